@@ -1,0 +1,19 @@
+//! The one list of features. An application enables what it needs; what it does
+//! not enable is not linked.
+//!
+//! | feature | switches on | brings along |
+//! |---|---|---|
+//! | `alloc` | `axalloc`: frames and the kernel heap | |
+//! | `paging` | `axmm`: the kernel's own page table, mappings on demand | `alloc` |
+//! | `irq` | the timer, and calls between harts | |
+//! | `smp` | every hart of the machine | `irq` |
+#![no_std]
+#![cfg(target_os = "none")]
+
+#[cfg(feature = "alloc")]
+pub use axalloc;
+pub use axhal;
+pub use axlog;
+#[cfg(feature = "paging")]
+pub use axmm;
+pub use axruntime;

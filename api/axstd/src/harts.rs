@@ -1,0 +1,37 @@
+//! The machine's harts. They are counted 0, 1, …; 0 is the one that booted.
+
+use axfeat::axhal::hart;
+
+/// How many harts are up.
+pub fn online() -> usize {
+    hart::online().count_ones() as usize
+}
+
+/// How many harts the machine has, up or not.
+pub fn count() -> usize {
+    hart::count()
+}
+
+/// The number of the hart that runs this.
+pub fn current() -> usize {
+    hart::this_hart()
+}
+
+/// What the hardware calls hart `number`.
+pub fn hardware_id(number: usize) -> usize {
+    hart::hardware_id(number)
+}
+
+/// Runs `work` once on every hart that is up, at the same time, and returns when
+/// all have finished. `work` is given the hart's number, and must not call this
+/// function.
+#[cfg(feature = "smp")]
+pub fn run_on_all(work: impl Fn(usize) + Sync) {
+    axfeat::axruntime::run_on_all(&work);
+}
+
+/// Runs `work` on the one hart there is without the feature `smp`.
+#[cfg(not(feature = "smp"))]
+pub fn run_on_all(work: impl Fn(usize) + Sync) {
+    work(current());
+}

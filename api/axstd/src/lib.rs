@@ -1,0 +1,34 @@
+//! What an application may use, under the names `std` has for it where it has
+//! any. Which machine it runs on shows nowhere.
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//!
+//! use axstd::println;
+//!
+//! #[unsafe(no_mangle)]
+//! fn main() {
+//!     println!("Hello, world!");
+//! }
+//! ```
+#![no_std]
+#![cfg(target_os = "none")]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+pub mod env;
+pub mod harts;
+#[cfg(feature = "alloc")]
+pub mod memory;
+pub mod process;
+pub mod time;
+
+#[cfg(feature = "irq")]
+pub mod thread;
+
+#[cfg(feature = "alloc")]
+pub use alloc::{boxed, collections, format, string, vec};
+
+pub use axfeat::axlog::{ax_print as print, ax_println as println};

@@ -1,0 +1,10 @@
+//! The smallest application: it enables no feature, prints, and ends.
+#![no_std]
+#![no_main]
+
+use axstd::println;
+
+#[unsafe(no_mangle)]
+fn main() {
+    println!("Hello, world!");
+}

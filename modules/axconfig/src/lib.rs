@@ -1,0 +1,55 @@
+//! The numbers the kernel is built with. Nothing here depends on how much
+//! memory or how many harts a machine has: those are read at boot.
+//!
+//! The kernel half of the address space, on every machine:
+//!
+//! ```text
+//! PHYS_VIRT_OFFSET                                 KERNEL_MAP_BASE        top
+//! |<- all physical addresses, one to one ->|  ...  |<- mapped on demand ->|
+//!      ^ the kernel image lies in here
+//! ```
+#![no_std]
+
+/// Bytes of a page, and of a physical frame.
+pub const PAGE_SIZE: usize = 4096;
+
+/// Bytes of each hart's boot stack, without the guard page below it. The first
+/// hart's is laid out by `platforms/kernel.ld`, which names the same number.
+pub const STACK_SIZE: usize = 64 * 1024;
+
+/// The most harts one image counts; a machine's harts beyond are named and
+/// left asleep. Sets of harts are one 64-bit word.
+pub const MAX_HARTS: usize = 64;
+
+/// How long the first hart waits for another to come up, in nanoseconds.
+pub const HART_START_TIMEOUT_NS: u64 = 2_000_000_000;
+
+/// Where physical address 0 lies in the kernel half: `virt = phys + offset`.
+///
+/// Sv39's kernel half is the upper 256 GiB (RISC-V Privileged Architecture,
+/// "Sv39: Page-Based 39-bit Virtual-Memory System"); half of it is for physical
+/// memory. The others have 48-bit addresses.
+pub const PHYS_VIRT_OFFSET: usize = if cfg!(target_arch = "riscv64") {
+    0xffff_ffc0_0000_0000
+} else if cfg!(target_arch = "aarch64") {
+    0xffff_0000_0000_0000
+} else {
+    0xffff_8000_0000_0000
+};
+
+/// The first address that the kernel maps on demand; up to it lies physical
+/// memory.
+pub const KERNEL_MAP_BASE: usize = if cfg!(target_arch = "riscv64") {
+    0xffff_ffe0_0000_0000
+} else if cfg!(target_arch = "aarch64") {
+    0xffff_8000_0000_0000
+} else {
+    0xffff_c000_0000_0000
+};
+
+/// The end of what the kernel maps: the last page of the address space stays
+/// free, so that no end of a range overflows.
+pub const KERNEL_MAP_END: usize = 0xffff_ffff_ffff_f000;
+
+/// The most physical memory the kernel half has room for, in bytes.
+pub const MAX_PHYS: usize = KERNEL_MAP_BASE - PHYS_VIRT_OFFSET;

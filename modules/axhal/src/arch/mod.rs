@@ -1,0 +1,32 @@
+//! The four architectures, each under the same names.
+//!
+//! | name | what it does |
+//! |---|---|
+//! | `init_trap` | points this hart's trap vector at the kernel's |
+//! | `TrapFrame` | the registers of what was interrupted; `pc`, `set_pc`, `Display` |
+//! | `capture` | the caller's own registers, for a panic's report |
+//! | `enable_irqs`, `disable_irqs`, `irqs_enabled` | this hart's interrupts as a whole |
+//! | `wait_for_irqs` | called with interrupts off: sleeps until one is pending, lets it in, and returns with them off |
+//! | `halt` | sleeps for ever, deaf |
+//! | `TIMER_IRQ`, `IPI_IRQ` | the interrupt numbers of this hart's timer and of other harts' calls |
+//! | `probe_read`, `probe_write`, `probe_execute` | one access, and whether it faulted |
+//! | `PagingMeta`, `Pte` | the page table's format |
+//! | `read_root`, `write_root` | the page table the kernel half is translated by |
+//! | `flush_tlb_page`, `flush_tlb_all` | forget on this hart |
+//! | `remote_flush` | forget on other harts without interrupting them, where the machine can |
+
+cfg_if::cfg_if! {
+    if #[cfg(target_arch = "riscv64")] {
+        mod riscv64;
+        pub use self::riscv64::*;
+    } else if #[cfg(target_arch = "x86_64")] {
+        mod x86_64;
+        pub use self::x86_64::*;
+    } else if #[cfg(target_arch = "aarch64")] {
+        mod aarch64;
+        pub use self::aarch64::*;
+    } else if #[cfg(target_arch = "loongarch64")] {
+        mod loongarch64;
+        pub use self::loongarch64::*;
+    }
+}

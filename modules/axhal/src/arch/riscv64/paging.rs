@@ -1,0 +1,56 @@
+//! Sv39: `satp`, and `sfence.vma` here and, by SBI, on other harts.
+#![cfg(feature = "paging")]
+
+use core::arch::asm;
+use core::ops::Range;
+
+use axplat::mem::PhysAddr;
+
+/// Sv39's page-table format.
+pub type PagingMeta = page_table_multiarch::riscv::Sv39MetaData<memory_addr::VirtAddr>;
+/// Its entries.
+pub type Pte = page_table_entry::riscv::Rv64PTE;
+
+/// `satp.MODE`: Sv39.
+const SV39: usize = 8 << 60;
+/// `satp.PPN`.
+const PPN: usize = (1 << 44) - 1;
+
+/// The root page table.
+pub fn read_root() -> PhysAddr {
+    let satp: usize;
+    // SAFETY: reading the register changes nothing.
+    unsafe { asm!("csrr {}, satp", out(reg) satp, options(nomem, nostack)) };
+    PhysAddr::from_usize((satp & PPN) << 12)
+}
+
+/// Changes the root page table.
+///
+/// # Safety
+///
+/// As [`set_kernel_root`](crate::paging::set_kernel_root).
+pub unsafe fn write_root(root: PhysAddr) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("csrw satp, {}", in(reg) SV39 | root.as_usize() >> 12, options(nostack)) };
+}
+
+/// Forgets one page's translation on this hart, in every address space.
+pub fn flush_tlb_page(vaddr: usize) {
+    // SAFETY: forgetting translations is always right.
+    unsafe { asm!("sfence.vma {}, zero", in(reg) vaddr, options(nostack)) };
+}
+
+/// Forgets all translations on this hart.
+pub fn flush_tlb_all() {
+    // SAFETY: forgetting translations is always right.
+    unsafe { asm!("sfence.vma", options(nostack)) };
+}
+
+/// Makes each hart of the set `harts` forget `pages`: SBI's remote fence
+/// extension, which returns when they have.
+pub fn remote_flush(harts: u64, pages: Range<usize>) -> bool {
+    (0..64).filter(|number| harts & 1 << number != 0).all(|number| {
+        let mask = sbi_rt::HartMask::from_mask_base(1, crate::hart::hardware_id(number));
+        sbi_rt::remote_sfence_vma(mask, pages.start, pages.len()).is_ok()
+    })
+}

@@ -1,0 +1,53 @@
+//! One access each, and whether it faulted: see [`crate::probe`].
+
+use core::arch::global_asm;
+
+global_asm!(
+    "
+    .section .text.probe, \"ax\"
+    .global probe_read, probe_write, probe_execute
+probe_read:
+1:  lb      t0, (a0)
+    li      a0, 1
+    ret
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, probe_failed
+    .popsection
+
+probe_write:
+    lb      t0, (a0)
+1:  sb      t0, (a0)
+    li      a0, 1
+    ret
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, probe_failed
+    .popsection
+
+probe_failed:
+    li      a0, 0
+    ret
+
+probe_execute:
+    addi    sp, sp, -16
+    sd      ra, (sp)
+    jalr    a0
+1:  li      a0, 1
+2:  ld      ra, (sp)
+    addi    sp, sp, 16
+    ret
+3:  li      a0, 0
+    j       2b
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, 3b
+    .popsection
+    "
+);
+
+unsafe extern "C" {
+    /// Reads a byte at `addr`.
+    pub unsafe fn probe_read(addr: usize) -> bool;
+    /// Writes the byte at `addr` back to where it is.
+    pub unsafe fn probe_write(addr: usize) -> bool;
+    /// Calls the function at `addr`.
+    pub unsafe fn probe_execute(addr: usize) -> bool;
+}

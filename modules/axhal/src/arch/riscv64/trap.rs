@@ -1,0 +1,195 @@
+//! The trap vector and the registers it saves.
+
+use core::arch::{asm, global_asm};
+use core::fmt;
+
+use crate::trap::{Access, on_exception, on_irq, on_page_fault, on_stack_overflow};
+
+/// The registers of what was interrupted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TrapFrame {
+    /// `x1` to `x31`; `x[0]` is not used.
+    x: [usize; 32],
+    sepc: usize,
+    sstatus: usize,
+}
+
+const FRAME_SIZE: usize = size_of::<TrapFrame>();
+const NAMES: [&str; 32] = [
+    "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4",
+    "a5", "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4",
+    "t5", "t6",
+];
+
+impl TrapFrame {
+    /// The instruction that was interrupted.
+    pub fn pc(&self) -> usize {
+        self.sepc
+    }
+
+    /// Goes on at `pc` instead.
+    pub fn set_pc(&mut self, pc: usize) {
+        self.sepc = pc;
+    }
+
+    /// Where the function that was just called, and has not run yet, returns to.
+    pub fn return_address(&self) -> usize {
+        self.x[1]
+    }
+
+    /// Forgets that return address. It is in a register: nothing to do.
+    pub fn drop_return_address(&mut self) {}
+}
+
+impl fmt::Display for TrapFrame {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(f, "    pc {:016x}  sstatus {:016x}", self.sepc, self.sstatus)?;
+        for (row, names) in NAMES[1..].chunks(4).enumerate() {
+            for (column, name) in names.iter().enumerate() {
+                write!(f, "  {name:>4} {:016x}", self.x[1 + 4 * row + column])?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+global_asm!(
+    "
+    .section .text.trap, \"ax\"
+    .balign 4
+trap_vector:
+    // A stack that has overflowed cannot hold the frame: compare first.
+    csrw    sscratch, t0
+    lui     t0, %hi(__PERCPU_STACK_LIMIT)
+    add     t0, t0, gp
+    ld      t0, %lo(__PERCPU_STACK_LIMIT)(t0)
+    bltu    sp, t0, stack_overflow
+    csrr    t0, sscratch
+
+    addi    sp, sp, -{frame_size}
+    .irp n, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    sd      x\\n, \\n * 8(sp)
+    .endr
+    addi    t0, sp, {frame_size}
+    sd      t0, 2 * 8(sp)
+    csrr    t0, sepc
+    csrr    t1, sstatus
+    sd      t0, 32 * 8(sp)
+    sd      t1, 33 * 8(sp)
+
+    mv      a0, sp
+    csrr    a1, scause
+    csrr    a2, stval
+    call    {handler}
+
+    ld      t0, 32 * 8(sp)
+    ld      t1, 33 * 8(sp)
+    csrw    sepc, t0
+    csrw    sstatus, t1
+    .irp n, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    ld      x\\n, \\n * 8(sp)
+    .endr
+    ld      sp, 2 * 8(sp)
+    sret
+
+stack_overflow:
+    mv      t0, sp
+    lla     sp, {emergency_stack} + {emergency_size} - {frame_size}
+    .irp n, 1, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    sd      x\\n, \\n * 8(sp)
+    .endr
+    sd      t0, 2 * 8(sp)
+    mv      a1, t0
+    csrr    t0, sscratch
+    sd      t0, 5 * 8(sp)
+    csrr    t0, sepc
+    csrr    t1, sstatus
+    sd      t0, 32 * 8(sp)
+    sd      t1, 33 * 8(sp)
+    // From here on the limit is the emergency stack's own.
+    lui     t0, %hi(__PERCPU_STACK_LIMIT)
+    add     t0, t0, gp
+    sd      zero, %lo(__PERCPU_STACK_LIMIT)(t0)
+    mv      a0, sp
+    call    {overflow}
+
+    .global capture_registers
+capture_registers:
+    .irp n, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    sd      x\\n, \\n * 8(a0)
+    .endr
+    sd      ra, 32 * 8(a0)
+    csrr    t0, sstatus
+    sd      t0, 33 * 8(a0)
+    ret
+    ",
+    frame_size = const FRAME_SIZE,
+    handler = sym on_trap,
+    overflow = sym overflow,
+    emergency_stack = sym EMERGENCY_STACK,
+    emergency_size = const EMERGENCY_SIZE,
+);
+
+/// Where a hart whose stack has overflowed makes its report. One for all: the
+/// first to need it ends the machine.
+#[repr(C, align(16))]
+struct Stack([u8; EMERGENCY_SIZE]);
+const EMERGENCY_SIZE: usize = 8 * 1024;
+static mut EMERGENCY_STACK: Stack = Stack([0; EMERGENCY_SIZE]);
+
+unsafe extern "C" {
+    fn trap_vector();
+    fn capture_registers(frame: *mut TrapFrame);
+}
+
+/// Points this hart's trap vector at the kernel's.
+pub fn init_trap() {
+    // SAFETY: `trap_vector` is a trap entry, aligned to four bytes, which makes
+    // it a direct vector ("Supervisor Trap Vector Base Address Register").
+    unsafe { asm!("csrw stvec, {}", in(reg) trap_vector as *const () as usize, options(nostack)) };
+}
+
+/// The caller's own registers.
+#[inline(always)]
+pub fn capture() -> TrapFrame {
+    let mut frame = TrapFrame::default();
+    // SAFETY: it writes every register to the frame, and nothing else.
+    unsafe { capture_registers(&mut frame) };
+    frame
+}
+
+/// "Supervisor Cause Register": set for interrupts.
+const INTERRUPT: usize = 1 << 63;
+
+extern "C" fn on_trap(frame: &mut TrapFrame, scause: usize, stval: usize) {
+    if scause & INTERRUPT != 0 {
+        return on_irq(scause & !INTERRUPT);
+    }
+    match scause {
+        12 => on_page_fault(frame, stval, Access::EXECUTE),
+        13 => on_page_fault(frame, stval, Access::READ),
+        15 => on_page_fault(frame, stval, Access::WRITE),
+        _ => on_exception(frame, format_args!("{} (scause {scause}, stval {stval:#x})", name(scause))),
+    }
+}
+
+fn name(scause: usize) -> &'static str {
+    match scause {
+        0 => "instruction address misaligned",
+        1 => "instruction access fault",
+        2 => "illegal instruction",
+        3 => "breakpoint",
+        4 => "load address misaligned",
+        5 => "load access fault",
+        6 => "store address misaligned",
+        7 => "store access fault",
+        8 | 9 => "environment call",
+        _ => "unknown",
+    }
+}
+
+extern "C" fn overflow(frame: &TrapFrame, sp: usize) -> ! {
+    on_stack_overflow(frame, sp)
+}

@@ -1,0 +1,202 @@
+//! Harts: their numbers, their own data, and how they come up.
+//!
+//! The kernel counts harts 0, 1, …; 0 is the one that booted. What the hardware
+//! calls them is the platform's business ([`hardware_id`]).
+
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+#[cfg(feature = "smp")]
+use axconfig::STACK_SIZE;
+
+pub use axmachine::hardware_id;
+
+/// The kernel's number of this hart.
+#[percpu::def_percpu]
+static NUMBER: usize = 0;
+
+/// The lowest stack pointer at which a trap can still be taken on the stack
+/// this hart runs on. The trap entries read it, as `__PERCPU_STACK_LIMIT`.
+#[percpu::def_percpu]
+#[unsafe(no_mangle)]
+static STACK_LIMIT: usize = 0;
+
+/// Room that a trap needs on the interrupted stack: the frame, and the calls up
+/// to the point where the kernel's own guard page would catch an overflow.
+const TRAP_ROOM: usize = 1024;
+
+/// One bit for each hart that has come up.
+static ONLINE: AtomicU64 = AtomicU64::new(0);
+
+/// How many harts the machine has, as far as the kernel counts.
+static COUNT: AtomicUsize = AtomicUsize::new(1);
+
+unsafe extern "C" {
+    static _stack: u8;
+}
+
+/// The number of the hart that runs this.
+pub fn this_hart() -> usize {
+    NUMBER.read_current()
+}
+
+/// How many harts the machine has, up or not.
+pub fn count() -> usize {
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// One bit for each hart that is up.
+pub fn online() -> u64 {
+    ONLINE.load(Ordering::Acquire)
+}
+
+/// Whether hart `number` is up.
+pub fn is_online(number: usize) -> bool {
+    number < 64 && online() & 1 << number != 0
+}
+
+/// Gives the first hart its own data and trap vector, and sets room aside for
+/// the others. The first thing the kernel does.
+pub fn init_primary() {
+    // Without room for the others the first hart still runs, alone.
+    #[cfg(feature = "smp")]
+    let in_place = !secondary::set_room_aside();
+    #[cfg(not(feature = "smp"))]
+    let in_place = true;
+    if in_place {
+        // It can only say that it has been done already.
+        let _ = percpu::init_in_place();
+    }
+    init_this(0, &raw const _stack as usize);
+    ONLINE.store(1, Ordering::Release);
+}
+
+/// Gives hart `number`, which runs this, its own data and trap vector.
+fn init_this(number: usize, stack: usize) {
+    percpu::init_percpu_reg(number);
+    NUMBER.write_current(number);
+    STACK_LIMIT.write_current(stack + TRAP_ROOM);
+    crate::arch::init_trap();
+}
+
+/// Whether `addr` is in a guard page, and below which hart's stack.
+pub fn guard_of(addr: usize) -> Option<usize> {
+    let guard_end = &raw const _stack as usize;
+    if (guard_end - axconfig::PAGE_SIZE..guard_end).contains(&addr) {
+        return Some(0);
+    }
+    #[cfg(feature = "smp")]
+    return secondary::guard_of(addr);
+    #[cfg(not(feature = "smp"))]
+    None
+}
+
+#[cfg(feature = "smp")]
+pub use secondary::{Arrival, arrive, init_secondary, secondary_stacks, start};
+
+/// Every hart but the first.
+#[cfg(feature = "smp")]
+mod secondary {
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    use axconfig::{HART_START_TIMEOUT_NS, MAX_HARTS, PAGE_SIZE};
+    use lazyinit::LazyInit;
+
+    use super::{COUNT, ONLINE, STACK_SIZE, init_this};
+    use crate::mem;
+
+    /// A stack with the guard page below it.
+    const SLOT: usize = PAGE_SIZE + STACK_SIZE;
+
+    /// The first stack slot, as a virtual address.
+    static SLOTS: LazyInit<usize> = LazyInit::new();
+
+    const OFF: u8 = 0;
+    const STARTING: u8 = 1;
+    const ARRIVED: u8 = 2;
+    const LEFT_OUT: u8 = 3;
+
+    /// How far each hart has come. Who starts a hart and the hart itself both
+    /// move it on by compare-and-swap from `STARTING`: exactly one of "it came
+    /// in time" and "it was given up" happens.
+    static PROGRESS: [AtomicU8; MAX_HARTS] = [const { AtomicU8::new(OFF) }; MAX_HARTS];
+
+    /// What came of starting a hart.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Arrival {
+        /// It is up.
+        Up,
+        /// It did not answer in time and has been left out for good.
+        LeftOut,
+    }
+
+    /// Takes, from free RAM, a stack with a guard page for every hart but the
+    /// first, and behind them every hart's own data. Answers whether there was
+    /// room; without it the machine counts one hart.
+    pub fn set_room_aside() -> bool {
+        let harts = axplat::power::cpu_num().clamp(1, MAX_HARTS);
+        let stacks = (harts - 1) * SLOT;
+        let size = stacks + percpu::percpu_area_layout_expected(harts).size();
+        let Some(start) = mem::take_boot_memory(size) else {
+            return false;
+        };
+        let start = axplat::mem::phys_to_virt(start).as_usize();
+        SLOTS.init_once(start);
+        COUNT.store(harts, Ordering::Relaxed);
+        percpu::init((start + stacks) as *mut u8, harts).is_ok()
+    }
+
+    /// The stacks of all harts but the first, each with its guard page: address
+    /// of the guard page, address of the stack, end of the stack.
+    pub fn secondary_stacks() -> impl Iterator<Item = (usize, usize, usize)> {
+        (1..super::count()).map(|number| {
+            let guard = *SLOTS + (number - 1) * SLOT;
+            (guard, guard + PAGE_SIZE, guard + SLOT)
+        })
+    }
+
+    pub(super) fn guard_of(addr: usize) -> Option<usize> {
+        secondary_stacks()
+            .position(|(guard, stack, _)| (guard..stack).contains(&addr))
+            .map(|index| index + 1)
+    }
+
+    /// Starts hart `number` and waits until it is up or its time is over.
+    pub fn start(number: usize) -> Arrival {
+        let progress = &PROGRESS[number];
+        progress.store(STARTING, Ordering::Release);
+        let top = *SLOTS + number * SLOT;
+        axplat::power::cpu_boot(number, axplat::mem::virt_to_phys(top.into()).as_usize());
+        let deadline = crate::time::monotonic_time_nanos() + HART_START_TIMEOUT_NS;
+        while !super::is_online(number) {
+            if crate::time::monotonic_time_nanos() > deadline
+                && moves_on(progress, STARTING, LEFT_OUT)
+            {
+                return Arrival::LeftOut;
+            }
+            core::hint::spin_loop();
+        }
+        Arrival::Up
+    }
+
+    /// Gives hart `number`, which runs this, its own data and trap vector.
+    pub fn init_secondary(number: usize) {
+        init_this(number, *SLOTS + (number - 1) * SLOT + PAGE_SIZE);
+    }
+
+    /// Says that hart `number`, which runs this, is up and ready for anything.
+    /// `Arrival::LeftOut` says
+    /// that nobody waits for it any more: it must go to sleep.
+    pub fn arrive(number: usize) -> Arrival {
+        if !moves_on(&PROGRESS[number], STARTING, ARRIVED) {
+            return Arrival::LeftOut;
+        }
+        ONLINE.fetch_or(1 << number, Ordering::AcqRel);
+        Arrival::Up
+    }
+
+    fn moves_on(progress: &AtomicU8, from: u8, to: u8) -> bool {
+        progress
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+}

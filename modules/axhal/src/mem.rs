@@ -1,0 +1,171 @@
+//! Physical memory: what is where, and who has it at boot.
+
+use arrayvec::ArrayVec;
+use axconfig::PAGE_SIZE;
+use axplat::mem::{MemRegionFlags as Flags, PhysAddr, PhysMemRegion, RawRange};
+use lazyinit::LazyInit;
+
+pub use axplat::mem::{phys_to_virt, total_ram_size, virt_to_phys};
+
+/// Memory that the boot has taken for good: see [`take_boot_memory`].
+static TAKEN: LazyInit<RawRange> = LazyInit::new();
+
+unsafe extern "C" {
+    static _skernel: u8;
+    static _stext: u8;
+    static _etext: u8;
+    static _srodata: u8;
+    static _erodata: u8;
+    static _sdata: u8;
+    static _stack_guard: u8;
+    static _stack: u8;
+    static _stack_top: u8;
+    static _ekernel: u8;
+}
+
+/// A part of the kernel image: first and last-plus-one virtual address, rights.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// `.text`, `.rodata`, `.data`, `stack`.
+    pub name: &'static str,
+    /// First virtual address, page-aligned.
+    pub start: usize,
+    /// End, page-aligned.
+    pub end: usize,
+    /// Exactly the rights it has.
+    pub flags: Flags,
+}
+
+/// The parts of the kernel image. The guard page below the first hart's stack
+/// lies between the last two and belongs to none.
+pub fn sections() -> [Section; 4] {
+    let section = |name, start: *const u8, end: *const u8, flags| Section {
+        name,
+        start: start as usize,
+        end: (end as usize).next_multiple_of(PAGE_SIZE),
+        flags,
+    };
+    let read = Flags::READ;
+    [
+        section(".text", &raw const _stext, &raw const _etext, read | Flags::EXECUTE),
+        section(".rodata", &raw const _srodata, &raw const _erodata, read),
+        section(".data", &raw const _sdata, &raw const _stack_guard, read | Flags::WRITE),
+        section("stack", &raw const _stack, &raw const _stack_top, read | Flags::WRITE),
+    ]
+}
+
+/// The physical range of the kernel image, guard page and stack included.
+fn kernel_range() -> RawRange {
+    let start = virt_to_phys((&raw const _skernel as usize).into()).as_usize();
+    let size = &raw const _ekernel as usize - &raw const _skernel as usize;
+    (start, size.next_multiple_of(PAGE_SIZE))
+}
+
+/// Calls `f` for each physical range, in pages, that nobody has: RAM without
+/// the kernel image, what the firmware has reserved, and what the boot took.
+/// The first frame of physical memory is never among them, so that no frame in
+/// use has the address 0.
+pub fn for_each_free(mut f: impl FnMut(RawRange)) {
+    let mut used: ArrayVec<RawRange, 40> = ArrayVec::new();
+    used.push((0, PAGE_SIZE));
+    used.push(kernel_range());
+    used.extend(TAKEN.get().copied());
+    for &range in axplat::mem::reserved_phys_ram_ranges() {
+        let _ = used.try_push(range);
+    }
+    axmachine::sort_ranges(&mut used);
+    for &(start, size) in axplat::mem::phys_ram_ranges() {
+        subtract((start, size), &used, &mut f);
+    }
+}
+
+/// Calls `f` for what is left of `range` without `used`, which is sorted and
+/// may overlap.
+fn subtract((start, size): RawRange, used: &[RawRange], f: &mut impl FnMut(RawRange)) {
+    let end = (start + size).min(axconfig::MAX_PHYS);
+    let mut free = start;
+    for &(used_start, used_size) in used {
+        if used_start >= end {
+            break;
+        }
+        if used_start > free {
+            f((free, used_start - free));
+        }
+        free = free.max(used_start + used_size);
+    }
+    if free < end {
+        f((free, end - free));
+    }
+}
+
+/// Takes `size` bytes of free RAM for good, page-aligned, from the lowest range
+/// that the boot page table surely maps and that has room. `None` if there is
+/// none, or if the boot has taken memory already.
+#[cfg(feature = "smp")]
+pub(crate) fn take_boot_memory(size: usize) -> Option<PhysAddr> {
+    let size = size.next_multiple_of(PAGE_SIZE);
+    let (image, _) = kernel_range();
+    let mut found = None;
+    for_each_free(|(start, room)| {
+        // Behind the image: what lies below may be the firmware's, and a
+        // range as near as this is in the boot page table.
+        if found.is_none() && start > image && room >= size {
+            found = Some(start);
+        }
+    });
+    let start = found?;
+    TAKEN.call_once(|| (start, size))?;
+    Some(PhysAddr::from_usize(start))
+}
+
+/// Calls `f` for every physical range the kernel's address space maps, with
+/// the rights it has there. Guard pages are in none of them.
+pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
+    let mut region = |name, start: usize, size: usize, flags| {
+        f(PhysMemRegion {
+            paddr: PhysAddr::from_usize(start),
+            size,
+            flags,
+            name,
+        });
+    };
+    let phys = |vaddr: usize| virt_to_phys(vaddr.into()).as_usize();
+    for s in sections() {
+        region(s.name, phys(s.start), s.end - s.start, s.flags | Flags::RESERVED);
+    }
+    let rw = Flags::READ | Flags::WRITE;
+    #[cfg(feature = "smp")]
+    if let Some(&(start, size)) = TAKEN.get() {
+        let mut data = start;
+        for (_, stack, end) in crate::hart::secondary_stacks() {
+            region("stack", phys(stack), end - stack, rw | Flags::RESERVED);
+            data = phys(end);
+        }
+        region("per-hart data", data, start + size - data, rw | Flags::RESERVED);
+    }
+    for_each_reserved(|(start, size)| region("reserved", start, size, rw | Flags::RESERVED));
+    for_each_free(|(start, size)| region("free memory", start, size, rw | Flags::FREE));
+    for &(start, size) in axplat::mem::mmio_ranges() {
+        let device = rw | Flags::DEVICE | Flags::RESERVED;
+        if start + size <= axconfig::MAX_PHYS {
+            region("device", start, size, device);
+        }
+    }
+}
+
+/// Reserved RAM, without what of it is the kernel's or the boot's own.
+fn for_each_reserved(mut f: impl FnMut(RawRange)) {
+    let mut own: ArrayVec<RawRange, 2> = ArrayVec::new();
+    own.push(kernel_range());
+    own.extend(TAKEN.get().copied());
+    axmachine::sort_ranges(&mut own);
+    let is_ram = |start, size| {
+        let ranges = axplat::mem::phys_ram_ranges();
+        ranges.iter().any(|&(s, n)| s <= start && start + size <= s + n)
+    };
+    for &(start, size) in axplat::mem::reserved_phys_ram_ranges() {
+        if is_ram(start, size) {
+            subtract((start, size), &own, &mut f);
+        }
+    }
+}

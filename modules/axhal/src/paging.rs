@@ -1,0 +1,23 @@
+//! The page table's format, and the root register.
+
+pub use crate::arch::{PagingMeta, Pte};
+use axplat::mem::PhysAddr;
+
+/// The physical address of the page table that translates the kernel half on
+/// this hart.
+pub fn kernel_root() -> PhysAddr {
+    crate::arch::read_root()
+}
+
+/// Translates the kernel half by the table at `root` from now on, on this hart,
+/// and forgets all that was known of the one before.
+///
+/// # Safety
+///
+/// The table maps everything the kernel uses, with the rights it needs, at the
+/// addresses it is used at.
+pub unsafe fn set_kernel_root(root: PhysAddr) {
+    // SAFETY: the caller's promise is this function's requirement.
+    unsafe { crate::arch::write_root(root) };
+    crate::arch::flush_tlb_all();
+}

@@ -1,0 +1,138 @@
+//! What an interrupted hart does, once the architecture's entry code has saved
+//! its registers: page faults go to whoever owns the addresses, and to a fix-up
+//! where the kernel was only trying; interrupts go to the platform; anything
+//! else is the end.
+
+use core::fmt::{self, Write};
+
+use axlog::{ax_print, ax_println};
+use bitflags::bitflags;
+use lazyinit::LazyInit;
+use memory_addr::VirtAddr;
+
+use crate::arch::TrapFrame;
+use crate::hart::{guard_of, hardware_id, this_hart};
+
+bitflags! {
+    /// What a faulting access wanted to do.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Access: u8 {
+        /// To read.
+        const READ = 1;
+        /// To write.
+        const WRITE = 2;
+        /// To fetch an instruction.
+        const EXECUTE = 4;
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match *self {
+            Self::WRITE => "write to",
+            Self::EXECUTE => "instruction fetch at",
+            _ => "read of",
+        })
+    }
+}
+
+/// An access that the page table did not allow.
+#[derive(Clone, Copy, Debug)]
+pub struct PageFault {
+    /// The address that was accessed.
+    pub addr: VirtAddr,
+    /// How.
+    pub access: Access,
+}
+
+/// Who owns the addresses: registered once, by the memory manager.
+pub trait PageFaultHandler: Sync {
+    /// Makes the access possible, if it is one that may be made. Runs with
+    /// interrupts off.
+    fn handle(&self, fault: &PageFault) -> bool;
+
+    /// Says in a few words what is mapped at `addr`. Must not wait for a lock:
+    /// it is asked when the kernel is about to end.
+    fn describe(&self, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result;
+}
+
+static PAGE_FAULT_HANDLER: LazyInit<&'static dyn PageFaultHandler> = LazyInit::new();
+
+/// Registers who handles page faults; the first to register stays.
+pub fn set_page_fault_handler(handler: &'static dyn PageFaultHandler) {
+    PAGE_FAULT_HANDLER.call_once(|| handler);
+}
+
+/// An address may or may not be mapped: what is there, in words.
+struct WhatIsAt(VirtAddr);
+
+impl fmt::Display for WhatIsAt {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some(number) = guard_of(self.0.as_usize()) {
+            return write!(f, "the guard page below hart {number}'s stack: the stack has overflowed");
+        }
+        match PAGE_FAULT_HANDLER.get() {
+            Some(handler) => handler.describe(self.0, f),
+            None => f.write_str("not known: the image has no memory manager"),
+        }
+    }
+}
+
+/// A page fault, from the architecture's entry code.
+pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) {
+    let fault = PageFault {
+        addr: VirtAddr::from_usize(addr),
+        access,
+    };
+    let handled = PAGE_FAULT_HANDLER.get().is_some_and(|h| h.handle(&fault));
+    if !handled && !crate::probe::fix_up(frame, &fault) {
+        die(
+            frame,
+            format_args!(
+                "unhandled page fault: {access} {addr:#x}\n  mapped there: {}",
+                WhatIsAt(fault.addr)
+            ),
+        );
+    }
+}
+
+/// An interrupt, from the architecture's entry code.
+pub(crate) fn on_irq(irq: usize) {
+    #[cfg(feature = "irq")]
+    axplat::irq::handle(irq);
+    #[cfg(not(feature = "irq"))]
+    let _ = irq;
+}
+
+/// An exception that nothing in the kernel expects.
+pub(crate) fn on_exception(frame: &TrapFrame, what: fmt::Arguments) -> ! {
+    die(frame, format_args!("unhandled exception: {what}"))
+}
+
+/// The stack pointer has left the stack; the entry code has switched to the
+/// emergency stack.
+pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
+    let what = WhatIsAt(VirtAddr::from_usize(sp));
+    die(frame, format_args!("stack overflow: sp {sp:#x}\n  mapped there: {what}"))
+}
+
+/// The status a machine ends with when the kernel panics or an exception finds
+/// no handler: what Rust programs end with when they panic.
+pub const FAILED: u8 = 101;
+
+/// Ends the machine with a report: what, which hart, and the registers.
+fn die(frame: &TrapFrame, what: fmt::Arguments) -> ! {
+    report(frame, what);
+    crate::power::exit(FAILED)
+}
+
+/// Prints the report of a failure, on behalf of the first hart that fails; any
+/// other stops here.
+pub fn report(frame: &TrapFrame, what: fmt::Arguments) {
+    if !axlog::take_console() {
+        crate::arch::halt();
+    }
+    let number = this_hart();
+    ax_println!("\nPANIC on hart {number} (hardware id {:#x}): {what}", hardware_id(number));
+    ax_print!("{frame}");
+}
