@@ -53,3 +53,7 @@ pub const KERNEL_MAP_END: usize = 0xffff_ffff_ffff_f000;
 
 /// The most physical memory the kernel half has room for, in bytes.
 pub const MAX_PHYS: usize = KERNEL_MAP_BASE - PHYS_VIRT_OFFSET;
+
+/// Physical addresses below this are mapped by every platform's boot page
+/// table. RAM beyond is there for the kernel once it runs in its own.
+pub const BOOT_MAPPED: usize = 4 << 30;

@@ -5,7 +5,7 @@ use axconfig::PAGE_SIZE;
 use axplat::mem::{MemRegionFlags as Flags, PhysAddr, PhysMemRegion, RawRange};
 use lazyinit::LazyInit;
 
-pub use axplat::mem::{phys_to_virt, total_ram_size, virt_to_phys};
+pub use axplat::mem::{MemRegionFlags, phys_to_virt, total_ram_size, virt_to_phys};
 
 /// Memory that the boot has taken for good: see [`take_boot_memory`].
 static TAKEN: LazyInit<RawRange> = LazyInit::new();

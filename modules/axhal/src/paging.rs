@@ -1,6 +1,6 @@
 //! The page table's format, and the root register.
 
-pub use crate::arch::{PagingMeta, Pte};
+pub use crate::arch::{PagingMeta, Pte, publish_entries};
 use axplat::mem::PhysAddr;
 
 /// The physical address of the page table that translates the kernel half on
@@ -20,4 +20,9 @@ pub unsafe fn set_kernel_root(root: PhysAddr) {
     // SAFETY: the caller's promise is this function's requirement.
     unsafe { crate::arch::write_root(root) };
     crate::arch::flush_tlb_all();
+}
+
+/// The bytes of the largest page this machine has: 1 GiB, or 2 MiB.
+pub fn largest_page() -> usize {
+    crate::arch::largest_page()
 }

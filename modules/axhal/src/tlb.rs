@@ -47,7 +47,7 @@ mod by_interrupt {
     use core::ops::Range;
     use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-    use kernel_guard::{BaseGuard as _, IrqSave};
+    use kernel_guard::IrqSave;
 
     use crate::hart::this_hart;
 

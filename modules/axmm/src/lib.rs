@@ -1,0 +1,65 @@
+//! What every virtual address means.
+//!
+//! ```text
+//!  AddrSpace ── areas     what is mapped where, with which rights     areas.rs
+//!      │    └── backend   how an area gets its frames                 backend/
+//!      └─────── PageTable the hardware's view of it, walked by range  pagetable/
+//!                  └───── TlbGather  forgotten everywhere, then freed tlb.rs
+//! ```
+//!
+//! The kernel's own address space ([`kernel_aspace`]) is built at boot from what
+//! the machine has, and loaded on every hart. Its upper part, from
+//! [`axconfig::KERNEL_MAP_BASE`] on, is for mappings made on demand.
+//!
+//! Promises: an operation that fails has changed nothing. No kernel mapping is
+//! writable and executable. A page that has been unmapped is out of every hart's
+//! reach before its frame is free.
+//!
+//! | lock | guards | taken inside |
+//! |---|---|---|
+//! | [`KernelAspace`] | areas and page table of the kernel | nothing of axmm |
+//! | `axalloc`'s | frames, heap | any |
+//!
+//! Whoever waits for [`KernelAspace`] keeps interrupts out and answers other
+//! harts' TLB requests while it waits, for the holder may be waiting for the
+//! answer. So nobody may hold another spin lock, with interrupts out, that a
+//! hart in here can be waiting for.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod areas;
+pub mod pagetable;
+
+#[cfg(target_os = "none")]
+mod aspace;
+#[cfg(target_os = "none")]
+mod backend;
+#[cfg(target_os = "none")]
+mod kernel;
+#[cfg(target_os = "none")]
+mod tlb;
+
+#[cfg(target_os = "none")]
+pub use aspace::{AddrSpace, Table};
+#[cfg(target_os = "none")]
+pub use backend::Backend;
+#[cfg(target_os = "none")]
+pub use kernel::{
+    KernelAspace, KernelAspaceGuard, init_memory_management, init_memory_management_secondary,
+    kernel_aspace, kernel_page_table_root, new_kernel_aspace,
+};
+pub use page_table_multiarch::MappingFlags;
+
+use axerrno::AxError;
+use page_table_multiarch::PagingError;
+
+/// The error that a caller gets for one of `page_table_multiarch`'s.
+pub fn mapping_err_to_ax_err(error: PagingError) -> AxError {
+    match error {
+        PagingError::NoMemory => AxError::NoMemory,
+        PagingError::AlreadyMapped => AxError::AlreadyExists,
+        PagingError::NotMapped => AxError::NotFound,
+        PagingError::NotAligned | PagingError::MappedToHugePage => AxError::InvalidInput,
+    }
+}

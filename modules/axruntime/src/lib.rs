@@ -43,9 +43,12 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
     axlog::init();
     describe_machine();
     #[cfg(feature = "alloc")]
-    init_memory();
+    add_free_memory(0..axconfig::BOOT_MAPPED);
     #[cfg(feature = "paging")]
-    axmm::init_memory_management();
+    {
+        axmm::init_memory_management();
+        add_free_memory(axconfig::BOOT_MAPPED..usize::MAX);
+    }
     #[cfg(feature = "irq")]
     axhal::irq::init();
     axplat::init::init_later(cpu_id, arg);
@@ -66,12 +69,17 @@ fn describe_machine() {
     );
 }
 
-/// Gives all free memory to the allocator.
+/// Gives the free memory among the physical addresses `mapped` to the
+/// allocator: those that a page table reaches by now.
 #[cfg(feature = "alloc")]
-fn init_memory() {
+fn add_free_memory(mapped: core::ops::Range<usize>) {
     axhal::mem::for_each_free(|(start, size)| {
-        let start = axhal::mem::phys_to_virt(start.into()).as_usize();
-        // SAFETY: nobody else has this memory, and it is mapped here for good.
-        unsafe { axalloc::add_memory(start, size) };
+        let (start, end) = (start.max(mapped.start), (start + size).min(mapped.end));
+        if start < end {
+            let vaddr = axhal::mem::phys_to_virt(start.into()).as_usize();
+            // SAFETY: nobody else has this memory, and it is mapped here for
+            // good.
+            unsafe { axalloc::add_memory(vaddr, end - start) };
+        }
     });
 }

@@ -11,6 +11,8 @@
 //! | `TIMER_IRQ`, `IPI_IRQ` | the interrupt numbers of this hart's timer and of other harts' calls |
 //! | `probe_read`, `probe_write`, `probe_execute` | one access, and whether it faulted |
 //! | `PagingMeta`, `Pte` | the page table's format |
+//! | `largest_page` | bytes of the largest page the machine has |
+//! | `publish_entries` | page-table entries written before are seen by every hart's walker after |
 //! | `read_root`, `write_root` | the page table the kernel half is translated by |
 //! | `flush_tlb_page`, `flush_tlb_all` | forget on this hart |
 //! | `remote_flush` | forget on other harts without interrupting them, where the machine can |

@@ -11,6 +11,16 @@ pub type PagingMeta = page_table_multiarch::riscv::Sv39MetaData<memory_addr::Vir
 /// Its entries.
 pub type Pte = page_table_entry::riscv::Rv64PTE;
 
+/// The bytes of the largest page: an Sv39 gigapage.
+pub const fn largest_page() -> usize {
+    1 << 30
+}
+
+/// Nothing to do: a walker that has missed a fresh entry faults, and the
+/// handler finds the page there ("Supervisor Memory-Management Fence
+/// Instruction").
+pub fn publish_entries() {}
+
 /// `satp.MODE`: Sv39.
 const SV39: usize = 8 << 60;
 /// `satp.PPN`.

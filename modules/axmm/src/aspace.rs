@@ -1,0 +1,344 @@
+//! The address space: its areas, and the page table that carries them out.
+
+use core::fmt;
+use core::ops::Range;
+
+use axalloc::{Frames, UsageKind};
+use axerrno::{AxError, AxResult};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr, VirtAddrRange};
+use page_table_multiarch::{MappingFlags, PagingHandler};
+
+use crate::areas::{Area, Areas, Span};
+use crate::backend::Backend;
+use crate::pagetable::{Page, PageTable};
+use crate::tlb::TlbGather;
+
+/// This machine's page table.
+pub type Table = PageTable<axhal::paging::PagingMeta, axhal::paging::Pte, TableFrames>;
+
+/// Frames for page tables, from `axalloc`.
+pub struct TableFrames;
+
+impl PagingHandler for TableFrames {
+    fn alloc_frames(num: usize, align: usize) -> Option<PhysAddr> {
+        let frames = Frames::new(num, align, UsageKind::PageTable).ok()?;
+        Some(frames.into_raw())
+    }
+
+    fn dealloc_frames(paddr: PhysAddr, num: usize) {
+        // SAFETY: a page table frees exactly what it got from `alloc_frames`.
+        drop(unsafe { Frames::from_raw(paddr, num, UsageKind::PageTable) });
+    }
+
+    fn phys_to_virt(paddr: PhysAddr) -> VirtAddr {
+        axhal::mem::phys_to_virt(paddr)
+    }
+}
+
+/// An address space: what each of its addresses means.
+///
+/// Every operation either does all it was asked to or answers an error and has
+/// changed nothing. Addresses and sizes are in bytes and must be multiples of
+/// 4 KiB.
+pub struct AddrSpace {
+    range: VirtAddrRange,
+    areas: Areas<Backend>,
+    table: Table,
+}
+
+impl AddrSpace {
+    /// An address space over `size` bytes from `base` on, with nothing mapped.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the range is empty, not page-aligned, or overflows;
+    /// `NoMemory`.
+    pub fn new_empty(base: VirtAddr, size: usize) -> AxResult<Self> {
+        let span = checked(base, size)?;
+        Ok(Self {
+            range: VirtAddrRange::from_start_size(base, span.len()),
+            areas: Areas::new(),
+            table: Table::new(axhal::paging::largest_page())?,
+        })
+    }
+
+    /// The first address.
+    pub fn base(&self) -> VirtAddr {
+        self.range.start
+    }
+
+    /// The end: the first address that no longer belongs to it.
+    pub fn end(&self) -> VirtAddr {
+        self.range.end
+    }
+
+    /// The bytes from [`base`](Self::base) to [`end`](Self::end).
+    pub fn size(&self) -> usize {
+        self.range.size()
+    }
+
+    /// The page table.
+    pub fn page_table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The physical address of the page table's root.
+    pub fn page_table_root(&self) -> PhysAddr {
+        self.table.root()
+    }
+
+    /// Whether all of `size` bytes from `start` on lie in the address space.
+    pub fn contains_range(&self, start: VirtAddr, size: usize) -> bool {
+        let end = start.as_usize().checked_add(size);
+        start >= self.base() && end.is_some_and(|end| end <= self.end().as_usize())
+    }
+
+    /// The lowest `size` bytes with nothing mapped that lie in `limit` and not
+    /// below `hint`. `None` if there are none, or `size` is 0.
+    pub fn find_free_area(
+        &self,
+        hint: VirtAddr,
+        size: usize,
+        limit: VirtAddrRange,
+    ) -> Option<VirtAddr> {
+        let start = limit.start.max(self.base()).as_usize();
+        let end = limit.end.min(self.end()).as_usize();
+        if size == 0 || start >= end {
+            return None;
+        }
+        let found = self.areas.find_free(hint.as_usize(), size, &(start..end), PAGE_SIZE_4K);
+        found.map(VirtAddr::from_usize)
+    }
+
+    /// Maps `size` bytes from `start_vaddr` on to the physical addresses from
+    /// `start_paddr` on, with the largest pages that fit both.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if an address or the size is not page-aligned, the range is
+    /// empty or not within the address space, or `flags` are rights that a
+    /// kernel mapping cannot have: none at all, any without read, or write
+    /// together with execute. `AlreadyExists` if something is mapped in the
+    /// range. `NoMemory`.
+    pub fn map_linear(
+        &mut self,
+        start_vaddr: VirtAddr,
+        start_paddr: PhysAddr,
+        size: usize,
+        flags: MappingFlags,
+    ) -> AxResult {
+        self.map_linear_named("linear", start_vaddr, start_paddr, size, flags)
+    }
+
+    /// As [`map_linear`](Self::map_linear), with a name for people.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_linear`](Self::map_linear).
+    pub fn map_linear_named(
+        &mut self,
+        name: &'static str,
+        start_vaddr: VirtAddr,
+        start_paddr: PhysAddr,
+        size: usize,
+        flags: MappingFlags,
+    ) -> AxResult {
+        let paddr_end = start_paddr.as_usize().checked_add(size);
+        if !start_paddr.is_aligned_4k() || paddr_end.is_none() || flags.is_empty() {
+            return Err(AxError::InvalidInput);
+        }
+        let pa_va_offset = start_vaddr.as_usize().wrapping_sub(start_paddr.as_usize());
+        self.map(name, start_vaddr, size, flags, Backend::Linear { pa_va_offset })
+    }
+
+    /// Maps `size` bytes from `start` on to fresh frames full of zeroes: all now
+    /// (`populate`), or each when its page is first touched.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_linear`](Self::map_linear); but no rights at all are allowed,
+    /// for pages that get some later ([`protect`](Self::protect)).
+    pub fn map_alloc(
+        &mut self,
+        start: VirtAddr,
+        size: usize,
+        flags: MappingFlags,
+        populate: bool,
+    ) -> AxResult {
+        self.map("alloc", start, size, flags, Backend::Alloc { populate })
+    }
+
+    fn map(
+        &mut self,
+        name: &'static str,
+        start: VirtAddr,
+        size: usize,
+        flags: MappingFlags,
+        backend: Backend,
+    ) -> AxResult {
+        let span = self.checked(start, size)?;
+        check_rights(flags)?;
+        if !self.areas.overlapping(&span).is_empty() {
+            return Err(AxError::AlreadyExists);
+        }
+        self.areas.reserve(1)?;
+        backend.map(&mut self.table, span.clone(), flags)?;
+        axhal::paging::publish_entries();
+        self.areas.insert(Area::new(span, flags, name, backend));
+        Ok(())
+    }
+
+    /// Unmaps `size` bytes from `start` on: whatever is mapped there. When it
+    /// returns, no hart can reach the pages, and their frames are free.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` as for [`map_linear`](Self::map_linear); `NoMemory` if an
+    /// area or a large page must be split and there is none for that.
+    pub fn unmap(&mut self, start: VirtAddr, size: usize) -> AxResult {
+        let span = self.checked(start, size)?;
+        self.areas.reserve(1)?;
+        self.split_edges(&span)?;
+        for area in self.areas.overlapping(&span) {
+            let mut gather = TlbGather::new(area.backing().owns_frames());
+            let part = area.part(&span).span();
+            self.table.unmap(part, &mut gather)?;
+        }
+        self.areas.remove(&span);
+        Ok(())
+    }
+
+    /// Gives `size` bytes from `start` on, all of which are mapped, the rights
+    /// `flags`: those of pages that are there, and those that later ones get.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` as for [`map_linear`](Self::map_linear); no rights at all
+    /// are allowed for mappings of fresh frames. `NotFound` if some of the range
+    /// is not mapped. `NoMemory` as for [`unmap`](Self::unmap).
+    pub fn protect(&mut self, start: VirtAddr, size: usize, flags: MappingFlags) -> AxResult {
+        let span = self.checked(start, size)?;
+        check_rights(flags)?;
+        if !self.areas.cover(&span) {
+            return Err(AxError::NotFound);
+        }
+        let mut areas = self.areas.overlapping(&span).iter();
+        if flags.is_empty() && areas.any(|area| !area.backing().owns_frames()) {
+            return Err(AxError::InvalidInput);
+        }
+        self.areas.reserve(2)?;
+        self.table.protect(span.clone(), flags, &mut TlbGather::new(false))?;
+        self.areas.set_flags(&span, flags);
+        Ok(())
+    }
+
+    /// Brings the page that an access at `vaddr` needs, if the area there allows
+    /// the access. Answers whether the access can be made now: also when another
+    /// hart has brought the page meanwhile, or this one had a stale translation.
+    pub fn handle_page_fault(&mut self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+        let Some(area) = self.areas.find(vaddr.as_usize()) else {
+            return false;
+        };
+        if !area.flags().contains(access) {
+            return false;
+        }
+        if let Some(page) = self.table.query(vaddr) {
+            axhal::tlb::flush_here(page_span(vaddr));
+            return page.flags.contains(access);
+        }
+        let result = Backend::fault(area, &mut self.table, vaddr);
+        if result == Err(AxError::NoMemory) {
+            axlog::warn!("no memory for the page at {vaddr:#x} of \"{}\"", area.name());
+        }
+        axhal::paging::publish_entries();
+        result.is_ok()
+    }
+
+    /// Whether every page of the range may be accessed with `flags`, now or
+    /// after a page fault.
+    pub fn can_access_range(&self, start: VirtAddr, size: usize, flags: MappingFlags) -> bool {
+        let Some(end) = start.as_usize().checked_add(size) else {
+            return false;
+        };
+        let span = start.as_usize()..end;
+        let mut areas = self.areas.overlapping(&span).iter();
+        self.areas.cover(&span) && areas.all(|area| area.flags().contains(flags))
+    }
+
+    /// Unmaps everything.
+    ///
+    /// # Errors
+    ///
+    /// Never for lack of memory: no area is split.
+    pub fn clear(&mut self) -> AxResult {
+        self.unmap(self.base(), self.size())
+    }
+
+    /// Everything that is mapped, in order: addresses, rights, name, and whether
+    /// the frames are the mapping's own.
+    pub fn areas(&self) -> impl Iterator<Item = &Area<Backend>> {
+        self.areas.iter()
+    }
+
+    /// The page that `vaddr` lies in, if it has a frame.
+    pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
+        self.table.query(vaddr)
+    }
+
+    /// Splits what crosses the ends of `span`, the only step of an unmapping
+    /// that can fail.
+    fn split_edges(&mut self, span: &Span) -> AxResult {
+        for edge in [span.start, span.end] {
+            self.table.split_at(edge, &mut TlbGather::new(false))?;
+        }
+        Ok(())
+    }
+
+    fn checked(&self, start: VirtAddr, size: usize) -> AxResult<Span> {
+        let span = checked(start, size)?;
+        match self.contains_range(start, size) {
+            true => Ok(span),
+            false => Err(AxError::InvalidInput),
+        }
+    }
+}
+
+fn checked(start: VirtAddr, size: usize) -> AxResult<Span> {
+    let end = start.as_usize().checked_add(size).ok_or(AxError::InvalidInput)?;
+    if size == 0 || !start.is_aligned_4k() || !VirtAddr::from_usize(end).is_aligned_4k() {
+        return Err(AxError::InvalidInput);
+    }
+    Ok(start.as_usize()..end)
+}
+
+/// Rights that a kernel mapping can have. Read comes with all others: not every
+/// machine can do without (RISC-V Privileged Architecture, "Encoding of PTE
+/// R/W/X fields").
+fn check_rights(flags: MappingFlags) -> AxResult {
+    let write_and_execute = MappingFlags::WRITE | MappingFlags::EXECUTE;
+    let some = flags.intersects(write_and_execute | MappingFlags::READ);
+    if flags.contains(MappingFlags::USER)
+        || flags.contains(write_and_execute)
+        || (some && !flags.contains(MappingFlags::READ))
+        || (!some && !flags.is_empty())
+    {
+        return Err(AxError::InvalidInput);
+    }
+    Ok(())
+}
+
+fn page_span(vaddr: VirtAddr) -> Range<usize> {
+    let start = vaddr.align_down_4k().as_usize();
+    start..start + PAGE_SIZE_4K
+}
+
+impl fmt::Debug for AddrSpace {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(f, "{:#x}..{:#x}", self.base(), self.end())?;
+        for area in self.areas() {
+            let Range { start, end } = area.span();
+            writeln!(f, "  {start:#018x}..{end:#018x} {:?} {}", area.flags(), area.name())?;
+        }
+        Ok(())
+    }
+}

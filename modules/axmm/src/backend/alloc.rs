@@ -1,0 +1,21 @@
+//! Fresh zeroed frames.
+
+use axalloc::{Frames, UsageKind};
+use axerrno::AxResult;
+use memory_addr::{PAGE_SIZE_4K, VirtAddr};
+use page_table_multiarch::MappingFlags;
+
+use crate::areas::Span;
+use crate::aspace::Table;
+use crate::tlb::TlbGather;
+
+/// Maps every page of `span`, where none is mapped, to a frame of its own.
+pub fn populate(table: &mut Table, span: Span, flags: MappingFlags) -> AxResult {
+    let mut frame_for = |_: VirtAddr, size: usize| {
+        if size > PAGE_SIZE_4K {
+            return Ok(None);
+        }
+        Frames::zeroed(1, PAGE_SIZE_4K, UsageKind::VirtMem).map(|frame| Some(frame.into_raw()))
+    };
+    table.map(span, flags, &mut frame_for, &mut TlbGather::new(true))
+}

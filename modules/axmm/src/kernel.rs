@@ -1,0 +1,204 @@
+//! The kernel's own address space: built at boot, loaded on every hart, and
+//! asked about every page fault.
+
+use core::fmt::{self, Write};
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use axconfig::{KERNEL_MAP_END, PHYS_VIRT_OFFSET};
+use axerrno::AxResult;
+use axhal::trap::{Access, PageFault, PageFaultHandler};
+use axhal::mem::MemRegionFlags;
+use axlog::{error, info};
+use kspin::{SpinNoIrq, SpinNoIrqGuard};
+use lazyinit::LazyInit;
+use memory_addr::{PhysAddr, VirtAddr};
+use page_table_multiarch::MappingFlags;
+
+use crate::AddrSpace;
+
+static KERNEL_ASPACE: LazyInit<KernelAspace> = LazyInit::new();
+
+/// Nobody holds the lock.
+const NOBODY: usize = usize::MAX;
+
+/// The kernel's address space, and the lock on it.
+pub struct KernelAspace {
+    lock: SpinNoIrq<AddrSpace>,
+    /// The hart that holds the lock, to tell a fault under it from all others.
+    holder: AtomicUsize,
+    root: PhysAddr,
+}
+
+/// The locked address space of the kernel. Interrupts are kept out meanwhile.
+pub struct KernelAspaceGuard<'a> {
+    guard: SpinNoIrqGuard<'a, AddrSpace>,
+    holder: &'a AtomicUsize,
+}
+
+impl KernelAspace {
+    fn new(aspace: AddrSpace) -> Self {
+        Self {
+            root: aspace.page_table_root(),
+            lock: SpinNoIrq::new(aspace),
+            holder: AtomicUsize::new(NOBODY),
+        }
+    }
+
+    /// Waits until no other hart works on the address space, answering their
+    /// TLB requests meanwhile.
+    pub fn lock(&self) -> KernelAspaceGuard<'_> {
+        loop {
+            if let Some(guard) = self.try_lock() {
+                return guard;
+            }
+            axhal::tlb::answer();
+            core::hint::spin_loop();
+        }
+    }
+
+    /// The lock, if nobody has it.
+    pub fn try_lock(&self) -> Option<KernelAspaceGuard<'_>> {
+        let guard = self.lock.try_lock()?;
+        self.holder.store(axhal::hart::this_hart(), Ordering::Relaxed);
+        Some(KernelAspaceGuard {
+            guard,
+            holder: &self.holder,
+        })
+    }
+
+    fn held_by_this_hart(&self) -> bool {
+        self.holder.load(Ordering::Relaxed) == axhal::hart::this_hart()
+    }
+}
+
+impl Drop for KernelAspaceGuard<'_> {
+    fn drop(&mut self) {
+        self.holder.store(NOBODY, Ordering::Relaxed);
+    }
+}
+
+impl Deref for KernelAspaceGuard<'_> {
+    type Target = AddrSpace;
+
+    fn deref(&self) -> &AddrSpace {
+        &self.guard
+    }
+}
+
+impl DerefMut for KernelAspaceGuard<'_> {
+    fn deref_mut(&mut self) -> &mut AddrSpace {
+        &mut self.guard
+    }
+}
+
+/// An address space with everything the kernel needs: each part of its image
+/// with exactly its rights, the rest of RAM readable and writable, devices
+/// uncached; nothing executable but code, and no guard page.
+///
+/// # Errors
+///
+/// `NoMemory`.
+pub fn new_kernel_aspace() -> AxResult<AddrSpace> {
+    let base = VirtAddr::from_usize(PHYS_VIRT_OFFSET);
+    let mut aspace = AddrSpace::new_empty(base, KERNEL_MAP_END - PHYS_VIRT_OFFSET)?;
+    let mut result = Ok(());
+    axhal::mem::for_each_region(|region| {
+        if result.is_ok() {
+            let vaddr = axhal::mem::phys_to_virt(region.paddr);
+            let flags = rights(region.flags);
+            result = aspace.map_linear_named(region.name, vaddr, region.paddr, region.size, flags);
+        }
+    });
+    result.map(|()| aspace)
+}
+
+fn rights(region: MemRegionFlags) -> MappingFlags {
+    let pairs = [
+        (MemRegionFlags::READ, MappingFlags::READ),
+        (MemRegionFlags::WRITE, MappingFlags::WRITE),
+        (MemRegionFlags::EXECUTE, MappingFlags::EXECUTE),
+        (MemRegionFlags::DEVICE, MappingFlags::DEVICE),
+        (MemRegionFlags::UNCACHED, MappingFlags::UNCACHED),
+    ];
+    let given = pairs.iter().filter(|(from, _)| region.contains(*from));
+    given.fold(MappingFlags::empty(), |all, (_, flag)| all | *flag)
+}
+
+/// The kernel's address space. It exists once
+/// [`init_memory_management`] has run.
+pub fn kernel_aspace() -> &'static KernelAspace {
+    &KERNEL_ASPACE
+}
+
+/// The physical address of the kernel's root page table.
+pub fn kernel_page_table_root() -> PhysAddr {
+    KERNEL_ASPACE.root
+}
+
+/// Builds the kernel's address space, runs in it from now on, and takes charge
+/// of page faults. The first hart calls it, once frames can be had.
+///
+/// Without memory for it there is nothing to run in: the machine ends.
+pub fn init_memory_management() {
+    match new_kernel_aspace() {
+        Ok(aspace) => {
+            info!("kernel address space {aspace:?}");
+            KERNEL_ASPACE.call_once(|| KernelAspace::new(aspace));
+        }
+        Err(error) => {
+            error!("the kernel's address space cannot be built: {error:?}");
+            axhal::power::exit(axhal::trap::FAILED);
+        }
+    }
+    axhal::trap::set_page_fault_handler(&KernelFaults);
+    init_memory_management_secondary();
+}
+
+/// Runs in the kernel's address space from now on. Every other hart calls it.
+pub fn init_memory_management_secondary() {
+    // SAFETY: the table maps all of the image, of RAM and of the devices where
+    // the kernel uses them (`new_kernel_aspace`).
+    unsafe { axhal::paging::set_kernel_root(kernel_page_table_root()) };
+}
+
+/// Page faults of the kernel.
+struct KernelFaults;
+
+impl PageFaultHandler for KernelFaults {
+    fn handle(&self, fault: &PageFault) -> bool {
+        // A fault of the code that works on the address space itself cannot be
+        // helped by that code.
+        if KERNEL_ASPACE.held_by_this_hart() {
+            return false;
+        }
+        let access = match fault.access {
+            Access::WRITE => MappingFlags::WRITE,
+            Access::EXECUTE => MappingFlags::EXECUTE,
+            _ => MappingFlags::READ,
+        };
+        KERNEL_ASPACE.lock().handle_page_fault(fault.addr, access)
+    }
+
+    fn describe(&self, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
+        let Some(aspace) = KERNEL_ASPACE.try_lock() else {
+            return out.write_str("not known: a hart is changing the address space");
+        };
+        let Some(area) = aspace.areas().find(|area| area.span().contains(&addr.as_usize())) else {
+            return out.write_str("nothing");
+        };
+        let span = area.span();
+        write!(out, "\"{}\" {:#x}..{:#x} ", area.name(), span.start, span.end)?;
+        for (right, letter) in [
+            (MappingFlags::READ, 'r'),
+            (MappingFlags::WRITE, 'w'),
+            (MappingFlags::EXECUTE, 'x'),
+        ] {
+            out.write_char(if area.flags().contains(right) { letter } else { '-' })?;
+        }
+        match aspace.query(addr) {
+            Some(page) => write!(out, ", a page of {} KiB at physical {:#x}", page.size >> 10, page.paddr),
+            None => out.write_str(", no page yet"),
+        }
+    }
+}

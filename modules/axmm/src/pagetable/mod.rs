@@ -1,0 +1,181 @@
+//! The page table: the range walker over the entry formats ([`GenericPTE`]) and
+//! the metadata ([`PagingMetaData`]) of `page_table_multiarch`.
+//!
+//! That crate's own cursor walks from the root for every page, queues a TLB
+//! flush for every fresh mapping, never gives an emptied table back, takes a
+//! zero entry for a huge page on aarch64 and an entry that leads to a table for
+//! an absent one on loongarch64 (version 0.6.2). This one
+//!
+//! - walks once for a whole range, with the largest pages that fit;
+//! - leaves the table as it was when an operation fails;
+//! - gives a table back when its last entry goes;
+//! - tells of everything that must be forgotten before it may be used again
+//!   ([`Gather`]), and of nothing else: fresh mappings need no flush.
+//!
+//! An entry of all zeroes is absent, whatever the format says of it. A page with
+//! no rights keeps its frame in an entry that the hardware takes for absent.
+
+mod slot;
+mod walk;
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
+
+use core::marker::PhantomData;
+
+use axerrno::{AxError, AxResult};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
+
+use slot::{Slot, read};
+
+/// Bits of an address that one level of the table resolves.
+const LEVEL_BITS: usize = 9;
+const ENTRIES: usize = 1 << LEVEL_BITS;
+
+/// The largest page an entry of a level above it may be: 1 GiB.
+const LARGEST_PAGE: usize = 1 << 30;
+
+/// A mapped page, as the table has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Page {
+    /// Its first address.
+    pub vaddr: VirtAddr,
+    /// Its first frame.
+    pub paddr: PhysAddr,
+    /// Its bytes: 4 KiB, 2 MiB or 1 GiB.
+    pub size: usize,
+    /// Its rights; none at all for a page that may not be accessed now.
+    pub flags: MappingFlags,
+}
+
+/// Takes what an operation has changed or detached, and must make every hart
+/// forget it before it is used again, or relied on.
+pub trait Gather {
+    /// A page is no longer mapped.
+    fn page(&mut self, page: Page);
+
+    /// A page has other rights than those given here, which it had before.
+    fn changed(&mut self, page: Page);
+
+    /// The table in `frame`, which translated addresses from `vaddr` on, is no
+    /// longer part of the page table.
+    fn table(&mut self, vaddr: VirtAddr, frame: PhysAddr);
+
+    /// A large page is about to become a table: every hart must have forgotten
+    /// it when this returns (Arm Architecture Reference Manual, D8.16.1
+    /// "break-before-make").
+    fn forget_now(&mut self, page: Page);
+}
+
+/// A page table. `H` finds memory for it and reaches it.
+pub struct PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: PagingHandler,
+{
+    root: PhysAddr,
+    largest: usize,
+    _formats: PhantomData<(M, E, H)>,
+}
+
+impl<M, E, H> PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: PagingHandler,
+{
+    /// An empty page table, whose pages are at most `largest` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`.
+    pub fn new(largest: usize) -> AxResult<Self> {
+        Ok(Self {
+            root: Self::new_table()?,
+            largest: largest.min(LARGEST_PAGE),
+            _formats: PhantomData,
+        })
+    }
+
+    /// The physical address of the root.
+    pub fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    /// The page that `vaddr` lies in; `None` if nothing is mapped there.
+    pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
+        let mut table = self.root;
+        for level in (0..M::LEVELS).rev() {
+            let size = Self::entry_size(level);
+            let entry = self.entry(table, vaddr, level);
+            match read::<E>(entry, level) {
+                Slot::Absent => return None,
+                Slot::Table(next) => table = next,
+                Slot::Page(paddr, flags) => {
+                    return Some(Page {
+                        vaddr: vaddr.align_down(size),
+                        paddr,
+                        size,
+                        flags,
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// The bytes that one entry of a level translates.
+    const fn entry_size(level: usize) -> usize {
+        PAGE_SIZE_4K << (LEVEL_BITS * level)
+    }
+
+    /// The entry of a table that translates `vaddr`.
+    fn entry(&self, table: PhysAddr, vaddr: VirtAddr, level: usize) -> *mut E {
+        let index = vaddr.as_usize() / Self::entry_size(level) % ENTRIES;
+        let entries = H::phys_to_virt(table).as_mut_ptr().cast::<E>();
+        // SAFETY: a table has `ENTRIES` entries, and `H` says where it is.
+        unsafe { entries.add(index) }
+    }
+
+    fn new_table() -> AxResult<PhysAddr> {
+        let frame = H::alloc_frame().ok_or(AxError::NoMemory)?;
+        // SAFETY: the frame is nobody else's, and `H` says where it is.
+        unsafe { H::phys_to_virt(frame).as_mut_ptr().write_bytes(0, PAGE_SIZE_4K) };
+        Ok(frame)
+    }
+
+    /// Whether no entry of a table is in use.
+    fn is_empty(table: PhysAddr) -> bool {
+        let entries = H::phys_to_virt(table).as_ptr().cast::<u64>();
+        // SAFETY: a table has `ENTRIES` entries of 64 bits.
+        (0..ENTRIES).all(|index| unsafe { entries.add(index).read_volatile() } == 0)
+    }
+
+    fn free_tables(table: PhysAddr, level: usize) {
+        if level > 0 {
+            let entries = H::phys_to_virt(table).as_mut_ptr().cast::<E>();
+            for index in 0..ENTRIES {
+                // SAFETY: a table has `ENTRIES` entries.
+                if let Slot::Table(next) = read(unsafe { entries.add(index) }, level) {
+                    Self::free_tables(next, level - 1);
+                }
+            }
+        }
+        H::dealloc_frame(table);
+    }
+}
+
+impl<M, E, H> Drop for PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: PagingHandler,
+{
+    /// Frees the tables; no hart may use them any more. Pages that are still
+    /// mapped are their owners' to free.
+    fn drop(&mut self) {
+        Self::free_tables(self.root, M::LEVELS - 1);
+    }
+}

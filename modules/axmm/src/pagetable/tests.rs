@@ -1,0 +1,266 @@
+//! The walker against a flat model, on the host, with this machine's format.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+
+use axerrno::{AxError, AxResult};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use page_table_multiarch::x86_64::X64PagingMetaData;
+use page_table_multiarch::{MappingFlags, PagingHandler};
+
+use super::{Gather, Page, PageTable};
+
+type TestTable = PageTable<X64PagingMetaData, page_table_entry::x86_64::X64PTE, HostFrames>;
+
+const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
+const RO: MappingFlags = MappingFlags::READ;
+const NONE: MappingFlags = MappingFlags::empty();
+const BASE: usize = 0xffff_8000_0000_0000;
+const KIB4: usize = PAGE_SIZE_4K;
+const MIB2: usize = 2 << 20;
+
+#[derive(Default)]
+struct Memory {
+    tables: HashSet<usize>,
+    /// How many more frames there are.
+    left: Option<usize>,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
+/// Frames from the host's heap; physical addresses are host addresses.
+struct HostFrames;
+
+impl PagingHandler for HostFrames {
+    fn alloc_frames(num: usize, align: usize) -> Option<PhysAddr> {
+        assert_eq!((num, align), (1, KIB4));
+        MEMORY.with_borrow_mut(|memory| {
+            match &mut memory.left {
+                Some(0) => return None,
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            let layout = std::alloc::Layout::from_size_align(KIB4, KIB4).unwrap();
+            // SAFETY: the size is not zero.
+            let frame = unsafe { std::alloc::alloc(layout) } as usize;
+            memory.tables.insert(frame);
+            Some(PhysAddr::from_usize(frame))
+        })
+    }
+
+    fn dealloc_frames(paddr: PhysAddr, num: usize) {
+        assert_eq!(num, 1);
+        let frame = paddr.as_usize();
+        MEMORY.with_borrow_mut(|memory| assert!(memory.tables.remove(&frame), "freed twice"));
+        let layout = std::alloc::Layout::from_size_align(KIB4, KIB4).unwrap();
+        // SAFETY: it was in `tables`, so it came from `alloc_frames`.
+        unsafe { std::alloc::dealloc(frame as *mut u8, layout) };
+    }
+
+    fn phys_to_virt(paddr: PhysAddr) -> VirtAddr {
+        VirtAddr::from_usize(paddr.as_usize())
+    }
+}
+
+fn tables() -> usize {
+    MEMORY.with_borrow(|memory| memory.tables.len())
+}
+
+fn with_frames_left<T>(left: usize, f: impl FnOnce() -> T) -> T {
+    MEMORY.with_borrow_mut(|memory| memory.left = Some(left));
+    let result = f();
+    MEMORY.with_borrow_mut(|memory| memory.left = None);
+    result
+}
+
+/// Frees tables at once: there is no TLB here.
+#[derive(Default)]
+struct Seen {
+    pages: Vec<Page>,
+    changed: Vec<Page>,
+}
+
+impl Gather for Seen {
+    fn page(&mut self, page: Page) {
+        self.pages.push(page);
+    }
+
+    fn changed(&mut self, page: Page) {
+        self.changed.push(page);
+    }
+
+    fn table(&mut self, _vaddr: VirtAddr, frame: PhysAddr) {
+        HostFrames::dealloc_frame(frame);
+    }
+
+    fn forget_now(&mut self, _page: Page) {}
+}
+
+fn table() -> TestTable {
+    TestTable::new(1 << 30).unwrap()
+}
+
+/// Maps one to one, as the linear backend does.
+fn map(table: &mut TestTable, start: usize, paddr: usize, size: usize, flags: MappingFlags) -> AxResult {
+    let mut frame_for = |vaddr: VirtAddr, page: usize| {
+        let frame = PhysAddr::from_usize(vaddr.as_usize() - start + paddr);
+        Ok(frame.is_aligned(page).then_some(frame))
+    };
+    table.map(start..start + size, flags, &mut frame_for, &mut Seen::default())
+}
+
+/// Every 4 KiB page that is mapped in `start..end`, read back page by page.
+fn flat(table: &TestTable, start: usize, end: usize) -> BTreeMap<usize, (usize, usize)> {
+    let pages = (start..end).step_by(KIB4);
+    pages
+        .filter_map(|addr| {
+            let page = table.query(VirtAddr::from_usize(addr))?;
+            let offset = addr - page.vaddr.as_usize();
+            Some((addr, (page.paddr.as_usize() + offset, page.flags.bits())))
+        })
+        .collect()
+}
+
+#[test]
+fn the_largest_pages_that_fit_are_used() {
+    let mut table = table();
+    map(&mut table, BASE + MIB2 - KIB4, 2 * MIB2 - KIB4, (1 << 30) + MIB2, RW).unwrap();
+    let size_at = |addr| table.query(VirtAddr::from_usize(addr)).map(|page| page.size);
+    assert_eq!(size_at(BASE + MIB2 - KIB4), Some(KIB4));
+    assert_eq!(size_at(BASE + MIB2), Some(MIB2));
+    assert_eq!(size_at(BASE + (1 << 30)), Some(MIB2));
+    assert_eq!(size_at(BASE + (1 << 30) + MIB2), Some(KIB4));
+    assert_eq!(size_at(BASE + (1 << 30) + 2 * MIB2 - 2 * KIB4), Some(KIB4));
+    assert_eq!(size_at(BASE + (1 << 30) + 2 * MIB2 - KIB4), None);
+}
+
+#[test]
+fn a_gibibyte_is_one_entry_where_the_machine_has_such_pages() {
+    let mut with = table();
+    map(&mut with, BASE, 1 << 30, 1 << 30, RW).unwrap();
+    let mut without = TestTable::new(MIB2).unwrap();
+    map(&mut without, BASE, 1 << 30, 1 << 30, RW).unwrap();
+    let size = |table: &TestTable| table.query(VirtAddr::from_usize(BASE)).unwrap().size;
+    assert_eq!((size(&with), size(&without)), (1 << 30, MIB2));
+}
+
+#[test]
+fn unmapping_gives_every_table_back() {
+    let mut table = table();
+    let mut seen = Seen::default();
+    map(&mut table, BASE + KIB4, 0, 4 * MIB2, RW).unwrap();
+    table.unmap(BASE + KIB4..BASE + KIB4 + 4 * MIB2, &mut seen).unwrap();
+    assert_eq!(seen.pages.iter().map(|page| page.size).sum::<usize>(), 4 * MIB2);
+    assert_eq!(tables(), 1);
+}
+
+#[test]
+fn part_of_a_large_page_is_split_with_the_rest_kept() {
+    let mut table = table();
+    map(&mut table, BASE, 1 << 30, 1 << 30, RW).unwrap();
+    table.unmap(BASE + MIB2..BASE + MIB2 + KIB4, &mut Seen::default()).unwrap();
+    let pages = flat(&table, BASE, BASE + 3 * MIB2);
+    assert_eq!(pages.len(), 3 * 512 - 1);
+    assert!(pages.iter().all(|(addr, &(paddr, flags))| {
+        paddr == addr - BASE + (1 << 30) && flags == RW.bits()
+    }));
+    let before = tables();
+    let out = with_frames_left(0, || table.unmap(BASE + 8 * MIB2 + KIB4..BASE + 9 * MIB2, &mut Seen::default()));
+    assert_eq!((out, tables()), (Err(AxError::NoMemory), before));
+}
+
+#[test]
+fn what_is_mapped_stays_when_a_mapping_over_it_fails() {
+    let mut table = table();
+    map(&mut table, BASE + 3 * MIB2, 0x5000, KIB4, RO).unwrap();
+    let before = (flat(&table, BASE, BASE + 4 * MIB2), tables());
+    let result = map(&mut table, BASE, 0x10_0000, 4 * MIB2, RW);
+    assert_eq!(result, Err(AxError::AlreadyExists));
+    assert_eq!((flat(&table, BASE, BASE + 4 * MIB2), tables()), before);
+}
+
+#[test]
+fn running_out_at_any_table_changes_nothing() {
+    let mut table = table();
+    map(&mut table, BASE + 3 * MIB2, 0x5000, KIB4, RO).unwrap();
+    let before = (flat(&table, BASE, BASE + 8 * MIB2), tables());
+    let far = BASE + (200 << 39);
+    let mut needed = 0;
+    while let Err(error) = with_frames_left(needed, || map(&mut table, far - KIB4, 0x1000, 3 * MIB2, RW)) {
+        assert_eq!(error, AxError::NoMemory);
+        assert_eq!((flat(&table, BASE, BASE + 8 * MIB2), tables()), before);
+        needed += 1;
+    }
+    assert!(needed > 4, "only {needed} tables were needed");
+}
+
+#[test]
+fn no_rights_keep_the_frame() {
+    let mut table = table();
+    let mut seen = Seen::default();
+    map(&mut table, BASE, MIB2, MIB2, RW).unwrap();
+    table.protect(BASE..BASE + MIB2, NONE, &mut seen).unwrap();
+    let page = table.query(VirtAddr::from_usize(BASE + KIB4)).unwrap();
+    assert_eq!((page.paddr.as_usize(), page.flags), (MIB2 + KIB4, NONE));
+    table.protect(BASE..BASE + MIB2, RO, &mut seen).unwrap();
+    table.unmap(BASE..BASE + MIB2, &mut seen).unwrap();
+    assert_eq!(seen.pages.iter().map(|page| page.size).sum::<usize>(), MIB2);
+}
+
+#[test]
+fn rights_that_stay_the_same_are_not_reported() {
+    let mut table = table();
+    let mut seen = Seen::default();
+    map(&mut table, BASE, 0x1000, 4 * KIB4, RW).unwrap();
+    table.protect(BASE..BASE + 2 * KIB4, RO, &mut seen).unwrap();
+    assert_eq!(seen.changed.len(), 2);
+    table.protect(BASE..BASE + 4 * KIB4, RO, &mut seen).unwrap();
+    assert_eq!(seen.changed.len(), 4);
+}
+
+#[test]
+fn random_operations_agree_with_a_flat_model() {
+    let mut table = table();
+    let mut model: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    let mut seed = 7_u64;
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) as usize % below
+    };
+    let end = BASE + 4 * MIB2;
+    for step in 0..3000 {
+        let unit = [KIB4, MIB2][random(4) / 3];
+        let start = BASE + random((end - BASE) / unit) * unit;
+        let size = (1 + random(600)) * KIB4;
+        let pages = start..(start + size).min(end);
+        let (flags, none) = ([RW, RO][random(2)], random(10) == 0);
+        match random(3) {
+            0 => {
+                let paddr = (1 << 30) + [0, KIB4][random(2)] + (start - BASE);
+                let free = model.range(pages.clone()).next().is_none();
+                let result = map(&mut table, start, paddr, pages.len(), flags);
+                assert_eq!(result.is_ok(), free, "step {step}");
+                if free {
+                    let added = pages.step_by(KIB4);
+                    model.extend(added.map(|addr| (addr, (addr - start + paddr, flags.bits()))));
+                }
+            }
+            1 => {
+                table.unmap(pages.clone(), &mut Seen::default()).unwrap();
+                model.retain(|addr, _| !pages.contains(addr));
+            }
+            _ => {
+                let flags = if none { NONE } else { flags };
+                table.protect(pages.clone(), flags, &mut Seen::default()).unwrap();
+                model.range_mut(pages).for_each(|(_, page)| page.1 = flags.bits());
+            }
+        }
+        if step % 16 == 0 {
+            assert_eq!(flat(&table, BASE, end), model, "step {step}");
+        }
+    }
+    table.unmap(BASE..end, &mut Seen::default()).unwrap();
+    assert_eq!(tables(), 1);
+}

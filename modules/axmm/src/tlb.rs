@@ -1,0 +1,96 @@
+//! What must be forgotten, by which harts, before which frames may be reused.
+//!
+//! A change of the kernel's address space collects here what it has detached
+//! ([`TlbGather`]). When the change is over, or the list is full, every hart is
+//! made to forget the addresses in one go, and only then do the frames go back.
+//! Nothing is allocated on the way.
+//!
+//! It runs with the address space locked, so no other hart maps the addresses
+//! anew before the last has forgotten them; a hart that waits for that lock
+//! answers while it waits ([`KernelAspace`](crate::KernelAspace)).
+
+use core::ops::Range;
+
+use arrayvec::ArrayVec;
+use axalloc::{Frames, UsageKind};
+use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
+
+use crate::pagetable::{Gather, Page};
+
+/// How many runs of frames wait for one flush.
+const BATCH: usize = 64;
+
+/// Collects what an operation has detached, until everyone has forgotten it.
+pub struct TlbGather {
+    /// The smallest range that holds everything to be forgotten.
+    pages: Range<usize>,
+    frames: ArrayVec<Frames, BATCH>,
+    /// Whether pages' frames belong to the mapping, and go with it.
+    owns_pages: bool,
+}
+
+impl TlbGather {
+    /// Nothing to forget yet. `owns_pages` says whether the frames of pages that
+    /// come go back, as those of tables always do.
+    pub fn new(owns_pages: bool) -> Self {
+        Self {
+            pages: usize::MAX..0,
+            frames: ArrayVec::new(),
+            owns_pages,
+        }
+    }
+
+    fn forget(&mut self, start: usize, size: usize) {
+        self.pages.start = self.pages.start.min(start);
+        self.pages.end = self.pages.end.max(start + size);
+    }
+
+    fn free(&mut self, paddr: PhysAddr, size: usize, kind: UsageKind) {
+        if self.frames.is_full() {
+            self.flush();
+        }
+        // SAFETY: the page table owned the frames, by `into_raw`, and has just
+        // let go of them.
+        let frames = unsafe { Frames::from_raw(paddr, size / PAGE_SIZE_4K, kind) };
+        self.frames.push(frames);
+    }
+
+    /// Makes every hart forget what has come so far, then frees the frames.
+    fn flush(&mut self) {
+        if !self.pages.is_empty() {
+            axhal::tlb::flush_everywhere(self.pages.clone());
+        }
+        self.pages = usize::MAX..0;
+        self.frames.clear();
+    }
+}
+
+impl Gather for TlbGather {
+    fn page(&mut self, page: Page) {
+        self.forget(page.vaddr.as_usize(), page.size);
+        if self.owns_pages {
+            self.free(page.paddr, page.size, UsageKind::VirtMem);
+        }
+    }
+
+    fn changed(&mut self, page: Page) {
+        self.forget(page.vaddr.as_usize(), page.size);
+    }
+
+    fn table(&mut self, vaddr: VirtAddr, frame: PhysAddr) {
+        // Forgetting any address of a table forgets the way to it.
+        self.forget(vaddr.as_usize(), PAGE_SIZE_4K);
+        self.free(frame, PAGE_SIZE_4K, UsageKind::PageTable);
+    }
+
+    fn forget_now(&mut self, page: Page) {
+        let start = page.vaddr.as_usize();
+        axhal::tlb::flush_everywhere(start..start + page.size);
+    }
+}
+
+impl Drop for TlbGather {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
