@@ -12,6 +12,11 @@ pub fn count() -> usize {
     hart::count()
 }
 
+/// Whether hart `number` is up.
+pub fn is_online(number: usize) -> bool {
+    hart::is_online(number)
+}
+
 /// The number of the hart that runs this.
 pub fn current() -> usize {
     hart::this_hart()

@@ -14,6 +14,11 @@ impl Instant {
         Self(monotonic_time())
     }
 
+    /// How long the machine had been on at this moment.
+    pub fn since_power_on(&self) -> Duration {
+        self.0
+    }
+
     /// How long ago this moment was.
     pub fn elapsed(&self) -> Duration {
         Self::now().duration_since(*self)

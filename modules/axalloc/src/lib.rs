@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
 use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
-use axerrno::{AxError, AxResult};
+pub use axerrno::{AxError, AxResult};
 use buddy::Buddy;
 use kspin::SpinNoIrq;
 use memory_addr::PhysAddr;

@@ -49,6 +49,8 @@ pub use kernel::{
     KernelAspace, KernelAspaceGuard, init_memory_management, init_memory_management_secondary,
     kernel_aspace, kernel_page_table_root, new_kernel_aspace,
 };
+pub use axconfig::KERNEL_MAP_BASE;
+pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 pub use page_table_multiarch::MappingFlags;
 
 use axerrno::AxError;

@@ -6,6 +6,8 @@ use core::ops::Range;
 
 use axplat::mem::PhysAddr;
 
+use crate::hart::hardware_id;
+
 /// Sv39's page-table format.
 pub type PagingMeta = page_table_multiarch::riscv::Sv39MetaData<memory_addr::VirtAddr>;
 /// Its entries.
@@ -57,10 +59,28 @@ pub fn flush_tlb_all() {
 }
 
 /// Makes each hart of the set `harts` forget `pages`: SBI's remote fence
-/// extension, which returns when they have.
+/// extension, which returns when they have. One call asks for up to 64 hardware
+/// ids from the lowest on, so that harts are asked at the same time, not in turn.
 pub fn remote_flush(harts: u64, pages: Range<usize>) -> bool {
-    (0..64).filter(|number| harts & 1 << number != 0).all(|number| {
-        let mask = sbi_rt::HartMask::from_mask_base(1, crate::hart::hardware_id(number));
-        sbi_rt::remote_sfence_vma(mask, pages.start, pages.len()).is_ok()
-    })
+    let mut left = harts;
+    while left != 0 {
+        let ids = bits(left).map(|number| (number, hardware_id(number)));
+        let base = ids.clone().map(|(_, id)| id).min().unwrap_or(0);
+        let (mut asked, mut mask) = (0, 0);
+        for (number, id) in ids.filter(|(_, id)| id - base < 64) {
+            asked |= 1 << number;
+            mask |= 1 << (id - base);
+        }
+        let mask = sbi_rt::HartMask::from_mask_base(mask, base);
+        if sbi_rt::remote_sfence_vma(mask, pages.start, pages.len()).is_err() {
+            return false;
+        }
+        left &= !asked;
+    }
+    true
+}
+
+/// The numbers of the bits that are set.
+fn bits(set: u64) -> impl Iterator<Item = usize> + Clone {
+    (0..64).filter(move |number| set & 1 << number != 0)
 }

@@ -1,0 +1,124 @@
+//! Mappings in the kernel's address space, which go when their owner does.
+
+use axfeat::axalloc::{AxError, AxResult};
+pub use axfeat::axmm::{MappingFlags, kernel_aspace};
+use axfeat::axmm::{AddrSpace, VirtAddr, VirtAddrRange};
+
+/// A page of any mapping: 4 KiB.
+const PAGE: usize = 4096;
+
+/// A range of the kernel's address space that is mapped, and unmapped when this
+/// goes.
+///
+/// Sizes and offsets are in bytes and must be multiples of 4 KiB.
+#[derive(Debug)]
+pub struct Mapping {
+    start: VirtAddr,
+    size: usize,
+}
+
+impl Mapping {
+    /// Fresh memory full of zeroes, each page of which takes a frame when it is
+    /// first touched.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a size or rights that cannot be; `NoMemory`.
+    pub fn lazy(size: usize, flags: MappingFlags) -> AxResult<Self> {
+        Self::map(size, PAGE, |aspace, start| aspace.map_alloc(start, size, flags, false))
+    }
+
+    /// Fresh memory full of zeroes, with all its frames.
+    ///
+    /// # Errors
+    ///
+    /// As [`lazy`](Self::lazy).
+    pub fn populated(size: usize, flags: MappingFlags) -> AxResult<Self> {
+        Self::map(size, PAGE, |aspace, start| aspace.map_alloc(start, size, flags, true))
+    }
+
+    /// The physical memory from `paddr` on, which is somebody's for longer than
+    /// the mapping lasts, at an address with the same offset into 2 MiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`lazy`](Self::lazy); `InvalidInput` also for `paddr`.
+    pub fn linear(paddr: usize, size: usize, flags: MappingFlags) -> AxResult<Self> {
+        const ALIGN: usize = 2 << 20;
+        let offset = paddr % ALIGN;
+        let padded = offset.checked_add(size).ok_or(AxError::InvalidInput)?;
+        let mut mapping = Self::map(padded, ALIGN, |aspace, start| {
+            aspace.map_linear(start + offset, paddr.into(), size, flags)
+        })?;
+        mapping.start += offset;
+        mapping.size = size;
+        Ok(mapping)
+    }
+
+    /// Finds room and maps there, without letting go of the lock in between.
+    fn map(
+        size: usize,
+        align: usize,
+        map: impl FnOnce(&mut AddrSpace, VirtAddr) -> AxResult,
+    ) -> AxResult<Self> {
+        let room = size.checked_add(align - PAGE).ok_or(AxError::InvalidInput)?;
+        let base = VirtAddr::from_usize(axfeat::axmm::KERNEL_MAP_BASE);
+        let mut aspace = kernel_aspace().lock();
+        let limit = VirtAddrRange::new(base, aspace.end());
+        let found = aspace.find_free_area(base, room, limit).ok_or(match size {
+            0 => AxError::InvalidInput,
+            _ => AxError::NoMemory,
+        })?;
+        let start = VirtAddr::from_usize(found.as_usize().next_multiple_of(align));
+        map(&mut aspace, start)?;
+        Ok(Self { start, size })
+    }
+
+    /// The first address.
+    pub fn start(&self) -> usize {
+        self.start.as_usize()
+    }
+
+    /// The bytes that are mapped.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Gives `size` bytes from `offset` on the rights `flags`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the range is not within the mapping or the rights cannot
+    /// be; `NotFound` if some of it has been unmapped; `NoMemory`. Nothing has
+    /// changed then.
+    pub fn protect(&mut self, offset: usize, size: usize, flags: MappingFlags) -> AxResult {
+        let start = self.inside(offset, size)?;
+        kernel_aspace().lock().protect(start, size, flags)
+    }
+
+    /// Unmaps `size` bytes from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`protect`](Self::protect), but `NotFound`.
+    pub fn unmap(&mut self, offset: usize, size: usize) -> AxResult {
+        let start = self.inside(offset, size)?;
+        kernel_aspace().lock().unmap(start, size)
+    }
+
+    fn inside(&self, offset: usize, size: usize) -> AxResult<VirtAddr> {
+        match offset.checked_add(size) {
+            Some(end) if end <= self.size => Ok(self.start + offset),
+            _ => Err(AxError::InvalidInput),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let result = kernel_aspace().lock().unmap(self.start, self.size);
+        if let Err(error) = result {
+            axfeat::axlog::warn!("a mapping at {:#x} stays: {error:?}", self.start);
+        }
+    }
+}

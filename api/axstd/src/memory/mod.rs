@@ -1,0 +1,23 @@
+//! Memory: who has how much, runs of frames, and, with the feature `paging`,
+//! mappings in the kernel's address space.
+
+#[cfg(feature = "paging")]
+mod mapping;
+
+pub use axfeat::axalloc::{AxError, AxResult, Frames, Usage, UsageKind, largest_free_run, usage};
+pub use axfeat::axhal::hart::guard_of;
+pub use axfeat::axhal::mem::{MemRegionFlags, Section, sections};
+
+#[cfg(feature = "paging")]
+pub use mapping::{Mapping, MappingFlags, kernel_aspace};
+
+/// The physical address of what lies in the linear mapping at `vaddr`: the
+/// kernel image, the heap, frames.
+pub fn virt_to_phys(vaddr: usize) -> usize {
+    axfeat::axhal::mem::virt_to_phys(vaddr.into()).into()
+}
+
+/// Accesses that may fault, and come back all the same.
+pub mod probe {
+    pub use axfeat::axhal::probe::{can_execute, can_read, can_write};
+}

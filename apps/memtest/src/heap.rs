@@ -1,0 +1,159 @@
+//! The heap under a random load, its contents verified. Every load is bounded
+//! to about a mebibyte a hart, so that it fits the smallest machine.
+
+use alloc::alloc::{alloc, dealloc};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::alloc::Layout;
+
+use axstd::{harts, memory};
+use fastrand::Rng;
+use spin::Mutex;
+
+use crate::report::{Report, check, on_all};
+
+/// Operations of each load on each hart.
+const STEPS: usize = 4_000;
+
+/// Runs the tests of this file.
+pub fn run(report: &mut Report, seed: u64) {
+    let per_hart = |load: fn(Rng) -> Result<(), String>| {
+        on_all(|hart| load(Rng::with_seed(seed ^ hart as u64)))?;
+        Ok(format!("{STEPS} operations on each of {} harts", harts::online()))
+    };
+    report.test("heap: Vec", || per_hart(vectors));
+    report.test("heap: BTreeMap", || per_hart(maps));
+    report.test("heap: realloc", || per_hart(reallocations));
+    report.test("heap: alignment to 2 MiB", || per_hart(alignments));
+    report.test("heap: from hart to hart", || handed_on(seed));
+}
+
+/// Words that only their place and `tag` explain.
+fn fill(words: &mut [u64], tag: u64) {
+    for (index, word) in words.iter_mut().enumerate() {
+        *word = tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index as u64;
+    }
+}
+
+fn verify(words: &[u64], tag: u64) -> Result<(), String> {
+    for (index, &word) in words.iter().enumerate() {
+        let expected = tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index as u64;
+        let at = &raw const words[index];
+        check(word == expected, || format!("{at:?} holds {word:#x}, {expected:#x} was put there"))?;
+    }
+    Ok(())
+}
+
+/// A vector of `len` words filled by `tag`.
+fn vector(len: usize, tag: u64) -> Result<Vec<u64>, String> {
+    let mut words = Vec::new();
+    words.try_reserve_exact(len).map_err(|_| format!("no memory for {len} words"))?;
+    words.resize(len, 0);
+    fill(&mut words, tag);
+    Ok(words)
+}
+
+/// Mostly small sizes, now and then a large one, in words.
+fn some_len(rng: &mut Rng) -> usize {
+    match rng.u32(..64) {
+        0 => rng.usize(4096..16384),
+        1..8 => rng.usize(64..1024),
+        _ => rng.usize(1..64),
+    }
+}
+
+fn vectors(mut rng: Rng) -> Result<(), String> {
+    let mut held: Vec<(u64, Vec<u64>)> = Vec::new();
+    for _ in 0..STEPS {
+        if held.len() < 32 && rng.bool() {
+            let tag = rng.u64(..);
+            held.push((tag, vector(some_len(&mut rng), tag)?));
+        } else if !held.is_empty() {
+            let (tag, words) = held.swap_remove(rng.usize(..held.len()));
+            verify(&words, tag)?;
+        }
+    }
+    held.iter().try_for_each(|(tag, words)| verify(words, *tag))
+}
+
+fn maps(mut rng: Rng) -> Result<(), String> {
+    let mut map = BTreeMap::new();
+    let mut present = alloc::vec![false; 1024];
+    for _ in 0..STEPS {
+        let key = rng.usize(..present.len());
+        let before = match rng.bool() {
+            true => map.insert(key, vector(1 + key % 16, key as u64)?).is_some(),
+            false => map.remove(&key).is_some(),
+        };
+        check(before == present[key], || format!("key {key} was there: {before}"))?;
+        present[key] = map.contains_key(&key);
+    }
+    let expected = present.iter().filter(|there| **there).count();
+    check(map.len() == expected, || format!("{} keys, not {expected}", map.len()))?;
+    map.iter().try_for_each(|(key, words)| verify(words, *key as u64))
+}
+
+fn reallocations(mut rng: Rng) -> Result<(), String> {
+    let tag = rng.u64(..);
+    let mut words = vector(1, tag)?;
+    for _ in 0..STEPS / 10 {
+        let len = some_len(&mut rng);
+        let kept = len.min(words.len());
+        words.truncate(len);
+        words.try_reserve_exact(len - kept).map_err(|_| format!("no memory for {len} words"))?;
+        verify(&words, tag)?;
+        words.resize(len, 0);
+        words.shrink_to_fit();
+        fill(&mut words[kept..], tag);
+        verify(&words[..kept], tag)?;
+        fill(&mut words, tag);
+    }
+    verify(&words, tag)
+}
+
+fn alignments(mut rng: Rng) -> Result<(), String> {
+    for _ in 0..STEPS / 20 {
+        let align = 8 << rng.u32(0..=18);
+        let len = rng.usize(1..1024);
+        let layout = Layout::from_size_align(len * 8, align).map_err(|error| format!("{error}"))?;
+        // SAFETY: the layout's size is not zero.
+        let block = unsafe { alloc(layout) };
+        check(!block.is_null(), || format!("no memory for {layout:?}"))?;
+        // SAFETY: the block is `len` words, and nobody else's.
+        let words = unsafe { core::slice::from_raw_parts_mut(block.cast::<u64>(), len) };
+        words.fill(0);
+        fill(words, align as u64);
+        let result = verify(words, align as u64);
+        let addr = block as usize;
+        // SAFETY: allocated with this layout just now.
+        unsafe { dealloc(block, layout) };
+        result?;
+        check(addr.is_multiple_of(align), || format!("{addr:#x} is not aligned to {align:#x}"))?;
+    }
+    Ok(())
+}
+
+/// Each hart fills blocks and hands them on; the next verifies and frees them.
+fn handed_on(seed: u64) -> crate::report::Outcome {
+    const BLOCKS: usize = 64;
+    let before = memory::usage().heap;
+    let all = harts::count();
+    let shelves: Vec<Mutex<Vec<Vec<u64>>>> = (0..all).map(|_| Mutex::new(Vec::new())).collect();
+    on_all(|hart| {
+        let mut rng = Rng::with_seed(seed ^ hart as u64);
+        for _ in 0..BLOCKS {
+            let block = vector(some_len(&mut rng).min(1024), hart as u64)?;
+            shelves[hart].lock().push(block);
+        }
+        Ok(())
+    })?;
+    on_all(|hart| {
+        let from = (hart + all - 1) % all;
+        let blocks = core::mem::take(&mut *shelves[from].lock());
+        blocks.iter().try_for_each(|block| verify(block, from as u64))
+    })?;
+    let grown = memory::usage().heap.saturating_sub(before) * 4;
+    Ok(format!("{BLOCKS} blocks a hart; the heap grew by {grown} KiB"))
+}

@@ -1,0 +1,231 @@
+//! Mappings in the kernel's address space: what they promise, and that they give
+//! everything back.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use axstd::memory::probe::{can_read, can_write};
+use axstd::memory::{
+    AxError, Frames, Mapping, MappingFlags, Usage, UsageKind, kernel_aspace, usage,
+};
+use axstd::harts;
+use fastrand::Rng;
+
+use crate::report::{Outcome, Report, check, on_all};
+
+const PAGE: usize = 4096;
+const READ: MappingFlags = MappingFlags::READ;
+const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
+
+/// Pages of a mapping.
+const PAGES: usize = 64;
+
+/// How many pages, of all harts' own mappings together, get and lose rights one
+/// by one: each time every hart must forget the page.
+const ONE_BY_ONE: usize = 64;
+
+/// Runs the tests of this file.
+pub fn run(report: &mut Report, seed: u64) {
+    let own = |kind: fn(Rng) -> Result<(), String>| {
+        giving_all_back(|| {
+            on_all(|hart| kind(Rng::with_seed(seed ^ hart as u64)))?;
+            Ok(format!("{PAGES} pages on each of {} harts", harts::online()))
+        })
+    };
+    report.test("mappings: lazy", || own(lazy));
+    report.test("mappings: populated", || own(populated));
+    report.test("mappings: linear", || own(linear));
+    report.test("mappings: seen by every hart", || giving_all_back(seen_by_every_hart));
+    report.test("mappings: stale on no hart", || giving_all_back(stale_on_no_hart));
+    report.test("mappings: refused", || giving_all_back(refused));
+}
+
+/// Runs a test and compares what it left taken with what was taken before.
+fn giving_all_back(test: impl FnOnce() -> Outcome) -> Outcome {
+    let taken = |usage: Usage| (usage.virt_mem, usage.page_table, usage.global);
+    let before = taken(usage());
+    let done = test()?;
+    let after = taken(usage());
+    check(before == after, || {
+        format!("(pages, tables, other) taken were {before:?} and are {after:?}")
+    })?;
+    Ok(done)
+}
+
+fn say(error: AxError) -> String {
+    format!("{error:?}")
+}
+
+/// The words of a page, through its mapping.
+fn word(addr: usize) -> *mut u64 {
+    addr as *mut u64
+}
+
+/// Writes to a page that is this hart's alone, and reads it back.
+fn touch(addr: usize, value: u64) -> Result<(), String> {
+    // SAFETY: the callers have mapped the page writable, and share no word.
+    let found = unsafe {
+        word(addr).write_volatile(value);
+        word(addr).read_volatile()
+    };
+    check(found == value, || format!("{addr:#x} holds {found:#x}, not {value:#x}"))
+}
+
+/// Checks what a probe of the page says.
+fn expect(addr: usize, read: bool, write: bool) -> Result<(), String> {
+    check(can_read(addr) == read, || format!("{addr:#x}: readable should be {read}"))?;
+    // SAFETY: the page is this hart's alone.
+    let writable = unsafe { can_write(addr) };
+    check(writable == write, || format!("{addr:#x}: writable should be {write}"))
+}
+
+/// Protects, unprotects and unmaps some of a mapping's pages one after the
+/// other, in a random order; all other pages stay as they were.
+fn protect_and_unmap(mut mapping: Mapping, mut rng: Rng) -> Result<(), String> {
+    let start = mapping.start();
+    let mut order: Vec<usize> = (0..PAGES).collect();
+    rng.shuffle(&mut order);
+    let count = (ONE_BY_ONE / harts::online()).max(4);
+    for (place, &page) in order.iter().enumerate().take(count) {
+        let addr = start + page * PAGE;
+        touch(addr, page as u64)?;
+        mapping.protect(page * PAGE, PAGE, READ).map_err(say)?;
+        expect(addr, true, false)?;
+        mapping.protect(page * PAGE, PAGE, RW).map_err(say)?;
+        expect(addr, true, true)?;
+        // SAFETY: the page is mapped.
+        let kept = unsafe { word(addr).read_volatile() };
+        check(kept == page as u64, || format!("{addr:#x} holds {kept:#x} after protect"))?;
+        mapping.unmap(page * PAGE, PAGE).map_err(say)?;
+        expect(addr, false, false)?;
+        if let Some(&next) = order.get(place + 1) {
+            expect(start + next * PAGE, true, true)?;
+        }
+    }
+    Ok(())
+}
+
+fn lazy(mut rng: Rng) -> Result<(), String> {
+    let mapping = Mapping::lazy(PAGES * PAGE, RW).map_err(say)?;
+    let start = mapping.start();
+    for _ in 0..PAGES / 2 {
+        let addr = start + rng.usize(..PAGES) * PAGE + rng.usize(..PAGE / 8) * 8;
+        touch(addr, rng.u64(..))?;
+    }
+    let untouched = |page: &usize| kernel_aspace().lock().query((start + page * PAGE).into()).is_none();
+    let lazy = (0..PAGES).filter(untouched).count();
+    check(lazy >= PAGES / 2, || format!("only {lazy} untouched pages have no frame"))?;
+    protect_and_unmap(mapping, rng)
+}
+
+fn populated(rng: Rng) -> Result<(), String> {
+    let mapping = Mapping::populated(PAGES * PAGE, RW).map_err(say)?;
+    for page in 0..PAGES {
+        let addr = mapping.start() + page * PAGE;
+        let there = kernel_aspace().lock().query(addr.into()).is_some();
+        check(there, || format!("{addr:#x} has no frame"))?;
+        // SAFETY: the page is mapped and this hart's alone.
+        let bytes = unsafe { core::slice::from_raw_parts(addr as *const u8, PAGE) };
+        check(bytes.iter().all(|&byte| byte == 0), || format!("{addr:#x} is not zero"))?;
+    }
+    protect_and_unmap(mapping, rng)
+}
+
+fn linear(rng: Rng) -> Result<(), String> {
+    let mut frames = Frames::zeroed(PAGES, PAGE, UsageKind::Global).map_err(say)?;
+    let mapping = Mapping::linear(frames.start().into(), PAGES * PAGE, RW).map_err(say)?;
+    for page in 0..PAGES {
+        touch(mapping.start() + page * PAGE, page as u64 + 1)?;
+        let mut there = frames.as_bytes_mut()[page * PAGE..].iter();
+        check(there.next() == Some(&(page as u8 + 1)), || format!("frame {page} was not written"))?;
+    }
+    protect_and_unmap(mapping, rng)
+}
+
+/// All harts touch every page of one lazy mapping at the same time: each page
+/// gets one frame, and no hart's words are lost.
+fn seen_by_every_hart() -> Outcome {
+    let mapping = Mapping::lazy(PAGES * PAGE, RW).map_err(say)?;
+    let before = usage().virt_mem;
+    on_all(|hart| {
+        (0..PAGES).try_for_each(|page| touch(mapping.start() + page * PAGE + hart * 8, hart as u64))
+    })?;
+    let taken = usage().virt_mem - before;
+    check(taken == PAGES, || format!("{taken} frames for {PAGES} pages"))?;
+    on_all(|hart| {
+        for page in 0..PAGES {
+            let next = (hart + 1) % harts::count();
+            let expected = if harts::is_online(next) { next as u64 } else { 0 };
+            // SAFETY: the page is mapped, and nobody writes to it any more.
+            let found = unsafe { word(mapping.start() + page * PAGE + next * 8).read_volatile() };
+            check(found == expected, || format!("page {page} has lost hart {next}'s word"))?;
+        }
+        Ok(())
+    })?;
+    Ok(format!("{PAGES} pages by {} harts at once", harts::online()))
+}
+
+/// One hart takes rights away, and pages; every other hart has just used them
+/// and notices.
+fn stale_on_no_hart() -> Outcome {
+    const ROUNDS: usize = 8;
+    for round in 0..ROUNDS {
+        let mut mapping = Mapping::populated(PAGES * PAGE, RW).map_err(say)?;
+        let start = mapping.start();
+        let all_read = |from: usize, to: usize, read: bool| {
+            on_all(|_| {
+                let mut pages = (from..to).map(|page| start + page * PAGE);
+                pages.try_for_each(|addr| {
+                    check(can_read(addr) == read, || format!("{addr:#x}: readable is not {read}"))
+                })
+            })
+        };
+        all_read(0, PAGES, true)?;
+        mapping.protect(0, PAGES * PAGE, READ).map_err(say)?;
+        on_all(|_| {
+            (0..PAGES).map(|page| start + page * PAGE).try_for_each(|addr| {
+                // SAFETY: it faults, or the test fails.
+                check(!unsafe { can_write(addr) }, || format!("{addr:#x} can still be written"))
+            })
+        })?;
+        mapping.unmap(0, (round + 1) * PAGE).map_err(say)?;
+        all_read(0, round + 1, false)?;
+        all_read(round + 1, PAGES, true)?;
+        drop(mapping);
+        all_read(0, PAGES, false)?;
+    }
+    Ok(format!("{ROUNDS} rounds of {PAGES} pages, {} harts", harts::online()))
+}
+
+/// What cannot be is refused, with the right error, and changes nothing.
+fn refused() -> Outcome {
+    let expect = |what: &str, result: Result<(), AxError>, error: AxError| {
+        check(result == Err(error), || format!("{what}: {result:?}, not {error:?}"))
+    };
+    let lazy = |size, flags| Mapping::lazy(size, flags).map(drop);
+    let invalid = AxError::InvalidInput;
+    expect("no bytes", lazy(0, RW), invalid)?;
+    expect("half a page", lazy(PAGE / 2, RW), invalid)?;
+    expect("write and execute", lazy(PAGE, RW | MappingFlags::EXECUTE), invalid)?;
+    expect("write without read", lazy(PAGE, MappingFlags::WRITE), invalid)?;
+    expect("for user programs", lazy(PAGE, RW | MappingFlags::USER), invalid)?;
+    expect("more than there is", lazy(usize::MAX & !(PAGE - 1), RW), AxError::NoMemory)?;
+    let all = usage().total * PAGE;
+    expect("more than all frames", Mapping::populated(all, RW).map(drop), AxError::NoMemory)?;
+
+    let mut mapping = Mapping::lazy(4 * PAGE, RW).map_err(say)?;
+    let start = mapping.start();
+    let mut aspace = kernel_aspace().lock();
+    let twice = aspace.map_alloc(start.into(), PAGE, RW, true);
+    expect("twice", twice, AxError::AlreadyExists)?;
+    let top = aspace.map_alloc((usize::MAX & !(PAGE - 1)).into(), 2 * PAGE, RW, false);
+    expect("beyond the end", top, invalid)?;
+    let odd = aspace.map_linear(start.into(), 0x10.into(), PAGE, RW);
+    expect("half a frame", odd, invalid)?;
+    drop(aspace);
+    mapping.unmap(PAGE, PAGE).map_err(say)?;
+    expect("protect a hole", mapping.protect(0, 4 * PAGE, READ), AxError::NotFound)?;
+    touch(start, 1)?;
+    Ok(String::from("12 requests that cannot be"))
+}
