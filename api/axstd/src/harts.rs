@@ -27,6 +27,12 @@ pub fn hardware_id(number: usize) -> usize {
     hart::hardware_id(number)
 }
 
+/// How many timer interrupts the hart that runs this has taken.
+#[cfg(feature = "irq")]
+pub fn timer_ticks() -> u64 {
+    axfeat::axhal::irq::timer_ticks()
+}
+
 /// Runs `work` once on every hart that is up, at the same time, and returns when
 /// all have finished. `work` is given the hart's number, and must not call this
 /// function.

@@ -96,11 +96,10 @@ pub use secondary::{Arrival, arrive, init_secondary, secondary_stacks, start};
 /// Every hart but the first.
 #[cfg(feature = "smp")]
 mod secondary {
-    use core::sync::atomic::{AtomicU8, Ordering};
+    use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
     use axconfig::{HART_START_TIMEOUT_NS, MAX_HARTS, PAGE_SIZE};
-    use lazyinit::LazyInit;
-
+    
     use super::{COUNT, ONLINE, STACK_SIZE, init_this};
     use crate::mem;
 
@@ -108,7 +107,11 @@ mod secondary {
     const SLOT: usize = PAGE_SIZE + STACK_SIZE;
 
     /// The first stack slot, as a virtual address.
-    static SLOTS: LazyInit<usize> = LazyInit::new();
+    static SLOTS: AtomicUsize = AtomicUsize::new(0);
+
+    /// How long the first hart sleeps before it looks again whether another is
+    /// up, in nanoseconds.
+    const NAP_NS: u64 = 20_000;
 
     const OFF: u8 = 0;
     const STARTING: u8 = 1;
@@ -140,16 +143,21 @@ mod secondary {
             return false;
         };
         let start = axplat::mem::phys_to_virt(start).as_usize();
-        SLOTS.init_once(start);
+        SLOTS.store(start, Ordering::Relaxed);
         COUNT.store(harts, Ordering::Relaxed);
         percpu::init((start + stacks) as *mut u8, harts).is_ok()
+    }
+
+    /// Where the slot of hart `number`, which is not the first, begins.
+    fn slot(number: usize) -> usize {
+        SLOTS.load(Ordering::Relaxed) + (number - 1) * SLOT
     }
 
     /// The stacks of all harts but the first, each with its guard page: address
     /// of the guard page, address of the stack, end of the stack.
     pub fn secondary_stacks() -> impl Iterator<Item = (usize, usize, usize)> {
         (1..super::count()).map(|number| {
-            let guard = *SLOTS + (number - 1) * SLOT;
+            let guard = slot(number);
             (guard, guard + PAGE_SIZE, guard + SLOT)
         })
     }
@@ -164,7 +172,7 @@ mod secondary {
     pub fn start(number: usize) -> Arrival {
         let progress = &PROGRESS[number];
         progress.store(STARTING, Ordering::Release);
-        let top = *SLOTS + number * SLOT;
+        let top = slot(number) + SLOT;
         axplat::power::cpu_boot(number, axplat::mem::virt_to_phys(top.into()).as_usize());
         let deadline = crate::time::monotonic_time_nanos() + HART_START_TIMEOUT_NS;
         while !super::is_online(number) {
@@ -173,14 +181,15 @@ mod secondary {
             {
                 return Arrival::LeftOut;
             }
-            core::hint::spin_loop();
+            // Asleep, this hart leaves an emulator's processor to the other.
+            crate::time::sleep_until(crate::time::monotonic_time_nanos() + NAP_NS);
         }
         Arrival::Up
     }
 
     /// Gives hart `number`, which runs this, its own data and trap vector.
     pub fn init_secondary(number: usize) {
-        init_this(number, *SLOTS + (number - 1) * SLOT + PAGE_SIZE);
+        init_this(number, slot(number) + PAGE_SIZE);
     }
 
     /// Says that hart `number`, which runs this, is up and ready for anything.

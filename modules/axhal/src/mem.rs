@@ -3,12 +3,12 @@
 use arrayvec::ArrayVec;
 use axconfig::PAGE_SIZE;
 use axplat::mem::{MemRegionFlags as Flags, PhysAddr, PhysMemRegion, RawRange};
-use lazyinit::LazyInit;
+use spin::Once;
 
 pub use axplat::mem::{MemRegionFlags, phys_to_virt, total_ram_size, virt_to_phys};
 
 /// Memory that the boot has taken for good: see [`take_boot_memory`].
-static TAKEN: LazyInit<RawRange> = LazyInit::new();
+static TAKEN: Once<RawRange> = Once::new();
 
 unsafe extern "C" {
     static _skernel: u8;
@@ -66,11 +66,10 @@ fn kernel_range() -> RawRange {
 /// The first frame of physical memory is never among them, so that no frame in
 /// use has the address 0.
 pub fn for_each_free(mut f: impl FnMut(RawRange)) {
+    let own = [(0, PAGE_SIZE), kernel_range()];
+    let reserved = axplat::mem::reserved_phys_ram_ranges();
     let mut used: ArrayVec<RawRange, 40> = ArrayVec::new();
-    used.push((0, PAGE_SIZE));
-    used.push(kernel_range());
-    used.extend(TAKEN.get().copied());
-    for &range in axplat::mem::reserved_phys_ram_ranges() {
+    for &range in own.iter().chain(TAKEN.get()).chain(reserved) {
         let _ = used.try_push(range);
     }
     axmachine::sort_ranges(&mut used);
@@ -100,7 +99,7 @@ fn subtract((start, size): RawRange, used: &[RawRange], f: &mut impl FnMut(RawRa
 
 /// Takes `size` bytes of free RAM for good, page-aligned, from the lowest range
 /// that the boot page table surely maps and that has room. `None` if there is
-/// none, or if the boot has taken memory already.
+/// none. Called once.
 #[cfg(feature = "smp")]
 pub(crate) fn take_boot_memory(size: usize) -> Option<PhysAddr> {
     let size = size.next_multiple_of(PAGE_SIZE);
@@ -114,7 +113,7 @@ pub(crate) fn take_boot_memory(size: usize) -> Option<PhysAddr> {
         }
     });
     let start = found?;
-    TAKEN.call_once(|| (start, size))?;
+    TAKEN.call_once(|| (start, size));
     Some(PhysAddr::from_usize(start))
 }
 
@@ -155,9 +154,7 @@ pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
 
 /// Reserved RAM, without what of it is the kernel's or the boot's own.
 fn for_each_reserved(mut f: impl FnMut(RawRange)) {
-    let mut own: ArrayVec<RawRange, 2> = ArrayVec::new();
-    own.push(kernel_range());
-    own.extend(TAKEN.get().copied());
+    let mut own = [kernel_range(), TAKEN.get().copied().unwrap_or_default()];
     axmachine::sort_ranges(&mut own);
     let is_ram = |start, size| {
         let ranges = axplat::mem::phys_ram_ranges();

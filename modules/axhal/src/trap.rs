@@ -7,8 +7,8 @@ use core::fmt::{self, Write};
 
 use axlog::{ax_print, ax_println};
 use bitflags::bitflags;
-use lazyinit::LazyInit;
 use memory_addr::VirtAddr;
+use spin::Once;
 
 use crate::arch::TrapFrame;
 use crate::hart::{guard_of, hardware_id, this_hart};
@@ -56,7 +56,7 @@ pub trait PageFaultHandler: Sync {
     fn describe(&self, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result;
 }
 
-static PAGE_FAULT_HANDLER: LazyInit<&'static dyn PageFaultHandler> = LazyInit::new();
+static PAGE_FAULT_HANDLER: Once<&'static dyn PageFaultHandler> = Once::new();
 
 /// Registers who handles page faults; the first to register stays.
 pub fn set_page_fault_handler(handler: &'static dyn PageFaultHandler) {

@@ -1,7 +1,8 @@
 //! Lines on the console.
 //!
-//! [`ax_print!`] writes for the application, the macros of the crate `log` for
-//! the kernel. What one call prints comes out in one piece, whichever harts
+//! [`ax_print!`] writes for the application; [`error!`] to [`trace!`] for the
+//! kernel, by way of the crate `log`. A line of a level that the image was not
+//! built to print is not in the image. What one call prints comes out in one piece, whichever harts
 //! print at the same time.
 //!
 //! Locks: `PRINTING`, a leaf but for the console's own lock in the platform.
@@ -11,9 +12,11 @@ use core::fmt::{self, Arguments, Write};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use kspin::SpinNoIrq;
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{LevelFilter, Log, Metadata, Record};
 
-pub use log::{debug, error, info, trace, warn};
+#[doc(hidden)]
+pub use log;
+pub use log::Level;
 
 /// What a log line says about who wrote it.
 #[crate_interface::def_interface(gen_caller)]
@@ -80,6 +83,47 @@ macro_rules! ax_println {
     ($($arg:tt)*) => { $crate::ax_print!("{}\n", format_args!($($arg)*)) };
 }
 
+/// Logs at a level, if the image was built to.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! log_at {
+    ($level:ident, $($arg:tt)*) => {
+        if $crate::enabled($crate::Level::$level) {
+            $crate::log::log!($crate::Level::$level, $($arg)*)
+        }
+    };
+}
+
+/// Logs what has gone wrong and cannot be helped.
+#[macro_export]
+macro_rules! error {
+    ($($arg:tt)*) => { $crate::log_at!(Error, $($arg)*) };
+}
+
+/// Logs what a person should look into.
+#[macro_export]
+macro_rules! warn {
+    ($($arg:tt)*) => { $crate::log_at!(Warn, $($arg)*) };
+}
+
+/// Logs the course of things.
+#[macro_export]
+macro_rules! info {
+    ($($arg:tt)*) => { $crate::log_at!(Info, $($arg)*) };
+}
+
+/// Logs what helps to find a fault.
+#[macro_export]
+macro_rules! debug {
+    ($($arg:tt)*) => { $crate::log_at!(Debug, $($arg)*) };
+}
+
+/// Logs every step.
+#[macro_export]
+macro_rules! trace {
+    ($($arg:tt)*) => { $crate::log_at!(Trace, $($arg)*) };
+}
+
 /// The level the image was built with: `LOG=` of the build, `warn` without.
 const LEVEL: LevelFilter = level_named(option_env!("AX_LOG"));
 
@@ -127,6 +171,12 @@ impl Log for Logger {
     }
 
     fn flush(&self) {}
+}
+
+/// Whether the image was built to print lines of `level`: a constant, so that
+/// what only serves such lines is not linked where they are not printed.
+pub const fn enabled(level: Level) -> bool {
+    level as usize <= LEVEL as usize
 }
 
 /// Makes the macros of the crate `log` print. Before that they do nothing.

@@ -197,7 +197,7 @@ impl PageFaultHandler for KernelFaults {
             out.write_char(if area.flags().contains(right) { letter } else { '-' })?;
         }
         match aspace.query(addr) {
-            Some(page) => write!(out, ", a page of {} KiB at physical {:#x}", page.size >> 10, page.paddr),
+            Some(page) => write!(out, ", a page of {} KiB at physical {:#x}", page.size >> 10, page.paddr.as_usize()),
             None => out.write_str(", no page yet"),
         }
     }

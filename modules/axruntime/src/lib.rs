@@ -41,7 +41,12 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
     axhal::hart::init_primary();
     axplat::init::init_early(cpu_id, arg);
     axlog::init();
-    describe_machine();
+    info!(
+        "{} MiB of RAM, {} harts; boot arguments: {}",
+        axhal::mem::total_ram_size() >> 20,
+        axhal::hart::count(),
+        axhal::boot_args()
+    );
     #[cfg(feature = "alloc")]
     add_free_memory(0..axconfig::BOOT_MAPPED);
     #[cfg(feature = "paging")]
@@ -58,15 +63,6 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
     smp::start_all();
     main();
     axhal::power::exit(0)
-}
-
-fn describe_machine() {
-    info!(
-        "{} MiB of RAM, {} harts; boot arguments: {}",
-        axhal::mem::total_ram_size() >> 20,
-        axhal::hart::count(),
-        axhal::boot_args()
-    );
 }
 
 /// Gives the free memory among the physical addresses `mapped` to the

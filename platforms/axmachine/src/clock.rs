@@ -24,9 +24,11 @@ impl Clock {
         (ticks / self.hz) * NANOS_PER_SEC + (ticks % self.hz) * NANOS_PER_SEC / self.hz
     }
 
-    /// The ticks that `nanos` last, rounded down.
+    /// The ticks that `nanos` last, rounded down, or as many as there are numbers
+    /// for: a deadline that never comes stays one.
     pub const fn nanos_to_ticks(self, nanos: u64) -> u64 {
-        (nanos / NANOS_PER_SEC) * self.hz + (nanos % NANOS_PER_SEC) * self.hz / NANOS_PER_SEC
+        let whole = (nanos / NANOS_PER_SEC).saturating_mul(self.hz);
+        whole.saturating_add((nanos % NANOS_PER_SEC) * self.hz / NANOS_PER_SEC)
     }
 }
 
@@ -47,6 +49,11 @@ mod tests {
         let clock = Clock::new(4_000_000_000);
         let year_ns = 365 * 86_400 * 1_000_000_000;
         assert_eq!(clock.ticks_to_nanos(clock.nanos_to_ticks(year_ns)), year_ns);
+    }
+
+    #[test]
+    fn a_deadline_beyond_all_ticks_is_the_last() {
+        assert_eq!(Clock::new(4_000_000_000).nanos_to_ticks(u64::MAX), u64::MAX);
     }
 
     #[test]

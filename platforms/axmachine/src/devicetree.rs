@@ -1,10 +1,6 @@
-//! Reading a flattened device tree (Devicetree Specification v0.4) into an
-//! [`Inventory`], and finding single devices in it.
+//! What a device tree says of the machine: an [`Inventory`], and single devices.
 
-use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::standard::NodeStandard;
-use dtoolkit::{Node, Property};
-
+use crate::fdt::{Fdt, Node};
 use crate::{HartId, Inventory, RawRange};
 
 /// How deep devices are looked for: the root, and the buses right below it.
@@ -13,7 +9,7 @@ const BUS_DEPTH: usize = 2;
 /// A device tree that lies in memory for as long as the kernel runs.
 #[derive(Clone, Copy)]
 pub struct DeviceTree {
-    fdt: Fdt<'static>,
+    fdt: Fdt,
 }
 
 impl DeviceTree {
@@ -25,13 +21,13 @@ impl DeviceTree {
     /// points to never changes.
     pub unsafe fn new(blob: *const u8) -> Option<Self> {
         // SAFETY: the caller's promise is this function's requirement.
-        let fdt = unsafe { Fdt::from_raw(blob) }.ok()?;
+        let fdt = unsafe { Fdt::new(blob) }?;
         Some(Self { fdt })
     }
 
     /// The bytes of the blob itself, to be reserved.
     pub fn size(&self) -> usize {
-        self.fdt.data().len()
+        self.fdt.size()
     }
 
     /// The boot loader's words: `/chosen/bootargs`.
@@ -41,12 +37,12 @@ impl DeviceTree {
 
     /// A property of a node that holds one string.
     pub fn string(&self, path: &str, property: &str) -> Option<&'static str> {
-        string_of(self.fdt.find_node(path)?, property)
+        self.fdt.find(path)?.string(property)
     }
 
     /// A property of a node that holds one 32-bit number.
     pub fn u32(&self, path: &str, property: &str) -> Option<u32> {
-        u32_of(self.fdt.find_node(path)?, property)
+        self.fdt.find(path)?.u32(property)
     }
 
     /// The physical address of the console's registers: the node that
@@ -54,8 +50,8 @@ impl DeviceTree {
     /// `fallback`.
     pub fn console(&self, fallback: &str) -> Option<usize> {
         let path = self.string("/chosen", "stdout-path");
-        path.and_then(|path| self.fdt.find_node(path.split(':').next()?))
-            .and_then(|node| first_reg(node).map(|reg| reg.0))
+        path.and_then(|path| self.fdt.find(path.split(':').next()?))
+            .and_then(|node| node.reg().next().map(|reg| reg.0))
             .or_else(|| self.device(fallback).map(|reg| reg.0))
     }
 
@@ -66,17 +62,17 @@ impl DeviceTree {
 
     /// The `index`th register range of the first device compatible with `name`.
     pub fn device_reg(&self, name: &str, index: usize) -> Option<RawRange> {
-        let node = find(self.fdt.root(), BUS_DEPTH, &|node| node.is_compatible(name))?;
-        regs(node).nth(index)
+        self.find_device(name)?.reg().nth(index)
     }
 
-    /// The number that property `property` of the first node compatible with
+    /// The number that property `property` of the first device compatible with
     /// `name` holds.
     pub fn device_u32(&self, name: &str, property: &str) -> Option<u32> {
-        u32_of(
-            find(self.fdt.root(), BUS_DEPTH, &|node| node.is_compatible(name))?,
-            property,
-        )
+        self.find_device(name)?.u32(property)
+    }
+
+    fn find_device(&self, name: &str) -> Option<Node> {
+        find(self.fdt.root()?, BUS_DEPTH, name)
     }
 
     /// All RAM, reserved ranges, devices and harts; hart 0 is `boot_hart`.
@@ -84,86 +80,181 @@ impl DeviceTree {
     /// The blob itself, at physical address `blob`, counts as reserved.
     pub fn inventory(&self, boot_hart: HartId, blob: usize) -> Inventory {
         let mut found = Inventory::new(boot_hart);
-        let root = self.fdt.root();
-        for node in root.children().filter(|n| n.name_without_address() == "memory") {
-            regs(node).for_each(|(start, size)| found.add_ram(start, size));
-        }
         found.reserve(blob, self.size());
-        for reserved in self.fdt.memory_reservations() {
-            found.reserve(reserved.address() as usize, reserved.size() as usize);
+        for (start, size) in self.fdt.reservations() {
+            found.reserve(start, size);
         }
-        if let Some(node) = self.fdt.find_node("/reserved-memory") {
-            for child in node.children() {
-                regs(child).for_each(|(start, size)| found.reserve(start, size));
-            }
-        }
-        add_devices(root, BUS_DEPTH, &mut found);
-        if let Some(cpus) = self.fdt.find_node("/cpus") {
-            let harts = cpus.children().filter(|n| n.name_without_address() == "cpu");
-            for hart in harts.filter(|node| is_usable(*node)) {
-                if let Some((id, _)) = first_reg(hart) {
-                    found.add_hart(id);
-                }
-            }
+        if let Some(root) = self.fdt.root() {
+            add_below(root, BUS_DEPTH, &mut found);
         }
         found.finish()
     }
 }
 
-fn string_of(node: FdtNode<'static>, property: &str) -> Option<&'static str> {
-    let property = node.properties().find(|p| p.name() == property)?;
-    property.value_as::<&'static str>().ok()
-}
-
-fn u32_of(node: FdtNode<'static>, property: &str) -> Option<u32> {
-    let property = node.properties().find(|p| p.name() == property)?;
-    property.value_as::<u32>().ok()
-}
-
-fn is_usable(node: FdtNode<'static>) -> bool {
-    string_of(node, "status").is_none_or(|status| status == "okay" || status == "ok")
-}
-
-fn regs(node: FdtNode<'static>) -> impl Iterator<Item = RawRange> {
-    let regs = node.reg().ok().flatten();
-    regs.into_iter()
-        .flatten()
-        .filter_map(|reg| Some((reg.address::<u64>().ok()? as usize, reg.size::<u64>().ok()? as usize)))
-}
-
-fn first_reg(node: FdtNode<'static>) -> Option<RawRange> {
-    regs(node).next()
-}
-
-fn find(
-    node: FdtNode<'static>,
-    depth: usize,
-    wanted: &dyn Fn(&FdtNode<'static>) -> bool,
-) -> Option<FdtNode<'static>> {
-    if wanted(&node) {
+fn find(node: Node, depth: usize, name: &str) -> Option<Node> {
+    if node.is_compatible(name) {
         return Some(node);
     }
     if depth == 0 {
         return None;
     }
-    node.children().find_map(|child| find(child, depth - 1, wanted))
+    node.children().find_map(|child| find(child, depth - 1, name))
 }
 
-/// Adds the registers of every device below `node`. Addresses below a bus are
-/// taken as they stand where the bus maps them one to one (an empty `ranges`);
-/// other buses are passed over.
-fn add_devices(node: FdtNode<'static>, depth: usize, found: &mut Inventory) {
+/// Adds what the nodes below `node` are. Addresses below a bus are taken as they
+/// stand where the bus maps them one to one (an empty `ranges`); other buses are
+/// passed over.
+fn add_below(node: Node, depth: usize, found: &mut Inventory) {
     for child in node.children() {
-        let name = child.name_without_address();
-        if matches!(name, "memory" | "cpus" | "reserved-memory" | "chosen") {
-            continue;
+        let regs = child.reg();
+        match child.base_name() {
+            "memory" => regs.for_each(|(start, size)| found.add_ram(start, size)),
+            "reserved-memory" => {
+                let regs = child.children();
+                regs.for_each(|part| part.reg().for_each(|(start, size)| found.reserve(start, size)));
+            }
+            "cpus" => add_harts(child, found),
+            _ => {
+                regs.for_each(|(start, size)| found.add_device(start, size));
+                if depth > 1 && child.property("ranges").is_some_and(<[u8]>::is_empty) {
+                    add_below(child, depth - 1, found);
+                }
+            }
         }
-        regs(child).for_each(|(start, size)| found.add_device(start, size));
-        let is_plain_bus = child
-            .properties()
-            .any(|p| p.name() == "ranges" && p.value().is_empty());
-        if depth > 1 && is_plain_bus {
-            add_devices(child, depth - 1, found);
+    }
+}
+
+/// Adds the harts that may be used: those without a status are.
+fn add_harts(cpus: Node, found: &mut Inventory) {
+    let harts = cpus.children().filter(|node| node.base_name() == "cpu");
+    let usable = harts.filter(|node| matches!(node.string("status"), None | Some("okay" | "ok")));
+    for hart in usable {
+        hart.reg().take(1).for_each(|(id, _)| found.add_hart(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// Writes a tree, token by token.
+    #[derive(Default)]
+    struct Writer {
+        structure: Vec<u8>,
+        strings: Vec<u8>,
+    }
+
+    impl Writer {
+        fn word(&mut self, word: u32) -> &mut Self {
+            self.structure.extend(word.to_be_bytes());
+            self
         }
+
+        fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+            self.structure.extend(bytes);
+            let padded = self.structure.len().next_multiple_of(4);
+            self.structure.resize(padded, 0);
+            self
+        }
+
+        fn begin(&mut self, name: &str) -> &mut Self {
+            self.word(1).bytes(&[name.as_bytes(), b"\0"].concat())
+        }
+
+        fn end(&mut self) -> &mut Self {
+            self.word(2)
+        }
+
+        fn prop(&mut self, name: &str, value: &[u8]) -> &mut Self {
+            let offset = self.strings.len() as u32;
+            self.strings.extend(name.as_bytes());
+            self.strings.push(0);
+            self.word(3).word(value.len() as u32).word(offset).bytes(value)
+        }
+
+        fn numbers(&mut self, name: &str, words: &[u32]) -> &mut Self {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+            self.prop(name, &bytes)
+        }
+
+        /// Header, one memory reservation, structure, strings.
+        fn finish(&mut self) -> Vec<u8> {
+            self.word(9);
+            let (structure, strings) = (self.structure.len() as u32, self.strings.len() as u32);
+            let total = 72 + structure + strings;
+            let header = [MAGIC, total, 72, 72 + structure, 40, 17, 16, 0, strings, structure];
+            let reserved = [0, 0x9000_0000, 0, 0x1000, 0, 0, 0, 0];
+            let words = header.iter().chain(&reserved);
+            let mut blob: Vec<u8> = words.flat_map(|word| word.to_be_bytes()).collect();
+            blob.extend(&self.structure);
+            blob.extend(&self.strings);
+            blob
+        }
+    }
+
+    const MAGIC: u32 = 0xd00d_feed;
+
+    fn machine() -> Vec<u8> {
+        let mut w = Writer::default();
+        w.begin("").numbers("#address-cells", &[2]).numbers("#size-cells", &[2]);
+        w.begin("chosen").prop("bootargs", b"seed=7\0").prop("stdout-path", b"/soc/serial@10000000:115200\0").end();
+        w.begin("memory@80000000").numbers("reg", &[0, 0x8000_0000, 0, 0x1000_0000]).end();
+        w.begin("memory@100000000").numbers("reg", &[1, 0, 1, 0]).end();
+        w.begin("cpus").numbers("#address-cells", &[1]).numbers("#size-cells", &[0]).numbers("timebase-frequency", &[10_000_000]);
+        for (id, status) in [(4, "okay\0"), (9, "disabled\0"), (2, "okay\0")] {
+            w.begin("cpu").numbers("reg", &[id]).prop("status", status.as_bytes());
+            w.begin("interrupt-controller").end().end();
+        }
+        w.begin("cpu-map").end().end();
+        w.begin("soc").numbers("#address-cells", &[2]).numbers("#size-cells", &[2]).prop("ranges", b"");
+        w.begin("serial@10000000").prop("compatible", b"acme,uart\0ns16550a\0").numbers("reg", &[0, 0x1000_0000, 0, 0x100]).end();
+        w.end().end();
+        w.finish()
+    }
+
+    fn tree(blob: Vec<u8>) -> Option<DeviceTree> {
+        let blob = Box::leak(blob.into_boxed_slice());
+        // SAFETY: a header's worth of bytes is there in every test, and the
+        // total size in it is never more than there is; leaked, it stays.
+        unsafe { DeviceTree::new(blob.as_ptr()) }
+    }
+
+    #[test]
+    fn a_machine_is_read_as_it_was_written() {
+        let tree = tree(machine()).unwrap();
+        assert_eq!(tree.boot_args(), "seed=7");
+        assert_eq!(tree.u32("/cpus", "timebase-frequency"), Some(10_000_000));
+        assert_eq!(tree.console("none"), Some(0x1000_0000));
+        assert_eq!(tree.device("ns16550a"), Some((0x1000_0000, 0x100)));
+        assert_eq!(tree.device("ns16550"), None);
+        let found = tree.inventory(2, 0x8800_0000);
+        assert_eq!(found.ram(), [(0x8000_0000, 0x1000_0000), (1 << 32, 1 << 32)]);
+        assert_eq!(found.reserved(), [(0x8800_0000, 0x1000), (0x9000_0000, 0x1000)]);
+        assert_eq!(found.devices(), [(0x1000_0000, 0x1000)]);
+        assert_eq!(found.harts(), [2, 4]);
+    }
+
+    /// Whatever a byte is changed to, what is read is read from the blob, and
+    /// nothing panics.
+    #[test]
+    fn a_damaged_tree_is_read_without_a_panic() {
+        let blob = machine();
+        for index in 8..blob.len() {
+            for value in [0, 1, 3, 0x7f, 0xff] {
+                let mut damaged = blob.clone();
+                damaged[index] = value;
+                if let Some(tree) = tree(damaged) {
+                    tree.inventory(0, 0);
+                    tree.console("ns16550a");
+                    tree.boot_args();
+                }
+            }
+        }
+        let mut other = blob;
+        other[0] = 0;
+        assert!(tree(other).is_none());
     }
 }

@@ -44,8 +44,8 @@ impl Inventory {
     /// Adds RAM: whole pages inside the range.
     pub fn add_ram(&mut self, start: usize, size: usize) {
         let end = start.saturating_add(size) & !(PAGE_SIZE - 1);
-        let start = start.next_multiple_of(PAGE_SIZE);
-        if start < end {
+        let start = start.checked_next_multiple_of(PAGE_SIZE);
+        if let Some(start) = start.filter(|start| *start < end) {
             let _ = self.ram.try_push((start, end - start));
         }
     }
@@ -100,8 +100,8 @@ impl Inventory {
 
 fn push_outward<const N: usize>(list: &mut ArrayVec<RawRange, N>, start: usize, size: usize) {
     let first = start & !(PAGE_SIZE - 1);
-    let end = start.saturating_add(size).div_ceil(PAGE_SIZE) * PAGE_SIZE;
-    if size > 0 && end > first {
+    let end = start.checked_add(size).and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
+    if let Some(end) = end.filter(|end| size > 0 && *end > first) {
         let _ = list.try_push((first, end - first));
     }
 }

@@ -4,15 +4,17 @@
 //! the arithmetic of a clock.
 //!
 //! [`axplat`]: https://docs.rs/axplat
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 
 mod clock;
-#[cfg(feature = "devicetree")]
+#[cfg(any(feature = "devicetree", test))]
 mod devicetree;
+#[cfg(any(feature = "devicetree", test))]
+mod fdt;
 mod inventory;
 
 pub use clock::Clock;
-#[cfg(feature = "devicetree")]
+#[cfg(any(feature = "devicetree", test))]
 pub use devicetree::DeviceTree;
 pub use inventory::{HartId, Inventory, RawRange, sort_ranges};
 

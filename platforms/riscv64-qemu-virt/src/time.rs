@@ -1,18 +1,24 @@
 //! The clock: the `time` CSR, at the device tree's rate.
 
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
 use axmachine::Clock;
 use axplat::time::TimeIf;
-use lazyinit::LazyInit;
 
-static CLOCK: LazyInit<Clock> = LazyInit::new();
-
-/// The rate where the device tree names none: QEMU's.
-const DEFAULT_HZ: u32 = 10_000_000;
+/// Ticks a second; until the device tree is read, QEMU's.
+static HZ: AtomicU32 = AtomicU32::new(10_000_000);
 
 /// Reads the rate.
 pub fn init() {
-    let hz = crate::machine::device_tree().and_then(|tree| tree.u32("/cpus", "timebase-frequency"));
-    CLOCK.init_once(Clock::new(hz.unwrap_or(DEFAULT_HZ).into()));
+    let tree = crate::machine::device_tree();
+    if let Some(hz) = tree.and_then(|tree| tree.u32("/cpus", "timebase-frequency")) {
+        HZ.store(hz, Relaxed);
+    }
+}
+
+fn clock() -> Clock {
+    Clock::new(HZ.load(Relaxed).into())
 }
 
 struct Time;
@@ -27,11 +33,11 @@ impl TimeIf for Time {
     }
 
     fn ticks_to_nanos(ticks: u64) -> u64 {
-        CLOCK.ticks_to_nanos(ticks)
+        clock().ticks_to_nanos(ticks)
     }
 
     fn nanos_to_ticks(nanos: u64) -> u64 {
-        CLOCK.nanos_to_ticks(nanos)
+        clock().nanos_to_ticks(nanos)
     }
 
     /// The machine's calendar clock is not read: time counts from power-on.
@@ -42,6 +48,6 @@ impl TimeIf for Time {
     #[cfg(feature = "irq")]
     fn set_oneshot_timer(deadline_ns: u64) {
         // Rounded up: a deadline is never early.
-        sbi_rt::set_timer(CLOCK.nanos_to_ticks(deadline_ns) + 1);
+        sbi_rt::set_timer(clock().nanos_to_ticks(deadline_ns) + 1);
     }
 }

@@ -17,6 +17,12 @@ pub fn virt_to_phys(vaddr: usize) -> usize {
     axfeat::axhal::mem::virt_to_phys(vaddr.into()).into()
 }
 
+/// The physical address of the page table this hart runs on.
+#[cfg(feature = "paging")]
+pub fn page_table_root() -> usize {
+    axfeat::axhal::paging::kernel_root().into()
+}
+
 /// Accesses that may fault, and come back all the same.
 pub mod probe {
     pub use axfeat::axhal::probe::{can_execute, can_read, can_write};

@@ -1,0 +1,70 @@
+//! The ways a machine ends. The boot argument `end=…` chooses one; each is to be
+//! seen from outside, by the report on the console and the exit status.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use core::hint::black_box;
+
+use axstd::memory::{Mapping, MappingFlags, sections};
+use axstd::{env, harts, println, process};
+
+/// The endings there are, and what is to be seen of each.
+const ENDINGS: [(&str, fn()); 9] = [
+    ("return", || {}),
+    ("exit", || process::exit(42)),
+    ("panic", || panic!("as asked for")),
+    ("panic-elsewhere", panic_on_the_last_hart),
+    ("null", || write_to(0)),
+    ("read-only", || write_to(sections()[1].start)),
+    ("unmapped", use_after_unmap),
+    ("stack", || println!("{}", deeper(1))),
+    ("hang", || loop {
+        core::hint::spin_loop();
+    }),
+];
+
+#[unsafe(no_mangle)]
+fn main() {
+    let wanted = env::var("end").unwrap_or("return");
+    match ENDINGS.iter().find(|(name, _)| *name == wanted) {
+        Some((_, end)) => end(),
+        None => {
+            println!("end={wanted} is none of:");
+            ENDINGS.iter().for_each(|(name, _)| println!("  end={name}"));
+            process::exit(2);
+        }
+    }
+}
+
+fn panic_on_the_last_hart() {
+    let last = (0..harts::count()).rfind(|&hart| harts::is_online(hart));
+    harts::run_on_all(|hart| {
+        if Some(hart) == last {
+            panic!("as asked for");
+        }
+    });
+}
+
+fn write_to(addr: usize) {
+    // SAFETY: none; that it faults is the point.
+    unsafe { (addr as *mut u64).write_volatile(1) };
+}
+
+fn use_after_unmap() {
+    let mapping = Mapping::populated(4096, MappingFlags::READ | MappingFlags::WRITE);
+    if let Ok(mapping) = mapping {
+        let addr = mapping.start();
+        write_to(addr);
+        drop(mapping);
+        write_to(addr);
+    }
+}
+
+/// Calls itself until the stack is full.
+#[inline(never)]
+fn deeper(depth: u64) -> u64 {
+    let room = black_box([depth; 64]);
+    if depth == 0 { 0 } else { deeper(depth + 1) + room[63] }
+}
