@@ -20,8 +20,10 @@ const ENDINGS: [(&str, fn()); 9] = [
     ("read-only", || write_to(sections()[1].start)),
     ("unmapped", use_after_unmap),
     ("stack", || println!("{}", deeper(1))),
-    ("hang", || loop {
-        core::hint::spin_loop();
+    ("hang", || {
+        loop {
+            core::hint::spin_loop();
+        }
     }),
 ];
 
@@ -32,7 +34,9 @@ fn main() {
         Some((_, end)) => end(),
         None => {
             println!("end={wanted} is none of:");
-            ENDINGS.iter().for_each(|(name, _)| println!("  end={name}"));
+            ENDINGS
+                .iter()
+                .for_each(|(name, _)| println!("  end={name}"));
             process::exit(2);
         }
     }
@@ -66,5 +70,9 @@ fn use_after_unmap() {
 #[inline(never)]
 fn deeper(depth: u64) -> u64 {
     let room = black_box([depth; 64]);
-    if depth == 0 { 0 } else { deeper(depth + 1) + room[63] }
+    if depth == 0 {
+        0
+    } else {
+        deeper(depth + 1) + room[63]
+    }
 }

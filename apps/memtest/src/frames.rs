@@ -5,8 +5,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use axstd::memory::{Frames, UsageKind, usage};
 use axstd::harts;
+use axstd::memory::{Frames, UsageKind, usage};
 
 use crate::report::{Outcome, Report, bar, check, on_all};
 
@@ -35,15 +35,22 @@ pub fn run(report: &mut Report, seed: u64) {
     report.test("frames: walking zeroes", || {
         memory.test(|addr| !1_u64.rotate_left(word(addr)))
     });
-    report.test("frames: address in address", || memory.test(|addr| addr as u64));
-    report.test("frames: random", || memory.test(|addr| scramble(seed ^ addr as u64)));
+    report.test("frames: address in address", || {
+        memory.test(|addr| addr as u64)
+    });
+    report.test("frames: random", || {
+        memory.test(|addr| scramble(seed ^ addr as u64))
+    });
     drop(memory);
     report.test("frames: all given back", || {
         let after = usage();
         // What the heap has taken meanwhile is not lost.
         let (now, then) = (after.free + after.heap, before.free + before.heap);
         check(now == then, || format!("{now} of {then} frames"))?;
-        Ok(format!("{} frames free, {} the heap's", after.free, after.heap))
+        Ok(format!(
+            "{} frames free, {} the heap's",
+            after.free, after.heap
+        ))
     });
 }
 
@@ -84,7 +91,11 @@ fn take_all() -> Result<Memory, String> {
             let bytes = run.as_bytes_mut();
             let (words, len) = (bytes.as_mut_ptr().cast(), bytes.len() / 8);
             frames += run.count();
-            blocks.push(Block { words, len, _owner: run });
+            blocks.push(Block {
+                words,
+                len,
+                _owner: run,
+            });
         }
     }
     drop(heap);
@@ -103,7 +114,9 @@ impl Memory {
         self.pass(1, "read", |word| {
             // SAFETY: as above.
             let (found, expected) = (unsafe { word.read_volatile() }, pattern(word as usize));
-            check(found == expected, || format!("{word:?} holds {found:#018x}, not {expected:#018x}"))
+            check(found == expected, || {
+                format!("{word:?} holds {found:#018x}, not {expected:#018x}")
+            })
         })?;
         Ok(format!("{} frames, {} MiB", self.frames, self.frames >> 8))
     }
@@ -117,8 +130,14 @@ impl Memory {
         f: impl Fn(*mut u64) -> Result<(), String> + Sync,
     ) -> Result<(), String> {
         const WORDS: usize = CHUNK / 8;
-        let online: Vec<usize> = (0..harts::count()).filter(|&n| harts::is_online(n)).collect();
-        let chunks: usize = self.blocks.iter().map(|block| block.len.div_ceil(WORDS)).sum();
+        let online: Vec<usize> = (0..harts::count())
+            .filter(|&n| harts::is_online(n))
+            .collect();
+        let chunks: usize = self
+            .blocks
+            .iter()
+            .map(|block| block.len.div_ceil(WORDS))
+            .sum();
         on_all(|hart| {
             let mut number = shift;
             for block in &self.blocks {

@@ -21,7 +21,10 @@ const STEPS: usize = 4_000;
 pub fn run(report: &mut Report, seed: u64) {
     let per_hart = |load: fn(Rng) -> Result<(), String>| {
         on_all(|hart| load(Rng::with_seed(seed ^ hart as u64)))?;
-        Ok(format!("{STEPS} operations on each of {} harts", harts::online()))
+        Ok(format!(
+            "{STEPS} operations on each of {} harts",
+            harts::online()
+        ))
     };
     report.test("heap: Vec", || per_hart(vectors));
     report.test("heap: BTreeMap", || per_hart(maps));
@@ -41,7 +44,9 @@ fn verify(words: &[u64], tag: u64) -> Result<(), String> {
     for (index, &word) in words.iter().enumerate() {
         let expected = tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index as u64;
         let at = &raw const words[index];
-        check(word == expected, || format!("{at:?} holds {word:#x}, {expected:#x} was put there"))?;
+        check(word == expected, || {
+            format!("{at:?} holds {word:#x}, {expected:#x} was put there")
+        })?;
     }
     Ok(())
 }
@@ -49,7 +54,9 @@ fn verify(words: &[u64], tag: u64) -> Result<(), String> {
 /// A vector of `len` words filled by `tag`.
 fn vector(len: usize, tag: u64) -> Result<Vec<u64>, String> {
     let mut words = Vec::new();
-    words.try_reserve_exact(len).map_err(|_| format!("no memory for {len} words"))?;
+    words
+        .try_reserve_exact(len)
+        .map_err(|_| format!("no memory for {len} words"))?;
     words.resize(len, 0);
     fill(&mut words, tag);
     Ok(words)
@@ -87,12 +94,17 @@ fn maps(mut rng: Rng) -> Result<(), String> {
             true => map.insert(key, vector(1 + key % 16, key as u64)?).is_some(),
             false => map.remove(&key).is_some(),
         };
-        check(before == present[key], || format!("key {key} was there: {before}"))?;
+        check(before == present[key], || {
+            format!("key {key} was there: {before}")
+        })?;
         present[key] = map.contains_key(&key);
     }
     let expected = present.iter().filter(|there| **there).count();
-    check(map.len() == expected, || format!("{} keys, not {expected}", map.len()))?;
-    map.iter().try_for_each(|(key, words)| verify(words, *key as u64))
+    check(map.len() == expected, || {
+        format!("{} keys, not {expected}", map.len())
+    })?;
+    map.iter()
+        .try_for_each(|(key, words)| verify(words, *key as u64))
 }
 
 fn reallocations(mut rng: Rng) -> Result<(), String> {
@@ -102,7 +114,9 @@ fn reallocations(mut rng: Rng) -> Result<(), String> {
         let len = some_len(&mut rng);
         let kept = len.min(words.len());
         words.truncate(len);
-        words.try_reserve_exact(len - kept).map_err(|_| format!("no memory for {len} words"))?;
+        words
+            .try_reserve_exact(len - kept)
+            .map_err(|_| format!("no memory for {len} words"))?;
         verify(&words, tag)?;
         words.resize(len, 0);
         words.shrink_to_fit();
@@ -130,7 +144,9 @@ fn alignments(mut rng: Rng) -> Result<(), String> {
         // SAFETY: allocated with this layout just now.
         unsafe { dealloc(block, layout) };
         result?;
-        check(addr.is_multiple_of(align), || format!("{addr:#x} is not aligned to {align:#x}"))?;
+        check(addr.is_multiple_of(align), || {
+            format!("{addr:#x} is not aligned to {align:#x}")
+        })?;
     }
     Ok(())
 }
@@ -152,8 +168,12 @@ fn handed_on(seed: u64) -> crate::report::Outcome {
     on_all(|hart| {
         let from = (hart + all - 1) % all;
         let blocks = core::mem::take(&mut *shelves[from].lock());
-        blocks.iter().try_for_each(|block| verify(block, from as u64))
+        blocks
+            .iter()
+            .try_for_each(|block| verify(block, from as u64))
     })?;
     let grown = memory::usage().heap.saturating_sub(before) * 4;
-    Ok(format!("{BLOCKS} blocks a hart; the heap grew by {grown} KiB"))
+    Ok(format!(
+        "{BLOCKS} blocks a hart; the heap grew by {grown} KiB"
+    ))
 }

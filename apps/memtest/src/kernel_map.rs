@@ -6,9 +6,9 @@ use alloc::format;
 use alloc::string::String;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use axstd::harts;
 use axstd::memory::probe::{can_execute, can_read, can_write};
 use axstd::memory::{Frames, MemRegionFlags, Section, UsageKind, guard_of, sections, virt_to_phys};
-use axstd::harts;
 
 use crate::report::{Outcome, Report, check, on_all};
 
@@ -35,17 +35,31 @@ pub fn run(report: &mut Report) {
 /// A right that is there and should not be, or the other way round.
 fn expect(what: &str, addr: usize, verb: &str, can: bool, should: bool) -> Result<(), String> {
     let not = if can { "" } else { "not " };
-    check(can == should, || format!("{what} at {addr:#x} can {not}be {verb}"))
+    check(can == should, || {
+        format!("{what} at {addr:#x} can {not}be {verb}")
+    })
 }
 
 /// Checks the first byte of a page of `section`. Only the first hart runs: all
 /// others wait, so nobody writes to the section meanwhile.
 fn check_page(section: &Section, addr: usize) -> Result<(), String> {
     let has = |flag| section.flags.contains(flag);
-    expect(section.name, addr, "read", can_read(addr), has(MemRegionFlags::READ))?;
+    expect(
+        section.name,
+        addr,
+        "read",
+        can_read(addr),
+        has(MemRegionFlags::READ),
+    )?;
     // SAFETY: it is memory, and nobody writes to it meanwhile (see above).
     let writable = unsafe { can_write(addr) };
-    expect(section.name, addr, "written", writable, has(MemRegionFlags::WRITE))
+    expect(
+        section.name,
+        addr,
+        "written",
+        writable,
+        has(MemRegionFlags::WRITE),
+    )
 }
 
 fn every_page_of_the_image() -> Outcome {
@@ -73,8 +87,15 @@ fn is_executable(target: *mut u8) -> bool {
 fn only_code_is_executable() -> Outcome {
     // SAFETY: it is the function.
     let code = unsafe { can_execute(nothing as *const () as usize) };
-    expect(".text", nothing as *const () as usize, "executed", code, true)?;
-    let mut frame = Frames::new(1, PAGE, UsageKind::Global).map_err(|error| format!("{error:?}"))?;
+    expect(
+        ".text",
+        nothing as *const () as usize,
+        "executed",
+        code,
+        true,
+    )?;
+    let mut frame =
+        Frames::new(1, PAGE, UsageKind::Global).map_err(|error| format!("{error:?}"))?;
     let mut boxed = Box::new([0_u8; CODE]);
     let mut on_stack = [0_u8; CODE];
     let targets = [
@@ -85,15 +106,27 @@ fn only_code_is_executable() -> Outcome {
         ("free memory", frame.as_bytes_mut().as_mut_ptr()),
     ];
     for (what, target) in targets {
-        expect(what, target as usize, "executed", is_executable(target), false)?;
+        expect(
+            what,
+            target as usize,
+            "executed",
+            is_executable(target),
+            false,
+        )?;
     }
-    let constants = sections().into_iter().find(|section| section.name == ".rodata");
+    let constants = sections()
+        .into_iter()
+        .find(|section| section.name == ".rodata");
     if let Some(Section { start, .. }) = constants {
         // SAFETY: it faults at once; were it not to, what is there is no code,
         // and the machine would end, which fails the test as well.
-        expect(".rodata", start, "executed", unsafe { can_execute(start) }, false)?;
+        let executable = unsafe { can_execute(start) };
+        expect(".rodata", start, "executed", executable, false)?;
     }
-    Ok(format!("{} kinds of memory that are not code", targets.len() + 1))
+    Ok(format!(
+        "{} kinds of memory that are not code",
+        targets.len() + 1
+    ))
 }
 
 /// The address of the guard page below the stack this runs on.
@@ -110,10 +143,24 @@ fn guard_pages_and_holes() -> Outcome {
     on_all(|hart| {
         let guard = own_guard_page();
         let of = guard_of(guard);
-        check(of == Some(hart), || format!("below the stack is the guard page of {of:?}"))?;
-        expect("the guard page", guard + PAGE - 1, "read", can_read(guard + PAGE - 1), false)?;
+        check(of == Some(hart), || {
+            format!("below the stack is the guard page of {of:?}")
+        })?;
+        expect(
+            "the guard page",
+            guard + PAGE - 1,
+            "read",
+            can_read(guard + PAGE - 1),
+            false,
+        )?;
         // SAFETY: nothing is mapped there.
-        expect("the guard page", guard, "written", unsafe { can_write(guard) }, false)
+        expect(
+            "the guard page",
+            guard,
+            "written",
+            unsafe { can_write(guard) },
+            false,
+        )
     })?;
     let image = sections()[0].start;
     for (what, addr) in [
@@ -125,7 +172,10 @@ fn guard_pages_and_holes() -> Outcome {
         // the image's first bytes would start the machine anew.
         expect(what, addr, "executed", unsafe { can_execute(addr) }, false)?;
     }
-    Ok(format!("{} guard pages, the null page, the boot's map", harts::online()))
+    Ok(format!(
+        "{} guard pages, the null page, the boot's map",
+        harts::online()
+    ))
 }
 
 fn the_same_on_every_hart() -> Outcome {
@@ -139,15 +189,27 @@ fn the_same_on_every_hart() -> Outcome {
                 if !section.flags.contains(MemRegionFlags::WRITE) {
                     // SAFETY: it faults; if not, it writes back what nobody
                     // changes.
-                    expect(section.name, addr, "written", unsafe { can_write(addr) }, false)?;
+                    let writable = unsafe { can_write(addr) };
+                    expect(section.name, addr, "written", writable, false)?;
                 }
             }
         }
         slots[hart].store(hart as u64 + 1, Ordering::Relaxed);
         let mut on_stack = [0_u8; CODE];
-        expect("the stack", 0, "executed", is_executable(on_stack.as_mut_ptr()), false)
+        expect(
+            "the stack",
+            0,
+            "executed",
+            is_executable(on_stack.as_mut_ptr()),
+            false,
+        )
     })?;
-    let wrote = slots.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count();
-    check(wrote == harts::online(), || format!("{wrote} of {} harts ran", harts::online()))?;
+    let wrote = slots
+        .iter()
+        .filter(|slot| slot.load(Ordering::Relaxed) != 0)
+        .count();
+    check(wrote == harts::online(), || {
+        format!("{wrote} of {} harts ran", harts::online())
+    })?;
     Ok(format!("{wrote} harts"))
 }

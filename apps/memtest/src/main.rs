@@ -27,7 +27,11 @@ fn main() {
     let seed = match env::var("seed").map(str::parse) {
         Some(Ok(seed)) => seed,
         Some(Err(_)) => {
-            println!("seed={} is not a number from 0 to {}", env::var("seed").unwrap_or(""), u64::MAX);
+            println!(
+                "seed={} is not a number from 0 to {}",
+                env::var("seed").unwrap_or(""),
+                u64::MAX
+            );
             process::exit(2);
         }
         None => time::Instant::now().since_power_on().as_nanos() as u64,

@@ -5,11 +5,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use axstd::harts;
 use axstd::memory::probe::{can_read, can_write};
 use axstd::memory::{
     AxError, Frames, Mapping, MappingFlags, Usage, UsageKind, kernel_aspace, usage,
 };
-use axstd::harts;
 use fastrand::Rng;
 
 use crate::report::{Outcome, Report, check, on_all};
@@ -30,14 +30,21 @@ pub fn run(report: &mut Report, seed: u64) {
     let own = |kind: fn(Rng) -> Result<(), String>| {
         giving_all_back(|| {
             on_all(|hart| kind(Rng::with_seed(seed ^ hart as u64)))?;
-            Ok(format!("{PAGES} pages on each of {} harts", harts::online()))
+            Ok(format!(
+                "{PAGES} pages on each of {} harts",
+                harts::online()
+            ))
         })
     };
     report.test("mappings: lazy", || own(lazy));
     report.test("mappings: populated", || own(populated));
     report.test("mappings: linear", || own(linear));
-    report.test("mappings: seen by every hart", || giving_all_back(seen_by_every_hart));
-    report.test("mappings: stale on no hart", || giving_all_back(stale_on_no_hart));
+    report.test("mappings: seen by every hart", || {
+        giving_all_back(seen_by_every_hart)
+    });
+    report.test("mappings: stale on no hart", || {
+        giving_all_back(stale_on_no_hart)
+    });
     report.test("mappings: refused", || giving_all_back(refused));
 }
 
@@ -69,15 +76,21 @@ fn touch(addr: usize, value: u64) -> Result<(), String> {
         word(addr).write_volatile(value);
         word(addr).read_volatile()
     };
-    check(found == value, || format!("{addr:#x} holds {found:#x}, not {value:#x}"))
+    check(found == value, || {
+        format!("{addr:#x} holds {found:#x}, not {value:#x}")
+    })
 }
 
 /// Checks what a probe of the page says.
 fn expect(addr: usize, read: bool, write: bool) -> Result<(), String> {
-    check(can_read(addr) == read, || format!("{addr:#x}: readable should be {read}"))?;
+    check(can_read(addr) == read, || {
+        format!("{addr:#x}: readable should be {read}")
+    })?;
     // SAFETY: the page is this hart's alone.
     let writable = unsafe { can_write(addr) };
-    check(writable == write, || format!("{addr:#x}: writable should be {write}"))
+    check(writable == write, || {
+        format!("{addr:#x}: writable should be {write}")
+    })
 }
 
 /// Protects, unprotects and unmaps some of a mapping's pages one after the
@@ -96,7 +109,9 @@ fn protect_and_unmap(mut mapping: Mapping, mut rng: Rng) -> Result<(), String> {
         expect(addr, true, true)?;
         // SAFETY: the page is mapped.
         let kept = unsafe { word(addr).read_volatile() };
-        check(kept == page as u64, || format!("{addr:#x} holds {kept:#x} after protect"))?;
+        check(kept == page as u64, || {
+            format!("{addr:#x} holds {kept:#x} after protect")
+        })?;
         mapping.unmap(page * PAGE, PAGE).map_err(say)?;
         expect(addr, false, false)?;
         if let Some(&next) = order.get(place + 1) {
@@ -113,9 +128,16 @@ fn lazy(mut rng: Rng) -> Result<(), String> {
         let addr = start + rng.usize(..PAGES) * PAGE + rng.usize(..PAGE / 8) * 8;
         touch(addr, rng.u64(..))?;
     }
-    let untouched = |page: &usize| kernel_aspace().lock().query((start + page * PAGE).into()).is_none();
+    let untouched = |page: &usize| {
+        kernel_aspace()
+            .lock()
+            .query((start + page * PAGE).into())
+            .is_none()
+    };
     let lazy = (0..PAGES).filter(untouched).count();
-    check(lazy >= PAGES / 2, || format!("only {lazy} untouched pages have no frame"))?;
+    check(lazy >= PAGES / 2, || {
+        format!("only {lazy} untouched pages have no frame")
+    })?;
     protect_and_unmap(mapping, rng)
 }
 
@@ -127,7 +149,9 @@ fn populated(rng: Rng) -> Result<(), String> {
         check(there, || format!("{addr:#x} has no frame"))?;
         // SAFETY: the page is mapped and this hart's alone.
         let bytes = unsafe { core::slice::from_raw_parts(addr as *const u8, PAGE) };
-        check(bytes.iter().all(|&byte| byte == 0), || format!("{addr:#x} is not zero"))?;
+        check(bytes.iter().all(|&byte| byte == 0), || {
+            format!("{addr:#x} is not zero")
+        })?;
     }
     protect_and_unmap(mapping, rng)
 }
@@ -138,7 +162,9 @@ fn linear(rng: Rng) -> Result<(), String> {
     for page in 0..PAGES {
         touch(mapping.start() + page * PAGE, page as u64 + 1)?;
         let mut there = frames.as_bytes_mut()[page * PAGE..].iter();
-        check(there.next() == Some(&(page as u8 + 1)), || format!("frame {page} was not written"))?;
+        check(there.next() == Some(&(page as u8 + 1)), || {
+            format!("frame {page} was not written")
+        })?;
     }
     protect_and_unmap(mapping, rng)
 }
@@ -152,18 +178,29 @@ fn seen_by_every_hart() -> Outcome {
         (0..PAGES).try_for_each(|page| touch(mapping.start() + page * PAGE + hart * 8, hart as u64))
     })?;
     let taken = usage().virt_mem - before;
-    check(taken == PAGES, || format!("{taken} frames for {PAGES} pages"))?;
+    check(taken == PAGES, || {
+        format!("{taken} frames for {PAGES} pages")
+    })?;
     on_all(|hart| {
         for page in 0..PAGES {
             let next = (hart + 1) % harts::count();
-            let expected = if harts::is_online(next) { next as u64 } else { 0 };
+            let expected = if harts::is_online(next) {
+                next as u64
+            } else {
+                0
+            };
             // SAFETY: the page is mapped, and nobody writes to it any more.
             let found = unsafe { word(mapping.start() + page * PAGE + next * 8).read_volatile() };
-            check(found == expected, || format!("page {page} has lost hart {next}'s word"))?;
+            check(found == expected, || {
+                format!("page {page} has lost hart {next}'s word")
+            })?;
         }
         Ok(())
     })?;
-    Ok(format!("{PAGES} pages by {} harts at once", harts::online()))
+    Ok(format!(
+        "{PAGES} pages by {} harts at once",
+        harts::online()
+    ))
 }
 
 /// One hart takes rights away, and pages; every other hart has just used them
@@ -177,17 +214,23 @@ fn stale_on_no_hart() -> Outcome {
             on_all(|_| {
                 let mut pages = (from..to).map(|page| start + page * PAGE);
                 pages.try_for_each(|addr| {
-                    check(can_read(addr) == read, || format!("{addr:#x}: readable is not {read}"))
+                    check(can_read(addr) == read, || {
+                        format!("{addr:#x}: readable is not {read}")
+                    })
                 })
             })
         };
         all_read(0, PAGES, true)?;
         mapping.protect(0, PAGES * PAGE, READ).map_err(say)?;
         on_all(|_| {
-            (0..PAGES).map(|page| start + page * PAGE).try_for_each(|addr| {
-                // SAFETY: it faults, or the test fails.
-                check(!unsafe { can_write(addr) }, || format!("{addr:#x} can still be written"))
-            })
+            (0..PAGES)
+                .map(|page| start + page * PAGE)
+                .try_for_each(|addr| {
+                    // SAFETY: it faults, or the test fails.
+                    check(!unsafe { can_write(addr) }, || {
+                        format!("{addr:#x} can still be written")
+                    })
+                })
         })?;
         mapping.unmap(0, (round + 1) * PAGE).map_err(say)?;
         all_read(0, round + 1, false)?;
@@ -195,24 +238,49 @@ fn stale_on_no_hart() -> Outcome {
         drop(mapping);
         all_read(0, PAGES, false)?;
     }
-    Ok(format!("{ROUNDS} rounds of {PAGES} pages, {} harts", harts::online()))
+    Ok(format!(
+        "{ROUNDS} rounds of {PAGES} pages, {} harts",
+        harts::online()
+    ))
 }
 
 /// What cannot be is refused, with the right error, and changes nothing.
 fn refused() -> Outcome {
     let expect = |what: &str, result: Result<(), AxError>, error: AxError| {
-        check(result == Err(error), || format!("{what}: {result:?}, not {error:?}"))
+        check(result == Err(error), || {
+            format!("{what}: {result:?}, not {error:?}")
+        })
     };
     let lazy = |size, flags| Mapping::lazy(size, flags).map(drop);
     let invalid = AxError::InvalidInput;
     expect("no bytes", lazy(0, RW), invalid)?;
     expect("half a page", lazy(PAGE / 2, RW), invalid)?;
-    expect("write and execute", lazy(PAGE, RW | MappingFlags::EXECUTE), invalid)?;
-    expect("write without read", lazy(PAGE, MappingFlags::WRITE), invalid)?;
-    expect("for user programs", lazy(PAGE, RW | MappingFlags::USER), invalid)?;
-    expect("more than there is", lazy(usize::MAX & !(PAGE - 1), RW), AxError::NoMemory)?;
+    expect(
+        "write and execute",
+        lazy(PAGE, RW | MappingFlags::EXECUTE),
+        invalid,
+    )?;
+    expect(
+        "write without read",
+        lazy(PAGE, MappingFlags::WRITE),
+        invalid,
+    )?;
+    expect(
+        "for user programs",
+        lazy(PAGE, RW | MappingFlags::USER),
+        invalid,
+    )?;
+    expect(
+        "more than there is",
+        lazy(usize::MAX & !(PAGE - 1), RW),
+        AxError::NoMemory,
+    )?;
     let all = usage().total * PAGE;
-    expect("more than all frames", Mapping::populated(all, RW).map(drop), AxError::NoMemory)?;
+    expect(
+        "more than all frames",
+        Mapping::populated(all, RW).map(drop),
+        AxError::NoMemory,
+    )?;
 
     let mut mapping = Mapping::lazy(4 * PAGE, RW).map_err(say)?;
     let start = mapping.start();
@@ -225,7 +293,11 @@ fn refused() -> Outcome {
     expect("half a frame", odd, invalid)?;
     drop(aspace);
     mapping.unmap(PAGE, PAGE).map_err(say)?;
-    expect("protect a hole", mapping.protect(0, 4 * PAGE, READ), AxError::NotFound)?;
+    expect(
+        "protect a hole",
+        mapping.protect(0, 4 * PAGE, READ),
+        AxError::NotFound,
+    )?;
     touch(start, 1)?;
     Ok(String::from("12 requests that cannot be"))
 }

@@ -58,13 +58,25 @@ impl Report {
             Ok(_) => println!("ok"),
             Err(what) => println!("FAILED: {what}"),
         }
-        self.rows.push(Row { name, outcome, took });
+        self.rows.push(Row {
+            name,
+            outcome,
+            took,
+        });
     }
 
     /// Prints the table and the verdict; the exit status that says the same.
     pub fn finish(self) -> i32 {
-        println!("\n{:<30}{:<46}{:>12}  result", "test", "what was done", "time");
-        for Row { name, outcome, took } in &self.rows {
+        println!(
+            "\n{:<30}{:<46}{:>12}  result",
+            "test", "what was done", "time"
+        );
+        for Row {
+            name,
+            outcome,
+            took,
+        } in &self.rows
+        {
             let (done, result) = match outcome {
                 Ok(done) => (done, "ok"),
                 Err(what) => (what, "FAILED"),

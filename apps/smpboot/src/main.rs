@@ -47,7 +47,9 @@ fn main() {
     harts::run_on_all(|hart| {
         let next = &SEEN[(hart + 1) % count];
         next.from_neighbour.store(message(hart), Ordering::Release);
-        SEEN[hart].root.store(memory::page_table_root(), Ordering::Release);
+        SEEN[hart]
+            .root
+            .store(memory::page_table_root(), Ordering::Release);
         SEEN[hart].timer.store(timer_wakes(), Ordering::Release);
     });
     let mut passed = 0;

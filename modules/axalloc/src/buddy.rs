@@ -89,7 +89,9 @@ impl Buddy {
 
     /// The frames of the largest free block.
     pub fn largest(&self) -> usize {
-        let order = (0..ORDERS).rev().find(|&order| !self.lists[order].is_null());
+        let order = (0..ORDERS)
+            .rev()
+            .find(|&order| !self.lists[order].is_null());
         order.map_or(0, |order| 1 << order)
     }
 
@@ -181,7 +183,10 @@ impl Buddy {
         let range_start = self.bits[0] as usize;
         let index = addr / block_size(order) - range_start / block_size(order);
         // SAFETY: `new` made room for a bit for every block of the range.
-        (unsafe { self.bits[order].add(index / 64) }, 1 << (index % 64))
+        (
+            unsafe { self.bits[order].add(index / 64) },
+            1 << (index % 64),
+        )
     }
 
     fn is_free(&self, addr: usize, order: usize) -> bool {
@@ -286,7 +291,8 @@ mod tests {
             }
             assert_eq!(buddy.free() + held.values().sum::<usize>(), total);
         }
-        held.iter().for_each(|(&start, &count)| buddy.dealloc(start, count));
+        held.iter()
+            .for_each(|(&start, &count)| buddy.dealloc(start, count));
         assert_eq!((buddy.free(), buddy.largest()), (total, largest));
     }
 

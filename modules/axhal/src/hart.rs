@@ -99,7 +99,7 @@ mod secondary {
     use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
     use axconfig::{HART_START_TIMEOUT_NS, MAX_HARTS, PAGE_SIZE};
-    
+
     use super::{COUNT, ONLINE, STACK_SIZE, init_this};
     use crate::mem;
 

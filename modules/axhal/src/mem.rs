@@ -47,10 +47,25 @@ pub fn sections() -> [Section; 4] {
     };
     let read = Flags::READ;
     [
-        section(".text", &raw const _stext, &raw const _etext, read | Flags::EXECUTE),
+        section(
+            ".text",
+            &raw const _stext,
+            &raw const _etext,
+            read | Flags::EXECUTE,
+        ),
         section(".rodata", &raw const _srodata, &raw const _erodata, read),
-        section(".data", &raw const _sdata, &raw const _stack_guard, read | Flags::WRITE),
-        section("stack", &raw const _stack, &raw const _stack_top, read | Flags::WRITE),
+        section(
+            ".data",
+            &raw const _sdata,
+            &raw const _stack_guard,
+            read | Flags::WRITE,
+        ),
+        section(
+            "stack",
+            &raw const _stack,
+            &raw const _stack_top,
+            read | Flags::WRITE,
+        ),
     ]
 }
 
@@ -130,7 +145,12 @@ pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
     };
     let phys = |vaddr: usize| virt_to_phys(vaddr.into()).as_usize();
     for s in sections() {
-        region(s.name, phys(s.start), s.end - s.start, s.flags | Flags::RESERVED);
+        region(
+            s.name,
+            phys(s.start),
+            s.end - s.start,
+            s.flags | Flags::RESERVED,
+        );
     }
     let rw = Flags::READ | Flags::WRITE;
     #[cfg(feature = "smp")]
@@ -140,7 +160,12 @@ pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
             region("stack", phys(stack), end - stack, rw | Flags::RESERVED);
             data = phys(end);
         }
-        region("per-hart data", data, start + size - data, rw | Flags::RESERVED);
+        region(
+            "per-hart data",
+            data,
+            start + size - data,
+            rw | Flags::RESERVED,
+        );
     }
     for_each_reserved(|(start, size)| region("reserved", start, size, rw | Flags::RESERVED));
     for_each_free(|(start, size)| region("free memory", start, size, rw | Flags::FREE));
@@ -158,7 +183,9 @@ fn for_each_reserved(mut f: impl FnMut(RawRange)) {
     axmachine::sort_ranges(&mut own);
     let is_ram = |start, size| {
         let ranges = axplat::mem::phys_ram_ranges();
-        ranges.iter().any(|&(s, n)| s <= start && start + size <= s + n)
+        ranges
+            .iter()
+            .any(|&(s, n)| s <= start && start + size <= s + n)
     };
     for &(start, size) in axplat::mem::reserved_phys_ram_ranges() {
         if is_ram(start, size) {

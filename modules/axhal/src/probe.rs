@@ -29,13 +29,19 @@ fn table() -> &'static [FixUp] {
     let (start, end) = (&raw const _sfixup, &raw const _efixup);
     // SAFETY: the linker script puts whole entries, and nothing else, between
     // these two symbols, in read-only memory.
-    unsafe { core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<FixUp>()) }
+    unsafe {
+        core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<FixUp>())
+    }
 }
 
 /// Lets a probe that faulted go on. Answers whether it was one.
 pub(crate) fn fix_up(frame: &mut TrapFrame, fault: &PageFault) -> bool {
     let execute = fault.access == Access::EXECUTE;
-    let pc = if execute { frame.return_address() } else { frame.pc() };
+    let pc = if execute {
+        frame.return_address()
+    } else {
+        frame.pc()
+    };
     let Some(entry) = table().iter().find(|entry| entry.pc == pc) else {
         return false;
     };

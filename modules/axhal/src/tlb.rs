@@ -33,7 +33,9 @@ pub fn flush_here(pages: Range<usize>) {
     if pages.len() / axconfig::PAGE_SIZE > MOST_PAGES {
         arch::flush_tlb_all();
     } else {
-        pages.step_by(axconfig::PAGE_SIZE).for_each(arch::flush_tlb_page);
+        pages
+            .step_by(axconfig::PAGE_SIZE)
+            .for_each(arch::flush_tlb_page);
     }
 }
 

@@ -69,7 +69,10 @@ struct WhatIsAt(VirtAddr);
 impl fmt::Display for WhatIsAt {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         if let Some(number) = guard_of(self.0.as_usize()) {
-            return write!(f, "the guard page below hart {number}'s stack: the stack has overflowed");
+            return write!(
+                f,
+                "the guard page below hart {number}'s stack: the stack has overflowed"
+            );
         }
         match PAGE_FAULT_HANDLER.get() {
             Some(handler) => handler.describe(self.0, f),
@@ -113,7 +116,10 @@ pub(crate) fn on_exception(frame: &TrapFrame, what: fmt::Arguments) -> ! {
 /// emergency stack.
 pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
     let what = WhatIsAt(VirtAddr::from_usize(sp));
-    die(frame, format_args!("stack overflow: sp {sp:#x}\n  mapped there: {what}"))
+    die(
+        frame,
+        format_args!("stack overflow: sp {sp:#x}\n  mapped there: {what}"),
+    )
 }
 
 /// The status a machine ends with when the kernel panics or an exception finds
@@ -133,6 +139,9 @@ pub fn report(frame: &TrapFrame, what: fmt::Arguments) {
         crate::arch::halt();
     }
     let number = this_hart();
-    ax_println!("\nPANIC on hart {number} (hardware id {:#x}): {what}", hardware_id(number));
+    ax_println!(
+        "\nPANIC on hart {number} (hardware id {:#x}): {what}",
+        hardware_id(number)
+    );
     ax_print!("{frame}");
 }

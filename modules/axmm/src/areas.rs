@@ -92,7 +92,7 @@ pub struct Areas<B> {
 
 impl<B: Backing> Areas<B> {
     /// None.
-    pub const fn new() -> Self {
+    pub const fn empty() -> Self {
         Self { sorted: Vec::new() }
     }
 
@@ -104,7 +104,9 @@ impl<B: Backing> Areas<B> {
     /// The area that `addr` lies in.
     pub fn find(&self, addr: usize) -> Option<&Area<B>> {
         let index = self.first_ending_after(addr);
-        self.sorted.get(index).filter(|area| area.span.start <= addr)
+        self.sorted
+            .get(index)
+            .filter(|area| area.span.start <= addr)
     }
 
     /// The areas that overlap `span`, in order.
@@ -143,7 +145,9 @@ impl<B: Backing> Areas<B> {
     ///
     /// `NoMemory`.
     pub fn reserve(&mut self, count: usize) -> AxResult {
-        self.sorted.try_reserve(count).map_err(|_| AxError::NoMemory)
+        self.sorted
+            .try_reserve(count)
+            .map_err(|_| AxError::NoMemory)
     }
 
     /// Adds an area where there is none. Room has been [reserved](Self::reserve).
@@ -235,7 +239,7 @@ mod tests {
     const RO: MappingFlags = MappingFlags::READ;
 
     fn areas(spans: &[(usize, usize)]) -> Areas<From> {
-        let mut areas = Areas::new();
+        let mut areas = Areas::empty();
         for &(start, end) in spans {
             areas.reserve(1).unwrap();
             areas.insert(Area::new(start..end, RW, "test", From(0x1000_0000 + start)));
@@ -263,7 +267,10 @@ mod tests {
         let mut areas = areas(&[(0x1000, 0x9000)]);
         areas.reserve(2).unwrap();
         areas.remove(&(0x3000..0x4000));
-        assert_eq!(listing(&areas), [(0x1000, 0x3000, RW), (0x4000, 0x9000, RW)]);
+        assert_eq!(
+            listing(&areas),
+            [(0x1000, 0x3000, RW), (0x4000, 0x9000, RW)]
+        );
         assert!(areas.find(0x3000).is_none() && areas.find(0x4000).is_some());
         assert!(!areas.cover(&(0x2000..0x5000)) && areas.cover(&(0x4000..0x9000)));
     }
@@ -275,7 +282,11 @@ mod tests {
         areas.set_flags(&(0x2000..0x4000), RO);
         assert_eq!(
             listing(&areas),
-            [(0x1000, 0x2000, RW), (0x2000, 0x4000, RO), (0x4000, 0x9000, RW)]
+            [
+                (0x1000, 0x2000, RW),
+                (0x2000, 0x4000, RO),
+                (0x4000, 0x9000, RW)
+            ]
         );
         areas.set_flags(&(0x2000..0x4000), RW);
         assert_eq!(listing(&areas), [(0x1000, 0x9000, RW)]);
@@ -291,7 +302,13 @@ mod tests {
         assert_eq!(find(0, 0x4000, 0x1000..0x9000), None);
         assert_eq!(find(0, usize::MAX, 0..usize::MAX), None);
         assert_eq!(areas.find_free(0, 0x1000, &(0..0x10000), 0x4000), Some(0));
-        assert_eq!(areas.find_free(1, 0x1000, &(0..0x10000), 0x4000), Some(0x4000));
-        assert_eq!(areas.find_free(1, 0x2000, &(0..0x10000), 0x4000), Some(0x8000));
+        assert_eq!(
+            areas.find_free(1, 0x1000, &(0..0x10000), 0x4000),
+            Some(0x4000)
+        );
+        assert_eq!(
+            areas.find_free(1, 0x2000, &(0..0x10000), 0x4000),
+            Some(0x8000)
+        );
     }
 }

@@ -57,7 +57,7 @@ impl AddrSpace {
         let span = checked(base, size)?;
         Ok(Self {
             range: VirtAddrRange::from_start_size(base, span.len()),
-            areas: Areas::new(),
+            areas: Areas::empty(),
             table: Table::new(axhal::paging::largest_page())?,
         })
     }
@@ -106,7 +106,9 @@ impl AddrSpace {
         if size == 0 || start >= end {
             return None;
         }
-        let found = self.areas.find_free(hint.as_usize(), size, &(start..end), PAGE_SIZE_4K);
+        let found = self
+            .areas
+            .find_free(hint.as_usize(), size, &(start..end), PAGE_SIZE_4K);
         found.map(VirtAddr::from_usize)
     }
 
@@ -148,7 +150,13 @@ impl AddrSpace {
             return Err(AxError::InvalidInput);
         }
         let pa_va_offset = start_vaddr.as_usize().wrapping_sub(start_paddr.as_usize());
-        self.map(name, start_vaddr, size, flags, Backend::Linear { pa_va_offset })
+        self.map(
+            name,
+            start_vaddr,
+            size,
+            flags,
+            Backend::Linear { pa_va_offset },
+        )
     }
 
     /// Maps `size` bytes from `start` on to fresh frames full of zeroes: all now
@@ -227,7 +235,8 @@ impl AddrSpace {
             return Err(AxError::InvalidInput);
         }
         self.areas.reserve(2)?;
-        self.table.protect(span.clone(), flags, &mut TlbGather::new(false))?;
+        self.table
+            .protect(span.clone(), flags, &mut TlbGather::new(false))?;
         self.areas.set_flags(&span, flags);
         Ok(())
     }
@@ -248,7 +257,10 @@ impl AddrSpace {
         }
         let result = Backend::fault(area, &mut self.table, vaddr);
         if result == Err(AxError::NoMemory) {
-            axlog::warn!("no memory for the page at {vaddr:#x} of \"{}\"", area.name());
+            axlog::warn!(
+                "no memory for the page at {vaddr:#x} of \"{}\"",
+                area.name()
+            );
         }
         axhal::paging::publish_entries();
         result.is_ok()
@@ -304,7 +316,10 @@ impl AddrSpace {
 }
 
 fn checked(start: VirtAddr, size: usize) -> AxResult<Span> {
-    let end = start.as_usize().checked_add(size).ok_or(AxError::InvalidInput)?;
+    let end = start
+        .as_usize()
+        .checked_add(size)
+        .ok_or(AxError::InvalidInput)?;
     if size == 0 || !start.is_aligned_4k() || !VirtAddr::from_usize(end).is_aligned_4k() {
         return Err(AxError::InvalidInput);
     }
@@ -337,7 +352,12 @@ impl fmt::Debug for AddrSpace {
         writeln!(f, "{:#x}..{:#x}", self.base(), self.end())?;
         for area in self.areas() {
             let Range { start, end } = area.span();
-            writeln!(f, "  {start:#018x}..{end:#018x} {:?} {}", area.flags(), area.name())?;
+            writeln!(
+                f,
+                "  {start:#018x}..{end:#018x} {:?} {}",
+                area.flags(),
+                area.name()
+            )?;
         }
         Ok(())
     }

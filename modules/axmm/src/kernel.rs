@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use axconfig::{KERNEL_MAP_END, PHYS_VIRT_OFFSET};
 use axerrno::AxResult;
-use axhal::trap::{Access, PageFault, PageFaultHandler};
 use axhal::mem::MemRegionFlags;
+use axhal::trap::{Access, PageFault, PageFaultHandler};
 use axlog::{error, info};
 use kspin::{SpinNoIrq, SpinNoIrqGuard};
 use lazyinit::LazyInit;
@@ -60,7 +60,8 @@ impl KernelAspace {
     /// The lock, if nobody has it.
     pub fn try_lock(&self) -> Option<KernelAspaceGuard<'_>> {
         let guard = self.lock.try_lock()?;
-        self.holder.store(axhal::hart::this_hart(), Ordering::Relaxed);
+        self.holder
+            .store(axhal::hart::this_hart(), Ordering::Relaxed);
         Some(KernelAspaceGuard {
             guard,
             holder: &self.holder,
@@ -184,20 +185,38 @@ impl PageFaultHandler for KernelFaults {
         let Some(aspace) = KERNEL_ASPACE.try_lock() else {
             return out.write_str("not known: a hart is changing the address space");
         };
-        let Some(area) = aspace.areas().find(|area| area.span().contains(&addr.as_usize())) else {
+        let Some(area) = aspace
+            .areas()
+            .find(|area| area.span().contains(&addr.as_usize()))
+        else {
             return out.write_str("nothing");
         };
         let span = area.span();
-        write!(out, "\"{}\" {:#x}..{:#x} ", area.name(), span.start, span.end)?;
+        write!(
+            out,
+            "\"{}\" {:#x}..{:#x} ",
+            area.name(),
+            span.start,
+            span.end
+        )?;
         for (right, letter) in [
             (MappingFlags::READ, 'r'),
             (MappingFlags::WRITE, 'w'),
             (MappingFlags::EXECUTE, 'x'),
         ] {
-            out.write_char(if area.flags().contains(right) { letter } else { '-' })?;
+            out.write_char(if area.flags().contains(right) {
+                letter
+            } else {
+                '-'
+            })?;
         }
         match aspace.query(addr) {
-            Some(page) => write!(out, ", a page of {} KiB at physical {:#x}", page.size >> 10, page.paddr.as_usize()),
+            Some(page) => write!(
+                out,
+                ", a page of {} KiB at physical {:#x}",
+                page.size >> 10,
+                page.paddr.as_usize()
+            ),
             None => out.write_str(", no page yet"),
         }
     }

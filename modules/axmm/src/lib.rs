@@ -42,6 +42,7 @@ mod tlb;
 
 #[cfg(target_os = "none")]
 pub use aspace::{AddrSpace, Table};
+pub use axconfig::KERNEL_MAP_BASE;
 #[cfg(target_os = "none")]
 pub use backend::Backend;
 #[cfg(target_os = "none")]
@@ -49,7 +50,6 @@ pub use kernel::{
     KernelAspace, KernelAspaceGuard, init_memory_management, init_memory_management_secondary,
     kernel_aspace, kernel_page_table_root, new_kernel_aspace,
 };
-pub use axconfig::KERNEL_MAP_BASE;
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 pub use page_table_multiarch::MappingFlags;
 

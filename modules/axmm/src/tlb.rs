@@ -22,7 +22,8 @@ const BATCH: usize = 64;
 
 /// Collects what an operation has detached, until everyone has forgotten it.
 pub struct TlbGather {
-    /// The smallest range that holds everything to be forgotten.
+    /// The smallest range that holds everything to be forgotten; empty for
+    /// nothing.
     pages: Range<usize>,
     frames: ArrayVec<Frames, BATCH>,
     /// Whether pages' frames belong to the mapping, and go with it.
@@ -34,15 +35,18 @@ impl TlbGather {
     /// come go back, as those of tables always do.
     pub fn new(owns_pages: bool) -> Self {
         Self {
-            pages: usize::MAX..0,
+            pages: 0..0,
             frames: ArrayVec::new(),
             owns_pages,
         }
     }
 
     fn forget(&mut self, start: usize, size: usize) {
-        self.pages.start = self.pages.start.min(start);
-        self.pages.end = self.pages.end.max(start + size);
+        let end = start + size;
+        self.pages = match self.pages.is_empty() {
+            true => start..end,
+            false => self.pages.start.min(start)..self.pages.end.max(end),
+        };
     }
 
     fn free(&mut self, paddr: PhysAddr, size: usize, kind: UsageKind) {
@@ -60,7 +64,7 @@ impl TlbGather {
         if !self.pages.is_empty() {
             axhal::tlb::flush_everywhere(self.pages.clone());
         }
-        self.pages = usize::MAX..0;
+        self.pages = 0..0;
         self.frames.clear();
     }
 }

@@ -38,7 +38,14 @@ mod tests {
 
     #[test]
     fn a_second_is_a_second_at_any_rate() {
-        for hz in [1, 3_579_545, 10_000_000, 62_500_000, 1_000_000_000, 4_000_000_000] {
+        for hz in [
+            1,
+            3_579_545,
+            10_000_000,
+            62_500_000,
+            1_000_000_000,
+            4_000_000_000,
+        ] {
             assert_eq!(Clock::new(hz).ticks_to_nanos(hz), 1_000_000_000);
             assert_eq!(Clock::new(hz).nanos_to_ticks(1_000_000_000), hz);
         }

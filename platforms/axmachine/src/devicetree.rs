@@ -98,7 +98,8 @@ fn find(node: Node, depth: usize, name: &str) -> Option<Node> {
     if depth == 0 {
         return None;
     }
-    node.children().find_map(|child| find(child, depth - 1, name))
+    node.children()
+        .find_map(|child| find(child, depth - 1, name))
 }
 
 /// Adds what the nodes below `node` are. Addresses below a bus are taken as they
@@ -111,7 +112,10 @@ fn add_below(node: Node, depth: usize, found: &mut Inventory) {
             "memory" => regs.for_each(|(start, size)| found.add_ram(start, size)),
             "reserved-memory" => {
                 let regs = child.children();
-                regs.for_each(|part| part.reg().for_each(|(start, size)| found.reserve(start, size)));
+                regs.for_each(|part| {
+                    part.reg()
+                        .for_each(|(start, size)| found.reserve(start, size))
+                });
             }
             "cpus" => add_harts(child, found),
             _ => {
@@ -172,7 +176,10 @@ mod tests {
             let offset = self.strings.len() as u32;
             self.strings.extend(name.as_bytes());
             self.strings.push(0);
-            self.word(3).word(value.len() as u32).word(offset).bytes(value)
+            self.word(3)
+                .word(value.len() as u32)
+                .word(offset)
+                .bytes(value)
         }
 
         fn numbers(&mut self, name: &str, words: &[u32]) -> &mut Self {
@@ -185,7 +192,18 @@ mod tests {
             self.word(9);
             let (structure, strings) = (self.structure.len() as u32, self.strings.len() as u32);
             let total = 72 + structure + strings;
-            let header = [MAGIC, total, 72, 72 + structure, 40, 17, 16, 0, strings, structure];
+            let header = [
+                MAGIC,
+                total,
+                72,
+                72 + structure,
+                40,
+                17,
+                16,
+                0,
+                strings,
+                structure,
+            ];
             let reserved = [0, 0x9000_0000, 0, 0x1000, 0, 0, 0, 0];
             let words = header.iter().chain(&reserved);
             let mut blob: Vec<u8> = words.flat_map(|word| word.to_be_bytes()).collect();
@@ -199,18 +217,38 @@ mod tests {
 
     fn machine() -> Vec<u8> {
         let mut w = Writer::default();
-        w.begin("").numbers("#address-cells", &[2]).numbers("#size-cells", &[2]);
-        w.begin("chosen").prop("bootargs", b"seed=7\0").prop("stdout-path", b"/soc/serial@10000000:115200\0").end();
-        w.begin("memory@80000000").numbers("reg", &[0, 0x8000_0000, 0, 0x1000_0000]).end();
-        w.begin("memory@100000000").numbers("reg", &[1, 0, 1, 0]).end();
-        w.begin("cpus").numbers("#address-cells", &[1]).numbers("#size-cells", &[0]).numbers("timebase-frequency", &[10_000_000]);
+        w.begin("")
+            .numbers("#address-cells", &[2])
+            .numbers("#size-cells", &[2]);
+        w.begin("chosen")
+            .prop("bootargs", b"seed=7\0")
+            .prop("stdout-path", b"/soc/serial@10000000:115200\0")
+            .end();
+        w.begin("memory@80000000")
+            .numbers("reg", &[0, 0x8000_0000, 0, 0x1000_0000])
+            .end();
+        w.begin("memory@100000000")
+            .numbers("reg", &[1, 0, 1, 0])
+            .end();
+        w.begin("cpus")
+            .numbers("#address-cells", &[1])
+            .numbers("#size-cells", &[0])
+            .numbers("timebase-frequency", &[10_000_000]);
         for (id, status) in [(4, "okay\0"), (9, "disabled\0"), (2, "okay\0")] {
-            w.begin("cpu").numbers("reg", &[id]).prop("status", status.as_bytes());
+            w.begin("cpu")
+                .numbers("reg", &[id])
+                .prop("status", status.as_bytes());
             w.begin("interrupt-controller").end().end();
         }
         w.begin("cpu-map").end().end();
-        w.begin("soc").numbers("#address-cells", &[2]).numbers("#size-cells", &[2]).prop("ranges", b"");
-        w.begin("serial@10000000").prop("compatible", b"acme,uart\0ns16550a\0").numbers("reg", &[0, 0x1000_0000, 0, 0x100]).end();
+        w.begin("soc")
+            .numbers("#address-cells", &[2])
+            .numbers("#size-cells", &[2])
+            .prop("ranges", b"");
+        w.begin("serial@10000000")
+            .prop("compatible", b"acme,uart\0ns16550a\0")
+            .numbers("reg", &[0, 0x1000_0000, 0, 0x100])
+            .end();
         w.end().end();
         w.finish()
     }
@@ -231,8 +269,14 @@ mod tests {
         assert_eq!(tree.device("ns16550a"), Some((0x1000_0000, 0x100)));
         assert_eq!(tree.device("ns16550"), None);
         let found = tree.inventory(2, 0x8800_0000);
-        assert_eq!(found.ram(), [(0x8000_0000, 0x1000_0000), (1 << 32, 1 << 32)]);
-        assert_eq!(found.reserved(), [(0x8800_0000, 0x1000), (0x9000_0000, 0x1000)]);
+        assert_eq!(
+            found.ram(),
+            [(0x8000_0000, 0x1000_0000), (1 << 32, 1 << 32)]
+        );
+        assert_eq!(
+            found.reserved(),
+            [(0x8800_0000, 0x1000), (0x9000_0000, 0x1000)]
+        );
         assert_eq!(found.devices(), [(0x1000_0000, 0x1000)]);
         assert_eq!(found.harts(), [2, 4]);
     }

@@ -133,7 +133,9 @@ impl Node {
     /// A property that is a list of strings.
     pub fn strings(&self, name: &str) -> impl Iterator<Item = &'static str> {
         let value = self.property(name).unwrap_or_default();
-        let texts = value.split(|&byte| byte == 0).filter(|text| !text.is_empty());
+        let texts = value
+            .split(|&byte| byte == 0)
+            .filter(|text| !text.is_empty());
         texts.filter_map(|text| core::str::from_utf8(text).ok())
     }
 

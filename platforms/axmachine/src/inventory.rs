@@ -66,8 +66,9 @@ impl Inventory {
         merge(&mut self.ram);
         merge(&mut self.reserved);
         let ram = &self.ram;
-        self.devices
-            .retain(|&mut (start, size)| !ram.iter().any(|&(s, n)| start < s + n && s < start + size));
+        self.devices.retain(|&mut (start, size)| {
+            !ram.iter().any(|&(s, n)| start < s + n && s < start + size)
+        });
         merge(&mut self.devices);
         self
     }
@@ -100,7 +101,9 @@ impl Inventory {
 
 fn push_outward<const N: usize>(list: &mut ArrayVec<RawRange, N>, start: usize, size: usize) {
     let first = start & !(PAGE_SIZE - 1);
-    let end = start.checked_add(size).and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
+    let end = start
+        .checked_add(size)
+        .and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
     if let Some(end) = end.filter(|end| size > 0 && *end > first) {
         let _ = list.try_push((first, end - first));
     }

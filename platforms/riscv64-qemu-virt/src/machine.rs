@@ -49,7 +49,9 @@ struct Machine;
 #[axplat::impl_interface]
 impl MachineIf for Machine {
     fn boot_args() -> &'static str {
-        device_tree().map(|tree| tree.boot_args()).unwrap_or_default()
+        device_tree()
+            .map(|tree| tree.boot_args())
+            .unwrap_or_default()
     }
 
     fn boot_ticks() -> u64 {
@@ -60,7 +62,11 @@ impl MachineIf for Machine {
         if cpu_id == 0 {
             return HART.load(Relaxed);
         }
-        inventory().harts().get(cpu_id).copied().unwrap_or(usize::MAX)
+        inventory()
+            .harts()
+            .get(cpu_id)
+            .copied()
+            .unwrap_or(usize::MAX)
     }
 
     fn exit(status: u8) -> ! {

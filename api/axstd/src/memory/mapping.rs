@@ -1,8 +1,8 @@
 //! Mappings in the kernel's address space, which go when their owner does.
 
 use axfeat::axalloc::{AxError, AxResult};
-pub use axfeat::axmm::{MappingFlags, kernel_aspace};
 use axfeat::axmm::{AddrSpace, VirtAddr, VirtAddrRange};
+pub use axfeat::axmm::{MappingFlags, kernel_aspace};
 
 /// A page of any mapping: 4 KiB.
 const PAGE: usize = 4096;
@@ -25,7 +25,9 @@ impl Mapping {
     ///
     /// `InvalidInput` for a size or rights that cannot be; `NoMemory`.
     pub fn lazy(size: usize, flags: MappingFlags) -> AxResult<Self> {
-        Self::map(size, PAGE, |aspace, start| aspace.map_alloc(start, size, flags, false))
+        Self::map(size, PAGE, |aspace, start| {
+            aspace.map_alloc(start, size, flags, false)
+        })
     }
 
     /// Fresh memory full of zeroes, with all its frames.
@@ -34,7 +36,9 @@ impl Mapping {
     ///
     /// As [`lazy`](Self::lazy).
     pub fn populated(size: usize, flags: MappingFlags) -> AxResult<Self> {
-        Self::map(size, PAGE, |aspace, start| aspace.map_alloc(start, size, flags, true))
+        Self::map(size, PAGE, |aspace, start| {
+            aspace.map_alloc(start, size, flags, true)
+        })
     }
 
     /// The physical memory from `paddr` on, which is somebody's for longer than
@@ -61,7 +65,9 @@ impl Mapping {
         align: usize,
         map: impl FnOnce(&mut AddrSpace, VirtAddr) -> AxResult,
     ) -> AxResult<Self> {
-        let room = size.checked_add(align - PAGE).ok_or(AxError::InvalidInput)?;
+        let room = size
+            .checked_add(align - PAGE)
+            .ok_or(AxError::InvalidInput)?;
         let base = VirtAddr::from_usize(axfeat::axmm::KERNEL_MAP_BASE);
         let mut aspace = kernel_aspace().lock();
         let limit = VirtAddrRange::new(base, aspace.end());

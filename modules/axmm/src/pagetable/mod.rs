@@ -142,7 +142,11 @@ where
     fn new_table() -> AxResult<PhysAddr> {
         let frame = H::alloc_frame().ok_or(AxError::NoMemory)?;
         // SAFETY: the frame is nobody else's, and `H` says where it is.
-        unsafe { H::phys_to_virt(frame).as_mut_ptr().write_bytes(0, PAGE_SIZE_4K) };
+        unsafe {
+            H::phys_to_virt(frame)
+                .as_mut_ptr()
+                .write_bytes(0, PAGE_SIZE_4K)
+        };
         Ok(frame)
     }
 

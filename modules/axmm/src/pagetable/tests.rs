@@ -103,12 +103,23 @@ fn table() -> TestTable {
 }
 
 /// Maps one to one, as the linear backend does.
-fn map(table: &mut TestTable, start: usize, paddr: usize, size: usize, flags: MappingFlags) -> AxResult {
+fn map(
+    table: &mut TestTable,
+    start: usize,
+    paddr: usize,
+    size: usize,
+    flags: MappingFlags,
+) -> AxResult {
     let mut frame_for = |vaddr: VirtAddr, page: usize| {
         let frame = PhysAddr::from_usize(vaddr.as_usize() - start + paddr);
         Ok(frame.is_aligned(page).then_some(frame))
     };
-    table.map(start..start + size, flags, &mut frame_for, &mut Seen::default())
+    table.map(
+        start..start + size,
+        flags,
+        &mut frame_for,
+        &mut Seen::default(),
+    )
 }
 
 /// Every 4 KiB page that is mapped in `start..end`, read back page by page.
@@ -126,8 +137,19 @@ fn flat(table: &TestTable, start: usize, end: usize) -> BTreeMap<usize, (usize, 
 #[test]
 fn the_largest_pages_that_fit_are_used() {
     let mut table = table();
-    map(&mut table, BASE + MIB2 - KIB4, 2 * MIB2 - KIB4, (1 << 30) + MIB2, RW).unwrap();
-    let size_at = |addr| table.query(VirtAddr::from_usize(addr)).map(|page| page.size);
+    map(
+        &mut table,
+        BASE + MIB2 - KIB4,
+        2 * MIB2 - KIB4,
+        (1 << 30) + MIB2,
+        RW,
+    )
+    .unwrap();
+    let size_at = |addr| {
+        table
+            .query(VirtAddr::from_usize(addr))
+            .map(|page| page.size)
+    };
     assert_eq!(size_at(BASE + MIB2 - KIB4), Some(KIB4));
     assert_eq!(size_at(BASE + MIB2), Some(MIB2));
     assert_eq!(size_at(BASE + (1 << 30)), Some(MIB2));
@@ -151,8 +173,13 @@ fn unmapping_gives_every_table_back() {
     let mut table = table();
     let mut seen = Seen::default();
     map(&mut table, BASE + KIB4, 0, 4 * MIB2, RW).unwrap();
-    table.unmap(BASE + KIB4..BASE + KIB4 + 4 * MIB2, &mut seen).unwrap();
-    assert_eq!(seen.pages.iter().map(|page| page.size).sum::<usize>(), 4 * MIB2);
+    table
+        .unmap(BASE + KIB4..BASE + KIB4 + 4 * MIB2, &mut seen)
+        .unwrap();
+    assert_eq!(
+        seen.pages.iter().map(|page| page.size).sum::<usize>(),
+        4 * MIB2
+    );
     assert_eq!(tables(), 1);
 }
 
@@ -160,14 +187,23 @@ fn unmapping_gives_every_table_back() {
 fn part_of_a_large_page_is_split_with_the_rest_kept() {
     let mut table = table();
     map(&mut table, BASE, 1 << 30, 1 << 30, RW).unwrap();
-    table.unmap(BASE + MIB2..BASE + MIB2 + KIB4, &mut Seen::default()).unwrap();
+    table
+        .unmap(BASE + MIB2..BASE + MIB2 + KIB4, &mut Seen::default())
+        .unwrap();
     let pages = flat(&table, BASE, BASE + 3 * MIB2);
     assert_eq!(pages.len(), 3 * 512 - 1);
-    assert!(pages.iter().all(|(addr, &(paddr, flags))| {
-        paddr == addr - BASE + (1 << 30) && flags == RW.bits()
-    }));
+    assert!(
+        pages.iter().all(|(addr, &(paddr, flags))| {
+            paddr == addr - BASE + (1 << 30) && flags == RW.bits()
+        })
+    );
     let before = tables();
-    let out = with_frames_left(0, || table.unmap(BASE + 8 * MIB2 + KIB4..BASE + 9 * MIB2, &mut Seen::default()));
+    let out = with_frames_left(0, || {
+        table.unmap(
+            BASE + 8 * MIB2 + KIB4..BASE + 9 * MIB2,
+            &mut Seen::default(),
+        )
+    });
     assert_eq!((out, tables()), (Err(AxError::NoMemory), before));
 }
 
@@ -188,7 +224,9 @@ fn running_out_at_any_table_changes_nothing() {
     let before = (flat(&table, BASE, BASE + 8 * MIB2), tables());
     let far = BASE + (200 << 39);
     let mut needed = 0;
-    while let Err(error) = with_frames_left(needed, || map(&mut table, far - KIB4, 0x1000, 3 * MIB2, RW)) {
+    while let Err(error) =
+        with_frames_left(needed, || map(&mut table, far - KIB4, 0x1000, 3 * MIB2, RW))
+    {
         assert_eq!(error, AxError::NoMemory);
         assert_eq!((flat(&table, BASE, BASE + 8 * MIB2), tables()), before);
         needed += 1;
@@ -226,7 +264,9 @@ fn random_operations_agree_with_a_flat_model() {
     let mut model: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     let mut seed = 7_u64;
     let mut random = |below: usize| {
-        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        seed = seed
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (seed >> 33) as usize % below
     };
     let end = BASE + 4 * MIB2;
@@ -253,8 +293,12 @@ fn random_operations_agree_with_a_flat_model() {
             }
             _ => {
                 let flags = if none { NONE } else { flags };
-                table.protect(pages.clone(), flags, &mut Seen::default()).unwrap();
-                model.range_mut(pages).for_each(|(_, page)| page.1 = flags.bits());
+                table
+                    .protect(pages.clone(), flags, &mut Seen::default())
+                    .unwrap();
+                model
+                    .range_mut(pages)
+                    .for_each(|(_, page)| page.1 = flags.bits());
             }
         }
         if step % 16 == 0 {

@@ -65,12 +65,11 @@ where
                 Slot::Table(next) => next,
                 Slot::Absent => {
                     let size = Self::entry_size(level);
-                    if part.len() == size && size <= self.largest {
-                        if let Some(frame) = frame_for(vaddr, size)? {
-                            write::<E>(entry, level, Slot::Page(frame, flags));
-                            *done = part.end;
-                            continue;
-                        }
+                    let fits = part.len() == size && size <= self.largest;
+                    if fits && let Some(frame) = frame_for(vaddr, size)? {
+                        write::<E>(entry, level, Slot::Page(frame, flags));
+                        *done = part.end;
+                        continue;
                     }
                     if level == 0 {
                         return Err(AxError::NoMemory);
@@ -244,7 +243,11 @@ where
         let size = Self::entry_size(level - 1);
         for offset in (0..page.size).step_by(size) {
             let entry = self.entry(small, page.vaddr + offset, level - 1);
-            write::<E>(entry, level - 1, Slot::Page(page.paddr + offset, page.flags));
+            write::<E>(
+                entry,
+                level - 1,
+                Slot::Page(page.paddr + offset, page.flags),
+            );
         }
         let entry = self.entry(table, page.vaddr, level);
         write::<E>(entry, level, Slot::Absent);
