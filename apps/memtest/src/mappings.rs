@@ -23,7 +23,7 @@ const PAGES: usize = 64;
 
 /// How many pages, of all harts' own mappings together, get and lose rights one
 /// by one: each time every hart must forget the page.
-const ONE_BY_ONE: usize = 64;
+const ONE_BY_ONE: usize = 32;
 
 /// Runs the tests of this file.
 pub fn run(report: &mut Report, seed: u64) {
@@ -99,7 +99,7 @@ fn protect_and_unmap(mut mapping: Mapping, mut rng: Rng) -> Result<(), String> {
     let start = mapping.start();
     let mut order: Vec<usize> = (0..PAGES).collect();
     rng.shuffle(&mut order);
-    let count = (ONE_BY_ONE / harts::online()).max(4);
+    let count = (ONE_BY_ONE / harts::online()).max(2);
     for (place, &page) in order.iter().enumerate().take(count) {
         let addr = start + page * PAGE;
         touch(addr, page as u64)?;

@@ -41,33 +41,50 @@ fn timer_wakes() -> bool {
     start.elapsed() >= NAP && harts::timer_ticks() > ticks
 }
 
+/// The next hart that is up, forwards or backwards around the circle.
+fn neighbour(hart: usize, step: usize) -> usize {
+    let count = harts::count();
+    let mut next = (hart + step) % count;
+    while !harts::is_online(next) {
+        next = (next + step) % count;
+    }
+    next
+}
+
+/// Prints what a hart has seen; whether it is what it should be.
+fn report(hart: usize, root: usize) -> bool {
+    let (seen, id) = (&SEEN[hart], harts::hardware_id(hart));
+    if !harts::is_online(hart) {
+        println!("hart {hart} (id {id:#x}) is left out");
+        return false;
+    }
+    let before = neighbour(hart, harts::count() - 1);
+    let here = seen.root.load(Ordering::Acquire);
+    let told = seen.from_neighbour.load(Ordering::Acquire) == message(before);
+    let woken = seen.timer.load(Ordering::Acquire);
+    let word = |good| if good { "ok" } else { "FAILED" };
+    println!(
+        "hart {hart} (id {id:#x}) root {here:#x} {} neighbour {before} {} timer {}",
+        word(here == root),
+        word(told),
+        word(woken)
+    );
+    told && woken && here == root
+}
+
 #[unsafe(no_mangle)]
 fn main() {
-    let count = harts::count();
     harts::run_on_all(|hart| {
-        let next = &SEEN[(hart + 1) % count];
+        let next = &SEEN[neighbour(hart, 1)];
         next.from_neighbour.store(message(hart), Ordering::Release);
         SEEN[hart]
             .root
             .store(memory::page_table_root(), Ordering::Release);
         SEEN[hart].timer.store(timer_wakes(), Ordering::Release);
     });
-    let mut passed = 0;
+    let count = harts::count();
     let root = SEEN[0].root.load(Ordering::Acquire);
-    for (hart, seen) in SEEN.iter().enumerate().take(count) {
-        let neighbour = (hart + count - 1) % count;
-        let here = seen.root.load(Ordering::Acquire);
-        let told = seen.from_neighbour.load(Ordering::Acquire) == message(neighbour);
-        let woken = seen.timer.load(Ordering::Acquire);
-        let word = |good| if good { "ok" } else { "FAILED" };
-        println!(
-            "hart {hart} (id {:#x}) root {here:#x} neighbour {neighbour} {} timer {}",
-            harts::hardware_id(hart),
-            word(told),
-            word(woken)
-        );
-        passed += usize::from(told && woken && here == root);
-    }
+    let passed = (0..count).filter(|&hart| report(hart, root)).count();
     let verdict = if passed == count { "PASS" } else { "FAIL" };
     println!("{verdict} {passed}/{count}");
     process::exit(i32::from(passed != count));

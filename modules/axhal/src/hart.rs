@@ -91,7 +91,13 @@ pub fn guard_of(addr: usize) -> Option<usize> {
 }
 
 #[cfg(feature = "smp")]
-pub use secondary::{Arrival, arrive, init_secondary, secondary_stacks, start};
+pub use secondary::{Arrival, arrive, init_secondary, relax, secondary_stacks, start};
+
+/// One turn of waiting for another hart, which a machine of one never does.
+#[cfg(not(feature = "smp"))]
+pub fn relax(_turn: usize) {
+    core::hint::spin_loop();
+}
 
 /// Every hart but the first.
 #[cfg(feature = "smp")]
@@ -185,6 +191,18 @@ mod secondary {
             crate::time::sleep_until(crate::time::monotonic_time_nanos() + NAP_NS);
         }
         Arrival::Up
+    }
+
+    /// The `turn`th turn of waiting for another hart: a short spin at first,
+    /// then, if interrupts are on, a nap. Where harts are threads of an emulator
+    /// on fewer processors, who spins keeps the one it waits for from running.
+    pub fn relax(turn: usize) {
+        const SPINS: usize = 512;
+        if turn < SPINS || !crate::arch::irqs_enabled() {
+            core::hint::spin_loop();
+        } else {
+            crate::time::sleep_until(crate::time::monotonic_time_nanos() + NAP_NS);
+        }
     }
 
     /// Gives hart `number`, which runs this, its own data and trap vector.

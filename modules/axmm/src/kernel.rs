@@ -48,12 +48,14 @@ impl KernelAspace {
     /// Waits until no other hart works on the address space, answering their
     /// TLB requests meanwhile.
     pub fn lock(&self) -> KernelAspaceGuard<'_> {
+        let mut turn = 0;
         loop {
             if let Some(guard) = self.try_lock() {
                 return guard;
             }
             axhal::tlb::answer();
-            core::hint::spin_loop();
+            axhal::hart::relax(turn);
+            turn += 1;
         }
     }
 

@@ -1,0 +1,76 @@
+//! VMSAv8-64 with four levels: `TTBR1_EL1` for the kernel half, and `tlbi`,
+//! which reaches every hart.
+#![cfg(feature = "paging")]
+
+use core::arch::asm;
+use core::ops::Range;
+
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{ReadWriteable, TCR_EL1, TTBR1_EL1};
+use axplat::mem::PhysAddr;
+
+/// VMSAv8-64's page-table format.
+pub type PagingMeta = page_table_multiarch::aarch64::A64PagingMetaData;
+/// Its entries.
+pub type Pte = page_table_entry::aarch64::A64PTE;
+
+/// The bytes of the largest page: a level 1 block.
+pub const fn largest_page() -> usize {
+    1 << 30
+}
+
+/// Waits until the entries are where walkers look, and lets this hart's
+/// instructions after it find them ("Ordering and observability of translation
+/// table walks").
+pub fn publish_entries() {
+    barrier::dsb(barrier::ISHST);
+    barrier::isb(barrier::SY);
+}
+
+/// The root page table.
+pub fn read_root() -> PhysAddr {
+    PhysAddr::from_usize(TTBR1_EL1.get_baddr() as usize)
+}
+
+/// Changes the root page table, and leaves the lower half without one.
+///
+/// The ASID that the boot page table's entries are tagged with goes in the same
+/// instruction, so none of them meets an entry of the new table for the same
+/// address and another size in the TLB. From then on `TTBR0_EL1` names the ASID,
+/// as it must for address spaces in the lower half.
+///
+/// # Safety
+///
+/// As [`set_kernel_root`](crate::paging::set_kernel_root).
+pub unsafe fn write_root(root: PhysAddr) {
+    publish_entries();
+    TTBR1_EL1.set_baddr(root.as_usize() as u64);
+    barrier::isb(barrier::SY);
+    TCR_EL1.modify(TCR_EL1::EPD0::DisableTTBR0Walks + TCR_EL1::A1::TTBR0);
+    barrier::isb(barrier::SY);
+}
+
+/// Forgets one page's translation, in every address space, on every hart.
+pub fn flush_tlb_page(vaddr: usize) {
+    /// `tlbi` takes bits 55 to 12 of the address; above them is a hint.
+    const PAGE: usize = (1 << 44) - 1;
+    barrier::dsb(barrier::ISHST);
+    // SAFETY: forgetting translations is always right.
+    unsafe { asm!("tlbi vaae1is, {}", in(reg) vaddr >> 12 & PAGE, options(nostack)) };
+    barrier::dsb(barrier::ISH);
+    barrier::isb(barrier::SY);
+}
+
+/// Forgets all translations, on every hart.
+pub fn flush_tlb_all() {
+    barrier::dsb(barrier::ISHST);
+    // SAFETY: forgetting translations is always right.
+    unsafe { asm!("tlbi vmalle1is", options(nostack)) };
+    barrier::dsb(barrier::ISH);
+    barrier::isb(barrier::SY);
+}
+
+/// Nothing is left to do: what this hart has forgotten, every hart has.
+pub fn remote_flush(_harts: u64, _pages: Range<usize>) -> bool {
+    true
+}

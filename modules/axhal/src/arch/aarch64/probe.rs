@@ -1,0 +1,51 @@
+//! One access each, and whether it faulted: see [`crate::probe`].
+
+use core::arch::global_asm;
+
+global_asm!(
+    "
+    .section .text.probe, \"ax\"
+    .global probe_read, probe_write, probe_execute
+probe_read:
+1:  ldrb    w9, [x0]
+    mov     x0, #1
+    ret
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, probe_failed
+    .popsection
+
+probe_write:
+    ldrb    w9, [x0]
+1:  strb    w9, [x0]
+    mov     x0, #1
+    ret
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, probe_failed
+    .popsection
+
+probe_failed:
+    mov     x0, #0
+    ret
+
+probe_execute:
+    str     x30, [sp, #-16]!
+    blr     x0
+1:  mov     x0, #1
+2:  ldr     x30, [sp], #16
+    ret
+3:  mov     x0, #0
+    b       2b
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, 3b
+    .popsection
+    "
+);
+
+unsafe extern "C" {
+    /// Reads a byte at `addr`.
+    pub unsafe fn probe_read(addr: usize) -> bool;
+    /// Writes the byte at `addr` back to where it is.
+    pub unsafe fn probe_write(addr: usize) -> bool;
+    /// Calls the function at `addr`.
+    pub unsafe fn probe_execute(addr: usize) -> bool;
+}

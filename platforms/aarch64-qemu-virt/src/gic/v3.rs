@@ -1,0 +1,95 @@
+//! GICv3 (Arm Generic Interrupt Controller Architecture Specification,
+//! IHI 0069): each hart has a redistributor, found by its affinity, and takes
+//! its interrupts through system registers.
+
+use core::ptr::NonNull;
+
+use aarch64_cpu::asm::barrier;
+use arm_gic::gicv3::registers::GicrSgi;
+use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator};
+use arm_gic::gicv3::{SgiTarget, SgiTargetGroup};
+use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
+use kspin::SpinNoIrq;
+
+use super::registers;
+use crate::machine::{inventory, this_hart};
+
+const NAME: &str = "arm,gic-v3";
+
+pub struct Driver {
+    redistributors: SpinNoIrq<Redistributors>,
+}
+
+/// The first of a row of redistributors.
+struct Redistributors(NonNull<GicrSgi>);
+
+// SAFETY: the registers are the same ones from whichever hart.
+unsafe impl Send for Redistributors {}
+
+impl Driver {
+    /// Finds the controller and lets its distributor work.
+    pub fn find() -> Option<Self> {
+        let distributor = registers(NAME, 0)?;
+        let redistributors = Redistributors(registers(NAME, 1)?);
+        // SAFETY: the device tree says that the distributor is there, both page
+        // tables map it, and nobody else uses it, now or later.
+        let distributor = unsafe { UniqueMmioPointer::new(distributor) };
+        GicDistributor::new(distributor).configure_default_settings();
+        Some(Self {
+            redistributors: SpinNoIrq::new(redistributors),
+        })
+    }
+
+    pub fn init_hart(&self) {
+        self.with_redistributor(|mine| {
+            // It may be awake already.
+            let _ = mine.mark_core_awake();
+            mine.configure_default_settings();
+        });
+        GicCpuInterface::enable_system_register_el1();
+        barrier::isb(barrier::SY);
+        GicCpuInterface::set_priority_mask(u8::MAX);
+        GicCpuInterface::enable_group1(true);
+    }
+
+    pub fn set_enable(&self, irq: usize, enabled: bool) {
+        self.with_redistributor(|mine| {
+            // Only an interrupt that is no hart's own is refused.
+            let _ = IntId::try_from(irq as u32).map(|id| mine.enable_interrupt(id, enabled));
+        });
+    }
+
+    /// Does something with the redistributor of the hart that runs this.
+    fn with_redistributor(&self, f: impl FnOnce(&mut GicRedistributor)) {
+        let first = self.redistributors.lock();
+        // SAFETY: the device tree says that they are there, up to the one that
+        // says it is the last, and both page tables map them; the lock is held.
+        let all = unsafe { GicRedistributorIterator::new(first.0) };
+        let is_mine = |one: &GicRedistributor| one.typer().core_mpidr() == this_hart() as u64;
+        if let Some(mut mine) = all.into_iter().flatten().find(is_mine) {
+            f(&mut mine);
+        }
+    }
+}
+
+pub fn take(handler: impl FnOnce(usize)) {
+    let group = InterruptGroup::Group1;
+    GicCpuInterface::handle_interrupt(group, |id| handler(id.raw_value() as usize));
+}
+
+pub fn send(cpu_id: usize, irq: usize) {
+    let Some(&hart) = inventory().harts().get(cpu_id) else {
+        return;
+    };
+    let target = SgiTarget::List {
+        affinity3: (hart >> 32) as u8,
+        affinity2: (hart >> 16) as u8,
+        affinity1: (hart >> 8) as u8,
+        // A cluster has at most 16 harts: they are the bits of this.
+        target_list: 1 << (hart & 0xf),
+    };
+    let id = IntId::sgi(irq as u32);
+    // Refused is only what is no call between harts.
+    let _ = GicCpuInterface::send_sgi(id, target, SgiTargetGroup::CurrentGroup1);
+    barrier::isb(barrier::SY);
+}

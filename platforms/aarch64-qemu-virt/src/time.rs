@@ -1,0 +1,42 @@
+//! The clock: the virtual counter of the generic timer, at the rate that the
+//! firmware has put in CNTFRQ_EL0 (Arm Architecture Reference Manual, "The
+//! Generic Timer in AArch64 state").
+
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTVCT_EL0, Readable};
+use axmachine::Clock;
+use axplat::time::TimeIf;
+
+fn clock() -> Clock {
+    Clock::new(CNTFRQ_EL0.get())
+}
+
+struct Time;
+
+#[axplat::impl_interface]
+impl TimeIf for Time {
+    fn current_ticks() -> u64 {
+        // Without the barrier the counter may be read before what comes first.
+        barrier::isb(barrier::SY);
+        CNTVCT_EL0.get()
+    }
+
+    fn ticks_to_nanos(ticks: u64) -> u64 {
+        clock().ticks_to_nanos(ticks)
+    }
+
+    fn nanos_to_ticks(nanos: u64) -> u64 {
+        clock().nanos_to_ticks(nanos)
+    }
+
+    /// The machine's calendar clock is not read: time counts from power-on.
+    fn epochoffset_nanos() -> u64 {
+        0
+    }
+
+    #[cfg(feature = "irq")]
+    fn set_oneshot_timer(deadline_ns: u64) {
+        // Rounded up: a deadline is never early.
+        crate::irq::set_deadline(clock().nanos_to_ticks(deadline_ns) + 1);
+    }
+}
