@@ -14,22 +14,21 @@ use spin::Mutex;
 
 use crate::report::{Report, check, on_all};
 
-/// Operations of each load on each hart.
-const STEPS: usize = 4_000;
-
 /// Runs the tests of this file.
 pub fn run(report: &mut Report, seed: u64) {
-    let per_hart = |load: fn(Rng) -> Result<(), String>| {
-        on_all(|hart| load(Rng::with_seed(seed ^ hart as u64)))?;
-        Ok(format!(
-            "{STEPS} operations on each of {} harts",
-            harts::online()
-        ))
+    let mut per_hart = |name, steps, load: fn(Rng, usize) -> Result<(), String>| {
+        report.test(name, || {
+            on_all(|hart| load(Rng::with_seed(seed ^ hart as u64), steps))?;
+            Ok(format!(
+                "{steps} operations on each of {} harts",
+                harts::online()
+            ))
+        });
     };
-    report.test("heap: Vec", || per_hart(vectors));
-    report.test("heap: BTreeMap", || per_hart(maps));
-    report.test("heap: realloc", || per_hart(reallocations));
-    report.test("heap: alignment to 2 MiB", || per_hart(alignments));
+    per_hart("heap: Vec", 4000, vectors);
+    per_hart("heap: BTreeMap", 4000, maps);
+    per_hart("heap: realloc", 1000, reallocations);
+    per_hart("heap: alignment to 2 MiB", 1000, alignments);
     report.test("heap: from hart to hart", || handed_on(seed));
 }
 
@@ -71,9 +70,9 @@ fn some_len(rng: &mut Rng) -> usize {
     }
 }
 
-fn vectors(mut rng: Rng) -> Result<(), String> {
+fn vectors(mut rng: Rng, steps: usize) -> Result<(), String> {
     let mut held: Vec<(u64, Vec<u64>)> = Vec::new();
-    for _ in 0..STEPS {
+    for _ in 0..steps {
         if held.len() < 32 && rng.bool() {
             let tag = rng.u64(..);
             held.push((tag, vector(some_len(&mut rng), tag)?));
@@ -85,10 +84,10 @@ fn vectors(mut rng: Rng) -> Result<(), String> {
     held.iter().try_for_each(|(tag, words)| verify(words, *tag))
 }
 
-fn maps(mut rng: Rng) -> Result<(), String> {
+fn maps(mut rng: Rng, steps: usize) -> Result<(), String> {
     let mut map = BTreeMap::new();
     let mut present = alloc::vec![false; 1024];
-    for _ in 0..STEPS {
+    for _ in 0..steps {
         let key = rng.usize(..present.len());
         let before = match rng.bool() {
             true => map.insert(key, vector(1 + key % 16, key as u64)?).is_some(),
@@ -107,10 +106,10 @@ fn maps(mut rng: Rng) -> Result<(), String> {
         .try_for_each(|(key, words)| verify(words, *key as u64))
 }
 
-fn reallocations(mut rng: Rng) -> Result<(), String> {
+fn reallocations(mut rng: Rng, steps: usize) -> Result<(), String> {
     let tag = rng.u64(..);
     let mut words = vector(1, tag)?;
-    for _ in 0..STEPS / 10 {
+    for _ in 0..steps {
         let len = some_len(&mut rng);
         let kept = len.min(words.len());
         words.truncate(len);
@@ -127,8 +126,8 @@ fn reallocations(mut rng: Rng) -> Result<(), String> {
     verify(&words, tag)
 }
 
-fn alignments(mut rng: Rng) -> Result<(), String> {
-    for _ in 0..STEPS / 20 {
+fn alignments(mut rng: Rng, steps: usize) -> Result<(), String> {
+    for _ in 0..steps {
         let align = 8 << rng.u32(0..=18);
         let len = rng.usize(1..1024);
         let layout = Layout::from_size_align(len * 8, align).map_err(|error| format!("{error}"))?;

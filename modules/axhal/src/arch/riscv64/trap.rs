@@ -44,7 +44,11 @@ impl TrapFrame {
 
 impl fmt::Display for TrapFrame {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        writeln!(f, "    pc {:016x}  sstatus {:016x}", self.sepc, self.sstatus)?;
+        writeln!(
+            f,
+            "    pc {:016x}  sstatus {:016x}",
+            self.sepc, self.sstatus
+        )?;
         for (row, names) in NAMES[1..].chunks(4).enumerate() {
             for (column, name) in names.iter().enumerate() {
                 write!(f, "  {name:>4} {:016x}", self.x[1 + 4 * row + column])?;
@@ -171,7 +175,10 @@ extern "C" fn on_trap(frame: &mut TrapFrame, scause: usize, stval: usize) {
         12 => on_page_fault(frame, stval, Access::EXECUTE),
         13 => on_page_fault(frame, stval, Access::READ),
         15 => on_page_fault(frame, stval, Access::WRITE),
-        _ => on_exception(frame, format_args!("{} (scause {scause}, stval {stval:#x})", name(scause))),
+        _ => on_exception(
+            frame,
+            format_args!("{} (scause {scause}, stval {stval:#x})", name(scause)),
+        ),
     }
 }
 

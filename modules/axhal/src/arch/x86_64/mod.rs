@@ -1,0 +1,58 @@
+//! x86-64, ring 0, four-level paging. Section numbers are those of volume 3 of
+//! Intel's Software Developer's Manual ("SDM") in its edition of 2024.
+
+mod descriptors;
+mod paging;
+mod probe;
+mod trap;
+
+use core::arch::asm;
+
+#[cfg(feature = "paging")]
+pub use paging::*;
+pub use probe::{probe_execute, probe_read, probe_write};
+pub use trap::{TrapFrame, capture, init_trap};
+
+/// The vector of calls from other harts.
+pub const IPI_IRQ: usize = 0x21;
+/// The vector of this hart's timer.
+pub const TIMER_IRQ: usize = 0x20;
+
+/// `rflags.IF`: interrupts as a whole.
+const RFLAGS_IF: usize = 1 << 9;
+
+/// Lets interrupts in.
+pub fn enable_irqs() {
+    // SAFETY: the interrupt table is loaded before anything enables interrupts.
+    unsafe { asm!("sti", options(nostack)) };
+}
+
+/// Keeps interrupts out.
+pub fn disable_irqs() {
+    // SAFETY: keeping interrupts out breaks nothing.
+    unsafe { asm!("cli", options(nostack)) };
+}
+
+/// Whether interrupts are let in.
+pub fn irqs_enabled() -> bool {
+    let rflags: usize;
+    // SAFETY: reading the register changes nothing but the stack's free part.
+    unsafe { asm!("pushfq", "pop {}", out(reg) rflags) };
+    rflags & RFLAGS_IF != 0
+}
+
+/// Sleeps until an interrupt is pending, and lets it in. Called and returns
+/// with interrupts off; `sti` lets none in before the instruction behind it has
+/// begun (SDM volume 2, "STI"), so none is slept through.
+pub fn wait_for_irqs() {
+    // SAFETY: as in `enable_irqs`; waiting changes nothing.
+    unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+}
+
+/// Sleeps for ever, deaf.
+pub fn halt() -> ! {
+    loop {
+        // SAFETY: keeping interrupts out and waiting break nothing.
+        unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
+    }
+}

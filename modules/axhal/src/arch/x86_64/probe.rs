@@ -1,0 +1,52 @@
+//! One access each, and whether it faulted: see [`crate::probe`].
+
+use core::arch::global_asm;
+
+global_asm!(
+    "
+    .section .text.probe, \"ax\"
+    .global probe_read, probe_write, probe_execute
+probe_read:
+1:  mov     al, [rdi]
+    mov     eax, 1
+    ret
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, probe_failed
+    .popsection
+
+probe_write:
+    mov     al, [rdi]
+1:  mov     [rdi], al
+    mov     eax, 1
+    ret
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, probe_failed
+    .popsection
+
+probe_failed:
+    xor     eax, eax
+    ret
+
+probe_execute:
+    push    rbp
+0:  call    rdi
+1:  mov     eax, 1
+2:  pop     rbp
+    ret
+3:  xor     eax, eax
+    jmp     2b
+    .pushsection .fixup_table, \"a\"
+    .quad   0b, 3b
+    .quad   1b, 3b
+    .popsection
+    "
+);
+
+unsafe extern "C" {
+    /// Reads a byte at `addr`.
+    pub unsafe fn probe_read(addr: usize) -> bool;
+    /// Writes the byte at `addr` back to where it is.
+    pub unsafe fn probe_write(addr: usize) -> bool;
+    /// Calls the function at `addr`.
+    pub unsafe fn probe_execute(addr: usize) -> bool;
+}

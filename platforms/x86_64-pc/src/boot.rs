@@ -1,0 +1,213 @@
+//! From the loader to `axplat`'s entry: a boot page table, a stack, Rust.
+//!
+//! The loader starts the first hart at `_start`, whose physical address it
+//! reads from the image's PVH note, in 32-bit protected mode with paging off and
+//! the address of the start info in `ebx` (PVH, "Boot state").
+//!
+//! The boot page table has pages of 2 MiB: `BOOT_MAPPED` bytes of physical memory
+//! in the kernel half and, by the same tables, one to one, for the instructions
+//! around the switch to 64 bits. The guard page below the first hart's stack is
+//! left out. The first hart leaves the table behind when the kernel loads its own;
+//! every other hart comes up through it.
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+use axconfig::{BOOT_MAPPED, PHYS_VIRT_OFFSET};
+
+/// How many tables it takes to map that much in pages of 2 MiB.
+const GIGABYTES: usize = BOOT_MAPPED >> 30;
+
+/// An entry of each table maps as much as the table's name says.
+#[repr(C, align(4096))]
+struct BootPageTable {
+    root: [u64; 512],
+    gigabytes: [u64; 512],
+    megabytes: [[u64; 512]; GIGABYTES],
+    pages: [u64; 512],
+}
+
+#[unsafe(no_mangle)]
+static mut BOOT_PAGE_TABLE: BootPageTable = BootPageTable {
+    root: [0; 512],
+    gigabytes: [0; 512],
+    megabytes: [[0; 512]; GIGABYTES],
+    pages: [0; 512],
+};
+
+/// Present and writable: a table, or a 4 KiB page, which has every right, as all
+/// boot pages, for as long as there is no other page table.
+const ENTRY: u64 = 0b11;
+/// The same of a 2 MiB page.
+const LARGE: u64 = 1 << 7 | ENTRY;
+
+/// Assembler text, for 16-bit and 32-bit code alike: switches to long mode with
+/// the boot page table, in the order that SDM 10.8.5, "Initializing IA-32e
+/// Mode", gives; a far jump to 64-bit code must follow.
+///
+/// CR0 and CR4 are written as a whole: a hart that has just been started has its
+/// caches switched off (SDM table 10-1).
+macro_rules! to_long_mode {
+    () => {
+        "
+    movl    $1 << 5, %eax                       // CR4: PAE
+    movl    %eax, %cr4
+    movl    $BOOT_PAGE_TABLE - {offset}, %eax
+    movl    %eax, %cr3
+    movl    $0xc0000080, %ecx                   // EFER: LME
+    movl    $1 << 8, %eax
+    xorl    %edx, %edx
+    wrmsr
+    movl    $1 << 31 | 1 << 16 | 0b110001, %eax // CR0: PG, WP, NE, ET, PE
+    movl    %eax, %cr0
+    "
+    };
+}
+
+/// Assembler text, the first 64-bit code of a hart: loads the data segments, and
+/// the local APIC's id into `eax`. Uses `ebx`, `ecx`, `edx`.
+macro_rules! segments_and_apic_id {
+    () => {
+        "
+    movl    $16, %eax
+    movl    %eax, %ds
+    movl    %eax, %es
+    movl    %eax, %ss
+    xorl    %eax, %eax
+    movl    %eax, %fs
+    movl    %eax, %gs
+    // The id has 32 bits in leaf 0xb, and 8 in leaf 1 of CPUs without it.
+    cpuid
+    cmpl    $0xb, %eax
+    jb      8f
+    movl    $0xb, %eax
+    xorl    %ecx, %ecx
+    cpuid
+    movl    %edx, %eax
+    testl   %ebx, %ebx
+    jnz     9f
+8:  movl    $1, %eax
+    cpuid
+    shrl    $24, %ebx
+    movl    %ebx, %eax
+9:
+    "
+    };
+}
+
+#[cfg(feature = "smp")]
+pub(crate) use {segments_and_apic_id, to_long_mode};
+
+global_asm!(
+    "
+    .section .note.Xen, \"a\", @note
+    .balign 4
+    .long   4, 8, 18                            // XEN_ELFNOTE_PHYS32_ENTRY
+    .asciz  \"Xen\"
+    .quad   _start - {offset}
+
+    .section .text.boot, \"ax\"
+    .code32
+    .global _start
+_start:
+    // What `primary` is given, to be popped in 64-bit mode.
+    movl    $_stack_top - {offset}, %esp
+    rdtsc
+    pushl   %edx
+    pushl   %eax
+    pushl   $0
+    pushl   %ebx
+
+    cld
+    movl    $_sbss - {offset}, %edi
+    movl    $_ebss - {offset}, %ecx
+    subl    %edi, %ecx
+    shrl    $2, %ecx
+    xorl    %eax, %eax
+    rep stosl
+
+    call    build_boot_page_table
+    lgdt    boot_gdt_pointer - {offset}",
+    to_long_mode!(),
+    "
+    ljmp    $8, $(1f - {offset})
+
+build_boot_page_table:
+    // Both halves of the address space: the same gigabytes.
+    movl    $BOOT_PAGE_TABLE - {offset} + {gigabytes} + {entry}, %eax
+    movl    %eax, BOOT_PAGE_TABLE - {offset}
+    movl    %eax, BOOT_PAGE_TABLE - {offset} + 256 * 8
+    movl    $BOOT_PAGE_TABLE - {offset} + {gigabytes}, %edi
+    movl    $BOOT_PAGE_TABLE - {offset} + {megabytes} + {entry}, %eax
+    movl    $4096, %ebx
+    movl    ${number}, %ecx
+    call    fill_table
+    movl    $BOOT_PAGE_TABLE - {offset} + {megabytes}, %edi
+    movl    ${large}, %eax
+    movl    $1 << 21, %ebx
+    movl    ${number} * 512, %ecx
+    call    fill_table
+    // The 2 MiB around the guard page, and the guard page.
+    movl    $BOOT_PAGE_TABLE - {offset} + {pages}, %edi
+    movl    $_stack_guard - {offset}, %eax
+    movl    %eax, %edx
+    movl    %eax, %esi
+    andl    $-1 << 21, %eax
+    orl     ${entry}, %eax
+    movl    $4096, %ebx
+    movl    $512, %ecx
+    call    fill_table
+    shrl    $21, %edx
+    movl    $BOOT_PAGE_TABLE - {offset} + {pages} + {entry}, BOOT_PAGE_TABLE - {offset} + {megabytes}(, %edx, 8)
+    shrl    $12, %esi
+    andl    $511, %esi
+    movl    $0, BOOT_PAGE_TABLE - {offset} + {pages}(, %esi, 8)
+    ret
+
+    // ecx entries at edi: eax, and then ebx more each. The upper half of an
+    // entry stays zero.
+fill_table:
+    movl    %eax, (%edi)
+    addl    %ebx, %eax
+    addl    $8, %edi
+    loop    fill_table
+    ret
+
+    .code64
+1:",
+    segments_and_apic_id!(),
+    "
+    movl    %eax, %edx
+    movabsq ${offset}, %rax
+    addq    %rax, %rsp
+    popq    %rdi
+    popq    %rsi
+    xorl    %ebp, %ebp
+    pushq   $0
+    movabsq ${primary}, %rax
+    jmp     *%rax
+
+    // Accessed already, so that nobody writes to it: code for 64 bits, data.
+    .balign 8
+    .global boot_gdt
+boot_gdt:
+    .quad   0, 0x00af9b000000ffff, 0x00cf93000000ffff
+boot_gdt_pointer:
+    .word   3 * 8 - 1
+    .long   boot_gdt - {offset}
+    ",
+    offset = const PHYS_VIRT_OFFSET,
+    gigabytes = const offset_of!(BootPageTable, gigabytes),
+    megabytes = const offset_of!(BootPageTable, megabytes),
+    pages = const offset_of!(BootPageTable, pages),
+    number = const GIGABYTES,
+    entry = const ENTRY,
+    large = const LARGE,
+    primary = sym primary,
+    options(att_syntax),
+);
+
+extern "C" fn primary(start_info: u32, ticks: u64, apic_id: u32) -> ! {
+    crate::machine::remember_boot(start_info, ticks, apic_id);
+    axplat::call_main(0, start_info as usize)
+}
