@@ -1,5 +1,7 @@
 //! One entry of a page table, read and written in one piece.
 
+use core::sync::atomic::{Ordering, fence};
+
 use memory_addr::PhysAddr;
 use page_table_multiarch::{GenericPTE, MappingFlags};
 
@@ -46,6 +48,9 @@ pub fn write<E: GenericPTE>(entry: *mut E, level: usize, slot: Slot) {
             value
         }
     };
+    // What the entry leads to, a zeroed frame or a filled table, is seen by
+    // whoever sees the entry.
+    fence(Ordering::Release);
     // SAFETY: as in `read`.
     unsafe { entry.write_volatile(value) };
 }
