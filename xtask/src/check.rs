@@ -1,0 +1,187 @@
+//! `check`: formatting, lints and documentation, without a warning; and `doc`.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command;
+use crate::failure::Failure;
+use crate::machine::Machine;
+use crate::manifest::{HOST_PACKAGES, crates_in, root};
+use crate::options::Options;
+use crate::toolchain::{self, Toolchain};
+
+/// A step: its name, and the commands it consists of.
+type Step = (String, Vec<Command>);
+
+/// Runs every step, also behind a failed one, and sums up.
+pub fn check(options: &Options) -> Result<(), Failure> {
+    let machines = options.machines();
+    let mut items = vec!["rustfmt".to_owned(), "clippy".to_owned()];
+    items.extend(machines.iter().map(|machine| toolchain::item(machine)));
+    items.extend(
+        machines
+            .iter()
+            .map(|machine| format!("clippy:{}", machine.target)),
+    );
+    let answers = toolchain::set_up(&items)?;
+
+    let mut steps = host_steps(&answers);
+    for machine in machines {
+        steps.extend(kernel_steps(machine)?);
+    }
+    let (mut passed, mut failed) = (0, 0);
+    for (name, commands) in steps {
+        println!("check: {name}");
+        let mut good = true;
+        for mut command in commands {
+            command::show(&command, options.verbose);
+            good &= command
+                .status()
+                .with_context(|| format!("cannot run {name}"))?
+                .success();
+        }
+        if good {
+            passed += 1
+        } else {
+            failed += 1
+        }
+        if !good {
+            println!("check: {name}: FAILED");
+        }
+    }
+    match licences() {
+        Ok(()) => passed += 1,
+        Err(reason) => {
+            failed += 1;
+            println!("check: licences: FAILED: {reason}");
+        }
+    }
+    println!("check: {passed} passed, {failed} failed");
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(Failure::reported(1))
+    }
+}
+
+fn host_steps(answers: &[String]) -> Vec<Step> {
+    let debian = |item: usize| answers.get(item).is_some_and(|answer| answer == "debian");
+    let mut fmt = Command::new("cargo");
+    fmt.args(["fmt", "--all", "--check"]).current_dir(root());
+    if debian(0) {
+        fmt.env("RUSTFMT", "/usr/bin/rustfmt");
+    }
+    let mut clippy = if debian(1) {
+        let mut clippy = Command::new("/usr/bin/cargo-clippy");
+        clippy
+            .env("CARGO", "/usr/bin/cargo")
+            .env("RUSTC", "/usr/bin/rustc")
+            .env_remove("RUSTUP_TOOLCHAIN");
+        clippy
+    } else {
+        Command::new("cargo")
+    };
+    clippy
+        .args(["clippy", "-q", "--all-targets", "--all-features"])
+        .args(packages(HOST_PACKAGES));
+    clippy.args(["--", "-D", "warnings"]).current_dir(root());
+    let mut doc = Command::new("cargo");
+    doc.args([
+        "doc",
+        "-q",
+        "--no-deps",
+        "--document-private-items",
+        "--package",
+        "xtask",
+    ]);
+    doc.env("RUSTDOCFLAGS", "-D warnings").current_dir(root());
+    vec![
+        ("formatting".to_owned(), vec![fmt]),
+        ("clippy for the host".to_owned(), vec![clippy]),
+        ("rustdoc for the host".to_owned(), vec![doc]),
+    ]
+}
+
+fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
+    let toolchain = Toolchain::of(machine)?;
+    // Once without a feature, where what only features use is dead code; then all.
+    let mut bare = clippy(toolchain, machine);
+    bare.args(["--package", "helloworld", "--", "-D", "warnings"]);
+    let mut full = clippy(toolchain, machine);
+    full.args(packages(crates_in("apps")))
+        .args(["--all-features", "--", "-D", "warnings"]);
+    let mut doc = documentation(toolchain, machine);
+    doc.arg("-q").env("RUSTDOCFLAGS", "-D warnings");
+    Ok(vec![
+        (format!("clippy for {machine}"), vec![bare, full]),
+        (format!("rustdoc for {machine}"), vec![doc]),
+    ])
+}
+
+fn clippy(toolchain: Toolchain, machine: &Machine) -> Command {
+    let mut cargo = toolchain.cargo("clippy", machine);
+    cargo
+        .arg("-q")
+        .arg("--manifest-path")
+        .arg(root().join("Cargo.toml"));
+    cargo
+}
+
+/// `cargo doc` of the house as it is on one machine.
+fn documentation(toolchain: Toolchain, machine: &Machine) -> Command {
+    let platforms = ["axmachine".to_owned(), machine.platform.to_owned()];
+    let names = crates_in("api")
+        .into_iter()
+        .chain(crates_in("modules"))
+        .chain(platforms);
+    let mut cargo = toolchain.cargo("doc", machine);
+    cargo
+        .arg("--manifest-path")
+        .arg(root().join("Cargo.toml"))
+        .args(["--no-deps", "--all-features"])
+        .args(packages(names));
+    cargo
+}
+
+fn packages<Name: Into<String>>(names: impl IntoIterator<Item = Name>) -> Vec<String> {
+    names
+        .into_iter()
+        .flat_map(|name| ["--package".to_owned(), name.into()])
+        .collect()
+}
+
+/// Every crate says under which licence it is.
+fn licences() -> Result<(), String> {
+    let folders = ["api", "modules", "platforms", "apps"];
+    let crates = folders.iter().flat_map(|folder| {
+        crates_in(folder)
+            .into_iter()
+            .map(move |name| format!("{folder}/{name}"))
+    });
+    for dir in crates.chain(["xtask".to_owned()]) {
+        let text = fs::read_to_string(root().join(&dir).join("Cargo.toml"))
+            .map_err(|error| error.to_string())?;
+        if !text.lines().any(|line| line.starts_with("license")) {
+            return Err(format!("{dir}/Cargo.toml names none"));
+        }
+    }
+    Ok(())
+}
+
+/// `doc`: builds the pages of the house and says where they are.
+pub fn doc(options: &Options) -> Result<(), Failure> {
+    let machine = options.machine();
+    let mut cargo = documentation(Toolchain::of(machine)?, machine);
+    command::show(&cargo, options.verbose);
+    if !cargo.status().context("cannot run cargo")?.success() {
+        return Err(Failure::reported(1));
+    }
+    let page = root()
+        .join("target/kernel")
+        .join(machine.target)
+        .join("doc/axstd/index.html");
+    println!("{}", page.display());
+    Ok(())
+}

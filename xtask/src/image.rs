@@ -1,0 +1,283 @@
+//! Building an image: cargo makes the ELF file, and the flat binary is what of it
+//! lies in memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use object::LittleEndian;
+use object::elf::{FileHeader64, PT_LOAD};
+use object::read::elf::{FileHeader, ProgramHeader};
+
+use crate::command;
+use crate::failure::Failure;
+use crate::machine::{Boots, Machine};
+use crate::manifest::{App, root};
+use crate::options::{Mode, Options};
+use crate::toolchain::Toolchain;
+
+/// One image to build.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// The application.
+    pub app: App,
+    /// The machine.
+    pub machine: &'static Machine,
+    /// How it is compiled.
+    pub mode: Mode,
+    /// The least level that is logged.
+    pub log: String,
+    /// Features of the kernel beyond those that the application enables.
+    pub features: Vec<String>,
+    /// Features of the application.
+    pub app_features: Vec<String>,
+}
+
+/// A built image.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// With symbols and line numbers.
+    pub elf: PathBuf,
+    /// The flat binary.
+    pub bin: PathBuf,
+    /// The machine it is for.
+    pub machine: &'static Machine,
+}
+
+impl Recipe {
+    /// The image that the user asks for.
+    pub fn asked(options: &Options) -> Recipe {
+        Recipe {
+            app: options.app.clone(),
+            machine: options.machine(),
+            mode: options.mode,
+            log: options.log.clone(),
+            features: options.features.clone(),
+            app_features: options.app_features.clone(),
+        }
+    }
+
+    /// Builds it, cargo's progress on standard error.
+    pub fn build(&self, verbose: bool) -> Result<Image, Failure> {
+        let mut cargo = self.cargo()?;
+        command::show(&cargo, verbose);
+        let status = cargo.status().context("cannot run cargo")?;
+        if !status.success() {
+            return Err(Failure::reported(1));
+        }
+        Ok(self.collect()?)
+    }
+
+    /// Builds it silently; cargo's words come with the failure.
+    pub fn build_quietly(&self) -> Result<Image, Failure> {
+        let output = self.cargo()?.output().context("cannot run cargo")?;
+        if !output.status.success() {
+            return Err(Failure::with_status(
+                1,
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            ));
+        }
+        Ok(self.collect()?)
+    }
+
+    fn cargo(&self) -> Result<Command, Failure> {
+        let toolchain = Toolchain::of(self.machine)?;
+        self.take_over_lock()?;
+        let mut cargo = toolchain.cargo("build", self.machine);
+        cargo
+            .arg("--manifest-path")
+            .arg(self.app.dir.join("Cargo.toml"))
+            .args(["--bin", &self.app.binary])
+            .env("AX_LOG", &self.log);
+        if self.mode == Mode::Release {
+            cargo.arg("--release");
+        }
+        let features = self.cargo_features();
+        if !features.is_empty() {
+            cargo.args(["--features", &features]);
+        }
+        Ok(cargo)
+    }
+
+    fn cargo_features(&self) -> String {
+        let kernel = self
+            .features
+            .iter()
+            .map(|feature| format!("axstd/{feature}"));
+        kernel
+            .chain(self.app_features.iter().cloned())
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+
+    /// An application outside the repository is a workspace of its own. It gets
+    /// our lock file unless it has one, so that it is built from the same versions
+    /// and nothing is looked up.
+    fn take_over_lock(&self) -> Result<()> {
+        let (ours, its) = (root().join("Cargo.lock"), self.app.dir.join("Cargo.lock"));
+        if self.app.is_ours() || its.exists() || !ours.exists() {
+            return Ok(());
+        }
+        fs::copy(&ours, &its).with_context(|| format!("cannot write {}", its.display()))?;
+        Ok(())
+    }
+
+    /// Copies the program to `target/images` and flattens it there. What another
+    /// mode or other features make has another name.
+    fn collect(&self) -> Result<Image> {
+        let profile = match self.mode {
+            Mode::Release => "release",
+            Mode::Debug => "debug",
+        };
+        let built = root()
+            .join("target/kernel")
+            .join(self.machine.target)
+            .join(profile)
+            .join(&self.app.binary);
+        let images = root().join("target/images");
+        fs::create_dir_all(&images)?;
+        let image = Image {
+            elf: images.join(format!("{}.elf", self.stem())),
+            bin: images.join(format!("{}.bin", self.stem())),
+            machine: self.machine,
+        };
+        let elf = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+        let flat = flatten(&elf).with_context(|| format!("{} is not an image", built.display()))?;
+        write_if_changed(&image.elf, &elf)?;
+        write_if_changed(&image.bin, &flat)?;
+        Ok(image)
+    }
+
+    /// The image's file name without its ending.
+    fn stem(&self) -> String {
+        let mut stem = format!("{}-{}", self.app.name, self.machine.arch);
+        for feature in self.features.iter().chain(&self.app_features) {
+            stem.push('+');
+            stem.push_str(feature);
+        }
+        if self.mode == Mode::Debug {
+            stem.push_str("-debug");
+        }
+        stem
+    }
+}
+
+impl Image {
+    /// The file that QEMU boots.
+    pub fn kernel(&self) -> &Path {
+        match self.machine.boots {
+            Boots::Flat => &self.bin,
+            Boots::Elf => &self.elf,
+        }
+    }
+
+    /// Bytes of the flat binary.
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(fs::metadata(&self.bin)?.len())
+    }
+}
+
+/// A QEMU that still has the file open keeps what it opened.
+fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == contents) {
+        return Ok(());
+    }
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, contents).with_context(|| format!("cannot write {}", fresh.display()))?;
+    fs::rename(&fresh, path)?;
+    Ok(())
+}
+
+/// The bytes of the loadable segments, each where its physical address puts it,
+/// from the lowest on. Memory that begins as zero at the end is not in it.
+fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
+    /// More than this between two segments is a mistake in the linker script.
+    const MOST: u64 = 256 << 20;
+
+    let header = FileHeader64::<LittleEndian>::parse(elf)?;
+    let endian = header.endian()?;
+    let segments: Vec<_> = header
+        .program_headers(endian, elf)?
+        .iter()
+        .filter(|segment| segment.p_type(endian) == PT_LOAD && segment.p_filesz(endian) > 0)
+        .collect();
+    let Some(base) = segments.iter().map(|segment| segment.p_paddr(endian)).min() else {
+        bail!("it has nothing to load");
+    };
+    let mut flat = Vec::new();
+    for segment in segments {
+        let offset = segment.p_paddr(endian) - base;
+        let data = segment
+            .data(endian, elf)
+            .ok()
+            .context("a segment lies outside the file")?;
+        let end = offset
+            .checked_add(data.len() as u64)
+            .filter(|end| *end <= MOST);
+        let end = end.context("its segments lie too far apart")? as usize;
+        if flat.len() < end {
+            flat.resize(end, 0);
+        }
+        flat[end - data.len()..end].copy_from_slice(data);
+    }
+    ensure!(!flat.is_empty(), "it has nothing to load");
+    Ok(flat)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ELF file of segments: physical address, bytes in the file, bytes in memory.
+    fn elf(segments: &[(u64, &[u8], u64)]) -> Vec<u8> {
+        let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
+        file.resize(16, 0);
+        file.extend(2u16.to_le_bytes());
+        file.extend(243u16.to_le_bytes());
+        file.extend(1u32.to_le_bytes());
+        file.extend(0u64.to_le_bytes());
+        file.extend(64u64.to_le_bytes());
+        file.extend(0u64.to_le_bytes());
+        file.extend(0u32.to_le_bytes());
+        for half in [64u16, 56, segments.len() as u16, 64, 0, 0] {
+            file.extend(half.to_le_bytes());
+        }
+        let mut offset = 64 + 56 * segments.len() as u64;
+        for (address, bytes, memory) in segments {
+            file.extend(1u32.to_le_bytes());
+            file.extend(5u32.to_le_bytes());
+            for word in [
+                offset,
+                address + 0xffff_0000_0000_0000,
+                *address,
+                bytes.len() as u64,
+                *memory,
+                4096,
+            ] {
+                file.extend(word.to_le_bytes());
+            }
+            offset += bytes.len() as u64;
+        }
+        segments
+            .iter()
+            .for_each(|(_, bytes, _)| file.extend(*bytes));
+        file
+    }
+
+    #[test]
+    fn segments_lie_at_their_physical_addresses() {
+        let file = elf(&[(0x1008, b"cd", 2), (0x1000, b"ab", 2), (0x2000, b"", 4096)]);
+        assert_eq!(flatten(&file).unwrap(), b"ab\0\0\0\0\0\0cd");
+    }
+
+    #[test]
+    fn what_cannot_be_flattened_is_refused() {
+        assert!(flatten(b"no elf").is_err());
+        assert!(flatten(&elf(&[])).is_err());
+        assert!(flatten(&elf(&[(0, b"a", 1), (1 << 40, b"b", 1)])).is_err());
+        let mut cut = elf(&[(0, b"abcdef", 6)]);
+        cut.truncate(cut.len() - 2);
+        assert!(flatten(&cut).is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! The build tool of Tessera: `xtask VERB [NAME=value ...]`. make calls it with the
+//! variables in the environment.
+//!
+//! One file a noun: `options` checks what the user typed, `machine` knows the four
+//! machines, `toolchain` and `image` build, `qemu` and `console` boot; the rest are
+//! verbs.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails panics"))]
+
+mod bench_boot;
+mod check;
+mod command;
+mod console;
+mod debug;
+mod failure;
+mod image;
+mod machine;
+mod manifest;
+mod matrix;
+mod options;
+mod qemu;
+mod size;
+mod smp_test;
+mod symbols;
+mod toolchain;
+
+use std::env;
+use std::process::ExitCode;
+
+use failure::Failure;
+use image::Recipe;
+use options::{Options, Variables};
+use toolchain::Toolchain;
+
+type Verb = fn(&Options) -> Result<(), Failure>;
+
+const VERBS: [(&str, Verb); 11] = [
+    ("build", build),
+    ("run", qemu::run),
+    ("test", matrix::test),
+    ("smp-test", smp_test::smp_test),
+    ("debug", debug::debug),
+    ("disasm", debug::disasm),
+    ("size", size::size),
+    ("bench-boot", bench_boot::bench_boot),
+    ("doc", check::doc),
+    ("check", check::check),
+    ("setup", set_up),
+];
+
+fn main() -> ExitCode {
+    match act(env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_reported() {
+                eprintln!("{failure}");
+            }
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+fn act(mut arguments: impl Iterator<Item = String>) -> Result<(), Failure> {
+    let name = arguments.next().unwrap_or_default();
+    let Some((_, verb)) = VERBS.iter().find(|(verb, _)| *verb == name) else {
+        let valid = VERBS.map(|(verb, _)| verb).join(", ");
+        return Err(Failure::usage(format!(
+            "{name}: no such verb; valid: {valid}"
+        )));
+    };
+    verb(&Options::check(&Variables::from_surroundings(arguments)?)?)
+}
+
+/// `build`: only the image.
+fn build(options: &Options) -> Result<(), Failure> {
+    let image = Recipe::asked(options).build(options.verbose)?;
+    println!(
+        "{} ({} bytes)\n{}",
+        image.bin.display(),
+        image.bytes()?,
+        image.elf.display()
+    );
+    Ok(())
+}
+
+/// `setup`: all that any verb may need, for all machines or the one asked for.
+fn set_up(options: &Options) -> Result<(), Failure> {
+    let machines = options.machines();
+    let kernel = machines.iter().flat_map(|machine| {
+        [
+            toolchain::item(machine),
+            format!("clippy:{}", machine.target),
+            qemu::item(machine),
+        ]
+    });
+    let host = ["rustfmt", "clippy", "gdb"].map(str::to_owned);
+    toolchain::set_up(&kernel.chain(host).collect::<Vec<_>>())?;
+    for machine in machines {
+        println!(
+            "{machine}: ready; toolchain: {}",
+            Toolchain::of(machine)?.describe()
+        );
+    }
+    Ok(())
+}

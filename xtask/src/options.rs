@@ -1,0 +1,503 @@
+//! The variables that a user types, read and checked before anything else is
+//! done. They come from the environment (where make puts them) and as
+//! `NAME=value` from the command line, which wins.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::failure::Failure;
+use crate::machine::{MACHINES, MOST_HARTS, Machine};
+use crate::manifest::{self, App};
+
+/// Every variable there is.
+pub const NAMES: [&str; 14] = [
+    "A",
+    "ARCH",
+    "SMP",
+    "MEM",
+    "MODE",
+    "LOG",
+    "FEATURES",
+    "APP_FEATURES",
+    "ACCEL",
+    "QEMU_ARGS",
+    "ARGS",
+    "SEED",
+    "TIMEOUT",
+    "V",
+];
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+const DEFAULT_APP: &str = "apps/helloworld";
+const DEFAULT_TIMEOUT: u64 = 60;
+const MOST_SECONDS: u64 = 24 * 60 * 60;
+
+/// How the image is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Optimised as a whole.
+    Release,
+    /// With overflow checks and assertions.
+    Debug,
+}
+
+/// What runs the machine's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    /// QEMU's emulation.
+    Tcg,
+    /// This computer's own CPU.
+    Kvm,
+}
+
+/// The checked variables.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `A`
+    pub app: App,
+    /// `ARCH`, if given
+    pub arch: Option<&'static Machine>,
+    /// `SMP`, if given
+    pub smp: Option<u32>,
+    /// `MEM` in KiB, if given
+    pub mem_kib: Option<u64>,
+    /// `MODE`
+    pub mode: Mode,
+    /// `LOG`
+    pub log: String,
+    /// `FEATURES`: the kernel's
+    pub features: Vec<String>,
+    /// `APP_FEATURES`: the application's own
+    pub app_features: Vec<String>,
+    /// `ACCEL`
+    pub accel: Accel,
+    /// `QEMU_ARGS`
+    pub qemu_args: Vec<String>,
+    /// `ARGS` and `SEED`: the words that the kernel is started with
+    pub boot_args: Vec<String>,
+    /// `TIMEOUT`: how long the console may be silent; `None` for ever
+    pub timeout: Option<Duration>,
+    /// `V`
+    pub verbose: bool,
+}
+
+/// The variables as given; an empty value counts as none.
+#[derive(Debug, Default, Clone)]
+pub struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    /// Takes the environment and then the command line.
+    pub fn from_surroundings(arguments: impl Iterator<Item = String>) -> Result<Self, Failure> {
+        let mut variables = Variables::default();
+        for name in NAMES {
+            if let Some(value) = env::var_os(name) {
+                variables.set(name, &value.to_string_lossy());
+            }
+        }
+        for argument in arguments {
+            match argument.split_once('=') {
+                Some((name, value)) if NAMES.contains(&name) => variables.set(name, value),
+                _ => {
+                    return Err(Failure::usage(format!(
+                        "{argument}: not a variable; valid: {} (as NAME=value)",
+                        NAMES.join(", ")
+                    )));
+                }
+            }
+        }
+        Ok(variables)
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.trim().to_owned());
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+}
+
+impl Options {
+    /// Checks all variables, the machine's limits among them.
+    pub fn check(variables: &Variables) -> Result<Options, Failure> {
+        let arch = variables.get("ARCH").map(parse_arch).transpose()?;
+        let app = parse_app(variables.get("A").unwrap_or(DEFAULT_APP))?;
+        let kernel = manifest::kernel_features().map_err(Failure::from)?;
+        let features = parse_list("FEATURES", variables, &kernel, "the kernel")?;
+        let app_features = parse_list("APP_FEATURES", variables, &app.features, &app.name)?;
+        let machine = arch.unwrap_or(&MACHINES[0]);
+        Ok(Options {
+            arch,
+            smp: variables.get("SMP").map(parse_smp).transpose()?,
+            mem_kib: variables
+                .get("MEM")
+                .map(|value| parse_mem(value, machine))
+                .transpose()?,
+            mode: parse_mode(variables.get("MODE").unwrap_or("release"))?,
+            log: parse_log(variables.get("LOG").unwrap_or("warn"))?,
+            accel: parse_accel(variables.get("ACCEL").unwrap_or("tcg"), machine)?,
+            qemu_args: words(variables.get("QEMU_ARGS")),
+            boot_args: parse_boot_args(variables)?,
+            timeout: parse_timeout(variables.get("TIMEOUT"))?,
+            verbose: parse_verbose(variables.get("V").unwrap_or("0"))?,
+            app,
+            features,
+            app_features,
+        })
+    }
+
+    /// The machine: the one asked for, or the default.
+    pub fn machine(&self) -> &'static Machine {
+        self.arch.unwrap_or(&MACHINES[0])
+    }
+
+    /// The machines: the one asked for, or all.
+    pub fn machines(&self) -> Vec<&'static Machine> {
+        self.arch
+            .map_or_else(|| MACHINES.iter().collect(), |machine| vec![machine])
+    }
+}
+
+fn parse_arch(value: &str) -> Result<&'static Machine, Failure> {
+    Machine::named(value).ok_or_else(|| {
+        Failure::usage(format!(
+            "ARCH={value}: no such machine; valid: {}",
+            Machine::names()
+        ))
+    })
+}
+
+fn parse_app(value: &str) -> Result<App, Failure> {
+    App::read(&resolve(value)).map_err(|reason| {
+        let ours = manifest::crates_in("apps").iter().map(|name| format!("apps/{name}")).collect::<Vec<_>>();
+        Failure::usage(format!(
+            "A={value}: no application there ({reason}); valid: {}, or the path of a crate that depends on axstd",
+            ours.join(", ")
+        ))
+    })
+}
+
+/// A path is meant from where the user stands, or else from the repository's root.
+fn resolve(value: &str) -> PathBuf {
+    let path = Path::new(value);
+    if path.is_dir() {
+        path.to_owned()
+    } else {
+        manifest::root().join(path)
+    }
+}
+
+fn parse_list(
+    name: &str,
+    variables: &Variables,
+    known: &[String],
+    whose: &str,
+) -> Result<Vec<String>, Failure> {
+    let mut list: Vec<String> = Vec::new();
+    for word in variables
+        .get(name)
+        .unwrap_or_default()
+        .split([',', ' ', '\t'])
+    {
+        if word.is_empty() || list.iter().any(|seen| seen == word) {
+            continue;
+        }
+        if !known.iter().any(|feature| feature == word) {
+            let valid = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
+            return Err(Failure::usage(format!(
+                "{name}={word}: no such feature of {whose}; valid: {valid}"
+            )));
+        }
+        list.push(word.to_owned());
+    }
+    list.sort();
+    Ok(list)
+}
+
+fn parse_smp(value: &str) -> Result<u32, Failure> {
+    value
+        .parse()
+        .ok()
+        .filter(|harts| (1..=MOST_HARTS).contains(harts))
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "SMP={value}: not a number of harts; valid: 1 to {MOST_HARTS}"
+            ))
+        })
+}
+
+fn parse_mem(value: &str, machine: &Machine) -> Result<u64, Failure> {
+    mem_kib(value)
+        .filter(|kib| (machine.least_mib << 10..=machine.most_mib << 10).contains(kib) && kib % 4 == 0)
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "MEM={value}: not a size of memory for {}; valid: {}M to {}G, as in 64M, 1G, 65536K or 64",
+                machine.arch,
+                machine.least_mib,
+                machine.most_mib >> 10
+            ))
+        })
+}
+
+/// A number with K, M or G behind it, or of MiB, in KiB.
+fn mem_kib(value: &str) -> Option<u64> {
+    let (digits, unit) = match value.char_indices().last()? {
+        (at, 'K' | 'k') => (&value[..at], 1),
+        (at, 'M' | 'm') => (&value[..at], 1 << 10),
+        (at, 'G' | 'g') => (&value[..at], 1 << 20),
+        _ => (value, 1 << 10),
+    };
+    number(digits)?.checked_mul(unit)
+}
+
+/// Decimal digits and nothing else: `parse` alone would take a `+`.
+fn number(digits: &str) -> Option<u64> {
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| digits.parse().ok())?
+}
+
+fn parse_mode(value: &str) -> Result<Mode, Failure> {
+    match value {
+        "release" => Ok(Mode::Release),
+        "debug" => Ok(Mode::Debug),
+        _ => Err(Failure::usage(format!(
+            "MODE={value}: no such mode; valid: release, debug"
+        ))),
+    }
+}
+
+fn parse_log(value: &str) -> Result<String, Failure> {
+    if LEVELS.contains(&value) {
+        return Ok(value.to_owned());
+    }
+    Err(Failure::usage(format!(
+        "LOG={value}: no such level; valid: {}",
+        LEVELS.join(", ")
+    )))
+}
+
+fn parse_accel(value: &str, machine: &Machine) -> Result<Accel, Failure> {
+    let usable = machine.is_native() && Path::new("/dev/kvm").exists();
+    match value {
+        "tcg" => Ok(Accel::Tcg),
+        "auto" => Ok(if usable { Accel::Kvm } else { Accel::Tcg }),
+        "kvm" if usable => Ok(Accel::Kvm),
+        "kvm" => Err(Failure::usage(format!(
+            "ACCEL=kvm: not for {} on this computer; valid here: tcg, auto",
+            machine.arch
+        ))),
+        _ => Err(Failure::usage(format!(
+            "ACCEL={value}: no such accelerator; valid: tcg, kvm, auto"
+        ))),
+    }
+}
+
+fn parse_boot_args(variables: &Variables) -> Result<Vec<String>, Failure> {
+    let mut list = words(variables.get("ARGS"));
+    if let Some(value) = variables.get("SEED") {
+        let seed = match value.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => number(value),
+        };
+        let seed = seed.ok_or_else(|| {
+            Failure::usage(format!(
+                "SEED={value}: not a seed; valid: 0 to {}, or as 0x...",
+                u64::MAX
+            ))
+        })?;
+        list.push(format!("seed={seed}"));
+    }
+    Ok(list)
+}
+
+fn parse_timeout(value: Option<&str>) -> Result<Option<Duration>, Failure> {
+    let Some(value) = value else {
+        return Ok(Some(Duration::from_secs(DEFAULT_TIMEOUT)));
+    };
+    let seconds = number(value).filter(|seconds| *seconds <= MOST_SECONDS).ok_or_else(|| {
+        Failure::usage(format!(
+            "TIMEOUT={value}: not a number of seconds; valid: 1 to {MOST_SECONDS}, or 0 for no limit"
+        ))
+    })?;
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+}
+
+fn parse_verbose(value: &str) -> Result<bool, Failure> {
+    match value {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        _ => Err(Failure::usage(format!(
+            "V={value}: neither quiet nor verbose; valid: 0, 1"
+        ))),
+    }
+}
+
+fn words(value: Option<&str>) -> Vec<String> {
+    value
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pairs: &[(&str, &str)]) -> Result<Options, Failure> {
+        let mut variables = Variables::default();
+        for (name, value) in pairs {
+            variables.set(name, value);
+        }
+        Options::check(&variables)
+    }
+
+    /// A wrong value is refused in one line that names it and the valid ones.
+    fn refused(name: &str, value: &str) {
+        let failure = check(&[(name, value)]).unwrap_err();
+        let message = failure.to_string();
+        assert_eq!(failure.status(), 2, "{message}");
+        assert!(
+            message.starts_with(&format!("{name}={value}: ")),
+            "{message}"
+        );
+        assert!(message.contains("valid"), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+
+    #[test]
+    fn defaults() {
+        let options = check(&[]).unwrap();
+        assert_eq!(options.machine().arch, "riscv64");
+        assert_eq!(options.app.name, "helloworld");
+        assert_eq!((options.smp, options.mem_kib), (None, None));
+        assert_eq!((options.mode, options.accel), (Mode::Release, Accel::Tcg));
+        assert_eq!(options.log, "warn");
+        assert_eq!(options.timeout, Some(Duration::from_secs(60)));
+        assert_eq!(options.machines().len(), 4);
+    }
+
+    #[test]
+    fn an_empty_value_is_none() {
+        assert_eq!(
+            check(&[("ARCH", ""), ("SMP", " ")]).unwrap().machine().arch,
+            "riscv64"
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for (name, values) in [
+            ("ARCH", &["mips", "RISCV64", "riscv64 x86_64"][..]),
+            ("A", &["apps/none", "docs", "xtask", "/"]),
+            (
+                "SMP",
+                &["0", "65", "999", "-1", "two", "1.5", "99999999999"],
+            ),
+            (
+                "MEM",
+                &[
+                    "12x",
+                    "x",
+                    "M",
+                    "0",
+                    "1M",
+                    "-64M",
+                    "+64M",
+                    "1T",
+                    "9999G",
+                    "65537K",
+                    "99999999999999999999G",
+                ],
+            ),
+            ("MODE", &["fast", "Release"]),
+            ("LOG", &["loud", "WARN"]),
+            ("ACCEL", &["hvf"]),
+            ("TIMEOUT", &["-1", "1s", "99999999"]),
+            ("FEATURES", &["nosuch"]),
+            ("APP_FEATURES", &["nosuch"]),
+            ("SEED", &["-1", "0xg", "18446744073709551616"]),
+            ("V", &["2", "yes"]),
+        ] {
+            values.iter().for_each(|value| refused(name, value));
+        }
+    }
+
+    #[test]
+    fn foreign_kvm_is_refused() {
+        let foreign = MACHINES
+            .iter()
+            .find(|machine| !machine.is_native())
+            .unwrap();
+        let failure = check(&[("ARCH", foreign.arch), ("ACCEL", "kvm")]).unwrap_err();
+        assert_eq!(failure.status(), 2);
+        let options = check(&[("ARCH", foreign.arch), ("ACCEL", "auto")]).unwrap();
+        assert_eq!(options.accel, Accel::Tcg);
+    }
+
+    #[test]
+    fn memory_has_units() {
+        for (value, kib) in [
+            ("64M", 65536),
+            ("64", 65536),
+            ("1G", 1 << 20),
+            ("65536K", 65536),
+            ("100m", 102_400),
+        ] {
+            assert_eq!(
+                check(&[("MEM", value)]).unwrap().mem_kib,
+                Some(kib),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_least_memory_is_the_machine_s() {
+        assert!(check(&[("ARCH", "riscv64"), ("MEM", "32M")]).is_ok());
+        assert!(check(&[("ARCH", "loongarch64"), ("MEM", "32M")]).is_err());
+    }
+
+    #[test]
+    fn features_are_separated_by_commas_or_blanks() {
+        let options = check(&[("FEATURES", "smp, alloc  smp")]).unwrap();
+        assert_eq!(options.features, ["alloc", "smp"]);
+    }
+
+    #[test]
+    fn seeds_reach_the_boot_arguments() {
+        let options = check(&[("ARGS", "quick  twice"), ("SEED", "0xff")]).unwrap();
+        assert_eq!(options.boot_args, ["quick", "twice", "seed=255"]);
+    }
+
+    #[test]
+    fn no_timeout() {
+        assert_eq!(check(&[("TIMEOUT", "0")]).unwrap().timeout, None);
+        assert_eq!(
+            check(&[("TIMEOUT", "5")]).unwrap().timeout,
+            Some(Duration::from_secs(5))
+        );
+    }
+
+    #[test]
+    fn the_command_line_knows_its_variables() {
+        assert!(Variables::from_surroundings(["ARCH=x86_64".to_owned()].into_iter()).is_ok());
+        for word in ["ARHC=x86_64", "--help", "ARCH"] {
+            let failure = Variables::from_surroundings([word.to_owned()].into_iter()).unwrap_err();
+            assert_eq!(failure.status(), 2);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `smp-test`: do all harts come up, on one page table? `apps/smpboot` prints a
+//! line for each; this reads them.
+
+use std::collections::BTreeSet;
+
+use crate::console::End;
+use crate::failure::Failure;
+use crate::image::Recipe;
+use crate::manifest::{App, root};
+use crate::options::Options;
+use crate::qemu::{self, Guest};
+use crate::toolchain;
+
+/// Harts of the test unless told otherwise.
+pub const HARTS: u32 = 8;
+/// The application that it boots.
+pub const APP: &str = "apps/smpboot";
+
+/// Boots smpboot on one machine, its console passed on, and judges it.
+pub fn smp_test(options: &Options) -> Result<(), Failure> {
+    let machine = options.machine();
+    toolchain::set_up(&[toolchain::item(machine), qemu::item(machine)])?;
+    let app = App::read(&root().join(APP))
+        .map_err(|reason| Failure::with_status(1, format!("{APP}: {reason}")))?;
+    let image = Recipe {
+        app,
+        app_features: Vec::new(),
+        ..Recipe::asked(options)
+    }
+    .build(options.verbose)?;
+    let guest = Guest::asked(options, &image, HARTS);
+    let (end, console) = qemu::boot(options, &guest)?;
+    match verify(&end, &String::from_utf8_lossy(&console), guest.smp) {
+        Ok(root) => {
+            println!(
+                "smp-test {machine}: {} harts on one root, {root}: ok",
+                guest.smp
+            );
+            Ok(())
+        }
+        Err(reason) => Err(Failure::with_status(
+            end.status().max(1),
+            format!("smp-test {machine}: FAILED: {reason}"),
+        )),
+    }
+}
+
+/// Whether each of `harts` reported once, all the same root, none anything wrong,
+/// with a PASS at the end. Answers the root.
+pub fn verify(end: &End, console: &str, harts: u32) -> Result<String, String> {
+    if end.status() != 0 {
+        return Err(end.describe());
+    }
+    let mut seen = BTreeSet::new();
+    let mut roots = BTreeSet::new();
+    for line in console.lines().filter(|line| line.starts_with("hart ")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let hart: u32 = words
+            .get(1)
+            .and_then(|word| word.parse().ok())
+            .ok_or(line)?;
+        let root = words
+            .iter()
+            .skip_while(|word| **word != "root")
+            .nth(1)
+            .ok_or(line)?;
+        if line.contains("FAILED") || !words.contains(&"ok") || !seen.insert(hart) {
+            return Err(line.to_owned());
+        }
+        roots.insert((*root).to_owned());
+    }
+    if !seen.iter().copied().eq(0..harts) {
+        return Err(format!("of {harts} harts these came up: {seen:?}"));
+    }
+    if !console.lines().any(|line| line.starts_with("PASS")) {
+        return Err("no PASS".to_owned());
+    }
+    match roots.pop_first() {
+        Some(root) if roots.is_empty() => Ok(root),
+        _ => Err("the harts run on different roots".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "noise\nhart 0 (id 0x0) root 0x80a neighbour 1 ok timer ok\r\n\
+        hart 1 (id 0x1) root 0x80a neighbour 0 ok timer ok\r\nPASS 2/2\r\n";
+
+    fn judge(console: &str, harts: u32) -> Result<String, String> {
+        verify(&End::Exit(0, String::new()), console, harts)
+    }
+
+    #[test]
+    fn all_harts_on_one_root_pass() {
+        assert_eq!(judge(GOOD, 2), Ok("0x80a".into()));
+    }
+
+    #[test]
+    fn all_else_fails() {
+        assert!(judge(GOOD, 3).is_err());
+        assert!(judge(GOOD, 1).is_err());
+        assert!(judge(&GOOD.replace("hart 1", "hart 0"), 2).is_err());
+        assert!(judge(&GOOD.replacen("0x80a", "0x80b", 1), 2).is_err());
+        assert!(judge(&GOOD.replace("timer ok", "timer FAILED"), 2).is_err());
+        assert!(judge(&GOOD.replace("PASS", "FAIL"), 2).is_err());
+        assert!(judge("", 0).is_err());
+        assert!(verify(&End::Exit(1, String::new()), GOOD, 2).is_err());
+        assert!(verify(&End::Hung(60), GOOD, 2).is_err());
+    }
+}

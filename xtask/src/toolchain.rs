@@ -1,0 +1,144 @@
+//! The compiler for the bare machines: the toolchain on PATH where it has the
+//! target's library, else Debian's, which builds the library from its source.
+//! `scripts/setup.sh` chooses, and installs what is missing.
+
+use std::env;
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use crate::failure::{Failure, SET_UP};
+use crate::machine::Machine;
+use crate::manifest::root;
+
+/// Which compiler builds the images of one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Toolchain {
+    /// The one on PATH.
+    Path,
+    /// Debian's, in /usr/bin.
+    Debian,
+}
+
+/// Sees to it that `items` are there, and answers what serves each: see the head
+/// of the script.
+pub fn set_up(items: &[String]) -> Result<Vec<String>, Failure> {
+    let output = Command::new(root().join("scripts/setup.sh"))
+        .args(items)
+        .stderr(Stdio::inherit())
+        .stdin(Stdio::inherit())
+        .output()
+        .context("cannot run scripts/setup.sh")?;
+    if !output.status.success() {
+        return Err(Failure::reported(SET_UP));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect())
+}
+
+impl Toolchain {
+    /// The toolchain for a machine, installed if need be.
+    pub fn of(machine: &Machine) -> Result<Toolchain, Failure> {
+        let answers = set_up(&[item(machine)])?;
+        Ok(match answers.first().map(String::as_str) {
+            Some("build-std") => Toolchain::Debian,
+            _ => Toolchain::Path,
+        })
+    }
+
+    /// What to call it in a message.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Toolchain::Path => "the one on PATH",
+            Toolchain::Debian => "Debian's, building core and alloc from source",
+        }
+    }
+
+    /// `cargo VERB` for a machine's target, undisturbed by what the user or the
+    /// outer cargo has in the environment.
+    pub fn cargo(self, verb: &str, machine: &Machine) -> Command {
+        let mut command = self.bare_cargo(verb);
+        clean(&mut command);
+        command
+            .args(["--target", machine.target])
+            .arg("--config")
+            .arg(root().join("scripts/image.toml"))
+            .arg("--target-dir")
+            .arg(root().join("target/kernel"))
+            .env("RUSTFLAGS", rustflags(machine));
+        if self == Toolchain::Debian {
+            command.args([
+                "-Zbuild-std=core,alloc",
+                "-Zbuild-std-features=compiler-builtins-mem",
+            ]);
+        }
+        command
+    }
+
+    fn bare_cargo(self, verb: &str) -> Command {
+        let clippy = verb == "clippy";
+        let mut command = match self {
+            Toolchain::Path => Command::new("cargo"),
+            // cargo would find rustup's cargo-clippy first.
+            Toolchain::Debian if clippy => Command::new("/usr/bin/cargo-clippy"),
+            Toolchain::Debian => Command::new("/usr/bin/cargo"),
+        };
+        command.arg(verb);
+        if self == Toolchain::Debian {
+            command
+                .env_remove("RUSTUP_TOOLCHAIN")
+                .env("CARGO", "/usr/bin/cargo")
+                .env("RUSTC", "/usr/bin/rustc")
+                .env("RUSTDOC", "/usr/bin/rustdoc")
+                .env("RUSTC_BOOTSTRAP", "1");
+        }
+        command
+    }
+}
+
+/// The set-up item that brings a machine's toolchain.
+pub fn item(machine: &Machine) -> String {
+    format!("toolchain:{}", machine.target)
+}
+
+/// The flags that each crate of an image is compiled with. `linkme` finds its
+/// slices by the start and stop symbols of their sections, hence the last.
+fn rustflags(machine: &Machine) -> String {
+    let platforms = root().join("platforms");
+    let script = platforms.join(machine.platform).join("linker.ld");
+    let mut flags = vec![
+        format!("-Clink-arg=-T{}", script.display()),
+        format!("-Clink-arg=-L{}", platforms.display()),
+        "-Clink-arg=-no-pie".to_owned(),
+        "-Clink-arg=-znostart-stop-gc".to_owned(),
+    ];
+    flags.extend(machine.rustflags.iter().map(|flag| (*flag).to_owned()));
+    flags.join(" ")
+}
+
+/// Takes out of the environment what would change the build of an image.
+fn clean(command: &mut Command) {
+    let disturbing = |name: &str| {
+        name.starts_with("CARGO_BUILD_")
+            || name.starts_with("CARGO_TARGET_")
+            || name.starts_with("CARGO_PROFILE_")
+            || matches!(
+                name,
+                "RUSTFLAGS"
+                    | "CARGO_ENCODED_RUSTFLAGS"
+                    | "RUSTDOCFLAGS"
+                    | "CARGO_ENCODED_RUSTDOCFLAGS"
+                    | "RUSTC_WORKSPACE_WRAPPER"
+                    | "MAKEFLAGS"
+                    | "MFLAGS"
+                    | "CARGO_MAKEFLAGS"
+            )
+    };
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(disturbing) {
+            command.env_remove(&name);
+        }
+    }
+}
