@@ -1,0 +1,47 @@
+//! Control and status registers.
+//!
+//! `csrwr` and `csrxchg` put the old value into the register that the new one
+//! came in. (The crate `loongArch64` 0.2.6 tells the compiler that they leave it
+//! as it was, which is why it is not used.)
+
+use core::arch::asm;
+
+/// "Current Mode Information".
+pub const CRMD: usize = 0x0;
+/// "Exception Configuration".
+pub const ECFG: usize = 0x4;
+/// "Exception Entry Base Address".
+pub const EENTRY: usize = 0xc;
+/// "Page Global Directory Base Address for Higher Half Address Space".
+#[cfg(feature = "paging")]
+pub const PGDH: usize = 0x1a;
+
+/// Reads register `CSR`.
+pub fn read<const CSR: usize>() -> usize {
+    let value;
+    // SAFETY: reading one of the registers above changes nothing.
+    unsafe { asm!("csrrd {}, {}", out(reg) value, const CSR, options(nostack)) };
+    value
+}
+
+/// Writes register `CSR`.
+///
+/// # Safety
+///
+/// The register may have this value.
+pub unsafe fn write<const CSR: usize>(value: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("csrwr {}, {}", inout(reg) value => _, const CSR, options(nostack)) };
+}
+
+/// Sets the bits `mask` of register `CSR` to those of `value`.
+///
+/// # Safety
+///
+/// The bits may have this value.
+pub unsafe fn write_bits<const CSR: usize>(mask: usize, value: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("csrxchg {}, {}, {}", inout(reg) value => _, in(reg) mask, const CSR, options(nostack))
+    };
+}

@@ -1,0 +1,19 @@
+//! LoongArch, privilege level 0, 48-bit addresses. Section names are those of
+//! the LoongArch Reference Manual, volume 1, version 1.10.
+//!
+//! The hardware does not walk page tables: the trap vector refills the TLB, from
+//! the first translated instruction on ([`refill`]). No direct mapping window is
+//! left open, so that every access is checked by the page table.
+
+mod csr;
+mod irqs;
+mod paging;
+mod probe;
+mod refill;
+mod trap;
+
+pub use irqs::{IPI_IRQ, TIMER_IRQ, disable_irqs, enable_irqs, halt, irqs_enabled, wait_for_irqs};
+#[cfg(feature = "paging")]
+pub use paging::*;
+pub use probe::{probe_execute, probe_read, probe_write};
+pub use trap::{TrapFrame, capture, init_trap};

@@ -1,0 +1,58 @@
+//! One access each, and whether it faulted: see [`crate::probe`].
+//!
+//! Because of QEMU ([`refill`](super::refill)), the TLB forgets an address before
+//! it is executed, and the code that does so is in the first page of the kernel,
+//! where no data is its neighbour.
+
+use core::arch::global_asm;
+
+global_asm!(
+    "
+    .section .text.trap, \"ax\"
+    .global probe_read, probe_write, probe_execute
+probe_read:
+1:  ld.b    $t0, $a0, 0
+    ori     $a0, $zero, 1
+    ret
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, probe_failed
+    .popsection
+
+probe_write:
+    ld.b    $t0, $a0, 0
+1:  st.b    $t0, $a0, 0
+    ori     $a0, $zero, 1
+    ret
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, probe_failed
+    .popsection
+
+probe_failed:
+    move    $a0, $zero
+    ret
+
+probe_execute:
+    addi.d  $sp, $sp, -16
+    st.d    $ra, $sp, 0
+    invtlb  6, $zero, $a0
+    jirl    $ra, $a0, 0
+1:  ori     $a0, $zero, 1
+2:  ld.d    $ra, $sp, 0
+    addi.d  $sp, $sp, 16
+    ret
+3:  move    $a0, $zero
+    b       2b
+    .pushsection .fixup_table, \"a\"
+    .quad   1b, 3b
+    .popsection
+    "
+);
+
+unsafe extern "C" {
+    /// Reads a byte at `addr`.
+    pub unsafe fn probe_read(addr: usize) -> bool;
+    /// Writes the byte at `addr` back to where it is.
+    pub unsafe fn probe_write(addr: usize) -> bool;
+    /// Calls the function at `addr`.
+    pub unsafe fn probe_execute(addr: usize) -> bool;
+}

@@ -1,0 +1,124 @@
+//! Refilling the TLB.
+//!
+//! A TLB that knows nothing of an address asks the trap vector, untranslated
+//! ("TLB Refill Exception"), which comes here with `t0` in `TLBRSAVE`. A walk
+//! takes four tables of 512 entries. An entry is 0 (nothing), the bare address
+//! of the next table, or a page; a page above the lowest level has bit 6 set. A
+//! root of 0 is an empty table.
+//!
+//! The TLB holds pages in pairs, the even one first. A large page becomes a pair
+//! of halves; nothing becomes a pair of small pages that are not valid, for which
+//! the access is refused when it is tried again.
+//!
+//! Two shortcomings of QEMU 10.0 shape the code. `lddir` and `ldpte`, with what
+//! `PWCL` and `PWCH` tell them, would be shorter, but there they lose what the entry of a large page has above the
+//! physical address: that it may not be executed, or not be read. And a fetch
+//! that the TLB refuses for the bit `NX` hangs QEMU, which fetches the refused
+//! instruction once more to put it into `BADI`. So when a fetch asks for a page
+//! with `NX`, the TLB is left alone and the fetch sent elsewhere, to an address
+//! that no page can have and that tells the one that was meant
+//! ([`REFUSED_FETCH`]). A jump to a page that is in the TLB already for the sake
+//! of its data, or its neighbour's, still hangs QEMU.
+
+use core::arch::global_asm;
+
+/// The bit of its address that is inverted when a fetch is refused.
+pub const REFUSED_FETCH: usize = 1 << 62;
+
+global_asm!(
+    "
+    .equ    PGD, 0x1b
+    .equ    SAVE1, 0x31
+    .equ    TLBRBADV, 0x89
+    .equ    TLBRERA, 0x8a
+    .equ    TLBRSAVE, 0x8b
+    .equ    TLBRELO0, 0x8c
+    .equ    TLBRELO1, 0x8d
+    .equ    TLBREHI, 0x8e
+
+    // Moves t0 from a table to its entry for the address's bits high to low,
+    // where entries, or pairs of them, have 1 << log_size bytes.
+    .macro  index high, low, log_size
+    csrrd   $t1, TLBRBADV
+    bstrpick.d $t1, $t1, \\high, \\low
+    alsl.d  $t0, $t1, $t0, \\log_size
+    .endm
+
+    .section .text.trap, \"ax\"
+    .global refill_tlb
+refill_tlb:
+    csrwr   $t1, SAVE1
+    csrrd   $t0, PGD
+    beqz    $t0, .Lnothing
+    index   47, 39, 3
+    ld.d    $t0, $t0, 0
+    beqz    $t0, .Lnothing
+    index   38, 30, 3
+    ld.d    $t0, $t0, 0
+    beqz    $t0, .Lnothing
+    bstrpick.d $t1, $t0, 6, 6
+    bnez    $t1, .Lgigabyte
+    index   29, 21, 3
+    ld.d    $t0, $t0, 0
+    beqz    $t0, .Lnothing
+    bstrpick.d $t1, $t0, 6, 6
+    bnez    $t1, .Ltwo_megabytes
+    index   20, 13, 4
+    ld.d    $t1, $t0, 0
+    csrwr   $t1, TLBRELO0
+    ld.d    $t0, $t0, 8
+    csrwr   $t0, TLBRELO1
+    lu12i.w $t1, 0x1
+
+.Lpair: // t1: bytes of each page
+    ctz.d   $t1, $t1
+    csrrd   $t0, TLBREHI
+    bstrins.d $t0, $t1, 5, 0
+    csrwr   $t0, TLBREHI
+    // A fetch asks for the address where it is to go on.
+    csrrd   $t0, TLBRERA
+    csrrd   $t1, TLBRBADV
+    xor     $t0, $t0, $t1
+    srli.d  $t0, $t0, 2
+    beqz    $t0, .Lfetch
+.Lfill:
+    tlbfill
+.Lreturn:
+    csrrd   $t1, SAVE1
+    csrrd   $t0, TLBRSAVE
+    ertn
+
+.Lgigabyte:
+    lu12i.w $t1, 0x20000
+    b       .Lhalves
+.Ltwo_megabytes:
+    lu12i.w $t1, 0x100
+    b       .Lhalves
+.Lnothing:
+    lu12i.w $t1, 0x1
+.Lhalves: // t0: the entry, t1: bytes of half of it. In the TLB, bit 6 means global.
+    bstrins.d $t0, $zero, 6, 6
+    csrwr   $t0, TLBRELO0
+    csrrd   $t0, TLBRELO0
+    add.d   $t0, $t0, $t1
+    csrwr   $t0, TLBRELO1
+    b       .Lpair
+
+.Lfetch: // t1: its address. Of the odd page?
+    csrrd   $t0, TLBREHI
+    srl.d   $t1, $t1, $t0
+    andi    $t1, $t1, 1
+    csrrd   $t0, TLBRELO0
+    beqz    $t1, .Leven
+    csrrd   $t0, TLBRELO1
+.Leven: // t0: the page's entry. Bit 62 is NX.
+    bstrpick.d $t0, $t0, 62, 62
+    beqz    $t0, .Lfill
+    csrrd   $t0, TLBRERA
+    li.d    $t1, {refused_fetch}
+    xor     $t0, $t0, $t1
+    csrwr   $t0, TLBRERA
+    b       .Lreturn
+    ",
+    refused_fetch = const REFUSED_FETCH,
+);

@@ -1,0 +1,26 @@
+//! The order in which the machine comes to life.
+
+use axplat::init::InitIf;
+
+struct Init;
+
+#[axplat::impl_interface]
+impl InitIf for Init {
+    fn init_early(_cpu_id: usize, _device_tree: usize) {
+        crate::console::init();
+        crate::time::init();
+    }
+
+    fn init_later(_cpu_id: usize, _device_tree: usize) {
+        #[cfg(feature = "irq")]
+        crate::irq::init_hart();
+    }
+
+    #[cfg(feature = "smp")]
+    fn init_early_secondary(_cpu_id: usize) {}
+
+    #[cfg(feature = "smp")]
+    fn init_later_secondary(_cpu_id: usize) {
+        crate::irq::init_hart();
+    }
+}

@@ -1,0 +1,101 @@
+//! What was found at boot, and the questions that `axmachine` asks.
+
+use core::ffi::CStr;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU64, AtomicUsize};
+
+use axmachine::{DeviceTree, HartId, Inventory, MachineIf};
+use spin::Once;
+
+use crate::mem::phys_to_virt;
+
+/// What QEMU handed over: the first hart's id, the physical addresses of the
+/// command line and of the device tree (0 for none), and the clock at the
+/// kernel's first instruction.
+static HART: AtomicUsize = AtomicUsize::new(0);
+static COMMAND_LINE: AtomicUsize = AtomicUsize::new(0);
+static DEVICE_TREE: AtomicUsize = AtomicUsize::new(0);
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// The most bytes that QEMU sets aside for a command line, the zero at its end
+/// included.
+const COMMAND_LINE_SIZE: usize = 512;
+
+static INVENTORY: Once<Inventory> = Once::new();
+
+/// Keeps what the entry code was given. Called once, before anything else.
+pub fn remember_boot(command_line: usize, system_table: usize, ticks: u64) {
+    // SAFETY: QEMU's boot protocol says that a system table is there, and the
+    // boot page table maps all RAM.
+    let device_tree = unsafe { crate::efi::device_tree(system_table) };
+    HART.store(this_hart_id(), Relaxed);
+    COMMAND_LINE.store(command_line, Relaxed);
+    DEVICE_TREE.store(device_tree.unwrap_or(0), Relaxed);
+    TICKS.store(ticks, Relaxed);
+}
+
+/// The hardware id of the hart that runs this ("CPU Identity").
+pub fn this_hart_id() -> HartId {
+    let id: usize;
+    // SAFETY: reading the register changes nothing.
+    unsafe { core::arch::asm!("csrrd {}, 0x20", out(reg) id, options(nomem, nostack)) };
+    id & 0x1ff
+}
+
+/// The device tree; `None` where there is none.
+pub fn device_tree() -> Option<DeviceTree> {
+    let paddr = DEVICE_TREE.load(Relaxed);
+    if paddr == 0 {
+        return None;
+    }
+    // SAFETY: the EFI configuration table says that a device tree is there, it
+    // lies in RAM, which both page tables map, and `reserved` keeps it.
+    unsafe { DeviceTree::new(phys_to_virt(paddr) as *const u8) }
+}
+
+/// RAM, devices and harts. Read from the device tree at the first call, which
+/// is the first hart's.
+pub fn inventory() -> &'static Inventory {
+    INVENTORY.call_once(|| {
+        let mut found = match device_tree() {
+            Some(tree) => tree.inventory(HART.load(Relaxed), DEVICE_TREE.load(Relaxed)),
+            None => Inventory::new(HART.load(Relaxed)),
+        };
+        found.reserve(COMMAND_LINE.load(Relaxed), COMMAND_LINE_SIZE);
+        found.finish()
+    })
+}
+
+struct Machine;
+
+#[axplat::impl_interface]
+impl MachineIf for Machine {
+    /// The command line, which QEMU does not put into the device tree.
+    fn boot_args() -> &'static str {
+        let start = phys_to_virt(COMMAND_LINE.load(Relaxed)) as *const u8;
+        // SAFETY: QEMU has set this much aside there, in RAM, which both page
+        // tables map, and `inventory` keeps it.
+        let bytes = unsafe { core::slice::from_raw_parts(start, COMMAND_LINE_SIZE) };
+        let words = CStr::from_bytes_until_nul(bytes).unwrap_or_default();
+        words.to_str().unwrap_or_default()
+    }
+
+    fn boot_ticks() -> u64 {
+        TICKS.load(Relaxed)
+    }
+
+    fn hardware_id(cpu_id: usize) -> HartId {
+        if cpu_id == 0 {
+            return HART.load(Relaxed);
+        }
+        inventory()
+            .harts()
+            .get(cpu_id)
+            .copied()
+            .unwrap_or(usize::MAX)
+    }
+
+    fn exit(_status: u8) -> ! {
+        crate::power::off()
+    }
+}

@@ -1,0 +1,71 @@
+//! The clock: the stable counter, at the rate that the CPU names.
+
+use core::arch::asm;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+use axmachine::Clock;
+use axplat::time::TimeIf;
+
+/// Ticks a second; until the CPU is asked, QEMU's.
+static HZ: AtomicU64 = AtomicU64::new(100_000_000);
+
+/// Reads the rate: the crystal's, times a multiplier, through a divisor
+/// ("CPUCFG", words 4 and 5).
+pub fn init() {
+    let (crystal_hz, ratio) = (cpucfg(4), cpucfg(5));
+    let (multiplier, divisor) = (ratio & 0xffff, ratio >> 16);
+    HZ.store(crystal_hz * multiplier / divisor.max(1), Relaxed);
+}
+
+fn clock() -> Clock {
+    Clock::new(HZ.load(Relaxed))
+}
+
+fn cpucfg(word: usize) -> u64 {
+    let value: u64;
+    // SAFETY: reading the register changes nothing.
+    unsafe { asm!("cpucfg {}, {}", out(reg) value, in(reg) word, options(nomem, nostack)) };
+    value & 0xffff_ffff
+}
+
+struct Time;
+
+#[axplat::impl_interface]
+impl TimeIf for Time {
+    fn current_ticks() -> u64 {
+        let ticks: u64;
+        // SAFETY: reading the clock changes nothing.
+        unsafe { asm!("rdtime.d {}, $zero", out(reg) ticks, options(nomem, nostack)) };
+        ticks
+    }
+
+    fn ticks_to_nanos(ticks: u64) -> u64 {
+        clock().ticks_to_nanos(ticks)
+    }
+
+    fn nanos_to_ticks(nanos: u64) -> u64 {
+        clock().nanos_to_ticks(nanos)
+    }
+
+    /// The machine's calendar clock is not read: time counts from power-on.
+    fn epochoffset_nanos() -> u64 {
+        0
+    }
+
+    #[cfg(feature = "irq")]
+    fn set_oneshot_timer(deadline_ns: u64) {
+        /// `TCFG.En`: count down once ("Timer Configuration").
+        const ENABLE: u64 = 1;
+        /// The most that the timer counts down from, on every CPU there is.
+        const LONGEST: u64 = (1 << 42) - 4;
+
+        // Rounded up, to a multiple of four: a deadline is never early.
+        let left = clock()
+            .nanos_to_ticks(deadline_ns)
+            .saturating_sub(Self::current_ticks());
+        let count = ((left + 4) & !3).min(LONGEST);
+        // SAFETY: it sets this hart's timer, and nothing else.
+        unsafe { asm!("csrwr {}, 0x41", inout(reg) count | ENABLE => _, options(nostack)) };
+    }
+}
