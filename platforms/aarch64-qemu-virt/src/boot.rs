@@ -189,7 +189,7 @@ extern "C" fn primary(device_tree: usize, ticks: u64) -> ! {
 
 extern "C" fn secondary() -> ! {
     #[cfg(feature = "smp")]
-    if let Some(cpu_id) = crate::machine::this_cpu() {
+    if let Some(cpu_id) = axmachine::cpu_of(crate::machine::this_hart()) {
         axplat::call_secondary_main(cpu_id)
     }
     // Without `smp` nobody starts another hart, and none that is not listed.

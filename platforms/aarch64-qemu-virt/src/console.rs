@@ -7,7 +7,7 @@ use arm_pl011_uart::{Uart, UniqueMmioPointer};
 use axplat::console::ConsoleIf;
 use kspin::SpinNoIrq;
 
-use crate::mem::phys_to_virt;
+use axmachine::phys_to_virt;
 
 static UART: SpinNoIrq<Option<Uart<'static>>> = SpinNoIrq::new(None);
 

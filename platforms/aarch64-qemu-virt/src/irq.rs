@@ -68,14 +68,6 @@ impl IrqIf for Irq {
     }
 
     fn send_ipi(_irq: usize, target: IpiTarget) {
-        match target {
-            IpiTarget::Current { cpu_id } | IpiTarget::Other { cpu_id } => {
-                gic::send(cpu_id, SOFTWARE)
-            }
-            IpiTarget::AllExceptCurrent { cpu_id, cpu_num } => {
-                let others = (0..cpu_num).filter(|&cpu| cpu != cpu_id);
-                others.for_each(|cpu| gic::send(cpu, SOFTWARE));
-            }
-        }
+        axmachine::for_each_target(target, |cpu| gic::send(cpu, SOFTWARE));
     }
 }

@@ -50,7 +50,7 @@ impl PowerIf for Power {
             fn _start_secondary();
         }
         let entry = _start_secondary as *const () as usize - axconfig::PHYS_VIRT_OFFSET;
-        let Some(&hart) = crate::machine::inventory().harts().get(cpu_id) else {
+        let Some(&hart) = axmachine::inventory().harts().get(cpu_id) else {
             return;
         };
         let (hart, entry, stack) = (hart as u64, entry as u64, stack_top_paddr as u64);
@@ -67,6 +67,6 @@ impl PowerIf for Power {
     }
 
     fn cpu_num() -> usize {
-        crate::machine::inventory().harts().len()
+        axmachine::inventory().harts().len()
     }
 }

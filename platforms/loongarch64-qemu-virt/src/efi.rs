@@ -1,7 +1,7 @@
 //! The EFI system table (UEFI Specification 2.10, section 4.3): where QEMU says
 //! where things are.
 
-use crate::mem::phys_to_virt;
+use axmachine::phys_to_virt;
 
 /// The GUID that names the device tree's entry in the configuration table,
 /// b1b621d5-f19c-41a5-830b-d9152c69aae0, as it lies in memory.

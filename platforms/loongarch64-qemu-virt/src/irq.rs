@@ -66,17 +66,12 @@ impl IrqIf for Irq {
     }
 
     fn send_ipi(_irq: usize, target: IpiTarget) {
-        match target {
-            IpiTarget::Current { cpu_id } | IpiTarget::Other { cpu_id } => send(cpu_id),
-            IpiTarget::AllExceptCurrent { cpu_id, cpu_num } => {
-                (0..cpu_num).filter(|&cpu| cpu != cpu_id).for_each(send);
-            }
-        }
+        axmachine::for_each_target(target, send);
     }
 }
 
 fn send(cpu_id: usize) {
-    if let Some(&hart) = crate::machine::inventory().harts().get(cpu_id) {
+    if let Some(&hart) = axmachine::inventory().harts().get(cpu_id) {
         iocsr::send_interrupt(hart);
     }
 }

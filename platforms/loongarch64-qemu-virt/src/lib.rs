@@ -23,7 +23,6 @@ mod iocsr;
 #[cfg(feature = "irq")]
 mod irq;
 mod machine;
-mod mem;
 mod power;
 #[cfg(feature = "smp")]
 mod secondary;

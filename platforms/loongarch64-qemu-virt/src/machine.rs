@@ -1,27 +1,20 @@
 //! What was found at boot, and the questions that `axmachine` asks.
 
 use core::ffi::CStr;
+use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU64, AtomicUsize};
 
-use axmachine::{DeviceTree, HartId, Inventory, MachineIf};
-use spin::Once;
+use axmachine::{DeviceTree, HartId, Inventory, MachineIf, phys_to_virt};
 
-use crate::mem::phys_to_virt;
-
-/// What QEMU handed over: the first hart's id, the physical addresses of the
-/// command line and of the device tree (0 for none), and the clock at the
-/// kernel's first instruction.
+/// What QEMU handed over: the first hart's id, and the physical addresses of the
+/// command line and of the device tree (0 for none).
 static HART: AtomicUsize = AtomicUsize::new(0);
 static COMMAND_LINE: AtomicUsize = AtomicUsize::new(0);
 static DEVICE_TREE: AtomicUsize = AtomicUsize::new(0);
-static TICKS: AtomicU64 = AtomicU64::new(0);
 
 /// The most bytes that QEMU sets aside for a command line, the zero at its end
 /// included.
 const COMMAND_LINE_SIZE: usize = 512;
-
-static INVENTORY: Once<Inventory> = Once::new();
 
 /// Keeps what the entry code was given. Called once, before anything else.
 pub fn remember_boot(command_line: usize, system_table: usize, ticks: u64) {
@@ -31,7 +24,7 @@ pub fn remember_boot(command_line: usize, system_table: usize, ticks: u64) {
     HART.store(this_hart_id(), Relaxed);
     COMMAND_LINE.store(command_line, Relaxed);
     DEVICE_TREE.store(device_tree.unwrap_or(0), Relaxed);
-    TICKS.store(ticks, Relaxed);
+    axmachine::remember_boot_ticks(ticks);
 }
 
 /// The hardware id of the hart that runs this ("CPU Identity").
@@ -53,19 +46,6 @@ pub fn device_tree() -> Option<DeviceTree> {
     unsafe { DeviceTree::new(phys_to_virt(paddr) as *const u8) }
 }
 
-/// RAM, devices and harts. Read from the device tree at the first call, which
-/// is the first hart's.
-pub fn inventory() -> &'static Inventory {
-    INVENTORY.call_once(|| {
-        let mut found = match device_tree() {
-            Some(tree) => tree.inventory(HART.load(Relaxed), DEVICE_TREE.load(Relaxed)),
-            None => Inventory::new(HART.load(Relaxed)),
-        };
-        found.reserve(COMMAND_LINE.load(Relaxed), COMMAND_LINE_SIZE);
-        found.finish()
-    })
-}
-
 struct Machine;
 
 #[axplat::impl_interface]
@@ -80,19 +60,13 @@ impl MachineIf for Machine {
         words.to_str().unwrap_or_default()
     }
 
-    fn boot_ticks() -> u64 {
-        TICKS.load(Relaxed)
-    }
-
-    fn hardware_id(cpu_id: usize) -> HartId {
-        if cpu_id == 0 {
-            return HART.load(Relaxed);
-        }
-        inventory()
-            .harts()
-            .get(cpu_id)
-            .copied()
-            .unwrap_or(usize::MAX)
+    fn take_inventory() -> Inventory {
+        let mut found = match device_tree() {
+            Some(tree) => tree.inventory(HART.load(Relaxed), DEVICE_TREE.load(Relaxed)),
+            None => Inventory::new(HART.load(Relaxed)),
+        };
+        found.reserve(COMMAND_LINE.load(Relaxed), COMMAND_LINE_SIZE);
+        found.finish()
     }
 
     fn exit(_status: u8) -> ! {

@@ -2,7 +2,7 @@
 
 use axplat::power::PowerIf;
 
-use crate::mem::phys_to_virt;
+use axmachine::phys_to_virt;
 
 /// Powers off.
 pub fn off() -> ! {
@@ -46,6 +46,6 @@ impl PowerIf for Power {
     }
 
     fn cpu_num() -> usize {
-        crate::machine::inventory().harts().len()
+        axmachine::inventory().harts().len()
     }
 }

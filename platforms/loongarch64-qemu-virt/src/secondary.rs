@@ -17,7 +17,7 @@ static CALLED: SpinNoIrq<Option<(HartId, usize)>> = SpinNoIrq::new(None);
 
 /// Calls hart `cpu_id`, and no other any more.
 pub fn call(cpu_id: usize, stack_top_paddr: usize) {
-    if let Some(&hart) = machine::inventory().harts().get(cpu_id) {
+    if let Some(&hart) = axmachine::inventory().harts().get(cpu_id) {
         *CALLED.lock() = Some((hart, stack_top_paddr));
         call_again();
     }
@@ -40,7 +40,7 @@ pub fn call_again() {
 pub fn come() {
     let hart = machine::this_hart_id();
     CALLED.lock().take_if(|(called, _)| *called == hart);
-    let harts = machine::inventory().harts();
+    let harts = axmachine::inventory().harts();
     if let Some(cpu_id) = harts.iter().position(|&id| id == hart) {
         axplat::call_secondary_main(cpu_id)
     }

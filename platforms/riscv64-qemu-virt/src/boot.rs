@@ -99,7 +99,7 @@ extern "C" fn primary(hart_id: usize, device_tree: usize, ticks: u64) -> ! {
 
 extern "C" fn secondary(hart_id: usize) -> ! {
     #[cfg(feature = "smp")]
-    if let Some(cpu_id) = crate::machine::cpu_of_hart(hart_id) {
+    if let Some(cpu_id) = axmachine::cpu_of(hart_id) {
         axplat::call_secondary_main(cpu_id)
     }
     // Without `smp` nobody starts another hart, and none that is not listed.

@@ -65,18 +65,13 @@ impl IrqIf for Irq {
     }
 
     fn send_ipi(_irq: usize, target: IpiTarget) {
-        match target {
-            IpiTarget::Current { cpu_id } | IpiTarget::Other { cpu_id } => send(cpu_id),
-            IpiTarget::AllExceptCurrent { cpu_id, cpu_num } => {
-                (0..cpu_num).filter(|&cpu| cpu != cpu_id).for_each(send);
-            }
-        }
+        axmachine::for_each_target(target, send);
     }
 }
 
 /// Each hart is named by a mask of its own, so that any hardware id works.
 fn send(cpu_id: usize) {
-    if let Some(&hart) = crate::machine::inventory().harts().get(cpu_id) {
+    if let Some(&hart) = axmachine::inventory().harts().get(cpu_id) {
         sbi_rt::send_ipi(sbi_rt::HartMask::from_mask_base(1, hart));
     }
 }

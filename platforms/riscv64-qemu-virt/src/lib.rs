@@ -14,6 +14,5 @@ mod init;
 #[cfg(feature = "irq")]
 mod irq;
 mod machine;
-mod mem;
 mod power;
 mod time;

@@ -2,7 +2,7 @@
 
 use axplat::power::PowerIf;
 
-use crate::mem::phys_to_virt;
+use axmachine::phys_to_virt;
 
 /// Powers off with `status`: by the test finisher, which hands the status on to
 /// who started the machine, or else by SBI's system reset.
@@ -46,7 +46,7 @@ impl PowerIf for Power {
             fn _start_secondary();
         }
         let entry = _start_secondary as *const () as usize - axconfig::PHYS_VIRT_OFFSET;
-        if let Some(&hart) = crate::machine::inventory().harts().get(cpu_id) {
+        if let Some(&hart) = axmachine::inventory().harts().get(cpu_id) {
             // A hart the firmware refuses to start is one that does not answer.
             let _ = sbi_rt::hart_start(hart, entry, stack_top_paddr);
         }
@@ -57,6 +57,6 @@ impl PowerIf for Power {
     }
 
     fn cpu_num() -> usize {
-        crate::machine::inventory().harts().len()
+        axmachine::inventory().harts().len()
     }
 }

@@ -6,7 +6,7 @@
 
 use axconfig::BOOT_MAPPED;
 
-use crate::mem::phys_to_virt;
+use axmachine::phys_to_virt;
 
 /// Bytes of the header that every table begins with (ACPI 5.2.6).
 const HEADER: usize = 36;

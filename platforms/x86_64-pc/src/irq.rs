@@ -65,19 +65,12 @@ impl IrqIf for Irq {
     }
 
     fn send_ipi(irq: usize, target: IpiTarget) {
-        match target {
-            IpiTarget::Current { cpu_id } | IpiTarget::Other { cpu_id } => send(irq, cpu_id),
-            IpiTarget::AllExceptCurrent { cpu_id, cpu_num } => {
-                (0..cpu_num)
-                    .filter(|&cpu| cpu != cpu_id)
-                    .for_each(|cpu| send(irq, cpu));
-            }
-        }
+        axmachine::for_each_target(target, |cpu| send(irq, cpu));
     }
 }
 
 fn send(irq: usize, cpu_id: usize) {
-    if let Some(&hart) = crate::machine::inventory().harts().get(cpu_id) {
+    if let Some(&hart) = axmachine::inventory().harts().get(cpu_id) {
         lapic::send(hart, lapic::ASSERT | irq as u32);
     }
 }

@@ -49,9 +49,9 @@ static REGISTERS: AtomicUsize = AtomicUsize::new(0);
 pub fn choose_mode() {
     // SAFETY: every x86-64 CPU has an APIC.
     let base = unsafe { rdmsr(IA32_APIC_BASE) };
-    let ids = crate::machine::inventory().harts();
+    let ids = axmachine::inventory().harts();
     if base & EXTENDED == 0 && ids.iter().all(|&id| id <= LARGEST_XAPIC_ID) {
-        let registers = crate::mem::phys_to_virt((base & BASE) as usize);
+        let registers = axmachine::phys_to_virt((base & BASE) as usize);
         REGISTERS.store(registers, Relaxed);
     }
 }

@@ -22,7 +22,6 @@ mod irq;
 #[cfg(feature = "irq")]
 mod lapic;
 mod machine;
-mod mem;
 mod power;
 #[cfg(feature = "smp")]
 mod secondary;

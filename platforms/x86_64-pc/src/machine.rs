@@ -2,29 +2,24 @@
 
 use core::alloc::Layout;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 use axconfig::PAGE_SIZE;
-use axmachine::{HartId, Inventory, MachineIf};
+use axmachine::{HartId, Inventory, MachineIf, phys_to_virt};
 use pvh::start_info::reader::{MemMap, StartInfoReader};
 use pvh::start_info::{MemmapType, StartInfo};
-use spin::Once;
 
 use crate::acpi::{Table, Tables};
-use crate::mem::phys_to_virt;
 
-/// What the loader handed over: the start info's physical address; the first
-/// hart's id, and the clock at the kernel's first instruction.
+/// What the loader handed over: the start info's physical address; and the first
+/// hart's id.
 static START_INFO: AtomicU32 = AtomicU32::new(0);
 static HART: AtomicUsize = AtomicUsize::new(0);
-static TICKS: AtomicU64 = AtomicU64::new(0);
-
-static INVENTORY: Once<Inventory> = Once::new();
 
 /// Keeps what the entry code was given. Called once, before anything else.
 pub fn remember_boot(start_info: u32, ticks: u64, apic_id: u32) {
     START_INFO.store(start_info, Relaxed);
-    TICKS.store(ticks, Relaxed);
+    axmachine::remember_boot_ticks(ticks);
     HART.store(apic_id as HartId, Relaxed);
 }
 
@@ -46,11 +41,6 @@ fn start_info() -> Option<StartInfoReader<'static, KernelHalf>> {
 /// The ACPI tables; `None` where the loader found none.
 pub fn acpi() -> Option<Tables> {
     start_info().and_then(|info| Tables::new(info.raw().rsdp_paddr as usize))
-}
-
-/// RAM, devices and harts. Found at the first call, which is the first hart's.
-pub fn inventory() -> &'static Inventory {
-    INVENTORY.call_once(discover)
 }
 
 fn discover() -> Inventory {
@@ -166,19 +156,8 @@ impl MachineIf for Machine {
             .unwrap_or_default()
     }
 
-    fn boot_ticks() -> u64 {
-        TICKS.load(Relaxed)
-    }
-
-    fn hardware_id(cpu_id: usize) -> HartId {
-        if cpu_id == 0 {
-            return HART.load(Relaxed);
-        }
-        inventory()
-            .harts()
-            .get(cpu_id)
-            .copied()
-            .unwrap_or(usize::MAX)
+    fn take_inventory() -> Inventory {
+        discover()
     }
 
     fn exit(status: u8) -> ! {

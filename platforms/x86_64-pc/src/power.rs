@@ -69,7 +69,7 @@ struct Power;
 impl PowerIf for Power {
     #[cfg(feature = "smp")]
     fn cpu_boot(cpu_id: usize, stack_top_paddr: usize) {
-        crate::secondary::start(cpu_id, crate::mem::phys_to_virt(stack_top_paddr));
+        crate::secondary::start(cpu_id, axmachine::phys_to_virt(stack_top_paddr));
     }
 
     fn system_off() -> ! {
@@ -77,6 +77,6 @@ impl PowerIf for Power {
     }
 
     fn cpu_num() -> usize {
-        crate::machine::inventory().harts().len()
+        axmachine::inventory().harts().len()
     }
 }

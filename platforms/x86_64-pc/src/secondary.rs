@@ -17,7 +17,7 @@ use axmachine::{Inventory, RawRange};
 
 use crate::boot::{segments_and_apic_id, to_long_mode};
 use crate::lapic;
-use crate::mem::phys_to_virt;
+use axmachine::phys_to_virt;
 
 /// Interrupt command register (SDM 11.6.1): reset, and start at a page.
 const INIT: u32 = 0b101 << 8 | lapic::ASSERT;
@@ -124,7 +124,7 @@ pub fn start(cpu_id: usize, stack_top: usize) {
         static trampoline_end: u8;
     }
     let page = PAGE.load(Relaxed);
-    let Some(&hart) = crate::machine::inventory().harts().get(cpu_id) else {
+    let Some(&hart) = axmachine::inventory().harts().get(cpu_id) else {
         return;
     };
     if page == 0 {

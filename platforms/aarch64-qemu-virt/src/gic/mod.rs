@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 use aarch64_cpu::asm::barrier;
 use spin::Once;
 
-use crate::mem::phys_to_virt;
+use axmachine::phys_to_virt;
 
 enum Gic {
     V2(v2::Driver),

@@ -12,7 +12,7 @@ use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use kspin::SpinNoIrq;
 
 use super::registers;
-use crate::machine::{inventory, this_hart};
+use crate::machine::this_hart;
 
 const NAME: &str = "arm,gic-v3";
 
@@ -78,7 +78,7 @@ pub fn take(handler: impl FnOnce(usize)) {
 }
 
 pub fn send(cpu_id: usize, irq: usize) {
-    let Some(&hart) = inventory().harts().get(cpu_id) else {
+    let Some(&hart) = axmachine::inventory().harts().get(cpu_id) else {
         return;
     };
     let target = SgiTarget::List {

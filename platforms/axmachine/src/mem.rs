@@ -1,9 +1,9 @@
-//! Physical memory, as the device tree lists it.
+//! Physical memory, as the inventory lists it, where the kernel half has it.
 
 use axconfig::PHYS_VIRT_OFFSET;
 use axplat::mem::{MemIf, PhysAddr, RawRange, VirtAddr};
 
-use crate::machine::inventory;
+use crate::inventory;
 
 /// Where physical address `paddr` is mapped.
 pub const fn phys_to_virt(paddr: usize) -> usize {

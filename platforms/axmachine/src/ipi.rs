@@ -1,0 +1,13 @@
+//! Whom an interrupt between harts is for.
+
+use axplat::irq::IpiTarget;
+
+/// Calls `send` with the kernel's number of each hart that `target` names.
+pub fn for_each_target(target: IpiTarget, send: impl Fn(usize)) {
+    match target {
+        IpiTarget::Current { cpu_id } | IpiTarget::Other { cpu_id } => send(cpu_id),
+        IpiTarget::AllExceptCurrent { cpu_id, cpu_num } => {
+            (0..cpu_num).filter(|&cpu| cpu != cpu_id).for_each(send);
+        }
+    }
+}
