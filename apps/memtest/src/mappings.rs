@@ -45,6 +45,9 @@ pub fn run(report: &mut Report, seed: u64) {
     report.test("mappings: stale on no hart", || {
         giving_all_back(stale_on_no_hart)
     });
+    report.test("mappings: only one's own go", || {
+        giving_all_back(only_its_own_go)
+    });
     report.test("mappings: refused", || giving_all_back(refused));
 }
 
@@ -242,6 +245,26 @@ fn stale_on_no_hart() -> Outcome {
         "{ROUNDS} rounds of {PAGES} pages, {} harts",
         harts::online()
     ))
+}
+
+/// A mapping whose end has been unmapped goes: what has been mapped there since,
+/// by somebody else, stays.
+fn only_its_own_go() -> Outcome {
+    let mut first = Mapping::populated(4 * PAGE, RW).map_err(say)?;
+    first.unmap(PAGE, 3 * PAGE).map_err(say)?;
+    let second = Mapping::populated(2 * PAGE, RW).map_err(say)?;
+    let reused = second.start() == first.start() + PAGE;
+    check(reused, || {
+        format!("{:#x} was free and is not used", first.start() + PAGE)
+    })?;
+    touch(second.start(), 7)?;
+    let refused = first.protect(PAGE, PAGE, READ);
+    check(refused == Err(AxError::NotFound), || {
+        format!("protect of another's: {refused:?}")
+    })?;
+    drop(first);
+    touch(second.start(), 8)?;
+    Ok(String::from("an address used again by another mapping"))
 }
 
 /// What cannot be is refused, with the right error, and changes nothing.

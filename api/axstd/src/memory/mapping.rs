@@ -1,5 +1,8 @@
 //! Mappings in the kernel's address space, which go when their owner does.
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 use axfeat::axalloc::{AxError, AxResult};
 use axfeat::axmm::{AddrSpace, VirtAddr, VirtAddrRange};
 pub use axfeat::axmm::{MappingFlags, kernel_aspace};
@@ -7,14 +10,17 @@ pub use axfeat::axmm::{MappingFlags, kernel_aspace};
 /// A page of any mapping: 4 KiB.
 const PAGE: usize = 4096;
 
-/// A range of the kernel's address space that is mapped, and unmapped when this
-/// goes.
+/// A range of the kernel's address space that is mapped; what is left of it is
+/// unmapped when this goes.
 ///
 /// Sizes and offsets are in bytes and must be multiples of 4 KiB.
 #[derive(Debug)]
 pub struct Mapping {
     start: VirtAddr,
     size: usize,
+    /// The offsets that are still this mapping's, in no order. What has been
+    /// unmapped may be somebody else's by now.
+    left: Vec<Range<usize>>,
 }
 
 impl Mapping {
@@ -56,6 +62,7 @@ impl Mapping {
         })?;
         mapping.start += offset;
         mapping.size = size;
+        mapping.left[0] = 0..size;
         Ok(mapping)
     }
 
@@ -68,6 +75,9 @@ impl Mapping {
         let room = size
             .checked_add(align - PAGE)
             .ok_or(AxError::InvalidInput)?;
+        let mut left = Vec::new();
+        left.try_reserve(1).map_err(|_| AxError::NoMemory)?;
+        left.push(0..size);
         let base = VirtAddr::from_usize(axfeat::axmm::KERNEL_MAP_BASE);
         let mut aspace = kernel_aspace().lock();
         let limit = VirtAddrRange::new(base, aspace.end());
@@ -77,7 +87,7 @@ impl Mapping {
         })?;
         let start = VirtAddr::from_usize(found.as_usize().next_multiple_of(align));
         map(&mut aspace, start)?;
-        Ok(Self { start, size })
+        Ok(Self { start, size, left })
     }
 
     /// The first address.
@@ -85,7 +95,7 @@ impl Mapping {
         self.start.as_usize()
     }
 
-    /// The bytes that are mapped.
+    /// The bytes that were mapped.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -98,33 +108,45 @@ impl Mapping {
     /// be; `NotFound` if some of it has been unmapped; `NoMemory`. Nothing has
     /// changed then.
     pub fn protect(&mut self, offset: usize, size: usize, flags: MappingFlags) -> AxResult {
-        let start = self.inside(offset, size)?;
-        kernel_aspace().lock().protect(start, size, flags)
+        self.piece_with(offset, size)?;
+        kernel_aspace()
+            .lock()
+            .protect(self.start + offset, size, flags)
     }
 
     /// Unmaps `size` bytes from `offset` on.
     ///
     /// # Errors
     ///
-    /// As [`protect`](Self::protect), but `NotFound`.
+    /// As [`protect`](Self::protect).
     pub fn unmap(&mut self, offset: usize, size: usize) -> AxResult {
-        let start = self.inside(offset, size)?;
-        kernel_aspace().lock().unmap(start, size)
+        let index = self.piece_with(offset, size)?;
+        self.left.try_reserve(1).map_err(|_| AxError::NoMemory)?;
+        kernel_aspace().lock().unmap(self.start + offset, size)?;
+        let piece = self.left.swap_remove(index);
+        let sides = [piece.start..offset, offset + size..piece.end];
+        self.left
+            .extend(sides.into_iter().filter(|side| !side.is_empty()));
+        Ok(())
     }
 
-    fn inside(&self, offset: usize, size: usize) -> AxResult<VirtAddr> {
-        match offset.checked_add(size) {
-            Some(end) if end <= self.size => Ok(self.start + offset),
-            _ => Err(AxError::InvalidInput),
-        }
+    /// Which piece of what is left holds the whole range.
+    fn piece_with(&self, offset: usize, size: usize) -> AxResult<usize> {
+        let end = offset.checked_add(size).filter(|end| *end <= self.size);
+        let end = end.ok_or(AxError::InvalidInput)?;
+        let holds = |piece: &Range<usize>| piece.start <= offset && end <= piece.end;
+        self.left.iter().position(holds).ok_or(AxError::NotFound)
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let result = kernel_aspace().lock().unmap(self.start, self.size);
-        if let Err(error) = result {
-            axfeat::axlog::warn!("a mapping at {:#x} stays: {error:?}", self.start);
+        let mut aspace = kernel_aspace().lock();
+        for piece in &self.left {
+            let start = self.start + piece.start;
+            if let Err(error) = aspace.unmap(start, piece.len()) {
+                axfeat::axlog::warn!("a mapping at {start:#x} stays: {error:?}");
+            }
         }
     }
 }

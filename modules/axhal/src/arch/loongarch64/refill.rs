@@ -11,14 +11,14 @@
 //! the access is refused when it is tried again.
 //!
 //! Two shortcomings of QEMU 10.0 shape the code. `lddir` and `ldpte`, with what
-//! `PWCL` and `PWCH` tell them, would be shorter, but there they lose what the entry of a large page has above the
-//! physical address: that it may not be executed, or not be read. And a fetch
-//! that the TLB refuses for the bit `NX` hangs QEMU, which fetches the refused
-//! instruction once more to put it into `BADI`. So when a fetch asks for a page
-//! with `NX`, the TLB is left alone and the fetch sent elsewhere, to an address
-//! that no page can have and that tells the one that was meant
-//! ([`REFUSED_FETCH`]). A jump to a page that is in the TLB already for the sake
-//! of its data, or its neighbour's, still hangs QEMU.
+//! `PWCL` and `PWCH` tell them, would be shorter, but there they lose what the
+//! entry of a large page has above the physical address: that it may not be
+//! executed, or not be read. And a fetch that the TLB refuses for the bit `NX`
+//! hangs QEMU, which fetches the refused instruction once more to put it into
+//! `BADI`. So when a fetch asks for a page with `NX`, the TLB is left alone and
+//! the fetch sent elsewhere, to an address that no page can have and that tells
+//! the one that was meant ([`REFUSED_FETCH`]). A jump to a page that is in the
+//! TLB already, for its data or as a neighbour, still hangs QEMU.
 
 use core::arch::global_asm;
 
