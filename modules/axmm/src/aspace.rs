@@ -3,37 +3,15 @@
 use core::fmt;
 use core::ops::Range;
 
-use axalloc::{Frames, UsageKind};
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr, VirtAddrRange};
-use page_table_multiarch::{MappingFlags, PagingHandler};
+use page_table_multiarch::MappingFlags;
 
 use crate::areas::{Area, Areas, Span};
 use crate::backend::Backend;
-use crate::pagetable::{Page, PageTable};
+use crate::pagetable::Page;
+use crate::table::Table;
 use crate::tlb::TlbGather;
-
-/// This machine's page table.
-pub type Table = PageTable<axhal::paging::PagingMeta, axhal::paging::Pte, TableFrames>;
-
-/// Frames for page tables, from `axalloc`.
-pub struct TableFrames;
-
-impl PagingHandler for TableFrames {
-    fn alloc_frames(num: usize, align: usize) -> Option<PhysAddr> {
-        let frames = Frames::new(num, align, UsageKind::PageTable).ok()?;
-        Some(frames.into_raw())
-    }
-
-    fn dealloc_frames(paddr: PhysAddr, num: usize) {
-        // SAFETY: a page table frees exactly what it got from `alloc_frames`.
-        drop(unsafe { Frames::from_raw(paddr, num, UsageKind::PageTable) });
-    }
-
-    fn phys_to_virt(paddr: PhysAddr) -> VirtAddr {
-        axhal::mem::phys_to_virt(paddr)
-    }
-}
 
 /// An address space: what each of its addresses means.
 ///

@@ -38,10 +38,12 @@ mod backend;
 #[cfg(target_os = "none")]
 mod kernel;
 #[cfg(target_os = "none")]
+mod table;
+#[cfg(target_os = "none")]
 mod tlb;
 
 #[cfg(target_os = "none")]
-pub use aspace::{AddrSpace, Table};
+pub use aspace::AddrSpace;
 pub use axconfig::KERNEL_MAP_BASE;
 #[cfg(target_os = "none")]
 pub use backend::Backend;
@@ -52,6 +54,9 @@ pub use kernel::{
 };
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 pub use page_table_multiarch::MappingFlags;
+
+#[cfg(target_os = "none")]
+pub use table::Table;
 
 use axerrno::AxError;
 use page_table_multiarch::PagingError;

@@ -6,7 +6,7 @@ use memory_addr::{PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::areas::Span;
-use crate::aspace::Table;
+use crate::table::Table;
 use crate::tlb::TlbGather;
 
 /// Maps every page of `span`, where none is mapped, to a frame of its own.

@@ -5,7 +5,7 @@ use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::areas::Span;
-use crate::aspace::Table;
+use crate::table::Table;
 use crate::tlb::TlbGather;
 
 /// Maps `span` with the largest pages that fit both addresses.

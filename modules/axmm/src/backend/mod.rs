@@ -8,7 +8,7 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::areas::{Area, Backing, Span};
-use crate::aspace::Table;
+use crate::table::Table;
 
 /// How an area gets its frames.
 #[derive(Clone, Debug)]
