@@ -164,6 +164,10 @@ as_root_write() {
 }
 
 apt() {
+    if [ "$root" = no ]; then
+        say "    apt-get $*"
+        return
+    fi
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=300 "$@"
 }
 
@@ -226,7 +230,7 @@ release_source() {
         [ -e "$file" ] || continue
         found=$(awk -v suite="$1" '
             function flush(    i) {
-                if (ours && uri != "" && binary && !off) { print uri, key; exit }
+                if (ours && uri != "" && binary && !off && !found) { print uri, key; found = 1 }
                 uri = ""; key = ""; ours = 0; binary = 0; off = 0
             }
             /^#/ { next }
@@ -252,7 +256,7 @@ release_source() {
                         if ($i ~ /\]$/) { i++; break }
                     }
                 }
-                if ($i !~ /^cdrom:/ && $(i + 1) == suite) { print $i, key; exit }
+                if ($i !~ /^cdrom:/ && $(i + 1) == suite && !found) { print $i, key; found = 1 }
             }' "$file")
         [ -z "$found" ] || { echo "$found"; return 0; }
     done
@@ -278,8 +282,8 @@ find_qemu() {
         say "No apt source for $release found here: add $backports by hand, then repeat."
         return 1
     fi
-    say "$release's QEMU is older than $QEMU_LEAST; $backports has a newer one. Adding it as an apt source;"
-    say "only packages asked for from it are ever taken from there."
+    say "$release's QEMU is older than $QEMU_LEAST; $backports has a newer one. With it as an apt source,"
+    say "only packages asked for from it are taken from there:"
     if [ $# = 2 ]; then signed="Signed-By: $2\\n"; else signed=""; fi
     as_root_write "/etc/apt/sources.list.d/$backports.sources" \
         "Types: deb\\nURIs: $1\\nSuites: $backports\\nComponents: main\\n$signed"
@@ -351,6 +355,7 @@ install_by_apt() {
     if [ "$root" = no ]; then
         say "No root here and no sudo, so nothing was installed. Please run as root, then repeat:"
     fi
+    [ "$root" = no ] || say "Installing it with apt-get, once:"
     apt update || say "(apt-get update failed; going on with the lists that are here)"
 
     plain="" qemus=""
@@ -394,7 +399,7 @@ done
 
 if [ -n "$missing" ]; then
     root=run
-    say "Missing on this machine, and set up now, once:"
+    say "Missing on this machine:"
     for item in $missing; do say "  - $(words_for "$item")"; done
     wanted=$missing
     install_by_rustup

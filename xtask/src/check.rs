@@ -73,20 +73,14 @@ fn host_steps(answers: &[String]) -> Vec<Step> {
     if debian(0) {
         fmt.env("RUSTFMT", "/usr/bin/rustfmt");
     }
-    let mut clippy = if debian(1) {
-        let mut clippy = Command::new("/usr/bin/cargo-clippy");
-        clippy
-            .env("CARGO", "/usr/bin/cargo")
-            .env("RUSTC", "/usr/bin/rustc")
-            .env_remove("RUSTUP_TOOLCHAIN");
-        clippy
-    } else {
-        Command::new("cargo")
-    };
-    clippy
-        .args(["clippy", "-q", "--all-targets", "--all-features"])
-        .args(packages(HOST_PACKAGES));
-    clippy.args(["--", "-D", "warnings"]).current_dir(root());
+    // A test that fails panics; nothing else may.
+    let mut programs = host_clippy(debian(1));
+    programs.args(["--", "-D", "warnings"]);
+    let mut tests = host_clippy(debian(1));
+    tests.args(["--all-targets", "--", "-D", "warnings"]);
+    for lint in ["unwrap_used", "expect_used", "panic"] {
+        tests.arg(format!("-Aclippy::{lint}"));
+    }
     let mut doc = Command::new("cargo");
     doc.args([
         "doc",
@@ -99,9 +93,25 @@ fn host_steps(answers: &[String]) -> Vec<Step> {
     doc.env("RUSTDOCFLAGS", "-D warnings").current_dir(root());
     vec![
         ("formatting".to_owned(), vec![fmt]),
-        ("clippy for the host".to_owned(), vec![clippy]),
+        ("clippy for the host".to_owned(), vec![programs, tests]),
         ("rustdoc for the host".to_owned(), vec![doc]),
     ]
+}
+
+fn host_clippy(debian: bool) -> Command {
+    let mut clippy = Command::new("cargo");
+    if debian {
+        clippy = Command::new("/usr/bin/cargo-clippy");
+        clippy
+            .env("CARGO", "/usr/bin/cargo")
+            .env("RUSTC", "/usr/bin/rustc")
+            .env_remove("RUSTUP_TOOLCHAIN");
+    }
+    clippy
+        .args(["clippy", "-q", "--all-features"])
+        .args(packages(HOST_PACKAGES))
+        .current_dir(root());
+    clippy
 }
 
 fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
@@ -113,7 +123,7 @@ fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
     full.args(packages(crates_in("apps")))
         .args(["--all-features", "--", "-D", "warnings"]);
     let mut doc = documentation(toolchain, machine);
-    doc.arg("-q").env("RUSTDOCFLAGS", "-D warnings");
+    doc.arg("-q");
     Ok(vec![
         (format!("clippy for {machine}"), vec![bare, full]),
         (format!("rustdoc for {machine}"), vec![doc]),
@@ -129,7 +139,8 @@ fn clippy(toolchain: Toolchain, machine: &Machine) -> Command {
     cargo
 }
 
-/// `cargo doc` of the house as it is on one machine.
+/// `cargo doc` of the house as it is on one machine, its private rooms included:
+/// links to them are what a reader wants.
 fn documentation(toolchain: Toolchain, machine: &Machine) -> Command {
     let platforms = ["axmachine".to_owned(), machine.platform.to_owned()];
     let names = crates_in("api")
@@ -140,7 +151,11 @@ fn documentation(toolchain: Toolchain, machine: &Machine) -> Command {
     cargo
         .arg("--manifest-path")
         .arg(root().join("Cargo.toml"))
-        .args(["--no-deps", "--all-features"])
+        .args(["--no-deps", "--document-private-items", "--all-features"])
+        .env(
+            "RUSTDOCFLAGS",
+            "-D warnings -A rustdoc::private-intra-doc-links",
+        )
         .args(packages(names));
     cargo
 }

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::toolchain::SEPARATOR;
+
 /// Shows a command on standard error if `verbose`.
 pub fn show(command: &Command, verbose: bool) {
     if verbose {
@@ -12,6 +14,11 @@ pub fn show(command: &Command, verbose: bool) {
 /// The command in one line, its environment in front.
 pub fn line(command: &Command) -> String {
     let set = command.get_envs().filter_map(|(name, value)| {
+        // The same flags in the form that can be typed.
+        if name == "CARGO_ENCODED_RUSTFLAGS" {
+            let flags = value?.to_string_lossy().replace(SEPARATOR, " ");
+            return Some(format!("RUSTFLAGS={}", quoted(&flags)));
+        }
         Some(format!(
             "{}={}",
             name.to_string_lossy(),

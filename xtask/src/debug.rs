@@ -15,8 +15,9 @@ use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 
 use crate::command;
-use crate::failure::Failure;
+use crate::failure::{Failure, SET_UP};
 use crate::image::{Image, Recipe};
+use crate::machine::Machine;
 use crate::manifest::root;
 use crate::options::Options;
 use crate::qemu::{self, Guest, Input};
@@ -31,6 +32,12 @@ pub fn debug(options: &Options) -> Result<(), Failure> {
         qemu::item(machine),
         "gdb".to_owned(),
     ])?;
+    if !gdb_knows(machine)? {
+        return Err(Failure::with_status(
+            SET_UP,
+            format!("this computer's gdb-multiarch does not know {machine}; a newer one is needed"),
+        ));
+    }
     let image = Recipe::asked(options).build(options.verbose)?;
     let socket = root().join(format!("target/gdb-{}.sock", machine.arch));
     let _ = fs::remove_file(&socket);
@@ -59,6 +66,15 @@ pub fn debug(options: &Options) -> Result<(), Failure> {
     }
 }
 
+/// Older releases of gdb know fewer architectures.
+fn gdb_knows(machine: &Machine) -> Result<bool> {
+    let mut gdb = Command::new("gdb-multiarch");
+    gdb.args(["-nx", "-batch", "-ex"])
+        .arg(format!("set architecture {}", machine.gdb));
+    let output = gdb.output().context("cannot run gdb-multiarch")?;
+    Ok(!String::from_utf8_lossy(&output.stderr).contains("Undefined item"))
+}
+
 fn wait_for(socket: &Path) -> Result<()> {
     for _ in 0..250 {
         if socket.exists() {
@@ -85,6 +101,7 @@ fn gdb(image: &Image, socket: &Path) -> Result<Command> {
     for line in [
         "set confirm off".to_owned(),
         "set pagination off".to_owned(),
+        format!("directory {}", root().display()),
         format!("target remote {}", socket.display()),
         format!("thbreak *{:#x}", entry.physical),
         "continue".to_owned(),

@@ -27,8 +27,12 @@ pub struct Machine {
     pub qemu: &'static [&'static str],
     /// The CPU model under emulation.
     pub cpu: &'static str,
+    /// The architecture as gdb names it.
+    pub gdb: &'static str,
     /// What QEMU boots.
     pub boots: Boots,
+    /// Whether QEMU hands the kernel a device tree from outside (`-dtb`).
+    pub takes_device_tree: bool,
     /// The least memory, in MiB, that the machine boots with.
     pub least_mib: u64,
     /// The most memory, in MiB, that QEMU's machine takes.
@@ -49,7 +53,9 @@ pub static MACHINES: [Machine; 4] = [
         rustflags: &["-Crelocation-model=static"],
         qemu: &["-M", "virt", "-bios", "default"],
         cpu: "rv64",
+        gdb: "riscv:rv64",
         boots: Boots::Flat,
+        takes_device_tree: true,
         least_mib: 32,
         most_mib: 256 << 10,
         arceos_bytes: 53_504,
@@ -68,7 +74,9 @@ pub static MACHINES: [Machine; 4] = [
             "isa-debug-exit,iobase=0xf4,iosize=0x04",
         ],
         cpu: "max",
+        gdb: "i386:x86-64",
         boots: Boots::Elf,
+        takes_device_tree: false,
         least_mib: 32,
         most_mib: 256 << 10,
         arceos_bytes: 98_944,
@@ -80,7 +88,9 @@ pub static MACHINES: [Machine; 4] = [
         rustflags: &["-Crelocation-model=static"],
         qemu: &["-M", "virt,gic-version=3"],
         cpu: "cortex-a72",
+        gdb: "aarch64",
         boots: Boots::Flat,
+        takes_device_tree: true,
         least_mib: 32,
         most_mib: 255 << 10,
         arceos_bytes: 65_792,
@@ -92,7 +102,9 @@ pub static MACHINES: [Machine; 4] = [
         rustflags: &["-Crelocation-model=static"],
         qemu: &["-M", "virt"],
         cpu: "la464",
+        gdb: "Loongarch64",
         boots: Boots::Elf,
+        takes_device_tree: false,
         least_mib: 64,
         most_mib: 256 << 10,
         arceos_bytes: 86_272,

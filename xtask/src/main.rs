@@ -4,7 +4,6 @@
 //! One file a noun: `options` checks what the user typed, `machine` knows the four
 //! machines, `toolchain` and `image` build, `qemu` and `console` boot; the rest are
 //! verbs.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails panics"))]
 
 mod bench_boot;
 mod check;
@@ -16,6 +15,7 @@ mod image;
 mod machine;
 mod manifest;
 mod matrix;
+mod missing_hart;
 mod options;
 mod qemu;
 mod size;

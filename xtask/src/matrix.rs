@@ -20,6 +20,7 @@ use crate::failure::{Failure, USAGE};
 use crate::image::{Image, Recipe};
 use crate::machine::Machine;
 use crate::manifest::{App, HOST_PACKAGES, root};
+use crate::missing_hart;
 use crate::options::{Mode, NAMES, Options};
 use crate::qemu::{self, Guest, Input};
 use crate::smp_test;
@@ -29,6 +30,8 @@ use crate::toolchain;
 /// Harts and memory (in KiB) of the machines that boot.
 const HARTS: [u32; 2] = [1, 4];
 const MEMORY: [u64; 2] = [128 << 10, 1 << 20];
+/// The smallest memory with many harts, and much memory, for smpboot.
+const SIZE_ENDS: [(u32, u64); 2] = [(16, 64 << 10), (2, 8 << 20)];
 /// A guest that is not silent may still take no longer than this.
 const WHOLE: Duration = Duration::from_secs(300);
 /// Lines of the console under a case that failed.
@@ -59,17 +62,20 @@ const WRONG: [(&str, &str); 12] = [
     ("APP_FEATURES", "nosuch"),
 ];
 
-/// How `apps/endings` ends, and the statuses that tell so.
-const ENDINGS: [(&str, std::ops::RangeInclusive<u8>); 9] = [
-    ("return", 0..=0),
-    ("exit", 42..=42),
-    ("panic", 1..=123),
-    ("panic-elsewhere", 1..=123),
-    ("null", 1..=123),
-    ("read-only", 1..=123),
-    ("unmapped", 1..=123),
-    ("stack", 1..=123),
-    ("hang", HUNG..=HUNG),
+/// The status of a panic and of a fault that nobody handles.
+const PANICKED: u8 = 101;
+
+/// How `apps/endings` ends, and the status that tells so.
+const ENDINGS: [(&str, u8); 9] = [
+    ("return", 0),
+    ("exit", 42),
+    ("panic", PANICKED),
+    ("panic-elsewhere", PANICKED),
+    ("null", PANICKED),
+    ("read-only", PANICKED),
+    ("unmapped", PANICKED),
+    ("stack", PANICKED),
+    ("hang", HUNG),
 ];
 
 /// What a case found: something to add to its line, or what is wrong.
@@ -399,10 +405,10 @@ fn build(options: &Options, machine: &'static Machine, dir: &Path) -> Result<Ima
 /// The cases that boot an image.
 fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
     match app {
-        "smpboot" => vec![smp_case(options, image)],
+        "smpboot" => smp_cases(options, image),
         "endings" => ENDINGS
             .into_iter()
-            .map(|(end, statuses)| ending(image, end, statuses))
+            .map(|(end, status)| ending(image, end, status))
             .collect(),
         _ => {
             let harts = options.smp.map_or_else(|| HARTS.to_vec(), |smp| vec![smp]);
@@ -470,11 +476,49 @@ fn says(end: &End, console: &str, sign: &str) -> Verdict {
     }
 }
 
-fn smp_case(options: &Options, image: &Image) -> Boot {
+/// The boot test of harts, the ends of the range of machine sizes among its
+/// sizes, and a hart that is listed and does not come.
+fn smp_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let harts = options.smp.unwrap_or(smp_test::HARTS);
+    let mut cases = vec![smp_case(options, image, harts, qemu::DEFAULT_MEM_KIB)];
+    if options.smp.is_none() && options.mem_kib.is_none() {
+        let ends = SIZE_ENDS.map(|(smp, kib)| smp_case(options, image, smp, kib));
+        cases.extend(ends);
+    }
+    if image.machine.takes_device_tree {
+        cases.push(missing_hart_case(options, image));
+    }
+    cases
+}
+
+fn missing_hart_case(options: &Options, image: &Image) -> Boot {
+    let mut guest = guest(image, missing_hart::HARTS, qemu::DEFAULT_MEM_KIB);
+    let tree = missing_hart::device_tree(&guest);
+    if let Ok(path) = &tree {
+        guest
+            .extra
+            .extend(["-dtb".to_owned(), path.display().to_string()]);
+    }
+    let tree = tree.map(drop).map_err(|error| format!("{error:#}"));
     Boot {
-        name: format!("smp-test {} SMP={harts}", image.machine),
-        guest: guest(image, harts, qemu::DEFAULT_MEM_KIB),
+        name: format!("a hart that does not come {}", image.machine),
+        guest,
+        patience: patience(options),
+        judge: Box::new(move |end, console| {
+            tree.clone()?;
+            missing_hart::verify(end, console)
+        }),
+    }
+}
+
+fn smp_case(options: &Options, image: &Image, harts: u32, mem_kib: u64) -> Boot {
+    Boot {
+        name: format!(
+            "smp-test {} SMP={harts} MEM={}",
+            image.machine,
+            qemu::size(mem_kib)
+        ),
+        guest: guest(image, harts, mem_kib),
         patience: patience(options),
         judge: Box::new(move |end, console| {
             smp_test::verify(end, console, harts).map(|root| format!("one root, {root}"))
@@ -482,11 +526,11 @@ fn smp_case(options: &Options, image: &Image) -> Boot {
     }
 }
 
-fn ending(image: &Image, end: &str, statuses: std::ops::RangeInclusive<u8>) -> Boot {
+fn ending(image: &Image, end: &str, wanted: u8) -> Boot {
     let mut guest = guest(image, 4, qemu::DEFAULT_MEM_KIB);
     guest.boot_args.push(format!("end={end}"));
     // A guest that hangs is found out sooner; the others are not silent so long.
-    let silence = if *statuses.start() == HUNG { 5 } else { 60 };
+    let silence = if wanted == HUNG { 5 } else { 60 };
     Boot {
         name: format!("ending {end} {}", image.machine),
         guest,
@@ -495,8 +539,8 @@ fn ending(image: &Image, end: &str, statuses: std::ops::RangeInclusive<u8>) -> B
             whole: Some(WHOLE),
         },
         judge: Box::new(move |end, _| match end.status() {
-            status if statuses.contains(&status) => Ok(format!("status {status}")),
-            _ => Err(format!("{}; wanted: status {statuses:?}", end.describe())),
+            status if status == wanted => Ok(format!("status {status}")),
+            _ => Err(format!("{}; wanted: status {wanted}", end.describe())),
         }),
     }
 }

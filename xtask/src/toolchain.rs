@@ -3,6 +3,7 @@
 //! `scripts/setup.sh` chooses, and installs what is missing.
 
 use std::env;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
@@ -10,6 +11,9 @@ use anyhow::Context;
 use crate::failure::{Failure, SET_UP};
 use crate::machine::Machine;
 use crate::manifest::root;
+
+/// What separates flags in `CARGO_ENCODED_RUSTFLAGS`; a path may hold a blank.
+pub const SEPARATOR: &str = "\x1f";
 
 /// Which compiler builds the images of one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +71,10 @@ impl Toolchain {
             .arg(root().join("scripts/image.toml"))
             .arg("--target-dir")
             .arg(root().join("target/kernel"))
-            .env("RUSTFLAGS", rustflags(machine));
+            .env(
+                "CARGO_ENCODED_RUSTFLAGS",
+                rustflags(machine).join(SEPARATOR),
+            );
         if self == Toolchain::Debian {
             command.args([
                 "-Zbuild-std=core,alloc",
@@ -103,19 +110,35 @@ pub fn item(machine: &Machine) -> String {
     format!("toolchain:{}", machine.target)
 }
 
-/// The flags that each crate of an image is compiled with. `linkme` finds its
-/// slices by the start and stop symbols of their sections, hence the last.
-fn rustflags(machine: &Machine) -> String {
+/// The flags that each crate of an image is compiled with.
+fn rustflags(machine: &Machine) -> Vec<String> {
     let platforms = root().join("platforms");
     let script = platforms.join(machine.platform).join("linker.ld");
     let mut flags = vec![
         format!("-Clink-arg=-T{}", script.display()),
         format!("-Clink-arg=-L{}", platforms.display()),
         "-Clink-arg=-no-pie".to_owned(),
+        // `linkme` finds its slices by the start and stop symbols of their sections.
         "-Clink-arg=-znostart-stop-gc".to_owned(),
     ];
     flags.extend(machine.rustflags.iter().map(|flag| (*flag).to_owned()));
-    flags.join(" ")
+    flags.extend(remapped().map(|(path, name)| format!("--remap-path-prefix={path}={name}")));
+    flags
+}
+
+/// What stands in an image (in panic messages, in debug information) for paths of
+/// this computer: it is the same wherever it is built.
+fn remapped() -> impl Iterator<Item = (String, &'static str)> {
+    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let registry =
+        cargo_home.map(|home| (home.join("registry/src").display().to_string(), "registry"));
+    [
+        (root().display().to_string(), "."),
+        ("/usr/lib/rustlib/src/rust".to_owned(), "rust"),
+    ]
+    .into_iter()
+    .chain(registry)
 }
 
 /// Takes out of the environment what would change the build of an image.
