@@ -314,6 +314,13 @@ fn refused() -> Outcome {
     expect("beyond the end", top, invalid)?;
     let odd = aspace.map_linear(start.into(), 0x10.into(), PAGE, RW);
     expect("half a frame", odd, invalid)?;
+    let text = axstd::memory::sections()[0].start.into();
+    expect("unmap the kernel", aspace.unmap(text, PAGE), invalid)?;
+    expect(
+        "write to the kernel",
+        aspace.protect(text, PAGE, RW),
+        invalid,
+    )?;
     drop(aspace);
     mapping.unmap(PAGE, PAGE).map_err(say)?;
     expect(
@@ -322,5 +329,5 @@ fn refused() -> Outcome {
         AxError::NotFound,
     )?;
     touch(start, 1)?;
-    Ok(String::from("12 requests that cannot be"))
+    Ok(String::from("14 requests that cannot be"))
 }

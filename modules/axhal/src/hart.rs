@@ -78,6 +78,13 @@ fn init_this(number: usize, stack: usize) {
     crate::arch::init_trap();
 }
 
+/// Does what other harts have asked of this one, if anything: for whoever waits
+/// with interrupts out.
+pub fn answer_others() {
+    #[cfg(feature = "paging")]
+    crate::tlb::answer();
+}
+
 /// Whether `addr` is in a guard page, and below which hart's stack.
 pub fn guard_of(addr: usize) -> Option<usize> {
     let guard_end = &raw const _stack as usize;

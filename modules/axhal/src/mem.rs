@@ -123,7 +123,8 @@ pub(crate) fn take_boot_memory(size: usize) -> Option<PhysAddr> {
     for_each_free(|(start, room)| {
         // Behind the image: what lies below may be the firmware's, and a
         // range as near as this is in the boot page table.
-        if found.is_none() && start > image && room >= size {
+        let mapped = start + size <= axconfig::BOOT_MAPPED;
+        if found.is_none() && start > image && room >= size && mapped {
             found = Some(start);
         }
     });

@@ -39,6 +39,12 @@ pub fn flush_here(pages: Range<usize>) {
     }
 }
 
+/// Makes this hart forget everything, the way to tables included: for a fault on
+/// a page that is there.
+pub fn forget_all_here() {
+    arch::flush_tlb_all();
+}
+
 /// Does what another hart has asked of this one, if anything.
 pub fn answer() {
     by_interrupt::answer();

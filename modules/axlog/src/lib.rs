@@ -5,13 +5,15 @@
 //! built to print is not in the image. What one call prints comes out in one piece, whichever harts
 //! print at the same time.
 //!
-//! Locks: `PRINTING`, a leaf but for the console's own lock in the platform.
+//! Locks: `PRINTING`; inside it the console's own in the platform, and, where what
+//! is printed has yet to be mapped, the kernel's address space. So nobody prints
+//! with the address space locked.
 #![no_std]
 
 use core::fmt::{self, Arguments, Write};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use kspin::SpinNoIrq;
+use kspin::{SpinNoIrq, SpinNoIrqGuard};
 use log::{LevelFilter, Log, Metadata, Record};
 
 #[doc(hidden)]
@@ -23,6 +25,10 @@ pub use log::Level;
 pub trait LogIf {
     /// The kernel's number of the hart that runs this.
     fn hart() -> usize;
+
+    /// One turn of waiting for another hart's line to end, interrupts being out:
+    /// what others may ask of a hart that waits is done here.
+    fn wait_a_turn();
 }
 
 static PRINTING: SpinNoIrq<()> = SpinNoIrq::new(());
@@ -45,7 +51,7 @@ impl Write for Console {
 pub fn print(args: Arguments) {
     match TAKEN_BY.load(Ordering::Relaxed) {
         NOBODY => {
-            let _whole = PRINTING.lock();
+            let _whole = lock();
             let _ = Console.write_fmt(args);
         }
         // The hart that has the console prints without the lock: it may have
@@ -54,6 +60,18 @@ pub fn print(args: Arguments) {
         _ => loop {
             core::hint::spin_loop();
         },
+    }
+}
+
+/// Waits for the other lines to end. What is printed may be in memory that is
+/// mapped at first touch: who prints may have to wait for the address space, and
+/// that for an answer of a hart that waits here.
+fn lock() -> SpinNoIrqGuard<'static, ()> {
+    loop {
+        if let Some(guard) = PRINTING.try_lock() {
+            return guard;
+        }
+        wait_a_turn();
     }
 }
 

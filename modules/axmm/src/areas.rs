@@ -150,6 +150,20 @@ impl<B: Backing> Areas<B> {
             .map_err(|_| AxError::NoMemory)
     }
 
+    /// Makes sure that `span` can be cut out of the areas without asking for
+    /// memory: one more for each of its ends that lies inside an area.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; never where no area is cut.
+    pub fn reserve_cuts(&mut self, span: &Span) -> AxResult {
+        let inside = |addr| self.find(addr).is_some_and(|area| area.span.start < addr);
+        let cuts = [span.start, span.end]
+            .into_iter()
+            .filter(|&addr| inside(addr));
+        self.reserve(cuts.count())
+    }
+
     /// Adds an area where there is none. Room has been [reserved](Self::reserve).
     pub fn insert(&mut self, area: Area<B>) {
         let index = self.first_ending_after(area.span.start);
@@ -157,15 +171,15 @@ impl<B: Backing> Areas<B> {
         self.join_around(index..index + 1);
     }
 
-    /// Takes `span` out of every area it overlaps. Room for one more area has
-    /// been [reserved](Self::reserve): the one that a cut in the middle leaves.
+    /// Takes `span` out of every area it overlaps. Room for the cuts has been
+    /// [reserved](Self::reserve_cuts).
     pub fn remove(&mut self, span: &Span) {
         let inside = self.cut(span);
         self.sorted.drain(inside);
     }
 
     /// Gives the parts of areas that lie in `span` the rights `flags`. Room for
-    /// two more areas has been [reserved](Self::reserve).
+    /// the cuts has been [reserved](Self::reserve_cuts).
     pub fn set_flags(&mut self, span: &Span, flags: MappingFlags) {
         let inside = self.cut(span);
         for area in &mut self.sorted[inside.clone()] {
@@ -265,8 +279,11 @@ mod tests {
     #[test]
     fn a_cut_in_the_middle_leaves_both_sides() {
         let mut areas = areas(&[(0x1000, 0x9000)]);
-        areas.reserve(2).unwrap();
+        areas.sorted.shrink_to_fit();
+        areas.reserve_cuts(&(0x3000..0x4000)).unwrap();
+        let capacity = areas.sorted.capacity();
         areas.remove(&(0x3000..0x4000));
+        assert_eq!(areas.sorted.capacity(), capacity);
         assert_eq!(
             listing(&areas),
             [(0x1000, 0x3000, RW), (0x4000, 0x9000, RW)]
@@ -278,7 +295,7 @@ mod tests {
     #[test]
     fn rights_split_areas_and_their_return_joins_them() {
         let mut areas = areas(&[(0x1000, 0x9000)]);
-        areas.reserve(2).unwrap();
+        areas.reserve_cuts(&(0x2000..0x4000)).unwrap();
         areas.set_flags(&(0x2000..0x4000), RO);
         assert_eq!(
             listing(&areas),

@@ -22,6 +22,8 @@ pub struct AddrSpace {
     range: VirtAddrRange,
     areas: Areas<Backend>,
     table: Table,
+    /// Below this nothing is unmapped or protected.
+    fixed_end: usize,
 }
 
 impl AddrSpace {
@@ -37,6 +39,7 @@ impl AddrSpace {
             range: VirtAddrRange::from_start_size(base, span.len()),
             areas: Areas::empty(),
             table: Table::new(axhal::paging::largest_page())?,
+            fixed_end: 0,
         })
     }
 
@@ -179,11 +182,12 @@ impl AddrSpace {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` as for [`map_linear`](Self::map_linear); `NoMemory` if an
-    /// area or a large page must be split and there is none for that.
+    /// `InvalidInput` as for [`map_linear`](Self::map_linear), and for what the
+    /// kernel itself runs in; `NoMemory` if an area or a large page must be split
+    /// and there is none for that.
     pub fn unmap(&mut self, start: VirtAddr, size: usize) -> AxResult {
-        let span = self.checked(start, size)?;
-        self.areas.reserve(1)?;
+        let span = self.changeable(start, size)?;
+        self.areas.reserve_cuts(&span)?;
         self.split_edges(&span)?;
         for area in self.areas.overlapping(&span) {
             let mut gather = TlbGather::new(area.backing().owns_frames());
@@ -197,13 +201,16 @@ impl AddrSpace {
     /// Gives `size` bytes from `start` on, all of which are mapped, the rights
     /// `flags`: those of pages that are there, and those that later ones get.
     ///
+    /// Who gives the right to execute what has just been written makes the harts'
+    /// instruction caches see it: that is not done here.
+    ///
     /// # Errors
     ///
     /// `InvalidInput` as for [`map_linear`](Self::map_linear); no rights at all
     /// are allowed for mappings of fresh frames. `NotFound` if some of the range
     /// is not mapped. `NoMemory` as for [`unmap`](Self::unmap).
     pub fn protect(&mut self, start: VirtAddr, size: usize, flags: MappingFlags) -> AxResult {
-        let span = self.checked(start, size)?;
+        let span = self.changeable(start, size)?;
         check_rights(flags)?;
         if !self.areas.cover(&span) {
             return Err(AxError::NotFound);
@@ -212,7 +219,7 @@ impl AddrSpace {
         if flags.is_empty() && areas.any(|area| !area.backing().owns_frames()) {
             return Err(AxError::InvalidInput);
         }
-        self.areas.reserve(2)?;
+        self.areas.reserve_cuts(&span)?;
         self.table
             .protect(span.clone(), flags, &mut TlbGather::new(false))?;
         self.areas.set_flags(&span, flags);
@@ -230,18 +237,12 @@ impl AddrSpace {
             return false;
         }
         if let Some(page) = self.table.query(vaddr) {
-            axhal::tlb::flush_here(page_span(vaddr));
+            axhal::tlb::forget_all_here();
             return page.flags.contains(access);
         }
-        let result = Backend::fault(area, &mut self.table, vaddr);
-        if result == Err(AxError::NoMemory) {
-            axlog::warn!(
-                "no memory for the page at {vaddr:#x} of \"{}\"",
-                area.name()
-            );
-        }
+        let brought = Backend::fault(area, &mut self.table, vaddr).is_ok();
         axhal::paging::publish_entries();
-        result.is_ok()
+        brought
     }
 
     /// Whether every page of the range may be accessed with `flags`, now or
@@ -259,7 +260,8 @@ impl AddrSpace {
     ///
     /// # Errors
     ///
-    /// Never for lack of memory: no area is split.
+    /// `InvalidInput` for the kernel's own; never for lack of memory, since no area
+    /// is cut.
     pub fn clear(&mut self) -> AxResult {
         self.unmap(self.base(), self.size())
     }
@@ -282,6 +284,20 @@ impl AddrSpace {
             self.table.split_at(edge, &mut TlbGather::new(false))?;
         }
         Ok(())
+    }
+
+    /// Lets nobody unmap or protect anything below `end` from now on: what the
+    /// kernel itself runs in.
+    pub(crate) fn fix_below(&mut self, end: VirtAddr) {
+        self.fixed_end = end.as_usize();
+    }
+
+    fn changeable(&self, start: VirtAddr, size: usize) -> AxResult<Span> {
+        let span = self.checked(start, size)?;
+        match span.start >= self.fixed_end {
+            true => Ok(span),
+            false => Err(AxError::InvalidInput),
+        }
     }
 
     fn checked(&self, start: VirtAddr, size: usize) -> AxResult<Span> {
@@ -320,9 +336,13 @@ fn check_rights(flags: MappingFlags) -> AxResult {
     Ok(())
 }
 
-fn page_span(vaddr: VirtAddr) -> Range<usize> {
-    let start = vaddr.align_down_4k().as_usize();
-    start..start + PAGE_SIZE_4K
+impl Drop for AddrSpace {
+    /// Frees what the mappings own, then the page table.
+    fn drop(&mut self) {
+        self.fixed_end = 0;
+        // It only fails where an area is cut, and none is.
+        let _ = self.clear();
+    }
 }
 
 impl fmt::Debug for AddrSpace {

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use axconfig::{KERNEL_MAP_END, PHYS_VIRT_OFFSET};
+use axconfig::{KERNEL_MAP_BASE, KERNEL_MAP_END, PHYS_VIRT_OFFSET};
 use axerrno::AxResult;
 use axhal::mem::MemRegionFlags;
 use axhal::trap::{Access, PageFault, PageFaultHandler};
@@ -113,6 +113,7 @@ pub fn new_kernel_aspace() -> AxResult<AddrSpace> {
             result = aspace.map_linear_named(region.name, vaddr, region.paddr, region.size, flags);
         }
     });
+    aspace.fix_below(VirtAddr::from_usize(KERNEL_MAP_BASE));
     result.map(|()| aspace)
 }
 

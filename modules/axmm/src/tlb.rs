@@ -82,8 +82,10 @@ impl Gather for TlbGather {
     }
 
     fn table(&mut self, vaddr: VirtAddr, frame: PhysAddr) {
-        // Forgetting any address of a table forgets the way to it.
-        self.forget(vaddr.as_usize(), PAGE_SIZE_4K);
+        // The way to a table is only forgotten with everything (RISC-V Privileged
+        // Architecture, "Supervisor Memory-Management Fence Instruction").
+        let _ = vaddr;
+        self.pages = 0..usize::MAX;
         self.free(frame, PAGE_SIZE_4K, UsageKind::PageTable);
     }
 

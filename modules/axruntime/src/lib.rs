@@ -29,6 +29,11 @@ impl axlog::LogIf for Log {
     fn hart() -> usize {
         axhal::hart::this_hart()
     }
+
+    fn wait_a_turn() {
+        axhal::hart::answer_others();
+        core::hint::spin_loop();
+    }
 }
 
 unsafe extern "Rust" {

@@ -52,6 +52,7 @@ impl Inventory {
 
     /// Keeps a range of RAM from being given out: all pages it touches.
     pub fn reserve(&mut self, start: usize, size: usize) {
+        make_room(&mut self.reserved);
         push_outward(&mut self.reserved, start, size);
     }
 
@@ -99,12 +100,27 @@ impl Inventory {
     }
 }
 
+/// Makes room for one more range: joins those that touch, and if that is not
+/// enough, the two that are closest, with what lies between.
+fn make_room<const N: usize>(list: &mut ArrayVec<RawRange, N>) {
+    if list.is_full() {
+        merge(list);
+    }
+    let gap = |at: &usize| list[at + 1].0 - (list[*at].0 + list[*at].1);
+    if list.is_full()
+        && let Some(at) = (0..N - 1).min_by_key(gap)
+    {
+        let (start, size) = list.remove(at + 1);
+        list[at].1 = start + size - list[at].0;
+    }
+}
+
 fn push_outward<const N: usize>(list: &mut ArrayVec<RawRange, N>, start: usize, size: usize) {
+    let last_page = usize::MAX & !(PAGE_SIZE - 1);
     let first = start & !(PAGE_SIZE - 1);
-    let end = start
-        .checked_add(size)
-        .and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
-    if let Some(end) = end.filter(|end| size > 0 && *end > first) {
+    let end = start.saturating_add(size).min(last_page);
+    let end = end.next_multiple_of(PAGE_SIZE);
+    if size > 0 && end > first {
         let _ = list.try_push((first, end - first));
     }
 }
@@ -147,6 +163,16 @@ mod tests {
         let found = found.finish();
         assert_eq!(found.ram(), [(0x2000, 0x3000), (0x8000_0000, 0x2000_0000)]);
         assert_eq!(found.reserved(), [(0x8000_0000, 0x2000)]);
+    }
+
+    #[test]
+    fn no_reservation_is_lost_however_many_there_are() {
+        let mut found = Inventory::new(0);
+        (0..100).for_each(|n| found.reserve(n * 0x10_0000, 0x1000));
+        found.reserve(usize::MAX - 0x2fff, usize::MAX);
+        let found = found.finish();
+        let kept = |at| found.reserved().iter().any(|&(s, n)| s <= at && at < s + n);
+        assert!((0..100).all(|n| kept(n * 0x10_0000)) && kept(usize::MAX & !0x1fff));
     }
 
     #[test]

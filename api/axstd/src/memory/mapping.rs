@@ -141,10 +141,10 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let mut aspace = kernel_aspace().lock();
         for piece in &self.left {
             let start = self.start + piece.start;
-            if let Err(error) = aspace.unmap(start, piece.len()) {
+            let result = kernel_aspace().lock().unmap(start, piece.len());
+            if let Err(error) = result {
                 axfeat::axlog::warn!("a mapping at {start:#x} stays: {error:?}");
             }
         }
