@@ -50,10 +50,19 @@ impl Inventory {
         }
     }
 
-    /// Keeps a range of RAM from being given out: all pages it touches.
+    /// Keeps a range of RAM from being given out: all pages it touches. If there
+    /// are too many such ranges, also what lies between it and another one.
     pub fn reserve(&mut self, start: usize, size: usize) {
-        make_room(&mut self.reserved);
-        push_outward(&mut self.reserved, start, size);
+        let (mut start, mut end) = (start, start.saturating_add(size));
+        if self.reserved.is_full() {
+            merge(&mut self.reserved);
+        }
+        if self.reserved.is_full()
+            && let Some((last, len)) = self.reserved.pop()
+        {
+            (start, end) = (start.min(last), end.max(last + len));
+        }
+        push_outward(&mut self.reserved, start, end - start);
     }
 
     /// Adds the registers of a device: all pages they touch.
@@ -97,21 +106,6 @@ impl Inventory {
     /// How many harts there were beyond [`MAX_HARTS`].
     pub fn harts_left_out(&self) -> usize {
         self.harts_left_out
-    }
-}
-
-/// Makes room for one more range: joins those that touch, and if that is not
-/// enough, the two that are closest, with what lies between.
-fn make_room<const N: usize>(list: &mut ArrayVec<RawRange, N>) {
-    if list.is_full() {
-        merge(list);
-    }
-    let gap = |at: &usize| list[at + 1].0 - (list[*at].0 + list[*at].1);
-    if list.is_full()
-        && let Some(at) = (0..N - 1).min_by_key(gap)
-    {
-        let (start, size) = list.remove(at + 1);
-        list[at].1 = start + size - list[at].0;
     }
 }
 
