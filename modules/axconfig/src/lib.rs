@@ -17,8 +17,8 @@ pub const PAGE_SIZE: usize = 4096;
 /// hart's is laid out by `platforms/kernel.ld`, which names the same number.
 pub const STACK_SIZE: usize = 64 * 1024;
 
-/// The most harts one image counts; a machine's harts beyond are named and
-/// left asleep. Sets of harts are one 64-bit word.
+/// The most harts one image counts; a machine's harts beyond are left
+/// asleep. Sets of harts are one 64-bit word.
 pub const MAX_HARTS: usize = 64;
 
 /// How long the first hart waits for another to come up, in nanoseconds.

@@ -2,12 +2,6 @@
 
 pub use axplat::time::{monotonic_time, monotonic_time_nanos};
 
-/// Nanoseconds since the kernel's first instruction.
-pub fn nanos_since_boot() -> u64 {
-    let boot = axplat::time::ticks_to_nanos(axmachine::boot_ticks());
-    monotonic_time_nanos().saturating_sub(boot)
-}
-
 /// Sleeps on this hart until the monotonic time `deadline_ns`, waking for
 /// interrupts meanwhile. Never returns early.
 #[cfg(feature = "irq")]

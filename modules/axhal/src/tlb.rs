@@ -12,6 +12,9 @@ use core::ops::Range;
 use crate::arch;
 use crate::hart::{online, this_hart};
 
+/// All addresses, the way to tables included.
+pub const EVERYTHING: Range<usize> = 0..usize::MAX;
+
 /// More pages than this are forgotten by forgetting everything.
 const MOST_PAGES: usize = 32;
 
@@ -37,12 +40,6 @@ pub fn flush_here(pages: Range<usize>) {
             .step_by(axconfig::PAGE_SIZE)
             .for_each(arch::flush_tlb_page);
     }
-}
-
-/// Makes this hart forget everything, the way to tables included: for a fault on
-/// a page that is there.
-pub fn forget_all_here() {
-    arch::flush_tlb_all();
 }
 
 /// Does what another hart has asked of this one, if anything.

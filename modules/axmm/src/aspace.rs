@@ -237,7 +237,7 @@ impl AddrSpace {
             return false;
         }
         if let Some(page) = self.table.query(vaddr) {
-            axhal::tlb::forget_all_here();
+            axhal::tlb::flush_here(axhal::tlb::EVERYTHING);
             return page.flags.contains(access);
         }
         let brought = Backend::fault(area, &mut self.table, vaddr).is_ok();

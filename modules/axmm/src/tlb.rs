@@ -13,7 +13,7 @@ use core::ops::Range;
 
 use arrayvec::ArrayVec;
 use axalloc::{Frames, UsageKind};
-use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
 use crate::pagetable::{Gather, Page};
 
@@ -81,11 +81,10 @@ impl Gather for TlbGather {
         self.forget(page.vaddr.as_usize(), page.size);
     }
 
-    fn table(&mut self, vaddr: VirtAddr, frame: PhysAddr) {
+    fn table(&mut self, frame: PhysAddr) {
         // The way to a table is only forgotten with everything (RISC-V Privileged
         // Architecture, "Supervisor Memory-Management Fence Instruction").
-        let _ = vaddr;
-        self.pages = 0..usize::MAX;
+        self.pages = axhal::tlb::EVERYTHING;
         self.free(frame, PAGE_SIZE_4K, UsageKind::PageTable);
     }
 

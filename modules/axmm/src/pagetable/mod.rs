@@ -58,9 +58,8 @@ pub trait Gather {
     /// A page has other rights than those given here, which it had before.
     fn changed(&mut self, page: Page);
 
-    /// The table in `frame`, which translated addresses from `vaddr` on, is no
-    /// longer part of the page table.
-    fn table(&mut self, vaddr: VirtAddr, frame: PhysAddr);
+    /// The table in `frame` is no longer part of the page table.
+    fn table(&mut self, frame: PhysAddr);
 
     /// A large page is about to become a table: every hart must have forgotten
     /// it when this returns (Arm Architecture Reference Manual, D8.16.1

@@ -91,7 +91,7 @@ impl Gather for Seen {
         self.changed.push(page);
     }
 
-    fn table(&mut self, _vaddr: VirtAddr, frame: PhysAddr) {
+    fn table(&mut self, frame: PhysAddr) {
         HostFrames::dealloc_frame(frame);
     }
 

@@ -126,7 +126,7 @@ where
                 Slot::Table(next) => {
                     if self.clear_in(next, level - 1, part, gather) {
                         write::<E>(entry, level, Slot::Absent);
-                        gather.table(vaddr, next);
+                        gather.table(next);
                     }
                 }
             }
@@ -148,7 +148,7 @@ where
             && self.prune_in(next, level - 1, vaddr, gather)
         {
             write::<E>(entry, level, Slot::Absent);
-            gather.table(vaddr, next);
+            gather.table(next);
         }
         Self::is_empty(table)
     }
