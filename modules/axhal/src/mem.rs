@@ -5,6 +5,7 @@ use axconfig::PAGE_SIZE;
 use axplat::mem::{MemRegionFlags as Flags, PhysAddr, PhysMemRegion, RawRange};
 use spin::Once;
 
+pub use crate::arch::init_zeroing;
 pub use axplat::mem::{MemRegionFlags, phys_to_virt, total_ram_size, virt_to_phys};
 
 /// Memory that the boot has taken for good: see [`take_boot_memory`].
@@ -193,4 +194,20 @@ fn for_each_reserved(mut f: impl FnMut(RawRange)) {
             subtract((start, size), &own, &mut f);
         }
     }
+}
+
+/// Zeroes `len` bytes from `start` on, whole pages, as fast as the machine can:
+/// by the way that [`init_zeroing`] has chosen, and until then by one that works
+/// everywhere.
+///
+/// # Safety
+///
+/// `start` is page-aligned and `len` a number of pages, which are mapped as
+/// writable memory through the caches, not as a device, and nobody else uses
+/// them meanwhile.
+#[inline]
+pub unsafe fn zero_pages(start: *mut u8, len: usize) {
+    debug_assert!((start.addr() | len).is_multiple_of(PAGE_SIZE));
+    // SAFETY: the caller's promise.
+    unsafe { crate::arch::zero_pages(start, len) };
 }

@@ -52,8 +52,7 @@ mod by_interrupt {
     use core::ops::Range;
     use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-    use kernel_guard::IrqSave;
-
+    use crate::arch::IrqsOff;
     use crate::hart::this_hart;
 
     /// The hart whose turn it is to ask, plus one; 0 for none.
@@ -89,7 +88,7 @@ mod by_interrupt {
         // With interrupts off: were this hart interrupted between reading the
         // request and answering it, the handler would answer first, and this
         // would answer the next request with a range half its own.
-        let _guard = IrqSave::new();
+        let _guard = IrqsOff::new();
         let mine = 1 << this_hart();
         if WAITING_FOR.load(Ordering::Acquire) & mine != 0 {
             super::flush_here(START.load(Ordering::Relaxed)..END.load(Ordering::Relaxed));

@@ -1,7 +1,7 @@
 //! What a device tree says of the machine: an [`Inventory`], and single devices.
 
 use crate::fdt::{Fdt, Node};
-use crate::{HartId, Inventory, RawRange};
+use crate::{HartId, Inventory, RawRange, isa};
 
 /// How deep devices are looked for: the root, and the buses right below it.
 const BUS_DEPTH: usize = 2;
@@ -89,6 +89,14 @@ impl DeviceTree {
         }
         found.finish()
     }
+
+    /// The bytes that `cbo.zero` zeroes, a power of two and no more than a page,
+    /// if every RISC-V hart that may be used has it, with blocks of one size.
+    pub fn zero_block(&self) -> Option<usize> {
+        let mut sizes = usable_harts(self.fdt.find("/cpus")?).map(isa::zero_block);
+        let size = sizes.next()??;
+        sizes.all(|other| other == Some(size)).then_some(size)
+    }
 }
 
 fn find(node: Node, depth: usize, name: &str) -> Option<Node> {
@@ -128,13 +136,17 @@ fn add_below(node: Node, depth: usize, found: &mut Inventory) {
     }
 }
 
-/// Adds the harts that may be used: those without a status are.
+/// Adds the harts that may be used.
 fn add_harts(cpus: Node, found: &mut Inventory) {
-    let harts = cpus.children().filter(|node| node.base_name() == "cpu");
-    let usable = harts.filter(|node| matches!(node.string("status"), None | Some("okay" | "ok")));
-    for hart in usable {
+    for hart in usable_harts(cpus) {
         hart.reg().take(1).for_each(|(id, _)| found.add_hart(id));
     }
+}
+
+/// The harts that may be used: those without a status are.
+fn usable_harts(cpus: Node) -> impl Iterator<Item = Node> {
+    let harts = cpus.children().filter(|node| node.base_name() == "cpu");
+    harts.filter(|node| matches!(node.string("status"), None | Some("okay" | "ok")))
 }
 
 #[cfg(test)]
@@ -237,7 +249,9 @@ mod tests {
         for (id, status) in [(4, "okay\0"), (9, "disabled\0"), (2, "okay\0")] {
             w.begin("cpu")
                 .numbers("reg", &[id])
-                .prop("status", status.as_bytes());
+                .prop("status", status.as_bytes())
+                .prop("riscv,isa", b"rv64imac_zicboz\0")
+                .numbers("riscv,cboz-block-size", &[64]);
             w.begin("interrupt-controller").end().end();
         }
         w.begin("cpu-map").end().end();
@@ -279,6 +293,46 @@ mod tests {
         );
         assert_eq!(found.devices(), [(0x1000_0000, 0x1000)]);
         assert_eq!(found.harts(), [2, 4]);
+        assert_eq!(tree.zero_block(), Some(64));
+    }
+
+    /// A hart by the properties that tell of `cbo.zero`.
+    fn risc_v_hart(w: &mut Writer, status: &str, isa: (&str, &str), block: u32) {
+        w.begin("cpu").prop("status", status.as_bytes());
+        w.prop(isa.0, isa.1.as_bytes());
+        w.numbers("riscv,cboz-block-size", &[block]).end();
+    }
+
+    fn zero_block(harts: &[(&str, (&str, &str), u32)]) -> Option<usize> {
+        let mut w = Writer::default();
+        w.begin("").begin("cpus");
+        for &(status, isa, block) in harts {
+            risc_v_hart(&mut w, status, isa, block);
+        }
+        w.end().end();
+        tree(w.finish())?.zero_block()
+    }
+
+    #[test]
+    fn a_block_is_zeroed_only_where_every_usable_hart_zeroes_it_alike() {
+        const LIST: (&str, &str) = ("riscv,isa-extensions", "i\0m\0zicboz\0sstc\0");
+        const SHORT_LIST: (&str, &str) = ("riscv,isa-extensions", "i\0zicbom\0");
+        const STRING: (&str, &str) = ("riscv,isa", "rv64imafdc_zicbom_zicboz\0");
+        const SHORT_STRING: (&str, &str) = ("riscv,isa", "rv64imafdc_zicbom\0");
+        let ok = "okay\0";
+        assert_eq!(zero_block(&[(ok, LIST, 64), (ok, STRING, 64)]), Some(64));
+        assert_eq!(zero_block(&[(ok, STRING, 4096)]), Some(4096));
+        let asleep = ("disabled\0", SHORT_LIST, 64);
+        assert_eq!(zero_block(&[(ok, LIST, 128), asleep]), Some(128));
+
+        assert_eq!(zero_block(&[]), None);
+        assert_eq!(zero_block(&[asleep]), None);
+        assert_eq!(zero_block(&[(ok, LIST, 64), (ok, SHORT_LIST, 64)]), None);
+        assert_eq!(zero_block(&[(ok, SHORT_STRING, 64)]), None);
+        assert_eq!(zero_block(&[(ok, LIST, 64), (ok, LIST, 128)]), None);
+        for unusable in [0, 48, 8192] {
+            assert_eq!(zero_block(&[(ok, LIST, unusable)]), None);
+        }
     }
 
     /// Whatever a byte is changed to, what is read is read from the blob, and
@@ -294,6 +348,7 @@ mod tests {
                     tree.inventory(0, 0);
                     tree.console("ns16550a");
                     tree.boot_args();
+                    tree.zero_block();
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! What the platform crates share, beside the traits of [`axplat`]: the few
-//! questions about a machine that those do not ask ([`MachineIf`]), the list of
-//! what was found at boot ([`Inventory`]), the device tree it is read from, a
-//! serial line, and the arithmetic of a clock.
+//! questions about a machine that those do not ask ([`MachineIf`], [`CacheIf`]),
+//! the list of what was found at boot ([`Inventory`]), the device tree it is read
+//! from, a serial line, and the arithmetic of a clock.
 //!
 //! Locks: a [`Serial`]'s own, a leaf.
 //!
@@ -16,6 +16,8 @@ mod fdt;
 mod inventory;
 #[cfg(feature = "irq")]
 mod ipi;
+#[cfg(any(feature = "devicetree", test))]
+mod isa;
 mod machine;
 #[cfg(target_os = "none")]
 mod mem;
@@ -29,7 +31,8 @@ pub use inventory::{HartId, Inventory, RawRange, sort_ranges};
 #[cfg(feature = "irq")]
 pub use ipi::for_each_target;
 pub use machine::{
-    MachineIf, boot_args, boot_ticks, cpu_of, exit, hardware_id, inventory, remember_boot_ticks,
+    CacheIf, MachineIf, boot_args, boot_ticks, cpu_of, exit, hardware_id, inventory,
+    remember_boot_ticks, zero_block,
 };
 #[cfg(target_os = "none")]
 pub use mem::phys_to_virt;

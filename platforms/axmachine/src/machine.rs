@@ -20,6 +20,15 @@ pub trait MachineIf {
     fn exit(status: u8) -> !;
 }
 
+/// What a platform says of its harts' caches where the harts cannot say it
+/// themselves: nobody asks but on RISC-V.
+#[crate_interface::def_interface(gen_caller)]
+pub trait CacheIf {
+    /// The bytes that one instruction zeroes on every hart alike; `None` where
+    /// some hart has no such instruction, or another size.
+    fn zero_block() -> Option<usize>;
+}
+
 static INVENTORY: Once<Inventory> = Once::new();
 static BOOT_TICKS: AtomicU64 = AtomicU64::new(0);
 

@@ -38,7 +38,9 @@ impl IrqIf for Irq {
         let lie = if enabled { mask } else { 0 };
         // SAFETY: only bits of `ECFG.LIE` ("Exception Configuration") are changed,
         // and only those of interrupts that `handle` knows.
-        unsafe { asm!("csrxchg {}, {}, 0x4", inout(reg) lie => _, in(reg) mask, options(nostack)) };
+        unsafe {
+            asm!("csrxchg {}, $t0, 0x4", inout(reg) lie => _, in("$t0") mask, options(nostack))
+        };
     }
 
     fn register(irq: usize, handler: IrqHandler) -> bool {

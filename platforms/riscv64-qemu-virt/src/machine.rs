@@ -4,7 +4,7 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
 use axconfig::PHYS_VIRT_OFFSET;
-use axmachine::{DeviceTree, HartId, Inventory, MachineIf};
+use axmachine::{CacheIf, DeviceTree, HartId, Inventory, MachineIf};
 
 /// What the firmware handed over: the first hart's id, and the device tree's
 /// physical address.
@@ -44,5 +44,14 @@ impl MachineIf for Machine {
 
     fn exit(status: u8) -> ! {
         crate::power::exit(status)
+    }
+}
+
+struct Cache;
+
+#[axplat::impl_interface]
+impl CacheIf for Cache {
+    fn zero_block() -> Option<usize> {
+        device_tree()?.zero_block()
     }
 }

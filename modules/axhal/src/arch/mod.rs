@@ -6,10 +6,12 @@
 //! | `TrapFrame` | the registers of what was interrupted; `pc`, `set_pc`, `Display` |
 //! | `capture` | the caller's own registers, for a panic's report |
 //! | `enable_irqs`, `disable_irqs`, `irqs_enabled` | this hart's interrupts as a whole |
+//! | `IrqsOff` | keeps this hart's interrupts out as long as it lives |
 //! | `wait_for_irqs` | called with interrupts off: sleeps until one is pending, lets it in, and returns with them off |
 //! | `halt` | sleeps for ever, deaf |
 //! | `TIMER_IRQ`, `IPI_IRQ` | the interrupt numbers of this hart's timer and of other harts' calls |
 //! | `probe_read`, `probe_write`, `probe_execute` | one access, and whether it faulted |
+//! | `init_zeroing`, `zero_pages` | chooses the machine's fastest way to zero pages; zeroes them |
 //! | `PagingMeta`, `Pte` | the page table's format |
 //! | `largest_page` | bytes of the largest page the machine has |
 //! | `publish_entries` | page-table entries written before are seen by every hart's walker after |

@@ -5,16 +5,20 @@
 mod paging;
 mod probe;
 mod trap;
+mod zero;
 
 use core::arch::asm;
 
 use aarch64_cpu::asm::{barrier, wfi};
 use aarch64_cpu::registers::{DAIF, Readable};
 
+/// Keeps interrupts out as long as it lives.
+pub use kernel_guard::IrqSave as IrqsOff;
 #[cfg(feature = "paging")]
 pub use paging::*;
 pub use probe::{probe_execute, probe_read, probe_write};
 pub use trap::{TrapFrame, capture, init_trap};
+pub use zero::{init_zeroing, zero_pages};
 
 /// Software-generated interrupt 0 of the interrupt controller.
 pub const IPI_IRQ: usize = 0;

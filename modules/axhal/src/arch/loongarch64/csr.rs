@@ -36,12 +36,34 @@ pub unsafe fn write<const CSR: usize>(value: usize) {
 
 /// Sets the bits `mask` of register `CSR` to those of `value`.
 ///
+/// The register of the mask is named: `$zero` and `$ra` there make it another
+/// instruction ("CSRRD, CSRWR, CSRXCHG").
+///
 /// # Safety
 ///
 /// The bits may have this value.
+#[inline]
 pub unsafe fn write_bits<const CSR: usize>(mask: usize, value: usize) {
     // SAFETY: the caller's promise.
+    unsafe { exchange::<CSR>(mask, value) };
+}
+
+/// As [`write_bits`], and answers what the register was before.
+///
+/// # Safety
+///
+/// As for [`write_bits`].
+#[inline]
+pub unsafe fn exchange<const CSR: usize>(mask: usize, mut value: usize) -> usize {
+    // SAFETY: the caller's promise.
     unsafe {
-        asm!("csrxchg {}, {}, {}", inout(reg) value => _, in(reg) mask, const CSR, options(nostack))
+        asm!(
+            "csrxchg {}, $t0, {}",
+            inout(reg) value,
+            const CSR,
+            in("$t0") mask,
+            options(nostack)
+        )
     };
+    value
 }

@@ -2,6 +2,8 @@
 
 use core::arch::{asm, global_asm};
 
+use kernel_guard::BaseGuard;
+
 use super::csr::{self, CRMD};
 
 /// The timer ("Exception Status", `IS`).
@@ -27,6 +29,51 @@ pub fn disable_irqs() {
 /// Whether interrupts are let in.
 pub fn irqs_enabled() -> bool {
     csr::read::<CRMD>() & IE != 0
+}
+
+/// Keeps interrupts out as long as it lives.
+///
+/// `kernel_guard` 0.2 has one too, but leaves it to the compiler in which register
+/// the mask of `csrxchg` is, which may not be `$ra`, and does not tell it that the
+/// other register changes.
+#[derive(Debug)]
+pub struct IrqsOff(usize);
+
+impl IrqsOff {
+    /// Keeps interrupts out from now on.
+    #[inline]
+    pub fn new() -> Self {
+        Self(<Self as BaseGuard>::acquire())
+    }
+}
+
+impl Default for IrqsOff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for IrqsOff {
+    #[inline]
+    fn drop(&mut self) {
+        <Self as BaseGuard>::release(self.0);
+    }
+}
+
+impl BaseGuard for IrqsOff {
+    type State = usize;
+
+    #[inline]
+    fn acquire() -> usize {
+        // SAFETY: keeping interrupts out breaks nothing.
+        unsafe { csr::exchange::<CRMD>(IE, 0) }
+    }
+
+    #[inline]
+    fn release(before: usize) {
+        // SAFETY: they were like this when the guard came.
+        unsafe { csr::write_bits::<CRMD>(IE, before) };
+    }
 }
 
 global_asm!(

@@ -11,9 +11,13 @@ mod paging;
 mod probe;
 mod refill;
 mod trap;
+mod zero;
 
-pub use irqs::{IPI_IRQ, TIMER_IRQ, disable_irqs, enable_irqs, halt, irqs_enabled, wait_for_irqs};
+pub use irqs::{
+    IPI_IRQ, IrqsOff, TIMER_IRQ, disable_irqs, enable_irqs, halt, irqs_enabled, wait_for_irqs,
+};
 #[cfg(feature = "paging")]
 pub use paging::*;
 pub use probe::{probe_execute, probe_read, probe_write};
 pub use trap::{TrapFrame, capture, init_trap};
+pub use zero::{init_zeroing, zero_pages};

@@ -4,13 +4,17 @@
 mod paging;
 mod probe;
 mod trap;
+mod zero;
 
 use core::arch::asm;
 
+/// Keeps interrupts out as long as it lives.
+pub use kernel_guard::IrqSave as IrqsOff;
 #[cfg(feature = "paging")]
 pub use paging::*;
 pub use probe::{probe_execute, probe_read, probe_write};
 pub use trap::{TrapFrame, capture, init_trap};
+pub use zero::{init_zeroing, zero_pages};
 
 /// Supervisor software interrupt ("Supervisor Cause Register").
 pub const IPI_IRQ: usize = 1;

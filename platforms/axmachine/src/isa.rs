@@ -1,0 +1,62 @@
+//! What the device tree says of a RISC-V hart's instructions (Linux's binding
+//! `riscv/extensions.yaml`).
+
+use axconfig::PAGE_SIZE;
+
+use crate::fdt::Node;
+
+/// The bytes that `cbo.zero` zeroes on `hart`, a power of two and no more than a
+/// page; `None` if the hart has no such instruction. RISC-V CMO specification,
+/// "Zicboz": the size is the machine's, and no register tells it.
+pub fn zero_block(hart: Node) -> Option<usize> {
+    let size = hart.u32("riscv,cboz-block-size")? as usize;
+    let is_usable = size.is_power_of_two() && size <= PAGE_SIZE;
+    (is_usable && has_extension(hart, "zicboz")).then_some(size)
+}
+
+/// Whether `hart` has the extension `name`, of several letters. Where the tree
+/// has the list of extensions, the string that it replaces is not looked at.
+fn has_extension(hart: Node, name: &str) -> bool {
+    match hart.property("riscv,isa-extensions") {
+        Some(list) => list.split(|&b| b == 0).any(|ext| ext == name.as_bytes()),
+        None => hart
+            .string("riscv,isa")
+            .is_some_and(|isa| isa_string_has(isa, name)),
+    }
+}
+
+/// Whether an ISA string, such as `rv64imafdc_zicboz_zicsr`, has the extension
+/// `name` (RISC-V Unprivileged Architecture, "ISA Extension Naming
+/// Conventions"). The first extension of several letters may stand right behind
+/// the single letters, and a version such as `1p0` behind any.
+fn isa_string_has(isa: &str, name: &str) -> bool {
+    let mut parts = isa.split('_');
+    let base = parts.next().unwrap_or_default();
+    let first = base.find(['s', 'x', 'z']).and_then(|at| base.get(at..));
+    first
+        .into_iter()
+        .chain(parts)
+        .filter_map(|part| part.strip_prefix(name))
+        .any(|rest| {
+            rest.bytes()
+                .all(|byte| byte == b'p' || byte.is_ascii_digit())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::isa_string_has;
+
+    #[test]
+    fn an_isa_string_names_its_extensions() {
+        let has = |isa| isa_string_has(isa, "zicboz");
+        assert!(has("rv64imafdch_zicbom_zicboz_zicsr_sstc"));
+        assert!(has("rv64imafdc_zicboz"));
+        assert!(has("rv64imaczicboz_zicsr"));
+        assert!(has("rv64imac_zicboz1p0_zicsr2p0"));
+        assert!(!has("rv64imafdch_zicbom_zicbop_zicsr"));
+        assert!(!has("rv64imac_zicbozz_xzicboz"));
+        assert!(!has("rv64imac"));
+        assert!(!has(""));
+    }
+}
