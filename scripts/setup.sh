@@ -10,6 +10,7 @@
 #   clippy, rustfmt    the linter (of host programs) and the formatter
 #   clippy:TARGET      the linter of the toolchain that serves TARGET
 #   gdb                a debugger that knows all four architectures
+#   valgrind           what counts instructions of host programs
 #
 # One line an item on standard output tells which one serves:
 #   cargo              the cargo to call
@@ -119,6 +120,10 @@ gdb_now() {
     have gdb-multiarch && echo ok
 }
 
+valgrind_now() {
+    have valgrind && echo ok
+}
+
 serves() {
     case $1 in
     cargo) cargo_now ;;
@@ -128,6 +133,7 @@ serves() {
     clippy:*) clippy_now "${1#clippy:}" ;;
     rustfmt) component_now rustfmt ;;
     gdb) gdb_now ;;
+    valgrind) valgrind_now ;;
     *) say "setup.sh: no such item: $1"; exit 2 ;;
     esac
 }
@@ -316,6 +322,7 @@ words_for() {
     rustfmt) echo "rustfmt" ;;
     qemu:*) echo "qemu-system-${1#qemu:} $QEMU_LEAST or newer" ;;
     gdb) echo "gdb-multiarch" ;;
+    valgrind) echo "valgrind" ;;
     esac
 }
 
@@ -363,6 +370,7 @@ install_by_apt() {
         case $item in
         qemu:*) qemus="$qemus $(qemu_packages "${item#qemu:}")" ;;
         gdb) plain="$plain gdb-multiarch" ;;
+        valgrind) plain="$plain valgrind" ;;
         cargo) if at_least "$(version_of cargo)" "$RUST_LEAST"; then
                 plain="$plain gcc libc6-dev"
             else

@@ -1,17 +1,14 @@
 //! `bench-boot`: how large helloworld's image is and how long it takes from the
-//! firmware's hand-over to power-off, in guest time: under `-icount shift=0` each
-//! instruction is a nanosecond, and the same run takes the same time again.
-
-use std::fs;
+//! firmware's hand-over to power-off, in guest time.
 
 use anyhow::{Context, Result};
 
-use crate::console::{self, End, Patience};
 use crate::failure::Failure;
+use crate::figures::{self, Row};
+use crate::icount;
 use crate::image::{Image, Recipe};
-use crate::manifest::root;
 use crate::options::{Mode, Options};
-use crate::qemu::{self, Guest, Input};
+use crate::qemu;
 use crate::symbols::{Symbols, in_file};
 use crate::toolchain;
 
@@ -21,13 +18,6 @@ const HARTS: [u32; 3] = [1, 4, 8];
 const FEATURES: [&str; 2] = ["", "smp"];
 /// Guest time from the firmware's hand-over to power-off that is aimed at.
 const GOAL_MS: f64 = 5.0;
-
-/// One figure.
-struct Row {
-    name: String,
-    value: f64,
-    unit: &'static str,
-}
 
 /// Measures, prints a table and writes `target/bench/boot.json`.
 pub fn bench_boot(options: &Options) -> Result<(), Failure> {
@@ -54,7 +44,10 @@ pub fn bench_boot(options: &Options) -> Result<(), Failure> {
             measure(options, &image, feature, name, &mut rows)?;
         }
     }
-    write(&rows)?;
+    println!(
+        "goals: half of ArceOS's image, {GOAL_MS} ms to power-off; all rows in {}",
+        figures::write("boot.json", &rows)?.display()
+    );
     Ok(())
 }
 
@@ -67,13 +60,8 @@ fn measure(
     rows: &mut Vec<Row>,
 ) -> Result<()> {
     let (bytes, goal) = (image.bytes()?, image.machine.arceos_bytes / 2);
-    let mut add = |what: &str, value, unit| {
-        rows.push(Row {
-            name: format!("{name}.{what}"),
-            value,
-            unit,
-        })
-    };
+    let mut add =
+        |what: &str, value, unit| rows.push(Row::new(format!("{name}.{what}"), value, unit));
     add("image", bytes as f64, "bytes");
     for (module, shares) in Symbols::of(image)?.shares() {
         add(&format!("image.{module}"), in_file(&shares) as f64, "bytes");
@@ -97,20 +85,8 @@ fn measure(
 
 /// Milliseconds of guest time: after the firmware's hand-over, and in all.
 fn boot_times(options: &Options, image: &Image, smp: u32) -> Result<(f64, f64)> {
-    let mut guest = Guest::asked(options, image, smp);
-    guest.smp = smp;
-    guest
-        .extra
-        .extend(["-icount".to_owned(), "shift=0".to_owned()]);
-    let patience = Patience {
-        silence: options.timeout,
-        whole: None,
-    };
-    let (end, _) = console::run(guest.command(Input::Nobody), patience, |_| Ok(()))?;
-    match &end {
-        End::Exit(0, words) => times(words).with_context(|| format!("no times in `{words}`")),
-        end => anyhow::bail!("{}", end.describe()),
-    }
+    let (words, _) = icount::run(options, image, smp, &[])?;
+    times(&words).with_context(|| format!("no times in `{words}`"))
 }
 
 /// The times of an exit line: `0.412 ms after boot, 144.712 ms after power-on`.
@@ -120,26 +96,6 @@ fn times(words: &str) -> Option<(f64, f64)> {
         boot.parse().ok()?,
         whole.strip_suffix(" ms after power-on")?.parse().ok()?,
     ))
-}
-
-fn write(rows: &[Row]) -> Result<()> {
-    let path = root().join("target/bench/boot.json");
-    fs::create_dir_all(root().join("target/bench"))?;
-    let rows: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            format!(
-                r#"  {{"name": "{}", "value": {}, "unit": "{}"}}"#,
-                row.name, row.value, row.unit
-            )
-        })
-        .collect();
-    fs::write(&path, format!("{{\"rows\": [\n{}\n]}}\n", rows.join(",\n")))?;
-    println!(
-        "goals: half of ArceOS's image, {GOAL_MS} ms to power-off; all rows in {}",
-        path.display()
-    );
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::command;
 use crate::failure::Failure;
 use crate::machine::Machine;
-use crate::manifest::{HOST_PACKAGES, crates_in, root};
+use crate::manifest::{HOST_PACKAGES, crates_in, root, spec};
 use crate::options::Options;
 use crate::toolchain::{self, Toolchain};
 
@@ -163,7 +163,7 @@ fn documentation(toolchain: Toolchain, machine: &Machine) -> Command {
 fn packages<Name: Into<String>>(names: impl IntoIterator<Item = Name>) -> Vec<String> {
     names
         .into_iter()
-        .flat_map(|name| ["--package".to_owned(), name.into()])
+        .flat_map(|name| ["--package".to_owned(), spec(&name.into())])
         .collect()
 }
 
@@ -175,7 +175,7 @@ fn licences() -> Result<(), String> {
             .into_iter()
             .map(move |name| format!("{folder}/{name}"))
     });
-    for dir in crates.chain(["xtask".to_owned()]) {
+    for dir in crates.chain(["xtask", "benches"].map(str::to_owned)) {
         let text = fs::read_to_string(root().join(&dir).join("Cargo.toml"))
             .map_err(|error| error.to_string())?;
         if !text.lines().any(|line| line.starts_with("license")) {

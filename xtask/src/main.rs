@@ -2,15 +2,19 @@
 //! variables in the environment.
 //!
 //! One file a noun: `options` checks what the user typed, `machine` knows the four
-//! machines, `toolchain` and `image` build, `qemu` and `console` boot; the rest are
-//! verbs.
+//! machines, `toolchain` and `image` build, `qemu`, `icount` and `console` boot,
+//! `figures` keeps what was measured; the rest are verbs.
 
+mod bench;
 mod bench_boot;
+mod bench_host;
 mod check;
 mod command;
 mod console;
 mod debug;
 mod failure;
+mod figures;
+mod icount;
 mod image;
 mod machine;
 mod manifest;
@@ -33,7 +37,7 @@ use toolchain::Toolchain;
 
 type Verb = fn(&Options) -> Result<(), Failure>;
 
-const VERBS: [(&str, Verb); 11] = [
+const VERBS: [(&str, Verb); 12] = [
     ("build", build),
     ("run", qemu::run),
     ("test", matrix::test),
@@ -41,6 +45,7 @@ const VERBS: [(&str, Verb); 11] = [
     ("debug", debug::debug),
     ("disasm", debug::disasm),
     ("size", size::size),
+    ("bench", bench::bench),
     ("bench-boot", bench_boot::bench_boot),
     ("doc", check::doc),
     ("check", check::check),
@@ -92,7 +97,7 @@ fn set_up(options: &Options) -> Result<(), Failure> {
             qemu::item(machine),
         ]
     });
-    let host = ["rustfmt", "clippy", "gdb"].map(str::to_owned);
+    let host = ["rustfmt", "clippy", "gdb", bench_host::ITEM].map(str::to_owned);
     toolchain::set_up(&kernel.chain(host).collect::<Vec<_>>())?;
     for machine in machines {
         println!(

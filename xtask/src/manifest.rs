@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use toml::Table;
 
+use crate::failure::Failure;
+
 /// The repository's root.
 pub fn root() -> &'static Path {
     // xtask/ lies directly in it.
@@ -15,7 +17,16 @@ pub fn root() -> &'static Path {
 }
 
 /// The packages that build on the host, and have tests there.
-pub const HOST_PACKAGES: [&str; 4] = ["xtask", "axmachine", "axalloc", "axmm"];
+pub const HOST_PACKAGES: [&str; 5] = ["xtask", "axbench", "axmachine", "axalloc", "axmm"];
+
+/// Those of them whose lock-free parts loom tries in every interleaving.
+pub const LOOM_PACKAGES: [&str; 1] = ["axalloc"];
+
+/// What tells cargo one of the repository's packages from others of its name: the
+/// benchmarks bring some. All of ours have one version, and this tool is ours.
+pub fn spec(package: &str) -> String {
+    format!("{package}@{}", env!("CARGO_PKG_VERSION"))
+}
 
 /// An application: a crate that depends on `axstd`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +72,12 @@ impl App {
             binary: binary.to_owned(),
             features: features_of(&manifest),
         })
+    }
+
+    /// Reads one of the repository's applications, `apps/NAME`.
+    pub fn ours(path: &str) -> Result<App, Failure> {
+        App::read(&root().join(path))
+            .map_err(|reason| Failure::with_status(1, format!("{path}: {reason}")))
     }
 
     /// Whether it lies in the repository, and so in its workspace.

@@ -19,7 +19,7 @@ use crate::console::{self, End, HUNG, Patience};
 use crate::failure::{Failure, USAGE};
 use crate::image::{Image, Recipe};
 use crate::machine::Machine;
-use crate::manifest::{App, HOST_PACKAGES, root};
+use crate::manifest::{App, HOST_PACKAGES, LOOM_PACKAGES, root, spec};
 use crate::missing_hart;
 use crate::options::{Mode, NAMES, Options};
 use crate::qemu::{self, Guest, Input};
@@ -46,6 +46,9 @@ const FEATURE_CRATES: [&str; 5] = [
     "page_table_entry",
 ];
 
+/// Other people's allocators that only the benchmarks link.
+const PEERS: [&str; 3] = ["axallocator", "bitmap_allocator", "buddy_system_allocator"];
+
 /// Values that no variable takes.
 const WRONG: [(&str, &str); 12] = [
     ("ARCH", "mips"),
@@ -65,17 +68,22 @@ const WRONG: [(&str, &str); 12] = [
 /// The status of a panic and of a fault that nobody handles.
 const PANICKED: u8 = 101;
 
-/// How `apps/endings` ends, and the status that tells so.
-const ENDINGS: [(&str, u8); 9] = [
-    ("return", 0),
-    ("exit", 42),
-    ("panic", PANICKED),
-    ("panic-elsewhere", PANICKED),
-    ("null", PANICKED),
-    ("read-only", PANICKED),
-    ("unmapped", PANICKED),
-    ("stack", PANICKED),
-    ("hang", HUNG),
+/// How `apps/endings` ends: the status that tells so, and what the console says.
+const ENDINGS: [(&str, u8, &str); 10] = [
+    ("return", 0, ""),
+    ("exit", 42, ""),
+    (
+        "panic",
+        PANICKED,
+        "as asked for at apps/endings/src/main.rs",
+    ),
+    ("panic-elsewhere", PANICKED, "PANIC on hart 3"),
+    ("null", PANICKED, "write to 0x0"),
+    ("read-only", PANICKED, "unhandled page fault: write to"),
+    ("unmapped", PANICKED, "mapped there: nothing"),
+    ("memory", PANICKED, "out of memory: wanted 32768 bytes; "),
+    ("stack", PANICKED, "stack overflow: sp 0x"),
+    ("hang", HUNG, ""),
 ];
 
 /// What a case found: something to add to its line, or what is wrong.
@@ -156,6 +164,7 @@ pub fn test(options: &Options) -> Result<(), Failure> {
     )?;
     let (tally, begin) = (Tally::default(), Instant::now());
     tally.case("host tests", host_tests);
+    tally.case("every interleaving", interleavings);
     for (name, value) in WRONG {
         tally.case(&format!("{name}={value} is refused"), || {
             refused(name, value)
@@ -248,12 +257,30 @@ fn host_tests() -> Verdict {
         cargo.args(["test", "--no-fail-fast"]);
     }
     for package in HOST_PACKAGES {
-        cargo.args(["--package", package]);
+        cargo.args(["--package", &spec(package)]);
     }
+    cargo.arg("--all-features");
+    verdict_of_tests(cargo)
+}
+
+/// The lock-free parts under loom, which replaces their atomics and tries each
+/// order in which threads can come. Built apart: all crates see its flag.
+fn interleavings() -> Verdict {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["test", "--lib", "--release", "--no-fail-fast"])
+        .args(["--target-dir", "target/loom"])
+        .env("RUSTFLAGS", "--cfg loom");
+    for package in LOOM_PACKAGES {
+        cargo.args(["--package", &spec(package)]);
+    }
+    verdict_of_tests(cargo)
+}
+
+fn verdict_of_tests(mut cargo: Command) -> Verdict {
     // The variables of this run are not those of the tests.
     forget_variables(&mut cargo);
     let output = cargo
-        .args(["--all-features"])
         .current_dir(root())
         .output()
         .map_err(|error| error.to_string())?;
@@ -408,7 +435,7 @@ fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
         "smpboot" => smp_cases(options, image),
         "endings" => ENDINGS
             .into_iter()
-            .map(|(end, status)| ending(image, end, status))
+            .map(|(end, status, said)| ending(image, end, status, said))
             .collect(),
         _ => {
             let harts = options.smp.map_or_else(|| HARTS.to_vec(), |smp| vec![smp]);
@@ -526,7 +553,7 @@ fn smp_case(options: &Options, image: &Image, harts: u32, mem_kib: u64) -> Boot 
     }
 }
 
-fn ending(image: &Image, end: &str, wanted: u8) -> Boot {
+fn ending(image: &Image, end: &str, wanted: u8, said: &'static str) -> Boot {
     let mut guest = guest(image, 4, qemu::DEFAULT_MEM_KIB);
     guest.boot_args.push(format!("end={end}"));
     // A guest that hangs is found out sooner; the others are not silent so long.
@@ -538,9 +565,12 @@ fn ending(image: &Image, end: &str, wanted: u8) -> Boot {
             silence: Some(Duration::from_secs(silence)),
             whole: Some(WHOLE),
         },
-        judge: Box::new(move |end, _| match end.status() {
-            status if status == wanted => Ok(format!("status {status}")),
-            _ => Err(format!("{}; wanted: status {wanted}", end.describe())),
+        judge: Box::new(move |end, console| match end.status() {
+            status if status != wanted => {
+                Err(format!("{}; wanted: status {wanted}", end.describe()))
+            }
+            _ if !console.contains(said) => Err(format!("the console does not say {said:?}")),
+            status => Ok(format!("status {status}")),
         }),
     }
 }
@@ -606,6 +636,9 @@ fn copy_out(dir: &Path) -> Result<()> {
 fn symbols(app: &str, image: &Image) -> Verdict {
     let symbols = Symbols::of(image).map_err(|error| format!("{error:#}"))?;
     let crates = symbols.crates();
+    if let Some(symbol) = PEERS.iter().find_map(|name| symbols.mention(name)) {
+        return Err(format!("it is no benchmark and yet holds {symbol}"));
+    }
     if app == "helloworld" {
         return match FEATURE_CRATES.iter().find_map(|name| symbols.mention(name)) {
             Some(symbol) => Err(format!("it enables nothing and yet holds {symbol}")),

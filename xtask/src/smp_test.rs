@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::console::End;
 use crate::failure::Failure;
 use crate::image::Recipe;
-use crate::manifest::{App, root};
+use crate::manifest::App;
 use crate::options::Options;
 use crate::qemu::{self, Guest};
 use crate::toolchain;
@@ -20,10 +20,8 @@ pub const APP: &str = "apps/smpboot";
 pub fn smp_test(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
     toolchain::set_up(&[toolchain::item(machine), qemu::item(machine)])?;
-    let app = App::read(&root().join(APP))
-        .map_err(|reason| Failure::with_status(1, format!("{APP}: {reason}")))?;
     let image = Recipe {
-        app,
+        app: App::ours(APP)?,
         app_features: Vec::new(),
         ..Recipe::asked(options)
     }

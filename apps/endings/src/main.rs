@@ -5,13 +5,15 @@
 
 extern crate alloc;
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::hint::black_box;
 
 use axstd::memory::{Mapping, MappingFlags, sections};
 use axstd::{env, harts, println, process};
 
 /// The endings there are, and what is to be seen of each.
-const ENDINGS: [(&str, fn()); 9] = [
+const ENDINGS: [(&str, fn()); 10] = [
     ("return", || {}),
     ("exit", || process::exit(42)),
     ("panic", || panic!("as asked for")),
@@ -19,6 +21,7 @@ const ENDINGS: [(&str, fn()); 9] = [
     ("null", || write_to(0)),
     ("read-only", || write_to(sections()[1].start)),
     ("unmapped", use_after_unmap),
+    ("memory", || println!("{}", more_and_more().len())),
     ("stack", || println!("{}", deeper(1))),
     ("hang", || {
         loop {
@@ -63,6 +66,14 @@ fn use_after_unmap() {
         write_to(addr);
         drop(mapping);
         write_to(addr);
+    }
+}
+
+/// Boxes until there is no memory for one more.
+fn more_and_more() -> Vec<Box<[u64; 4096]>> {
+    let mut boxes = Vec::new();
+    loop {
+        boxes.push(Box::new([boxes.len() as u64; 4096]));
     }
 }
 

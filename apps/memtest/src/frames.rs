@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use axstd::harts;
-use axstd::memory::{Frames, UsageKind, usage};
+use axstd::memory::{Frames, Usage, UsageKind, alloc_frames, usage};
 
 use crate::report::{Outcome, Report, bar, check, on_all};
 
@@ -45,11 +45,13 @@ pub fn run(report: &mut Report, seed: u64) {
     report.test("frames: all given back", || {
         let after = usage();
         // What the heap has taken meanwhile is not lost.
-        let (now, then) = (after.free + after.heap, before.free + before.heap);
+        let heap = |usage: &Usage| usage.of(UsageKind::RustHeap);
+        let (now, then) = (after.free + heap(&after), before.free + heap(&before));
         check(now == then, || format!("{now} of {then} frames"))?;
         Ok(format!(
             "{} frames free, {} the heap's",
-            after.free, after.heap
+            after.free,
+            heap(&after)
         ))
     });
 }
@@ -80,12 +82,12 @@ struct Memory {
 /// heap's share.
 fn take_all() -> Result<Memory, String> {
     let mut blocks = Vec::with_capacity(4096);
-    let heap = Frames::new(LEFT_FOR_HEAP, PAGE, UsageKind::Global);
+    let heap = alloc_frames(LEFT_FOR_HEAP, PAGE, UsageKind::Global);
     let heap = heap.map_err(|_| format!("{LEFT_FOR_HEAP} frames in a row cannot be had"))?;
     let mut frames = 0;
     for order in (0..=18).rev() {
         while blocks.len() < blocks.capacity() {
-            let Ok(mut run) = Frames::new(1 << order, PAGE, UsageKind::Global) else {
+            let Ok(mut run) = alloc_frames(1 << order, PAGE, UsageKind::Global) else {
                 break;
             };
             let bytes = run.as_bytes_mut();

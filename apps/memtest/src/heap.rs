@@ -8,7 +8,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 
-use axstd::{harts, memory};
+use axstd::harts;
+use axstd::memory::{self, UsageKind};
 use fastrand::Rng;
 use spin::Mutex;
 
@@ -153,7 +154,7 @@ fn alignments(mut rng: Rng, steps: usize) -> Result<(), String> {
 /// Each hart fills blocks and hands them on; the next verifies and frees them.
 fn handed_on(seed: u64) -> crate::report::Outcome {
     const BLOCKS: usize = 64;
-    let before = memory::usage().heap;
+    let before = memory::usage().of(UsageKind::RustHeap);
     let all = harts::count();
     let shelves: Vec<Mutex<Vec<Vec<u64>>>> = (0..all).map(|_| Mutex::new(Vec::new())).collect();
     on_all(|hart| {
@@ -171,7 +172,10 @@ fn handed_on(seed: u64) -> crate::report::Outcome {
             .iter()
             .try_for_each(|block| verify(block, from as u64))
     })?;
-    let grown = memory::usage().heap.saturating_sub(before) * 4;
+    let grown = memory::usage()
+        .of(UsageKind::RustHeap)
+        .saturating_sub(before)
+        * 4;
     Ok(format!(
         "{BLOCKS} blocks a hart; the heap grew by {grown} KiB"
     ))

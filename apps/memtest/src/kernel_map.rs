@@ -8,7 +8,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use axstd::harts;
 use axstd::memory::probe::{can_execute, can_read, can_write};
-use axstd::memory::{Frames, MemRegionFlags, Section, UsageKind, guard_of, sections, virt_to_phys};
+use axstd::memory::{
+    MemRegionFlags, Section, UsageKind, alloc_frame, guard_of, sections, virt_to_phys,
+};
 
 use crate::report::{Outcome, Report, check, on_all};
 
@@ -94,8 +96,7 @@ fn only_code_is_executable() -> Outcome {
         code,
         true,
     )?;
-    let mut frame =
-        Frames::new(1, PAGE, UsageKind::Global).map_err(|error| format!("{error:?}"))?;
+    let mut frame = alloc_frame(UsageKind::Global).map_err(|error| format!("{error:?}"))?;
     let mut boxed = Box::new([0_u8; CODE]);
     let mut on_stack = [0_u8; CODE];
     let targets = [

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use axstd::harts;
 use axstd::memory::probe::{can_read, can_write};
 use axstd::memory::{
-    AxError, Frames, Mapping, MappingFlags, Usage, UsageKind, kernel_aspace, usage,
+    AxError, Mapping, MappingFlags, Usage, UsageKind, alloc_frames_zeroed, kernel_aspace, usage,
 };
 use fastrand::Rng;
 
@@ -53,7 +53,10 @@ pub fn run(report: &mut Report, seed: u64) {
 
 /// Runs a test and compares what it left taken with what was taken before.
 fn giving_all_back(test: impl FnOnce() -> Outcome) -> Outcome {
-    let taken = |usage: Usage| (usage.virt_mem, usage.page_table, usage.global);
+    let taken = |usage: Usage| {
+        use UsageKind::{Global, PageTable, VirtMem};
+        [VirtMem, PageTable, Global].map(|kind| usage.of(kind))
+    };
     let before = taken(usage());
     let done = test()?;
     let after = taken(usage());
@@ -160,7 +163,7 @@ fn populated(rng: Rng) -> Result<(), String> {
 }
 
 fn linear(rng: Rng) -> Result<(), String> {
-    let mut frames = Frames::zeroed(PAGES, PAGE, UsageKind::Global).map_err(say)?;
+    let mut frames = alloc_frames_zeroed(PAGES, PAGE, UsageKind::Global).map_err(say)?;
     let mapping = Mapping::linear(frames.start().into(), PAGES * PAGE, RW).map_err(say)?;
     for page in 0..PAGES {
         touch(mapping.start() + page * PAGE, page as u64 + 1)?;
@@ -176,11 +179,11 @@ fn linear(rng: Rng) -> Result<(), String> {
 /// gets one frame, and no hart's words are lost.
 fn seen_by_every_hart() -> Outcome {
     let mapping = Mapping::lazy(PAGES * PAGE, RW).map_err(say)?;
-    let before = usage().virt_mem;
+    let before = usage().of(UsageKind::VirtMem);
     on_all(|hart| {
         (0..PAGES).try_for_each(|page| touch(mapping.start() + page * PAGE + hart * 8, hart as u64))
     })?;
-    let taken = usage().virt_mem - before;
+    let taken = usage().of(UsageKind::VirtMem) - before;
     check(taken == PAGES, || {
         format!("{taken} frames for {PAGES} pages")
     })?;

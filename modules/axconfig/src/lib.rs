@@ -29,7 +29,12 @@ pub const HART_START_TIMEOUT_NS: u64 = 2_000_000_000;
 /// Sv39's kernel half is the upper 256 GiB (RISC-V Privileged Architecture,
 /// "Sv39: Page-Based 39-bit Virtual-Memory System"); half of it is for physical
 /// memory. The others have 48-bit addresses.
-pub const PHYS_VIRT_OFFSET: usize = if cfg!(target_arch = "riscv64") {
+///
+/// In a process, which tests of the kernel's modules are, it is an address that
+/// is free for that.
+pub const PHYS_VIRT_OFFSET: usize = if cfg!(not(target_os = "none")) {
+    0x1000_0000_0000
+} else if cfg!(target_arch = "riscv64") {
     0xffff_ffc0_0000_0000
 } else if cfg!(target_arch = "aarch64") {
     0xffff_0000_0000_0000
@@ -39,7 +44,9 @@ pub const PHYS_VIRT_OFFSET: usize = if cfg!(target_arch = "riscv64") {
 
 /// The first address that the kernel maps on demand; up to it lies physical
 /// memory.
-pub const KERNEL_MAP_BASE: usize = if cfg!(target_arch = "riscv64") {
+pub const KERNEL_MAP_BASE: usize = if cfg!(not(target_os = "none")) {
+    0x2000_0000_0000
+} else if cfg!(target_arch = "riscv64") {
     0xffff_ffe0_0000_0000
 } else if cfg!(target_arch = "aarch64") {
     0xffff_8000_0000_0000
@@ -49,7 +56,11 @@ pub const KERNEL_MAP_BASE: usize = if cfg!(target_arch = "riscv64") {
 
 /// The end of what the kernel maps: the last page of the address space stays
 /// free, so that no end of a range overflows.
-pub const KERNEL_MAP_END: usize = 0xffff_ffff_ffff_f000;
+pub const KERNEL_MAP_END: usize = if cfg!(not(target_os = "none")) {
+    0x3000_0000_0000
+} else {
+    0xffff_ffff_ffff_f000
+};
 
 /// The most physical memory the kernel half has room for, in bytes.
 pub const MAX_PHYS: usize = KERNEL_MAP_BASE - PHYS_VIRT_OFFSET;

@@ -12,8 +12,8 @@
 use core::ops::Range;
 
 use arrayvec::ArrayVec;
-use axalloc::{Frames, UsageKind};
-use memory_addr::{PAGE_SIZE_4K, PhysAddr};
+use axalloc::SharedFrames;
+use memory_addr::PhysAddr;
 
 use crate::pagetable::{Gather, Page};
 
@@ -25,7 +25,7 @@ pub struct TlbGather {
     /// The smallest range that holds everything to be forgotten; empty for
     /// nothing.
     pages: Range<usize>,
-    frames: ArrayVec<Frames, BATCH>,
+    frames: ArrayVec<SharedFrames, BATCH>,
     /// Whether pages' frames belong to the mapping, and go with it.
     owns_pages: bool,
 }
@@ -49,13 +49,13 @@ impl TlbGather {
         };
     }
 
-    fn free(&mut self, paddr: PhysAddr, size: usize, kind: UsageKind) {
+    fn free(&mut self, paddr: PhysAddr) {
         if self.frames.is_full() {
             self.flush();
         }
         // SAFETY: the page table owned the frames, by `into_raw`, and has just
         // let go of them.
-        let frames = unsafe { Frames::from_raw(paddr, size / PAGE_SIZE_4K, kind) };
+        let frames = unsafe { SharedFrames::from_raw(paddr) };
         self.frames.push(frames);
     }
 
@@ -73,7 +73,7 @@ impl Gather for TlbGather {
     fn page(&mut self, page: Page) {
         self.forget(page.vaddr.as_usize(), page.size);
         if self.owns_pages {
-            self.free(page.paddr, page.size, UsageKind::VirtMem);
+            self.free(page.paddr);
         }
     }
 
@@ -85,7 +85,7 @@ impl Gather for TlbGather {
         // The way to a table is only forgotten with everything (RISC-V Privileged
         // Architecture, "Supervisor Memory-Management Fence Instruction").
         self.pages = axhal::tlb::EVERYTHING;
-        self.free(frame, PAGE_SIZE_4K, UsageKind::PageTable);
+        self.free(frame);
     }
 
     fn forget_now(&mut self, page: Page) {

@@ -13,6 +13,8 @@
 #![no_std]
 #![cfg(target_os = "none")]
 
+#[cfg(feature = "alloc")]
+mod memory;
 mod panic;
 #[cfg(feature = "smp")]
 mod smp;
@@ -53,11 +55,11 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
         axhal::boot_args()
     );
     #[cfg(feature = "alloc")]
-    add_free_memory(0..axconfig::BOOT_MAPPED);
+    memory::init(0..axconfig::BOOT_MAPPED);
     #[cfg(feature = "paging")]
     {
         axmm::init_memory_management();
-        add_free_memory(axconfig::BOOT_MAPPED..usize::MAX);
+        memory::add_free(axconfig::BOOT_MAPPED..usize::MAX);
     }
     #[cfg(feature = "irq")]
     axhal::irq::init();
@@ -68,19 +70,4 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
     smp::start_all();
     main();
     axhal::power::exit(0)
-}
-
-/// Gives the free memory among the physical addresses `mapped` to the
-/// allocator: those that a page table reaches by now.
-#[cfg(feature = "alloc")]
-fn add_free_memory(mapped: core::ops::Range<usize>) {
-    axhal::mem::for_each_free(|(start, size)| {
-        let (start, end) = (start.max(mapped.start), (start + size).min(mapped.end));
-        if start < end {
-            let vaddr = axhal::mem::phys_to_virt(start.into()).as_usize();
-            // SAFETY: nobody else has this memory, and it is mapped here for
-            // good.
-            unsafe { axalloc::add_memory(vaddr, end - start) };
-        }
-    });
 }

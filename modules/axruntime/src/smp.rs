@@ -39,10 +39,18 @@ fn secondary(cpu_id: usize) -> ! {
     #[cfg(feature = "paging")]
     axmm::init_memory_management_secondary();
     axplat::init::init_later_secondary(cpu_id);
-    if hart::arrive(cpu_id) == Arrival::LeftOut {
-        arch::halt();
+    if has_memory() && hart::arrive(cpu_id) == Arrival::Up {
+        wait_for_work(cpu_id);
     }
-    wait_for_work(cpu_id)
+    arch::halt()
+}
+
+/// Whether there is memory for what this hart needs of its own.
+fn has_memory() -> bool {
+    #[cfg(feature = "alloc")]
+    return axalloc::init_hart().is_ok();
+    #[cfg(not(feature = "alloc"))]
+    true
 }
 
 /// The work at hand; valid while `LEFT` is not 0.

@@ -4,7 +4,10 @@
 #[cfg(feature = "paging")]
 mod mapping;
 
-pub use axfeat::axalloc::{AxError, AxResult, Frames, Usage, UsageKind, largest_free_run, usage};
+pub use axfeat::axalloc::{
+    AxError, AxResult, Frames, SharedFrames, Usage, UsageKind, alloc_frame, alloc_frame_zeroed,
+    alloc_frames, alloc_frames_zeroed, largest_free_run, usage,
+};
 pub use axfeat::axhal::hart::guard_of;
 pub use axfeat::axhal::mem::{MemRegionFlags, Section, sections};
 

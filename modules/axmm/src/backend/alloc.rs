@@ -1,6 +1,6 @@
 //! Fresh zeroed frames.
 
-use axalloc::{Frames, UsageKind};
+use axalloc::{UsageKind, alloc_frame_zeroed};
 use axerrno::AxResult;
 use memory_addr::{PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::MappingFlags;
@@ -15,7 +15,7 @@ pub fn populate(table: &mut Table, span: Span, flags: MappingFlags) -> AxResult 
         if size > PAGE_SIZE_4K {
             return Ok(None);
         }
-        Frames::zeroed(1, PAGE_SIZE_4K, UsageKind::VirtMem).map(|frame| Some(frame.into_raw()))
+        alloc_frame_zeroed(UsageKind::VirtMem).map(|frame| Some(frame.into_raw()))
     };
     table.map(span, flags, &mut frame_for, &mut TlbGather::new(true))
 }

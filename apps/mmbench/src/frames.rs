@@ -1,0 +1,45 @@
+//! Rows of frame allocators.
+
+use alloc::format;
+
+use axbench::pages::{frame_pairs, large_pairs, random, script};
+use axbench::{Nothing, PageBench};
+
+use crate::ours::{Pages, ZeroedPages};
+use crate::table::Table;
+
+/// Operations between two looks at the clock. A search for 2 MiB may be long.
+const PAIRS: usize = 10_000;
+const LARGE_PAIRS: usize = 1000;
+const RANDOM: usize = 5000;
+const SEED: u64 = 0x7e55_e2a1;
+
+/// The rows of ours.
+pub fn run(table: &mut Table) {
+    table.row(
+        "frame.zero",
+        || frame_pairs(&ZeroedPages, PAIRS),
+        || frame_pairs(&Pages, PAIRS),
+    );
+    rows(table, "", &Pages);
+}
+
+/// The rows that every frame allocator has; `at` goes behind their names.
+pub fn rows<A: PageBench>(table: &mut Table, at: &str, alloc: &A) {
+    table.row(
+        &format!("frame.pair{at}"),
+        || frame_pairs(alloc, PAIRS),
+        || frame_pairs(&Nothing, PAIRS),
+    );
+    table.row(
+        &format!("block_2m.pair{at}"),
+        || large_pairs(alloc, LARGE_PAIRS),
+        || large_pairs(&Nothing, LARGE_PAIRS),
+    );
+    let load = script(SEED, RANDOM);
+    table.row(
+        &format!("frame_random.op{at}"),
+        || random(alloc, &load),
+        || random(&Nothing, &load),
+    );
+}

@@ -1,0 +1,34 @@
+//! Rows of heaps.
+
+use alloc::format;
+
+use axbench::heap::{random, script, small_pairs};
+use axbench::{HeapBench, Nothing};
+
+use crate::ours::Heap;
+use crate::table::Table;
+
+/// Operations between two looks at the clock.
+const PAIRS: usize = 10_000;
+const RANDOM: usize = 20_000;
+const SEED: u64 = 0x7e55_e2a2;
+
+/// The rows of ours.
+pub fn run(table: &mut Table) {
+    rows(table, "", &Heap);
+}
+
+/// The rows that every heap has; `at` goes behind their names.
+pub fn rows<A: HeapBench>(table: &mut Table, at: &str, heap: &A) {
+    table.row(
+        &format!("heap_64.pair{at}"),
+        || small_pairs(heap, PAIRS),
+        || small_pairs(&Nothing, PAIRS),
+    );
+    let load = script(SEED, RANDOM);
+    table.row(
+        &format!("heap_random.op{at}"),
+        || random(heap, &load),
+        || random(&Nothing, &load),
+    );
+}

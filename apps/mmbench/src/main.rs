@@ -1,0 +1,32 @@
+//! What the memory manager costs: each row is one operation in guest time, which
+//! under QEMU's `-icount shift=0` is guest instructions.
+//!
+//! One file a subject; `ours` is the one that knows how frames are asked for,
+//! `table` times and prints. With the feature `peers` the loads are also put on
+//! other people's allocators. The table's last line is the same as JSON.
+//!
+//! `make bench` runs it, and says by the boot argument `unit=instructions` what a
+//! nanosecond of the guest is. Without one the rows are nanoseconds.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod frames;
+mod heap;
+mod ours;
+#[cfg(feature = "peers")]
+mod peers;
+mod table;
+
+use axstd::process;
+
+#[unsafe(no_mangle)]
+fn main() {
+    let mut table = table::Table::new();
+    frames::run(&mut table);
+    heap::run(&mut table);
+    #[cfg(feature = "peers")]
+    peers::run(&mut table);
+    process::exit(table.finish());
+}

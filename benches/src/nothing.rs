@@ -1,0 +1,32 @@
+//! The allocator that does nothing.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use crate::{HeapBench, PageBench};
+
+/// Hands out something at once and forgets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl PageBench for Nothing {
+    type Run = (usize, usize);
+
+    fn frame(&self) -> Option<Self::Run> {
+        Some((0, 1))
+    }
+
+    fn frames(&self, count: usize, _: usize) -> Option<Self::Run> {
+        Some((0, count))
+    }
+
+    unsafe fn free(&self, _: Self::Run) {}
+}
+
+impl HeapBench for Nothing {
+    fn alloc(&self, _: Layout) -> Option<NonNull<u8>> {
+        Some(NonNull::dangling())
+    }
+
+    unsafe fn dealloc(&self, _: NonNull<u8>, _: Layout) {}
+}

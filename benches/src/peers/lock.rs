@@ -1,0 +1,7 @@
+//! The lock around each peer: the one that ours uses.
+
+#[cfg(target_os = "none")]
+pub type Lock<T> = kspin::BaseSpinLock<axhal::arch::IrqsOff, T>;
+
+#[cfg(not(target_os = "none"))]
+pub use kspin::SpinNoIrq as Lock;

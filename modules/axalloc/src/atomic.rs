@@ -1,0 +1,32 @@
+//! The atomics of the lock-free parts: the machine's, or those of `loom`, which
+//! tries every interleaving of a test.
+
+#[cfg(not(loom))]
+pub use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+#[cfg(loom)]
+pub use loom::sync::atomic::{AtomicU32, Ordering};
+
+/// Loom lets a store slip in between the two halves of another thread's swap
+/// (tokio-rs/loom#254), so that here it is a swap too.
+#[cfg(loom)]
+#[derive(Debug)]
+pub struct AtomicUsize(loom::sync::atomic::AtomicUsize);
+
+#[cfg(loom)]
+impl AtomicUsize {
+    pub fn new(value: usize) -> Self {
+        Self(loom::sync::atomic::AtomicUsize::new(value))
+    }
+
+    pub fn load(&self, order: Ordering) -> usize {
+        self.0.load(order)
+    }
+
+    pub fn store(&self, value: usize, order: Ordering) {
+        self.0.swap(value, order);
+    }
+
+    pub fn swap(&self, value: usize, order: Ordering) -> usize {
+        self.0.swap(value, order)
+    }
+}

@@ -1,0 +1,233 @@
+//! All frames: the harts' magazines, and behind them the buddy system.
+//!
+//! A single frame comes out of the magazine of the hart that asks, and goes back
+//! into the magazine of the hart that frees it; half a magazine at a time goes to
+//! or comes from the buddy system. Only when nothing else is left are the
+//! magazines of all harts emptied into the buddy system, so that no frame and no
+//! run is refused while a hart keeps it idle.
+
+use core::ops::Range;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
+use axerrno::{AxError, AxResult};
+
+use crate::buddy::Buddy;
+use crate::hart::{Harts, Lock};
+use crate::stock::{self, Stock};
+use crate::usage::{Usage, UsageKind};
+use crate::word::Word;
+use crate::words::Words;
+
+/// How many frames go to or from the buddy system at a time.
+const BATCH: usize = stock::FRAMES / 2;
+
+/// All frames. They go by their number, which is their physical address divided
+/// by 4 KiB.
+pub struct FramePool<H> {
+    words: Words,
+    buddy: Lock<Buddy>,
+    total: AtomicUsize,
+    harts: H,
+}
+
+impl<H: Harts> FramePool<H> {
+    /// No frame yet.
+    pub const fn new(harts: H) -> Self {
+        Self {
+            words: Words::new(),
+            buddy: Lock::new(Buddy::new()),
+            total: AtomicUsize::new(0),
+            harts,
+        }
+    }
+
+    /// The harts.
+    pub fn harts(&self) -> &H {
+        &self.harts
+    }
+
+    /// The word of a frame of the pool.
+    #[inline]
+    pub fn word(&self, frame: usize) -> Option<&Word> {
+        self.words.get(frame)
+    }
+
+    /// Takes RAM over, ranges of physical addresses in bytes, and puts the words
+    /// of their frames into the first range that has room for all of them.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory` if none has; nothing has been taken over then.
+    ///
+    /// # Safety
+    ///
+    /// As for [`add_memory`](crate::add_memory).
+    pub unsafe fn add(&self, ranges: &[Range<usize>]) -> AxResult {
+        let frames = ranges.iter().map(whole_frames);
+        let bytes = self.words.missing(frames.clone()) * size_of::<Word>();
+        let taken = bytes.div_ceil(PAGE_SIZE);
+        let home = frames.clone().find(|range| range.len() >= taken);
+        let home = home.ok_or(AxError::NoMemory)?.start;
+        let words = (home * PAGE_SIZE + PHYS_VIRT_OFFSET) as *mut Word;
+        let words = NonNull::new(words).ok_or(AxError::InvalidInput)?;
+        // Who asks for the word of a frame that may have none has the lock.
+        let mut buddy = self.buddy.lock();
+        // SAFETY: the range is as long as the words need, and is ours by the
+        // caller's promise.
+        unsafe { self.words.publish(frames.clone(), words) };
+        for part in frames.flat_map(|range| self.words.covered(range)) {
+            self.total.fetch_add(part.len(), Ordering::Relaxed);
+            let for_words = part.start.max(home)..part.end.min(home + taken);
+            let free = match for_words.is_empty() {
+                true => part,
+                false => for_words.end..part.end,
+            };
+            self.count(UsageKind::Metadata, for_words.len() as isize);
+            buddy.dealloc(&self.words, free.start, free.len());
+        }
+        Ok(())
+    }
+
+    /// Takes one frame.
+    #[inline(always)]
+    pub fn alloc_one(&self, kind: UsageKind) -> Option<usize> {
+        self.harts.with_this(|stock| {
+            let frame = stock.frames.pop().or_else(|| self.refill(stock))?;
+            stock.used.add(kind, 1);
+            Some(frame)
+        })
+    }
+
+    /// Gives one frame back.
+    #[inline(always)]
+    pub fn free_one(&self, frame: usize, kind: UsageKind) {
+        self.harts.with_this(|stock| {
+            stock.used.add(kind, -1);
+            if let Err(frame) = stock.frames.push(frame) {
+                self.flush(stock, frame);
+            }
+        });
+    }
+
+    /// Takes `count` frames in one piece, the first a multiple of `align`, a
+    /// power of two.
+    pub fn alloc_run(&self, count: usize, align: usize, kind: UsageKind) -> Option<usize> {
+        let first = self.take_run(count, align)?;
+        self.count(kind, count as isize);
+        Some(first)
+    }
+
+    /// Takes a run without counting it.
+    pub fn take_run(&self, count: usize, align: usize) -> Option<usize> {
+        let alloc = || self.buddy.lock().alloc(&self.words, count, align);
+        alloc().or_else(|| {
+            self.empty_stocks();
+            alloc()
+        })
+    }
+
+    /// Gives `count` frames from `first` on back.
+    #[inline(never)]
+    pub fn free_run(&self, first: usize, count: usize, kind: UsageKind) {
+        self.buddy.lock().dealloc(&self.words, first, count);
+        self.count(kind, -(count as isize));
+    }
+
+    /// The present use of all frames. Exact when no hart takes or frees any
+    /// meanwhile; never far off.
+    pub fn usage(&self) -> Usage {
+        let mut sums = [0; UsageKind::COUNT];
+        self.harts.for_each(|stock| stock.used.sum_up(&mut sums));
+        let total = self.total.load(Ordering::Relaxed);
+        Usage::new(total, sums.map(|sum: isize| sum.max(0) as usize))
+    }
+
+    /// The longest run, a power of two, that can be had now.
+    pub fn largest(&self) -> usize {
+        self.empty_stocks();
+        self.buddy.lock().largest()
+    }
+
+    /// Counts `frames` more, or fewer, as used for `kind`.
+    pub fn count(&self, kind: UsageKind, frames: isize) {
+        self.harts.with_this(|stock| stock.used.add(kind, frames));
+    }
+
+    /// Takes one frame, and fills the empty magazine by half, the smallest blocks
+    /// first so that large ones stay whole.
+    #[cold]
+    fn refill(&self, stock: &Stock) -> Option<usize> {
+        let refill = || {
+            let mut buddy = self.buddy.lock();
+            let (frame, _) = buddy.alloc_at_most(&self.words, 0)?;
+            self.move_in(stock, &mut buddy);
+            Some(frame)
+        };
+        refill().or_else(|| {
+            self.empty_stocks();
+            refill()
+        })
+    }
+
+    fn move_in(&self, stock: &Stock, buddy: &mut Buddy) {
+        let mut room = BATCH;
+        while room > 0 {
+            let most = room.ilog2() as usize;
+            let Some((first, order)) = buddy.alloc_at_most(&self.words, most) else {
+                break;
+            };
+            // The lowest comes out first.
+            for frame in (first..first + (1 << order)).rev() {
+                // The magazine was empty and has room for a batch.
+                let _ = stock.frames.push(frame);
+            }
+            room -= 1 << order;
+        }
+    }
+
+    /// Empties a full magazine by half, and gives `frame` back too.
+    #[cold]
+    fn flush(&self, stock: &Stock, frame: usize) {
+        let mut buddy = self.buddy.lock();
+        let mut run = frame..frame + 1;
+        for _ in 1..BATCH {
+            if let Some(frame) = stock.frames.pop() {
+                self.extend(&mut run, frame, &mut buddy);
+            }
+        }
+        buddy.dealloc(&self.words, run.start, run.len());
+    }
+
+    /// Joins `frame` with the run of frames to be freed; if they are no
+    /// neighbours the run goes and `frame` begins the next.
+    fn extend(&self, run: &mut Range<usize>, frame: usize, buddy: &mut Buddy) {
+        if frame + 1 == run.start {
+            run.start = frame;
+        } else if frame == run.end {
+            run.end += 1;
+        } else {
+            buddy.dealloc(&self.words, run.start, run.len());
+            *run = frame..frame + 1;
+        }
+    }
+
+    /// Gives what all harts keep to the buddy system.
+    #[cold]
+    pub fn empty_stocks(&self) {
+        self.harts.for_each(|stock| {
+            stock
+                .frames
+                .steal(|frame| self.buddy.lock().dealloc(&self.words, frame, 1));
+        });
+    }
+}
+
+/// The whole frames in a range of physical addresses.
+fn whole_frames(range: &Range<usize>) -> Range<usize> {
+    range.start.div_ceil(PAGE_SIZE)..range.end / PAGE_SIZE
+}
+
+#[cfg(test)]
+pub mod tests;

@@ -1,0 +1,140 @@
+//! Figures of benchmarks: rows of a name, a value and a unit, as JSON and as a
+//! table. A row of somebody else's has `@` and whose behind its name.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::manifest::root;
+
+/// One figure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// What was measured.
+    pub name: String,
+    /// How much it is.
+    pub value: f64,
+    /// Of what.
+    pub unit: String,
+}
+
+impl Row {
+    /// A row.
+    pub fn new(name: String, value: f64, unit: &str) -> Row {
+        Row {
+            name,
+            value,
+            unit: unit.to_owned(),
+        }
+    }
+
+    /// What was measured, and on whose: nothing for ours.
+    fn parts(&self) -> (&str, &str) {
+        self.name.split_once('@').unwrap_or((&self.name, ""))
+    }
+}
+
+/// Writes `target/bench/FILE` and answers its path.
+pub fn write(file: &str, rows: &[Row]) -> Result<PathBuf> {
+    let dir = root().join("target/bench");
+    fs::create_dir_all(&dir)?;
+    let path = dir.join(file);
+    let rows: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            format!(
+                r#"  {{"name": "{}", "value": {}, "unit": "{}"}}"#,
+                row.name, row.value, row.unit
+            )
+        })
+        .collect();
+    fs::write(&path, format!("{{\"rows\": [\n{}\n]}}\n", rows.join(",\n")))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// The rows of the last line of a console that holds any, in the form that
+/// [`write()`] writes, on one line.
+pub fn read(console: &str) -> Option<Vec<Row>> {
+    let begin = r#"{"rows": ["#;
+    let line = console.lines().rev().find(|line| line.starts_with(begin))?;
+    let rows = line.trim_end().strip_prefix(begin)?.strip_suffix("]}")?;
+    rows.split_terminator('}')
+        .map(|row| read_row(row.trim_start_matches([',', ' '])))
+        .collect()
+}
+
+/// `{"name": "x", "value": 1.5, "unit": "y"`
+fn read_row(row: &str) -> Option<Row> {
+    let (name, row) = row.strip_prefix(r#"{"name": ""#)?.split_once('"')?;
+    let (value, unit) = row
+        .strip_prefix(r#", "value": "#)?
+        .split_once(r#", "unit": ""#)?;
+    let unit = unit.strip_suffix('"')?;
+    Some(Row::new(name.to_owned(), value.parse().ok()?, unit))
+}
+
+/// The rows as a table: below each of ours the others', and how many times ours
+/// each is.
+pub fn table(rows: &[Row]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in rows.iter().map(Row::parts) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let lines = names.into_iter().flat_map(|name| lines_of(name, rows));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn lines_of(name: &str, rows: &[Row]) -> Vec<String> {
+    let of_name = || rows.iter().filter(|row| row.parts().0 == name);
+    let ours = of_name().find(|row| row.parts().1.is_empty());
+    let mut lines = vec![match ours {
+        Some(row) => format!("{name:<28}{:>12.2} {}", row.value, row.unit),
+        None => format!("{name:<28}{:>12}", "-"),
+    }];
+    for row in of_name().filter(|row| !row.parts().1.is_empty()) {
+        let times = ours.map(|ours| format!("{:>10.2} x", row.value / ours.value));
+        let times = times.unwrap_or_default();
+        lines.push(format!("  {:<26}{:>12.2}{times}", row.parts().1, row.value));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"rows": [{"name": "a.b", "value": 12.30, "unit": "instructions"}, {"name": "a.b@c", "value": -24.6, "unit": "instructions"}]}"#;
+
+    #[test]
+    fn the_last_line_with_rows_is_read() {
+        let rows = read(&format!("noise\n{{\"rows\": []}}\r\n{LINE}\r\n[exit 0]")).unwrap();
+        assert_eq!(rows[0], Row::new("a.b".into(), 12.3, "instructions"));
+        assert_eq!((rows[1].value, rows.len()), (-24.6, 2));
+        assert_eq!(read(r#"{"rows": []}"#), Some(Vec::new()));
+        assert_eq!(read("no rows"), None);
+        assert_eq!(read(&LINE.replace("12.30", "x")), None);
+        assert_eq!(read(&LINE[..40]), None);
+    }
+
+    #[test]
+    fn others_stand_below_ours() {
+        let rows = read(&LINE.replace("-24", "24")).unwrap();
+        let table = table(&rows);
+        let words: Vec<&str> = table.split_whitespace().collect();
+        assert_eq!(
+            words,
+            ["a.b", "12.30", "instructions", "c", "24.60", "2.00", "x"]
+        );
+    }
+
+    #[test]
+    fn others_stand_alone_without_ours() {
+        let table = table(&read(LINE).unwrap()[1..]);
+        let words: Vec<&str> = table.split_whitespace().collect();
+        assert_eq!(words, ["a.b", "-", "c", "-24.60"]);
+    }
+}
