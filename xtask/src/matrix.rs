@@ -436,6 +436,7 @@ fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
         "endings" => ENDINGS
             .into_iter()
             .map(|(end, status, said)| ending(image, end, status, said))
+            .chain([large(image)])
             .collect(),
         _ => {
             let harts = options.smp.map_or_else(|| HARTS.to_vec(), |smp| vec![smp]);
@@ -573,6 +574,15 @@ fn ending(image: &Image, end: &str, wanted: u8, said: &'static str) -> Boot {
             status => Ok(format!("status {status}")),
         }),
     }
+}
+
+/// More memory than most computers have, which the guest keeps track of.
+fn large(image: &Image) -> Boot {
+    const KIB: u64 = 64 << 20;
+    let mut boot = ending(image, "return", 0, "");
+    boot.name = format!("MEM={} {}", qemu::size(KIB), image.machine);
+    boot.guest.mem_kib = KIB;
+    boot
 }
 
 /// helloworld copied out of the repository, to a folder that has never heard of it

@@ -16,6 +16,10 @@ use crate::toolchain;
 /// Memory of a machine unless told otherwise, in KiB.
 pub const DEFAULT_MEM_KIB: u64 = 128 << 10;
 
+/// Memory from which on a guest gets only as much of this computer's as it uses:
+/// more than many have. 8 GiB.
+const LARGE_KIB: u64 = 8 << 20;
+
 /// One machine to switch on.
 #[derive(Debug, Clone)]
 pub struct Guest {
@@ -73,6 +77,13 @@ impl Guest {
             .args(["-m", &format!("{}k", self.mem_kib)])
             .arg("-kernel")
             .arg(&self.kernel);
+        if self.mem_kib >= LARGE_KIB {
+            let memory = format!(
+                "memory-backend-ram,id=large,reserve=off,size={}k",
+                self.mem_kib
+            );
+            qemu.args(["-object", &memory, "-machine", "memory-backend=large"]);
+        }
         if !self.boot_args.is_empty() {
             qemu.args(["-append", &self.boot_args.join(" ")]);
         }

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use axstd::harts;
-use axstd::memory::{Frames, Usage, UsageKind, alloc_frames, usage};
+use axstd::memory::{Frames, Usage, UsageKind, alloc_frames, largest_free_run, usage};
 
 use crate::report::{Outcome, Report, bar, check, on_all};
 
@@ -23,7 +23,7 @@ const WORTH_A_BAR: usize = 65_536;
 
 /// Runs the tests of this file.
 pub fn run(report: &mut Report, seed: u64) {
-    let before = usage();
+    let (before, largest) = (usage(), largest_free_run());
     let memory = match take_all() {
         Ok(memory) => memory,
         Err(what) => return report.test("frames: taken", || Err(what)),
@@ -48,8 +48,10 @@ pub fn run(report: &mut Report, seed: u64) {
         let heap = |usage: &Usage| usage.of(UsageKind::RustHeap);
         let (now, then) = (after.free + heap(&after), before.free + heap(&before));
         check(now == then, || format!("{now} of {then} frames"))?;
+        let run = largest_free_run();
+        check(run == largest, || format!("{run} in a row of {largest}"))?;
         Ok(format!(
-            "{} frames free, {} the heap's",
+            "{} frames free, {} the heap's, {run} in a row",
             after.free,
             heap(&after)
         ))
