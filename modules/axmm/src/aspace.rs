@@ -9,6 +9,7 @@ use page_table_multiarch::MappingFlags;
 
 use crate::areas::{Area, Areas, Span};
 use crate::backend::Backend;
+use crate::machine::{EVERYTHING, Machine, ThisMachine};
 use crate::pagetable::Page;
 use crate::table::Table;
 use crate::tlb::TlbGather;
@@ -18,15 +19,15 @@ use crate::tlb::TlbGather;
 /// Every operation either does all it was asked to or answers an error and has
 /// changed nothing. Addresses and sizes are in bytes and must be multiples of
 /// 4 KiB.
-pub struct AddrSpace {
+pub struct AddrSpace<M: Machine = ThisMachine> {
     range: VirtAddrRange,
     areas: Areas<Backend>,
-    table: Table,
+    table: Table<M>,
     /// Below this nothing is unmapped or protected.
     fixed_end: usize,
 }
 
-impl AddrSpace {
+impl<M: Machine> AddrSpace<M> {
     /// An address space over `size` bytes from `base` on, with nothing mapped.
     ///
     /// # Errors
@@ -38,7 +39,7 @@ impl AddrSpace {
         Ok(Self {
             range: VirtAddrRange::from_start_size(base, span.len()),
             areas: Areas::empty(),
-            table: Table::new(axhal::paging::largest_page())?,
+            table: Table::<M>::new(M::largest_page())?,
             fixed_end: 0,
         })
     }
@@ -59,7 +60,7 @@ impl AddrSpace {
     }
 
     /// The page table.
-    pub fn page_table(&self) -> &Table {
+    pub fn page_table(&self) -> &Table<M> {
         &self.table
     }
 
@@ -171,8 +172,8 @@ impl AddrSpace {
             return Err(AxError::AlreadyExists);
         }
         self.areas.reserve(1)?;
-        backend.map(&mut self.table, span.clone(), flags)?;
-        axhal::paging::publish_entries();
+        backend.map::<M>(&mut self.table, span.clone(), flags)?;
+        M::publish_entries();
         self.areas.insert(Area::new(span, flags, name, backend));
         Ok(())
     }
@@ -190,7 +191,7 @@ impl AddrSpace {
         self.areas.reserve_cuts(&span)?;
         self.split_edges(&span)?;
         for area in self.areas.overlapping(&span) {
-            let mut gather = TlbGather::new(area.backing().owns_frames());
+            let mut gather = TlbGather::<M>::new(area.backing().owns_frames());
             let part = area.part(&span).span();
             self.table.unmap(part, &mut gather)?;
         }
@@ -221,7 +222,7 @@ impl AddrSpace {
         }
         self.areas.reserve_cuts(&span)?;
         self.table
-            .protect(span.clone(), flags, &mut TlbGather::new(false))?;
+            .protect(span.clone(), flags, &mut TlbGather::<M>::new(false))?;
         self.areas.set_flags(&span, flags);
         Ok(())
     }
@@ -237,11 +238,11 @@ impl AddrSpace {
             return false;
         }
         if let Some(page) = self.table.query(vaddr) {
-            axhal::tlb::flush_here(axhal::tlb::EVERYTHING);
+            M::forget_here(EVERYTHING);
             return page.flags.contains(access);
         }
-        let brought = Backend::fault(area, &mut self.table, vaddr).is_ok();
-        axhal::paging::publish_entries();
+        let brought = Backend::fault::<M>(area, &mut self.table, vaddr).is_ok();
+        M::publish_entries();
         brought
     }
 
@@ -281,14 +282,14 @@ impl AddrSpace {
     /// that can fail.
     fn split_edges(&mut self, span: &Span) -> AxResult {
         for edge in [span.start, span.end] {
-            self.table.split_at(edge, &mut TlbGather::new(false))?;
+            self.table.split_at(edge, &mut TlbGather::<M>::new(false))?;
         }
         Ok(())
     }
 
     /// Lets nobody unmap or protect anything below `end` from now on: what the
     /// kernel itself runs in.
-    pub(crate) fn fix_below(&mut self, end: VirtAddr) {
+    pub fn fix_below(&mut self, end: VirtAddr) {
         self.fixed_end = end.as_usize();
     }
 
@@ -336,7 +337,7 @@ fn check_rights(flags: MappingFlags) -> AxResult {
     Ok(())
 }
 
-impl Drop for AddrSpace {
+impl<M: Machine> Drop for AddrSpace<M> {
     /// Frees what the mappings own, then the page table.
     fn drop(&mut self) {
         self.fixed_end = 0;
@@ -345,7 +346,7 @@ impl Drop for AddrSpace {
     }
 }
 
-impl fmt::Debug for AddrSpace {
+impl<M: Machine> fmt::Debug for AddrSpace<M> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         writeln!(f, "{:#x}..{:#x}", self.base(), self.end())?;
         for area in self.areas() {

@@ -29,33 +29,26 @@
 extern crate alloc;
 
 pub mod areas;
-pub mod pagetable;
-
-#[cfg(target_os = "none")]
 mod aspace;
-#[cfg(target_os = "none")]
 mod backend;
 #[cfg(target_os = "none")]
 mod kernel;
-#[cfg(target_os = "none")]
+mod machine;
+pub mod pagetable;
 mod table;
-#[cfg(target_os = "none")]
 mod tlb;
 
-#[cfg(target_os = "none")]
 pub use aspace::AddrSpace;
 pub use axconfig::KERNEL_MAP_BASE;
-#[cfg(target_os = "none")]
 pub use backend::Backend;
 #[cfg(target_os = "none")]
 pub use kernel::{
     KernelAspace, KernelAspaceGuard, init_memory_management, init_memory_management_secondary,
     kernel_aspace, kernel_page_table_root, new_kernel_aspace,
 };
+pub use machine::{Machine, ThisMachine};
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 pub use page_table_multiarch::MappingFlags;
-
-#[cfg(target_os = "none")]
 pub use table::Table;
 
 use axerrno::AxError;

@@ -1,13 +1,15 @@
-//! This machine's page table: its format, and frames for it from `axalloc`.
+//! A machine's page table, with frames for it from `axalloc`.
 
 use axalloc::{Frames, UsageKind, alloc_frames};
+use axconfig::PHYS_VIRT_OFFSET;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::PagingHandler;
 
+use crate::machine::Machine;
 use crate::pagetable::PageTable;
 
-/// This machine's page table.
-pub type Table = PageTable<axhal::paging::PagingMeta, axhal::paging::Pte, TableFrames>;
+/// The page table of machine `M`.
+pub type Table<M> = PageTable<<M as Machine>::Meta, <M as Machine>::Pte, TableFrames>;
 
 /// Frames for page tables, from `axalloc`.
 pub struct TableFrames;
@@ -24,6 +26,6 @@ impl PagingHandler for TableFrames {
     }
 
     fn phys_to_virt(paddr: PhysAddr) -> VirtAddr {
-        axhal::mem::phys_to_virt(paddr)
+        VirtAddr::from_usize(paddr.as_usize() + PHYS_VIRT_OFFSET)
     }
 }

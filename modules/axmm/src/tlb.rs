@@ -9,28 +9,31 @@
 //! anew before the last has forgotten them; a hart that waits for that lock
 //! answers while it waits ([`KernelAspace`](crate::KernelAspace)).
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
 use arrayvec::ArrayVec;
 use axalloc::SharedFrames;
 use memory_addr::PhysAddr;
 
+use crate::machine::{EVERYTHING, Machine};
 use crate::pagetable::{Gather, Page};
 
 /// How many runs of frames wait for one flush.
 const BATCH: usize = 64;
 
 /// Collects what an operation has detached, until everyone has forgotten it.
-pub struct TlbGather {
+pub struct TlbGather<M: Machine> {
     /// The smallest range that holds everything to be forgotten; empty for
     /// nothing.
     pages: Range<usize>,
     frames: ArrayVec<SharedFrames, BATCH>,
     /// Whether pages' frames belong to the mapping, and go with it.
     owns_pages: bool,
+    _machine: PhantomData<M>,
 }
 
-impl TlbGather {
+impl<M: Machine> TlbGather<M> {
     /// Nothing to forget yet. `owns_pages` says whether the frames of pages that
     /// come go back, as those of tables always do.
     pub fn new(owns_pages: bool) -> Self {
@@ -38,6 +41,7 @@ impl TlbGather {
             pages: 0..0,
             frames: ArrayVec::new(),
             owns_pages,
+            _machine: PhantomData,
         }
     }
 
@@ -62,14 +66,14 @@ impl TlbGather {
     /// Makes every hart forget what has come so far, then frees the frames.
     fn flush(&mut self) {
         if !self.pages.is_empty() {
-            axhal::tlb::flush_everywhere(self.pages.clone());
+            M::forget(self.pages.clone());
         }
         self.pages = 0..0;
         self.frames.clear();
     }
 }
 
-impl Gather for TlbGather {
+impl<M: Machine> Gather for TlbGather<M> {
     fn page(&mut self, page: Page) {
         self.forget(page.vaddr.as_usize(), page.size);
         if self.owns_pages {
@@ -84,17 +88,17 @@ impl Gather for TlbGather {
     fn table(&mut self, frame: PhysAddr) {
         // The way to a table is only forgotten with everything (RISC-V Privileged
         // Architecture, "Supervisor Memory-Management Fence Instruction").
-        self.pages = axhal::tlb::EVERYTHING;
+        self.pages = EVERYTHING;
         self.free(frame);
     }
 
     fn forget_now(&mut self, page: Page) {
         let start = page.vaddr.as_usize();
-        axhal::tlb::flush_everywhere(start..start + page.size);
+        M::forget(start..start + page.size);
     }
 }
 
-impl Drop for TlbGather {
+impl<M: Machine> Drop for TlbGather<M> {
     fn drop(&mut self) {
         self.flush();
     }

@@ -8,6 +8,7 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::areas::{Area, Backing, Span};
+use crate::machine::Machine;
 use crate::table::Table;
 
 /// How an area gets its frames.
@@ -33,10 +34,15 @@ impl Backend {
     /// # Errors
     ///
     /// `NoMemory`; then nothing has changed.
-    pub(crate) fn map(&self, table: &mut Table, span: Span, flags: MappingFlags) -> AxResult {
+    pub(crate) fn map<M: Machine>(
+        &self,
+        table: &mut Table<M>,
+        span: Span,
+        flags: MappingFlags,
+    ) -> AxResult {
         match *self {
-            Self::Linear { pa_va_offset } => linear::map(table, span, flags, pa_va_offset),
-            Self::Alloc { populate: true } => alloc::populate(table, span, flags),
+            Self::Linear { pa_va_offset } => linear::map::<M>(table, span, flags, pa_va_offset),
+            Self::Alloc { populate: true } => alloc::populate::<M>(table, span, flags),
             Self::Alloc { populate: false } => Ok(()),
         }
     }
@@ -51,12 +57,16 @@ impl Backend {
     /// # Errors
     ///
     /// `NoMemory`, or `BadAddress` where this backend never has a page.
-    pub(crate) fn fault(area: &Area<Self>, table: &mut Table, vaddr: VirtAddr) -> AxResult {
+    pub(crate) fn fault<M: Machine>(
+        area: &Area<Self>,
+        table: &mut Table<M>,
+        vaddr: VirtAddr,
+    ) -> AxResult {
         match area.backing() {
             Self::Linear { .. } => Err(AxError::BadAddress),
             Self::Alloc { .. } => {
                 let page = vaddr.align_down_4k().as_usize();
-                alloc::populate(table, page..page + PAGE_SIZE_4K, area.flags())
+                alloc::populate::<M>(table, page..page + PAGE_SIZE_4K, area.flags())
             }
         }
     }

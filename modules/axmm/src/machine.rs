@@ -1,0 +1,75 @@
+//! What an address space needs of the machine that it is for.
+
+use core::ops::Range;
+
+use memory_addr::VirtAddr;
+use page_table_multiarch::{GenericPTE, PagingMetaData};
+
+/// A machine: its page-table format, and how its harts forget translations.
+///
+/// The kernel has one, [`ThisMachine`]. Tests have others: on a host every format
+/// can be built, and read back.
+pub trait Machine: 'static {
+    /// How many levels a page table has, and of how many bits.
+    type Meta: PagingMetaData<VirtAddr = VirtAddr>;
+    /// The format of its entries.
+    type Pte: GenericPTE;
+
+    /// The bytes of the largest page.
+    fn largest_page() -> usize;
+
+    /// Entries written before are seen by every hart's walker after.
+    fn publish_entries();
+
+    /// Makes every hart forget its translations of `pages`; returns when all have.
+    fn forget(pages: Range<usize>);
+
+    /// Makes this hart forget its translations of `pages`.
+    fn forget_here(pages: Range<usize>);
+}
+
+/// All addresses, the way to tables included.
+pub const EVERYTHING: Range<usize> = 0..usize::MAX;
+
+/// The machine this runs on.
+#[derive(Debug)]
+pub struct ThisMachine;
+
+#[cfg(target_os = "none")]
+impl Machine for ThisMachine {
+    type Meta = axhal::paging::PagingMeta;
+    type Pte = axhal::paging::Pte;
+
+    fn largest_page() -> usize {
+        axhal::paging::largest_page()
+    }
+
+    fn publish_entries() {
+        axhal::paging::publish_entries();
+    }
+
+    fn forget(pages: Range<usize>) {
+        axhal::tlb::flush_everywhere(pages);
+    }
+
+    fn forget_here(pages: Range<usize>) {
+        axhal::tlb::flush_here(pages);
+    }
+}
+
+/// In a process nobody walks the table, so that there is nothing to forget.
+#[cfg(not(target_os = "none"))]
+impl Machine for ThisMachine {
+    type Meta = page_table_multiarch::x86_64::X64PagingMetaData;
+    type Pte = page_table_entry::x86_64::X64PTE;
+
+    fn largest_page() -> usize {
+        1 << 30
+    }
+
+    fn publish_entries() {}
+
+    fn forget(_: Range<usize>) {}
+
+    fn forget_here(_: Range<usize>) {}
+}
