@@ -37,6 +37,7 @@ mod machine;
 pub mod pagetable;
 mod table;
 mod tlb;
+mod uaccess;
 
 pub use aspace::AddrSpace;
 pub use axconfig::KERNEL_MAP_BASE;
