@@ -37,6 +37,8 @@ impl Visit for Groups<'_> {
     fn pages<A: PageBench>(&mut self, name: &str, alloc: &A) {
         self.pairs("frame.pair", name, |n| pages::frame_pairs(alloc, n));
         self.pairs("block_2m.pair", name, |n| pages::large_pairs(alloc, n));
+        let script = pages::bulk();
+        self.random("frame_bulk.op", name, || pages::random(alloc, &script));
         let script = pages::script(SEED, RANDOM);
         self.random("frame_random.op", name, || pages::random(alloc, &script));
         self.threads("frame.pair.threads", name, |n| pages::frame_pairs(alloc, n));

@@ -35,6 +35,11 @@ pub fn large_pairs<A: PageBench>(alloc: &A, rounds: usize) -> Done {
     Ok(rounds)
 }
 
+/// As many single frames as 2 MiB are, taken and then given back.
+pub fn bulk() -> Script {
+    Script::in_and_out(LARGE / PAGE_SIZE)
+}
+
 /// A random load of about `steps` operations: up to 256 runs held at once, every
 /// other one a single frame, the others 1 to 64 frames long.
 pub fn script(seed: u64, steps: usize) -> Script {
@@ -44,7 +49,7 @@ pub fn script(seed: u64, steps: usize) -> Script {
     })
 }
 
-/// The random load; an operation takes a run or gives one back.
+/// A load; an operation takes a run or gives one back.
 pub fn random<A: PageBench>(alloc: &A, script: &Script) -> Done {
     let mut held = script.empty();
     for step in &script.steps {

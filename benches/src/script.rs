@@ -22,6 +22,15 @@ pub struct Script {
 }
 
 impl Script {
+    /// Every one of `slots` slots filled, then emptied, each of size 1.
+    pub(crate) fn in_and_out(slots: usize) -> Self {
+        let all = (0..slots).map(|slot| Step { slot, size: 1 });
+        Self {
+            slots,
+            steps: all.clone().chain(all).collect(),
+        }
+    }
+
     /// `steps` operations on `slots` slots, of which about half are full before
     /// long, and then one for each slot that is still full.
     pub(crate) fn draw(

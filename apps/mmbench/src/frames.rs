@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use axbench::pages::{frame_pairs, large_pairs, random, script};
+use axbench::pages::{bulk, frame_pairs, large_pairs, random, script};
 use axbench::{Nothing, PageBench};
 
 use crate::ours::{Pages, ZeroedPages};
@@ -35,6 +35,12 @@ pub fn rows<A: PageBench>(table: &mut Table, at: &str, alloc: &A) {
         &format!("block_2m.pair{at}"),
         || large_pairs(alloc, LARGE_PAIRS),
         || large_pairs(&Nothing, LARGE_PAIRS),
+    );
+    let load = bulk();
+    table.row(
+        &format!("frame_bulk.op{at}"),
+        || random(alloc, &load),
+        || random(&Nothing, &load),
     );
     let load = script(SEED, RANDOM);
     table.row(

@@ -85,6 +85,9 @@ impl Visit for Task {
     fn pages<A: PageBench>(&mut self, name: &str, alloc: &A) {
         self.row("frame.pair", name, |n| pages::frame_pairs(alloc, n));
         self.row("block_2m.pair", name, |n| pages::large_pairs(alloc, n));
+        self.row("frame_bulk.op", name, |n| {
+            repeat(n, &pages::bulk(), |script| pages::random(alloc, script))
+        });
         self.row("frame_random.op", name, |n| {
             let script = pages::script(SEED, RANDOM);
             repeat(n, &script, |script| pages::random(alloc, script))

@@ -59,7 +59,7 @@ pub fn alloc_frames(count: usize, align: usize, kind: UsageKind) -> AxResult<Fra
     if count == 1 && align == PAGE_SIZE {
         return alloc_frame(kind);
     }
-    if fault::fails(FRAMES.harts()) {
+    if fault::fails(FRAMES.harts()) || !FRAMES.could_have(count, align / PAGE_SIZE) {
         return Err(AxError::NoMemory);
     }
     let alloc = || FRAMES.alloc_run(count, align / PAGE_SIZE, kind);

@@ -20,9 +20,11 @@
 //!
 //! - A frame has one owner ([`Frames`]) or counted ones ([`SharedFrames`]), and
 //!   goes back with the last. Frames in other hands, such as a page table's, are
-//!   known by their word, so that taking one back twice gives nothing.
-//! - No memory is an answer of every call, once nothing is left: not while
-//!   another hart's magazine or the heap keeps frames idle.
+//!   known by their word, so that taking one back twice gives nothing, until it is
+//!   given away anew.
+//! - No memory is an answer of every call: for a frame when none is left, not
+//!   while a hart's magazine or the heap keeps one idle all the time of the call;
+//!   for a run when no free block of its size, rounded up to a power of two, is.
 //! - When all is given back, the largest free block is as large as before.
 //! - Taking and giving back one frame, or a block of at most 4 KiB, takes no lock
 //!   but for one in many, which exchanges half a magazine.

@@ -119,12 +119,18 @@ impl<H: Harts> FramePool<H> {
         Some(first)
     }
 
+    /// Whether such a run could be had if all frames were free. Nobody is asked to
+    /// give anything back for one that could not.
+    pub fn could_have(&self, count: usize, align: usize) -> bool {
+        count.max(align) <= self.total.load(Ordering::Relaxed)
+    }
+
     /// Takes a run without counting it.
     pub fn take_run(&self, count: usize, align: usize) -> Option<usize> {
-        let alloc = || self.buddy.lock().alloc(&self.words, count, align);
-        alloc().or_else(|| {
-            self.empty_stocks();
-            alloc()
+        let mut buddy = self.buddy.lock();
+        buddy.alloc(&self.words, count, align).or_else(|| {
+            self.empty_stocks(&mut buddy);
+            buddy.alloc(&self.words, count, align)
         })
     }
 
@@ -146,8 +152,9 @@ impl<H: Harts> FramePool<H> {
 
     /// The longest run, a power of two, that can be had now.
     pub fn largest(&self) -> usize {
-        self.empty_stocks();
-        self.buddy.lock().largest()
+        let mut buddy = self.buddy.lock();
+        self.empty_stocks(&mut buddy);
+        buddy.largest()
     }
 
     /// Counts `frames` more, or fewer, as used for `kind`.
@@ -159,16 +166,14 @@ impl<H: Harts> FramePool<H> {
     /// first so that large ones stay whole.
     #[cold]
     fn refill(&self, stock: &Stock) -> Option<usize> {
-        let refill = || {
-            let mut buddy = self.buddy.lock();
-            let (frame, _) = buddy.alloc_at_most(&self.words, 0)?;
-            self.move_in(stock, &mut buddy);
-            Some(frame)
-        };
-        refill().or_else(|| {
-            self.empty_stocks();
-            refill()
-        })
+        let mut buddy = self.buddy.lock();
+        let first = buddy.alloc_at_most(&self.words, 0);
+        let (frame, _) = first.or_else(|| {
+            self.empty_stocks(&mut buddy);
+            buddy.alloc_at_most(&self.words, 0)
+        })?;
+        self.move_in(stock, &mut buddy);
+        Some(frame)
     }
 
     fn move_in(&self, stock: &Stock, buddy: &mut Buddy) {
@@ -213,14 +218,12 @@ impl<H: Harts> FramePool<H> {
         }
     }
 
-    /// Gives what all harts keep to the buddy system.
+    /// Gives what all harts keep to the buddy system, whose lock the caller keeps
+    /// until it has what it wants: no hart can fill its magazine meanwhile.
     #[cold]
-    pub fn empty_stocks(&self) {
-        self.harts.for_each(|stock| {
-            stock
-                .frames
-                .steal(|frame| self.buddy.lock().dealloc(&self.words, frame, 1));
-        });
+    fn empty_stocks(&self, buddy: &mut Buddy) {
+        let mut free = |frame| buddy.dealloc(&self.words, frame, 1);
+        self.harts.for_each(|stock| stock.frames.steal(&mut free));
     }
 }
 

@@ -142,7 +142,7 @@ mod imp {
         );
         assert!(
             header.state == IN_USE && front.iter().all(|byte| *byte == RED),
-            "something wrote before the block at {block:?}, or it is no block"
+            "something wrote before the block at {block:?}, or it is no block, or freed already"
         );
         let size = header.size;
         assert!(

@@ -1,17 +1,20 @@
 //! This machine's frames and heap.
 
+use core::alloc::{GlobalAlloc, Layout};
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 use axerrno::AxResult;
 #[cfg(target_os = "none")]
 pub use axhal::mem::zero_pages;
 
-use crate::hart::ThisMachine;
+use crate::hart::{Harts, ThisMachine};
 use crate::heap::Heap;
 #[cfg(not(target_os = "none"))]
 pub use crate::host::zero_pages;
 use crate::pool::FramePool;
 use crate::redzone::Guarded;
+use crate::stock::Stock;
 use crate::usage::Usage;
 
 /// All frames of this machine.
@@ -19,7 +22,47 @@ pub static FRAMES: FramePool<ThisMachine> = FramePool::new(ThisMachine);
 
 /// The kernel's heap. On a host it is there, but the process's own is used.
 #[cfg_attr(target_os = "none", global_allocator)]
-pub static HEAP: Guarded<Heap<ThisMachine>> = Guarded::new(Heap::new(&FRAMES));
+pub static HEAP: KernelHeap = KernelHeap(Guarded::new(Heap::new(&FRAMES)));
+
+/// A heap that remembers what it has refused.
+pub struct KernelHeap(Guarded<Heap<ThisMachine>>);
+
+impl KernelHeap {
+    #[inline]
+    fn noted(&self, block: *mut u8, size: usize) -> *mut u8 {
+        if block.is_null() {
+            note_refused(size);
+        }
+        block
+    }
+}
+
+// SAFETY: all is the heap's own doing.
+unsafe impl GlobalAlloc for KernelHeap {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        self.noted(unsafe { self.0.alloc(layout) }, layout.size())
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.dealloc(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        self.noted(unsafe { self.0.realloc(block, layout, size) }, size)
+    }
+}
+
+#[cold]
+fn note_refused(size: usize) {
+    let note = |stock: &Stock| stock.refused.store(size, Ordering::Relaxed);
+    FRAMES.harts().with_this(note);
+}
 
 /// Gives RAM to this module, ranges of physical addresses in bytes, in any order.
 /// Bytes that make no whole frame are left alone, as is RAM beyond 512 GiB.
@@ -51,7 +94,8 @@ pub fn usage() -> Usage {
 
 /// How many bytes the latest heap request was for that was refused on this hart.
 pub fn last_refused() -> usize {
-    HEAP.inner().last_refused()
+    let refused = |stock: &Stock| stock.refused.load(Ordering::Relaxed);
+    FRAMES.harts().with_this(refused)
 }
 
 /// The longest run of frames, a power of two, that can be had in one piece.
@@ -63,5 +107,5 @@ pub fn largest_free_run() -> usize {
 /// Gives all frames back that the heap keeps for later.
 #[cold]
 pub fn reclaim() {
-    HEAP.inner().shrink();
+    HEAP.0.inner().shrink();
 }

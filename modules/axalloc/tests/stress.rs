@@ -353,3 +353,27 @@ fn a_shared_run_goes_with_the_last_of_many_threads() {
         }
     });
 }
+
+/// As many frames as there are threads that hold one at a time: none is ever
+/// refused, whoever's magazine the others lie in.
+#[test]
+fn no_frame_is_refused_while_one_is_idle() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 100_000;
+    leaving_no_trace(|before| {
+        let rest = before.free - THREADS;
+        let _held: Vec<Frames> = (0..rest)
+            .map(|_| alloc_frame(UsageKind::Global).unwrap())
+            .collect();
+        let refused = || {
+            let refused = |_: &usize| alloc_frame(UsageKind::Global).is_err();
+            (0..ROUNDS).filter(refused).count()
+        };
+        let counts: Vec<usize> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(refused)).collect();
+            let counts = threads.into_iter().map(|thread| thread.join().unwrap());
+            counts.collect()
+        });
+        assert_eq!(counts, [0; THREADS], "of {ROUNDS} each");
+    });
+}

@@ -126,16 +126,19 @@ unsafe impl<H: Harts> Source for Stretches<H> {
     const TRACK_HEAP_END: bool = true;
 
     fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
-        let own = match talc.is_metadata_established() {
-            true => 0,
-            false => talc::min_first_heap_size::<B>(),
-        };
-        // A chunk unit for the tag at each end, and what alignment may skip.
-        let bytes = layout.size() + layout.align() + 2 * CHUNK_UNIT + own;
-        let least = bytes.div_ceil(PAGE_SIZE);
         let pool = talc.source.pool;
         let run = |count| Some((pool.alloc_run(count, 1, UsageKind::RustHeap)?, count));
-        let (first, count) = run(least.max(GROWTH)).or_else(|| run(least)).ok_or(())?;
+        let (first, count) = if talc.is_metadata_established() {
+            // A chunk unit for the tag at each end, and what alignment may skip.
+            let bytes = layout.size() + layout.align() + 2 * CHUNK_UNIT;
+            let least = bytes.div_ceil(PAGE_SIZE);
+            run(least.max(GROWTH)).or_else(|| run(least)).ok_or(())?
+        } else {
+            // The first stretch holds talc's own lists, and is never given back:
+            // so it is for nothing else. Talc asks again at once.
+            const { assert!(talc::min_first_heap_size::<B>() <= PAGE_SIZE) };
+            run(1).ok_or(())?
+        };
         let start = (first * PAGE_SIZE + PHYS_VIRT_OFFSET) as *mut u8;
         // SAFETY: the frames are nobody else's until `give_back`.
         match unsafe { talc.claim(start, count * PAGE_SIZE) } {

@@ -15,7 +15,6 @@ mod grown;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::Ordering;
 
 use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
 
@@ -53,18 +52,6 @@ impl<H: Harts> Heap<H> {
             pool,
             grown: Lock::new(Grown::new(pool)),
         }
-    }
-
-    /// How many bytes the latest request was for that was refused on this hart.
-    pub fn last_refused(&self) -> usize {
-        let harts = self.pool.harts();
-        harts.with_this(|stock| stock.refused.load(Ordering::Relaxed))
-    }
-
-    #[cold]
-    fn note_refused(&self, size: usize) {
-        let harts = self.pool.harts();
-        harts.with_this(|stock| stock.refused.store(size, Ordering::Relaxed));
     }
 
     /// Gives the blocks all harts keep back, and the frames that are free then.
@@ -155,11 +142,11 @@ impl<H: Harts> Heap<H> {
     }
 
     fn alloc_frames(&self, layout: Layout) -> *mut u8 {
-        let align = layout.align().div_ceil(PAGE_SIZE);
-        let alloc = || {
-            self.pool
-                .alloc_run(frames_of(layout.size()), align, UsageKind::RustHeap)
-        };
+        let (count, align) = (frames_of(layout.size()), layout.align().div_ceil(PAGE_SIZE));
+        if !self.pool.could_have(count, align) {
+            return ptr::null_mut();
+        }
+        let alloc = || self.pool.alloc_run(count, align, UsageKind::RustHeap);
         let first = alloc().or_else(|| {
             self.shrink();
             alloc()
@@ -175,16 +162,12 @@ impl<H: Harts> Heap<H> {
 unsafe impl<H: Harts> GlobalAlloc for Heap<H> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let block = match Class::of(layout) {
+        match Class::of(layout) {
             _ if fault::fails(self.pool.harts()) => ptr::null_mut(),
             Some(class) => self.alloc_small(class),
             None if takes_frames(layout) => self.alloc_frames(layout),
             None => self.alloc_grown(layout),
-        };
-        if block.is_null() {
-            self.note_refused(layout.size());
         }
-        block
     }
 
     #[inline]
@@ -232,7 +215,15 @@ impl<H: Harts> Heap<H> {
         let (old, new) = (Class::of(layout), Class::of(wanted));
         match (takes_frames(layout), takes_frames(wanted)) {
             _ if old.is_some() || new.is_some() => old == new,
-            (true, true) => frames_of(layout.size()) == frames_of(wanted.size()),
+            (true, true) => {
+                let (old, new) = (frames_of(layout.size()), frames_of(wanted.size()));
+                if new < old {
+                    let first = (block.addr() - PHYS_VIRT_OFFSET) / PAGE_SIZE;
+                    let kind = UsageKind::RustHeap;
+                    self.pool.free_run(first + new, old - new, kind);
+                }
+                new <= old
+            }
             (false, false) => NonNull::new(block).is_some_and(|block| {
                 let mut grown = self.grown.lock();
                 // SAFETY: the caller's promise; both sizes are of this place.

@@ -25,7 +25,7 @@ const BASE: usize = 8 << 30;
 const SIZE: usize = 32 << 20;
 
 /// The frames of the first stretch, which stays: talc's own lists lie there.
-const FIRST_STRETCH: usize = 16;
+const FIRST_STRETCH: usize = 1;
 
 fn memory() -> MutexGuard<'static, bool> {
     static MAPPED: Mutex<bool> = Mutex::new(false);
@@ -404,4 +404,20 @@ fn a_small_block_is_not_refused_while_a_frame_is_free() {
         let block = unsafe { machine.heap.alloc(layout) };
         assert!(!block.is_null(), "{size} bytes, {}", machine.pool.usage());
     }
+}
+
+/// A block of whole frames becomes smaller where it is, with no frame to spare.
+#[test]
+fn a_large_block_shrinks_without_memory() {
+    const LARGE: usize = 256 << 10;
+    let (_memory, Machine { pool, heap, .. }) = heap();
+    let large = Layout::from_size_align(LARGE, 8).unwrap();
+    // SAFETY: the size is not 0.
+    let block = unsafe { heap.alloc(large) };
+    assert!(!block.is_null());
+    while pool.alloc_one(UsageKind::Global).is_some() {}
+    // SAFETY: the block is one of this heap, for this layout.
+    let smaller = unsafe { heap.realloc(block, large, LARGE / 2) };
+    assert_eq!(smaller, block);
+    assert_eq!(pool.usage().free, LARGE / 2 / PAGE_SIZE);
 }

@@ -365,7 +365,7 @@ fn a_hart_that_is_stolen_from_all_the_time_is_not_refused() {
         scope.spawn(|| {
             THREAD.set(1);
             while done.load(Ordering::Relaxed) == 0 {
-                pool.empty_stocks();
+                pool.largest();
             }
         });
         let refused = (0..ROUNDS).filter(|_| match pool.alloc_one(UsageKind::Global) {

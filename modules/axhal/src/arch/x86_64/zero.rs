@@ -46,7 +46,7 @@ unsafe fn store_string(start: *mut u8, len: usize) {
             "rep stosq",
             inout("rdi") start => _,
             inout("rcx") len / 8 => _,
-            in("rax") 0,
+            in("rax") 0_u64,
             options(nostack, preserves_flags),
         );
     }
