@@ -62,6 +62,14 @@ pub const KERNEL_MAP_END: usize = if cfg!(not(target_os = "none")) {
     0xffff_ffff_ffff_f000
 };
 
+/// The end of the addresses that user programs can have: the lower half, which
+/// Sv39 has 256 GiB of, and the others 128 TiB.
+pub const USER_END: usize = if cfg!(target_arch = "riscv64") {
+    1 << 38
+} else {
+    1 << 47
+};
+
 /// The most physical memory the kernel half has room for, in bytes.
 pub const MAX_PHYS: usize = KERNEL_MAP_BASE - PHYS_VIRT_OFFSET;
 

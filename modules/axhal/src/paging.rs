@@ -1,6 +1,6 @@
 //! The page table's format, and the root register.
 
-pub use crate::arch::{PagingMeta, Pte, publish_entries};
+pub use crate::arch::{ONE_ROOT, PagingMeta, Pte, publish_entries};
 use axplat::mem::PhysAddr;
 
 /// The physical address of the page table that translates the kernel half on

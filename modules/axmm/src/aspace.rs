@@ -25,6 +25,8 @@ pub struct AddrSpace<M: Machine = ThisMachine> {
     table: Table<M>,
     /// Below this nothing is unmapped or protected.
     fixed_end: usize,
+    /// Whether mappings may have the rights of user programs.
+    user: bool,
 }
 
 impl<M: Machine> AddrSpace<M> {
@@ -41,7 +43,51 @@ impl<M: Machine> AddrSpace<M> {
             areas: Areas::empty(),
             table: Table::<M>::new(M::largest_page())?,
             fixed_end: 0,
+            user: false,
         })
+    }
+
+    /// As [`new_empty`](Self::new_empty), for a user program: a mapping may be
+    /// the user's, and writable and executable at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`new_empty`](Self::new_empty).
+    pub fn new_empty_user(base: VirtAddr, size: usize) -> AxResult<Self> {
+        let mut new = Self::new_empty(base, size)?;
+        new.user = true;
+        Ok(new)
+    }
+
+    /// Makes all that is mapped here, now or later, able to be in other address
+    /// spaces too ([`copy_mappings_from`](Self::copy_mappings_from)).
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory` for a table under each entry of the root.
+    pub fn share(&mut self) -> AxResult {
+        let all = self.base().as_usize()..self.end().as_usize();
+        let gather = &mut TlbGather::<M>::new(false);
+        self.table.share_top(all, self.fixed_end, gather)
+    }
+
+    /// Lets all mappings of `other` be seen here too: those made before, and, if it
+    /// is made to be [shared](Self::share), those made later. They stay the other's,
+    /// which must live longer than this.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the two have addresses under one entry of a root.
+    pub fn copy_mappings_from(&mut self, other: &Self) -> AxResult {
+        let span = other.base().as_usize()..other.end().as_usize();
+        if self
+            .table
+            .shares_top(&(self.base().as_usize()..self.end().as_usize()), &span)
+        {
+            return Err(AxError::InvalidInput);
+        }
+        self.table.copy_top(&other.table, span);
+        Ok(())
     }
 
     /// The first address.
@@ -167,11 +213,8 @@ impl<M: Machine> AddrSpace<M> {
         backend: Backend,
     ) -> AxResult {
         let span = self.checked(start, size)?;
-        check_rights(flags)?;
-        if !self.areas.overlapping(&span).is_empty() {
-            return Err(AxError::AlreadyExists);
-        }
-        self.areas.reserve(1)?;
+        self.check_rights(flags)?;
+        self.areas.reserve_insert(&span)?;
         backend.map::<M>(&mut self.table, span.clone(), flags)?;
         M::publish_entries();
         self.areas.insert(Area::new(span, flags, name, backend));
@@ -212,12 +255,12 @@ impl<M: Machine> AddrSpace<M> {
     /// is not mapped. `NoMemory` as for [`unmap`](Self::unmap).
     pub fn protect(&mut self, start: VirtAddr, size: usize, flags: MappingFlags) -> AxResult {
         let span = self.changeable(start, size)?;
-        check_rights(flags)?;
+        self.check_rights(flags)?;
         if !self.areas.cover(&span) {
             return Err(AxError::NotFound);
         }
-        let mut areas = self.areas.overlapping(&span).iter();
-        if flags.is_empty() && areas.any(|area| !area.backing().owns_frames()) {
+        let foreign = |area: &Area<Backend>| !area.backing().owns_frames();
+        if flags.is_empty() && self.areas.overlapping(&span).any(foreign) {
             return Err(AxError::InvalidInput);
         }
         self.areas.reserve_cuts(&span)?;
@@ -253,8 +296,8 @@ impl<M: Machine> AddrSpace<M> {
             return false;
         };
         let span = start.as_usize()..end;
-        let mut areas = self.areas.overlapping(&span).iter();
-        self.areas.cover(&span) && areas.all(|area| area.flags().contains(flags))
+        let allows = |area: &Area<Backend>| area.flags().contains(flags);
+        self.areas.cover_with(&span, allows)
     }
 
     /// Unmaps everything.
@@ -271,6 +314,11 @@ impl<M: Machine> AddrSpace<M> {
     /// the frames are the mapping's own.
     pub fn areas(&self) -> impl Iterator<Item = &Area<Backend>> {
         self.areas.iter()
+    }
+
+    /// What is mapped at `vaddr`.
+    pub fn area_at(&self, vaddr: VirtAddr) -> Option<&Area<Backend>> {
+        self.areas.find(vaddr.as_usize())
     }
 
     /// The page that `vaddr` lies in, if it has a frame.
@@ -291,6 +339,22 @@ impl<M: Machine> AddrSpace<M> {
     /// kernel itself runs in.
     pub fn fix_below(&mut self, end: VirtAddr) {
         self.fixed_end = end.as_usize();
+    }
+
+    /// Rights that a mapping can have. Read comes with all others: not every
+    /// machine can do without (RISC-V Privileged Architecture, "Encoding of PTE
+    /// R/W/X fields").
+    fn check_rights(&self, flags: MappingFlags) -> AxResult {
+        let write_and_execute = MappingFlags::WRITE | MappingFlags::EXECUTE;
+        let some = flags.intersects(write_and_execute | MappingFlags::READ);
+        let for_users = flags.contains(MappingFlags::USER) || flags.contains(write_and_execute);
+        if (for_users && !self.user)
+            || (some && !flags.contains(MappingFlags::READ))
+            || (!some && !flags.is_empty())
+        {
+            return Err(AxError::InvalidInput);
+        }
+        Ok(())
     }
 
     fn changeable(&self, start: VirtAddr, size: usize) -> AxResult<Span> {
@@ -319,22 +383,6 @@ fn checked(start: VirtAddr, size: usize) -> AxResult<Span> {
         return Err(AxError::InvalidInput);
     }
     Ok(start.as_usize()..end)
-}
-
-/// Rights that a kernel mapping can have. Read comes with all others: not every
-/// machine can do without (RISC-V Privileged Architecture, "Encoding of PTE
-/// R/W/X fields").
-fn check_rights(flags: MappingFlags) -> AxResult {
-    let write_and_execute = MappingFlags::WRITE | MappingFlags::EXECUTE;
-    let some = flags.intersects(write_and_execute | MappingFlags::READ);
-    if flags.contains(MappingFlags::USER)
-        || flags.contains(write_and_execute)
-        || (some && !flags.contains(MappingFlags::READ))
-        || (!some && !flags.is_empty())
-    {
-        return Err(AxError::InvalidInput);
-    }
-    Ok(())
 }
 
 impl<M: Machine> Drop for AddrSpace<M> {

@@ -5,8 +5,8 @@ use core::fmt::{self, Write};
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use axconfig::{KERNEL_MAP_BASE, KERNEL_MAP_END, PHYS_VIRT_OFFSET};
-use axerrno::AxResult;
+use axconfig::{KERNEL_MAP_BASE, KERNEL_MAP_END, PHYS_VIRT_OFFSET, USER_END};
+use axerrno::{AxError, AxResult};
 use axhal::mem::MemRegionFlags;
 use axhal::trap::{Access, PageFault, PageFaultHandler};
 use axlog::{error, info};
@@ -135,6 +135,32 @@ pub fn kernel_aspace() -> &'static KernelAspace {
     &KERNEL_ASPACE
 }
 
+/// An address space for a user program: `size` bytes from `base` on, with nothing
+/// mapped. Where one root page table translates all addresses (riscv64, x86_64),
+/// what the kernel maps, now or later, is there too; elsewhere the kernel half has
+/// a root of its own.
+///
+/// The first one makes the kernel's root ready for it: a table under each of its
+/// entries, 1 MiB on riscv64 and x86_64.
+///
+/// # Errors
+///
+/// `InvalidInput` if the range is empty, not page-aligned, or not in the user half;
+/// `NoMemory`.
+pub fn new_user_aspace(base: VirtAddr, size: usize) -> AxResult<AddrSpace> {
+    let end = base.as_usize().checked_add(size);
+    if end.is_none_or(|end| end > USER_END) {
+        return Err(AxError::InvalidInput);
+    }
+    let mut aspace = AddrSpace::new_empty_user(base, size)?;
+    if axhal::paging::ONE_ROOT {
+        let mut kernel = KERNEL_ASPACE.lock();
+        kernel.share()?;
+        aspace.copy_mappings_from(&kernel)?;
+    }
+    Ok(aspace)
+}
+
 /// The physical address of the kernel's root page table.
 pub fn kernel_page_table_root() -> PhysAddr {
     KERNEL_ASPACE.root
@@ -188,10 +214,7 @@ impl PageFaultHandler for KernelFaults {
         let Some(aspace) = KERNEL_ASPACE.try_lock() else {
             return out.write_str("not known: a hart is changing the address space");
         };
-        let Some(area) = aspace
-            .areas()
-            .find(|area| area.span().contains(&addr.as_usize()))
-        else {
+        let Some(area) = aspace.area_at(addr) else {
             return out.write_str("nothing");
         };
         let span = area.span();

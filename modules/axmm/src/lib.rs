@@ -1,7 +1,7 @@
 //! What every virtual address means.
 //!
 //! ```text
-//!  AddrSpace ── areas     what is mapped where, with which rights     areas.rs
+//!  AddrSpace ── areas     what is mapped where, with which rights     areas/
 //!      │    └── backend   how an area gets its frames                 backend/
 //!      └─────── PageTable the hardware's view of it, walked by range  pagetable/
 //!                  └───── TlbGather  forgotten everywhere, then freed tlb.rs
@@ -45,7 +45,7 @@ pub use backend::Backend;
 #[cfg(target_os = "none")]
 pub use kernel::{
     KernelAspace, KernelAspaceGuard, init_memory_management, init_memory_management_secondary,
-    kernel_aspace, kernel_page_table_root, new_kernel_aspace,
+    kernel_aspace, kernel_page_table_root, new_kernel_aspace, new_user_aspace,
 };
 pub use machine::{Machine, ThisMachine};
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};

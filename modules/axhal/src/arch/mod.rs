@@ -13,6 +13,7 @@
 //! | `probe_read`, `probe_write`, `probe_execute` | one access, and whether it faulted |
 //! | `init_zeroing`, `zero_pages` | chooses the machine's fastest way to zero pages; zeroes them |
 //! | `PagingMeta`, `Pte` | the page table's format |
+//! | `ONE_ROOT` | whether one root page table translates both halves |
 //! | `largest_page` | bytes of the largest page the machine has |
 //! | `publish_entries` | page-table entries written before are seen by every hart's walker after |
 //! | `read_root`, `write_root` | the page table the kernel half is translated by |

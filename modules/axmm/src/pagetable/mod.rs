@@ -15,6 +15,7 @@
 //! An entry of all zeroes is absent, whatever the format says of it. A page with
 //! no rights keeps its frame in an entry that the hardware takes for absent.
 
+mod share;
 mod slot;
 mod walk;
 
@@ -22,6 +23,7 @@ mod walk;
 mod tests;
 
 use core::marker::PhantomData;
+use core::ops::Range;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
@@ -76,6 +78,10 @@ where
 {
     root: PhysAddr,
     largest: usize,
+    /// Addresses for which the tables right below the root stay when empty.
+    kept: Range<usize>,
+    /// Addresses for which the root's entries lead to another table's tables.
+    borrowed: Range<usize>,
     _formats: PhantomData<(M, E, H)>,
 }
 
@@ -94,6 +100,8 @@ where
         Ok(Self {
             root: Self::new_table()?,
             largest: largest.min(LARGEST_PAGE),
+            kept: 0..0,
+            borrowed: 0..0,
             _formats: PhantomData,
         })
     }
@@ -179,6 +187,6 @@ where
     /// Frees the tables; no hart may use them any more. Pages that are still
     /// mapped are their owners' to free.
     fn drop(&mut self) {
-        Self::free_tables(self.root, M::LEVELS - 1);
+        self.free_own_tables();
     }
 }

@@ -11,7 +11,7 @@ use super::slot::{Slot, read, write};
 use super::{Gather, Page, PageTable};
 
 /// A page-aligned range of virtual addresses, not empty.
-type Pages = Range<usize>;
+pub type Pages = Range<usize>;
 
 /// Finds the frame for a page of a given address and size: `Ok(None)` asks for
 /// smaller pages there.
@@ -124,7 +124,8 @@ where
                     });
                 }
                 Slot::Table(next) => {
-                    if self.clear_in(next, level - 1, part, gather) {
+                    let empty = self.clear_in(next, level - 1, part, gather);
+                    if empty && !self.keeps(level, vaddr) {
                         write::<E>(entry, level, Slot::Absent);
                         gather.table(next);
                     }
@@ -136,7 +137,7 @@ where
 
     /// Gives back empty tables on the way to `vaddr`, which a mapping that
     /// failed there may have left. Answers whether this table is one.
-    fn prune_in(
+    pub(super) fn prune_in(
         &mut self,
         table: PhysAddr,
         level: usize,
@@ -146,6 +147,7 @@ where
         let entry = self.entry(table, vaddr, level);
         if let Slot::Table(next) = read::<E>(entry, level)
             && self.prune_in(next, level - 1, vaddr, gather)
+            && !self.keeps(level, vaddr)
         {
             write::<E>(entry, level, Slot::Absent);
             gather.table(next);
@@ -232,7 +234,7 @@ where
         Ok(())
     }
 
-    fn split(&mut self, page: Page, gather: &mut dyn Gather) -> AxResult {
+    pub(super) fn split(&mut self, page: Page, gather: &mut dyn Gather) -> AxResult {
         let mut level = M::LEVELS - 1;
         let mut table = self.root;
         while let Slot::Table(next) = read::<E>(self.entry(table, page.vaddr, level), level) {
@@ -258,7 +260,7 @@ where
 }
 
 /// Cuts a range at the multiples of `size`.
-fn parts(pages: Pages, size: usize) -> impl Iterator<Item = Pages> {
+pub(super) fn parts(pages: Pages, size: usize) -> impl Iterator<Item = Pages> {
     let mut start = pages.start;
     core::iter::from_fn(move || {
         if start >= pages.end {

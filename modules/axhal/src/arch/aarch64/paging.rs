@@ -14,6 +14,9 @@ pub type PagingMeta = page_table_multiarch::aarch64::A64PagingMetaData;
 /// Its entries.
 pub type Pte = page_table_entry::aarch64::A64PTE;
 
+/// Whether one root page table translates both halves of the addresses.
+pub const ONE_ROOT: bool = false;
+
 /// The bytes of the largest page: a level 1 block.
 pub const fn largest_page() -> usize {
     1 << 30

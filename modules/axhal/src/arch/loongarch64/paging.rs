@@ -13,6 +13,9 @@ pub type PagingMeta = page_table_multiarch::loongarch64::LA64MetaData;
 /// Its entries.
 pub type Pte = page_table_entry::loongarch64::LA64PTE;
 
+/// Whether one root page table translates both halves of the addresses.
+pub const ONE_ROOT: bool = false;
+
 /// The bytes of the largest page: 1 GiB.
 pub const fn largest_page() -> usize {
     1 << 30

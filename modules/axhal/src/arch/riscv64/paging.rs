@@ -13,6 +13,9 @@ pub type PagingMeta = page_table_multiarch::riscv::Sv39MetaData<memory_addr::Vir
 /// Its entries.
 pub type Pte = page_table_entry::riscv::Rv64PTE;
 
+/// Whether one root page table translates both halves of the addresses.
+pub const ONE_ROOT: bool = true;
+
 /// The bytes of the largest page: an Sv39 gigapage.
 pub const fn largest_page() -> usize {
     1 << 30

@@ -13,6 +13,9 @@ pub type PagingMeta = page_table_multiarch::x86_64::X64PagingMetaData;
 /// Its entries.
 pub type Pte = page_table_entry::x86_64::X64PTE;
 
+/// Whether one root page table translates both halves of the addresses.
+pub const ONE_ROOT: bool = true;
+
 /// The bytes of the largest page: 1 GiB where the CPU has such pages, or 2 MiB.
 pub fn largest_page() -> usize {
     let features = CpuId::new().get_extended_processor_and_feature_identifiers();

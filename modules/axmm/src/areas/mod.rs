@@ -1,0 +1,323 @@
+//! The areas of an address space and the gaps between them, in order.
+//!
+//! An area is a range of addresses with one set of rights and one way of getting
+//! frames. Areas do not overlap, and neighbours that could be one area are one.
+//!
+//! ```text
+//!   Areas      cuts, joins, gaps that fit                              mod.rs
+//!     Tree     a B+ tree: down by address, up the same way               tree/
+//!       Inner  up to 32 children: where each ends, its largest gap     inner.rs
+//!       Leaf   up to 15 areas, their order in one word      leaf.rs, order.rs
+//!       Pool   nodes by number, and a stock of fresh ones              pool.rs
+//! ```
+//!
+//! With `n` areas the tree has at most `1 + log16(n / 7)` levels of inner nodes.
+//! Finding, adding and removing an area visit one node on each, and none above the
+//! leaf while work goes on where it was last: the tree remembers the way there.
+//! A gap that fits is found by the largest gap below each child, in two visits to
+//! each level at most. Only where an alignment above the page is asked for can
+//! gaps be large enough and still not fit: each of those is visited, too, but none
+//! of `size + align` bytes or more can be.
+//!
+//! Room for what an operation adds is asked for before it changes anything, so
+//! that it cannot fail half way for lack of memory. That is why this is not
+//! `alloc`'s `BTreeMap`, nor `memory_set` 0.4, `rangemap` and others that keep one:
+//! its insertion cannot report that memory has run out. `sweep-bptree` 0.4 can keep
+//! the largest gap in its nodes, but aborts for lack of memory, too.
+//!
+//! # Reading without waiting
+//!
+//! Today readers hold the lock of the address space. The nodes are made so that
+//! they need not: one never moves while it is in use; a leaf's areas stay in their
+//! slots while others come and go, and come into sight or leave it by one store of
+//! its [`Order`](order::Order); what lies in no leaf yet is written before that;
+//! and a leaf that is split has the way to its new neighbour before its parent has.
+//! What is missing: a version in each node, odd while it is written, that a reader
+//! compares before and after (it copies the area and goes back to the root if they
+//! differ); and that [`Pool::give_back`](pool::Pool::give_back) and the growing of
+//! a pool's table leave the memory alone until no reader is inside.
+
+mod area;
+mod inner;
+mod leaf;
+mod order;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use core::fmt;
+use core::ops::Range;
+
+use axerrno::{AxError, AxResult};
+use page_table_multiarch::MappingFlags;
+
+pub use area::{Area, Backing};
+use tree::Tree;
+
+/// A page-aligned range of addresses.
+pub type Span = Range<usize>;
+
+/// What is known of a row of areas without looking at them: where the first
+/// starts, where the last ends, and the largest gap between two.
+#[derive(Clone, Copy, PartialEq)]
+struct Extent {
+    start: usize,
+    end: usize,
+    gap: usize,
+}
+
+impl Extent {
+    const EMPTY: Self = Self {
+        start: 0,
+        end: 0,
+        gap: 0,
+    };
+}
+
+/// All areas of an address space.
+pub struct Areas<B> {
+    tree: Tree<B>,
+}
+
+impl<B: Backing> Areas<B> {
+    /// None.
+    pub const fn empty() -> Self {
+        Self { tree: Tree::new() }
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Area<B>> {
+        self.iter_from(0)
+    }
+
+    /// The area that `addr` lies in, and all behind it, in order.
+    pub fn iter_from(&self, addr: usize) -> impl Iterator<Item = &Area<B>> {
+        self.tree.iter_from(addr)
+    }
+
+    /// The area that `addr` lies in.
+    pub fn find(&self, addr: usize) -> Option<&Area<B>> {
+        let area = self.tree.iter_from(addr).next()?;
+        area.span.contains(&addr).then_some(area)
+    }
+
+    /// The areas that overlap `span`, in order.
+    pub fn overlapping<'a>(
+        &'a self,
+        span: &Span,
+    ) -> impl Iterator<Item = &'a Area<B>> + use<'a, B> {
+        let end = span.end;
+        let areas = self.tree.iter_from(span.start);
+        areas.take_while(move |area| area.span.start < end)
+    }
+
+    /// Whether every address of `span` is in an area.
+    pub fn cover(&self, span: &Span) -> bool {
+        self.cover_with(span, |_| true)
+    }
+
+    /// Whether every address of `span` is in an area that is as `test` wants it.
+    pub fn cover_with(&self, span: &Span, test: impl Fn(&Area<B>) -> bool) -> bool {
+        let mut reached = span.start;
+        for area in self.overlapping(span) {
+            if area.span.start > reached || !test(area) {
+                return false;
+            }
+            reached = area.span.end;
+        }
+        reached >= span.end
+    }
+
+    /// The lowest start of `size` bytes, at least one, without an area, aligned to
+    /// `align`, not below `hint`, that end within `limit`.
+    pub fn find_free(&self, hint: usize, size: usize, limit: &Span, align: usize) -> Option<usize> {
+        let size = size.max(1);
+        let mut from = hint.max(limit.start);
+        loop {
+            let gap = self.gap(from, size)?;
+            let start = gap.start.max(from).checked_next_multiple_of(align)?;
+            let end = start.checked_add(size)?;
+            if end > limit.end {
+                return None;
+            }
+            if end <= gap.end {
+                return Some(start);
+            }
+            from = gap.end;
+        }
+    }
+
+    /// The first gap of `size` bytes that ends above `addr`, those before the first
+    /// area and behind the last included.
+    fn gap(&self, addr: usize, size: usize) -> Option<Span> {
+        let Some(all) = self.tree.extent() else {
+            return Some(0..usize::MAX);
+        };
+        if addr < all.start && size <= all.start {
+            return Some(0..all.start);
+        }
+        let between = match addr < all.end && size <= all.gap {
+            true => self.tree.gap(addr, size),
+            false => None,
+        };
+        between.or(Some(all.end..usize::MAX))
+    }
+
+    /// Makes sure that `count` areas can be added without asking for memory.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`.
+    pub fn reserve(&mut self, count: usize) -> AxResult {
+        match count {
+            0 => Ok(()),
+            _ => self.tree.reserve(count),
+        }
+    }
+
+    /// Makes sure that an area can be added at `span` without asking for memory.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if there is an area in `span`; `NoMemory`.
+    pub fn reserve_insert(&mut self, span: &Span) -> AxResult {
+        let position = self.tree.seek(span.start);
+        let next = self.tree.at(position);
+        if next.is_some_and(|area| area.span.start < span.end) {
+            return Err(AxError::AlreadyExists);
+        }
+        self.reserve(1)
+    }
+
+    /// Makes sure that `span` can be cut out of the areas without asking for
+    /// memory: one more for each of its ends that lies inside an area.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; never where no area is cut.
+    pub fn reserve_cuts(&mut self, span: &Span) -> AxResult {
+        let position = self.tree.seek(span.start);
+        let Some(first) = self.tree.at(position) else {
+            return Ok(());
+        };
+        let inside = |area: &Area<B>, addr| area.span.start < addr && addr < area.span.end;
+        let cut_at_end = match first.span.end < span.end {
+            true => self
+                .find(span.end)
+                .is_some_and(|last| inside(last, span.end)),
+            false => inside(first, span.end),
+        };
+        self.reserve(usize::from(inside(first, span.start)) + usize::from(cut_at_end))
+    }
+
+    /// Adds an area where there is none. Room has been [reserved](Self::reserve).
+    pub fn insert(&mut self, area: Area<B>) {
+        let Span { start, end } = area.span();
+        let position = self.tree.seek(start);
+        let next = self.tree.at_or_behind(position);
+        let joins_next = next.is_some_and(|next| area.continues(next));
+        let before = position.checked_sub(1);
+        let left = before.and_then(|before| self.tree.at(before));
+        if let Some(before) = before.filter(|_| left.is_some_and(|left| left.continues(&area))) {
+            self.tree.reshape(before, |left| left.span.end = end);
+        } else {
+            let joins_leaf = before.is_none()
+                && self.tree.end_before_finger() == Some(start)
+                && self
+                    .find(start - 1)
+                    .is_some_and(|left| left.continues(&area));
+            self.tree.insert(position, area);
+            if joins_leaf {
+                self.join_at(start);
+            }
+        }
+        if joins_next {
+            self.join_at(end);
+        }
+    }
+
+    /// Takes `span` out of every area it overlaps. Room for the cuts has been
+    /// [reserved](Self::reserve_cuts).
+    pub fn remove(&mut self, span: &Span) {
+        loop {
+            let position = self.tree.seek(span.start);
+            let Some(area) = self.tree.at(position) else {
+                return;
+            };
+            let Span { start, end } = area.span();
+            if start >= span.end {
+                return;
+            }
+            let right = (span.end < end).then(|| area.part(&(span.end..end)));
+            match (start < span.start, right) {
+                (false, None) => self.tree.remove(position),
+                (false, Some(right)) => self.tree.reshape(position, |area| *area = right),
+                (true, right) => {
+                    self.tree
+                        .reshape(position, |area| area.span.end = span.start);
+                    if let Some(right) = right {
+                        self.tree.insert(position + 1, right);
+                    }
+                }
+            }
+            if span.end <= end {
+                return;
+            }
+        }
+    }
+
+    /// Gives the parts of areas that lie in `span` the rights `flags`. Room for
+    /// the cuts has been [reserved](Self::reserve_cuts).
+    pub fn set_flags(&mut self, span: &Span, flags: MappingFlags) {
+        self.cut_at(span.start);
+        self.cut_at(span.end);
+        let mut reached = span.start;
+        loop {
+            let position = self.tree.seek(reached);
+            let inside = self.tree.at_mut(position);
+            let Some(area) = inside.filter(|area| area.span.start < span.end) else {
+                break;
+            };
+            area.flags = flags;
+            let start = area.span.start;
+            reached = area.span.end;
+            self.join_at(start);
+        }
+        self.join_at(reached);
+    }
+
+    /// Makes `addr` a boundary between two areas if it lies inside one.
+    fn cut_at(&mut self, addr: usize) {
+        let position = self.tree.seek(addr);
+        if let Some(area) = self.tree.at(position)
+            && area.span.start < addr
+        {
+            let right = area.part(&(addr..area.span.end));
+            self.tree.reshape(position, |left| left.span.end = addr);
+            self.tree.insert(position + 1, right);
+        }
+    }
+
+    /// Makes the areas before and behind `addr` one, if they can be.
+    fn join_at(&mut self, addr: usize) {
+        let left = self.tree.seek(addr.saturating_sub(1));
+        let pair = self.tree.at(left).zip(self.tree.at_or_behind(left + 1));
+        let Some((_, right)) =
+            pair.filter(|(left, right)| left.span.end == addr && left.continues(right))
+        else {
+            return;
+        };
+        let end = right.span.end;
+        let right = self.tree.seek(addr);
+        self.tree.remove(right);
+        let left = self.tree.seek(addr.saturating_sub(1));
+        self.tree.reshape(left, |left| left.span.end = end);
+    }
+}
+
+impl<B: Backing + fmt::Debug> fmt::Debug for Areas<B> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}

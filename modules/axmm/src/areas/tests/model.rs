@@ -1,0 +1,229 @@
+//! Random operations on areas, and the same on a flat list of pages.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+
+const PAGE: usize = 0x1000;
+
+/// What a page has: its rights, and one of a few places its frame comes from.
+type Page = Option<(MappingFlags, usize)>;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Insert(usize, usize, MappingFlags, usize),
+    Remove(usize, usize),
+    SetFlags(usize, usize, MappingFlags),
+    Look(usize, usize),
+    FindFree {
+        hint: usize,
+        size: usize,
+        limit: Span,
+        align: usize,
+    },
+}
+
+/// Operations on a space of `pages`: single pages and small areas come and go,
+/// large ranges go or change now and then.
+fn op(pages: usize) -> impl Strategy<Value = Op> {
+    let at = move || 0..pages;
+    let small = || prop_oneof![8 => 1..4_usize, 1 => 1..40_usize];
+    let flags = || select(vec![RO, RW]);
+    let aligns = vec![1, PAGE, PAGE, 2 * PAGE, 3 * PAGE, 16 * PAGE];
+    let hint = prop_oneof![
+        8 => 0..(pages + 2) * PAGE,
+        4 => Just(0),
+        1 => Just(usize::MAX),
+    ];
+    let find = (hint, 1..20_usize, at(), at(), select(aligns));
+    prop_oneof![
+        8 => (at(), small(), flags(), 0..2_usize).prop_map(|(at, len, f, k)| Op::Insert(at, len, f, k)),
+        4 => (at(), small()).prop_map(|(at, len)| Op::Remove(at, len)),
+        4 => (at(), small(), flags()).prop_map(|(at, len, f)| Op::SetFlags(at, len, f)),
+        2 => (at(), small()).prop_map(|(at, len)| Op::Look(at, len)),
+        2 => find.prop_map(move |(hint, size, start, len, align)| Op::FindFree {
+            hint,
+            size: size * PAGE,
+            limit: start * PAGE..(start + len) * PAGE,
+            align,
+        }),
+    ]
+}
+
+/// A space of some pages, of which each `n`th is an area from the start, and what
+/// is done there.
+fn story() -> impl Strategy<Value = (usize, usize, Vec<Op>)> {
+    let pages = prop_oneof![
+        6 => 8..300_usize,
+        2 => 300..3000_usize,
+        1 => 8000..12_000_usize,
+    ];
+    (pages, 1..3_usize).prop_flat_map(|(pages, every)| {
+        let ops = vec(op(pages), 1..800);
+        (Just(pages), Just(every), ops)
+    })
+}
+
+struct Both {
+    areas: Areas<From>,
+    pages: Vec<Page>,
+}
+
+impl Both {
+    fn new(pages: usize, every: usize) -> Self {
+        let mut both = Self {
+            areas: Areas::empty(),
+            pages: vec![None; pages + 40],
+        };
+        for at in (0..pages).step_by(every) {
+            both.insert(at, 1, RW, at / every % 2);
+        }
+        both
+    }
+
+    fn insert(&mut self, at: usize, len: usize, flags: MappingFlags, kind: usize) {
+        let span = span(at, len);
+        let pages = &mut self.pages[at..at + len];
+        if pages.iter().any(Option::is_some) {
+            let refused = self.areas.reserve_insert(&span);
+            assert_eq!(refused, Err(AxError::AlreadyExists));
+            return;
+        }
+        self.areas.reserve_insert(&span).unwrap();
+        let backing = From(backing(at, kind));
+        self.areas.insert(Area::new(span, flags, "model", backing));
+        pages.fill(Some((flags, kind)));
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Insert(at, len, flags, kind) => self.insert(at, len, flags, kind),
+            Op::Remove(at, len) => {
+                self.areas.reserve_cuts(&span(at, len)).unwrap();
+                self.areas.remove(&span(at, len));
+                self.pages[at..at + len].fill(None);
+            }
+            Op::SetFlags(at, len, flags) => {
+                self.areas.reserve_cuts(&span(at, len)).unwrap();
+                self.areas.set_flags(&span(at, len), flags);
+                for page in self.pages[at..at + len].iter_mut().flatten() {
+                    page.0 = flags;
+                }
+            }
+            Op::Look(at, len) => self.look(at, len),
+            Op::FindFree {
+                hint,
+                size,
+                ref limit,
+                align,
+            } => {
+                let found = self.areas.find_free(hint, size, limit, align);
+                assert_eq!(found, self.first_fit(hint, size, limit, align));
+            }
+        }
+    }
+
+    fn look(&self, at: usize, len: usize) {
+        let inside = &self.pages[at..at + len];
+        let found = self.areas.find(at * PAGE + 1);
+        assert_eq!(found.map(Area::flags), inside[0].map(|page| page.0));
+        let all = inside.iter().all(Option::is_some);
+        assert_eq!(self.areas.cover(&span(at, len)), all);
+        let overlapping = self.areas.overlapping(&span(at, len));
+        assert!(
+            overlapping.map(Area::span).eq(runs(&self.pages)
+                .map(|(span, _)| span)
+                .filter(|run| run.end > at * PAGE && run.start < (at + len) * PAGE))
+        );
+    }
+
+    /// Address by address, in steps of a page or the alignment.
+    fn first_fit(&self, hint: usize, size: usize, limit: &Span, align: usize) -> Option<usize> {
+        let mut start = hint.max(limit.start);
+        loop {
+            start = start.checked_next_multiple_of(align)?;
+            let end = start.checked_add(size)?;
+            if end > limit.end {
+                return None;
+            }
+            let pages = (start / PAGE..end.div_ceil(PAGE)).rev();
+            let mut taken = pages.filter(|&page| matches!(self.pages.get(page), Some(Some(_))));
+            match taken.next() {
+                None => return Some(start),
+                Some(page) => start = (page + 1) * PAGE,
+            }
+        }
+    }
+
+    fn check(&self) -> usize {
+        let areas = self
+            .areas
+            .iter()
+            .map(|area| (area.span(), area.flags(), area.backing().0));
+        let runs = runs(&self.pages)
+            .map(|(span, (flags, kind))| (span.clone(), flags, backing(span.start / PAGE, kind)));
+        assert!(areas.eq(runs));
+        self.areas.tree.check()
+    }
+}
+
+fn span(at: usize, len: usize) -> Span {
+    at * PAGE..(at + len) * PAGE
+}
+
+fn backing(at: usize, kind: usize) -> usize {
+    at * PAGE + kind * 0x1_0000_0000
+}
+
+/// The areas that the pages make up.
+fn runs(pages: &[Page]) -> impl Iterator<Item = (Span, (MappingFlags, usize))> {
+    let mut at = 0;
+    pages.chunk_by(|a, b| a == b).filter_map(move |run| {
+        let start = at;
+        at += run.len();
+        Some((start * PAGE..at * PAGE, run[0]?))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 2600,
+        max_shrink_iters: 20_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn areas_are_what_a_list_of_pages_says((pages, every, ops) in story()) {
+        let mut both = Both::new(pages, every);
+        for (step, op) in ops.iter().enumerate() {
+            both.apply(op);
+            if pages < 300 || step % 64 == 0 {
+                both.check();
+            }
+        }
+        both.check();
+    }
+}
+
+#[test]
+fn a_tree_of_four_levels_grows_and_goes() {
+    let count = 40_000;
+    let mut both = Both::new(count, 1);
+    assert_eq!(both.check(), 3);
+    for odd in [1, 0] {
+        for step in 0..count / 2 {
+            // Not in order, and each once: 7919 and the number of steps have no
+            // common divisor.
+            let at = step * 7919 % (count / 2) * 2 + odd;
+            both.apply(&Op::Remove(at, 1));
+            if step % 1000 == 0 {
+                both.check();
+            }
+        }
+    }
+    assert_eq!(both.check(), 0);
+    assert!(both.areas.iter().next().is_none());
+}

@@ -1,0 +1,97 @@
+//! The search for a gap: by the largest one below each child.
+
+use super::{LEVELS, NOWHERE, Tree, Turn, below_the_highest};
+use crate::areas::inner::Inner;
+use crate::areas::{Backing, Span};
+
+impl<B: Backing> Tree<B> {
+    /// The first gap between two areas that ends above `addr` and has `size`
+    /// bytes, at least one.
+    pub fn gap(&self, addr: usize, size: usize) -> Option<Span> {
+        let root = self.root?;
+        let Some(top) = self.depth.checked_sub(1) else {
+            return self.leaves.get(root).gap(below_the_highest(addr), size);
+        };
+        let inner = self.inners.get(root);
+        if addr <= inner.extent().start {
+            return self.first_gap(inner, inner.first_gap(size)?, top, size);
+        }
+        self.gap_above(root, below_the_highest(addr), size)
+    }
+
+    /// As [`gap`](Self::gap), where the root is the inner node `id`.
+    #[inline(never)]
+    fn gap_above(&self, mut id: u32, addr: usize, size: usize) -> Option<Span> {
+        let mut turns = [NOWHERE; LEVELS];
+        let mut height = self.depth;
+        // Down towards `addr` while there may be a gap before or below.
+        while let Some(below) = height.checked_sub(1) {
+            height = below;
+            let inner = self.inners.get(id);
+            let slot = inner.search(addr);
+            turns[height] = Turn::new(id, slot);
+            if !inner.has_gap(slot, size) {
+                break;
+            }
+            let before = self.gap_before(inner, slot, height);
+            if before.end > addr && before.len() >= size {
+                return Some(before);
+            }
+            id = inner.child(slot);
+            if height == 0 {
+                let gap = self.leaves.get(id).gap(addr, size);
+                if gap.is_some() {
+                    return gap;
+                }
+            }
+        }
+        // Up, to the first child behind that way with a gap; all of it is above.
+        for (height, turn) in turns.iter().enumerate().take(self.depth).skip(height) {
+            let inner = self.inners.get(turn.inner);
+            if let Some(slot) = inner.next_gap(turn.slot as usize, size) {
+                return self.first_gap(inner, slot, height, size);
+            }
+        }
+        None
+    }
+
+    /// The first gap of `size` bytes before or in the child in `slot` of `inner`,
+    /// which has `height` levels of inner nodes below it.
+    #[inline(never)]
+    fn first_gap<'a>(
+        &'a self,
+        mut inner: &'a Inner,
+        mut slot: usize,
+        mut height: usize,
+        size: usize,
+    ) -> Option<Span> {
+        loop {
+            let (low, child) = (inner.end_before(slot), inner.child(slot));
+            let before = |high: usize| low.filter(|low| high.saturating_sub(*low) >= size);
+            if height == 0 {
+                let leaf = self.leaves.get(child);
+                let high = leaf.extent().start;
+                return match before(high) {
+                    Some(low) => Some(low..high),
+                    None => leaf.gap(0, size),
+                };
+            }
+            inner = self.inners.get(child);
+            let high = inner.extent().start;
+            if let Some(low) = before(high) {
+                return Some(low..high);
+            }
+            slot = inner.first_gap(size)?;
+            height -= 1;
+        }
+    }
+
+    /// The gap between the child in `slot` of `inner` and the one before it; an
+    /// empty one if it is the first.
+    fn gap_before(&self, inner: &Inner, slot: usize, height: usize) -> Span {
+        match inner.end_before(slot) {
+            Some(low) => low..self.extent_of(height, inner.child(slot)).start,
+            None => 0..0,
+        }
+    }
+}

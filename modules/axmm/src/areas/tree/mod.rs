@@ -1,0 +1,326 @@
+//! The tree of areas: a B+ tree that is followed down by address, and up again
+//! along the way that was taken.
+
+mod balance;
+#[cfg(test)]
+mod check;
+mod gaps;
+
+use axerrno::AxResult;
+
+use super::inner::Inner;
+use super::leaf::Leaf;
+use super::pool::Pool;
+use super::{Area, Backing, Extent};
+
+/// The most levels of inner nodes. Numbers of nodes have 32 bits, and below a root
+/// of two children every inner node has at least 16: with nine levels there would
+/// be 2^33 leaves.
+const LEVELS: usize = 8;
+
+/// A turn on the way down: an inner node, and the slot of the child.
+#[derive(Clone, Copy)]
+struct Turn {
+    inner: u32,
+    slot: u32,
+}
+
+impl Turn {
+    fn new(inner: u32, slot: usize) -> Self {
+        Self {
+            inner,
+            slot: slot as u32,
+        }
+    }
+}
+
+const NOWHERE: Turn = Turn { inner: 0, slot: 0 };
+
+/// The way to one leaf.
+struct Finger {
+    /// `None` if nodes have been split or merged since.
+    leaf: Option<u32>,
+    /// The address that was sought, and the position found: the highest address of
+    /// all, which never is, if areas have come, gone or moved since.
+    sought: usize,
+    position: usize,
+    /// From the leaf's parent up to the root.
+    turns: [Turn; LEVELS],
+}
+
+/// All areas, in order. A tree with no areas has no nodes.
+pub struct Tree<B> {
+    leaves: Pool<Leaf<B>>,
+    inners: Pool<Inner>,
+    root: Option<u32>,
+    /// How many levels of inner nodes there are.
+    depth: usize,
+    /// The leaf that was worked on last, where work mostly goes on.
+    finger: Finger,
+}
+
+impl<B: Backing> Tree<B> {
+    /// No areas.
+    pub const fn new() -> Self {
+        Self {
+            leaves: Pool::new(),
+            inners: Pool::new(),
+            root: None,
+            depth: 0,
+            finger: Finger {
+                leaf: None,
+                sought: usize::MAX,
+                position: 0,
+                turns: [NOWHERE; LEVELS],
+            },
+        }
+    }
+
+    /// From where to where the areas lie, and the largest gap between them.
+    /// `None` if there are none.
+    pub fn extent(&self) -> Option<Extent> {
+        self.root.map(|root| self.extent_of(self.depth, root))
+    }
+
+    /// Every area that ends above `addr`, in order.
+    pub fn iter_from(&self, addr: usize) -> Iter<'_, B> {
+        let addr = below_the_highest(addr);
+        let leaf = self.leaf_at(addr);
+        Iter {
+            leaves: &self.leaves,
+            position: match leaf {
+                Some(_) if self.finger.sought == addr => self.finger.position,
+                Some(leaf) => leaf.search(addr),
+                None => 0,
+            },
+            leaf,
+        }
+    }
+
+    /// The leaf of the first area that ends above `addr`, or the last leaf.
+    fn leaf_at(&self, addr: usize) -> Option<&Leaf<B>> {
+        let mut id = self.root?;
+        if let Some(leaf) = self.under_finger(addr) {
+            return Some(self.leaves.get(leaf));
+        }
+        for _ in 0..self.depth {
+            let inner = self.inners.get(id);
+            id = inner.child(inner.search(addr));
+        }
+        Some(self.leaves.get(id))
+    }
+
+    /// Makes sure that `count` areas can be inserted without asking for memory.
+    /// Each can split one node on every level, and the root.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`.
+    pub fn reserve(&mut self, count: usize) -> AxResult {
+        self.leaves.reserve(count)?;
+        self.inners.reserve(count.saturating_mul(self.depth + 1))
+    }
+
+    /// Puts the finger on the leaf of the first area that ends above `addr`, or
+    /// the last leaf, and answers the area's position there.
+    pub fn seek(&mut self, addr: usize) -> usize {
+        let addr = below_the_highest(addr);
+        if self.finger.sought == addr {
+            return self.finger.position;
+        }
+        let Some(root) = self.root else { return 0 };
+        let leaf = match self.under_finger(addr) {
+            Some(leaf) => leaf,
+            None => match self.finger.leaf.filter(|_| self.is_before_finger(addr)) {
+                Some(leaf) => leaf,
+                None => self.descend(root, addr),
+            },
+        };
+        self.finger.sought = addr;
+        self.finger.position = self.leaves.get(leaf).search(addr);
+        self.finger.position
+    }
+
+    fn descend(&mut self, root: u32, addr: usize) -> u32 {
+        let mut id = root;
+        for turn in self.finger.turns[..self.depth].iter_mut().rev() {
+            let inner = self.inners.get(id);
+            let slot = inner.search(addr);
+            *turn = Turn::new(id, slot);
+            id = inner.child(slot);
+        }
+        self.finger.leaf = Some(id);
+        id
+    }
+
+    /// The leaf under the finger, if the first area that ends above `addr` is
+    /// there for certain.
+    fn under_finger(&self, addr: usize) -> Option<u32> {
+        let id = self.finger.leaf?;
+        if self.finger.sought == addr {
+            return Some(id);
+        }
+        let leaf = self.leaves.get(id);
+        let Extent { start, end, .. } = leaf.extent();
+        (start <= addr && (addr < end || leaf.next().is_none())).then_some(id)
+    }
+
+    /// Whether `addr` lies between the leaf under the finger and the one before.
+    fn is_before_finger(&self, addr: usize) -> bool {
+        let leaf = self.finger.leaf.map(|id| self.leaves.get(id));
+        leaf.is_some_and(|leaf| addr < leaf.extent().start)
+            && self.end_before_finger().is_some_and(|end| end <= addr)
+    }
+
+    /// Where the leaf before the one under the finger ends.
+    pub fn end_before_finger(&self) -> Option<usize> {
+        let mut turns = self.finger.turns[..self.depth].iter();
+        let turn = turns.find(|turn| turn.slot > 0)?;
+        self.inners.get(turn.inner).end_before(turn.slot as usize)
+    }
+
+    /// The leaf under the finger, to change it.
+    fn touch(&mut self) -> Option<(&mut Leaf<B>, Extent)> {
+        self.finger.sought = usize::MAX;
+        let leaf = self.leaves.get_mut(self.finger.leaf?);
+        let extent = leaf.extent();
+        Some((leaf, extent))
+    }
+
+    /// The area at `position` under the finger.
+    pub fn at(&self, position: usize) -> Option<&Area<B>> {
+        self.leaves.get(self.finger.leaf?).get(position)
+    }
+
+    /// The area at `position` under the finger, to change all but its addresses.
+    pub fn at_mut(&mut self, position: usize) -> Option<&mut Area<B>> {
+        self.leaves.get_mut(self.finger.leaf?).get_mut(position)
+    }
+
+    /// The area at `position` under the finger, or the first of the next leaf.
+    pub fn at_or_behind(&self, position: usize) -> Option<&Area<B>> {
+        let leaf = self.leaves.get(self.finger.leaf?);
+        match position < leaf.len() {
+            true => leaf.get(position),
+            false => self.leaves.get(leaf.next()?).get(0),
+        }
+    }
+
+    /// Changes the addresses of the area at `position` under the finger. It stays
+    /// between its neighbours.
+    pub fn reshape(&mut self, position: usize, change: impl FnOnce(&mut Area<B>)) {
+        if let Some((leaf, old)) = self.touch()
+            && leaf.reshape(position, change)
+        {
+            let new = leaf.extent();
+            self.refresh(0, old, new);
+        }
+    }
+
+    /// Inserts `area` at `position` under the finger. Room has been
+    /// [reserved](Self::reserve).
+    pub fn insert(&mut self, position: usize, area: Area<B>) {
+        if self.root.is_none() {
+            self.plant();
+        }
+        let Some((leaf, old)) = self.touch() else {
+            return;
+        };
+        if leaf.is_full() {
+            return self.split(position, area);
+        }
+        if leaf.insert(position, area) {
+            let new = leaf.extent();
+            self.refresh(0, old, new);
+        }
+    }
+
+    /// Takes the area at `position` under the finger out.
+    pub fn remove(&mut self, position: usize) {
+        let fewest = match self.depth {
+            0 => 1,
+            _ => Leaf::<B>::FEWEST,
+        };
+        let Some((leaf, old)) = self.touch() else {
+            return;
+        };
+        let changed = leaf.remove(position);
+        if leaf.len() < fewest {
+            self.shrink();
+        } else if changed {
+            let new = leaf.extent();
+            self.refresh(0, old, new);
+        }
+    }
+
+    /// Makes the first leaf.
+    fn plant(&mut self) {
+        let id = self.leaves.take();
+        self.root = Some(id);
+        self.finger.leaf = Some(id);
+    }
+
+    /// Tells the inner nodes on the way to the finger, from `level` up, that the
+    /// node below has the extent `new` instead of `old`.
+    fn refresh(&mut self, level: usize, mut old: Extent, mut new: Extent) {
+        for level in level..self.depth {
+            let turn = self.finger.turns[level];
+            let (id, slot) = (turn.inner, turn.slot as usize);
+            if (old.start, old.gap) == (new.start, new.gap) {
+                if old.end == new.end {
+                    break;
+                }
+                let inner = self.inners.get_mut(id);
+                if inner.is_last(slot) {
+                    inner.move_end(new.end);
+                    continue;
+                }
+            }
+            let next = match old.end == new.end {
+                true => None,
+                false => self.inners.get(id).next(slot),
+            };
+            let next = next.map(|next| self.extent_of(level, next));
+            let inner = self.inners.get_mut(id);
+            let before = inner.extent();
+            inner.update(slot, old, new, next);
+            (old, new) = (before, inner.extent());
+        }
+    }
+
+    fn extent_of(&self, height: usize, id: u32) -> Extent {
+        match height {
+            0 => self.leaves.get(id).extent(),
+            _ => self.inners.get(id).extent(),
+        }
+    }
+}
+
+/// Areas in order.
+pub struct Iter<'a, B> {
+    leaves: &'a Pool<Leaf<B>>,
+    leaf: Option<&'a Leaf<B>>,
+    position: usize,
+}
+
+impl<'a, B: Backing> Iterator for Iter<'a, B> {
+    type Item = &'a Area<B>;
+
+    fn next(&mut self) -> Option<&'a Area<B>> {
+        loop {
+            let leaf = self.leaf?;
+            if let Some(area) = leaf.get(self.position) {
+                self.position += 1;
+                return Some(area);
+            }
+            self.leaf = leaf.next().map(|next| self.leaves.get(next));
+            self.position = 0;
+        }
+    }
+}
+
+/// The address to search for instead of `addr`: nodes mark with the highest one
+/// what is not there, and no area ends above it.
+fn below_the_highest(addr: usize) -> usize {
+    addr.min(usize::MAX - 1)
+}

@@ -1,0 +1,112 @@
+//! One table's upper entries in another: how the kernel's mappings are in every
+//! user's page table.
+//!
+//! ```text
+//!   kernel's root   … │ k0 │ k1 │ k2 │ …       user's root   u0 │ … │ k0 │ k1 │ k2 │
+//!                       │    └──────────────┐                              │
+//!                       └─► table of the    └─► table, empty as yet ◄──────┘
+//!                           linear mapping
+//! ```
+//!
+//! The entries of the root are copied once, and every one of them leads to a table
+//! that stays ([`share_top`](PageTable::share_top)): what is mapped under it later
+//! is in all page tables at once, and none of them is visited.
+
+use axerrno::AxResult;
+use memory_addr::VirtAddr;
+use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
+
+use super::slot::{Slot, read, write};
+use super::walk::{Pages, parts};
+use super::{ENTRIES, Gather, PageTable};
+
+impl<M, E, H> PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: PagingHandler,
+{
+    /// The level of the root's entries.
+    const TOP: usize = M::LEVELS - 1;
+
+    /// Makes every entry of the root that translates `pages`, and whose mappings
+    /// may change, lead to a table that stays even when it is empty. Below `fixed`
+    /// no mapping changes: there the entries stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; then nothing has changed but that a large page may have become
+    /// smaller ones.
+    pub fn share_top(&mut self, pages: Pages, fixed: usize, gather: &mut dyn Gather) -> AxResult {
+        let changing = pages.start.max(fixed)..pages.end.max(fixed);
+        let tops = || parts(changing.clone(), Self::entry_size(Self::TOP));
+        for part in tops() {
+            if let Err(error) = self.make_top(VirtAddr::from_usize(part.start), gather) {
+                for made in tops().take_while(|made| made.start < part.start) {
+                    let vaddr = VirtAddr::from_usize(made.start);
+                    self.prune_in(self.root, Self::TOP, vaddr, gather);
+                }
+                return Err(error);
+            }
+        }
+        self.kept = changing;
+        Ok(())
+    }
+
+    /// Makes the entry of the root that translates `vaddr` lead to a table.
+    fn make_top(&mut self, vaddr: VirtAddr, gather: &mut dyn Gather) -> AxResult {
+        let entry = self.entry(self.root, vaddr, Self::TOP);
+        match read::<E>(entry, Self::TOP) {
+            Slot::Table(_) => {}
+            Slot::Absent => write::<E>(entry, Self::TOP, Slot::Table(Self::new_table()?)),
+            Slot::Page(..) => {
+                if let Some(page) = self.query(vaddr) {
+                    self.split(page, gather)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the entries of the root of `other` that translate `pages`, where
+    /// this table has none. What they lead to stays the other's: nothing there is
+    /// changed or freed by this one, and it must not be asked to.
+    pub fn copy_top(&mut self, other: &Self, pages: Pages) {
+        for part in parts(pages.clone(), Self::entry_size(Self::TOP)) {
+            let vaddr = VirtAddr::from_usize(part.start);
+            let from = other.entry(other.root, vaddr, Self::TOP);
+            let to = self.entry(self.root, vaddr, Self::TOP);
+            // SAFETY: `entry` leads to an entry of each root.
+            unsafe { to.write_volatile(from.read_volatile()) };
+        }
+        self.borrowed = pages;
+    }
+
+    /// Whether an entry of the root translates addresses of both ranges.
+    pub fn shares_top(&self, one: &Pages, other: &Pages) -> bool {
+        let size = Self::entry_size(Self::TOP);
+        one.start / size <= (other.end - 1) / size && other.start / size <= (one.end - 1) / size
+    }
+
+    /// Whether the table that an entry of `level` leads to stays when it is empty.
+    pub(super) fn keeps(&self, level: usize, vaddr: VirtAddr) -> bool {
+        level == Self::TOP && self.kept.contains(&vaddr.as_usize())
+    }
+
+    /// Frees the tables that are this one's own.
+    pub(super) fn free_own_tables(&self) {
+        let size = Self::entry_size(Self::TOP);
+        let index = |vaddr: usize| vaddr / size % ENTRIES;
+        let borrowed = match self.borrowed.is_empty() {
+            true => 0..0,
+            false => index(self.borrowed.start)..index(self.borrowed.end - 1) + 1,
+        };
+        for own in (0..ENTRIES).filter(|index| !borrowed.contains(index)) {
+            let entry = self.entry(self.root, VirtAddr::from_usize(own * size), Self::TOP);
+            if let Slot::Table(next) = read::<E>(entry, Self::TOP) {
+                Self::free_tables(next, Self::TOP - 1);
+            }
+        }
+        H::dealloc_frame(self.root);
+    }
+}

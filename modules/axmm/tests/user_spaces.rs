@@ -1,0 +1,205 @@
+//! Address spaces of user programs, which share the kernel's mappings.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axalloc::{UsageKind, usage};
+use axerrno::AxError;
+use axmm::{AddrSpace, Machine, MappingFlags, VirtAddr};
+use page_table_multiarch::PagingMetaData;
+
+const KERNEL: usize = 0xffff_c000_0000_0000;
+const KERNEL_SIZE: usize = 4 << 39;
+const USER: usize = 0x1_0000;
+const USER_SIZE: usize = 1 << 40;
+const PAGE: usize = 4096;
+const GIB: usize = 1 << 30;
+const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
+
+/// Memory for one test at a time: each counts all frames.
+fn alone() -> MutexGuard<'static, bool> {
+    static GIVEN: Mutex<bool> = Mutex::new(false);
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*given {
+        let memory = axalloc::host::physical_memory(1 << 30, 32 << 20).unwrap();
+        // SAFETY: mapped for this alone, and for good.
+        unsafe { axalloc::add_memory(&[memory]) }.unwrap();
+        *given = true;
+    }
+    given
+}
+
+fn at(addr: usize) -> VirtAddr {
+    VirtAddr::from_usize(addr)
+}
+
+fn kernel() -> AddrSpace {
+    AddrSpace::new_empty(at(KERNEL), KERNEL_SIZE).unwrap()
+}
+
+fn user() -> AddrSpace {
+    AddrSpace::new_empty_user(at(USER), USER_SIZE).unwrap()
+}
+
+fn sharing(kernel: &mut AddrSpace) -> AddrSpace {
+    let mut user = user();
+    kernel.share().unwrap();
+    user.copy_mappings_from(kernel).unwrap();
+    user
+}
+
+fn frames_of(kind: UsageKind) -> usize {
+    usage().of(kind)
+}
+
+/// Where `space` has the page of `addr`.
+fn frame(space: &AddrSpace, addr: usize) -> Option<usize> {
+    space.query(at(addr)).map(|page| page.paddr.as_usize())
+}
+
+#[test]
+fn what_the_kernel_maps_and_unmaps_later_shows_in_every_user_space() {
+    let _alone = alone();
+    let mut kernel = kernel();
+    kernel.map_alloc(at(KERNEL), PAGE, RW, true).unwrap();
+    let users = [sharing(&mut kernel), sharing(&mut kernel)];
+    let (near, far) = (KERNEL + 8 * PAGE, KERNEL + KERNEL_SIZE - PAGE);
+    for addr in [near, far] {
+        kernel.map_alloc(at(addr), PAGE, RW, true).unwrap();
+    }
+    for addr in [KERNEL, near, far] {
+        assert!(frame(&kernel, addr).is_some());
+        for user in &users {
+            assert_eq!(frame(user, addr), frame(&kernel, addr), "{addr:#x}");
+        }
+    }
+    kernel.clear().unwrap();
+    kernel.map_alloc(at(far), PAGE, RW, true).unwrap();
+    for user in &users {
+        assert_eq!(frame(user, near), None, "unmapped in one, in all");
+        assert_eq!(frame(user, far), frame(&kernel, far), "after all was gone");
+    }
+}
+
+/// Three levels, as Sv39 has: an entry of the root covers 1 GiB, which is also the
+/// largest page.
+struct ThreeLevels;
+
+impl PagingMetaData for ThreeLevels {
+    const LEVELS: usize = 3;
+    const PA_MAX_BITS: usize = 52;
+    const VA_MAX_BITS: usize = 39;
+
+    type VirtAddr = VirtAddr;
+
+    fn flush_tlb(_: Option<VirtAddr>) {}
+}
+
+impl Machine for ThreeLevels {
+    type Meta = Self;
+    type Pte = page_table_entry::x86_64::X64PTE;
+
+    fn largest_page() -> usize {
+        GIB
+    }
+
+    fn publish_entries() {}
+
+    fn forget(_: Range<usize>) {}
+
+    fn forget_here(_: Range<usize>) {}
+}
+
+#[test]
+fn a_page_that_is_an_entry_of_the_root_goes_from_every_user_space_too() {
+    let _alone = alone();
+    let start = 0xffff_ffe0_0000_0000;
+    let mut kernel = AddrSpace::<ThreeLevels>::new_empty(at(start), 4 * GIB).unwrap();
+    kernel.map_linear(at(start), 0.into(), GIB, RW).unwrap();
+    assert_eq!(kernel.query(at(start)).unwrap().size, GIB);
+    let mut user = AddrSpace::<ThreeLevels>::new_empty_user(at(USER), GIB).unwrap();
+    kernel.share().unwrap();
+    user.copy_mappings_from(&kernel).unwrap();
+    let page = start + 5 * PAGE;
+    assert_eq!(user.query(at(page)), kernel.query(at(page)));
+    kernel.unmap(at(start), GIB).unwrap();
+    assert_eq!(user.query(at(page)), None);
+    kernel.map_alloc(at(page), PAGE, RW, true).unwrap();
+    assert_eq!(user.query(at(page)), kernel.query(at(page)));
+}
+
+#[test]
+fn a_user_space_frees_what_is_its_own_and_nothing_of_the_kernels() {
+    let _alone = alone();
+    let before = (
+        frames_of(UsageKind::VirtMem),
+        frames_of(UsageKind::PageTable),
+    );
+    let mut kernel = kernel();
+    kernel.map_alloc(at(KERNEL), 4 * PAGE, RW, true).unwrap();
+    kernel.share().unwrap();
+    let with_kernel = (
+        frames_of(UsageKind::VirtMem),
+        frames_of(UsageKind::PageTable),
+    );
+    let mut user = sharing(&mut kernel);
+    user.map_alloc(at(USER), 4 * PAGE, RW | MappingFlags::USER, true)
+        .unwrap();
+    assert_eq!(frames_of(UsageKind::VirtMem), with_kernel.0 + 4);
+    drop(user);
+    let after = (
+        frames_of(UsageKind::VirtMem),
+        frames_of(UsageKind::PageTable),
+    );
+    assert_eq!(after, with_kernel);
+    assert!(frame(&kernel, KERNEL).is_some());
+    drop(kernel);
+    let after = (
+        frames_of(UsageKind::VirtMem),
+        frames_of(UsageKind::PageTable),
+    );
+    assert_eq!(after, before);
+}
+
+#[test]
+fn without_memory_for_its_tables_the_kernel_is_as_before() {
+    let _alone = alone();
+    let mut kernel = kernel();
+    kernel.map_alloc(at(KERNEL), PAGE, RW, true).unwrap();
+    let tables = frames_of(UsageKind::PageTable);
+    for n in 1..100 {
+        let armed = axalloc::fault::fail_nth(n);
+        let result = kernel.share();
+        if !armed.has_fired() {
+            assert_eq!((result, n), (Ok(()), 4), "a table for each entry but one");
+            return;
+        }
+        assert_eq!(result, Err(AxError::NoMemory));
+        assert_eq!(frames_of(UsageKind::PageTable), tables, "at allocation {n}");
+        assert!(frame(&kernel, KERNEL).is_some());
+    }
+    panic!("it never succeeds");
+}
+
+#[test]
+fn only_a_users_mapping_may_be_the_users_or_writable_and_executable() {
+    let _alone = alone();
+    let write_and_execute = RW | MappingFlags::EXECUTE;
+    for flags in [RW | MappingFlags::USER, write_and_execute] {
+        let refused = kernel().map_alloc(at(KERNEL), PAGE, flags, false);
+        assert_eq!(refused, Err(AxError::InvalidInput));
+        assert_eq!(user().map_alloc(at(USER), PAGE, flags, false), Ok(()));
+    }
+}
+
+#[test]
+fn spaces_under_one_entry_of_the_root_cannot_be_joined() {
+    let _alone = alone();
+    let mut kernel = kernel();
+    kernel.share().unwrap();
+    let mut overlapping = AddrSpace::new_empty(at(KERNEL + KERNEL_SIZE), PAGE).unwrap();
+    assert_eq!(overlapping.copy_mappings_from(&kernel), Ok(()));
+    let mut overlapping = AddrSpace::new_empty(at(KERNEL + PAGE), PAGE).unwrap();
+    let refused = overlapping.copy_mappings_from(&kernel);
+    assert_eq!(refused, Err(AxError::InvalidInput));
+}
