@@ -1,0 +1,271 @@
+//! The cases that boot a machine.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::console::{self, End, HUNG, Patience};
+use crate::image::Image;
+use crate::manifest::root;
+use crate::missing_hart;
+use crate::options::Options;
+use crate::qemu::{self, Guest, Input};
+use crate::smp_test;
+
+use super::tally::Verdict;
+
+/// Harts and memory (in KiB) of the machines that boot.
+const HARTS: [u32; 2] = [1, 4];
+const MEMORY: [u64; 2] = [128 << 10, 1 << 20];
+/// The smallest memory with many harts, and much memory, for smpboot.
+const SIZE_ENDS: [(u32, u64); 2] = [(16, 64 << 10), (2, 8 << 20)];
+
+/// A guest that is not silent may still take no longer than this.
+const WHOLE: Duration = Duration::from_secs(300);
+
+/// Lines of the console under a case that failed.
+const TAIL: usize = 30;
+
+/// The status of a panic and of a fault that nobody handles.
+const PANICKED: u8 = 101;
+
+/// How `apps/endings` ends: the status that tells so, and what the console says.
+const ENDINGS: [(&str, u8, &str); 10] = [
+    ("return", 0, ""),
+    ("exit", 42, ""),
+    (
+        "panic",
+        PANICKED,
+        "as asked for at apps/endings/src/main.rs",
+    ),
+    ("panic-elsewhere", PANICKED, "PANIC on hart 3"),
+    ("null", PANICKED, "write to 0x0"),
+    ("read-only", PANICKED, "unhandled page fault: write to"),
+    ("unmapped", PANICKED, "mapped there: nothing"),
+    ("memory", PANICKED, "out of memory: wanted 32768 bytes; "),
+    ("stack", PANICKED, "stack overflow: sp 0x"),
+    ("hang", HUNG, ""),
+];
+
+/// A case that boots a machine.
+pub struct Boot {
+    /// What it is called.
+    pub name: String,
+    guest: Guest,
+    patience: Patience,
+    judge: Judge,
+}
+
+/// Decides on a guest's end and console.
+type Judge = Box<dyn Fn(&End, &str) -> Verdict + Send>;
+
+impl Boot {
+    /// The same case under another name.
+    pub fn named(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
+    /// Boots it and judges.
+    pub fn run(&self) -> Verdict {
+        let qemu = self.guest.command(Input::Nobody);
+        let (end, console) =
+            console::run(qemu, self.patience, |_| Ok(())).map_err(|error| format!("{error:#}"))?;
+        let console = String::from_utf8_lossy(&console);
+        let log = self.keep(&console).map_err(|error| error.to_string())?;
+        (self.judge)(&end, &console)
+            .map_err(|reason| format!("{reason}\n{}\nconsole: {}", tail(&console), log.display()))
+    }
+
+    /// Leaves the console in a file.
+    fn keep(&self, console: &str) -> Result<PathBuf> {
+        let dir = root().join("target/test");
+        fs::create_dir_all(&dir)?;
+        let path = dir.join(format!("{}.log", self.name.replace([' ', '='], "-")));
+        fs::write(&path, console)?;
+        Ok(path)
+    }
+}
+
+fn tail(console: &str) -> String {
+    let lines: Vec<&str> = console.lines().collect();
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
+}
+
+/// The cases that boot an image.
+pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
+    match app {
+        "smpboot" => smp_cases(options, image),
+        "endings" => ENDINGS
+            .into_iter()
+            .map(|(end, status, said)| ending(image, end, status, said))
+            .chain([large(image)])
+            .collect(),
+        _ => {
+            let harts = options.smp.map_or_else(|| HARTS.to_vec(), |smp| vec![smp]);
+            let memory = options
+                .mem_kib
+                .map_or_else(|| MEMORY.to_vec(), |kib| vec![kib]);
+            let sizes = harts
+                .iter()
+                .flat_map(|smp| memory.iter().map(move |kib| (*smp, *kib)));
+            sizes
+                .map(|(smp, kib)| app_case(options, app, image, smp, kib))
+                .collect()
+        }
+    }
+}
+
+fn guest(image: &Image, smp: u32, mem_kib: u64) -> Guest {
+    Guest {
+        machine: image.machine,
+        kernel: image.kernel().to_owned(),
+        smp,
+        mem_kib,
+        accel: crate::options::Accel::Tcg,
+        boot_args: Vec::new(),
+        extra: Vec::new(),
+    }
+}
+
+fn patience(options: &Options) -> Patience {
+    Patience {
+        silence: options.timeout,
+        whole: Some(WHOLE),
+    }
+}
+
+/// helloworld or memtest on one size of a machine.
+/// An application that says whether all went well.
+pub fn app_case(options: &Options, app: &str, image: &Image, smp: u32, mem_kib: u64) -> Boot {
+    let mut guest = guest(image, smp, mem_kib);
+    guest.boot_args.clone_from(&options.boot_args);
+    let sign = if app == "helloworld" {
+        "Hello, world!"
+    } else {
+        "PASS "
+    };
+    Boot {
+        name: format!(
+            "{app} {} SMP={smp} MEM={}",
+            image.machine,
+            qemu::size(mem_kib)
+        ),
+        guest,
+        patience: patience(options),
+        judge: Box::new(move |end, console| says(end, console, sign)),
+    }
+}
+
+/// Ended well, and with a line that begins with `sign`.
+fn says(end: &End, console: &str, sign: &str) -> Verdict {
+    let line = console.lines().rev().find(|line| line.starts_with(sign));
+    match (end, line) {
+        (End::Exit(0, words), Some(line)) if sign == "PASS " => Ok(format!("{line}, {words}")),
+        (End::Exit(0, words), Some(_)) => Ok(words.clone()),
+        (End::Exit(0, _), None) => Err(format!("no line begins with `{sign}`")),
+        (end, _) => Err(end.describe()),
+    }
+}
+
+/// The boot test of harts, the ends of the range of machine sizes among its
+/// sizes, and a hart that is listed and does not come.
+fn smp_cases(options: &Options, image: &Image) -> Vec<Boot> {
+    let harts = options.smp.unwrap_or(smp_test::HARTS);
+    let mut cases = vec![smp_case(options, image, harts, qemu::DEFAULT_MEM_KIB)];
+    if options.smp.is_none() && options.mem_kib.is_none() {
+        let ends = SIZE_ENDS.map(|(smp, kib)| smp_case(options, image, smp, kib));
+        cases.extend(ends);
+    }
+    if image.machine.takes_device_tree {
+        cases.push(missing_hart_case(options, image));
+    }
+    cases
+}
+
+fn missing_hart_case(options: &Options, image: &Image) -> Boot {
+    let mut guest = guest(image, missing_hart::HARTS, qemu::DEFAULT_MEM_KIB);
+    let tree = missing_hart::device_tree(&guest);
+    if let Ok(path) = &tree {
+        guest
+            .extra
+            .extend(["-dtb".to_owned(), path.display().to_string()]);
+    }
+    let tree = tree.map(drop).map_err(|error| format!("{error:#}"));
+    Boot {
+        name: format!("a hart that does not come {}", image.machine),
+        guest,
+        patience: patience(options),
+        judge: Box::new(move |end, console| {
+            tree.clone()?;
+            missing_hart::verify(end, console)
+        }),
+    }
+}
+
+fn smp_case(options: &Options, image: &Image, harts: u32, mem_kib: u64) -> Boot {
+    Boot {
+        name: format!(
+            "smp-test {} SMP={harts} MEM={}",
+            image.machine,
+            qemu::size(mem_kib)
+        ),
+        guest: guest(image, harts, mem_kib),
+        patience: patience(options),
+        judge: Box::new(move |end, console| {
+            smp_test::verify(end, console, harts).map(|root| format!("one root, {root}"))
+        }),
+    }
+}
+
+fn ending(image: &Image, end: &str, wanted: u8, said: &'static str) -> Boot {
+    let mut guest = guest(image, 4, qemu::DEFAULT_MEM_KIB);
+    guest.boot_args.push(format!("end={end}"));
+    // A guest that hangs is found out sooner; the others are not silent so long.
+    let silence = if wanted == HUNG { 5 } else { 60 };
+    Boot {
+        name: format!("ending {end} {}", image.machine),
+        guest,
+        patience: Patience {
+            silence: Some(Duration::from_secs(silence)),
+            whole: Some(WHOLE),
+        },
+        judge: Box::new(move |end, console| match end.status() {
+            status if status != wanted => {
+                Err(format!("{}; wanted: status {wanted}", end.describe()))
+            }
+            _ if !console.contains(said) => Err(format!("the console does not say {said:?}")),
+            status => Ok(format!("status {status}")),
+        }),
+    }
+}
+
+/// More memory than most computers have, which the guest keeps track of.
+fn large(image: &Image) -> Boot {
+    const KIB: u64 = 64 << 20;
+    let mut boot = ending(image, "return", 0, "");
+    boot.name = format!("MEM={} {}", qemu::size(KIB), image.machine);
+    boot.guest.mem_kib = KIB;
+    boot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_and_a_status_are_both_wanted() {
+        let good = End::Exit(0, "1 ms".into());
+        assert_eq!(
+            says(&good, "x\nPASS 3/3\n[exit 0] 1 ms", "PASS "),
+            Ok("PASS 3/3, 1 ms".into())
+        );
+        assert!(says(&good, "FAIL 2/3", "PASS ").is_err());
+        assert!(says(&End::Exit(1, String::new()), "PASS 3/3", "PASS ").is_err());
+        assert!(says(&End::Hung(1), "Hello, world!", "Hello, world!").is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! The tests that run on this computer.
+
+use std::process::Command;
+
+use crate::manifest::{HOST_PACKAGES, LOOM_PACKAGES, root, spec};
+
+use super::refusals::{forget_variables, said};
+use super::tally::Verdict;
+
+/// The packages' own tests, with all their features.
+pub fn host_tests() -> Verdict {
+    let nextest = Command::new("cargo")
+        .args(["nextest", "--version"])
+        .output();
+    let nextest = nextest.is_ok_and(|output| output.status.success());
+    let mut cargo = Command::new("cargo");
+    if nextest {
+        cargo.args(["nextest", "run", "--no-fail-fast"]);
+    } else {
+        cargo.args(["test", "--no-fail-fast"]);
+    }
+    for package in HOST_PACKAGES {
+        cargo.args(["--package", &spec(package)]);
+    }
+    cargo.arg("--all-features");
+    verdict_of_tests(cargo)
+}
+
+/// The lock-free parts under loom, which replaces their atomics and tries each
+/// order in which threads can come. Built apart: all crates see its flag.
+pub fn interleavings() -> Verdict {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["test", "--lib", "--release", "--no-fail-fast"])
+        .args(["--target-dir", "target/loom"])
+        .env("RUSTFLAGS", "--cfg loom");
+    for package in LOOM_PACKAGES {
+        cargo.args(["--package", &spec(package)]);
+    }
+    verdict_of_tests(cargo)
+}
+
+fn verdict_of_tests(mut cargo: Command) -> Verdict {
+    // The variables of this run are not those of the tests.
+    forget_variables(&mut cargo);
+    let output = cargo
+        .current_dir(root())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let text = said(&output);
+    match tests_run(&text) {
+        0 => Err(format!("no test ran\n{text}")),
+        count if output.status.success() => Ok(format!("{count} tests")),
+        _ => Err(text),
+    }
+}
+
+/// How many tests a runner says to have run: nextest's `Summary … N tests run`, or
+/// the sum of cargo test's `test result: ok. N passed`.
+fn tests_run(text: &str) -> u32 {
+    let count = |line: &str, before: &str| -> Option<u32> {
+        line.split_once(before)?
+            .0
+            .split_whitespace()
+            .last()?
+            .parse()
+            .ok()
+    };
+    text.lines()
+        .filter_map(|line| count(line, " tests run:").or_else(|| count(line, " passed; ")))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runners_tell_how_many_tests_ran() {
+        assert_eq!(
+            tests_run("     Summary [   0.1s] 22 tests run: 22 passed, 0 skipped\n"),
+            22
+        );
+        assert_eq!(
+            tests_run("test result: ok. 3 passed; 0 failed;\ntest result: ok. 4 passed; 0 failed;"),
+            7
+        );
+        assert_eq!(tests_run("error: no such package"), 0);
+    }
+}

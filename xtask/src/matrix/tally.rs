@@ -1,0 +1,79 @@
+//! Counts cases and prints a line for each.
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use super::boots::Boot;
+
+/// What a case found: something to add to its line, or what is wrong.
+pub type Verdict = Result<String, String>;
+
+/// The count so far, and the only place where a case's line is printed.
+#[derive(Default)]
+pub struct Tally {
+    count: Mutex<Count>,
+}
+
+/// How many cases passed and failed, and how many machines booted.
+#[derive(Default, Clone, Copy)]
+pub struct Count {
+    pub passed: u32,
+    pub failed: u32,
+    pub booted: u32,
+}
+
+impl Tally {
+    /// Prints a case's line and counts it.
+    pub fn note(&self, name: &str, begin: Instant, verdict: Verdict) {
+        let Ok(mut count) = self.count.lock() else {
+            return;
+        };
+        let seconds = begin.elapsed().as_secs_f64();
+        match verdict {
+            Ok(words) => {
+                count.passed += 1;
+                println!("ok      {name:<48}{seconds:>7.1} s  {words}");
+            }
+            Err(reason) => {
+                count.failed += 1;
+                println!("FAILED  {name:<48}{seconds:>7.1} s");
+                reason.lines().for_each(|line| println!("        | {line}"));
+            }
+        }
+    }
+
+    /// Runs a case and notes it.
+    pub fn case(&self, name: &str, case: impl FnOnce() -> Verdict) {
+        let begin = Instant::now();
+        self.note(name, begin, case());
+    }
+
+    /// Boots a case and notes it.
+    pub fn boot(&self, case: Boot) {
+        let begin = Instant::now();
+        let verdict = case.run();
+        self.note(&case.name, begin, verdict);
+        if let Ok(mut count) = self.count.lock() {
+            count.booted += 1;
+        }
+    }
+
+    /// The count so far.
+    pub fn count(&self) -> Count {
+        self.count.lock().map(|count| *count).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_counted() {
+        let tally = Tally::default();
+        tally.case("good", || Ok(String::new()));
+        tally.case("bad", || Err("why".to_owned()));
+        let count = tally.count();
+        assert_eq!((count.passed, count.failed, count.booted), (1, 1, 0));
+    }
+}
