@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr, VirtAddrRange};
-use page_table_multiarch::MappingFlags;
+use page_table_multiarch::{MappingFlags, PagingMetaData};
 
 use crate::areas::{Area, Areas, Span};
 use crate::backend::Backend;
@@ -34,10 +34,17 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the range is empty, not page-aligned, or overflows;
-    /// `NoMemory`.
+    /// `InvalidInput` if the range is empty, not page-aligned, or overflows, or if
+    /// the page table cannot tell all of its addresses apart; `NoMemory`.
     pub fn new_empty(base: VirtAddr, size: usize) -> AxResult<Self> {
         let span = checked(base, size)?;
+        // Both ends in one half, with the bits that no table resolves as they
+        // must be: so has all between.
+        let (first, last) = (span.start, span.end - 1);
+        let translated = M::Meta::vaddr_is_valid(first) && M::Meta::vaddr_is_valid(last);
+        if !translated || (first ^ last) >> (usize::BITS - 1) != 0 {
+            return Err(AxError::InvalidInput);
+        }
         Ok(Self {
             range: VirtAddrRange::from_start_size(base, span.len()),
             areas: Areas::empty(),
@@ -146,8 +153,8 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `InvalidInput` if an address or the size is not page-aligned, the range is
-    /// empty or not within the address space, or `flags` are rights that a
-    /// kernel mapping cannot have: none at all, any without read, or write
+    /// empty or not within the address space, the machine has no such physical
+    /// addresses, or `flags` are rights that a kernel mapping cannot have: none at all, any without read, or write
     /// together with execute. `AlreadyExists` if something is mapped in the
     /// range. `NoMemory`.
     pub fn map_linear(
@@ -173,8 +180,12 @@ impl<M: Machine> AddrSpace<M> {
         size: usize,
         flags: MappingFlags,
     ) -> AxResult {
-        let paddr_end = start_paddr.as_usize().checked_add(size);
-        if !start_paddr.is_aligned_4k() || paddr_end.is_none() || flags.is_empty() {
+        let last = start_paddr
+            .as_usize()
+            .checked_add(size)
+            .and_then(|end| end.checked_sub(1));
+        let exists = last.is_some_and(M::Meta::paddr_is_valid);
+        if !start_paddr.is_aligned_4k() || !exists || flags.is_empty() {
             return Err(AxError::InvalidInput);
         }
         let pa_va_offset = start_vaddr.as_usize().wrapping_sub(start_paddr.as_usize());
@@ -232,7 +243,8 @@ impl<M: Machine> AddrSpace<M> {
     pub fn unmap(&mut self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.changeable(start, size)?;
         self.areas.reserve_cuts(&span)?;
-        self.split_edges(&span)?;
+        self.table
+            .split_edges(&span, &mut TlbGather::<M>::new(false))?;
         for area in self.areas.overlapping(&span) {
             let mut gather = TlbGather::<M>::new(area.backing().owns_frames());
             let part = area.part(&span).span();
@@ -296,6 +308,9 @@ impl<M: Machine> AddrSpace<M> {
             return false;
         };
         let span = start.as_usize()..end;
+        if span.is_empty() {
+            return true;
+        }
         let allows = |area: &Area<Backend>| area.flags().contains(flags);
         self.areas.cover_with(&span, allows)
     }
@@ -324,15 +339,6 @@ impl<M: Machine> AddrSpace<M> {
     /// The page that `vaddr` lies in, if it has a frame.
     pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
         self.table.query(vaddr)
-    }
-
-    /// Splits what crosses the ends of `span`, the only step of an unmapping
-    /// that can fail.
-    fn split_edges(&mut self, span: &Span) -> AxResult {
-        for edge in [span.start, span.end] {
-            self.table.split_at(edge, &mut TlbGather::<M>::new(false))?;
-        }
-        Ok(())
     }
 
     /// Lets nobody unmap or protect anything below `end` from now on: what the

@@ -148,13 +148,15 @@ where
 
     fn new_table() -> AxResult<PhysAddr> {
         let frame = H::alloc_frame().ok_or(AxError::NoMemory)?;
-        // SAFETY: the frame is nobody else's, and `H` says where it is.
-        unsafe {
-            H::phys_to_virt(frame)
-                .as_mut_ptr()
-                .write_bytes(0, PAGE_SIZE_4K)
-        };
-        Ok(frame)
+        Ok(Self::cleared(frame))
+    }
+
+    /// A frame as a table without entries. It is nobody else's.
+    fn cleared(frame: PhysAddr) -> PhysAddr {
+        let entries = H::phys_to_virt(frame).as_mut_ptr();
+        // SAFETY: the frame has just been allocated, and `H` says where it is.
+        unsafe { entries.write_bytes(0, PAGE_SIZE_4K) };
+        frame
     }
 
     /// Whether no entry of a table is in use.

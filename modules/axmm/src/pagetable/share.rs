@@ -13,11 +13,11 @@
 //! is in all page tables at once, and none of them is visited.
 
 use axerrno::AxResult;
-use memory_addr::VirtAddr;
+use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
 use super::slot::{Slot, read, write};
-use super::walk::{Pages, parts};
+use super::walk::{Pages, Spare, parts};
 use super::{ENTRIES, Gather, PageTable};
 
 impl<M, E, H> PageTable<M, E, H>
@@ -35,37 +35,34 @@ where
     ///
     /// # Errors
     ///
-    /// `NoMemory`; then nothing has changed but that a large page may have become
-    /// smaller ones.
+    /// `NoMemory`; then nothing has changed.
     pub fn share_top(&mut self, pages: Pages, fixed: usize, gather: &mut dyn Gather) -> AxResult {
         let changing = pages.start.max(fixed)..pages.end.max(fixed);
-        let tops = || parts(changing.clone(), Self::entry_size(Self::TOP));
-        for part in tops() {
-            if let Err(error) = self.make_top(VirtAddr::from_usize(part.start), gather) {
-                for made in tops().take_while(|made| made.start < part.start) {
-                    let vaddr = VirtAddr::from_usize(made.start);
-                    self.prune_in(self.root, Self::TOP, vaddr, gather);
+        let tops = parts(changing.clone(), Self::entry_size(Self::TOP));
+        let tops = tops.map(|part| VirtAddr::from_usize(part.start));
+        let missing = tops.clone().filter(|top| self.table_at(*top).is_none());
+        let mut spare = Spare::<H>::take(missing.count())?;
+        for top in tops {
+            let entry = self.entry(self.root, top, Self::TOP);
+            match (read::<E>(entry, Self::TOP), self.query(top)) {
+                (Slot::Page(..), Some(page)) => self.split(page, &mut spare, gather)?,
+                (Slot::Absent, _) => {
+                    let table = Self::cleared(spare.next()?);
+                    write::<E>(entry, Self::TOP, Slot::Table(table));
                 }
-                return Err(error);
+                _ => {}
             }
         }
         self.kept = changing;
         Ok(())
     }
 
-    /// Makes the entry of the root that translates `vaddr` lead to a table.
-    fn make_top(&mut self, vaddr: VirtAddr, gather: &mut dyn Gather) -> AxResult {
-        let entry = self.entry(self.root, vaddr, Self::TOP);
-        match read::<E>(entry, Self::TOP) {
-            Slot::Table(_) => {}
-            Slot::Absent => write::<E>(entry, Self::TOP, Slot::Table(Self::new_table()?)),
-            Slot::Page(..) => {
-                if let Some(page) = self.query(vaddr) {
-                    self.split(page, gather)?;
-                }
-            }
+    /// The table that the entry of the root for `vaddr` leads to.
+    fn table_at(&self, vaddr: VirtAddr) -> Option<PhysAddr> {
+        match read::<E>(self.entry(self.root, vaddr, Self::TOP), Self::TOP) {
+            Slot::Table(table) => Some(table),
+            Slot::Absent | Slot::Page(..) => None,
         }
-        Ok(())
     }
 
     /// Copies the entries of the root of `other` that translate `pages`, where

@@ -34,6 +34,15 @@ pub fn read<E: GenericPTE>(entry: *mut E, level: usize) -> Slot {
     }
 }
 
+/// What [`read`] says of a page that was written with `flags`: not every format
+/// has all of them.
+pub fn readable<E: GenericPTE>(flags: MappingFlags, level: usize) -> MappingFlags {
+    match flags.is_empty() {
+        true => flags,
+        false => E::new_page(PhysAddr::from_usize(0), flags, level > 0).flags(),
+    }
+}
+
 /// Writes an entry of `level`.
 pub fn write<E: GenericPTE>(entry: *mut E, level: usize, slot: Slot) {
     let value = match slot {

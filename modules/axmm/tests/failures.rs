@@ -1,0 +1,165 @@
+//! Each allocation of each operation fails in turn, of frames and of the heap, and
+//! the operation leaves no trace.
+
+use std::alloc::System;
+
+use axalloc::fault::{FailingHeap, fail_nth};
+use axalloc::{Usage, usage};
+use axerrno::{AxError, AxResult};
+use axmm::{AddrSpace, MappingFlags};
+
+mod support;
+
+use support::raw::Raw;
+use support::{GIB, KIB4, MIB2, NONE, RO, RW, RX, TestMachine, alone, phys, virt};
+
+#[global_allocator]
+static HEAP: FailingHeap<System> = FailingHeap(System);
+
+/// All that can be seen of an address space.
+#[derive(Debug, PartialEq)]
+struct State {
+    areas: Vec<(usize, usize, MappingFlags, String)>,
+    raw: Raw,
+    usage: Usage,
+}
+
+fn state<M: TestMachine>(aspace: &AddrSpace<M>) -> State {
+    let areas = aspace.areas().map(|area| {
+        let what = format!("{} {:?}", area.name(), area.backing());
+        (area.span().start, area.span().end, area.flags(), what)
+    });
+    State {
+        areas: areas.collect(),
+        raw: M::walk(aspace).unwrap(),
+        usage: usage(),
+    }
+}
+
+struct Sweep<M: TestMachine> {
+    aspace: AddrSpace<M>,
+    failed: usize,
+}
+
+impl<M: TestMachine> Sweep<M> {
+    /// Lets each allocation of `operation` fail, until it succeeds. Answers how
+    /// many have.
+    fn go(&mut self, name: &str, operation: impl Fn(&mut AddrSpace<M>) -> AxResult) -> usize {
+        let before = state(&self.aspace);
+        for n in 1.. {
+            let armed = fail_nth(n);
+            let result = operation(&mut self.aspace);
+            if !armed.has_fired() {
+                assert_eq!(result, Ok(()), "{name}");
+                self.failed += n - 1;
+                return n - 1;
+            }
+            assert_eq!(result, Err(AxError::NoMemory), "{name}: the {n}th");
+            assert_eq!(state(&self.aspace), before, "{name}: after the {n}th");
+        }
+        unreachable!("there are not so many allocations");
+    }
+
+    fn linear(&mut self, start: usize, paddr: usize, size: usize) -> usize {
+        self.go("map_linear", |aspace| {
+            aspace.map_linear(virt(start), phys(paddr), size, RW)
+        })
+    }
+
+    fn alloc(&mut self, start: usize, size: usize, populate: bool) -> usize {
+        self.go("map_alloc", |aspace| {
+            aspace.map_alloc(virt(start), size, RW, populate)
+        })
+    }
+
+    fn unmap(&mut self, start: usize, size: usize) -> usize {
+        self.go("unmap", |aspace| aspace.unmap(virt(start), size))
+    }
+
+    fn protect(&mut self, start: usize, size: usize, flags: MappingFlags) -> usize {
+        self.go("protect", |aspace| aspace.protect(virt(start), size, flags))
+    }
+
+    fn fault(&mut self, addr: usize) -> usize {
+        self.go("handle_page_fault", |aspace| {
+            match aspace.handle_page_fault(virt(addr), RO) {
+                true => Ok(()),
+                false => Err(AxError::NoMemory),
+            }
+        })
+    }
+}
+
+fn new_space<M: TestMachine>() -> Sweep<M> {
+    let before = usage();
+    for n in 1.. {
+        let armed = fail_nth(n);
+        let aspace = AddrSpace::<M>::new_empty(virt(M::base()), 4 * GIB);
+        if !armed.has_fired() {
+            assert_eq!(n, 2, "only the root is allocated");
+            let aspace = aspace.unwrap();
+            return Sweep { aspace, failed: 0 };
+        }
+        assert_eq!(aspace.err(), Some(AxError::NoMemory));
+        assert_eq!(usage(), before);
+    }
+    unreachable!("there are not so many allocations");
+}
+
+fn an_operation_that_fails_has_changed_nothing<M: TestMachine>() {
+    let _alone = alone();
+    let before = usage();
+    let mut sweep = new_space::<M>();
+    let base = M::base();
+    let (edge, large) = (base + GIB, base + 2 * GIB);
+
+    // Around the end of a table of every level.
+    assert!(sweep.linear(edge - 3 * KIB4, 8 * GIB + KIB4, 6 * KIB4) >= 4);
+    sweep.linear(large, 16 * GIB, 2 * GIB);
+    // Out of the middle: a gigapage, and a page of what it is split into.
+    assert!(sweep.unmap(large + MIB2 + KIB4, 3 * KIB4) >= 2);
+    // Two that are next to each other.
+    assert!(sweep.unmap(large + 4 * MIB2 + KIB4, 2 * MIB2) >= 2);
+    // From one gigapage into the next, which is not split yet.
+    assert!(sweep.unmap(large + GIB - MIB2 - KIB4, MIB2 + 2 * KIB4) >= 3);
+    sweep.linear(base + MIB2, 32 * GIB + MIB2, 8 * MIB2);
+    assert!(sweep.protect(base + 2 * MIB2 + KIB4, 3 * MIB2, RO) >= 2);
+    assert_eq!(sweep.protect(base + 2 * MIB2 + KIB4, 3 * MIB2, RW), 0);
+
+    // Pages of its own, across tables.
+    let own = base + GIB / 2;
+    assert!(sweep.alloc(own - 10 * KIB4, 20 * KIB4, true) >= 22);
+    assert!(sweep.alloc(edge - 80 * KIB4, 70 * KIB4, true) >= 70);
+    sweep.protect(own - 3 * KIB4, 6 * KIB4, NONE);
+    sweep.protect(own - KIB4, 2 * KIB4, RX);
+    sweep.unmap(own - 2 * KIB4, 3 * KIB4);
+    sweep.unmap(edge - 40 * KIB4, KIB4);
+    let lazy = base + GIB / 4;
+    sweep.alloc(lazy - 10 * KIB4, 20 * KIB4, false);
+    assert!(sweep.fault(lazy - KIB4) >= 2);
+    assert!(sweep.fault(lazy) >= 2);
+    assert_eq!(sweep.fault(lazy - 2 * KIB4), 1);
+    sweep.protect(lazy - 2 * KIB4, 4 * KIB4, RO);
+    sweep.unmap(lazy - 4 * KIB4, 8 * KIB4);
+
+    // Over several areas, cutting the first and the last.
+    assert!(sweep.unmap(lazy + 8 * KIB4, own - lazy - 10 * KIB4) <= 1);
+
+    // So many areas that each way to get one asks the heap for room once.
+    let mut cut = 0;
+    for number in 0..40 {
+        let start = base + 200 * MIB2 + number * 16 * KIB4;
+        sweep.linear(start, 64 * GIB, 9 * KIB4);
+        cut += sweep.unmap(start + KIB4, KIB4);
+        cut += sweep.protect(start + 3 * KIB4, 2 * KIB4, RO);
+        cut += sweep.protect(start + 6 * KIB4, 3 * KIB4, RO);
+    }
+    assert!(cut >= 2, "no cut asked the heap");
+    assert!(sweep.failed > 100, "only {} failed", sweep.failed);
+
+    assert_eq!(sweep.go("clear", AddrSpace::clear), 0);
+    drop(sweep);
+    assert_eq!(usage(), before);
+}
+
+on_every_machine!(an_operation_that_fails_has_changed_nothing);
