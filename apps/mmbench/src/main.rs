@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+mod aspace;
 mod frames;
 mod heap;
 mod ours;
@@ -26,6 +27,7 @@ fn main() {
     let mut table = table::Table::new();
     frames::run(&mut table);
     heap::run(&mut table);
+    aspace::run(&mut table);
     #[cfg(feature = "peers")]
     peers::run(&mut table);
     process::exit(table.finish());

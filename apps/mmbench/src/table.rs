@@ -10,6 +10,7 @@ use core::fmt;
 use core::hint::black_box;
 
 use axbench::Done;
+use axstd::memory::AxResult;
 use axstd::time::Instant;
 use axstd::{env, println};
 
@@ -38,7 +39,7 @@ pub struct Table {
     /// Nanoseconds that the clock tells for `ROUNDS` rounds of the empty loop, and
     /// what they are.
     clock: (u64, u64),
-    rows: Vec<(String, Hundredths)>,
+    rows: Vec<(String, Hundredths, &'static str)>,
     failed: bool,
 }
 
@@ -63,16 +64,43 @@ impl Table {
     pub fn row(&mut self, name: &str, load: impl Fn() -> Done, baseline: impl Fn() -> Done) {
         match (shortest(load), shortest(baseline)) {
             (Some((operations, nanos)), Some((_, least))) => {
-                let (told, are) = self.clock;
-                let nanos = (nanos as i128 - least as i128) * i128::from(are) * 100;
-                let operations = operations.max(1) as i128 * i128::from(told);
-                let half = operations / 2 * nanos.signum();
-                let value = Hundredths(((nanos + half) / operations) as i64);
-                println!("{name:<40} {value:>12} {}", self.unit);
-                self.rows.push((name.into(), value));
+                self.per_operation(name, nanos as i64 - least as i64, operations);
             }
             _ => self.fail(name, "out of memory"),
         }
+    }
+
+    /// Adds a row: what an operation of `load` costs, which has a watch to time
+    /// them itself, without what comes before and after.
+    pub fn timed(&mut self, name: &str, load: impl Fn(&mut Watch) -> AxResult<usize>) {
+        let once = || {
+            let mut watch = Watch(0);
+            load(&mut watch).map(|operations| (watch.0, operations))
+        };
+        let times = (0..=TIMES).map(|_| once()).skip(1);
+        match times.reduce(|a, b| Ok(a?.min(b?))) {
+            Some(Ok((nanos, operations))) => self.per_operation(name, nanos, operations),
+            failed => self.fail(name, &format!("{failed:?}")),
+        }
+    }
+
+    /// Adds a row that is not a time.
+    pub fn count(&mut self, name: &str, value: usize, unit: &'static str) {
+        self.add(name, Hundredths(value as i64 * 100), unit);
+    }
+
+    fn per_operation(&mut self, name: &str, nanos: i64, operations: usize) {
+        let (told, are) = self.clock;
+        let nanos = i128::from(nanos) * i128::from(are) * 100;
+        let operations = operations.max(1) as i128 * i128::from(told);
+        let half = operations / 2 * nanos.signum();
+        let value = Hundredths(((nanos + half) / operations) as i64);
+        self.add(name, value, self.unit);
+    }
+
+    fn add(&mut self, name: &str, value: Hundredths, unit: &'static str) {
+        println!("{name:<40} {value:>12} {unit}");
+        self.rows.push((name.into(), value, unit));
     }
 
     /// Notes that there is no such row.
@@ -86,13 +114,32 @@ impl Table {
         let rows: Vec<String> = self
             .rows
             .iter()
-            .map(|(name, value)| {
-                let unit = self.unit;
+            .map(|(name, value, unit)| {
                 format!(r#"{{"name": "{name}", "value": {value}, "unit": "{unit}"}}"#)
             })
             .collect();
         println!("{{\"rows\": [{}]}}", rows.join(", "));
         i32::from(self.failed)
+    }
+}
+
+/// Adds up what parts of a load take.
+pub struct Watch(i64);
+
+impl Watch {
+    /// Adds what `part` takes.
+    pub fn time<R>(&mut self, part: impl FnOnce() -> R) -> R {
+        let begin = Instant::now();
+        let result = part();
+        self.0 += begin.elapsed().as_nanos() as i64;
+        result
+    }
+
+    /// Takes off what `part` takes.
+    pub fn less(&mut self, part: impl FnOnce()) {
+        let mut other = Self(0);
+        other.time(part);
+        self.0 -= other.0;
     }
 }
 

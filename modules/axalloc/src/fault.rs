@@ -22,7 +22,7 @@
 //! `fault-injection` none of this is there.
 
 #[cfg(feature = "fault-injection")]
-pub use armed::{Armed, FailingHeap, fail_nth};
+pub use armed::{Armed, FailingHeap, fail_from, fail_nth, paused};
 #[cfg(feature = "fault-injection")]
 pub(crate) use countdown::{Countdown, fails};
 
@@ -34,30 +34,65 @@ pub(crate) fn fails(_: &impl crate::hart::Harts) -> bool {
 
 #[cfg(feature = "fault-injection")]
 mod countdown {
-    use core::sync::atomic::{AtomicUsize, Ordering};
+    use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    /// How many allocations go until one fails; 0 for no limit.
-    pub struct Countdown(AtomicUsize);
+    /// Which allocation is to fail.
+    pub struct Countdown {
+        /// How many go until one fails; 0 for none.
+        left: AtomicUsize,
+        /// Whether all that follow it fail too.
+        for_good: AtomicBool,
+        fired: AtomicBool,
+    }
 
     impl Countdown {
         pub const fn new() -> Self {
-            Self(AtomicUsize::new(0))
+            Self {
+                left: AtomicUsize::new(0),
+                for_good: AtomicBool::new(false),
+                fired: AtomicBool::new(false),
+            }
         }
 
-        /// Lets the `n`th allocation fail; 0 for none. Answers which it would
-        /// have been before.
-        pub fn set(&self, n: usize) -> usize {
-            self.0.swap(n, Ordering::Relaxed)
+        /// Lets the `n`th allocation fail, 0 for none, and all that follow it if
+        /// that is `for_good`.
+        pub fn set(&self, n: usize, for_good: bool) {
+            self.left.store(n, Ordering::Relaxed);
+            self.for_good.store(for_good, Ordering::Relaxed);
+            self.fired.store(false, Ordering::Relaxed);
+        }
+
+        /// Lets none fail from now on. Answers which would have.
+        pub fn stop(&self) -> usize {
+            self.left.swap(0, Ordering::Relaxed)
+        }
+
+        /// Goes on where it [stopped](Self::stop).
+        pub fn resume(&self, left: usize) {
+            self.left.store(left, Ordering::Relaxed);
+        }
+
+        /// Whether an allocation has failed.
+        pub fn has_fired(&self) -> bool {
+            self.fired.load(Ordering::Relaxed)
+        }
+
+        fn count(&self) -> bool {
+            let left = self.left.load(Ordering::Relaxed);
+            let fails = left == 1;
+            if !(fails && self.for_good.load(Ordering::Relaxed)) {
+                self.left.store(left.saturating_sub(1), Ordering::Relaxed);
+            }
+            if fails {
+                self.fired.store(true, Ordering::Relaxed);
+            }
+            fails
         }
     }
 
     /// Whether the allocation that asks is to fail.
     pub fn fails(harts: &impl crate::hart::Harts) -> bool {
-        harts.with_this(|stock| {
-            let left = stock.fault.set(0);
-            stock.fault.set(left.saturating_sub(1));
-            left == 1
-        })
+        harts.with_this(|stock| stock.fault.count())
     }
 }
 
@@ -72,35 +107,50 @@ mod armed {
     /// Lets this hart's `n`th allocation from now on fail, 1 being the next and 0
     /// none, if it comes while the answer lives.
     pub fn fail_nth(n: usize) -> Armed {
-        set(n);
-        Armed {
-            n,
-            not_send: PhantomData,
-        }
+        Armed::new(n, false)
     }
 
-    fn set(n: usize) -> usize {
-        ThisMachine.with_this(|stock| stock.fault.set(n))
+    /// As [`fail_nth`], and lets all that follow it fail too, so that an operation
+    /// that makes do with less runs out of memory all the same.
+    pub fn fail_from(n: usize) -> Armed {
+        Armed::new(n, true)
+    }
+
+    /// Calls `f`, whose allocations neither count nor fail: what a test does in the
+    /// middle of an operation.
+    pub fn paused<R>(f: impl FnOnce() -> R) -> R {
+        let left = ThisMachine.with_this(|stock| stock.fault.stop());
+        let result = f();
+        ThisMachine.with_this(|stock| stock.fault.resume(left));
+        result
     }
 
     /// Ends the injection when it goes.
     #[derive(Debug)]
     pub struct Armed {
-        n: usize,
         /// The count is this hart's.
         not_send: PhantomData<*mut ()>,
     }
 
     impl Armed {
+        fn new(n: usize, for_good: bool) -> Self {
+            ThisMachine.with_this(|stock| stock.fault.set(n, for_good));
+            Self {
+                not_send: PhantomData,
+            }
+        }
+
         /// Ends the injection, and says whether an allocation has failed by it.
         pub fn has_fired(self) -> bool {
-            set(0) == 0 && self.n > 0
+            ThisMachine.with_this(|stock| stock.fault.has_fired())
         }
     }
 
     impl Drop for Armed {
         fn drop(&mut self) {
-            set(0);
+            ThisMachine.with_this(|stock| {
+                stock.fault.stop();
+            });
         }
     }
 

@@ -243,12 +243,13 @@ impl<M: Machine> AddrSpace<M> {
     pub fn unmap(&mut self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.changeable(start, size)?;
         self.areas.reserve_cuts(&span)?;
-        self.table
-            .split_edges(&span, &mut TlbGather::<M>::new(false))?;
+        let mut gather = TlbGather::<M>::new(false);
+        self.table.split_edges(&span, &mut gather)?;
         for area in self.areas.overlapping(&span) {
-            let mut gather = TlbGather::<M>::new(area.backing().owns_frames());
-            let part = area.part(&span).span();
-            self.table.unmap(part, &mut gather)?;
+            gather.own(area.backing().owns_frames());
+            let Range { start, end } = area.span();
+            let part = start.max(span.start)..end.min(span.end);
+            self.table.unmap_whole(part, &mut gather);
         }
         self.areas.remove(&span);
         Ok(())
@@ -292,13 +293,21 @@ impl<M: Machine> AddrSpace<M> {
         if !area.flags().contains(access) {
             return false;
         }
-        if let Some(page) = self.table.query(vaddr) {
-            M::forget_here(EVERYTHING);
-            return page.flags.contains(access);
+        if Backend::fault::<M>(area, &mut self.table, vaddr).is_ok() {
+            M::publish_entries();
+            return true;
         }
-        let brought = Backend::fault::<M>(area, &mut self.table, vaddr).is_ok();
-        M::publish_entries();
-        brought
+        self.is_there(vaddr, access)
+    }
+
+    /// Whether the access can be made once this hart has forgotten what it knows.
+    #[cold]
+    fn is_there(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+        let Some(page) = self.table.query(vaddr) else {
+            return false;
+        };
+        M::forget_here(EVERYTHING);
+        page.flags.contains(access)
     }
 
     /// Whether every page of the range may be accessed with `flags`, now or

@@ -1,6 +1,6 @@
 //! A machine's page table, with frames for it from `axalloc`.
 
-use axalloc::{Frames, UsageKind, alloc_frames};
+use axalloc::{Frames, UsageKind, alloc_frames_zeroed};
 use axconfig::PHYS_VIRT_OFFSET;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::PagingHandler;
@@ -11,12 +11,12 @@ use crate::pagetable::PageTable;
 /// The page table of machine `M`.
 pub type Table<M> = PageTable<<M as Machine>::Meta, <M as Machine>::Pte, TableFrames>;
 
-/// Frames for page tables, from `axalloc`.
+/// Frames for page tables, full of zeroes, from `axalloc`.
 pub struct TableFrames;
 
 impl PagingHandler for TableFrames {
     fn alloc_frames(num: usize, align: usize) -> Option<PhysAddr> {
-        let frames = alloc_frames(num, align, UsageKind::PageTable).ok()?;
+        let frames = alloc_frames_zeroed(num, align, UsageKind::PageTable).ok()?;
         Some(frames.into_raw())
     }
 

@@ -20,7 +20,13 @@ use crate::machine::{EVERYTHING, Machine};
 use crate::pagetable::{Gather, Page};
 
 /// How many runs of frames wait for one flush.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
+
+/// What becomes any range that is joined to it.
+const NOTHING: Range<usize> = Range {
+    start: usize::MAX,
+    end: 0,
+};
 
 /// Collects what an operation has detached, until everyone has forgotten it.
 pub struct TlbGather<M: Machine> {
@@ -34,25 +40,29 @@ pub struct TlbGather<M: Machine> {
 }
 
 impl<M: Machine> TlbGather<M> {
-    /// Nothing to forget yet. `owns_pages` says whether the frames of pages that
-    /// come go back, as those of tables always do.
+    /// Nothing to forget yet. `owns_pages` is as for [`own`](Self::own).
     pub fn new(owns_pages: bool) -> Self {
         Self {
-            pages: 0..0,
+            pages: NOTHING,
             frames: ArrayVec::new(),
             owns_pages,
             _machine: PhantomData,
         }
     }
 
-    fn forget(&mut self, start: usize, size: usize) {
-        let end = start + size;
-        self.pages = match self.pages.is_empty() {
-            true => start..end,
-            false => self.pages.start.min(start)..self.pages.end.max(end),
-        };
+    /// Says whether the frames of pages that come from now on go back, as those
+    /// of tables always do.
+    pub fn own(&mut self, pages: bool) {
+        self.owns_pages = pages;
     }
 
+    #[inline(always)]
+    fn forget(&mut self, pages: Range<usize>) {
+        self.pages.start = self.pages.start.min(pages.start);
+        self.pages.end = self.pages.end.max(pages.end);
+    }
+
+    #[inline(always)]
     fn free(&mut self, paddr: PhysAddr) {
         if self.frames.is_full() {
             self.flush();
@@ -68,21 +78,23 @@ impl<M: Machine> TlbGather<M> {
         if !self.pages.is_empty() {
             M::forget(self.pages.clone());
         }
-        self.pages = 0..0;
+        self.pages = NOTHING;
         self.frames.clear();
     }
 }
 
 impl<M: Machine> Gather for TlbGather<M> {
+    #[inline(always)]
     fn page(&mut self, page: Page) {
-        self.forget(page.vaddr.as_usize(), page.size);
+        let start = page.vaddr.as_usize();
+        self.forget(start..start + page.size);
         if self.owns_pages {
             self.free(page.paddr);
         }
     }
 
-    fn changed(&mut self, page: Page) {
-        self.forget(page.vaddr.as_usize(), page.size);
+    fn changed(&mut self, pages: Range<usize>) {
+        self.forget(pages);
     }
 
     fn table(&mut self, frame: PhysAddr) {

@@ -3,7 +3,7 @@
 
 use std::alloc::System;
 
-use axalloc::fault::{FailingHeap, fail_nth};
+use axalloc::fault::{FailingHeap, fail_from};
 use axalloc::{Usage, usage};
 use axerrno::{AxError, AxResult};
 use axmm::{AddrSpace, MappingFlags};
@@ -42,12 +42,12 @@ struct Sweep<M: TestMachine> {
 }
 
 impl<M: TestMachine> Sweep<M> {
-    /// Lets each allocation of `operation` fail, until it succeeds. Answers how
+    /// Lets each allocation of `operation` and all behind it fail, until it succeeds. Answers how
     /// many have.
     fn go(&mut self, name: &str, operation: impl Fn(&mut AddrSpace<M>) -> AxResult) -> usize {
         let before = state(&self.aspace);
         for n in 1.. {
-            let armed = fail_nth(n);
+            let armed = fail_from(n);
             let result = operation(&mut self.aspace);
             if !armed.has_fired() {
                 assert_eq!(result, Ok(()), "{name}");
@@ -93,7 +93,7 @@ impl<M: TestMachine> Sweep<M> {
 fn new_space<M: TestMachine>() -> Sweep<M> {
     let before = usage();
     for n in 1.. {
-        let armed = fail_nth(n);
+        let armed = fail_from(n);
         let aspace = AddrSpace::<M>::new_empty(virt(M::base()), 4 * GIB);
         if !armed.has_fired() {
             assert_eq!(n, 2, "only the root is allocated");
@@ -128,8 +128,9 @@ fn an_operation_that_fails_has_changed_nothing<M: TestMachine>() {
 
     // Pages of its own, across tables.
     let own = base + GIB / 2;
-    assert!(sweep.alloc(own - 10 * KIB4, 20 * KIB4, true) >= 22);
-    assert!(sweep.alloc(edge - 80 * KIB4, 70 * KIB4, true) >= 70);
+    // Frames come in runs, one at least for each table.
+    assert!(sweep.alloc(own - 10 * KIB4, 20 * KIB4, true) >= 3);
+    assert!(sweep.alloc(edge - 80 * KIB4, 70 * KIB4, true) >= 1);
     sweep.protect(own - 3 * KIB4, 6 * KIB4, NONE);
     sweep.protect(own - KIB4, 2 * KIB4, RX);
     sweep.unmap(own - 2 * KIB4, 3 * KIB4);
@@ -155,7 +156,7 @@ fn an_operation_that_fails_has_changed_nothing<M: TestMachine>() {
         cut += sweep.protect(start + 6 * KIB4, 3 * KIB4, RO);
     }
     assert!(cut >= 2, "no cut asked the heap");
-    assert!(sweep.failed > 100, "only {} failed", sweep.failed);
+    assert!(sweep.failed >= 50, "only {} failed", sweep.failed);
 
     assert_eq!(sweep.go("clear", AddrSpace::clear), 0);
     drop(sweep);

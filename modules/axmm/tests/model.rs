@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use axalloc::fault::fail_nth;
+use axalloc::fault::fail_from;
 use axerrno::AxError;
 use axmm::{AddrSpace, Backend, MappingFlags, VirtAddrRange};
 use proptest::collection::vec;
@@ -268,7 +268,7 @@ impl<M: TestMachine> Checked<M> {
     fn go(&mut self, Step(op, fail): Step) -> Verdict {
         Tlb::know(&self.raw);
         let before = self.model;
-        let armed = fail_nth(fail);
+        let armed = fail_from(fail);
         let mut failed = false;
         // Atoms that may have got pages now.
         let mut fresh = 0..0;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use axalloc::fault::fail_nth;
+use axalloc::fault::fail_from;
 use axalloc::{UsageKind, alloc_frame, usage};
 use axerrno::AxError;
 use axmm::{AddrSpace, MappingFlags, VirtAddrRange};
@@ -86,7 +86,7 @@ fn a_page_that_found_no_memory_comes_with_the_next_fault<M: TestMachine>() {
     aspace.map_alloc(virt(base), KIB4, RW, false).unwrap();
     let before = frames();
     for n in 1.. {
-        let armed = fail_nth(n);
+        let armed = fail_from(n);
         let came = aspace.handle_page_fault(virt(base), RO);
         if !armed.has_fired() {
             assert!(came && n > 2);
@@ -473,7 +473,7 @@ fn a_split_that_runs_out_of_memory_leaves_the_page_whole<M: TestMachine>() {
         |aspace: &mut AddrSpace<M>| aspace.protect(virt(M::base() + KIB4), MIB2, RO),
     ] {
         for n in 1..4 {
-            let armed = fail_nth(n);
+            let armed = fail_from(n);
             let result = change(&mut aspace);
             assert!(armed.has_fired(), "three tables are needed");
             assert_eq!(result, Err(AxError::NoMemory));

@@ -12,6 +12,11 @@ pub use axfeat::axhal::hart::guard_of;
 pub use axfeat::axhal::mem::{MemRegionFlags, Section, sections};
 
 #[cfg(feature = "paging")]
+pub use axfeat::axmm::{
+    KERNEL_MAP_BASE, VirtAddrRange, init_memory_management_secondary as load_kernel_aspace,
+    new_kernel_aspace,
+};
+#[cfg(feature = "paging")]
 pub use mapping::{Mapping, MappingFlags, kernel_aspace};
 
 /// The physical address of what lies in the linear mapping at `vaddr`: the

@@ -1,11 +1,12 @@
 //! One to one: the frames are somebody else's, and are there already.
 
 use axerrno::AxResult;
-use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
+use memory_addr::{MemoryAddr, PhysAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::areas::Span;
 use crate::machine::Machine;
+use crate::pagetable::Source;
 use crate::table::Table;
 use crate::tlb::TlbGather;
 
@@ -16,9 +17,27 @@ pub fn map<M: Machine>(
     flags: MappingFlags,
     pa_va_offset: usize,
 ) -> AxResult {
-    let mut frame_for = |vaddr: VirtAddr, size: usize| {
-        let paddr = PhysAddr::from_usize(vaddr.as_usize().wrapping_sub(pa_va_offset));
-        Ok(paddr.is_aligned(size).then_some(paddr))
-    };
-    table.map(span, flags, &mut frame_for, &mut TlbGather::<M>::new(false))
+    let mut source = OneToOne { pa_va_offset };
+    table.map(span, flags, &mut source, &mut TlbGather::<M>::new(false))
+}
+
+/// The physical addresses that are so far from the virtual ones.
+struct OneToOne {
+    pa_va_offset: usize,
+}
+
+impl OneToOne {
+    fn paddr(&self, vaddr: usize) -> PhysAddr {
+        PhysAddr::from_usize(vaddr.wrapping_sub(self.pa_va_offset))
+    }
+}
+
+impl Source for OneToOne {
+    fn fits(&self, vaddr: usize, size: usize) -> bool {
+        self.paddr(vaddr).is_aligned(size)
+    }
+
+    fn frames(&mut self, vaddr: usize, _size: usize, count: usize) -> AxResult<(PhysAddr, usize)> {
+        Ok((self.paddr(vaddr), count))
+    }
 }

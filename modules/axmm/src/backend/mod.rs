@@ -4,7 +4,7 @@ mod alloc;
 mod linear;
 
 use axerrno::{AxError, AxResult};
-use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
+use memory_addr::VirtAddr;
 use page_table_multiarch::MappingFlags;
 
 use crate::areas::{Area, Backing, Span};
@@ -56,7 +56,9 @@ impl Backend {
     ///
     /// # Errors
     ///
-    /// `NoMemory`, or `BadAddress` where this backend never has a page.
+    /// `AlreadyExists` if the page is there, `NoMemory`, or `BadAddress` where
+    /// this backend never brings one.
+    #[inline(always)]
     pub(crate) fn fault<M: Machine>(
         area: &Area<Self>,
         table: &mut Table<M>,
@@ -64,10 +66,7 @@ impl Backend {
     ) -> AxResult {
         match area.backing() {
             Self::Linear { .. } => Err(AxError::BadAddress),
-            Self::Alloc { .. } => {
-                let page = vaddr.align_down_4k().as_usize();
-                alloc::populate::<M>(table, page..page + PAGE_SIZE_4K, area.flags())
-            }
+            Self::Alloc { .. } => alloc::bring::<M>(table, vaddr, area.flags()),
         }
     }
 }

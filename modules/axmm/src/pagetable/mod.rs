@@ -6,7 +6,8 @@
 //! zero entry for a huge page on aarch64 and an entry that leads to a table for
 //! an absent one on loongarch64 (version 0.6.2). This one
 //!
-//! - walks once for a whole range, with the largest pages that fit;
+//! - walks once for a whole range, with the largest pages that fit, and writes
+//!   what lies in a row in one loop, behind one fence;
 //! - leaves the table as it was when an operation fails;
 //! - gives a table back when its last entry goes;
 //! - tells of everything that must be forgotten before it may be used again
@@ -17,6 +18,7 @@
 
 mod share;
 mod slot;
+mod split;
 mod walk;
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -29,7 +31,7 @@ use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
-use slot::{Slot, read};
+use slot::{Slot, absent, read};
 
 /// Bits of an address that one level of the table resolves.
 const LEVEL_BITS: usize = 9;
@@ -57,8 +59,8 @@ pub trait Gather {
     /// A page is no longer mapped.
     fn page(&mut self, page: Page);
 
-    /// A page has other rights than those given here, which it had before.
-    fn changed(&mut self, page: Page);
+    /// Some pages of a range have other rights than before. It lies in one table.
+    fn changed(&mut self, pages: Range<usize>);
 
     /// The table in `frame` is no longer part of the page table.
     fn table(&mut self, frame: PhysAddr);
@@ -69,7 +71,23 @@ pub trait Gather {
     fn forget_now(&mut self, page: Page);
 }
 
-/// A page table. `H` finds memory for it and reaches it.
+/// Where the frames of a mapping come from.
+pub trait Source {
+    /// Whether there may be a page of `size` bytes at `vaddr`, and so at each
+    /// multiple of `size` behind it; otherwise smaller ones are asked for.
+    fn fits(&self, vaddr: usize, size: usize) -> bool;
+
+    /// Frames for at most `count` pages of `size` bytes from `vaddr` on: the
+    /// address of the first, which the others follow in a row, and how many they
+    /// are, at least one.
+    ///
+    /// # Errors
+    ///
+    /// The mapping's.
+    fn frames(&mut self, vaddr: usize, size: usize, count: usize) -> AxResult<(PhysAddr, usize)>;
+}
+
+/// A page table. `H` finds memory for it, full of zeroes, and reaches it.
 pub struct PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
@@ -139,6 +157,7 @@ where
     }
 
     /// The entry of a table that translates `vaddr`.
+    #[inline(always)]
     fn entry(&self, table: PhysAddr, vaddr: VirtAddr, level: usize) -> *mut E {
         let index = vaddr.as_usize() / Self::entry_size(level) % ENTRIES;
         let entries = H::phys_to_virt(table).as_mut_ptr().cast::<E>();
@@ -147,8 +166,7 @@ where
     }
 
     fn new_table() -> AxResult<PhysAddr> {
-        let frame = H::alloc_frame().ok_or(AxError::NoMemory)?;
-        Ok(Self::cleared(frame))
+        H::alloc_frame().ok_or(AxError::NoMemory)
     }
 
     /// A frame as a table without entries. It is nobody else's.
@@ -161,9 +179,9 @@ where
 
     /// Whether no entry of a table is in use.
     fn is_empty(table: PhysAddr) -> bool {
-        let entries = H::phys_to_virt(table).as_ptr().cast::<u64>();
-        // SAFETY: a table has `ENTRIES` entries of 64 bits.
-        (0..ENTRIES).all(|index| unsafe { entries.add(index).read_volatile() } == 0)
+        let entries = H::phys_to_virt(table).as_mut_ptr().cast::<E>();
+        // SAFETY: a table has `ENTRIES` entries.
+        unsafe { absent(entries, ENTRIES) == ENTRIES }
     }
 
     fn free_tables(table: PhysAddr, level: usize) {

@@ -16,8 +16,9 @@ use axerrno::AxResult;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
-use super::slot::{Slot, read, write};
-use super::walk::{Pages, Spare, parts};
+use super::slot::{Slot, read, write_table};
+use super::split::Spare;
+use super::walk::{Pages, parts};
 use super::{ENTRIES, Gather, PageTable};
 
 impl<M, E, H> PageTable<M, E, H>
@@ -36,7 +37,7 @@ where
     /// # Errors
     ///
     /// `NoMemory`; then nothing has changed.
-    pub fn share_top(&mut self, pages: Pages, fixed: usize, gather: &mut dyn Gather) -> AxResult {
+    pub fn share_top(&mut self, pages: Pages, fixed: usize, gather: &mut impl Gather) -> AxResult {
         let changing = pages.start.max(fixed)..pages.end.max(fixed);
         let tops = parts(changing.clone(), Self::entry_size(Self::TOP));
         let tops = tops.map(|part| VirtAddr::from_usize(part.start));
@@ -47,8 +48,7 @@ where
             match (read::<E>(entry, Self::TOP), self.query(top)) {
                 (Slot::Page(..), Some(page)) => self.split(page, &mut spare, gather)?,
                 (Slot::Absent, _) => {
-                    let table = Self::cleared(spare.next()?);
-                    write::<E>(entry, Self::TOP, Slot::Table(table));
+                    write_table(entry, Self::cleared(spare.next()?));
                 }
                 _ => {}
             }

@@ -1,9 +1,11 @@
-//! One entry of a page table, read and written in one piece.
+//! Entries of a page table, each read and written in one piece.
 
 use core::sync::atomic::{Ordering, fence};
 
-use memory_addr::PhysAddr;
+use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags};
+
+use super::LEVEL_BITS;
 
 /// What an entry says.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,7 @@ pub enum Slot {
 }
 
 /// Reads an entry of `level`; 0 is the lowest.
+#[inline(always)]
 pub fn read<E: GenericPTE>(entry: *mut E, level: usize) -> Slot {
     // SAFETY: the walker derives `entry` from a table it owns; hardware may
     // read and set bits of it at the same time, so it is read in one piece.
@@ -34,36 +37,116 @@ pub fn read<E: GenericPTE>(entry: *mut E, level: usize) -> Slot {
     }
 }
 
-/// What [`read`] says of a page that was written with `flags`: not every format
-/// has all of them.
+/// What [`read`] says of a page of `level` that was written with `flags`: not every
+/// format has all of them.
 pub fn readable<E: GenericPTE>(flags: MappingFlags, level: usize) -> MappingFlags {
     match flags.is_empty() {
         true => flags,
-        false => E::new_page(PhysAddr::from_usize(0), flags, level > 0).flags(),
+        false => page::<E>(level, flags).flags(),
     }
 }
 
-/// Writes an entry of `level`.
-pub fn write<E: GenericPTE>(entry: *mut E, level: usize, slot: Slot) {
-    let value = match slot {
-        Slot::Page(paddr, flags) if !flags.is_empty() => E::new_page(paddr, flags, level > 0),
-        Slot::Table(table) => E::new_table(table),
-        // Formats have no constructor for what is not present, so it is made
-        // from one that is.
-        Slot::Absent => cleared(),
-        Slot::Page(paddr, _) => {
-            let mut value: E = cleared();
-            value.set_paddr(paddr);
-            value
-        }
-    };
-    // What the entry leads to, a zeroed frame or a filled table, is seen by
-    // whoever sees the entry.
+/// Writes an entry that leads to a table.
+pub fn write_table<E: GenericPTE>(entry: *mut E, table: PhysAddr) {
+    // The table's entries are seen by whoever sees this one.
     fence(Ordering::Release);
     // SAFETY: as in `read`.
-    unsafe { entry.write_volatile(value) };
+    unsafe { entry.write_volatile(E::new_table(table)) };
 }
 
+/// Makes an entry absent.
+pub fn clear<E: GenericPTE>(entry: *mut E) {
+    // SAFETY: as in `read`.
+    unsafe { entry.write_volatile(cleared()) };
+}
+
+/// Writes `count` entries of `level` from `first` on, for pages in a row that
+/// begin at `paddr`.
+///
+/// # Safety
+///
+/// The entries are in a table that the caller may write.
+#[inline(always)]
+pub unsafe fn write_pages<E: GenericPTE>(
+    first: *mut E,
+    count: usize,
+    level: usize,
+    paddr: PhysAddr,
+    flags: MappingFlags,
+) {
+    let mut value = page::<E>(level, flags);
+    // What the pages hold, fresh zeroes perhaps, is seen by whoever sees an entry.
+    fence(Ordering::Release);
+    for index in 0..count {
+        value.set_paddr(paddr + index * (PAGE_SIZE_4K << (LEVEL_BITS * level)));
+        // SAFETY: the caller's promise.
+        unsafe { first.add(index).write_volatile(value) };
+    }
+}
+
+/// How many of `count` entries from `first` on are absent before the first that
+/// is not.
+///
+/// # Safety
+///
+/// The entries are in a table.
+#[inline(always)]
+pub unsafe fn absent<E: GenericPTE>(first: *mut E, count: usize) -> usize {
+    // SAFETY: the caller's promise; read in one piece as in `read`.
+    let is_absent = |&index: &usize| unsafe { first.add(index).read_volatile() }.bits() == 0;
+    (0..count).take_while(is_absent).count()
+}
+
+/// Gives the pages among `count` entries of the lowest level from `first` on the
+/// rights `flags`. Answers whether any entry is another now.
+///
+/// # Safety
+///
+/// As for [`write_pages`].
+#[inline(always)]
+pub unsafe fn protect_pages<E: GenericPTE>(
+    first: *mut E,
+    count: usize,
+    flags: MappingFlags,
+) -> bool {
+    let (first, rights) = (first.cast::<u64>(), page::<E>(0, flags).bits() as u64);
+    let mut changed = 0;
+    for index in 0..count {
+        // SAFETY: the caller's promise; entries are words (`address`), and each is
+        // read and written in one piece.
+        unsafe {
+            let entry = first.add(index);
+            let before = entry.read_volatile();
+            if before != 0 {
+                let after = before & address::<E>() | rights;
+                entry.write_volatile(after);
+                changed |= before ^ after;
+            }
+        }
+    }
+    changed != 0
+}
+
+/// The bits of an entry that are its page's address.
+#[inline(always)]
+fn address<E: GenericPTE>() -> u64 {
+    const { assert!(size_of::<E>() == size_of::<u64>()) };
+    let mut value = cleared::<E>();
+    value.set_paddr(PhysAddr::from_usize(usize::MAX));
+    value.bits() as u64
+}
+
+/// An entry of `level` for a page with the rights `flags`, but for its address.
+#[inline(always)]
+fn page<E: GenericPTE>(level: usize, flags: MappingFlags) -> E {
+    // Formats have no constructor for what is not present.
+    match flags.is_empty() {
+        true => cleared(),
+        false => E::new_page(PhysAddr::from_usize(0), flags, level > 0),
+    }
+}
+
+#[inline(always)]
 fn cleared<E: GenericPTE>() -> E {
     let mut value = E::new_table(PhysAddr::from_usize(0));
     value.clear();

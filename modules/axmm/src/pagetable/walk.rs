@@ -1,22 +1,17 @@
 //! The operations on a range. Each walks the table once, top down, and changes
 //! nothing if it fails.
 
-use core::marker::PhantomData;
 use core::ops::Range;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
-use super::slot::{Slot, read, readable, write};
-use super::{Gather, Page, PageTable};
+use super::slot::{Slot, absent, clear, protect_pages, read, readable, write_pages, write_table};
+use super::{ENTRIES, Gather, Page, PageTable, Source};
 
 /// A page-aligned range of virtual addresses, not empty.
 pub type Pages = Range<usize>;
-
-/// Finds the frame for a page of a given address and size: `Ok(None)` asks for
-/// smaller pages there.
-pub type FrameFor<'a> = &'a mut dyn FnMut(VirtAddr, usize) -> AxResult<Option<PhysAddr>>;
 
 impl<M, E, H> PageTable<M, E, H>
 where
@@ -24,29 +19,62 @@ where
     E: GenericPTE,
     H: PagingHandler,
 {
-    /// Maps `pages`, where nothing may be mapped yet, with `flags`; `frame_for`
-    /// is asked for a frame for each, the largest pages first.
+    /// Maps `pages`, where nothing may be mapped yet, with `flags`, to frames from
+    /// `source`, which is asked for the largest pages first.
     ///
     /// # Errors
     ///
     /// `AlreadyExists` if something is mapped in the range, `NoMemory` if there
-    /// is none for a table, or what `frame_for` answers. Pages that were mapped
-    /// up to then are given to `undo`, and nothing has changed.
+    /// is none for a table, or what `source` answers. Pages that were mapped up
+    /// to then are given to `undo`, and nothing has changed.
     pub fn map(
         &mut self,
         pages: Pages,
         flags: MappingFlags,
-        frame_for: FrameFor,
-        undo: &mut dyn Gather,
+        source: &mut impl Source,
+        undo: &mut impl Gather,
     ) -> AxResult {
         let mut done = pages.start;
         let top = M::LEVELS - 1;
-        let result = self.map_in(self.root, top, pages.clone(), flags, frame_for, &mut done);
+        let result = self.map_in(self.root, top, pages.clone(), flags, source, &mut done);
         if result.is_err() {
             self.clear_in(self.root, top, pages.start..done, undo);
             self.prune_in(self.root, top, VirtAddr::from_usize(done), undo);
         }
         result
+    }
+
+    /// Maps one page at `vaddr`, where nothing may be mapped yet, to a frame that
+    /// `frame` is asked for. Answers whether it has: not if the table for it is
+    /// missing, which only [`map`](Self::map) makes.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if something is mapped there, or what `frame` answers.
+    #[inline(always)]
+    pub fn map_page(
+        &mut self,
+        vaddr: VirtAddr,
+        flags: MappingFlags,
+        frame: impl FnOnce() -> AxResult<PhysAddr>,
+    ) -> AxResult<bool> {
+        let mut table = self.root;
+        for level in (1..M::LEVELS).rev() {
+            table = match read::<E>(self.entry(table, vaddr, level), level) {
+                Slot::Table(next) => next,
+                Slot::Page(..) => return Err(AxError::AlreadyExists),
+                Slot::Absent => return Ok(false),
+            };
+        }
+        let entry = self.entry(table, vaddr, 0);
+        // SAFETY: the entry is one of this page table's.
+        unsafe {
+            if absent(entry, 1) == 0 {
+                return Err(AxError::AlreadyExists);
+            }
+            write_pages(entry, 1, 0, frame()?, flags);
+        }
+        Ok(true)
     }
 
     fn map_in(
@@ -55,34 +83,54 @@ where
         level: usize,
         pages: Pages,
         flags: MappingFlags,
-        frame_for: FrameFor,
+        source: &mut impl Source,
         done: &mut usize,
     ) -> AxResult {
-        for part in parts(pages, Self::entry_size(level)) {
-            let vaddr = VirtAddr::from_usize(part.start);
-            let entry = self.entry(table, vaddr, level);
+        let size = Self::entry_size(level);
+        *done = pages.start;
+        while *done < pages.end {
+            let part = first_part(*done..pages.end, size);
+            let whole = part.len() == size && size <= self.largest;
+            let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
             let next = match read::<E>(entry, level) {
                 Slot::Page(..) => return Err(AxError::AlreadyExists),
                 Slot::Table(next) => next,
+                Slot::Absent if whole && source.fits(part.start, size) => {
+                    *done += self.map_run(entry, level, *done..pages.end, flags, source)?;
+                    continue;
+                }
+                Slot::Absent if level == 0 => return Err(AxError::InvalidInput),
                 Slot::Absent => {
-                    let size = Self::entry_size(level);
-                    let fits = part.len() == size && size <= self.largest;
-                    if fits && let Some(frame) = frame_for(vaddr, size)? {
-                        write::<E>(entry, level, Slot::Page(frame, flags));
-                        *done = part.end;
-                        continue;
-                    }
-                    if level == 0 {
-                        return Err(AxError::NoMemory);
-                    }
                     let next = Self::new_table()?;
-                    write::<E>(entry, level, Slot::Table(next));
+                    write_table(entry, next);
                     next
                 }
             };
-            self.map_in(next, level - 1, part, flags, frame_for, done)?;
+            self.map_in(next, level - 1, part, flags, source, done)?;
         }
         Ok(())
+    }
+
+    /// Maps the first of `pages`, where `entry` is absent, and as many more of
+    /// the same table as `source` has frames for in a row. Answers how many bytes.
+    fn map_run(
+        &mut self,
+        entry: *mut E,
+        level: usize,
+        pages: Pages,
+        flags: MappingFlags,
+        source: &mut impl Source,
+    ) -> AxResult<usize> {
+        let size = Self::entry_size(level);
+        let room = ENTRIES - pages.start / size % ENTRIES;
+        let most = room.min(pages.len() / size);
+        // SAFETY: `entry` and the `room - 1` behind it are in a table.
+        let most = unsafe { absent(entry, most) };
+        let (frame, count) = source.frames(pages.start, size, most)?;
+        debug_assert!((1..=most).contains(&count));
+        // SAFETY: as above, and the table is this page table's.
+        unsafe { write_pages(entry, count, level, frame, flags) };
+        Ok(count * size)
     }
 
     /// Unmaps what is mapped in `pages` and gives it to `gather`. A large page
@@ -92,10 +140,35 @@ where
     ///
     /// `NoMemory` if there is none for the tables that a split needs; then
     /// nothing has changed.
-    pub fn unmap(&mut self, pages: Pages, gather: &mut dyn Gather) -> AxResult {
+    pub fn unmap(&mut self, pages: Pages, gather: &mut impl Gather) -> AxResult {
         self.split_edges(&pages, gather)?;
-        self.clear_in(self.root, M::LEVELS - 1, pages, gather);
+        self.unmap_whole(pages, gather);
         Ok(())
+    }
+
+    /// Unmaps as [`unmap`](Self::unmap) what lies between addresses that are
+    /// boundaries between pages already ([`split_edges`](Self::split_edges)).
+    pub fn unmap_whole(&mut self, pages: Pages, gather: &mut impl Gather) {
+        if !self.leads_nowhere(&pages) {
+            self.clear_in(self.root, M::LEVELS - 1, pages, gather);
+        }
+    }
+
+    /// Whether one entry is absent that translates all of `pages`.
+    fn leads_nowhere(&self, pages: &Pages) -> bool {
+        let mut table = self.root;
+        for level in (0..M::LEVELS).rev() {
+            if (pages.start ^ (pages.end - 1)) >= Self::entry_size(level) {
+                return false;
+            }
+            let entry = self.entry(table, VirtAddr::from_usize(pages.start), level);
+            match read::<E>(entry, level) {
+                Slot::Absent => return true,
+                Slot::Table(next) => table = next,
+                Slot::Page(..) => return false,
+            }
+        }
+        false
     }
 
     /// Clears all entries of a range whose ends no page crosses. Answers whether
@@ -105,17 +178,22 @@ where
         table: PhysAddr,
         level: usize,
         pages: Pages,
-        gather: &mut dyn Gather,
+        gather: &mut impl Gather,
     ) -> bool {
+        if level == 0 {
+            return self.clear_leaf(table, pages, gather);
+        }
+        let size = Self::entry_size(level);
         let whole = pages.len() == Self::entry_size(level + 1);
-        for part in parts(pages, Self::entry_size(level)) {
+        let mut cleared = false;
+        for part in parts(pages, size) {
             let vaddr = VirtAddr::from_usize(part.start);
             let entry = self.entry(table, vaddr, level);
             match read::<E>(entry, level) {
                 Slot::Absent => {}
                 Slot::Page(paddr, flags) => {
-                    write::<E>(entry, level, Slot::Absent);
-                    let size = Self::entry_size(level);
+                    clear(entry);
+                    cleared = true;
                     gather.page(Page {
                         vaddr,
                         paddr,
@@ -126,13 +204,37 @@ where
                 Slot::Table(next) => {
                     let empty = self.clear_in(next, level - 1, part, gather);
                     if empty && !self.keeps(level, vaddr) {
-                        write::<E>(entry, level, Slot::Absent);
+                        clear(entry);
+                        cleared = true;
                         gather.table(next);
                     }
                 }
             }
         }
-        whole || Self::is_empty(table)
+        // An empty table is never left behind, and the root is never given back.
+        whole || (cleared && level + 1 < M::LEVELS && Self::is_empty(table))
+    }
+
+    /// As [`clear_in`](Self::clear_in), of a table of the lowest level: a loop
+    /// of few instructions, for most of an unmapping is spent here.
+    fn clear_leaf(&mut self, table: PhysAddr, pages: Pages, gather: &mut impl Gather) -> bool {
+        let whole = pages.len() == Self::entry_size(1);
+        let mut entry = self.entry(table, VirtAddr::from_usize(pages.start), 0);
+        let mut cleared = false;
+        for vaddr in pages.step_by(PAGE_SIZE_4K) {
+            if let Slot::Page(paddr, flags) = read::<E>(entry, 0) {
+                clear(entry);
+                cleared = true;
+                gather.page(Page {
+                    vaddr: VirtAddr::from_usize(vaddr),
+                    paddr,
+                    size: PAGE_SIZE_4K,
+                    flags,
+                });
+            }
+            entry = entry.wrapping_add(1);
+        }
+        whole || (cleared && Self::is_empty(table))
     }
 
     /// Gives back empty tables on the way to `vaddr`, which a mapping that
@@ -142,21 +244,21 @@ where
         table: PhysAddr,
         level: usize,
         vaddr: VirtAddr,
-        gather: &mut dyn Gather,
+        gather: &mut impl Gather,
     ) -> bool {
         let entry = self.entry(table, vaddr, level);
         if let Slot::Table(next) = read::<E>(entry, level)
             && self.prune_in(next, level - 1, vaddr, gather)
             && !self.keeps(level, vaddr)
         {
-            write::<E>(entry, level, Slot::Absent);
+            clear(entry);
             gather.table(next);
         }
         Self::is_empty(table)
     }
 
     /// Gives every page that is mapped in `pages` the rights `flags`; `gather`
-    /// is told of each whose rights were others before.
+    /// is told of the tables' parts where any entry was another before.
     ///
     /// # Errors
     ///
@@ -165,7 +267,7 @@ where
         &mut self,
         pages: Pages,
         flags: MappingFlags,
-        gather: &mut dyn Gather,
+        gather: &mut impl Gather,
     ) -> AxResult {
         match flags.is_empty() {
             true => self.split_all(&pages, gather)?,
@@ -181,195 +283,51 @@ where
         level: usize,
         pages: Pages,
         flags: MappingFlags,
-        gather: &mut dyn Gather,
+        gather: &mut impl Gather,
     ) {
-        for part in parts(pages, Self::entry_size(level)) {
-            let vaddr = VirtAddr::from_usize(part.start);
-            let entry = self.entry(table, vaddr, level);
+        let size = Self::entry_size(level);
+        if level == 0 {
+            let entry = self.entry(table, VirtAddr::from_usize(pages.start), level);
+            // SAFETY: one table of this page table translates all of the range.
+            if unsafe { protect_pages(entry, pages.len() / size, flags) } {
+                gather.changed(pages);
+            }
+            return;
+        }
+        for part in parts(pages, size) {
+            let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
             match read::<E>(entry, level) {
                 Slot::Absent => {}
                 Slot::Table(next) => self.protect_in(next, level - 1, part, flags, gather),
                 // The format may not have all that was asked for.
                 Slot::Page(_, before) if before == readable::<E>(flags, level) => {}
-                Slot::Page(paddr, flags_before) => {
-                    write::<E>(entry, level, Slot::Page(paddr, flags));
-                    let size = Self::entry_size(level);
-                    gather.changed(Page {
-                        vaddr,
-                        paddr,
-                        size,
-                        flags: flags_before,
-                    });
+                Slot::Page(paddr, _) => {
+                    // SAFETY: the entry is one of this page table's.
+                    unsafe { write_pages(entry, 1, level, paddr, flags) };
+                    gather.changed(part);
                 }
             }
         }
     }
-
-    /// Makes both ends of `pages` boundaries between pages: a large page across
-    /// one becomes a table of smaller ones, with the same frames and rights.
-    ///
-    /// # Errors
-    ///
-    /// `NoMemory`; then nothing has changed.
-    pub fn split_edges(&mut self, pages: &Pages, gather: &mut dyn Gather) -> AxResult {
-        let (start, end) = (pages.start, pages.end);
-        // What the first end has split already is not split for the second.
-        let count = self.tables_across(start, None) + self.tables_across(end, Some(start));
-        let mut spare = Spare::<H>::take(count)?;
-        self.split_at(start, &mut spare, gather)?;
-        self.split_at(end, &mut spare, gather)
-    }
-
-    /// How many tables it takes to make `addr` a boundary between pages, once
-    /// `done` is one.
-    fn tables_across(&self, addr: usize, done: Option<usize>) -> usize {
-        let Some(page) = self.query(VirtAddr::from_usize(addr)) else {
-            return 0;
-        };
-        let across = |level: &usize| {
-            let size = Self::entry_size(*level);
-            let split =
-                done.is_some_and(|done| !done.is_multiple_of(size) && done / size == addr / size);
-            size <= page.size && !addr.is_multiple_of(size) && !split
-        };
-        (1..M::LEVELS).filter(across).count()
-    }
-
-    fn split_at(&mut self, addr: usize, spare: &mut Spare<H>, gather: &mut dyn Gather) -> AxResult {
-        while let Some(page) = self.query(VirtAddr::from_usize(addr)) {
-            if page.vaddr.as_usize() == addr {
-                break;
-            }
-            self.split(page, spare, gather)?;
-        }
-        Ok(())
-    }
-
-    /// Splits every large page of `pages` down to the smallest: a page without
-    /// rights cannot be told from a table above the lowest level.
-    fn split_all(&mut self, pages: &Pages, gather: &mut dyn Gather) -> AxResult {
-        let mut count = 0;
-        self.for_large(pages, |_, page| {
-            let inside = page.vaddr.as_usize().max(pages.start)
-                ..(page.vaddr.as_usize() + page.size).min(pages.end);
-            let tables = (1..M::LEVELS).map(Self::entry_size);
-            count += tables
-                .take_while(|size| *size <= page.size)
-                .map(|size| parts(inside.clone(), size).count())
-                .sum::<usize>();
-            Ok(inside.end)
-        })?;
-        if count == 0 {
-            return Ok(());
-        }
-        let mut spare = Spare::<H>::take(count)?;
-        self.for_large(pages, |table, page| {
-            table.split(page, &mut spare, gather)?;
-            Ok(page.vaddr.as_usize().max(pages.start))
-        })
-    }
-
-    /// Calls `f` for the large pages of `pages`, which answers where to go on.
-    fn for_large(
-        &mut self,
-        pages: &Pages,
-        mut f: impl FnMut(&mut Self, Page) -> AxResult<usize>,
-    ) -> AxResult {
-        let mut addr = pages.start;
-        while addr < pages.end {
-            addr = match self.query(VirtAddr::from_usize(addr)) {
-                Some(page) if page.size > PAGE_SIZE_4K => f(self, page)?,
-                _ => addr + PAGE_SIZE_4K,
-            };
-        }
-        Ok(())
-    }
-
-    pub(super) fn split(
-        &mut self,
-        page: Page,
-        spare: &mut Spare<H>,
-        gather: &mut dyn Gather,
-    ) -> AxResult {
-        let mut level = M::LEVELS - 1;
-        let mut table = self.root;
-        while let Slot::Table(next) = read::<E>(self.entry(table, page.vaddr, level), level) {
-            table = next;
-            level -= 1;
-        }
-        let small = spare.next()?;
-        let size = Self::entry_size(level - 1);
-        for offset in (0..page.size).step_by(size) {
-            let entry = self.entry(small, page.vaddr + offset, level - 1);
-            write::<E>(
-                entry,
-                level - 1,
-                Slot::Page(page.paddr + offset, page.flags),
-            );
-        }
-        let entry = self.entry(table, page.vaddr, level);
-        write::<E>(entry, level, Slot::Absent);
-        gather.forget_now(page);
-        write::<E>(entry, level, Slot::Table(small));
-        Ok(())
-    }
 }
 
-/// Frames for tables, taken before anything changes. Each holds the address of
-/// the next; those that are left go back.
-pub(super) struct Spare<H: PagingHandler> {
-    first: Option<PhysAddr>,
-    _handler: PhantomData<H>,
-}
-
-impl<H: PagingHandler> Spare<H> {
-    pub(super) fn take(count: usize) -> AxResult<Self> {
-        let mut spare = Self {
-            first: None,
-            _handler: PhantomData,
-        };
-        for _ in 0..count {
-            let frame = H::alloc_frame().ok_or(AxError::NoMemory)?;
-            // SAFETY: the frame is nobody else's, and `H` says where it is.
-            unsafe { Self::link(frame).write(spare.first) };
-            spare.first = Some(frame);
-        }
-        Ok(spare)
-    }
-
-    /// A frame, in which every entry is to be written.
-    pub(super) fn next(&mut self) -> AxResult<PhysAddr> {
-        let frame = self.first.ok_or(AxError::NoMemory)?;
-        // SAFETY: `take` wrote it.
-        self.first = unsafe { Self::link(frame).read() };
-        Ok(frame)
-    }
-
-    fn link(frame: PhysAddr) -> *mut Option<PhysAddr> {
-        H::phys_to_virt(frame).as_mut_ptr().cast()
-    }
-}
-
-impl<H: PagingHandler> Drop for Spare<H> {
-    fn drop(&mut self) {
-        while let Ok(frame) = self.next() {
-            H::dealloc_frame(frame);
-        }
-    }
+/// The first part of a range that is cut at the multiples of `size`.
+#[inline(always)]
+fn first_part(pages: Pages, size: usize) -> Pages {
+    // The last multiple may lie beyond the last address there is.
+    let end = (pages.start & !(size - 1)).checked_add(size);
+    pages.start..end.map_or(pages.end, |end| end.min(pages.end))
 }
 
 /// Cuts a range at the multiples of `size`.
-pub(super) fn parts(pages: Pages, size: usize) -> impl Iterator<Item = Pages> + Clone {
-    let mut start = pages.start;
+#[inline(always)]
+pub(super) fn parts(mut pages: Pages, size: usize) -> impl Iterator<Item = Pages> + Clone {
     core::iter::from_fn(move || {
-        if start >= pages.end {
+        if pages.is_empty() {
             return None;
         }
-        // The last multiple may lie beyond the last address there is.
-        let end = (start & !(size - 1)).checked_add(size);
-        let end = end.map_or(pages.end, |end| end.min(pages.end));
-        let part = start..end;
-        start = end;
+        let part = first_part(pages.clone(), size);
+        pages.start = part.end;
         Some(part)
     })
 }

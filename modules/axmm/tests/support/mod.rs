@@ -126,14 +126,16 @@ where
     fn publish_entries() {}
 
     fn forget(pages: Range<usize>) {
-        TLB.with_borrow_mut(|tlb| tlb.forget(pages));
+        axalloc::fault::paused(|| TLB.with_borrow_mut(|tlb| tlb.forget(pages)));
     }
 
     fn forget_here(pages: Range<usize>) {
-        TLB.with_borrow_mut(|tlb| {
-            if tlb.on {
-                tlb.here.push(pages);
-            }
+        axalloc::fault::paused(|| {
+            TLB.with_borrow_mut(|tlb| {
+                if tlb.on {
+                    tlb.here.push(pages);
+                }
+            });
         });
     }
 }
