@@ -155,6 +155,22 @@ impl Frames {
         Ok((Self::new(first, count, kind), rest))
     }
 
+    /// Makes one run of this one and `next`, the inverse of
+    /// [`split_at`](Self::split_at).
+    ///
+    /// # Errors
+    ///
+    /// Both as they were, if `next` does not follow this one, or is of another kind.
+    #[inline]
+    pub fn join(self, next: Self) -> Result<Self, (Self, Self)> {
+        if self.first + self.count() != next.first || self.kind() != next.kind() {
+            return Err((self, next));
+        }
+        let joined = Self::new(self.first, self.count() + next.count(), self.kind());
+        mem::forget((self, next));
+        Ok(joined)
+    }
+
     /// Gives the run into other hands, such as a page table's: it goes back by
     /// [`from_raw`](Self::from_raw), as a whole.
     pub fn into_raw(self) -> PhysAddr {
@@ -284,6 +300,23 @@ impl fmt::Debug for SharedFrames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, references, start) = (self.count(), self.references(), self.start());
         write!(f, "{count} frames at {start:#x}, {references} owners")
+    }
+}
+
+/// Gives many owners' parts back, as if each were dropped: those that were the last
+/// and follow one another go back in one piece.
+pub fn release_all(owners: impl IntoIterator<Item = SharedFrames>) {
+    let mut run: Option<Frames> = None;
+    for owner in owners {
+        let first = owner.0;
+        mem::forget(owner);
+        let Some(frames) = release(first) else {
+            continue;
+        };
+        run = Some(match run.take() {
+            Some(before) => before.join(frames).unwrap_or_else(|(_before, next)| next),
+            None => frames,
+        });
     }
 }
 

@@ -61,7 +61,7 @@ cfg_if::cfg_if! {
         pub use axerrno::{AxError, AxResult};
         pub use frames::{
             Frames, SharedFrames, alloc_frame, alloc_frame_zeroed, alloc_frames,
-            alloc_frames_zeroed,
+            alloc_frames_zeroed, release_all,
         };
         #[cfg(target_os = "none")]
         pub use hart::init_hart;

@@ -79,7 +79,9 @@ impl<M: Machine> TlbGather<M> {
             M::forget(self.pages.clone());
         }
         self.pages = NOTHING;
-        self.frames.clear();
+        if !self.frames.is_empty() {
+            axalloc::release_all(self.frames.drain(..));
+        }
     }
 }
 
