@@ -11,7 +11,6 @@ use crate::image::Recipe;
 use crate::manifest::App;
 use crate::options::Options;
 use crate::qemu;
-use crate::toolchain;
 
 /// The application that measures.
 const APP: &str = "apps/mmbench";
@@ -24,7 +23,7 @@ const UNIT: &str = "unit=instructions";
 /// `target/bench/mmbench-ARCH.json` and `target/bench/axalloc-host.json`.
 pub fn bench(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
-    toolchain::set_up(&[toolchain::item(machine), qemu::item(machine)])?;
+    qemu::set_up(&[machine])?;
     let image = Recipe {
         app: App::ours(APP)?,
         app_features: vec![PEERS.to_owned()],

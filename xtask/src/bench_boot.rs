@@ -10,7 +10,6 @@ use crate::image::{Image, Recipe};
 use crate::options::{Mode, Options};
 use crate::qemu;
 use crate::symbols::{Symbols, in_file};
-use crate::toolchain;
 
 /// Harts of the machines that are measured.
 const HARTS: [u32; 3] = [1, 4, 8];
@@ -22,12 +21,7 @@ const GOAL_MS: f64 = 5.0;
 /// Measures, prints a table and writes `target/bench/boot.json`.
 pub fn bench_boot(options: &Options) -> Result<(), Failure> {
     let machines = options.machines();
-    toolchain::set_up(
-        &machines
-            .iter()
-            .flat_map(|m| [toolchain::item(m), qemu::item(m)])
-            .collect::<Vec<_>>(),
-    )?;
+    qemu::set_up(&machines)?;
     let mut rows = Vec::new();
     println!("machine      features harts  image bytes   goal  boot ms  goal  whole ms");
     for machine in machines {

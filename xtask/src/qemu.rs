@@ -113,10 +113,17 @@ pub fn item(machine: &Machine) -> String {
     format!("qemu:{}", machine.arch)
 }
 
+/// Sets up what it takes to build for `machines` and to boot them.
+pub fn set_up(machines: &[&Machine]) -> Result<(), Failure> {
+    let items = |machine: &&Machine| [toolchain::item(machine), item(machine)];
+    toolchain::set_up(&machines.iter().flat_map(items).collect::<Vec<_>>())?;
+    Ok(())
+}
+
 /// `run`: builds the image, boots it, and ends with the guest's status.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
-    toolchain::set_up(&[toolchain::item(machine), item(machine)])?;
+    set_up(&[machine])?;
     let image = Recipe::asked(options).build(options.verbose)?;
     let (end, _) = boot(options, &Guest::asked(options, &image, 1))?;
     verdict(&end)

@@ -9,7 +9,6 @@ use crate::image::Recipe;
 use crate::manifest::App;
 use crate::options::Options;
 use crate::qemu::{self, Guest};
-use crate::toolchain;
 
 /// Harts of the test unless told otherwise.
 pub const HARTS: u32 = 8;
@@ -19,7 +18,7 @@ pub const APP: &str = "apps/smpboot";
 /// Boots smpboot on one machine, its console passed on, and judges it.
 pub fn smp_test(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
-    toolchain::set_up(&[toolchain::item(machine), qemu::item(machine)])?;
+    qemu::set_up(&[machine])?;
     let image = Recipe {
         app: App::ours(APP)?,
         app_features: Vec::new(),

@@ -7,30 +7,31 @@
 //!   release:                          | the block |
 //! ```
 
-pub use imp::{Guarded, fill_freed};
+pub use imp::fill_freed;
+
+/// A heap whose blocks have red zones in debug builds.
+pub struct Guarded<A>(A);
+
+impl<A> Guarded<A> {
+    pub const fn new(heap: A) -> Self {
+        Self(heap)
+    }
+
+    /// The heap.
+    pub fn inner(&self) -> &A {
+        &self.0
+    }
+}
 
 #[cfg(not(debug_assertions))]
 mod imp {
     use core::alloc::{GlobalAlloc, Layout};
 
+    use super::Guarded;
     use crate::Frames;
 
     /// Freed frames keep what they hold.
     pub fn fill_freed(_: &mut Frames) {}
-
-    /// A heap as it is.
-    pub struct Guarded<A>(A);
-
-    impl<A> Guarded<A> {
-        pub const fn new(heap: A) -> Self {
-            Self(heap)
-        }
-
-        /// The heap.
-        pub fn inner(&self) -> &A {
-            &self.0
-        }
-    }
 
     // SAFETY: all is the heap's own doing.
     unsafe impl<A: GlobalAlloc> GlobalAlloc for Guarded<A> {
@@ -59,6 +60,7 @@ mod imp {
     use core::alloc::{GlobalAlloc, Layout};
     use core::ptr;
 
+    use super::Guarded;
     use crate::Frames;
 
     /// What freed memory is filled with. As an address it is nobody's on any
@@ -88,20 +90,6 @@ mod imp {
     /// Fills freed frames with junk.
     pub fn fill_freed(frames: &mut Frames) {
         frames.as_bytes_mut().fill(JUNK);
-    }
-
-    /// A heap whose blocks have red zones.
-    pub struct Guarded<A>(A);
-
-    impl<A> Guarded<A> {
-        pub const fn new(heap: A) -> Self {
-            Self(heap)
-        }
-
-        /// The heap.
-        pub fn inner(&self) -> &A {
-            &self.0
-        }
     }
 
     /// How long the part before a block is, and the layout of the whole. `None`

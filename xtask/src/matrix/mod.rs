@@ -24,7 +24,6 @@ use crate::machine::Machine;
 use crate::manifest::{App, root};
 use crate::options::{Mode, Options};
 use crate::qemu;
-use crate::toolchain;
 
 use boots::{Boot, app_case, cases_of};
 use host::{host_tests, interleavings};
@@ -35,12 +34,7 @@ use tally::Tally;
 /// All cases; `ARCH`, `SMP` and `MEM` narrow the machines.
 pub fn test(options: &Options) -> Result<(), Failure> {
     let machines = options.machines();
-    toolchain::set_up(
-        &machines
-            .iter()
-            .flat_map(|m| [toolchain::item(m), qemu::item(m)])
-            .collect::<Vec<_>>(),
-    )?;
+    qemu::set_up(&machines)?;
     let (tally, begin) = (Tally::default(), Instant::now());
     tally.case("host tests", host_tests);
     tally.case("every interleaving", interleavings);
