@@ -18,20 +18,24 @@ pub const EVERYTHING: Range<usize> = 0..usize::MAX;
 /// More pages than this are forgotten by forgetting everything.
 const MOST_PAGES: usize = 32;
 
-/// Makes every hart that is up forget the kernel's translations of `pages`, a
-/// range of page-aligned virtual addresses. Returns when all have.
+/// Makes the harts of a set that are up forget their translations of `pages`, a
+/// range of page-aligned virtual addresses: of the kernel's, and of the address
+/// space that each has entered. Returns when all have.
 ///
 /// Must not be called with a lock held that another hart spins for with
 /// interrupts off, unless that hart calls [`answer`] as it spins.
-pub fn flush_everywhere(pages: Range<usize>) {
-    flush_here(pages.clone());
-    let others = online() & !(1 << this_hart());
+pub fn flush_on(harts: u64, pages: Range<usize>) {
+    let me = 1 << this_hart();
+    if harts & me != 0 || arch::FORGETS_EVERYWHERE {
+        flush_here(pages.clone());
+    }
+    let others = harts & online() & !me;
     if others != 0 && !arch::remote_flush(others, pages.clone()) {
         by_interrupt::ask(others, pages);
     }
 }
 
-/// Makes this hart forget the kernel's translations of `pages`.
+/// Makes this hart forget its translations of `pages`, as [`flush_on`] does.
 pub fn flush_here(pages: Range<usize>) {
     if pages.len() / axconfig::PAGE_SIZE > MOST_PAGES {
         arch::flush_tlb_all();

@@ -8,7 +8,8 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr, VirtAddrRange};
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
 use crate::areas::{Area, Areas, Span};
-use crate::backend::Backend;
+use crate::backend::{Backend, Grain, Hand};
+use crate::context::Context;
 use crate::machine::{EVERYTHING, Machine, ThisMachine};
 use crate::pagetable::Page;
 use crate::table::Table;
@@ -25,8 +26,18 @@ pub struct AddrSpace<M: Machine = ThisMachine> {
     table: Table<M>,
     /// Below this nothing is unmapped or protected.
     fixed_end: usize,
-    /// Whether mappings may have the rights of user programs.
-    user: bool,
+    /// Which harts may remember translations.
+    context: Context,
+}
+
+/// What came of a page fault.
+pub(crate) enum Resolved {
+    /// The access can be made.
+    Yes,
+    /// The access may not be made.
+    No,
+    /// So many frames in a row should be in hand for it.
+    Wants(usize),
 }
 
 impl<M: Machine> AddrSpace<M> {
@@ -37,6 +48,20 @@ impl<M: Machine> AddrSpace<M> {
     /// `InvalidInput` if the range is empty, not page-aligned, or overflows, or if
     /// the page table cannot tell all of its addresses apart; `NoMemory`.
     pub fn new_empty(base: VirtAddr, size: usize) -> AxResult<Self> {
+        Self::new(base, size, Context::kernel())
+    }
+
+    /// As [`new_empty`](Self::new_empty), for a user program: a mapping may be
+    /// the user's, and writable and executable at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`new_empty`](Self::new_empty).
+    pub fn new_empty_user(base: VirtAddr, size: usize) -> AxResult<Self> {
+        Self::new(base, size, Context::user())
+    }
+
+    fn new(base: VirtAddr, size: usize, context: Context) -> AxResult<Self> {
         let span = checked(base, size)?;
         // Both ends in one half, with the bits that no table resolves as they
         // must be: so has all between.
@@ -48,22 +73,10 @@ impl<M: Machine> AddrSpace<M> {
         Ok(Self {
             range: VirtAddrRange::from_start_size(base, span.len()),
             areas: Areas::empty(),
-            table: Table::<M>::new(M::largest_page())?,
+            table: Table::<M>::new(M::largest_page(), M::page_mark(context.is_kernel()))?,
             fixed_end: 0,
-            user: false,
+            context,
         })
-    }
-
-    /// As [`new_empty`](Self::new_empty), for a user program: a mapping may be
-    /// the user's, and writable and executable at once.
-    ///
-    /// # Errors
-    ///
-    /// As [`new_empty`](Self::new_empty).
-    pub fn new_empty_user(base: VirtAddr, size: usize) -> AxResult<Self> {
-        let mut new = Self::new_empty(base, size)?;
-        new.user = true;
-        Ok(new)
     }
 
     /// Makes all that is mapped here, now or later, able to be in other address
@@ -74,7 +87,7 @@ impl<M: Machine> AddrSpace<M> {
     /// `NoMemory` for a table under each entry of the root.
     pub fn share(&mut self) -> AxResult {
         let all = self.base().as_usize()..self.end().as_usize();
-        let gather = &mut TlbGather::<M>::new(false);
+        let gather = &mut TlbGather::<M>::new(&self.context, false);
         self.table.share_top(all, self.fixed_end, gather)
     }
 
@@ -212,7 +225,34 @@ impl<M: Machine> AddrSpace<M> {
         flags: MappingFlags,
         populate: bool,
     ) -> AxResult {
-        self.map("alloc", start, size, flags, Backend::Alloc { populate })
+        self.map_alloc_with(start, size, flags, populate, Grain::Page)
+    }
+
+    /// As [`map_alloc`](Self::map_alloc); each page fault brings as much as `grain`
+    /// says, and a large grain populates with large pages where blocks are free.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_alloc`](Self::map_alloc); `InvalidInput` also for a grain that
+    /// cannot be.
+    pub fn map_alloc_with(
+        &mut self,
+        start: VirtAddr,
+        size: usize,
+        flags: MappingFlags,
+        populate: bool,
+        grain: Grain,
+    ) -> AxResult {
+        if !grain.is_valid() {
+            return Err(AxError::InvalidInput);
+        }
+        self.map(
+            "alloc",
+            start,
+            size,
+            flags,
+            Backend::Alloc { populate, grain },
+        )
     }
 
     fn map(
@@ -226,7 +266,8 @@ impl<M: Machine> AddrSpace<M> {
         let span = self.checked(start, size)?;
         self.check_rights(flags)?;
         self.areas.reserve_insert(&span)?;
-        backend.map::<M>(&mut self.table, span.clone(), flags)?;
+        let mut undo = TlbGather::new(&self.context, backend.owns_frames());
+        backend.map::<M>(&mut self.table, span.clone(), flags, &mut undo)?;
         M::publish_entries();
         self.areas.insert(Area::new(span, flags, name, backend));
         Ok(())
@@ -243,7 +284,7 @@ impl<M: Machine> AddrSpace<M> {
     pub fn unmap(&mut self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.changeable(start, size)?;
         self.areas.reserve_cuts(&span)?;
-        let mut gather = TlbGather::<M>::new(false);
+        let mut gather = TlbGather::<M>::new(&self.context, false);
         self.table.split_edges(&span, &mut gather)?;
         for area in self.areas.overlapping(&span) {
             gather.own(area.backing().owns_frames());
@@ -277,8 +318,9 @@ impl<M: Machine> AddrSpace<M> {
             return Err(AxError::InvalidInput);
         }
         self.areas.reserve_cuts(&span)?;
-        self.table
-            .protect(span.clone(), flags, &mut TlbGather::<M>::new(false))?;
+        let mut gather = TlbGather::<M>::new(&self.context, false);
+        self.table.protect(span.clone(), flags, &mut gather)?;
+        drop(gather);
         self.areas.set_flags(&span, flags);
         Ok(())
     }
@@ -287,27 +329,59 @@ impl<M: Machine> AddrSpace<M> {
     /// the access. Answers whether the access can be made now: also when another
     /// hart has brought the page meanwhile, or this one had a stale translation.
     pub fn handle_page_fault(&mut self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+        let mut hand = Hand::empty();
+        loop {
+            match self.resolve(vaddr, access, MappingFlags::empty(), &mut hand) {
+                Resolved::Yes => return true,
+                Resolved::No => return false,
+                Resolved::Wants(count) => hand.fetch(count),
+            }
+        }
+    }
+
+    /// As [`handle_page_fault`](Self::handle_page_fault), with the frames in hand, and
+    /// for an area that has none of the rights `without`.
+    #[inline(always)]
+    pub(crate) fn resolve(
+        &mut self,
+        vaddr: VirtAddr,
+        access: MappingFlags,
+        without: MappingFlags,
+        hand: &mut Hand,
+    ) -> Resolved {
         let Some(area) = self.areas.find(vaddr.as_usize()) else {
-            return false;
+            return Resolved::No;
         };
-        if !area.flags().contains(access) {
-            return false;
+        if !area.flags().contains(access) || area.flags().intersects(without) {
+            return Resolved::No;
         }
-        if Backend::fault::<M>(area, &mut self.table, vaddr).is_ok() {
-            M::publish_entries();
-            return true;
+        match Backend::fault::<M>(area, &mut self.table, vaddr, hand, &self.context) {
+            Ok(None) => {
+                M::publish_entries();
+                Resolved::Yes
+            }
+            Ok(Some(count)) => Resolved::Wants(count),
+            Err(_) => self.is_there(vaddr, access),
         }
-        self.is_there(vaddr, access)
     }
 
     /// Whether the access can be made once this hart has forgotten what it knows.
     #[cold]
-    fn is_there(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+    fn is_there(&self, vaddr: VirtAddr, access: MappingFlags) -> Resolved {
         let Some(page) = self.table.query(vaddr) else {
-            return false;
+            return Resolved::No;
         };
         M::forget_here(EVERYTHING);
-        page.flags.contains(access)
+        match page.flags.contains(access) {
+            true => Resolved::Yes,
+            false => Resolved::No,
+        }
+    }
+
+    /// Which harts may remember translations.
+    #[cfg(target_os = "none")]
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
     }
 
     /// Whether every page of the range may be accessed with `flags`, now or
@@ -363,7 +437,7 @@ impl<M: Machine> AddrSpace<M> {
         let write_and_execute = MappingFlags::WRITE | MappingFlags::EXECUTE;
         let some = flags.intersects(write_and_execute | MappingFlags::READ);
         let for_users = flags.contains(MappingFlags::USER) || flags.contains(write_and_execute);
-        if (for_users && !self.user)
+        if (for_users && self.context.is_kernel())
             || (some && !flags.contains(MappingFlags::READ))
             || (!some && !flags.is_empty())
         {
@@ -403,6 +477,7 @@ fn checked(start: VirtAddr, size: usize) -> AxResult<Span> {
 impl<M: Machine> Drop for AddrSpace<M> {
     /// Frees what the mappings own, then the page table.
     fn drop(&mut self) {
+        debug_assert!(self.context.is_kernel() || self.context.is_left());
         self.fixed_end = 0;
         // It only fails where an area is cut, and none is.
         let _ = self.clear();

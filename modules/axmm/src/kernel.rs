@@ -1,99 +1,22 @@
-//! The kernel's own address space: built at boot, loaded on every hart, and
-//! asked about every page fault.
+//! The kernel's own address space, built at boot and loaded on every hart; those of
+//! user programs beside it; and whom a page fault goes to.
 
 use core::fmt::{self, Write};
-use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::ops::Range;
 
 use axconfig::{KERNEL_MAP_BASE, KERNEL_MAP_END, PHYS_VIRT_OFFSET, USER_END};
 use axerrno::{AxError, AxResult};
 use axhal::mem::MemRegionFlags;
 use axhal::trap::{Access, PageFault, PageFaultHandler};
 use axlog::{error, info};
-use kspin::{SpinNoIrq, SpinNoIrqGuard};
 use lazyinit::LazyInit;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::AddrSpace;
+use crate::shared::{IDS, SharedAspace};
 
-static KERNEL_ASPACE: LazyInit<KernelAspace> = LazyInit::new();
-
-/// Nobody holds the lock.
-const NOBODY: usize = usize::MAX;
-
-/// The kernel's address space, and the lock on it.
-pub struct KernelAspace {
-    lock: SpinNoIrq<AddrSpace>,
-    /// The hart that holds the lock, to tell a fault under it from all others.
-    holder: AtomicUsize,
-    root: PhysAddr,
-}
-
-/// The locked address space of the kernel. Interrupts are kept out meanwhile.
-pub struct KernelAspaceGuard<'a> {
-    guard: SpinNoIrqGuard<'a, AddrSpace>,
-    holder: &'a AtomicUsize,
-}
-
-impl KernelAspace {
-    fn new(aspace: AddrSpace) -> Self {
-        Self {
-            root: aspace.page_table_root(),
-            lock: SpinNoIrq::new(aspace),
-            holder: AtomicUsize::new(NOBODY),
-        }
-    }
-
-    /// Waits until no other hart works on the address space, answering their
-    /// TLB requests meanwhile.
-    pub fn lock(&self) -> KernelAspaceGuard<'_> {
-        let mut turn = 0;
-        loop {
-            if let Some(guard) = self.try_lock() {
-                return guard;
-            }
-            axhal::tlb::answer();
-            axhal::hart::relax(turn);
-            turn += 1;
-        }
-    }
-
-    /// The lock, if nobody has it.
-    pub fn try_lock(&self) -> Option<KernelAspaceGuard<'_>> {
-        let guard = self.lock.try_lock()?;
-        self.holder
-            .store(axhal::hart::this_hart(), Ordering::Relaxed);
-        Some(KernelAspaceGuard {
-            guard,
-            holder: &self.holder,
-        })
-    }
-
-    fn held_by_this_hart(&self) -> bool {
-        self.holder.load(Ordering::Relaxed) == axhal::hart::this_hart()
-    }
-}
-
-impl Drop for KernelAspaceGuard<'_> {
-    fn drop(&mut self) {
-        self.holder.store(NOBODY, Ordering::Relaxed);
-    }
-}
-
-impl Deref for KernelAspaceGuard<'_> {
-    type Target = AddrSpace;
-
-    fn deref(&self) -> &AddrSpace {
-        &self.guard
-    }
-}
-
-impl DerefMut for KernelAspaceGuard<'_> {
-    fn deref_mut(&mut self) -> &mut AddrSpace {
-        &mut self.guard
-    }
-}
+static KERNEL_ASPACE: LazyInit<SharedAspace> = LazyInit::new();
 
 /// An address space with everything the kernel needs: each part of its image
 /// with exactly its rights, the rest of RAM readable and writable, devices
@@ -131,7 +54,7 @@ fn rights(region: MemRegionFlags) -> MappingFlags {
 
 /// The kernel's address space. It exists once
 /// [`init_memory_management`] has run.
-pub fn kernel_aspace() -> &'static KernelAspace {
+pub fn kernel_aspace() -> &'static SharedAspace {
     &KERNEL_ASPACE
 }
 
@@ -163,7 +86,7 @@ pub fn new_user_aspace(base: VirtAddr, size: usize) -> AxResult<AddrSpace> {
 
 /// The physical address of the kernel's root page table.
 pub fn kernel_page_table_root() -> PhysAddr {
-    KERNEL_ASPACE.root
+    KERNEL_ASPACE.page_table_root()
 }
 
 /// Builds the kernel's address space, runs in it from now on, and takes charge
@@ -174,14 +97,15 @@ pub fn init_memory_management() {
     match new_kernel_aspace() {
         Ok(aspace) => {
             info!("kernel address space {aspace:?}");
-            KERNEL_ASPACE.call_once(|| KernelAspace::new(aspace));
+            KERNEL_ASPACE.call_once(|| SharedAspace::new(aspace));
         }
         Err(error) => {
             error!("the kernel's address space cannot be built: {error:?}");
             axhal::power::exit(axhal::trap::FAILED);
         }
     }
-    axhal::trap::set_page_fault_handler(&KernelFaults);
+    IDS.set_max(axhal::paging::max_asid());
+    axhal::trap::set_page_fault_handler(&Faults);
     init_memory_management_secondary();
 }
 
@@ -192,58 +116,61 @@ pub fn init_memory_management_secondary() {
     unsafe { axhal::paging::set_kernel_root(kernel_page_table_root()) };
 }
 
-/// Page faults of the kernel.
-struct KernelFaults;
+/// Page faults, of which the lower half's go to the address space that this hart has
+/// entered.
+struct Faults;
 
-impl PageFaultHandler for KernelFaults {
+/// Whose address it is.
+fn space_of(addr: VirtAddr) -> Option<&'static SharedAspace> {
+    match addr.as_usize() < USER_END {
+        true => SharedAspace::entered(),
+        false => Some(&KERNEL_ASPACE),
+    }
+}
+
+impl PageFaultHandler for Faults {
     fn handle(&self, fault: &PageFault) -> bool {
-        // A fault of the code that works on the address space itself cannot be
-        // helped by that code.
-        if KERNEL_ASPACE.held_by_this_hart() {
-            return false;
-        }
         let access = match fault.access {
             Access::WRITE => MappingFlags::WRITE,
             Access::EXECUTE => MappingFlags::EXECUTE,
             _ => MappingFlags::READ,
         };
-        KERNEL_ASPACE.lock().handle_page_fault(fault.addr, access)
+        space_of(fault.addr).is_some_and(|space| space.handle_page_fault(fault.addr, access))
     }
 
     fn describe(&self, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
-        let Some(aspace) = KERNEL_ASPACE.try_lock() else {
+        let Some(space) = space_of(addr) else {
+            return out.write_str("nothing: no user's address space is entered");
+        };
+        let Some(aspace) = space.try_lock() else {
             return out.write_str("not known: a hart is changing the address space");
         };
-        let Some(area) = aspace.area_at(addr) else {
-            return out.write_str("nothing");
-        };
-        let span = area.span();
-        write!(
+        describe(&aspace, addr, out)
+    }
+}
+
+/// What is mapped at `addr`, in words.
+fn describe(aspace: &AddrSpace, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
+    let Some(area) = aspace.area_at(addr) else {
+        return out.write_str("nothing");
+    };
+    let Range { start, end } = area.span();
+    write!(out, "\"{}\" {start:#x}..{end:#x} ", area.name())?;
+    for (right, letter) in [
+        (MappingFlags::READ, 'r'),
+        (MappingFlags::WRITE, 'w'),
+        (MappingFlags::EXECUTE, 'x'),
+    ] {
+        let has = area.flags().contains(right);
+        out.write_char(if has { letter } else { '-' })?;
+    }
+    match aspace.query(addr) {
+        Some(page) => write!(
             out,
-            "\"{}\" {:#x}..{:#x} ",
-            area.name(),
-            span.start,
-            span.end
-        )?;
-        for (right, letter) in [
-            (MappingFlags::READ, 'r'),
-            (MappingFlags::WRITE, 'w'),
-            (MappingFlags::EXECUTE, 'x'),
-        ] {
-            out.write_char(if area.flags().contains(right) {
-                letter
-            } else {
-                '-'
-            })?;
-        }
-        match aspace.query(addr) {
-            Some(page) => write!(
-                out,
-                ", a page of {} KiB at physical {:#x}",
-                page.size >> 10,
-                page.paddr.as_usize()
-            ),
-            None => out.write_str(", no page yet"),
-        }
+            ", a page of {} KiB at physical {:#x}",
+            page.size >> 10,
+            page.paddr.as_usize()
+        ),
+        None => out.write_str(", no page yet"),
     }
 }

@@ -17,10 +17,11 @@
 //!
 //! | lock | guards | taken inside |
 //! |---|---|---|
-//! | [`KernelAspace`] | areas and page table of the kernel | nothing of axmm |
+//! | a [`SharedAspace`]'s | areas and page table of a user program | nothing of axmm |
+//! | the kernel's [`SharedAspace`] | areas and page table of the kernel | a user program's |
 //! | `axalloc`'s | frames, heap | any |
 //!
-//! Whoever waits for [`KernelAspace`] keeps interrupts out and answers other
+//! Whoever waits for a [`SharedAspace`] keeps interrupts out and answers other
 //! harts' TLB requests while it waits, for the holder may be waiting for the
 //! answer. So nobody may hold another spin lock, with interrupts out, that a
 //! hart in here can be waiting for.
@@ -31,25 +32,30 @@ extern crate alloc;
 pub mod areas;
 mod aspace;
 mod backend;
+pub mod context;
 #[cfg(target_os = "none")]
 mod kernel;
 mod machine;
 pub mod pagetable;
+#[cfg(target_os = "none")]
+mod shared;
 mod table;
 mod tlb;
 mod uaccess;
 
 pub use aspace::AddrSpace;
 pub use axconfig::KERNEL_MAP_BASE;
-pub use backend::Backend;
+pub use backend::{Backend, Grain};
 #[cfg(target_os = "none")]
 pub use kernel::{
-    KernelAspace, KernelAspaceGuard, init_memory_management, init_memory_management_secondary,
-    kernel_aspace, kernel_page_table_root, new_kernel_aspace, new_user_aspace,
+    init_memory_management, init_memory_management_secondary, kernel_aspace,
+    kernel_page_table_root, new_kernel_aspace, new_user_aspace,
 };
 pub use machine::{Machine, ThisMachine};
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 pub use page_table_multiarch::MappingFlags;
+#[cfg(target_os = "none")]
+pub use shared::{AspaceGuard, SharedAspace};
 pub use table::Table;
 
 use axerrno::AxError;

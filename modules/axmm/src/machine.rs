@@ -21,8 +21,13 @@ pub trait Machine: 'static {
     /// Entries written before are seen by every hart's walker after.
     fn publish_entries();
 
-    /// Makes every hart forget its translations of `pages`; returns when all have.
-    fn forget(pages: Range<usize>);
+    /// What every entry of a page has beside address and rights, by whether it is the
+    /// kernel's.
+    fn page_mark(kernel: bool) -> u64;
+
+    /// Makes `harts`, a bit for each, forget their translations of `pages`; returns
+    /// when all have.
+    fn forget(harts: u64, pages: Range<usize>);
 
     /// Makes this hart forget its translations of `pages`.
     fn forget_here(pages: Range<usize>);
@@ -48,8 +53,12 @@ impl Machine for ThisMachine {
         axhal::paging::publish_entries();
     }
 
-    fn forget(pages: Range<usize>) {
-        axhal::tlb::flush_everywhere(pages);
+    fn page_mark(kernel: bool) -> u64 {
+        axhal::paging::page_mark(kernel)
+    }
+
+    fn forget(harts: u64, pages: Range<usize>) {
+        axhal::tlb::flush_on(harts, pages);
     }
 
     fn forget_here(pages: Range<usize>) {
@@ -69,7 +78,11 @@ impl Machine for ThisMachine {
 
     fn publish_entries() {}
 
-    fn forget(_: Range<usize>) {}
+    fn page_mark(_: bool) -> u64 {
+        0
+    }
+
+    fn forget(_: u64, _: Range<usize>) {}
 
     fn forget_here(_: Range<usize>) {}
 }

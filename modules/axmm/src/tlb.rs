@@ -1,21 +1,23 @@
 //! What must be forgotten, by which harts, before which frames may be reused.
 //!
-//! A change of the kernel's address space collects here what it has detached
+//! A change of an address space collects here what it has detached
 //! ([`TlbGather`]). When the change is over, or the list is full, every hart is
 //! made to forget the addresses in one go, and only then do the frames go back.
-//! Nothing is allocated on the way.
+//! Which harts are asked is the address space's [`Context`] to say. Nothing is
+//! allocated on the way.
 //!
 //! It runs with the address space locked, so no other hart maps the addresses
 //! anew before the last has forgotten them; a hart that waits for that lock
-//! answers while it waits ([`KernelAspace`](crate::KernelAspace)).
+//! answers while it waits ([`SharedAspace`](crate::SharedAspace)).
 
 use core::marker::PhantomData;
 use core::ops::Range;
 
 use arrayvec::ArrayVec;
 use axalloc::SharedFrames;
-use memory_addr::PhysAddr;
+use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
+use crate::context::Context;
 use crate::machine::{EVERYTHING, Machine};
 use crate::pagetable::{Gather, Page};
 
@@ -29,7 +31,8 @@ const NOTHING: Range<usize> = Range {
 };
 
 /// Collects what an operation has detached, until everyone has forgotten it.
-pub struct TlbGather<M: Machine> {
+pub struct TlbGather<'a, M: Machine> {
+    context: &'a Context,
     /// The smallest range that holds everything to be forgotten; empty for
     /// nothing.
     pages: Range<usize>,
@@ -39,10 +42,11 @@ pub struct TlbGather<M: Machine> {
     _machine: PhantomData<M>,
 }
 
-impl<M: Machine> TlbGather<M> {
+impl<'a, M: Machine> TlbGather<'a, M> {
     /// Nothing to forget yet. `owns_pages` is as for [`own`](Self::own).
-    pub fn new(owns_pages: bool) -> Self {
+    pub fn new(context: &'a Context, owns_pages: bool) -> Self {
         Self {
+            context,
             pages: NOTHING,
             frames: ArrayVec::new(),
             owns_pages,
@@ -73,10 +77,14 @@ impl<M: Machine> TlbGather<M> {
         self.frames.push(frames);
     }
 
+    fn forget_all(&self, pages: Range<usize>) {
+        self.context.change(|harts| M::forget(harts, pages));
+    }
+
     /// Makes every hart forget what has come so far, then frees the frames.
     fn flush(&mut self) {
         if !self.pages.is_empty() {
-            M::forget(self.pages.clone());
+            self.forget_all(self.pages.clone());
         }
         self.pages = NOTHING;
         if !self.frames.is_empty() {
@@ -85,13 +93,16 @@ impl<M: Machine> TlbGather<M> {
     }
 }
 
-impl<M: Machine> Gather for TlbGather<M> {
+impl<M: Machine> Gather for TlbGather<'_, M> {
     #[inline(always)]
     fn page(&mut self, page: Page) {
         let start = page.vaddr.as_usize();
         self.forget(start..start + page.size);
         if self.owns_pages {
-            self.free(page.paddr);
+            // Each frame of a large page is one of its own (`Backend::Alloc`).
+            for offset in (0..page.size).step_by(PAGE_SIZE_4K) {
+                self.free(page.paddr + offset);
+            }
         }
     }
 
@@ -108,11 +119,11 @@ impl<M: Machine> Gather for TlbGather<M> {
 
     fn forget_now(&mut self, page: Page) {
         let start = page.vaddr.as_usize();
-        M::forget(start..start + page.size);
+        self.forget_all(start..start + page.size);
     }
 }
 
-impl<M: Machine> Drop for TlbGather<M> {
+impl<M: Machine> Drop for TlbGather<'_, M> {
     fn drop(&mut self) {
         self.flush();
     }

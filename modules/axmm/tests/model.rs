@@ -544,7 +544,7 @@ impl<M: TestMachine> Checked<M> {
         let listed = self.aspace.areas().map(|area| {
             let behind = match *area.backing() {
                 Backend::Linear { pa_va_offset } => Behind::Linear(pa_va_offset),
-                Backend::Alloc { populate } => Behind::Alloc(populate),
+                Backend::Alloc { populate, .. } => Behind::Alloc(populate),
             };
             (area.span().start, area.span().end, area.flags(), behind)
         });

@@ -105,7 +105,11 @@ impl Machine for ThreeLevels {
 
     fn publish_entries() {}
 
-    fn forget(_: Range<usize>) {}
+    fn page_mark(_: bool) -> u64 {
+        0
+    }
+
+    fn forget(_: u64, _: Range<usize>) {}
 
     fn forget_here(_: Range<usize>) {}
 }

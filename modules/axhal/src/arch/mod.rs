@@ -16,6 +16,11 @@
 //! | `ONE_ROOT` | whether one root page table translates both halves |
 //! | `largest_page` | bytes of the largest page the machine has |
 //! | `publish_entries` | page-table entries written before are seen by every hart's walker after |
+//! | `page_mark` | bits of every page's entry, by whether it is the kernel's |
+//! | `max_asid` | the largest id of an address space |
+//! | `enter_user`, `leave_user` | the page table that the lower half is translated by, and the address space's id |
+//! | `flush_asid` | forgets an address space on this hart |
+//! | `FORGETS_EVERYWHERE` | whether the next two reach every hart |
 //! | `read_root`, `write_root` | the page table the kernel half is translated by |
 //! | `flush_tlb_page`, `flush_tlb_all` | forget on this hart |
 //! | `remote_flush` | forget on other harts without interrupting them, where the machine can |

@@ -6,25 +6,102 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::areas::Span;
+use crate::context::Context;
 use crate::machine::Machine;
 use crate::pagetable::Source;
 use crate::table::Table;
 use crate::tlb::TlbGather;
 
-/// Maps every page of `span`, where none is mapped, to a frame of its own.
-pub fn populate<M: Machine>(table: &mut Table<M>, span: Span, flags: MappingFlags) -> AxResult {
-    let mut source = Fresh { most: usize::MAX };
-    table.map(span, flags, &mut source, &mut TlbGather::<M>::new(true))
+/// The bytes, and the small pages, of a large page.
+const LARGE: usize = 2 << 20;
+const SMALL_IN_LARGE: usize = LARGE / PAGE_SIZE_4K;
+
+/// How much a page fault brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grain {
+    /// The page that was touched.
+    #[default]
+    Page,
+    /// So many pages, a power of two up to 512: the aligned run of them around the
+    /// one that was touched, as far as it lies in the area, is not there yet, and
+    /// there are frames.
+    Around(u16),
+    /// A page of 2 MiB, where the area holds all of it, nothing of it is there yet,
+    /// and a block of frames is free; else the page that was touched. It becomes
+    /// small pages, with the frames it has, when a part of it is unmapped or
+    /// protected.
+    Large,
 }
 
-/// Maps the page at `vaddr`, where none is mapped, to a frame.
+impl Grain {
+    /// Whether there can be such a one.
+    pub fn is_valid(self) -> bool {
+        match self {
+            Self::Around(pages) => pages.is_power_of_two() && usize::from(pages) <= SMALL_IN_LARGE,
+            Self::Page | Self::Large => true,
+        }
+    }
+}
+
+/// Maps every page of `span`, where none is mapped, to a frame of its own.
+pub fn populate<M: Machine>(
+    table: &mut Table<M>,
+    span: Span,
+    flags: MappingFlags,
+    grain: Grain,
+    undo: &mut TlbGather<M>,
+) -> AxResult {
+    let mut source = Fresh {
+        most: usize::MAX,
+        large: grain == Grain::Large,
+        block: None,
+    };
+    table.map(span, flags, &mut source, undo)
+}
+
+/// What a fault of an area is to bring where, and with which rights.
+pub struct Wanted<'a> {
+    pub area: &'a Span,
+    pub vaddr: VirtAddr,
+    pub flags: MappingFlags,
+    pub grain: Grain,
+}
+
+/// Brings the page that is wanted, where none is mapped, and as much around it as
+/// its grain says, from the frames in hand. Answers how many frames in a row should
+/// be in hand first, if that has not been tried: then nothing has changed.
+///
+/// # Errors
+///
+/// `AlreadyExists` if the page is there; `NoMemory`.
 #[inline(always)]
-pub fn bring<M: Machine>(table: &mut Table<M>, vaddr: VirtAddr, flags: MappingFlags) -> AxResult {
-    let page = vaddr.align_down_4k();
-    let frame = || alloc_frame_zeroed(UsageKind::VirtMem).map(Frames::into_raw);
-    match table.map_page(page, flags, frame)? {
-        true => Ok(()),
-        false => first_of_table::<M>(table, page, flags),
+pub fn bring<M: Machine>(
+    table: &mut Table<M>,
+    wanted: &Wanted,
+    hand: &mut Hand,
+    context: &Context,
+) -> AxResult<Option<usize>> {
+    match wanted.grain {
+        Grain::Page => bring_page::<M>(table, wanted, hand, context),
+        _ => bring_more::<M>(table, wanted, hand, context),
+    }
+}
+
+#[inline(always)]
+fn bring_page<M: Machine>(
+    table: &mut Table<M>,
+    wanted: &Wanted,
+    hand: &mut Hand,
+    context: &Context,
+) -> AxResult<Option<usize>> {
+    let page = wanted.vaddr.align_down_4k();
+    let result = match table.map_page(page, wanted.flags, || hand.frame()) {
+        Ok(false) => first_of_table::<M>(table, page, wanted.flags, hand, context),
+        result => result.map(drop),
+    };
+    match result {
+        Err(AxError::NoMemory) if hand.asked == 0 => Ok(Some(1)),
+        result => result.map(|()| None),
     }
 }
 
@@ -35,37 +112,197 @@ fn first_of_table<M: Machine>(
     table: &mut Table<M>,
     page: VirtAddr,
     flags: MappingFlags,
+    hand: &mut Hand,
+    context: &Context,
 ) -> AxResult {
+    if hand.is_empty() {
+        return Err(AxError::NoMemory);
+    }
     let start = page.as_usize();
-    populate::<M>(table, start..start + PAGE_SIZE_4K, flags)
+    table.map(
+        start..start + PAGE_SIZE_4K,
+        flags,
+        hand,
+        &mut TlbGather::<M>::new(context, true),
+    )
+}
+
+#[inline(never)]
+fn bring_more<M: Machine>(
+    table: &mut Table<M>,
+    wanted: &Wanted,
+    hand: &mut Hand,
+    context: &Context,
+) -> AxResult<Option<usize>> {
+    let (large, count) = match wanted.grain {
+        Grain::Around(pages) => (false, usize::from(pages)),
+        Grain::Large => (true, SMALL_IN_LARGE),
+        Grain::Page => (false, 1),
+    };
+    let start = wanted.vaddr.align_down(count * PAGE_SIZE_4K).as_usize();
+    let run = start..start + count * PAGE_SIZE_4K;
+    let around = run.start.max(wanted.area.start)..run.end.min(wanted.area.end);
+    if large && (around != run || !table.leads_nowhere(&run)) {
+        return bring_page::<M>(table, wanted, hand, context);
+    }
+    if hand.asked < count {
+        return Ok(Some(count));
+    }
+    let undo = &mut TlbGather::<M>::new(context, true);
+    if large && let Some(block) = hand.block() {
+        table.map(run, wanted.flags, &mut Block(Some(block)), undo)?;
+        return Ok(None);
+    }
+    let none = bring_page::<M>(table, wanted, hand, context)?;
+    if !large {
+        // What is wanted is there. That more is not, for lack of frames, is no error.
+        let _ = table.fill(around, wanted.flags, hand, undo);
+    }
+    Ok(none)
+}
+
+/// Frames for a page fault, taken and zeroed before the address space is locked for
+/// it. What is left of them goes back with this.
+pub struct Hand {
+    /// How many have been asked for. There may be fewer.
+    asked: usize,
+    one: Option<Frames>,
+    more: Option<Frames>,
+}
+
+impl Hand {
+    /// Empty.
+    pub const fn empty() -> Self {
+        Self {
+            asked: 0,
+            one: None,
+            more: None,
+        }
+    }
+
+    /// Holds `count` frames in a row, of which the first is aligned to all of them,
+    /// or fewer where there is no such run, instead of what it held.
+    #[inline(always)]
+    pub fn fetch(&mut self, count: usize) {
+        self.asked = count;
+        match count {
+            1 => self.one = alloc_frame_zeroed(UsageKind::VirtMem).ok(),
+            _ => self.fetch_run(count),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fetch_run(&mut self, count: usize) {
+        let shorter = core::iter::successors(Some(count), |count| Some(count / 2));
+        let run = |count| alloc_frames_zeroed(count, count * PAGE_SIZE_4K, UsageKind::VirtMem);
+        self.more = shorter
+            .take_while(|count| *count > 0)
+            .find_map(|count| run(count).ok());
+    }
+
+    /// All of it, if it is for a large page.
+    fn block(&mut self) -> Option<Frames> {
+        self.more.take_if(|run| run.count() == SMALL_IN_LARGE)
+    }
+
+    /// One of them.
+    #[inline(always)]
+    fn frame(&mut self) -> AxResult<PhysAddr> {
+        match self.one.take() {
+            Some(frame) => Ok(frame.into_raw()),
+            None => self.frame_of_run(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn frame_of_run(&mut self) -> AxResult<PhysAddr> {
+        let run = self.more.take().ok_or(AxError::NoMemory)?;
+        Ok(match run.split_at(1) {
+            Ok((frame, rest)) => {
+                self.more = Some(rest);
+                frame.into_raw()
+            }
+            Err(last) => last.into_raw(),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.one.is_none() && self.more.is_none()
+    }
+}
+
+impl Source for Hand {
+    fn fits(&mut self, _vaddr: usize, size: usize) -> bool {
+        size == PAGE_SIZE_4K
+    }
+
+    fn frames(
+        &mut self,
+        _vaddr: usize,
+        _size: usize,
+        _count: usize,
+    ) -> AxResult<(PhysAddr, usize)> {
+        Ok((self.frame()?, 1))
+    }
+}
+
+/// The frames of one large page.
+struct Block(Option<Frames>);
+
+impl Source for Block {
+    fn fits(&mut self, _vaddr: usize, size: usize) -> bool {
+        size == LARGE
+    }
+
+    fn frames(
+        &mut self,
+        _vaddr: usize,
+        _size: usize,
+        _count: usize,
+    ) -> AxResult<(PhysAddr, usize)> {
+        let block = self.0.take().ok_or(AxError::NoMemory)?;
+        Ok((given_away(block).0, 1))
+    }
 }
 
 /// Frames that go back one by one. They are taken in runs where there are some.
 struct Fresh {
     /// Longer runs are not asked for: there was none.
     most: usize,
+    /// Whether blocks for large pages are asked for.
+    large: bool,
+    /// One that there was.
+    block: Option<Frames>,
 }
 
 impl Source for Fresh {
     #[inline(always)]
-    fn fits(&self, _vaddr: usize, size: usize) -> bool {
-        size == PAGE_SIZE_4K
+    fn fits(&mut self, _vaddr: usize, size: usize) -> bool {
+        size == PAGE_SIZE_4K || (self.large && size == LARGE && self.finds_block())
     }
 
     #[inline(always)]
-    fn frames(&mut self, _vaddr: usize, _size: usize, count: usize) -> AxResult<(PhysAddr, usize)> {
+    fn frames(&mut self, _vaddr: usize, size: usize, count: usize) -> AxResult<(PhysAddr, usize)> {
+        if size == LARGE {
+            let block = self.block.take().ok_or(AxError::NoMemory)?;
+            return Ok((given_away(block).0, 1));
+        }
         if count == 1 {
             let frame = alloc_frame_zeroed(UsageKind::VirtMem)?;
             return Ok((frame.into_raw(), 1));
         }
-        let run = self.run(count)?;
-        let (start, count) = (run.start(), run.count());
-        give_away(run);
-        Ok((start, count))
+        self.run(count).map(given_away)
     }
 }
 
 impl Fresh {
+    fn finds_block(&mut self) -> bool {
+        self.block = alloc_frames_zeroed(SMALL_IN_LARGE, LARGE, UsageKind::VirtMem).ok();
+        self.block.is_some()
+    }
+
     /// A run of at most `count` frames.
     fn run(&mut self, count: usize) -> AxResult<Frames> {
         self.most = self.most.min(count.next_power_of_two());
@@ -79,8 +316,9 @@ impl Fresh {
     }
 }
 
-/// Gives each frame of a run into the page table's hands.
-fn give_away(mut run: Frames) {
+/// Gives each frame of a run into the page table's hands: the first, and how many.
+fn given_away(mut run: Frames) -> (PhysAddr, usize) {
+    let given = (run.start(), run.count());
     loop {
         match run.split_at(1) {
             Ok((frame, rest)) => {
@@ -89,7 +327,7 @@ fn give_away(mut run: Frames) {
             }
             Err(last) => {
                 last.into_raw();
-                return;
+                return given;
             }
         }
     }

@@ -16,9 +16,9 @@ pub fn map<M: Machine>(
     span: Span,
     flags: MappingFlags,
     pa_va_offset: usize,
+    undo: &mut TlbGather<M>,
 ) -> AxResult {
-    let mut source = OneToOne { pa_va_offset };
-    table.map(span, flags, &mut source, &mut TlbGather::<M>::new(false))
+    table.map(span, flags, &mut OneToOne { pa_va_offset }, undo)
 }
 
 /// The physical addresses that are so far from the virtual ones.
@@ -33,7 +33,7 @@ impl OneToOne {
 }
 
 impl Source for OneToOne {
-    fn fits(&self, vaddr: usize, size: usize) -> bool {
+    fn fits(&mut self, vaddr: usize, size: usize) -> bool {
         self.paddr(vaddr).is_aligned(size)
     }
 

@@ -8,8 +8,13 @@ use memory_addr::VirtAddr;
 use page_table_multiarch::MappingFlags;
 
 use crate::areas::{Area, Backing, Span};
+use crate::context::Context;
 use crate::machine::Machine;
 use crate::table::Table;
+use crate::tlb::TlbGather;
+pub use alloc::Grain;
+pub(crate) use alloc::Hand;
+use alloc::Wanted;
 
 /// How an area gets its frames.
 #[derive(Clone, Debug)]
@@ -25,10 +30,25 @@ pub enum Backend {
     Alloc {
         /// Whether the frames are taken when the area is mapped.
         populate: bool,
+        /// How much each page fault brings.
+        grain: Grain,
     },
 }
 
 impl Backend {
+    /// One to one, `pa_va_offset` below the virtual addresses.
+    pub const fn new_linear(pa_va_offset: usize) -> Self {
+        Self::Linear { pa_va_offset }
+    }
+
+    /// Fresh zeroed frames, taken all at once (`populate`) or page by page.
+    pub const fn new_alloc(populate: bool) -> Self {
+        Self::Alloc {
+            populate,
+            grain: Grain::Page,
+        }
+    }
+
     /// Maps what a new area has from the start.
     ///
     /// # Errors
@@ -39,11 +59,16 @@ impl Backend {
         table: &mut Table<M>,
         span: Span,
         flags: MappingFlags,
+        undo: &mut TlbGather<M>,
     ) -> AxResult {
         match *self {
-            Self::Linear { pa_va_offset } => linear::map::<M>(table, span, flags, pa_va_offset),
-            Self::Alloc { populate: true } => alloc::populate::<M>(table, span, flags),
-            Self::Alloc { populate: false } => Ok(()),
+            Self::Linear { pa_va_offset } => {
+                linear::map::<M>(table, span, flags, pa_va_offset, undo)
+            }
+            Self::Alloc {
+                populate: false, ..
+            } => Ok(()),
+            Self::Alloc { grain, .. } => alloc::populate::<M>(table, span, flags, grain, undo),
         }
     }
 
@@ -52,7 +77,9 @@ impl Backend {
         matches!(self, Self::Alloc { .. })
     }
 
-    /// Brings the page at `vaddr` of `area`, whose rights allow the access.
+    /// Brings the page at `vaddr` of `area`, whose rights allow the access, from the
+    /// frames in hand. Answers how many frames should be in hand first, if it is not
+    /// that many that have been asked for.
     ///
     /// # Errors
     ///
@@ -63,11 +90,19 @@ impl Backend {
         area: &Area<Self>,
         table: &mut Table<M>,
         vaddr: VirtAddr,
-    ) -> AxResult {
-        match area.backing() {
-            Self::Linear { .. } => Err(AxError::BadAddress),
-            Self::Alloc { .. } => alloc::bring::<M>(table, vaddr, area.flags()),
-        }
+        hand: &mut Hand,
+        context: &Context,
+    ) -> AxResult<Option<usize>> {
+        let Self::Alloc { grain, .. } = *area.backing() else {
+            return Err(AxError::BadAddress);
+        };
+        let wanted = Wanted {
+            area: &area.span(),
+            vaddr,
+            flags: area.flags(),
+            grain,
+        };
+        alloc::bring::<M>(table, &wanted, hand, context)
     }
 }
 
@@ -80,7 +115,13 @@ impl Backing for Backend {
     fn continues(&self, _len: usize, next: &Self) -> bool {
         match (self, next) {
             (Self::Linear { pa_va_offset: a }, Self::Linear { pa_va_offset: b }) => a == b,
-            (Self::Alloc { populate: a }, Self::Alloc { populate: b }) => a == b,
+            (
+                Self::Alloc { populate, grain },
+                Self::Alloc {
+                    populate: other,
+                    grain: others,
+                },
+            ) => populate == other && grain == others,
             _ => false,
         }
     }

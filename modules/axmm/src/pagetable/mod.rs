@@ -75,7 +75,7 @@ pub trait Gather {
 pub trait Source {
     /// Whether there may be a page of `size` bytes at `vaddr`, and so at each
     /// multiple of `size` behind it; otherwise smaller ones are asked for.
-    fn fits(&self, vaddr: usize, size: usize) -> bool;
+    fn fits(&mut self, vaddr: usize, size: usize) -> bool;
 
     /// Frames for at most `count` pages of `size` bytes from `vaddr` on: the
     /// address of the first, which the others follow in a row, and how many they
@@ -96,6 +96,8 @@ where
 {
     root: PhysAddr,
     largest: usize,
+    /// What the entry of every page has beside address and rights.
+    mark: u64,
     /// Addresses for which the tables right below the root stay when empty.
     kept: Range<usize>,
     /// Addresses for which the root's entries lead to another table's tables.
@@ -109,15 +111,17 @@ where
     E: GenericPTE,
     H: PagingHandler,
 {
-    /// An empty page table, whose pages are at most `largest` bytes.
+    /// An empty page table, whose pages are at most `largest` bytes, and have the
+    /// bits `mark` in their entries.
     ///
     /// # Errors
     ///
     /// `NoMemory`.
-    pub fn new(largest: usize) -> AxResult<Self> {
+    pub fn new(largest: usize, mark: u64) -> AxResult<Self> {
         Ok(Self {
             root: Self::new_table()?,
             largest: largest.min(LARGEST_PAGE),
+            mark,
             kept: 0..0,
             borrowed: 0..0,
             _formats: PhantomData,

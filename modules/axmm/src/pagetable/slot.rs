@@ -61,7 +61,7 @@ pub fn clear<E: GenericPTE>(entry: *mut E) {
 }
 
 /// Writes `count` entries of `level` from `first` on, for pages in a row that
-/// begin at `paddr`.
+/// begin at `paddr`, with the bits `mark` beside.
 ///
 /// # Safety
 ///
@@ -73,14 +73,16 @@ pub unsafe fn write_pages<E: GenericPTE>(
     level: usize,
     paddr: PhysAddr,
     flags: MappingFlags,
+    mark: u64,
 ) {
+    let first = first.cast::<u64>();
     let mut value = page::<E>(level, flags);
     // What the pages hold, fresh zeroes perhaps, is seen by whoever sees an entry.
     fence(Ordering::Release);
     for index in 0..count {
         value.set_paddr(paddr + index * (PAGE_SIZE_4K << (LEVEL_BITS * level)));
-        // SAFETY: the caller's promise.
-        unsafe { first.add(index).write_volatile(value) };
+        // SAFETY: the caller's promise, and entries are words (`address`).
+        unsafe { first.add(index).write_volatile(value.bits() as u64 | mark) };
     }
 }
 
@@ -98,7 +100,7 @@ pub unsafe fn absent<E: GenericPTE>(first: *mut E, count: usize) -> usize {
 }
 
 /// Gives the pages among `count` entries of the lowest level from `first` on the
-/// rights `flags`. Answers whether any entry is another now.
+/// rights `flags` and the bits `mark`. Answers whether any entry is another now.
 ///
 /// # Safety
 ///
@@ -108,8 +110,12 @@ pub unsafe fn protect_pages<E: GenericPTE>(
     first: *mut E,
     count: usize,
     flags: MappingFlags,
+    mark: u64,
 ) -> bool {
-    let (first, rights) = (first.cast::<u64>(), page::<E>(0, flags).bits() as u64);
+    let (first, rights) = (
+        first.cast::<u64>(),
+        page::<E>(0, flags).bits() as u64 | mark,
+    );
     let mut changed = 0;
     for index in 0..count {
         // SAFETY: the caller's promise; entries are words (`address`), and each is

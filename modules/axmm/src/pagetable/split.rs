@@ -125,7 +125,16 @@ where
         let small = spare.next()?;
         let entries = self.entry(small, page.vaddr, level - 1);
         // SAFETY: the page begins where its table does, which is not in use yet.
-        unsafe { write_pages(entries, ENTRIES, level - 1, page.paddr, page.flags) };
+        unsafe {
+            write_pages(
+                entries,
+                ENTRIES,
+                level - 1,
+                page.paddr,
+                page.flags,
+                self.mark,
+            );
+        };
         let entry = self.entry(table, page.vaddr, level);
         clear(entry);
         gather.forget_now(page);

@@ -101,7 +101,7 @@ impl Gather for Seen {
 }
 
 fn table() -> TestTable {
-    TestTable::new(1 << 30).unwrap()
+    TestTable::new(1 << 30, 0).unwrap()
 }
 
 /// One to one, in runs of at most three pages.
@@ -111,7 +111,7 @@ struct OneToOne {
 }
 
 impl Source for OneToOne {
-    fn fits(&self, vaddr: usize, size: usize) -> bool {
+    fn fits(&mut self, vaddr: usize, size: usize) -> bool {
         (vaddr - self.start + self.paddr).is_multiple_of(size)
     }
 
@@ -178,7 +178,7 @@ fn the_largest_pages_that_fit_are_used() {
 fn a_gibibyte_is_one_entry_where_the_machine_has_such_pages() {
     let mut with = table();
     map(&mut with, BASE, 1 << 30, 1 << 30, RW).unwrap();
-    let mut without = TestTable::new(MIB2).unwrap();
+    let mut without = TestTable::new(MIB2, 0).unwrap();
     map(&mut without, BASE, 1 << 30, 1 << 30, RW).unwrap();
     let size = |table: &TestTable| table.query(VirtAddr::from_usize(BASE)).unwrap().size;
     assert_eq!((size(&with), size(&without)), (1 << 30, MIB2));

@@ -34,12 +34,35 @@ where
         source: &mut impl Source,
         undo: &mut impl Gather,
     ) -> AxResult {
-        let mut done = pages.start;
-        let top = M::LEVELS - 1;
-        let result = self.map_in(self.root, top, pages.clone(), flags, source, &mut done);
+        let (start, top) = (pages.start, M::LEVELS - 1);
+        let mut mapping = Mapping::new(start, flags, source, false);
+        let result = self.map_in(self.root, top, pages, &mut mapping);
         if result.is_err() {
-            self.clear_in(self.root, top, pages.start..done, undo);
+            let done = mapping.done;
+            self.clear_in(self.root, top, start..done, undo);
             self.prune_in(self.root, top, VirtAddr::from_usize(done), undo);
+        }
+        result
+    }
+
+    /// As [`map`](Self::map), but leaves alone what is mapped already, and, when
+    /// `source` answers an error, what it has mapped up to then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`map`](Self::map), but `AlreadyExists`.
+    pub fn fill(
+        &mut self,
+        pages: Pages,
+        flags: MappingFlags,
+        source: &mut impl Source,
+        undo: &mut impl Gather,
+    ) -> AxResult {
+        let mut mapping = Mapping::new(pages.start, flags, source, true);
+        let result = self.map_in(self.root, M::LEVELS - 1, pages, &mut mapping);
+        if result.is_err() {
+            let done = VirtAddr::from_usize(mapping.done);
+            self.prune_in(self.root, M::LEVELS - 1, done, undo);
         }
         result
     }
@@ -72,7 +95,7 @@ where
             if absent(entry, 1) == 0 {
                 return Err(AxError::AlreadyExists);
             }
-            write_pages(entry, 1, 0, frame()?, flags);
+            write_pages(entry, 1, 0, frame()?, flags, self.mark);
         }
         Ok(true)
     }
@@ -82,21 +105,24 @@ where
         table: PhysAddr,
         level: usize,
         pages: Pages,
-        flags: MappingFlags,
-        source: &mut impl Source,
-        done: &mut usize,
+        mapping: &mut Mapping<impl Source>,
     ) -> AxResult {
         let size = Self::entry_size(level);
-        *done = pages.start;
-        while *done < pages.end {
-            let part = first_part(*done..pages.end, size);
+        mapping.done = pages.start;
+        while mapping.done < pages.end {
+            let part = first_part(mapping.done..pages.end, size);
             let whole = part.len() == size && size <= self.largest;
             let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
             let next = match read::<E>(entry, level) {
+                Slot::Page(..) if mapping.skips => {
+                    mapping.done = part.end;
+                    continue;
+                }
                 Slot::Page(..) => return Err(AxError::AlreadyExists),
                 Slot::Table(next) => next,
-                Slot::Absent if whole && source.fits(part.start, size) => {
-                    *done += self.map_run(entry, level, *done..pages.end, flags, source)?;
+                Slot::Absent if whole && mapping.source.fits(part.start, size) => {
+                    let left = mapping.done..pages.end;
+                    mapping.done += self.map_run(entry, level, left, mapping)?;
                     continue;
                 }
                 Slot::Absent if level == 0 => return Err(AxError::InvalidInput),
@@ -106,7 +132,7 @@ where
                     next
                 }
             };
-            self.map_in(next, level - 1, part, flags, source, done)?;
+            self.map_in(next, level - 1, part, mapping)?;
         }
         Ok(())
     }
@@ -118,18 +144,17 @@ where
         entry: *mut E,
         level: usize,
         pages: Pages,
-        flags: MappingFlags,
-        source: &mut impl Source,
+        mapping: &mut Mapping<impl Source>,
     ) -> AxResult<usize> {
         let size = Self::entry_size(level);
         let room = ENTRIES - pages.start / size % ENTRIES;
         let most = room.min(pages.len() / size);
         // SAFETY: `entry` and the `room - 1` behind it are in a table.
         let most = unsafe { absent(entry, most) };
-        let (frame, count) = source.frames(pages.start, size, most)?;
+        let (frame, count) = mapping.source.frames(pages.start, size, most)?;
         debug_assert!((1..=most).contains(&count));
         // SAFETY: as above, and the table is this page table's.
-        unsafe { write_pages(entry, count, level, frame, flags) };
+        unsafe { write_pages(entry, count, level, frame, mapping.flags, self.mark) };
         Ok(count * size)
     }
 
@@ -155,7 +180,7 @@ where
     }
 
     /// Whether one entry is absent that translates all of `pages`.
-    fn leads_nowhere(&self, pages: &Pages) -> bool {
+    pub fn leads_nowhere(&self, pages: &Pages) -> bool {
         let mut table = self.root;
         for level in (0..M::LEVELS).rev() {
             if (pages.start ^ (pages.end - 1)) >= Self::entry_size(level) {
@@ -289,7 +314,7 @@ where
         if level == 0 {
             let entry = self.entry(table, VirtAddr::from_usize(pages.start), level);
             // SAFETY: one table of this page table translates all of the range.
-            if unsafe { protect_pages(entry, pages.len() / size, flags) } {
+            if unsafe { protect_pages(entry, pages.len() / size, flags, self.mark) } {
                 gather.changed(pages);
             }
             return;
@@ -303,10 +328,31 @@ where
                 Slot::Page(_, before) if before == readable::<E>(flags, level) => {}
                 Slot::Page(paddr, _) => {
                     // SAFETY: the entry is one of this page table's.
-                    unsafe { write_pages(entry, 1, level, paddr, flags) };
+                    unsafe { write_pages(entry, 1, level, paddr, flags, self.mark) };
                     gather.changed(part);
                 }
             }
+        }
+    }
+}
+
+/// A mapping on its way.
+struct Mapping<'a, S> {
+    /// Where it has come to.
+    done: usize,
+    flags: MappingFlags,
+    source: &'a mut S,
+    /// Whether it leaves alone what is there, or is refused for it.
+    skips: bool,
+}
+
+impl<'a, S: Source> Mapping<'a, S> {
+    fn new(start: usize, flags: MappingFlags, source: &'a mut S, skips: bool) -> Self {
+        Self {
+            done: start,
+            flags,
+            source,
+            skips,
         }
     }
 }

@@ -80,6 +80,7 @@ pub trait TestMachine: Machine {
             write: asked.contains(WRITE),
             execute: asked.contains(EXECUTE),
             user: false,
+            global: true,
             memory: Self::memory(asked),
         }
     }
@@ -108,13 +109,33 @@ impl<const LEVELS: usize, const PHYS: usize, const VIRT: usize, const HALVES: bo
     }
 }
 
+/// Entries that say whose they are: a bit for the kernel's, or for all others.
+pub trait Marked: GenericPTE + 'static {
+    const KERNELS: u64 = 0;
+    const USERS: u64 = 0;
+}
+
+impl Marked for X64PTE {
+    const KERNELS: u64 = 1 << 8;
+}
+
+impl Marked for Rv64PTE {
+    const KERNELS: u64 = 1 << 5;
+}
+
+impl Marked for A64PTE {
+    const USERS: u64 = 1 << 11;
+}
+
+impl Marked for LA64PTE {}
+
 /// A machine with this shape and these entries, whose flushes are on record.
 pub struct Recorded<Meta, Pte>(PhantomData<(Meta, Pte)>);
 
 impl<Meta, Pte> Machine for Recorded<Meta, Pte>
 where
     Meta: PagingMetaData<VirtAddr = VirtAddr> + 'static,
-    Pte: GenericPTE + 'static,
+    Pte: Marked,
 {
     type Meta = Meta;
     type Pte = Pte;
@@ -125,7 +146,11 @@ where
 
     fn publish_entries() {}
 
-    fn forget(pages: Range<usize>) {
+    fn page_mark(kernel: bool) -> u64 {
+        if kernel { Pte::KERNELS } else { Pte::USERS }
+    }
+
+    fn forget(_harts: u64, pages: Range<usize>) {
         axalloc::fault::paused(|| TLB.with_borrow_mut(|tlb| tlb.forget(pages)));
     }
 

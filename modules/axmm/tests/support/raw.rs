@@ -15,6 +15,8 @@ pub struct Rights {
     pub write: bool,
     pub execute: bool,
     pub user: bool,
+    /// Whether it is every address space's.
+    pub global: bool,
     pub memory: Memory,
 }
 
@@ -179,7 +181,7 @@ impl Format for X64 {
         const XD: u64 = bit(63);
         let address = (entry & bits(51, 12)) as usize;
         if entry & P == 0 {
-            return match entry & !bits(51, 12) {
+            return match entry & !(bits(51, 12) | GLOBAL) {
                 0 => Ok(Entry::Kept(address)),
                 _ => Err("attributes of an absent page"),
             };
@@ -208,6 +210,7 @@ impl Format for X64 {
             write: entry & RW != 0,
             execute: entry & XD == 0,
             user: entry & US != 0,
+            global: entry & GLOBAL != 0,
             memory,
         };
         Ok(Entry::Page(address, rights))
@@ -228,6 +231,7 @@ impl<const LEVELS: usize> Format for Sv<LEVELS> {
         const W: u64 = bit(2);
         const X: u64 = bit(3);
         const U: u64 = bit(4);
+        const G: u64 = bit(5);
         const A: u64 = bit(6);
         const D: u64 = bit(7);
         const PPN: u64 = bits(53, 10);
@@ -236,7 +240,7 @@ impl<const LEVELS: usize> Format for Sv<LEVELS> {
             return Err("reserved bits, N or PBMT");
         }
         if entry & V == 0 {
-            return match entry & !PPN {
+            return match entry & !(PPN | G) {
                 0 => Ok(Entry::Kept(address)),
                 _ => Err("attributes of an absent page"),
             };
@@ -262,6 +266,7 @@ impl<const LEVELS: usize> Format for Sv<LEVELS> {
             write: entry & W != 0,
             execute: entry & X != 0,
             user: entry & U != 0,
+            global: entry & G != 0,
             memory: Memory::Normal,
         };
         Ok(Entry::Page(address, rights))
@@ -282,11 +287,12 @@ impl Format for A64 {
         const AP_USER: u64 = bit(6);
         const AP_READ_ONLY: u64 = bit(7);
         const AF: u64 = bit(10);
+        const NOT_GLOBAL: u64 = bit(11);
         const PXN: u64 = bit(53);
         const UXN: u64 = bit(54);
         let address = (entry & bits(47, 12)) as usize;
         if entry & VALID == 0 {
-            return match entry & !bits(47, 12) {
+            return match entry & !(bits(47, 12) | NOT_GLOBAL) {
                 0 => Ok(Entry::Kept(address)),
                 _ => Err("attributes of an absent page"),
             };
@@ -327,6 +333,7 @@ impl Format for A64 {
             write: entry & AP_READ_ONLY == 0,
             execute: entry & PXN == 0,
             user,
+            global: entry & NOT_GLOBAL == 0,
             memory,
         };
         Ok(Entry::Page(address, rights))
@@ -390,6 +397,8 @@ impl Format for La64 {
             write: entry & D != 0,
             execute: entry & NX == 0,
             user,
+            // The refill says so, of all of the kernel half.
+            global: true,
             memory,
         };
         Ok(Entry::Page(address, rights))

@@ -6,7 +6,9 @@ use core::arch::asm;
 use core::ops::Range;
 
 use aarch64_cpu::asm::barrier;
-use aarch64_cpu::registers::{ReadWriteable, TCR_EL1, TTBR1_EL1};
+use aarch64_cpu::registers::{
+    ID_AA64MMFR0_EL1, ReadWriteable, Readable, TCR_EL1, TTBR0_EL1, TTBR1_EL1, Writeable,
+};
 use axplat::mem::PhysAddr;
 
 /// VMSAv8-64's page-table format.
@@ -20,6 +22,13 @@ pub const ONE_ROOT: bool = false;
 /// The bytes of the largest page: a level 1 block.
 pub const fn largest_page() -> usize {
     1 << 30
+}
+
+/// What every entry of a page has beside its address and rights. Those that are
+/// not the kernel's are not global (`nG`): the TLB has them for one address space.
+pub const fn page_mark(kernel: bool) -> u64 {
+    const NOT_GLOBAL: u64 = 1 << 11;
+    if kernel { 0 } else { NOT_GLOBAL }
 }
 
 /// Waits until the entries are where walkers look, and lets this hart's
@@ -53,6 +62,61 @@ pub unsafe fn write_root(root: PhysAddr) {
     barrier::isb(barrier::SY);
 }
 
+/// A table without entries, for the lower half when no user's is loaded.
+#[repr(C, align(4096))]
+struct Empty([u64; 512]);
+static EMPTY: Empty = Empty([0; 512]);
+
+const ASID_SHIFT: u32 = 48;
+
+/// The largest id that an address space can have: 16 bits where the CPU has them,
+/// or 8.
+pub fn max_asid() -> usize {
+    match ID_AA64MMFR0_EL1.matches_all(ID_AA64MMFR0_EL1::ASIDBits::Bits_16) {
+        true => 0xffff,
+        false => 0xff,
+    }
+}
+
+/// Translates the lower half by the table at `root`, whose address space has the
+/// id `asid`.
+///
+/// # Safety
+///
+/// As [`enter_user`](crate::paging::enter_user).
+pub unsafe fn enter_user(root: PhysAddr, asid: usize) {
+    publish_entries();
+    TTBR0_EL1.set((root.as_usize() | asid << ASID_SHIFT) as u64);
+    barrier::isb(barrier::SY);
+    if TCR_EL1.is_set(TCR_EL1::EPD0) {
+        let width = match max_asid() {
+            0xffff => TCR_EL1::AS::ASID16Bits,
+            _ => TCR_EL1::AS::ASID8Bits,
+        };
+        TCR_EL1.modify(TCR_EL1::EPD0::EnableTTBR0Walks + width);
+        barrier::isb(barrier::SY);
+    }
+}
+
+/// Leaves the lower half without translations.
+///
+/// # Safety
+///
+/// As [`leave_user`](crate::paging::leave_user).
+pub unsafe fn leave_user(_kernel: PhysAddr) {
+    let empty = axplat::mem::virt_to_phys((&raw const EMPTY as usize).into());
+    // SAFETY: the table maps nothing.
+    unsafe { enter_user(empty, 0) };
+}
+
+/// Forgets, on this hart, what is not global of the address space `asid`.
+pub fn flush_asid(asid: usize) {
+    // SAFETY: forgetting translations is always right.
+    unsafe { asm!("tlbi aside1, {}", in(reg) asid << ASID_SHIFT, options(nostack)) };
+    barrier::dsb(barrier::NSH);
+    barrier::isb(barrier::SY);
+}
+
 /// Forgets one page's translation, in every address space, on every hart.
 pub fn flush_tlb_page(vaddr: usize) {
     /// `tlbi` takes bits 55 to 12 of the address; above them is a hint.
@@ -72,6 +136,9 @@ pub fn flush_tlb_all() {
     barrier::dsb(barrier::ISH);
     barrier::isb(barrier::SY);
 }
+
+/// Every hart forgets with the two above.
+pub const FORGETS_EVERYWHERE: bool = true;
 
 /// Nothing is left to do: what this hart has forgotten, every hart has.
 pub fn remote_flush(_harts: u64, _pages: Range<usize>) -> bool {

@@ -12,6 +12,12 @@ pub const CRMD: usize = 0x0;
 pub const ECFG: usize = 0x4;
 /// "Exception Entry Base Address".
 pub const EENTRY: usize = 0xc;
+/// "Address Space Identifier".
+#[cfg(feature = "paging")]
+pub const ASID: usize = 0x18;
+/// "Page Global Directory Base Address for Lower Half Address Space".
+#[cfg(feature = "paging")]
+pub const PGDL: usize = 0x19;
 /// "Page Global Directory Base Address for Higher Half Address Space".
 #[cfg(feature = "paging")]
 pub const PGDH: usize = 0x1a;

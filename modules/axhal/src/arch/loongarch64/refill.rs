@@ -8,7 +8,8 @@
 //!
 //! The TLB holds pages in pairs, the even one first. A large page becomes a pair
 //! of halves; nothing becomes a pair of small pages that are not valid, for which
-//! the access is refused when it is tried again.
+//! the access is refused when it is tried again. Pairs of the kernel half are
+//! global: every address space has them.
 //!
 //! Two shortcomings of QEMU 10.0 shape the code. `lddir` and `ldpte`, with what
 //! `PWCL` and `PWCH` tell them, would be shorter, but there they lose what the
@@ -71,6 +72,16 @@ refill_tlb:
     lu12i.w $t1, 0x1
 
 .Lpair: // t1: bytes of each page
+    // The kernel half is global, both of a pair, and also when nothing is there.
+    csrrd   $t0, TLBRBADV
+    bge     $t0, $zero, .Llocal
+    csrrd   $t0, TLBRELO0
+    ori     $t0, $t0, 0x40
+    csrwr   $t0, TLBRELO0
+    csrrd   $t0, TLBRELO1
+    ori     $t0, $t0, 0x40
+    csrwr   $t0, TLBRELO1
+.Llocal:
     ctz.d   $t1, $t1
     csrrd   $t0, TLBREHI
     bstrins.d $t0, $t1, 5, 0

@@ -21,6 +21,13 @@ pub const fn largest_page() -> usize {
     1 << 30
 }
 
+/// What every entry of a page has beside its address and rights. The kernel's are
+/// global: in the TLB for every address space ("Addressing and Memory Protection").
+pub const fn page_mark(kernel: bool) -> u64 {
+    const G: u64 = 1 << 5;
+    if kernel { G } else { 0 }
+}
+
 /// Nothing to do: a walker that has missed a fresh entry faults, and the
 /// handler finds the page there ("Supervisor Memory-Management Fence
 /// Instruction").
@@ -30,6 +37,9 @@ pub fn publish_entries() {}
 const SV39: usize = 8 << 60;
 /// `satp.PPN`.
 const PPN: usize = (1 << 44) - 1;
+/// `satp.ASID`.
+const ASID_SHIFT: u32 = 44;
+const ASID: usize = 0xffff << ASID_SHIFT;
 
 /// The root page table.
 pub fn read_root() -> PhysAddr {
@@ -49,6 +59,57 @@ pub unsafe fn write_root(root: PhysAddr) {
     unsafe { asm!("csrw satp, {}", in(reg) SV39 | root.as_usize() >> 12, options(nostack)) };
 }
 
+/// The largest id that an address space can have: those bits of `satp.ASID` that
+/// keep what is written to them ("Supervisor Address Translation and Protection
+/// Register").
+pub fn max_asid() -> usize {
+    let all: usize;
+    // SAFETY: the root stays, and what was cached meanwhile is forgotten.
+    unsafe {
+        asm!(
+            "csrr {before}, satp",
+            "or {all}, {before}, {ones}",
+            "csrw satp, {all}",
+            "csrr {all}, satp",
+            "csrw satp, {before}",
+            before = out(reg) _,
+            all = out(reg) all,
+            ones = in(reg) ASID,
+            options(nostack)
+        );
+    }
+    flush_tlb_all();
+    (all & ASID) >> ASID_SHIFT
+}
+
+/// Translates the lower half, too, by the table at `root`, whose address space has
+/// the id `asid`.
+///
+/// # Safety
+///
+/// As [`enter_user`](crate::paging::enter_user).
+pub unsafe fn enter_user(root: PhysAddr, asid: usize) {
+    let satp = SV39 | asid << ASID_SHIFT | root.as_usize() >> 12;
+    // SAFETY: the caller's promise.
+    unsafe { asm!("csrw satp, {}", in(reg) satp, options(nostack)) };
+}
+
+/// Leaves the lower half without translations.
+///
+/// # Safety
+///
+/// As [`leave_user`](crate::paging::leave_user).
+pub unsafe fn leave_user(kernel: PhysAddr) {
+    // SAFETY: the caller's promise.
+    unsafe { write_root(kernel) };
+}
+
+/// Forgets, on this hart, what is not global of the address space `asid`.
+pub fn flush_asid(asid: usize) {
+    // SAFETY: forgetting translations is always right.
+    unsafe { asm!("sfence.vma zero, {}", in(reg) asid, options(nostack)) };
+}
+
 /// Forgets one page's translation on this hart, in every address space.
 pub fn flush_tlb_page(vaddr: usize) {
     // SAFETY: forgetting translations is always right.
@@ -60,6 +121,9 @@ pub fn flush_tlb_all() {
     // SAFETY: forgetting translations is always right.
     unsafe { asm!("sfence.vma", options(nostack)) };
 }
+
+/// Only this hart forgets with the two above.
+pub const FORGETS_EVERYWHERE: bool = false;
 
 /// Makes each hart of the set `harts` forget `pages`: SBI's remote fence
 /// extension, which returns when they have. One call asks for up to 64 hardware

@@ -25,25 +25,36 @@ pub fn largest_page() -> usize {
     }
 }
 
+/// What every entry of a page has beside its address and rights. The kernel's are
+/// global: in the TLB for every address space (SDM 5.10.2.4).
+pub const fn page_mark(kernel: bool) -> u64 {
+    const GLOBAL: u64 = 1 << 8;
+    if kernel { GLOBAL } else { 0 }
+}
+
 /// Nothing to do: harts see one another's writes in order, walkers too, and no
 /// hart remembers that an entry was not present (SDM 5.10.4.3).
 pub fn publish_entries() {}
 
 /// CR3: the physical address of the root.
 const ROOT: u64 = 0x000f_ffff_ffff_f000;
+/// The largest process-context identifier.
+const MAX_PCID: usize = 0xfff;
+/// A value that is written to CR3 with this bit makes nothing be forgotten.
+const KEEP: u64 = 1 << 63;
 /// `IA32_EFER.NXE`: entries may forbid to execute.
 const NO_EXECUTE_ENABLE: u64 = 1 << 11;
 
 /// Makes this hart heed what an entry says: read-only binds the kernel too, no
-/// execution, global.
+/// execution, global. And lets it tell address spaces apart, by PCID.
 pub fn init() {
     let cpu = CpuId::new();
     let has_no_execute = cpu
         .get_extended_processor_and_feature_identifiers()
         .is_some_and(|features| features.has_execute_disable());
-    let has_global = cpu
-        .get_feature_info()
-        .is_some_and(|features| features.has_pge());
+    let features = cpu.get_feature_info();
+    let has_global = features.as_ref().is_some_and(|features| features.has_pge());
+    let has_pcid = features.is_some_and(|features| features.has_pcid());
     // SAFETY: each bit is one the CPU has; the boot page table forbids nothing
     // and has no global entries, so that none of them changes what it says.
     unsafe {
@@ -53,6 +64,11 @@ pub fn init() {
         }
         if has_global {
             cr4_write(cr4() | Cr4::CR4_ENABLE_GLOBAL_PAGES);
+        }
+        // Without global pages every address space would have the kernel's
+        // translations to itself, and `invlpg` forgets only the current one's.
+        if has_global && has_pcid {
+            cr4_write(cr4() | Cr4::CR4_ENABLE_PCID);
         }
     }
 }
@@ -71,6 +87,48 @@ pub fn read_root() -> PhysAddr {
 pub unsafe fn write_root(root: PhysAddr) {
     // SAFETY: the caller's promise.
     unsafe { cr3_write(root.as_usize() as u64) };
+}
+
+/// The largest id that an address space can have; 0 on a CPU without PCIDs.
+pub fn max_asid() -> usize {
+    match has_pcid() {
+        true => MAX_PCID,
+        false => 0,
+    }
+}
+
+fn has_pcid() -> bool {
+    // SAFETY: reading the register changes nothing.
+    unsafe { cr4() }.contains(Cr4::CR4_ENABLE_PCID)
+}
+
+/// Translates all addresses by the table at `root`, whose address space has the id
+/// `asid`. Without PCIDs that forgets everything that is not global.
+///
+/// # Safety
+///
+/// As [`enter_user`](crate::paging::enter_user).
+pub unsafe fn enter_user(root: PhysAddr, asid: usize) {
+    let keep = if has_pcid() { KEEP } else { 0 };
+    // SAFETY: the caller's promise.
+    unsafe { cr3_write(keep | (root.as_usize() | asid) as u64) };
+}
+
+/// Leaves the lower half without translations.
+///
+/// # Safety
+///
+/// As [`leave_user`](crate::paging::leave_user).
+pub unsafe fn leave_user(kernel: PhysAddr) {
+    // SAFETY: the caller's promise.
+    unsafe { enter_user(kernel, 0) };
+}
+
+/// Forgets, on this hart, what is not global of the address space `asid`, which is
+/// the current one (SDM 5.10.4.1, "MOV to CR3").
+pub fn flush_asid(_asid: usize) {
+    // SAFETY: forgetting translations is always right.
+    unsafe { cr3_write(cr3()) };
 }
 
 /// Forgets one page's translation on this hart.
@@ -93,6 +151,9 @@ pub fn flush_tlb_all() {
         }
     }
 }
+
+/// Only this hart forgets with the two above.
+pub const FORGETS_EVERYWHERE: bool = false;
 
 /// Answers that other harts have to be asked, by interrupt.
 pub fn remote_flush(_harts: u64, _pages: Range<usize>) -> bool {

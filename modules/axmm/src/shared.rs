@@ -1,0 +1,208 @@
+//! An address space that many harts use: its lock, and which harts have entered it.
+
+use core::ops::{Deref, DerefMut};
+use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use axerrno::{AxError, AxResult};
+use axhal::arch::IrqsOff;
+use axhal::hart::this_hart;
+use axhal::paging::{Forget, enter_user, leave_user};
+use kspin::{SpinNoIrq, SpinNoIrqGuard};
+use memory_addr::{PhysAddr, VirtAddr};
+use page_table_multiarch::MappingFlags;
+
+use crate::aspace::{AddrSpace, Resolved};
+use crate::backend::Hand;
+use crate::context::{Ids, Stale};
+use crate::kernel::kernel_page_table_root;
+
+/// The ids of this machine. Its first hart says how many there are.
+pub static IDS: Ids = Ids::new(0);
+
+/// The address space that this hart has entered: a `SharedAspace`, or 0.
+#[percpu::def_percpu]
+static ENTERED: usize = 0;
+
+/// The generation of ids that this hart has seen last.
+#[percpu::def_percpu]
+static GENERATION: u64 = 0;
+
+/// Nobody holds the lock.
+const NOBODY: usize = usize::MAX;
+
+/// An address space, and the lock on it.
+pub struct SharedAspace {
+    lock: SpinNoIrq<AddrSpace>,
+    /// The hart that holds the lock, to tell a fault under it from all others.
+    holder: AtomicUsize,
+    root: PhysAddr,
+}
+
+/// The locked address space. Interrupts are kept out meanwhile.
+pub struct AspaceGuard<'a> {
+    guard: SpinNoIrqGuard<'a, AddrSpace>,
+    holder: &'a AtomicUsize,
+}
+
+impl SharedAspace {
+    /// Puts a lock on an address space.
+    pub fn new(aspace: AddrSpace) -> Self {
+        Self {
+            root: aspace.page_table_root(),
+            lock: SpinNoIrq::new(aspace),
+            holder: AtomicUsize::new(NOBODY),
+        }
+    }
+
+    /// The physical address of the page table's root.
+    pub fn page_table_root(&self) -> PhysAddr {
+        self.root
+    }
+
+    /// Waits until no other hart works on the address space, answering their
+    /// TLB requests meanwhile.
+    pub fn lock(&self) -> AspaceGuard<'_> {
+        let mut turn = 0;
+        loop {
+            if let Some(guard) = self.try_lock() {
+                return guard;
+            }
+            axhal::tlb::answer();
+            axhal::hart::relax(turn);
+            turn += 1;
+        }
+    }
+
+    /// The lock, if nobody has it.
+    pub fn try_lock(&self) -> Option<AspaceGuard<'_>> {
+        let guard = self.lock.try_lock()?;
+        self.holder.store(this_hart(), Ordering::Relaxed);
+        Some(AspaceGuard {
+            guard,
+            holder: &self.holder,
+        })
+    }
+
+    /// Runs `f` in the address space of a user program: until it returns this hart
+    /// translates the lower half by it, and page faults there are the address
+    /// space's. Then what was there before is there again.
+    ///
+    /// The kernel itself may only access what is not mapped for users
+    /// ([`MappingFlags::USER`]): for that there are
+    /// [`read`](AddrSpace::read) and [`write`](AddrSpace::write). `f` stays on this
+    /// hart.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for the kernel's own address space, which is always there.
+    pub fn run<R>(&self, f: impl FnOnce() -> R) -> AxResult<R> {
+        if ptr::eq(self, crate::kernel_aspace()) {
+            return Err(AxError::InvalidInput);
+        }
+        let before = Self::entered();
+        // SAFETY: it is left, or entered by whoever had entered it before, before
+        // `self` can go; and so is that one, whose own `run` has not returned.
+        unsafe { Self::switch(Some(self)) };
+        let result = f();
+        // SAFETY: as above.
+        unsafe { Self::switch(before) };
+        Ok(result)
+    }
+
+    /// Leaves the address space that this hart has entered, if any, and enters `to`.
+    ///
+    /// # Safety
+    ///
+    /// `to` stays until this hart has left it. Nothing in the lower half is in use.
+    pub unsafe fn switch(to: Option<&Self>) {
+        // An interrupt that asks this hart to forget must find it outside or inside.
+        let _guard = IrqsOff::new();
+        let from = Self::entered();
+        match to {
+            // SAFETY: the root is that of a live address space, by the caller's promise,
+            // and translates the kernel half as the kernel's own does (`new_user_aspace`).
+            Some(to) => unsafe { to.enter() },
+            // SAFETY: the kernel's root stays for ever.
+            None => unsafe { leave_user(kernel_page_table_root()) },
+        }
+        ENTERED.write_current(to.map_or(0, |to| ptr::from_ref(to).expose_provenance()));
+        if let Some(from) = from
+            && !to.is_some_and(|to| ptr::eq(from, to))
+        {
+            from.lock().context().leave(this_hart());
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`switch`](Self::switch), with interrupts out.
+    unsafe fn enter(&self) {
+        let mut generation = GENERATION.read_current();
+        let guard = self.lock();
+        let (asid, stale) = guard.context().enter(&IDS, this_hart(), &mut generation);
+        GENERATION.write_current(generation);
+        let forget = match stale {
+            Stale::Nothing => Forget::Nothing,
+            Stale::Own => Forget::Asid,
+            Stale::All => Forget::Everything,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { enter_user(self.root, asid, forget) };
+    }
+
+    /// The address space that this hart has entered. It stays as long as this hart is
+    /// in it, which is longer than whoever asks can tell.
+    pub(crate) fn entered() -> Option<&'static Self> {
+        let entered = ENTERED.read_current();
+        // SAFETY: `switch` has put it there, and whoever called that keeps it alive until
+        // it is there no more; no reference outlives what this hart does inside.
+        (entered != 0).then(|| unsafe { &*ptr::with_exposed_provenance(entered) })
+    }
+
+    /// Makes the access of the kernel at `vaddr` possible, if it may be made.
+    pub(crate) fn handle_page_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+        // A fault of the code that works on the address space itself cannot be
+        // helped by that code.
+        if self.held_by_this_hart() {
+            return false;
+        }
+        // What most faults need is in hand, and full of zeroes, before the lock is.
+        let mut hand = Hand::empty();
+        hand.fetch(1);
+        loop {
+            let resolved = self
+                .lock()
+                .resolve(vaddr, access, MappingFlags::USER, &mut hand);
+            match resolved {
+                Resolved::Yes => return true,
+                Resolved::No => return false,
+                Resolved::Wants(count) => hand.fetch(count),
+            }
+        }
+    }
+
+    fn held_by_this_hart(&self) -> bool {
+        self.holder.load(Ordering::Relaxed) == this_hart()
+    }
+}
+
+impl Drop for AspaceGuard<'_> {
+    fn drop(&mut self) {
+        self.holder.store(NOBODY, Ordering::Relaxed);
+    }
+}
+
+impl Deref for AspaceGuard<'_> {
+    type Target = AddrSpace;
+
+    fn deref(&self) -> &AddrSpace {
+        &self.guard
+    }
+}
+
+impl DerefMut for AspaceGuard<'_> {
+    fn deref_mut(&mut self) -> &mut AddrSpace {
+        &mut self.guard
+    }
+}
