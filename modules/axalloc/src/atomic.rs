@@ -2,9 +2,9 @@
 //! tries every interleaving of a test.
 
 #[cfg(not(loom))]
-pub use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+pub use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicU32, Ordering};
+pub use loom::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Loom lets a store slip in between the two halves of another thread's swap
 /// (tokio-rs/loom#254), so that here it is a swap too.

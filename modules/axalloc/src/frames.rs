@@ -93,7 +93,7 @@ pub struct Frames {
 impl Frames {
     /// `count` frames from `first` on, which are nobody's. At least one.
     #[inline(always)]
-    fn new(first: usize, count: usize, kind: UsageKind) -> Self {
+    pub(crate) fn new(first: usize, count: usize, kind: UsageKind) -> Self {
         let packed = NonZeroUsize::new((count * UsageKind::COUNT) | kind as usize);
         Self {
             first,
@@ -303,25 +303,8 @@ impl fmt::Debug for SharedFrames {
     }
 }
 
-/// Gives many owners' parts back, as if each were dropped: those that were the last
-/// and follow one another go back in one piece.
-pub fn release_all(owners: impl IntoIterator<Item = SharedFrames>) {
-    let mut run: Option<Frames> = None;
-    for owner in owners {
-        let first = owner.0;
-        mem::forget(owner);
-        let Some(frames) = release(first) else {
-            continue;
-        };
-        run = Some(match run.take() {
-            Some(before) => before.join(frames).unwrap_or_else(|(_before, next)| next),
-            None => frames,
-        });
-    }
-}
-
 /// One owner of the run less; the last one gets it.
-fn release(first: u32) -> Option<Frames> {
+pub(crate) fn release(first: u32) -> Option<Frames> {
     let word = FRAMES.word(first as usize);
     let released = word.map_or(Released::NotHeld, Word::release);
     debug_assert!(

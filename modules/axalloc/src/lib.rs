@@ -21,7 +21,7 @@
 //! - A frame has one owner ([`Frames`]) or counted ones ([`SharedFrames`]), and
 //!   goes back with the last. Frames in other hands, such as a page table's, are
 //!   known by their word, so that taking one back twice gives nothing, until it is
-//!   given away anew.
+//!   given away anew. Single ones in a row come and go in one piece ([`FrameRow`]).
 //! - No memory is an answer of every call: for a frame when none is left, not
 //!   while a hart's magazine or the heap keeps one idle all the time of the call;
 //!   for a run when no free block of its size, rounded up to a power of two, is.
@@ -54,6 +54,7 @@ cfg_if::cfg_if! {
         pub mod host;
         mod pool;
         mod redzone;
+        mod row;
         mod stock;
         mod whole;
         mod words;
@@ -61,10 +62,11 @@ cfg_if::cfg_if! {
         pub use axerrno::{AxError, AxResult};
         pub use frames::{
             Frames, SharedFrames, alloc_frame, alloc_frame_zeroed, alloc_frames,
-            alloc_frames_zeroed, release_all,
+            alloc_frames_zeroed,
         };
         #[cfg(target_os = "none")]
         pub use hart::init_hart;
+        pub use row::FrameRow;
         pub use whole::{add_memory, largest_free_run, last_refused, usage};
     }
 }

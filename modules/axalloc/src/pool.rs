@@ -10,6 +10,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use arrayvec::ArrayVec;
 use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
 use axerrno::{AxError, AxResult};
 
@@ -52,6 +53,12 @@ impl<H: Harts> FramePool<H> {
     #[inline]
     pub fn word(&self, frame: usize) -> Option<&Word> {
         self.words.get(frame)
+    }
+
+    /// The words of `frames` in a row, as many as lie together: at least the first,
+    /// if it is one of the pool.
+    pub fn row(&self, frames: Range<usize>) -> &[Word] {
+        self.words.row(frames)
     }
 
     /// Takes RAM over, ranges of physical addresses in bytes, and puts the words
@@ -176,19 +183,24 @@ impl<H: Harts> FramePool<H> {
         Some(frame)
     }
 
+    /// Fills the empty magazine by half, so that frames come out as they lie.
     fn move_in(&self, stock: &Stock, buddy: &mut Buddy) {
+        let mut blocks = ArrayVec::<_, BATCH>::new();
         let mut room = BATCH;
         while room > 0 {
             let most = room.ilog2() as usize;
             let Some((first, order)) = buddy.alloc_at_most(&self.words, most) else {
                 break;
             };
-            // The lowest comes out first.
-            for frame in (first..first + (1 << order)).rev() {
+            blocks.push(first..first + (1 << order));
+            room -= 1 << order;
+        }
+        // The last in is the first out.
+        while let Some(block) = blocks.pop() {
+            for frame in block.rev() {
                 // The magazine was empty and has room for a batch.
                 let _ = stock.frames.push(frame);
             }
-            room -= 1 << order;
         }
     }
 

@@ -20,7 +20,7 @@
 
 use core::num::NonZeroU32;
 
-use crate::atomic::{AtomicU32, Ordering};
+use crate::atomic::{AtomicU32, Ordering, fence};
 use crate::usage::UsageKind;
 
 /// The frame number that stands for none. Frames are numbered below it, which
@@ -103,8 +103,7 @@ impl Word {
     /// Gives the run that begins with this frame into other hands, with one
     /// reference.
     pub fn hold(&self, Held { kind, count }: Held) {
-        let lower = (count as u32) << 6 | (kind as u32) << 2 | HELD;
-        self.lower.store(lower, Ordering::Relaxed);
+        self.lower.store(lower_of(kind, count), Ordering::Relaxed);
         self.upper.store(1, Ordering::Relaxed);
     }
 
@@ -148,6 +147,27 @@ impl Word {
         self.clear();
         Released::Last(held)
     }
+
+    /// One reference less to each of the first of `words`, as long as they are the
+    /// only ones to single frames of one kind. Answers the kind and how many; `None`
+    /// if the first is none such.
+    pub fn release_singles(words: &[Self]) -> Option<(UsageKind, usize)> {
+        let (Held { kind, .. }, _) = words.first()?.held()?;
+        let single = lower_of(kind, 1);
+        let is_last = |word: &&Self| {
+            word.lower.load(Ordering::Relaxed) == single && word.upper.load(Ordering::Relaxed) == 1
+        };
+        let singles = words.iter().take_while(is_last);
+        let count = singles.map(Self::clear).count();
+        // What others did with the frames is seen by who has them now.
+        fence(Ordering::Acquire);
+        (count > 0).then_some((kind, count))
+    }
+}
+
+/// The lower half for a run in other hands.
+fn lower_of(kind: UsageKind, count: usize) -> u32 {
+    (count as u32) << 6 | (kind as u32) << 2 | HELD
 }
 
 #[cfg(all(test, not(loom)))]
@@ -191,6 +211,30 @@ mod tests {
             assert_eq!(word.release(), Released::Last(held));
             assert_eq!(word.release(), Released::NotHeld, "a double free is named");
         }
+    }
+
+    #[test]
+    fn singles_of_one_kind_are_released_up_to_the_first_other_thing() {
+        let single = |kind| Held { kind, count: 1 };
+        let words: [Word; 8] = core::array::from_fn(|_| Word::new());
+        let (dma, object) = (single(UsageKind::Dma), single(UsageKind::Object));
+        for word in &words {
+            word.hold(dma);
+        }
+        words[2].share();
+        words[4].hold(object);
+        words[5].hold(Held { count: 2, ..dma });
+        words[6].release();
+        let release = |from: usize| Word::release_singles(&words[from..]);
+        assert_eq!(release(0), Some((UsageKind::Dma, 2)));
+        assert!(words[..2].iter().all(|word| word.held().is_none()));
+        assert_eq!(words[2].held(), Some((dma, 2)));
+        assert_eq!(release(3), Some((UsageKind::Dma, 1)));
+        assert_eq!(release(4), Some((UsageKind::Object, 1)));
+        for none in [0, 2, 5, 6, 8] {
+            assert_eq!(release(none), None, "{none}");
+        }
+        assert_eq!(release(7), Some((UsageKind::Dma, 1)));
     }
 
     #[test]
@@ -298,6 +342,30 @@ mod interleavings {
             run.read();
             run.release();
             others.into_iter().for_each(|other| other.join().unwrap());
+            run.is_over();
+        });
+    }
+
+    /// One of two pages that share a frame goes by itself, one in a row.
+    #[test]
+    fn a_row_takes_what_its_others_are_done_with() {
+        loom::model(|| {
+            let run = Run::with_holders(2);
+            let other = in_a_thread(&run, |run| {
+                run.read();
+                run.release();
+            });
+            run.read();
+            match Word::release_singles(core::slice::from_ref(&run.word)) {
+                Some((kind, count)) => {
+                    assert_eq!(Held { kind, count }, HELD);
+                    // Loom fails if the other's read is not over by now.
+                    run.contents.with_mut(|_| {});
+                    run.lasts.fetch_add(1, Ordering::Relaxed);
+                }
+                None => run.release(),
+            }
+            other.join().unwrap();
             run.is_over();
         });
     }

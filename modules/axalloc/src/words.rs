@@ -6,6 +6,7 @@
 
 use core::ops::Range;
 use core::ptr::{self, NonNull};
+use core::slice;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::word::{NIL, Word};
@@ -57,6 +58,22 @@ impl Words {
         // SAFETY: `publish` stored an array of more than `index` words, which is
         // there for good.
         Some(unsafe { &*words.add(index) })
+    }
+
+    /// The words of `frames` as far as they are in one array; none if the first frame
+    /// is not this module's.
+    pub fn row(&self, frames: Range<usize>) -> &[Word] {
+        let Some(first) = self.get(frames.start) else {
+            return &[];
+        };
+        let Some(section) = self.0.get(frames.start / SECTION) else {
+            return &[];
+        };
+        let index = frames.start % SECTION - section.first.load(Ordering::Relaxed) as usize;
+        let behind = section.count.load(Ordering::Relaxed) as usize - index;
+        // SAFETY: `first` is in an array that is there for good, with `behind - 1`
+        // words behind it.
+        unsafe { slice::from_raw_parts(first, behind.min(frames.len())) }
     }
 
     /// How many words the frames in `ranges` need that have none yet.
@@ -125,7 +142,7 @@ fn span_within(ranges: impl Frames, section: Range<usize>) -> Option<Range<usize
 
 #[cfg(test)]
 mod tests {
-    use core::{iter, slice};
+    use core::iter;
 
     use super::*;
 
@@ -168,6 +185,27 @@ mod tests {
             assert!(words.get(frame).is_none(), "{frame}");
         }
         assert!(words.get(8 * gib).unwrap().held().is_none());
+    }
+
+    #[test]
+    fn a_row_of_words_ends_where_its_array_does() {
+        let gib = SECTION;
+        let (words, _) = words_for(&[5..100, gib - 1..gib + 3]);
+        for (row, len) in [
+            (5..100, 95),
+            (90..gib, gib - 90),
+            (7..7, 0),
+            (gib - 1..gib + 3, 1),
+            (gib..gib + 9, 3),
+            (4..9, 0),
+            (gib + 3..gib + 4, 0),
+        ] {
+            let found = words.row(row.clone());
+            assert_eq!(found.len(), len, "{row:?}");
+            let first = found.first().map(ptr::from_ref);
+            let alone = words.get(row.start).filter(|_| len > 0);
+            assert_eq!(first, alone.map(ptr::from_ref));
+        }
     }
 
     #[test]

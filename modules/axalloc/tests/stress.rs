@@ -378,24 +378,6 @@ fn no_frame_is_refused_while_one_is_idle() {
     });
 }
 
-/// Frames that are given back together go back like others, in whatever order, and
-/// those that have another owner stay.
-#[test]
-fn what_is_given_back_together_is_whole_again() {
-    leaving_no_trace(|before| {
-        let run = alloc_frames(8, PAGE_SIZE, UsageKind::VirtMem).unwrap();
-        let (first, rest) = run.split_at(1).unwrap();
-        let (second, rest) = rest.split_at(3).unwrap();
-        let second = second.into_shared();
-        let kept = second.share().unwrap();
-        let other = alloc_frame(UsageKind::Object).unwrap();
-        let all = [rest, first, other].map(Frames::into_shared);
-        axalloc::release_all(all.into_iter().chain([second]));
-        assert_eq!(usage().free, before.free - 3);
-        assert_eq!((kept.count(), kept.references()), (3, 1));
-    });
-}
-
 /// Only what follows is joined, and only of the same kind.
 #[test]
 fn a_run_that_was_split_can_be_joined() {

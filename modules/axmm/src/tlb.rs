@@ -14,14 +14,14 @@ use core::marker::PhantomData;
 use core::ops::Range;
 
 use arrayvec::ArrayVec;
-use axalloc::SharedFrames;
+use axalloc::FrameRow;
 use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
 use crate::context::Context;
 use crate::machine::{EVERYTHING, Machine};
 use crate::pagetable::{Gather, Page};
 
-/// How many runs of frames wait for one flush.
+/// How many rows of frames wait for one flush.
 const BATCH: usize = 256;
 
 /// What becomes any range that is joined to it.
@@ -36,7 +36,7 @@ pub struct TlbGather<'a, M: Machine> {
     /// The smallest range that holds everything to be forgotten; empty for
     /// nothing.
     pages: Range<usize>,
-    frames: ArrayVec<SharedFrames, BATCH>,
+    frames: ArrayVec<FrameRow, BATCH>,
     /// Whether pages' frames belong to the mapping, and go with it.
     owns_pages: bool,
     _machine: PhantomData<M>,
@@ -60,21 +60,26 @@ impl<'a, M: Machine> TlbGather<'a, M> {
         self.owns_pages = pages;
     }
 
-    #[inline(always)]
     fn forget(&mut self, pages: Range<usize>) {
         self.pages.start = self.pages.start.min(pages.start);
         self.pages.end = self.pages.end.max(pages.end);
     }
 
-    #[inline(always)]
-    fn free(&mut self, paddr: PhysAddr) {
+    /// Sets `count` frames in a row aside.
+    fn free(&mut self, start: PhysAddr, count: usize) {
+        // SAFETY: each was the page table's by itself, by `into_raw`, and it has just
+        // let go of them.
+        let row = unsafe { FrameRow::from_raw(start, count) };
+        let Err(row) = (match self.frames.last_mut() {
+            Some(last) => last.append(row),
+            None => Err(row),
+        }) else {
+            return;
+        };
         if self.frames.is_full() {
             self.flush();
         }
-        // SAFETY: the page table owned the frames, by `into_raw`, and has just
-        // let go of them.
-        let frames = unsafe { SharedFrames::from_raw(paddr) };
-        self.frames.push(frames);
+        self.frames.push(row);
     }
 
     fn forget_all(&self, pages: Range<usize>) {
@@ -87,23 +92,16 @@ impl<'a, M: Machine> TlbGather<'a, M> {
             self.forget_all(self.pages.clone());
         }
         self.pages = NOTHING;
-        if !self.frames.is_empty() {
-            axalloc::release_all(self.frames.drain(..));
-        }
+        self.frames.clear();
     }
 }
 
 impl<M: Machine> Gather for TlbGather<'_, M> {
-    #[inline(always)]
-    fn page(&mut self, page: Page) {
-        let start = page.vaddr.as_usize();
-        self.forget(start..start + page.size);
+    fn pages(&mut self, pages: Range<usize>, frame: PhysAddr) {
         if self.owns_pages {
-            // Each frame of a large page is one of its own (`Backend::Alloc`).
-            for offset in (0..page.size).step_by(PAGE_SIZE_4K) {
-                self.free(page.paddr + offset);
-            }
+            self.free(frame, pages.len() / PAGE_SIZE_4K);
         }
+        self.forget(pages);
     }
 
     fn changed(&mut self, pages: Range<usize>) {
@@ -114,7 +112,7 @@ impl<M: Machine> Gather for TlbGather<'_, M> {
         // The way to a table is only forgotten with everything (RISC-V Privileged
         // Architecture, "Supervisor Memory-Management Fence Instruction").
         self.pages = EVERYTHING;
-        self.free(frame);
+        self.free(frame, 1);
     }
 
     fn forget_now(&mut self, page: Page) {

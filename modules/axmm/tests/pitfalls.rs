@@ -195,8 +195,15 @@ fn an_unmapping_is_forgotten_once_and_before_its_frames_are_free<M: TestMachine>
         flushes.len() <= 2 && flushes.contains(&EVERYTHING),
         "{flushes:x?}"
     );
-    // More frames than are gathered at a time.
+    // Many frames, but few rows of them.
     aspace.map_alloc(virt(base), 700 * KIB4, RW, true).unwrap();
+    let flushes = forgotten(&mut aspace, |aspace| aspace.clear().unwrap());
+    assert_eq!(flushes, [EVERYTHING]);
+    // More rows than are gathered at a time: frames that lie the other way round.
+    aspace.map_alloc(virt(base), 700 * KIB4, RW, false).unwrap();
+    for page in (0..700).rev() {
+        assert!(aspace.handle_page_fault(virt(base + page * KIB4), WRITE));
+    }
     let flushes = forgotten(&mut aspace, |aspace| aspace.clear().unwrap());
     assert!((2..=700 / 64 + 1).contains(&flushes.len()), "{flushes:x?}");
 }

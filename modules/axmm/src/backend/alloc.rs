@@ -1,6 +1,6 @@
 //! Fresh zeroed frames.
 
-use axalloc::{Frames, UsageKind, alloc_frame_zeroed, alloc_frames_zeroed};
+use axalloc::{FrameRow, Frames, UsageKind, alloc_frame_zeroed, alloc_frames_zeroed};
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
@@ -317,18 +317,7 @@ impl Fresh {
 }
 
 /// Gives each frame of a run into the page table's hands: the first, and how many.
-fn given_away(mut run: Frames) -> (PhysAddr, usize) {
-    let given = (run.start(), run.count());
-    loop {
-        match run.split_at(1) {
-            Ok((frame, rest)) => {
-                frame.into_raw();
-                run = rest;
-            }
-            Err(last) => {
-                last.into_raw();
-                return given;
-            }
-        }
-    }
+fn given_away(run: Frames) -> (PhysAddr, usize) {
+    let count = run.count();
+    (FrameRow::from(run).into_raw(), count)
 }

@@ -56,8 +56,9 @@ pub struct Page {
 /// Takes what an operation has changed or detached, and must make every hart
 /// forget it before it is used again, or relied on.
 pub trait Gather {
-    /// A page is no longer mapped.
-    fn page(&mut self, page: Page);
+    /// Pages in a row are no longer mapped. The first had `frame`, the others the
+    /// frames behind it.
+    fn pages(&mut self, pages: Range<usize>, frame: PhysAddr);
 
     /// Some pages of a range have other rights than before. It lies in one table.
     fn changed(&mut self, pages: Range<usize>);

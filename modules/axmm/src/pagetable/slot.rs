@@ -99,6 +99,39 @@ pub unsafe fn absent<E: GenericPTE>(first: *mut E, count: usize) -> usize {
     (0..count).take_while(is_absent).count()
 }
 
+/// Makes the first of `count` entries of the lowest level absent, and those behind it
+/// as long as their pages have frames in a row. Answers the first frame, and how many
+/// entries that were; `None`, and how many were absent already, if the first was.
+///
+/// # Safety
+///
+/// As for [`write_pages`].
+#[inline(always)]
+pub unsafe fn clear_row<E: GenericPTE>(first: *mut E, count: usize) -> (Option<PhysAddr>, usize) {
+    // SAFETY: the caller's promise.
+    let gap = unsafe { absent(first, count) };
+    if gap > 0 {
+        return (None, gap);
+    }
+    let (mask, step) = (address::<E>(), frame_step::<E>());
+    let entry = |index| first.cast::<u64>().wrapping_add(index);
+    // SAFETY: the caller's promise; entries are words (`address`), and each is read
+    // and written in one piece.
+    unsafe {
+        let frame = first.read_volatile().paddr();
+        let mut address = entry(0).read_volatile() & mask;
+        let mut cleared = 0;
+        loop {
+            entry(cleared).write_volatile(0);
+            cleared += 1;
+            address += step;
+            if cleared == count || entry(cleared).read_volatile() & mask != address {
+                return (Some(frame), cleared);
+            }
+        }
+    }
+}
+
 /// Gives the pages among `count` entries of the lowest level from `first` on the
 /// rights `flags` and the bits `mark`. Answers whether any entry is another now.
 ///
@@ -140,6 +173,15 @@ fn address<E: GenericPTE>() -> u64 {
     let mut value = cleared::<E>();
     value.set_paddr(PhysAddr::from_usize(usize::MAX));
     value.bits() as u64
+}
+
+/// What the addresses in the entries of two pages differ by whose frames are
+/// neighbours.
+#[inline(always)]
+fn frame_step<E: GenericPTE>() -> u64 {
+    let mut value = cleared::<E>();
+    value.set_paddr(PhysAddr::from_usize(PAGE_SIZE_4K));
+    value.bits() as u64 & address::<E>()
 }
 
 /// An entry of `level` for a page with the rights `flags`, but for its address.

@@ -79,14 +79,22 @@ fn with_frames_left<T>(left: usize, f: impl FnOnce() -> T) -> T {
 /// Frees tables at once: there is no TLB here.
 #[derive(Default)]
 struct Seen {
-    pages: Vec<Page>,
+    /// Runs of pages, and their first frames.
+    pages: Vec<(Range<usize>, PhysAddr)>,
     /// Bytes.
     changed: usize,
 }
 
+impl Seen {
+    /// The bytes of all pages.
+    fn bytes(&self) -> usize {
+        self.pages.iter().map(|(pages, _)| pages.len()).sum()
+    }
+}
+
 impl Gather for Seen {
-    fn page(&mut self, page: Page) {
-        self.pages.push(page);
+    fn pages(&mut self, pages: Range<usize>, frame: PhysAddr) {
+        self.pages.push((pages, frame));
     }
 
     fn changed(&mut self, pages: Range<usize>) {
@@ -192,10 +200,7 @@ fn unmapping_gives_every_table_back() {
     table
         .unmap(BASE + KIB4..BASE + KIB4 + 4 * MIB2, &mut seen)
         .unwrap();
-    assert_eq!(
-        seen.pages.iter().map(|page| page.size).sum::<usize>(),
-        4 * MIB2
-    );
+    assert_eq!(seen.bytes(), 4 * MIB2);
     assert_eq!(tables(), 1);
 }
 
@@ -288,6 +293,27 @@ fn unmapping_where_nothing_is_changes_nothing() {
 }
 
 #[test]
+fn what_lies_in_a_row_is_told_of_in_one_piece() {
+    let mut table = table();
+    let mut seen = Seen::default();
+    // Two rows of frames, a hole, and a row of pages without rights.
+    for (page, paddr, size) in [(0, 0x5000, 3), (3, 0x9000, 2), (6, 0x20_0000, 4)] {
+        let start = BASE + page * KIB4;
+        map(&mut table, start, paddr, size * KIB4, RW).unwrap();
+    }
+    let hidden = BASE + 7 * KIB4..BASE + 9 * KIB4;
+    table.protect(hidden, NONE, &mut Seen::default()).unwrap();
+    table.unmap(BASE..BASE + MIB2, &mut seen).unwrap();
+    let rows = [(0..3, 0x5000), (3..5, 0x9000), (6..10, 0x20_0000)];
+    let rows = rows.map(|(pages, paddr): (Range<usize>, usize)| {
+        let pages = BASE + pages.start * KIB4..BASE + pages.end * KIB4;
+        (pages, PhysAddr::from_usize(paddr))
+    });
+    assert_eq!(seen.pages, rows);
+    assert_eq!(tables(), 1);
+}
+
+#[test]
 fn no_rights_keep_the_frame() {
     let mut table = table();
     let mut seen = Seen::default();
@@ -297,7 +323,7 @@ fn no_rights_keep_the_frame() {
     assert_eq!((page.paddr.as_usize(), page.flags), (MIB2 + KIB4, NONE));
     table.protect(BASE..BASE + MIB2, RO, &mut seen).unwrap();
     table.unmap(BASE..BASE + MIB2, &mut seen).unwrap();
-    assert_eq!(seen.pages.iter().map(|page| page.size).sum::<usize>(), MIB2);
+    assert_eq!(seen.bytes(), MIB2);
 }
 
 #[test]

@@ -7,8 +7,10 @@ use axerrno::{AxError, AxResult};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
-use super::slot::{Slot, absent, clear, protect_pages, read, readable, write_pages, write_table};
-use super::{ENTRIES, Gather, Page, PageTable, Source};
+use super::slot::{
+    Slot, absent, clear, clear_row, protect_pages, read, readable, write_pages, write_table,
+};
+use super::{ENTRIES, Gather, PageTable, Source};
 
 /// A page-aligned range of virtual addresses, not empty.
 pub type Pages = Range<usize>;
@@ -216,15 +218,10 @@ where
             let entry = self.entry(table, vaddr, level);
             match read::<E>(entry, level) {
                 Slot::Absent => {}
-                Slot::Page(paddr, flags) => {
+                Slot::Page(paddr, _) => {
                     clear(entry);
                     cleared = true;
-                    gather.page(Page {
-                        vaddr,
-                        paddr,
-                        size,
-                        flags,
-                    });
+                    gather.pages(part, paddr);
                 }
                 Slot::Table(next) => {
                     let empty = self.clear_in(next, level - 1, part, gather);
@@ -244,20 +241,19 @@ where
     /// of few instructions, for most of an unmapping is spent here.
     fn clear_leaf(&mut self, table: PhysAddr, pages: Pages, gather: &mut impl Gather) -> bool {
         let whole = pages.len() == Self::entry_size(1);
-        let mut entry = self.entry(table, VirtAddr::from_usize(pages.start), 0);
+        let mut at = pages.start;
         let mut cleared = false;
-        for vaddr in pages.step_by(PAGE_SIZE_4K) {
-            if let Slot::Page(paddr, flags) = read::<E>(entry, 0) {
-                clear(entry);
+        while at < pages.end {
+            let entry = self.entry(table, VirtAddr::from_usize(at), 0);
+            let left = (pages.end - at) / PAGE_SIZE_4K;
+            // SAFETY: one table of this page table translates all of the range.
+            let (frame, count) = unsafe { clear_row(entry, left) };
+            let row = at..at + count * PAGE_SIZE_4K;
+            at = row.end;
+            if let Some(frame) = frame {
                 cleared = true;
-                gather.page(Page {
-                    vaddr: VirtAddr::from_usize(vaddr),
-                    paddr,
-                    size: PAGE_SIZE_4K,
-                    flags,
-                });
+                gather.pages(row, frame);
             }
-            entry = entry.wrapping_add(1);
         }
         whole || (cleared && Self::is_empty(table))
     }
