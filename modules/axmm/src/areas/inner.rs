@@ -11,22 +11,27 @@ const CAPACITY: usize = 32;
 /// Children in order of their addresses, by number, each with what a search
 /// compares.
 pub struct Inner {
-    extent: Extent,
+    start: usize,
+    end: usize,
     len: usize,
     /// Where each child ends: the highest address of all for the last, and for
     /// those that are not there, so that a search always ends at a child.
     ends: [usize; CAPACITY],
     /// The largest gap in each child, or between it and the one before.
     gaps: [usize; CAPACITY],
+    /// The largest of these from each child on; 0 behind the last.
+    rest: [usize; CAPACITY + 1],
     children: [u32; CAPACITY],
 }
 
 impl Node for Inner {
     const EMPTY: Self = Self {
-        extent: Extent::EMPTY,
+        start: 0,
+        end: 0,
         len: 0,
         ends: [usize::MAX; CAPACITY],
         gaps: [0; CAPACITY],
+        rest: [0; CAPACITY + 1],
         children: [0; CAPACITY],
     };
 }
@@ -57,7 +62,11 @@ impl Inner {
 
     /// From where to where all areas below lie, and the largest gap between them.
     pub fn extent(&self) -> Extent {
-        self.extent
+        Extent {
+            start: self.start,
+            end: self.end,
+            gap: self.rest[0],
+        }
     }
 
     /// The slot of the first child that ends above `addr`, which is not the
@@ -77,19 +86,15 @@ impl Inner {
         self.ends.get(slot.checked_sub(1)?).copied()
     }
 
-    /// The first slot behind `slot` with a gap of `size` bytes in its child or
-    /// before it.
-    pub fn next_gap(&self, slot: usize, size: usize) -> Option<usize> {
-        (slot + 1..self.len).find(|&slot| self.has_gap(slot, size))
+    /// Whether any slot from `slot` on has a gap of `size` bytes, at least one, in its
+    /// child or before it.
+    pub fn has_gap_from(&self, slot: usize, size: usize) -> bool {
+        self.rest[slot] >= size
     }
 
-    /// The first slot with a gap of `size` bytes, at least one, in its child or
-    /// before it.
-    pub fn first_gap(&self, size: usize) -> Option<usize> {
-        let fits = |&gap: &usize| gap >= size;
-        let (fours, _) = self.gaps.as_chunks::<4>();
-        let four = fours.iter().position(|four| four.iter().any(fits))?;
-        Some(4 * four + fours[four].iter().position(fits)?)
+    /// The first such slot.
+    pub fn gap_from(&self, slot: usize, size: usize) -> Option<usize> {
+        (slot..self.len).find(|&slot| self.has_gap(slot, size))
     }
 
     /// Whether there is a gap of `size` bytes in the child in `slot` or before it.
@@ -109,7 +114,7 @@ impl Inner {
 
     /// Takes over that the last child ends at `end` now, and nothing else.
     pub fn move_end(&mut self, end: usize) {
-        self.extent.end = end;
+        self.end = end;
     }
 
     /// Takes over that the child in `slot` has the extent `new` instead of `old`,
@@ -119,23 +124,25 @@ impl Inner {
         if old.gap != new.gap || old.start != new.start {
             self.set_gap(slot, self.gap_with(slot, new));
             if slot == 0 {
-                self.extent.start = new.start;
+                self.start = new.start;
             }
         }
         if let Some(next) = next {
             self.ends[slot] = new.end;
             self.set_gap(slot + 1, self.gap_with(slot + 1, next));
         } else if self.is_last(slot) {
-            self.extent.end = new.end;
+            self.end = new.end;
         }
     }
 
-    fn set_gap(&mut self, slot: usize, gap: usize) {
-        let old = mem::replace(&mut self.gaps[slot], gap);
-        if gap >= self.extent.gap {
-            self.extent.gap = gap;
-        } else if old >= self.extent.gap {
-            self.extent.gap = self.largest_gap(old);
+    #[inline(always)]
+    fn set_gap(&mut self, mut slot: usize, gap: usize) {
+        self.gaps[slot] = gap;
+        let mut largest = gap.max(self.rest[slot + 1]);
+        // Children before one that knows of no other gap do not either.
+        while mem::replace(&mut self.rest[slot], largest) != largest && slot > 0 {
+            slot -= 1;
+            largest = largest.max(self.gaps[slot]);
         }
     }
 
@@ -143,13 +150,13 @@ impl Inner {
     /// one after the other: after `insert`, `remove`, `split` and `merge`.
     pub fn learn(&mut self, slot: usize, child: Extent) {
         if slot == 0 {
-            self.extent = child;
+            self.start = child.start;
             self.ends = [usize::MAX; CAPACITY];
             self.gaps = [0; CAPACITY];
+            self.rest = [0; CAPACITY + 1];
         }
-        self.gaps[slot] = self.gap_with(slot, child);
-        self.extent.gap = self.extent.gap.max(self.gaps[slot]);
-        self.extent.end = child.end;
+        self.end = child.end;
+        self.set_gap(slot, self.gap_with(slot, child));
         if slot + 1 < self.len {
             self.ends[slot] = child.end;
         }
@@ -212,20 +219,6 @@ impl Inner {
                 .max(child.gap),
         }
     }
-
-    /// The largest gap, which is known to be at most `bound`.
-    fn largest_gap(&self, bound: usize) -> usize {
-        let mut largest = 0;
-        for &gap in self.gaps.get(..self.len).unwrap_or(&[]) {
-            if gap > largest {
-                largest = gap;
-                if gap >= bound {
-                    break;
-                }
-            }
-        }
-        largest
-    }
 }
 
 #[cfg(test)]
@@ -251,7 +244,11 @@ impl Inner {
                 .all(|&end| end == usize::MAX)
         );
         assert!(self.gaps[children.len()..].iter().all(|&gap| gap == 0));
-        assert!(extent == self.extent);
+        for slot in 0..=CAPACITY {
+            let largest = self.gaps[slot..].iter().max();
+            assert_eq!(self.rest[slot], largest.copied().unwrap_or(0));
+        }
+        assert!(extent == self.extent());
         extent
     }
 }

@@ -1,6 +1,6 @@
 //! The search for a gap: by the largest one below each child.
 
-use super::{LEVELS, NOWHERE, Tree, Turn, below_the_highest};
+use super::{Tree, below_the_highest};
 use crate::areas::inner::Inner;
 use crate::areas::{Backing, Span};
 
@@ -14,7 +14,7 @@ impl<B: Backing> Tree<B> {
         };
         let inner = self.inners.get(root);
         if addr <= inner.extent().start {
-            return self.first_gap(inner, inner.first_gap(size)?, top, size);
+            return self.first_gap(inner, inner.gap_from(0, size)?, top, size);
         }
         self.gap_above(root, below_the_highest(addr), size)
     }
@@ -22,14 +22,17 @@ impl<B: Backing> Tree<B> {
     /// As [`gap`](Self::gap), where the root is the inner node `id`.
     #[inline(never)]
     fn gap_above(&self, mut id: u32, addr: usize, size: usize) -> Option<Span> {
-        let mut turns = [NOWHERE; LEVELS];
+        // Where to go on if there is none on the way: all of it is above.
+        let mut behind = None;
         let mut height = self.depth;
         // Down towards `addr` while there may be a gap before or below.
         while let Some(below) = height.checked_sub(1) {
             height = below;
             let inner = self.inners.get(id);
             let slot = inner.search(addr);
-            turns[height] = Turn::new(id, slot);
+            if inner.has_gap_from(slot + 1, size) {
+                behind = Some((inner, slot + 1, height));
+            }
             if !inner.has_gap(slot, size) {
                 break;
             }
@@ -45,14 +48,8 @@ impl<B: Backing> Tree<B> {
                 }
             }
         }
-        // Up, to the first child behind that way with a gap; all of it is above.
-        for (height, turn) in turns.iter().enumerate().take(self.depth).skip(height) {
-            let inner = self.inners.get(turn.inner);
-            if let Some(slot) = inner.next_gap(turn.slot as usize, size) {
-                return self.first_gap(inner, slot, height, size);
-            }
-        }
-        None
+        let (inner, slot, height) = behind?;
+        self.first_gap(inner, inner.gap_from(slot, size)?, height, size)
     }
 
     /// The first gap of `size` bytes before or in the child in `slot` of `inner`,
@@ -81,7 +78,7 @@ impl<B: Backing> Tree<B> {
             if let Some(low) = before(high) {
                 return Some(low..high);
             }
-            slot = inner.first_gap(size)?;
+            slot = inner.gap_from(0, size)?;
             height -= 1;
         }
     }

@@ -40,8 +40,8 @@ const NOWHERE: Turn = Turn { inner: 0, slot: 0 };
 struct Finger {
     /// `None` if nodes have been split or merged since.
     leaf: Option<u32>,
-    /// The address that was sought, and the position found: the highest address of
-    /// all, which never is, if areas have come, gone or moved since.
+    /// The address that was sought, or where an area has come, and the position there:
+    /// the highest address of all, which never is, if areas have gone or moved since.
     sought: usize,
     position: usize,
     /// From the leaf's parent up to the root.
@@ -229,10 +229,14 @@ impl<B: Backing> Tree<B> {
         if leaf.is_full() {
             return self.split(position, area);
         }
+        let start = area.span.start;
         if leaf.insert(position, area) {
             let new = leaf.extent();
             self.refresh(0, old, new);
         }
+        // Who maps something mostly goes on with it.
+        self.finger.sought = start;
+        self.finger.position = position;
     }
 
     /// Takes the area at `position` under the finger out.
