@@ -6,7 +6,7 @@
 VARIABLES := A ARCH SMP MEM MODE LOG FEATURES APP_FEATURES ACCEL QEMU_ARGS ARGS SEED TIMEOUT V
 export $(VARIABLES)
 
-VERBS := build run test smp-test debug disasm size bench bench-boot doc check setup
+VERBS := build run test smp-test debug disasm size maps bench bench-boot doc check setup
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(VERBS)
@@ -18,6 +18,7 @@ make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
   test      host tests, then every machine     smp-test    do all harts come up?
   debug     gdb on the first instruction       disasm      the image as assembly
   size      what the image is made of          bench-boot  image size, boot time
+  maps      boot, and draw the kernel's address space
   bench     what memory management costs, beside other people's
   check     fmt, clippy, rustdoc: no warning   doc         the modules' pages
   setup     install all that may be missing    clean       remove target/

@@ -3,7 +3,7 @@
 //!
 //! One file a noun: `options` checks what the user typed, `machine` knows the four
 //! machines, `toolchain` and `image` build, `qemu`, `icount` and `console` boot,
-//! `figures` keeps what was measured; the rest are verbs.
+//! `figures` keeps what was measured; the rest are verbs. The crate `maps` draws.
 
 mod bench;
 mod bench_boot;
@@ -18,6 +18,7 @@ mod icount;
 mod image;
 mod machine;
 mod manifest;
+mod maps;
 mod matrix;
 mod missing_hart;
 mod options;
@@ -37,7 +38,7 @@ use toolchain::Toolchain;
 
 type Verb = fn(&Options) -> Result<(), Failure>;
 
-const VERBS: [(&str, Verb); 12] = [
+const VERBS: [(&str, Verb); 13] = [
     ("build", build),
     ("run", qemu::run),
     ("test", matrix::test),
@@ -45,6 +46,7 @@ const VERBS: [(&str, Verb); 12] = [
     ("debug", debug::debug),
     ("disasm", debug::disasm),
     ("size", size::size),
+    ("maps", maps::maps),
     ("bench", bench::bench),
     ("bench-boot", bench_boot::bench_boot),
     ("doc", check::doc),

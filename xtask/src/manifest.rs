@@ -17,7 +17,7 @@ pub fn root() -> &'static Path {
 }
 
 /// The packages that build on the host, and have tests there.
-pub const HOST_PACKAGES: [&str; 5] = ["xtask", "axbench", "axmachine", "axalloc", "axmm"];
+pub const HOST_PACKAGES: [&str; 6] = ["xtask", "maps", "axbench", "axmachine", "axalloc", "axmm"];
 
 /// Those of them whose lock-free parts loom tries in every interleaving.
 pub const LOOM_PACKAGES: [&str; 1] = ["axalloc"];

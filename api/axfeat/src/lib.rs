@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `alloc` | `axalloc`: frames and the kernel heap | |
 //! | `paging` | `axmm`: the kernel's own page table, mappings on demand | `alloc` |
+//! | `maps` | with `paging`, the kernel's address space on the console at the end | |
 //! | `irq` | the timer, and calls between harts | |
 //! | `smp` | every hart of the machine | `irq` |
 #![no_std]

@@ -414,6 +414,11 @@ impl<M: Machine> AddrSpace<M> {
         self.areas.iter()
     }
 
+    /// As [`areas`](Self::areas), from the one on that ends above `vaddr`.
+    pub fn areas_from(&self, vaddr: VirtAddr) -> impl Iterator<Item = &Area<Backend>> {
+        self.areas.iter_from(vaddr.as_usize())
+    }
+
     /// What is mapped at `vaddr`.
     pub fn area_at(&self, vaddr: VirtAddr) -> Option<&Area<Backend>> {
         self.areas.find(vaddr.as_usize())

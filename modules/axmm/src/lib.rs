@@ -5,6 +5,7 @@
 //!      │    └── backend   how an area gets its frames                 backend/
 //!      └─────── PageTable the hardware's view of it, walked by range  pagetable/
 //!                  └───── TlbGather  forgotten everywhere, then freed tlb.rs
+//!  Listing                what there is, for people and for programs  listing.rs
 //! ```
 //!
 //! The kernel's own address space ([`kernel_aspace`]) is built at boot from what
@@ -35,8 +36,11 @@ mod backend;
 pub mod context;
 #[cfg(target_os = "none")]
 mod kernel;
+pub mod listing;
 mod machine;
 pub mod pagetable;
+#[cfg(target_os = "none")]
+mod print;
 #[cfg(target_os = "none")]
 mod shared;
 mod table;
@@ -54,6 +58,8 @@ pub use kernel::{
 pub use machine::{Machine, ThisMachine};
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 pub use page_table_multiarch::MappingFlags;
+#[cfg(target_os = "none")]
+pub use print::print_maps;
 #[cfg(target_os = "none")]
 pub use shared::{AspaceGuard, SharedAspace};
 pub use table::Table;

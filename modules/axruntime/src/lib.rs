@@ -69,5 +69,13 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
     #[cfg(feature = "smp")]
     smp::start_all();
     main();
-    axhal::power::exit(0)
+    exit(0)
+}
+
+/// Powers the machine off with `status`. With the feature `maps` the kernel's
+/// address space is on the console before that.
+pub fn exit(status: u8) -> ! {
+    #[cfg(all(feature = "maps", feature = "paging"))]
+    axmm::print_maps();
+    axhal::power::exit(status)
 }

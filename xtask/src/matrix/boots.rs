@@ -9,6 +9,7 @@ use anyhow::Result;
 use crate::console::{self, End, HUNG, Patience};
 use crate::image::Image;
 use crate::manifest::root;
+use crate::maps;
 use crate::missing_hart;
 use crate::options::Options;
 use crate::qemu::{self, Guest, Input};
@@ -242,6 +243,22 @@ fn ending(image: &Image, end: &str, wanted: u8, said: &'static str) -> Boot {
             status => Ok(format!("status {status}")),
         }),
     }
+}
+
+/// An application whose console holds a listing, which is drawn.
+pub fn drawn(app: &str, image: &Image, end: &str) -> Boot {
+    let mut boot = ending(image, end, 0, "");
+    let (machine, app) = (image.machine, app.to_owned());
+    boot.name = format!("maps {app} {machine}");
+    boot.judge = Box::new(move |end, console| {
+        let drawn = maps::draw(console, &app, machine).map_err(|error| format!("{error:#}"))?;
+        match (end.status(), drawn.len()) {
+            (0, 2) => Ok(format!("{}, {}", drawn[0].display(), drawn[1].display())),
+            (0, files) => Err(format!("{files} files drawn")),
+            _ => Err(end.describe()),
+        }
+    });
+    boot
 }
 
 /// More memory than most computers have, which the guest keeps track of.

@@ -22,10 +22,11 @@ use crate::failure::Failure;
 use crate::image::{Image, Recipe};
 use crate::machine::Machine;
 use crate::manifest::{App, root};
+use crate::maps;
 use crate::options::{Mode, Options};
 use crate::qemu;
 
-use boots::{Boot, app_case, cases_of};
+use boots::{Boot, app_case, cases_of, drawn};
 use host::{host_tests, interleavings};
 use images::{fingerprints, symbols, unchanged};
 use refusals::{WRONG, refused, refused_by_make};
@@ -58,6 +59,9 @@ pub fn test(options: &Options) -> Result<(), Failure> {
             }));
         }
         outside(options, machines[0], &tally, |case| {
+            let _ = cases.send(case);
+        });
+        pictured(options, machines[0], &tally, |case| {
             let _ = cases.send(case);
         });
         drop(cases);
@@ -137,6 +141,32 @@ fn build(options: &Options, machine: &'static Machine, dir: &Path) -> Result<Ima
         ..Recipe::asked(options)
     };
     recipe.build_quietly()
+}
+
+/// The kernel's address space as `maps` draws it.
+fn pictured(
+    options: &Options,
+    machine: &'static Machine,
+    tally: &Tally,
+    hand_over: impl FnOnce(Boot),
+) {
+    const APP: &str = "endings";
+    let begin = Instant::now();
+    let image = App::ours(&format!("apps/{APP}")).and_then(|app| {
+        let recipe = Recipe {
+            app,
+            machine,
+            mode: Mode::Release,
+            features: vec![maps::FEATURE.to_owned()],
+            app_features: Vec::new(),
+            ..Recipe::asked(options)
+        };
+        recipe.build_quietly()
+    });
+    match image {
+        Ok(image) => hand_over(drawn(APP, &image, "return")),
+        Err(failure) => tally.note("build for maps", begin, Err(failure.to_string())),
+    }
 }
 
 /// helloworld copied out of the repository, to a folder that has never heard of it

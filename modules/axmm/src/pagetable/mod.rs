@@ -19,6 +19,7 @@
 mod share;
 mod slot;
 mod split;
+mod visit;
 mod walk;
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -32,6 +33,8 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
 use slot::{Slot, absent, read};
+
+pub use visit::{MOST_LEVELS, Reached, Resident, Seen};
 
 /// Bits of an address that one level of the table resolves.
 const LEVEL_BITS: usize = 9;

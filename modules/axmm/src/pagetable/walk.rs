@@ -355,7 +355,7 @@ impl<'a, S: Source> Mapping<'a, S> {
 
 /// The first part of a range that is cut at the multiples of `size`.
 #[inline(always)]
-fn first_part(pages: Pages, size: usize) -> Pages {
+pub(super) fn first_part(pages: Pages, size: usize) -> Pages {
     // The last multiple may lie beyond the last address there is.
     let end = (pages.start & !(size - 1)).checked_add(size);
     pages.start..end.map_or(pages.end, |end| end.min(pages.end))

@@ -1,0 +1,82 @@
+//! The page table as a graph, in Graphviz's language.
+
+use std::fmt::Write;
+
+use crate::words::{count, page, rights};
+use crate::{Run, Space, Table, words};
+
+/// Runs that a table's node names.
+const NAMED: usize = 6;
+
+/// The areas and the page table of `space` as a graph: a node a table, an arrow
+/// from each to those below it.
+pub fn to_dot(space: &Space, title: &str) -> String {
+    let mut out = String::new();
+    // Nothing fails that writes to a string.
+    let _ = draw(space, title, &mut out);
+    out
+}
+
+fn draw(space: &Space, title: &str, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "digraph maps {{")?;
+    writeln!(
+        out,
+        "  label={};\n  labelloc=t;\n  rankdir=LR;",
+        quoted(title)
+    )?;
+    writeln!(out, "  node [shape=box, fontname=monospace, fontsize=10];")?;
+    writeln!(
+        out,
+        "  areas [shape=plaintext, label={}];",
+        quoted(&areas(space))
+    )?;
+    table(&space.root, out)?;
+    writeln!(out, "}}")
+}
+
+fn areas(space: &Space) -> String {
+    let line = |area: &crate::Area| {
+        let (name, size) = (&area.name, words::size(area.end - area.start));
+        format!(
+            "{:#x} {name}, {}, {size}\n",
+            area.start,
+            rights(area.rights)
+        )
+    };
+    space.areas.iter().map(line).collect()
+}
+
+fn table(of: &Table, out: &mut String) -> std::fmt::Result {
+    let mut label = format!(
+        "level {} table in {:#x}\n{:#x}: {} of 512\n",
+        of.level,
+        of.frame,
+        of.vaddr,
+        of.used()
+    );
+    let runs: Vec<&Run> = of.runs().collect();
+    for run in runs.iter().take(NAMED) {
+        let pages = format!("{} x {}", run.count, page(of.level));
+        let _ = writeln!(label, "{:#x}: {pages} {}", run.vaddr, rights(run.rights));
+    }
+    if runs.len() > NAMED {
+        let _ = writeln!(label, "and {}", count((runs.len() - NAMED) as u64, "run"));
+    }
+    writeln!(out, "  {} [label={}];", node(of), quoted(&label))?;
+    for below in of.tables() {
+        table(below, out)?;
+        writeln!(out, "  {} -> {};", node(of), node(below))?;
+    }
+    Ok(())
+}
+
+/// A table's node. No two tables of a level begin at one address.
+fn node(table: &Table) -> String {
+    format!("t{}_{:x}", table.level, table.vaddr)
+}
+
+/// A string, its lines flush left.
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", text.replace('\n', "\\l"))
+}

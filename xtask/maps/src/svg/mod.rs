@@ -1,0 +1,76 @@
+//! The drawing: the address space from its first address down to its last, and
+//! under it the page table, a row of tables for each level.
+//!
+//! It is one file that needs no other, light or dark as the reader's screen is.
+
+mod bar;
+mod canvas;
+mod tree;
+
+use crate::words::{count, size};
+use crate::{Memory, Rights, Space};
+
+use canvas::{Canvas, Style};
+
+/// Units from edge to edge.
+const WIDTH: f64 = 1200.0;
+/// Units around everything.
+const MARGIN: f64 = 28.0;
+
+/// A drawing of `space`, in SVG.
+pub fn to_svg(space: &Space, title: &str) -> String {
+    let mut canvas = Canvas::new(title);
+    canvas.text(MARGIN, 44.0, Style::Title, title);
+    canvas.text(MARGIN, 68.0, Style::Soft, &summary(space));
+    let y = legend(&mut canvas, 84.0);
+    let y = bar::draw(&mut canvas, y + 34.0, space);
+    let y = tree::draw(&mut canvas, y + 44.0, &space.root);
+    canvas.finish(WIDTH, y + MARGIN)
+}
+
+fn summary(space: &Space) -> String {
+    let sum = |bytes: fn(&crate::Area) -> u64| size(space.areas.iter().map(bytes).sum());
+    format!(
+        "{:#x} to {:#x} · {}, {} · {} resident, {} of it in huge pages · {}, {}",
+        space.start,
+        space.end,
+        count(space.areas.len() as u64, "area"),
+        sum(|area| area.end - area.start),
+        sum(|area| area.resident),
+        sum(|area| area.huge),
+        count(space.root.count(), "table"),
+        size(space.root.count() * 4096)
+    )
+}
+
+/// What the colours mean. Answers where it ends.
+fn legend(canvas: &mut Canvas, y: f64) -> f64 {
+    let mut x = MARGIN;
+    for (class, words) in [
+        ("x", "code, r-x"),
+        ("ro", "read-only, r--"),
+        ("rw", "data, rw-"),
+        ("rw faint", "no memory yet"),
+        ("dev", "device or uncached"),
+        ("wx", "writable code, rwx"),
+        ("none", "no access"),
+        ("sub", "a table below"),
+    ] {
+        canvas.rect(x, y, 18.0, 12.0, class);
+        canvas.text(x + 25.0, y + 10.0, Style::Soft, words);
+        x += 25.0 + Style::Soft.width(words) + 24.0;
+    }
+    y + 12.0
+}
+
+/// The colour of pages with these rights.
+fn class(rights: Rights) -> &'static str {
+    match rights {
+        Rights { read: false, .. } => "none",
+        rights if rights.memory != Memory::Normal => "dev",
+        rights if rights.write && rights.execute => "wx",
+        rights if rights.execute => "x",
+        rights if rights.write => "rw",
+        _ => "ro",
+    }
+}

@@ -1,0 +1,285 @@
+//! What is read is what was printed, nothing damaged panics, and a drawing is well
+//! formed, with no words over others.
+
+use maps::{Entry, Space, read, to_dot, to_svg};
+use proptest::prelude::*;
+use roxmltree::{Document, Node};
+
+/// A kernel's console, with its own lines between.
+const CONSOLE: &str = "\
+booting\r
+@map space 0xffffffc000000000 0xfffffffffffff000 3\r
+@map area 0xffffffc000100000 0xffffffc000102000 rw--d linear 8192 0 a <device> & \"more\"\r
+@map area 0xffffffc080200000 0xffffffc080202000 r-x-- linear 8192 0 .text\r
+@map area 0xffffffc080400000 0xffffffc080800000 rw--- linear 4194304 4194304 free memory\r
+interrupted\r
+@map area 0xffffffe000000000 0xffffffe100000000 rw--- lazy 0 0\r
+@map table 2 0xffffff8000000000 0x80235000\r
+@map table 1 0xffffffc000000000 0x80236000\r
+@map table 0 0xffffffc000000000 0x80237000\r
+@map run 0 0xffffffc000100000 2 0x100000 rw---\r
+@map table 1 0xffffffc080000000 0x80238000\r
+@map table 0 0xffffffc080200000 0x80239000\r
+@map run 0 0xffffffc080200000 2 0x80200000 r-x--\r
+@map run 1 0xffffffc080400000 2 0x80400000 rw---\r
+@map end\r
+[exit 0]\r
+";
+
+fn one() -> Space {
+    read(CONSOLE).unwrap().remove(0)
+}
+
+#[test]
+fn a_console_is_read() {
+    let space = one();
+    assert_eq!(
+        (space.areas.len(), space.root.count(), space.root.pages()),
+        (4, 5, 6)
+    );
+    assert_eq!(space.areas[0].name, "a <device> & \"more\"");
+    assert_eq!(space.areas[3].name, "");
+    let second = space.root.tables().nth(1).unwrap();
+    assert_eq!((second.vaddr, second.used()), (0xffff_ffc0_8000_0000, 3));
+    assert!(matches!(second.entries[1], Entry::Run(run) if run.count == 2 && run.rights.write));
+    assert_eq!(read("nothing\nof it"), Ok(Vec::new()));
+    assert_eq!(
+        read(&[CONSOLE, CONSOLE].concat()).unwrap(),
+        [space.clone(), space]
+    );
+}
+
+#[test]
+fn what_is_printed_is_read_again() {
+    let space = one();
+    assert_eq!(read(&space.to_string()), Ok(vec![space]));
+}
+
+/// Each line left out, doubled, or with a word changed is refused, or makes sense.
+#[test]
+fn damage_is_found_and_named() {
+    let lines: Vec<&str> = CONSOLE.lines().collect();
+    for at in 0..lines.len() {
+        for text in [vec![], vec![lines[at], lines[at]]] {
+            let mut damaged = lines.clone();
+            damaged.splice(at..=at, text);
+            check(&damaged.join("\n"));
+        }
+        let words: Vec<&str> = lines[at].split(' ').collect();
+        for word in 0..words.len() {
+            for other in [
+                "",
+                "0",
+                "0x0",
+                "0xfffffffffffff000",
+                "7",
+                "18446744073709551616",
+                "é",
+                "\u{85}",
+            ] {
+                let mut words = words.clone();
+                words[word] = other;
+                let line = words.join(" ");
+                let mut damaged = lines.clone();
+                damaged[at] = &line;
+                check(&damaged.join("\n"));
+            }
+        }
+    }
+    for (from, to, line, what) in [
+        (
+            "2 0xffffff8000000000",
+            "1 0xffffff8000000000",
+            8,
+            "not the root",
+        ),
+        (
+            "0 0xffffffc000100000 2",
+            "0 0xffffffc000100000 513",
+            11,
+            "pages out of place",
+        ),
+        (
+            "0 0xffffffc000100000 2",
+            "0 0xffffffc000200000 2",
+            11,
+            "a page of another table",
+        ),
+        (
+            "1 0xffffffc080400000 2",
+            "1 0xffffffc080401000 2",
+            15,
+            "pages out of place",
+        ),
+        (
+            "1 0xffffffc080400000 2",
+            "1 0xffffffc080200000 2",
+            15,
+            "pages out of place",
+        ),
+        (
+            "table 1 0xffffffc08",
+            "table 1 0xffffff808",
+            12,
+            "a table out of place",
+        ),
+        (
+            "@map end",
+            "@map start",
+            16,
+            "neither area, table, run nor end",
+        ),
+        ("@map end", "end", 17, "a listing without an end"),
+        (
+            "8192 0 .text",
+            "8193 0 .text",
+            4,
+            "more memory than addresses",
+        ),
+        (
+            "0xffffffc080202000 r",
+            "0xffffffc080402000 r",
+            5,
+            "an area out of place",
+        ),
+    ] {
+        let damage = read(&CONSOLE.replacen(from, to, 1)).unwrap_err();
+        assert_eq!((damage.line, damage.what), (line, what), "{from} as {to}");
+    }
+}
+
+/// Whatever is read can be printed, read again and drawn.
+fn check(text: &str) {
+    for space in read(text).unwrap_or_default() {
+        assert_eq!(read(&space.to_string()), Ok(vec![space.clone()]));
+        well_drawn(&space);
+        to_dot(&space, "title");
+    }
+}
+
+/// Where words are: left, right, top and bottom.
+fn place(node: Node) -> [f64; 4] {
+    let number = |name| node.attribute(name).unwrap().parse::<f64>().unwrap();
+    let size = match node.attribute("class").unwrap() {
+        "title" => 20.0,
+        "head" => 13.0,
+        "plain" | "soft" => 11.5,
+        _ => 10.0,
+    };
+    let width = node.text().unwrap_or_default().chars().count() as f64 * size * 0.6;
+    let (x, y) = (number("x"), number("y"));
+    [x, x + width, y - size * 0.75, y + size * 0.1]
+}
+
+fn well_drawn(space: &Space) {
+    let svg = to_svg(space, "a <title> & \u{1}");
+    let document = Document::parse(&svg).unwrap_or_else(|error| panic!("{error}:\n{svg}"));
+    let view = document.root_element().attribute("viewBox").unwrap();
+    let ends: Vec<f64> = view.split(' ').map(|end| end.parse().unwrap()).collect();
+    let words = document
+        .descendants()
+        .filter(|node| node.has_tag_name("text"));
+    let mut words: Vec<_> = words.map(|node| (place(node), node.text())).collect();
+    words.sort_by(|one, other| one.0[2].total_cmp(&other.0[2]));
+    for (at, (one, text)) in words.iter().enumerate() {
+        let inside = one[0] >= 0.0 && one[1] <= ends[2] && one[2] >= 0.0 && one[3] <= ends[3];
+        assert!(inside, "{text:?} at {one:?} is not in {view}");
+        for (other, over) in &words[at + 1..] {
+            let apart = one[1] <= other[0] || other[1] <= one[0] || one[3] <= other[2];
+            assert!(apart, "{text:?} at {one:?} and {over:?} at {other:?}");
+        }
+    }
+    for node in document
+        .descendants()
+        .filter(|node| node.has_tag_name("rect"))
+    {
+        let size = ["width", "height"].map(|name| node.attribute(name).unwrap().parse::<f64>());
+        assert!(
+            size.iter().all(|size| *size.as_ref().unwrap() > 0.0),
+            "{node:?}"
+        );
+    }
+}
+
+#[test]
+fn a_drawing_says_what_there_is() {
+    let svg = to_svg(&one(), "title");
+    for words in [
+        ".text",
+        "a &lt;device&gt; &amp; &quot;more&quot;",
+        "2 × 2 MiB rw- 0x80400000",
+        "4 GiB",
+        "level 2",
+    ] {
+        assert!(svg.contains(words), "{words}");
+    }
+    let dot = to_dot(&one(), "a \"title\"");
+    assert!(
+        dot.contains("t2_ffffff8000000000 -> t1_ffffffc080000000;"),
+        "{dot}"
+    );
+    assert!(dot.contains(r#"label="a \"title\"";"#), "{dot}");
+    assert_eq!(dot.matches(" -> ").count(), 4);
+}
+
+/// Spaces of every shape: areas and pages wherever they may be.
+fn listing() -> impl Strategy<Value = String> {
+    let areas = proptest::collection::vec((0..1_u64 << 20, 1..1_u64 << 14, 0..5_usize), 0..120);
+    let pages = proptest::collection::vec((0..1_u64 << 27, 1..400_u64, 0..5_usize), 0..120);
+    (areas, pages, 2..=5_u32).prop_map(|(areas, pages, levels)| written(areas, pages, levels))
+}
+
+const RIGHTS: [&str; 5] = ["rw---", "r-x--", "r--u-", "-----", "rw--n"];
+
+fn written(areas: Vec<(u64, u64, usize)>, pages: Vec<(u64, u64, usize)>, levels: u32) -> String {
+    let base = 1_u64 << 40;
+    let mut text = format!("@map space {base:#x} {:#x} {levels}\n", 1_u64 << 46);
+    let mut at = base;
+    for (gap, size, kind) in areas {
+        let (start, end) = (at + (gap & 0xff) * 4096, at + (gap + size) * 4096);
+        at = end.max(start + 4096);
+        let (rights, resident) = (RIGHTS[kind], (at - start) / 8192 * 4096);
+        text += &format!("@map area {start:#x} {at:#x} {rights} {kind} {resident} 0 {kind:0>60}\n");
+    }
+    let mut pages = pages;
+    pages.sort_unstable();
+    let top = maps::entry_size(levels - 1);
+    let root = base & !(top * 512 - 1);
+    text += &format!("@map table {} {root:#x} 0x1000\n", levels - 1);
+    let mut open: Vec<u64> = Vec::new();
+    let mut free = base;
+    for (page, count, kind) in pages {
+        let vaddr = (base + page * 4096).max(free);
+        if (vaddr - root) / top >= 512 {
+            break;
+        }
+        for level in (0..levels - 1).rev() {
+            let depth = (levels - 2 - level) as usize;
+            let start = vaddr & !(maps::entry_size(level + 1) - 1);
+            if open.get(depth) != Some(&start) {
+                open.truncate(depth);
+                open.push(start);
+                text += &format!("@map table {level} {start:#x} 0x2000\n");
+            }
+        }
+        let count = count.min(512 - vaddr / 4096 % 512);
+        text += &format!("@map run 0 {vaddr:#x} {count} 0x3000 {}\n", RIGHTS[kind]);
+        free = vaddr + count * 4096;
+    }
+    text + "@map end\n"
+}
+
+proptest! {
+    #[test]
+    fn every_space_is_drawn(text in listing()) {
+        let spaces = read(&text).unwrap();
+        prop_assert_eq!(spaces.len(), 1);
+        prop_assert_eq!(spaces[0].to_string(), text);
+        well_drawn(&spaces[0]);
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        check(&format!("@map {}", String::from_utf8_lossy(&bytes)));
+    }
+}
