@@ -3,10 +3,10 @@
 
 # What `make help` lists, and nothing else: xtask checks the values, and its
 # defaults are the only ones.
-VARIABLES := A ARCH SMP MEM MODE LOG FEATURES APP_FEATURES ACCEL QEMU_ARGS ARGS SEED TIMEOUT V
+VARIABLES := A ARCH SMP MEM MODE LOG FEATURES APP_FEATURES ACCEL QEMU_ARGS ARGS SEED TIMEOUT TIME V
 export $(VARIABLES)
 
-VERBS := build run test smp-test debug disasm size maps bench bench-boot doc check setup
+VERBS := build run test test-long fuzz smp-test debug disasm size maps bench bench-boot doc check setup
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(VERBS)
@@ -16,6 +16,7 @@ make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
 
   run       build an application, boot it      build       the image only
   test      host tests, then every machine     smp-test    do all harts come up?
+  test-long the random tests, longer           fuzz        look for more, TIME long
   debug     gdb on the first instruction       disasm      the image as assembly
   size      what the image is made of          bench-boot  image size, boot time
   maps      boot, and draw the kernel's address space
@@ -30,6 +31,7 @@ make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
   FEATURES=     the kernel's: alloc,smp,...       APP_FEATURES= the app's
   ARGS=         words for the application         SEED=         of a random test
   QEMU_ARGS=    more arguments for QEMU           V=1           show commands
+  TIME=60       seconds of fuzzing
   TIMEOUT=60    seconds of silence until a run counts as hung; 0: never
 
 `make` ends with 2 whatever failed; `cargo xtask run ARCH=...` ends with the

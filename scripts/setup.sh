@@ -11,6 +11,7 @@
 #   clippy:TARGET      the linter of the toolchain that serves TARGET
 #   gdb                a debugger that knows all four architectures
 #   valgrind           what counts instructions of host programs
+#   fuzz               a nightly Rust with cargo-fuzz, and a C++ compiler
 #
 # One line an item on standard output tells which one serves:
 #   cargo              the cargo to call
@@ -124,6 +125,12 @@ valgrind_now() {
     have valgrind && echo ok
 }
 
+nightly() { have rustup && rustup run nightly "$@" 2>/dev/null; }
+
+fuzz_now() {
+    have c++ && nightly rustc --version >/dev/null && nightly cargo fuzz --version >/dev/null && echo ok
+}
+
 serves() {
     case $1 in
     cargo) cargo_now ;;
@@ -134,6 +141,7 @@ serves() {
     rustfmt) component_now rustfmt ;;
     gdb) gdb_now ;;
     valgrind) valgrind_now ;;
+    fuzz) fuzz_now ;;
     *) say "setup.sh: no such item: $1"; exit 2 ;;
     esac
 }
@@ -309,6 +317,29 @@ try_rustup_component() {
     rustup component add "$1" >&2
 }
 
+# All that fuzzing takes but a C++ compiler comes by rustup and cargo.
+try_fuzz() {
+    have rustup || return 1
+    if ! nightly rustc --version >/dev/null; then
+        say "+ rustup toolchain install nightly --profile minimal"
+        rustup toolchain install nightly --profile minimal >&2 || return 1
+    fi
+    if ! nightly cargo fuzz --version >/dev/null; then
+        say "+ rustup run nightly cargo install cargo-fuzz --locked"
+        rustup run nightly cargo install cargo-fuzz --locked >&2 || return 1
+    fi
+    fuzz_now >/dev/null
+}
+
+fuzz_by_hand() {
+    say "Fuzzing takes a nightly Rust, which only rustup has, and cargo-fuzz. Please install by hand, then repeat:"
+    have rustup || say "    rustup, from https://rustup.rs"
+    nightly rustc --version >/dev/null || say "    rustup toolchain install nightly"
+    nightly cargo fuzz --version >/dev/null || say "    cargo install cargo-fuzz"
+    have c++ || say "    a C++ compiler (g++ or clang++)"
+    exit 3
+}
+
 # What an item is, in words.
 words_for() {
     case $1 in
@@ -323,6 +354,7 @@ words_for() {
     qemu:*) echo "qemu-system-${1#qemu:} $QEMU_LEAST or newer" ;;
     gdb) echo "gdb-multiarch" ;;
     valgrind) echo "valgrind" ;;
+    fuzz) echo "a nightly Rust with cargo-fuzz, and a C++ compiler" ;;
     esac
 }
 
@@ -347,6 +379,7 @@ install_by_rustup() {
         toolchain:*) try_rustup "${item#toolchain:}" || left="$left $item" ;;
         clippy:*) has_std "${item#clippy:}" && try_rustup_component clippy || left="$left $item" ;;
         clippy | rustfmt) try_rustup_component "$item" || left="$left $item" ;;
+        fuzz) try_fuzz || fuzz_by_hand ;;
         *) left="$left $item" ;;
         esac
     done

@@ -14,6 +14,7 @@ mod console;
 mod debug;
 mod failure;
 mod figures;
+mod fuzz;
 mod icount;
 mod image;
 mod machine;
@@ -38,10 +39,12 @@ use toolchain::Toolchain;
 
 type Verb = fn(&Options) -> Result<(), Failure>;
 
-const VERBS: [(&str, Verb); 13] = [
+const VERBS: [(&str, Verb); 15] = [
     ("build", build),
     ("run", qemu::run),
     ("test", matrix::test),
+    ("test-long", matrix::test_long),
+    ("fuzz", fuzz::fuzz),
     ("smp-test", smp_test::smp_test),
     ("debug", debug::debug),
     ("disasm", debug::disasm),

@@ -14,7 +14,7 @@ use crate::machine::{MACHINES, MOST_HARTS, Machine};
 use crate::manifest::{self, App};
 
 /// Every variable there is.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "A",
     "ARCH",
     "SMP",
@@ -28,12 +28,14 @@ pub const NAMES: [&str; 14] = [
     "ARGS",
     "SEED",
     "TIMEOUT",
+    "TIME",
     "V",
 ];
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const DEFAULT_APP: &str = "apps/helloworld";
 const DEFAULT_TIMEOUT: u64 = 60;
+const DEFAULT_TIME: u64 = 60;
 const MOST_SECONDS: u64 = 24 * 60 * 60;
 
 /// How the image is compiled.
@@ -81,6 +83,8 @@ pub struct Options {
     pub boot_args: Vec<String>,
     /// `TIMEOUT`: how long the console may be silent; `None` for ever
     pub timeout: Option<Duration>,
+    /// `TIME`: how long to fuzz, in seconds
+    pub time: u64,
     /// `V`
     pub verbose: bool,
 }
@@ -146,6 +150,7 @@ impl Options {
             qemu_args: words(variables.get("QEMU_ARGS")),
             boot_args: parse_boot_args(variables)?,
             timeout: parse_timeout(variables.get("TIMEOUT"))?,
+            time: parse_time(variables.get("TIME"))?,
             verbose: parse_verbose(variables.get("V").unwrap_or("0"))?,
             app,
             features,
@@ -335,6 +340,18 @@ fn parse_timeout(value: Option<&str>) -> Result<Option<Duration>, Failure> {
     Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
 }
 
+fn parse_time(value: Option<&str>) -> Result<u64, Failure> {
+    let Some(value) = value else {
+        return Ok(DEFAULT_TIME);
+    };
+    let seconds = number(value).filter(|seconds| (1..=MOST_SECONDS).contains(seconds));
+    seconds.ok_or_else(|| {
+        Failure::usage(format!(
+            "TIME={value}: not a number of seconds; valid: 1 to {MOST_SECONDS}"
+        ))
+    })
+}
+
 fn parse_verbose(value: &str) -> Result<bool, Failure> {
     match value {
         "0" => Ok(false),
@@ -387,6 +404,7 @@ mod tests {
         assert_eq!((options.mode, options.accel), (Mode::Release, Accel::Tcg));
         assert_eq!(options.log, "warn");
         assert_eq!(options.timeout, Some(Duration::from_secs(60)));
+        assert_eq!(options.time, 60);
         assert_eq!(options.machines().len(), 4);
     }
 
@@ -427,6 +445,7 @@ mod tests {
             ("LOG", &["loud", "WARN"]),
             ("ACCEL", &["hvf"]),
             ("TIMEOUT", &["-1", "1s", "99999999"]),
+            ("TIME", &["0", "-1", "1s", "99999999"]),
             ("FEATURES", &["nosuch"]),
             ("APP_FEATURES", &["nosuch"]),
             ("SEED", &["-1", "0xg", "18446744073709551616"]),

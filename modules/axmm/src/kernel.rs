@@ -14,6 +14,7 @@ use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::AddrSpace;
+use crate::listing::Rights;
 use crate::shared::{IDS, SharedAspace};
 
 static KERNEL_ASPACE: LazyInit<SharedAspace> = LazyInit::new();
@@ -155,15 +156,8 @@ fn describe(aspace: &AddrSpace, addr: VirtAddr, out: &mut dyn Write) -> fmt::Res
         return out.write_str("nothing");
     };
     let Range { start, end } = area.span();
-    write!(out, "\"{}\" {start:#x}..{end:#x} ", area.name())?;
-    for (right, letter) in [
-        (MappingFlags::READ, 'r'),
-        (MappingFlags::WRITE, 'w'),
-        (MappingFlags::EXECUTE, 'x'),
-    ] {
-        let has = area.flags().contains(right);
-        out.write_char(if has { letter } else { '-' })?;
-    }
+    let (name, rights) = (area.name(), Rights(area.flags()));
+    write!(out, "\"{name}\" {start:#x}..{end:#x} {rights}")?;
     match aspace.query(addr) {
         Some(page) => write!(
             out,

@@ -24,7 +24,7 @@ use page_table_multiarch::MappingFlags;
 
 use crate::areas::Area;
 use crate::aspace::AddrSpace;
-use crate::backend::Backend;
+use crate::backend::{Backend, Grain};
 use crate::machine::{Machine, ThisMachine};
 use crate::pagetable::{Reached, Resident, Seen};
 use crate::table::Table;
@@ -256,13 +256,17 @@ fn whole<M: Machine>(aspace: &AddrSpace<M>) -> Range<usize> {
 fn frames(backend: &Backend) -> &'static str {
     match backend {
         Backend::Linear { .. } => "linear",
-        Backend::Alloc { populate: true } => "populated",
-        Backend::Alloc { populate: false } => "lazy",
+        Backend::Alloc { populate: true, .. } => "populated",
+        Backend::Alloc { grain, .. } => match grain {
+            Grain::Page => "lazy",
+            Grain::Around(_) => "lazy-around",
+            Grain::Large => "lazy-large",
+        },
     }
 }
 
 /// Rights in five letters.
-struct Rights(MappingFlags);
+pub(crate) struct Rights(pub MappingFlags);
 
 impl fmt::Display for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -183,6 +183,8 @@ fn programs_read_the_page_table_as_it_is<M: TestMachine>() {
         write: run.rights.write,
         execute: run.rights.execute,
         user: run.rights.user,
+        // The kernel's own; without rights the walker sees nothing of it.
+        global: run.rights.read,
         memory: Default::default(),
     });
     assert_eq!(listed, M::walk(&aspace).unwrap());

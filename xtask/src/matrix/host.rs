@@ -40,7 +40,8 @@ pub fn interleavings() -> Verdict {
     verdict_of_tests(cargo)
 }
 
-fn verdict_of_tests(mut cargo: Command) -> Verdict {
+/// Runs tests, and answers how many they were.
+pub fn verdict_of_tests(mut cargo: Command) -> Verdict {
     // The variables of this run are not those of the tests.
     forget_variables(&mut cargo);
     let output = cargo

@@ -5,6 +5,7 @@
 mod boots;
 mod host;
 mod images;
+mod long;
 mod refusals;
 mod tally;
 
@@ -31,6 +32,9 @@ use host::{host_tests, interleavings};
 use images::{fingerprints, symbols, unchanged};
 use refusals::{WRONG, refused, refused_by_make};
 use tally::Tally;
+
+pub use long::test_long;
+pub use refusals::forget_variables;
 
 /// All cases; `ARCH`, `SMP` and `MEM` narrow the machines.
 pub fn test(options: &Options) -> Result<(), Failure> {

@@ -127,11 +127,14 @@ pub fn size_below(orders: u32) -> impl Strategy<Value = usize> + Clone {
     (0..orders, any::<usize>()).prop_map(|(order, bits)| 1 << order | bits & ((1 << order) - 1))
 }
 
-/// `cases` scripts, each of which is long. What fails is made short before it is
-/// reported, which is all that is kept of it.
+/// `cases` scripts, each of which is long, or as many times that as `TESSERA_TIMES`
+/// says. What fails is made short before it is reported, which is all that is kept
+/// of it.
 pub fn scripts(cases: u32) -> Config {
+    let times = std::env::var("TESSERA_TIMES").ok();
+    let times = times.and_then(|times| times.parse().ok()).unwrap_or(1);
     Config {
-        cases,
+        cases: cases * times,
         failure_persistence: None,
         max_shrink_iters: 100_000,
         max_shrink_time: 60_000,

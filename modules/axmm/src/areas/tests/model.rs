@@ -187,9 +187,15 @@ fn runs(pages: &[Page]) -> impl Iterator<Item = (Span, (MappingFlags, usize))> {
     })
 }
 
+/// How many scripts: 2600, or as many times that as `TESSERA_TIMES` says.
+fn cases() -> u32 {
+    let times = std::env::var("TESSERA_TIMES").ok();
+    2600 * times.and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 2600,
+        cases: cases(),
         max_shrink_iters: 20_000,
         failure_persistence: None,
         ..ProptestConfig::default()
