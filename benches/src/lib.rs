@@ -6,6 +6,7 @@
 //! - [`pages`] and [`heap`] have the loads.
 //! - [`peers`] has the allocators that are not ours, each under the lock that a
 //!   kernel would hold around it.
+//! - `aspace` has the address spaces of the host, ours and another.
 //! - On the host, `ours` is the one file that knows our allocator, `upstream` has
 //!   the axalloc of ArceOS, and `host` shows them all. In a guest the application
 //!   brings ours along.
@@ -17,6 +18,8 @@ extern crate std;
 
 #[cfg(not(target_os = "none"))]
 pub mod arena;
+#[cfg(not(target_os = "none"))]
+pub mod aspace;
 pub mod heap;
 #[cfg(all(feature = "peers", not(target_os = "none")))]
 pub mod host;

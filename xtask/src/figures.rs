@@ -30,7 +30,7 @@ impl Row {
     }
 
     /// What was measured, and on whose: nothing for ours.
-    fn parts(&self) -> (&str, &str) {
+    pub fn parts(&self) -> (&str, &str) {
         self.name.split_once('@').unwrap_or((&self.name, ""))
     }
 }
@@ -63,6 +63,11 @@ pub fn read(console: &str) -> Option<Vec<Row>> {
     rows.split_terminator('}')
         .map(|row| read_row(row.trim_start_matches([',', ' '])))
         .collect()
+}
+
+/// The rows of a file that [`write()`] has written.
+pub fn read_file(text: &str) -> Option<Vec<Row>> {
+    read(&text.replace('\n', ""))
 }
 
 /// `{"name": "x", "value": 1.5, "unit": "y"`
@@ -116,6 +121,8 @@ mod tests {
         assert_eq!((rows[1].value, rows.len()), (-24.6, 2));
         assert_eq!(read(r#"{"rows": []}"#), Some(Vec::new()));
         assert_eq!(read("no rows"), None);
+        let file = LINE.replace("}, {", "},\n  {").replace("[{", "[\n  {");
+        assert_eq!(read_file(&file.replace("}]}", "}\n]}\n")), Some(rows));
         assert_eq!(read(&LINE.replace("12.30", "x")), None);
         assert_eq!(read(&LINE[..40]), None);
     }

@@ -123,8 +123,8 @@ impl Recipe {
         Ok(())
     }
 
-    /// Copies the program to `target/images` and flattens it there. What another
-    /// mode or other features make has another name.
+    /// Takes the program over; what another mode or other features make has
+    /// another name.
     fn collect(&self) -> Result<Image> {
         let profile = match self.mode {
             Mode::Release => "release",
@@ -135,18 +135,7 @@ impl Recipe {
             .join(self.machine.target)
             .join(profile)
             .join(&self.app.binary);
-        let images = root().join("target/images");
-        fs::create_dir_all(&images)?;
-        let image = Image {
-            elf: images.join(format!("{}.elf", self.stem())),
-            bin: images.join(format!("{}.bin", self.stem())),
-            machine: self.machine,
-        };
-        let elf = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-        let flat = flatten(&elf).with_context(|| format!("{} is not an image", built.display()))?;
-        write_if_changed(&image.elf, &elf)?;
-        write_if_changed(&image.bin, &flat)?;
-        Ok(image)
+        Image::take_over(&built, &self.stem(), self.machine)
     }
 
     /// The image's file name without its ending.
@@ -164,6 +153,23 @@ impl Recipe {
 }
 
 impl Image {
+    /// Copies a program to `target/images`, under the name `stem`, and flattens it
+    /// there.
+    pub fn take_over(built: &Path, stem: &str, machine: &'static Machine) -> Result<Image> {
+        let images = root().join("target/images");
+        fs::create_dir_all(&images)?;
+        let image = Image {
+            elf: images.join(format!("{stem}.elf")),
+            bin: images.join(format!("{stem}.bin")),
+            machine,
+        };
+        let elf = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+        let flat = flatten(&elf).with_context(|| format!("{} is not an image", built.display()))?;
+        write_if_changed(&image.elf, &elf)?;
+        write_if_changed(&image.bin, &flat)?;
+        Ok(image)
+    }
+
     /// The file that QEMU boots.
     pub fn kernel(&self) -> &Path {
         match self.machine.boots {

@@ -6,8 +6,6 @@
 //! `figures` keeps what was measured; the rest are verbs. The crate `maps` draws.
 
 mod bench;
-mod bench_boot;
-mod bench_host;
 mod check;
 mod command;
 mod console;
@@ -51,7 +49,7 @@ const VERBS: [(&str, Verb); 15] = [
     ("size", size::size),
     ("maps", maps::maps),
     ("bench", bench::bench),
-    ("bench-boot", bench_boot::bench_boot),
+    ("bench-boot", bench::boot::bench_boot),
     ("doc", check::doc),
     ("check", check::check),
     ("setup", set_up),
@@ -102,7 +100,7 @@ fn set_up(options: &Options) -> Result<(), Failure> {
             qemu::item(machine),
         ]
     });
-    let host = ["rustfmt", "clippy", "gdb", bench_host::ITEM].map(str::to_owned);
+    let host = ["rustfmt", "clippy", "gdb", bench::host::ITEM].map(str::to_owned);
     toolchain::set_up(&kernel.chain(host).collect::<Vec<_>>())?;
     for machine in machines {
         println!(

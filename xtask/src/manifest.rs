@@ -17,7 +17,15 @@ pub fn root() -> &'static Path {
 }
 
 /// The packages that build on the host, and have tests there.
-pub const HOST_PACKAGES: [&str; 6] = ["xtask", "maps", "axbench", "axmachine", "axalloc", "axmm"];
+pub const HOST_PACKAGES: [&str; 7] = [
+    "xtask",
+    "maps",
+    "axbench",
+    "axbench-aspace",
+    "axmachine",
+    "axalloc",
+    "axmm",
+];
 
 /// Those of them whose lock-free parts loom tries in every interleaving.
 pub const LOOM_PACKAGES: [&str; 1] = ["axalloc"];

@@ -63,18 +63,23 @@ impl Toolchain {
     /// `cargo VERB` for a machine's target, undisturbed by what the user or the
     /// outer cargo has in the environment.
     pub fn cargo(self, verb: &str, machine: &Machine) -> Command {
+        let mut command = self.foreign_cargo(verb, machine, &rustflags(machine));
+        command
+            .arg("--config")
+            .arg(root().join("scripts/image.toml"))
+            .arg("--target-dir")
+            .arg(root().join("target/kernel"));
+        command
+    }
+
+    /// As [`cargo`](Self::cargo), for what is not ours: with these flags alone, its
+    /// own profiles, and a target directory that the caller chooses.
+    pub fn foreign_cargo(self, verb: &str, machine: &Machine, rustflags: &[String]) -> Command {
         let mut command = self.bare_cargo(verb);
         clean(&mut command);
         command
             .args(["--target", machine.target])
-            .arg("--config")
-            .arg(root().join("scripts/image.toml"))
-            .arg("--target-dir")
-            .arg(root().join("target/kernel"))
-            .env(
-                "CARGO_ENCODED_RUSTFLAGS",
-                rustflags(machine).join(SEPARATOR),
-            );
+            .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join(SEPARATOR));
         if self == Toolchain::Debian {
             command.args([
                 "-Zbuild-std=core,alloc",

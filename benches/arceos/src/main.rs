@@ -1,0 +1,27 @@
+//! The rows of `apps/mmbench` that name an address space, on ArceOS as published:
+//! its boot, its allocator, its `axmm`, its trap.
+//!
+//! It prints what `make bench` reads: a line of JSON, then the exit line.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod clock;
+mod kernel;
+mod table;
+
+use axbench_aspace::rows;
+use axstd::println;
+
+use kernel::Kernel;
+use table::Table;
+
+#[unsafe(no_mangle)]
+fn main() {
+    let mut table = Table::new();
+    table.whole();
+    rows(&mut table, &mut Kernel);
+    println!("{}", table.json());
+    println!("[exit 0]");
+}

@@ -1,0 +1,114 @@
+//! Counts a load's instructions and keeps the rows.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::mem::forget;
+
+use axbench_aspace::{Done, Refused, Space, Watch as _};
+use axmm::{kernel_page_table_root, new_kernel_aspace, new_user_aspace};
+use axstd::println;
+
+use crate::clock::instructions;
+use crate::kernel::Kernel;
+
+/// How often a load is done; the least counts, in which no timer interrupt came.
+const TIMES: usize = 3;
+
+/// A user's half, as both machines have it at least.
+const USER: usize = 0x1000;
+const USER_SIZE: usize = (1 << 38) - 2 * USER;
+
+const GIB: usize = 1 << 30;
+
+/// The rows so far, values in hundredths.
+pub struct Table(Vec<(String, u64, &'static str)>);
+
+/// Adds up what parts of a load take.
+pub struct Watch(u64);
+
+impl axbench_aspace::Watch for Watch {
+    fn time<R>(&mut self, part: impl FnOnce() -> R) -> R {
+        let begin = instructions();
+        let result = part();
+        self.0 += instructions() - begin;
+        result
+    }
+}
+
+impl Table {
+    pub fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Rows of whole address spaces, and the frames of a GiB that is mapped for the
+    /// first time: ArceOS keeps the tables.
+    pub fn whole(&mut self) {
+        let before = free();
+        let mut kernel = Kernel;
+        let start = kernel.range().end - GIB;
+        if kernel.map(start, GIB, false).is_ok() {
+            let taken = (before - free()) as u64;
+            self.add("map_lazy.1g.frames", taken * 100, "frames");
+            let _ = kernel.unmap(start, GIB);
+        }
+        self.times("boot.kernel_aspace", |watch| {
+            let aspace = watch.time(|| {
+                let aspace = new_kernel_aspace();
+                // Its like, which stays.
+                // SAFETY: it is the root that is loaded.
+                unsafe { axhal::asm::write_kernel_page_table(kernel_page_table_root()) };
+                axhal::asm::flush_tlb(None);
+                aspace
+            });
+            aspace.map(forget).map(|()| 1).map_err(|_| Refused)
+        });
+        self.times("user_aspace.new", |watch| {
+            let aspace = watch.time(|| new_user_aspace(USER.into(), USER_SIZE));
+            aspace.map(|_| 1).map_err(|_| Refused)
+        });
+    }
+
+    fn times(&mut self, name: &str, mut load: impl FnMut(&mut Watch) -> Done) {
+        let once = |_| {
+            let mut watch = Watch(0);
+            load(&mut watch).map(|operations| watch.0 * 100 / operations as u64)
+        };
+        match (0..TIMES).map(once).reduce(|a, b| Ok(a?.min(b?))) {
+            Some(Ok(value)) => self.add(name, value, "instructions"),
+            _ => println!("{name}: refused"),
+        }
+    }
+
+    fn add(&mut self, name: &str, value: u64, unit: &'static str) {
+        println!("{name:<20} {:>12}.{:02} {unit}", value / 100, value % 100);
+        self.0.push((name.to_string(), value, unit));
+    }
+
+    /// The rows as `make bench` reads them.
+    pub fn json(&self) -> String {
+        let row = |(name, value, unit): &(String, u64, &str)| {
+            let (whole, rest) = (value / 100, value % 100);
+            format!(r#"{{"name": "{name}", "value": {whole}.{rest:02}, "unit": "{unit}"}}"#)
+        };
+        let rows: Vec<String> = self.0.iter().map(row).collect();
+        format!("{{\"rows\": [{}]}}", rows.join(", "))
+    }
+}
+
+impl axbench_aspace::Table for Table {
+    type Watch = Watch;
+
+    fn row<S: Space>(
+        &mut self,
+        name: &str,
+        space: &mut S,
+        load: impl Fn(&mut S, &mut Watch) -> Done,
+    ) {
+        self.times(name, |watch| load(space, watch));
+    }
+}
+
+fn free() -> usize {
+    axalloc::global_allocator().available_pages()
+}

@@ -1,0 +1,136 @@
+//! ArceOS as published, `benches/arceos`, on a machine: the same rows, as its own
+//! image. It is a workspace of its own, so its crates are fetched here and nowhere
+//! else. Where it cannot be had, the reason is what comes of it.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use super::guest;
+use crate::command;
+use crate::figures;
+use crate::image::Image;
+use crate::machine::Machine;
+use crate::manifest::root;
+use crate::options::Options;
+use crate::toolchain::Toolchain;
+
+/// The package, and its folder.
+const PACKAGE: &str = "arceos-mmbench";
+const FOLDER: &str = "benches/arceos";
+
+/// The file of a machine's rows.
+pub fn file(machine: &Machine) -> String {
+    format!("arceos-{machine}.json")
+}
+
+/// Measures and writes the file. What is in the way is said in a line that is
+/// answered too, and there is no file.
+pub fn measure(options: &Options, machine: &'static Machine) -> Result<Option<String>> {
+    let path = root().join("target/bench").join(file(machine));
+    match build(options, machine).and_then(|image| boot(options, &image)) {
+        Ok(rows) => {
+            println!("ArceOS on {machine}, instructions of the guest");
+            println!("{}", figures::table(&rows));
+            figures::write(&file(machine), &rows)?;
+            println!("all rows in {}\n", path.display());
+            Ok(None)
+        }
+        Err(error) => {
+            let reason = format!("{error:#}");
+            let line = reason.lines().next().unwrap_or_default().to_owned();
+            println!("ArceOS on {machine}: not measured: {line}\n");
+            if path.exists() {
+                fs::remove_file(&path)?;
+            }
+            Ok(Some(line))
+        }
+    }
+}
+
+/// The machine that its configuration is for: 128 MiB, one hart, no words.
+fn boot(options: &Options, image: &Image) -> Result<Vec<figures::Row>> {
+    let plain = Options {
+        mem_kib: None,
+        boot_args: Vec::new(),
+        qemu_args: Vec::new(),
+        ..options.clone()
+    };
+    guest::rows(&plain, image, &[])
+}
+
+fn build(options: &Options, machine: &'static Machine) -> Result<Image> {
+    let folder = root().join(FOLDER);
+    let config = folder.join(format!("{machine}.toml"));
+    let Some(platform) = platform(machine) else {
+        bail!("benches/arceos has no configuration for {machine}");
+    };
+    let target = root().join("target/arceos");
+    let built = target.join(machine.target).join("release");
+    // Its axhal leaves the linker script there.
+    let script = built.join(format!("linker_{platform}.lds"));
+    let mut flags = vec![
+        format!("-Clink-arg=-T{}", script.display()),
+        "-Clink-arg=-no-pie".to_owned(),
+        "-Clink-arg=-znostart-stop-gc".to_owned(),
+    ];
+    flags.extend(machine.rustflags.iter().map(|flag| (*flag).to_owned()));
+    let toolchain = Toolchain::of(machine).map_err(|failure| anyhow::anyhow!("{failure}"))?;
+    let mut cargo = toolchain.foreign_cargo("build", machine, &flags);
+    cargo
+        .args(["-q", "--release", "--locked", "--manifest-path"])
+        .arg(folder.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        // Its crates use features that the compiler keeps for itself.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("AX_CONFIG_PATH", config)
+        .env("AX_LOG", "off");
+    command::show(&cargo, options.verbose);
+    let output = cargo.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("{}", error(&String::from_utf8_lossy(&output.stderr)));
+    }
+    Image::take_over(
+        &built.join(PACKAGE),
+        &format!("{PACKAGE}-{machine}"),
+        machine,
+    )
+}
+
+/// What ArceOS calls the machine.
+fn platform(machine: &Machine) -> Option<&'static str> {
+    match machine.arch {
+        "riscv64" => Some("riscv64-qemu-virt"),
+        "x86_64" => Some("x86-pc"),
+        _ => None,
+    }
+}
+
+/// The last line of cargo's words that is an error: which crate, and the one
+/// before, why.
+fn error(words: &str) -> String {
+    let errors = words.lines().filter(|line| line.starts_with("error"));
+    let errors: Vec<&str> = errors.collect();
+    match errors.as_slice() {
+        [] => "cargo ended without a word".to_owned(),
+        [one] => (*one).to_owned(),
+        [first, .., last] => format!("{last} ({first})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_s_errors_become_a_line() {
+        let words = "warning: x\nerror[E0407]: no such method\n  --> a.rs\nerror: could not compile `x86_64` (lib)\n";
+        assert_eq!(
+            error(words),
+            "error: could not compile `x86_64` (lib) (error[E0407]: no such method)"
+        );
+        assert_eq!(error("error: no network\n"), "error: no network");
+        assert_eq!(error(""), "cargo ended without a word");
+    }
+}

@@ -1,0 +1,174 @@
+//! Bar charts on a logarithmic scale, of nothing but boxes and text, so that they
+//! are as wide as the page, and their letters as large as its.
+
+use super::html::escape;
+
+/// A group of bars for each of a list of names.
+pub struct Chart {
+    /// What it shows.
+    pub title: String,
+    /// A value from which bars start to both sides; else they start at the left.
+    pub from: Option<f64>,
+    /// How a value on the scale is written.
+    pub tick: fn(f64) -> String,
+    pub groups: Vec<Group>,
+}
+
+/// The bars of one name.
+pub struct Group {
+    pub name: String,
+    pub bars: Vec<Bar>,
+    /// A value that is marked across the bars.
+    pub mark: Option<f64>,
+}
+
+/// One bar.
+pub struct Bar {
+    /// Its style, a class of the style sheet.
+    pub class: &'static str,
+    pub value: f64,
+    /// What stands behind it.
+    pub label: String,
+}
+
+/// Where a value lies, in hundredths of the width.
+struct Scale {
+    low: f64,
+    high: f64,
+}
+
+impl Chart {
+    /// The chart; nothing if it has no bar.
+    pub fn html(&self) -> String {
+        let Some(scale) = self.scale() else {
+            return String::new();
+        };
+        let groups: String = self
+            .groups
+            .iter()
+            .map(|group| self.group(group, &scale))
+            .collect();
+        format!(
+            "<figure class=chart><figcaption>{}</figcaption>\n<div class=scale>{}</div>\n{groups}</figure>\n",
+            escape(&self.title),
+            self.ticks(&scale)
+        )
+    }
+
+    /// From the power of ten below the least value to the one above the most.
+    fn scale(&self) -> Option<Scale> {
+        let bars = self.groups.iter().flat_map(|group| &group.bars);
+        let bars = bars.map(|bar| bar.value);
+        let marks = self.groups.iter().filter_map(|group| group.mark);
+        let values = bars.chain(marks).filter(|value| *value > 0.0);
+        let mut decades = values.map(f64::log10);
+        let first = decades.next()?;
+        let (low, high) = decades.fold((first, first), |(low, high), decade| {
+            (low.min(decade), high.max(decade))
+        });
+        let low = low.min(self.from.map_or(low, f64::log10)).floor();
+        Some(Scale {
+            low,
+            high: high.ceil().max(low + 1.0),
+        })
+    }
+
+    fn ticks(&self, scale: &Scale) -> String {
+        let decades = scale.low as i32..=scale.high as i32;
+        let step = 1 + decades.clone().count() / 7;
+        let tick = |decade: i32| {
+            let value = 10f64.powi(decade);
+            let strong = if self.from == Some(value) {
+                " class=from"
+            } else {
+                ""
+            };
+            let text = (self.tick)(value);
+            format!(
+                "<i{strong} style='left:{:.2}%'>{text}</i>",
+                scale.place(value)
+            )
+        };
+        decades.step_by(step).map(tick).collect()
+    }
+
+    fn group(&self, group: &Group, scale: &Scale) -> String {
+        let bars: String = group.bars.iter().map(|bar| self.bar(bar, scale)).collect();
+        let mark = group.mark.filter(|mark| *mark > 0.0).map(|mark| {
+            let place = scale.place(mark);
+            format!("<u style='left:{place:.2}%'></u>")
+        });
+        format!(
+            "<div class=group><code>{}</code><div class=bars>{bars}{}</div></div>\n",
+            escape(&group.name),
+            mark.unwrap_or_default()
+        )
+    }
+
+    fn bar(&self, bar: &Bar, scale: &Scale) -> String {
+        let from = self.from.map_or(0.0, |from| scale.place(from));
+        let end = scale.place(bar.value);
+        let (left, width) = (from.min(end), (from - end).abs());
+        format!(
+            "<div class=bar><b class='{}' style='left:{left:.2}%;width:{width:.2}%'></b><span style='left:{:.2}%'>{}</span></div>",
+            bar.class,
+            left + width,
+            escape(&bar.label)
+        )
+    }
+}
+
+impl Scale {
+    fn place(&self, value: f64) -> f64 {
+        match value > 0.0 {
+            true => (value.log10() - self.low) / (self.high - self.low) * 100.0,
+            false => 0.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(from: Option<f64>, values: &[f64], mark: Option<f64>) -> String {
+        let bar = |value: &f64| Bar {
+            class: "ours",
+            value: *value,
+            label: format!("<{value}>"),
+        };
+        let bars = values.iter().map(bar).collect();
+        let name = "a&b".to_owned();
+        Chart {
+            title: "t".to_owned(),
+            from,
+            tick: |value| value.to_string(),
+            groups: vec![Group { name, bars, mark }],
+        }
+        .html()
+    }
+
+    #[test]
+    fn a_decade_is_as_wide_as_the_next() {
+        let chart = chart(None, &[10.0, 100.0, 1000.0], Some(10_000.0));
+        for place in ["width:0.00%", "width:33.33%", "width:66.67%"] {
+            assert!(chart.contains(place), "{chart}");
+        }
+        assert!(chart.contains("<u style='left:100.00%'>"), "{chart}");
+        assert!(chart.contains("<code>a&amp;b</code>") && chart.contains("&lt;10&gt;"));
+    }
+
+    #[test]
+    fn bars_go_both_ways_from_one() {
+        let chart = chart(Some(1.0), &[0.1, 10.0], None);
+        assert!(chart.contains("left:0.00%;width:50.00%"), "{chart}");
+        assert!(chart.contains("left:50.00%;width:50.00%"), "{chart}");
+    }
+
+    #[test]
+    fn nothing_is_no_chart() {
+        assert_eq!(chart(None, &[], None), "");
+        assert_eq!(chart(Some(1.0), &[0.0], None), "");
+        assert!(chart(None, &[5.0], None).contains("figure"));
+    }
+}

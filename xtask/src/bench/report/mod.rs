@@ -1,0 +1,39 @@
+//! The report: one page of all that lies in `target/bench`, without a script and
+//! without anything from elsewhere.
+//!
+//! | room | has |
+//! |---|---|
+//! | `findings` | what was measured, and what is known of where |
+//! | `verdict` | a row held against its goal |
+//! | `page` | the page, section by section |
+//! | `table`, `chart` | what its sections are made of |
+//! | `html` | text and numbers as they stand in a page |
+
+mod chart;
+mod findings;
+mod html;
+mod page;
+mod table;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::manifest::root;
+use findings::Findings;
+
+/// Writes `target/bench/report.html` and answers its path. `absent` says why
+/// ArceOS was not measured just now, by machine.
+pub fn write(absent: &HashMap<&str, String>) -> Result<PathBuf> {
+    let dir = root().join("target/bench");
+    let page = page::page(&Findings::read(&dir, absent));
+    fs::create_dir_all(&dir)?;
+    let path = dir.join("report.html");
+    fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
