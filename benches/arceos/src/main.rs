@@ -1,5 +1,5 @@
-//! The rows of `apps/mmbench` that name an address space, on ArceOS as published:
-//! its boot, its allocator, its `axmm`, its trap.
+//! Rows of `apps/mmbench` on ArceOS as published: its boot, its allocator, its `axmm`,
+//! its trap.
 //!
 //! It prints what `make bench` reads: a line of JSON, then the exit line.
 #![no_std]
@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+mod allocator;
 mod clock;
 mod kernel;
 mod table;
@@ -20,6 +21,7 @@ use table::Table;
 #[unsafe(no_mangle)]
 fn main() {
     let mut table = Table::new();
+    allocator::rows(&mut table);
     table.whole();
     rows(&mut table, &mut Kernel);
     println!("{}", table.json());

@@ -69,13 +69,23 @@ impl Table {
         });
     }
 
-    fn times(&mut self, name: &str, mut load: impl FnMut(&mut Watch) -> Done) {
-        let once = |_| {
-            let mut watch = Watch(0);
-            load(&mut watch).map(|operations| watch.0 * 100 / operations as u64)
-        };
-        match (0..TIMES).map(once).reduce(|a, b| Ok(a?.min(b?))) {
-            Some(Ok(value)) => self.add(name, value, "instructions"),
+    /// Adds a row: what an operation of `load` costs.
+    pub fn times(&mut self, name: &str, load: impl FnMut(&mut Watch) -> Done) {
+        match least(load) {
+            Ok(value) => self.add(name, value, "instructions"),
+            Err(Refused) => println!("{name}: refused"),
+        }
+    }
+
+    /// Adds a row: what an operation of `load` costs beyond one of `other`.
+    pub fn difference(
+        &mut self,
+        name: &str,
+        load: impl FnMut(&mut Watch) -> Done,
+        other: impl FnMut(&mut Watch) -> Done,
+    ) {
+        match (least(load), least(other)) {
+            (Ok(more), Ok(less)) => self.add(name, more.saturating_sub(less), "instructions"),
             _ => println!("{name}: refused"),
         }
     }
@@ -107,6 +117,15 @@ impl axbench_aspace::Table for Table {
     ) {
         self.times(name, |watch| load(space, watch));
     }
+}
+
+/// The least of some times that an operation of `load` takes, in hundredths.
+fn least(mut load: impl FnMut(&mut Watch) -> Done) -> Result<u64, Refused> {
+    let mut once = || {
+        let mut watch = Watch(0);
+        load(&mut watch).map(|operations| watch.0 * 100 / operations as u64)
+    };
+    (1..TIMES).try_fold(once()?, |least, _| Ok(least.min(once()?)))
 }
 
 fn free() -> usize {

@@ -1,7 +1,7 @@
 //! Bar charts on a logarithmic scale, of nothing but boxes and text, so that they
 //! are as wide as the page, and their letters as large as its.
 
-use super::html::escape;
+use super::html::{escape, power};
 
 /// A group of bars for each of a list of names.
 pub struct Chart {
@@ -9,8 +9,10 @@ pub struct Chart {
     pub title: String,
     /// A value from which bars start to both sides; else they start at the left.
     pub from: Option<f64>,
-    /// How a value on the scale is written.
-    pub tick: fn(f64) -> String,
+    /// What stands behind the values of the scale.
+    pub unit: &'static str,
+    /// Whether labels are long.
+    pub wide: bool,
     pub groups: Vec<Group>,
 }
 
@@ -43,13 +45,14 @@ impl Chart {
         let Some(scale) = self.scale() else {
             return String::new();
         };
-        let groups: String = self
-            .groups
-            .iter()
+        let wide = if self.wide { " wide" } else { "" };
+        let groups = self.groups.iter();
+        let groups: String = groups
+            .filter(|group| !group.bars.is_empty())
             .map(|group| self.group(group, &scale))
             .collect();
         format!(
-            "<figure class=chart><figcaption>{}</figcaption>\n<div class=scale>{}</div>\n{groups}</figure>\n",
+            "<figure class='chart{wide}'><figcaption>{}</figcaption>\n<div class=scale>{}</div>\n{groups}</figure>\n",
             escape(&self.title),
             self.ticks(&scale)
         )
@@ -73,23 +76,28 @@ impl Chart {
         })
     }
 
+    /// Powers of ten, seven at most, the one that bars start from among them.
     fn ticks(&self, scale: &Scale) -> String {
         let decades = scale.low as i32..=scale.high as i32;
-        let step = 1 + decades.clone().count() / 7;
+        let step = 1 + decades.clone().count() as i32 / 6;
+        let strong = self.from.map(|from| from.log10() as i32);
+        let first = strong.unwrap_or(scale.low as i32);
         let tick = |decade: i32| {
             let value = 10f64.powi(decade);
-            let strong = if self.from == Some(value) {
+            let class = if strong == Some(decade) {
                 " class=from"
             } else {
                 ""
             };
-            let text = (self.tick)(value);
+            let place = scale.place(value);
             format!(
-                "<i{strong} style='left:{:.2}%'>{text}</i>",
-                scale.place(value)
+                "<i{class} style='left:{place:.2}%'>{}{}</i>",
+                power(value),
+                self.unit
             )
         };
-        decades.step_by(step).map(tick).collect()
+        let shown = |decade: &i32| (decade - first) % step == 0;
+        decades.filter(shown).map(tick).collect()
     }
 
     fn group(&self, group: &Group, scale: &Scale) -> String {
@@ -142,7 +150,8 @@ mod tests {
         Chart {
             title: "t".to_owned(),
             from,
-            tick: |value| value.to_string(),
+            unit: "",
+            wide: false,
             groups: vec![Group { name, bars, mark }],
         }
         .html()

@@ -19,12 +19,21 @@ pub fn escape(text: &str) -> String {
 /// A value with as many digits as tell anything: 9.87, 181.5, 1,264, 24.6 M.
 pub fn number(value: f64) -> String {
     let size = value.abs();
-    match size {
-        _ if size >= 999_950.0 => format!("{:.1}\u{202f}M", value / 1e6),
-        _ if size >= 999.5 => grouped(value),
-        _ if value.fract().abs() < 0.005 => format!("{value:.0}"),
+    let text = match size {
+        _ if size >= 999_950.0 => return format!("{:.1}\u{202f}M", value / 1e6),
+        _ if size >= 999.5 => return grouped(value),
         _ if size >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
+    };
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A power of ten: 0.1, 1, 10,000, 10 M.
+pub fn power(value: f64) -> String {
+    match value {
+        _ if value >= 1e6 => format!("{}\u{202f}M", grouped(value / 1e6)),
+        _ if value >= 1.0 => grouped(value),
+        _ => value.to_string(),
     }
 }
 
@@ -66,6 +75,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
+        assert_eq!([143.04, 9.5, 60.0].map(number), ["143", "9.5", "60"]);
         let numbers = [
             0.0,
             9.874,
@@ -87,6 +97,9 @@ mod tests {
             "24.6\u{202f}M",
         ];
         assert_eq!(numbers.map(number), texts);
+        let powers = [0.1, 1.0, 10_000.0, 1e6, 1e9].map(power);
+        let texts = ["0.1", "1", "10,000", "1\u{202f}M", "1,000\u{202f}M"];
+        assert_eq!(powers, texts);
         let ratios = [0.5, 0.999, 3.61, 9.96, 999.6, 12_345.4].map(ratio);
         let texts = ["0.50", "1.0", "3.6", "10", "1,000", "12,345"];
         assert_eq!(ratios, texts.map(|text| format!("{text}\u{202f}×")));

@@ -6,10 +6,12 @@
 //! | `findings` | what was measured, and what is known of where |
 //! | `verdict` | a row held against its goal |
 //! | `page` | the page, section by section |
-//! | `table`, `chart` | what its sections are made of |
+//! | `drawings`, `table` | what its sections are made of |
+//! | `chart` | one bar chart |
 //! | `html` | text and numbers as they stand in a page |
 
 mod chart;
+mod drawings;
 mod findings;
 mod html;
 mod page;

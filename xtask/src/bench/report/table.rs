@@ -1,10 +1,13 @@
 //! The page's tables. On a narrow screen each line becomes a card: every cell says
 //! by `data-of` what it is.
 
-use super::findings::Findings;
+use std::iter;
+
+use super::drawings::others_of;
+use super::findings::{Findings, Measured};
 use super::html::{escape, number, ratio};
 use super::verdict::{Outcome, Verdict, times};
-use crate::bench::goals::{GOALS, Most};
+use crate::bench::goals::{GOALS, Goal, Most};
 use crate::figures::Row;
 
 /// Every row that has a goal, on every machine that goals are set for.
@@ -12,51 +15,58 @@ pub fn goals(findings: &Findings) -> String {
     let head = heads(&["row", "machine", "ArceOS", "Linux", "ours", "goal", ""]);
     let lines: String = GOALS
         .iter()
-        .map(|goal| {
-            let verdicts = findings
-                .machines
-                .iter()
-                .filter_map(|found| Verdict::new(goal, found));
-            verdicts
-                .enumerate()
-                .map(|(index, verdict)| goal_line(&verdict, index == 0))
-                .collect::<String>()
+        .flat_map(|goal| {
+            let verdicts = verdicts(goal, findings);
+            let name = format!(
+                "<td class='row' rowspan={}><code>{}</code><small>{}</small></td>",
+                verdicts.len(),
+                goal.row,
+                escape(goal.work)
+            );
+            let names = iter::once(name).chain(iter::repeat(String::new()));
+            let lines = verdicts.into_iter().zip(names);
+            lines.map(|(verdict, name)| goal_line(&verdict, &name))
         })
         .collect();
     wrapped(&head, &lines)
 }
 
-fn goal_line(verdict: &Verdict, first: bool) -> String {
-    let (class, word) = match verdict.outcome {
-        Outcome::Reached => ("ok", "reached"),
-        Outcome::Missed => ("miss", "missed"),
-        Outcome::NotMeasured => ("none", "not measured"),
-        Outcome::NoGoal => ("none", "no goal"),
-    };
-    let name = format!(
-        "<code>{}</code><small>{}</small>",
-        verdict.goal.row,
-        escape(verdict.goal.work)
-    );
+/// What came of a goal on each machine.
+fn verdicts<'a>(goal: &'static Goal, findings: &'a Findings) -> Vec<Verdict<'a>> {
+    let machines = findings.machines.iter();
+    machines
+        .filter_map(|found| Verdict::new(goal, found))
+        .collect()
+}
+
+/// `name` is the cell for all lines of the row, in the first of them.
+fn goal_line(verdict: &Verdict, name: &str) -> String {
+    let (class, word) = outcome(verdict);
+    let ours = verdict.ours.map_or("–".to_owned(), number);
     let cells = [
-        cell("row", "row", &name),
-        cell("", "machine", verdict.machine.arch),
+        cell("machine", "machine", verdict.machine.arch),
         cell(
             "n",
             "ArceOS",
             &other(verdict, verdict.arceos, verdict.arceos_here),
         ),
         cell("n", "Linux", &other(verdict, verdict.linux, false)),
-        cell(
-            "n ours",
-            "ours",
-            &verdict.ours.map_or("–".to_owned(), number),
-        ),
+        cell(&format!("n ours {class}"), "ours", &ours),
         cell("n", "goal", &most(verdict)),
-        cell(class, "", word),
+        cell(&format!("mark {class}"), "", word),
     ];
-    let class = if first { " class=first" } else { "" };
-    format!("<tr{class}>{}</tr>\n", cells.concat())
+    let first = if name.is_empty() { "" } else { " class=first" };
+    format!("<tr{first}>{name}{}</tr>\n", cells.concat())
+}
+
+/// An outcome's style and its word.
+fn outcome(verdict: &Verdict) -> (&'static str, &'static str) {
+    match verdict.outcome {
+        Outcome::Reached => ("ok", "reached"),
+        Outcome::Missed => ("miss", "missed"),
+        Outcome::NotMeasured => ("none", "not measured"),
+        Outcome::NoGoal => ("none", "no goal"),
+    }
 }
 
 /// How many times ours, and the figure; a star where the authors measured it.
@@ -82,69 +92,97 @@ fn most(verdict: &Verdict) -> String {
     }
 }
 
-/// What falls short: the reason, and the next idea.
+/// What falls short: where and by how much, the reason, and the next idea.
 pub fn shortfalls(findings: &Findings) -> String {
-    let head = heads(&["row", "machine", "ours", "goal", "why", "next"]);
-    let verdicts = GOALS.iter().flat_map(|goal| {
-        findings
-            .machines
-            .iter()
-            .filter_map(move |found| Verdict::new(goal, found))
-    });
-    let lines: String = verdicts
-        .filter(Verdict::falls_short)
-        .map(|verdict| {
-            let cells = [
-                cell("row", "row", &format!("<code>{}</code>", verdict.goal.row)),
-                cell("", "machine", verdict.machine.arch),
-                cell(
-                    "n ours",
-                    "ours",
-                    &verdict.ours.map_or("not measured".to_owned(), number),
-                ),
-                cell("n", "goal", &most(&verdict)),
-                cell("words", "why", &escape(verdict.reason())),
-                cell("words", "next", &escape(verdict.next())),
-            ];
-            format!("<tr class=first>{}</tr>\n", cells.concat())
+    let lines: String = GOALS
+        .iter()
+        .filter_map(|goal| {
+            let mut short = verdicts(goal, findings);
+            short.retain(Verdict::falls_short);
+            shortfall(goal, &short)
         })
         .collect();
     match lines.is_empty() {
         true => "<p>Every goal is reached.</p>\n".to_owned(),
-        false => wrapped(&head, &lines),
+        false => wrapped(
+            &heads(&["row", "ours, and the goal", "why", "next"]),
+            &lines,
+        ),
     }
+}
+
+/// `None` where nothing does.
+fn shortfall(goal: &Goal, short: &[Verdict]) -> Option<String> {
+    let first = short.first()?;
+    let figure = |verdict: &Verdict| {
+        let (class, word) = outcome(verdict);
+        let ours = verdict.ours.map_or(word.to_owned(), number);
+        let most = verdict.most.map(number);
+        let most = most.unwrap_or(verdict.set().to_string());
+        let arch = verdict.machine.arch;
+        format!("<small>{arch}</small> <b class={class}>{ours}</b> <small>{most}</small>")
+    };
+    let figures: Vec<String> = short.iter().map(figure).collect();
+    let cells = [
+        cell("row", "row", &format!("<code>{}</code>", goal.row)),
+        cell("n", "ours, goal", &figures.join("<br>")),
+        cell("words", "why", &escape(first.reason())),
+        cell("words", "next", &escape(first.next())),
+    ];
+    Some(format!("<tr class=first>{}</tr>\n", cells.concat()))
 }
 
 /// Rows of ours with others' beside, `NAME@WHOSE`.
 pub fn peers(rows: &[Row]) -> String {
     let ours = rows.iter().filter(|row| row.parts().1.is_empty());
-    let lines: String = ours
-        .map(|our| {
-            let others = rows
-                .iter()
-                .filter(|row| row.parts().0 == our.name && !row.parts().1.is_empty());
-            let others: Vec<String> = others.map(|row| peer(row, our.value)).collect();
-            let cells = [
-                cell("row", "row", &format!("<code>{}</code>", escape(&our.name))),
-                cell("n ours", "ours", &number(our.value)),
-                cell("words", "others", &others.join("<br>")),
-            ];
-            format!("<tr class=first>{}</tr>\n", cells.concat())
-        })
-        .collect();
+    let line = |our: &Row| {
+        let other = |(whose, row): (&str, &Row)| {
+            let times = times(our.value, row.value).map(ratio).unwrap_or_default();
+            let (whose, value) = (escape(whose), number(row.value));
+            format!("<b>{times}</b> {whose} <small>{value}</small>")
+        };
+        let others: Vec<String> = others_of(rows, &our.name).map(other).collect();
+        let cells = [
+            cell("row", "row", &format!("<code>{}</code>", escape(&our.name))),
+            cell("n ours", "ours", &number(our.value)),
+            cell("words", "others", &others.join("<br>")),
+        ];
+        format!("<tr class=first>{}</tr>\n", cells.concat())
+    };
+    let lines: String = ours.map(line).collect();
     wrapped(
         &heads(&["row", "ours", "others, how many times ours"]),
         &lines,
     )
 }
 
-fn peer(row: &Row, ours: f64) -> String {
-    let times = times(ours, row.value).map(ratio).unwrap_or_default();
-    let whose = escape(row.parts().1);
-    format!(
-        "<b>{times}</b> {whose} <small>{}</small>",
-        number(row.value)
-    )
+/// Our rows that no goal names, on each machine; nothing if there is none.
+pub fn rest(findings: &Findings) -> String {
+    let machines = &findings.machines;
+    let ours = machines.iter().flat_map(|found| &found.rows);
+    let mut names: Vec<&str> = Vec::new();
+    for (name, whose) in ours.map(Row::parts) {
+        let known = GOALS.iter().any(|goal| goal.row == name) || names.contains(&name);
+        if whose.is_empty() && !known {
+            names.push(name);
+        }
+    }
+    let line = |name: &&str| {
+        let value = |found: &Measured| {
+            let value = found.ours(name).map_or("–".to_owned(), number);
+            cell("n ours", found.arch, &value)
+        };
+        let values: String = machines.iter().map(value).collect();
+        let name = cell("row", "row", &format!("<code>{}</code>", escape(name)));
+        format!("<tr class=first>{name}{values}</tr>\n")
+    };
+    let lines: String = names.iter().map(line).collect();
+    let archs = machines.iter().map(|found| found.arch);
+    let head: Vec<&str> = iter::once("row").chain(archs).collect();
+    match lines.is_empty() {
+        true => lines,
+        false => wrapped(&heads(&head), &lines),
+    }
 }
 
 fn heads(names: &[&str]) -> String {

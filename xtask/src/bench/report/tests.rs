@@ -61,7 +61,7 @@ fn outcome(findings: &Findings, name: &str) -> Outcome {
 
 /// The line of the page's first table that has a row's name.
 fn line<'page>(page: &'page str, name: &str) -> &'page str {
-    let begin = format!("<td class='row' data-of='row'><code>{name}</code>");
+    let begin = format!("<td class='row' rowspan=1><code>{name}</code>");
     page.lines().find(|line| line.contains(&begin)).unwrap()
 }
 
@@ -75,8 +75,8 @@ fn goals_are_held_against_the_rows() {
     assert_eq!(outcome(&findings, "cow.reuse"), Outcome::NotMeasured);
 
     let page = page(&findings);
-    assert!(line(&page, "fault.lazy_write").contains("'ok' data-of=''>reached"));
-    assert!(line(&page, "populate.page").contains("'miss' data-of=''>missed"));
+    assert!(line(&page, "fault.lazy_write").contains("'mark ok' data-of=''>reached"));
+    assert!(line(&page, "populate.page").contains("'mark miss' data-of=''>missed"));
     assert!(line(&page, "cow.reuse").contains("not measured"));
     // Authors' figures, with a star and as a ratio.
     assert!(line(&page, "fault.lazy_write").contains("<b>5.5\u{202f}×</b> <small>2,193*</small>"));
@@ -106,6 +106,15 @@ fn what_was_measured_here_goes_before_the_authors_figures() {
     let page = page(&folder.findings(&[]));
     assert!(line(&page, "fault.lazy_write").contains("<b>5.0\u{202f}×</b> <small>2,000</small>"));
     assert!(line(&page, "unmap.page").contains("<small>182*</small>"));
+}
+
+#[test]
+fn rows_that_nobody_has_heard_of_are_shown() {
+    let rows = ours() + ",\n" + &row("switch.user", 77.5);
+    let folder = Folder::new("rest", &[("mmbench-riscv64.json", &rows)]);
+    let page = page(&folder.findings(&[]));
+    let line = page.lines().find(|line| line.contains("switch.user"));
+    assert!(line.unwrap().contains("data-of='riscv64'>77.5"));
 }
 
 #[test]
