@@ -175,8 +175,14 @@ fn licences() -> Result<(), String> {
             .into_iter()
             .map(move |name| format!("{folder}/{name}"))
     });
-    for dir in crates.chain(["xtask", "xtask/maps", "benches", "benches/aspace"].map(str::to_owned))
-    {
+    let beside = [
+        "xtask",
+        "xtask/maps",
+        "benches",
+        "benches/aspace",
+        "benches/arceos",
+    ];
+    for dir in crates.chain(beside.map(str::to_owned)) {
         let text = fs::read_to_string(root().join(&dir).join("Cargo.toml"))
             .map_err(|error| error.to_string())?;
         if !text.lines().any(|line| line.starts_with("license")) {

@@ -40,3 +40,58 @@ pub fn visit<T: Table>(table: &mut T, mut turn: impl FnMut(&mut T, &'static str)
         rows(table, &mut space);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::ToOwned;
+    use std::string::String;
+    use std::vec::Vec;
+
+    use super::*;
+    use axbench_aspace::{Done, PAGE, Space, Watch};
+
+    /// Puts every load on each twice, and looks at what is left.
+    #[derive(Default)]
+    struct Loads {
+        rows: Vec<String>,
+        turns: Vec<&'static str>,
+    }
+
+    struct Unwatched;
+
+    impl Watch for Unwatched {
+        fn time<R>(&mut self, part: impl FnOnce() -> R) -> R {
+            part()
+        }
+    }
+
+    impl Table for Loads {
+        type Watch = Unwatched;
+
+        fn row<S: Space>(
+            &mut self,
+            name: &str,
+            space: &mut S,
+            load: impl Fn(&mut S, &mut Unwatched) -> Done,
+        ) {
+            let operations = load(space, &mut Unwatched).unwrap();
+            assert!(operations > 0, "{name}");
+            assert_eq!(load(space, &mut Unwatched), Ok(operations), "{name}");
+            let start = space.range().start;
+            assert_eq!(space.find_free(start, PAGE, space.range()), Some(start));
+            assert!(!space.can_write(start, PAGE), "{name}");
+            assert!(space.touch(start).is_err(), "{name}");
+            self.rows.push(name.to_owned());
+        }
+    }
+
+    #[test]
+    fn both_bear_every_load_and_keep_nothing() {
+        let mut loads = Loads::default();
+        visit(&mut loads, |loads, peer| loads.turns.push(peer));
+        assert_eq!(loads.turns, ["", UPSTREAM]);
+        let (ours, theirs) = loads.rows.split_at(loads.rows.len() / 2);
+        assert_eq!(ours, theirs);
+        assert_eq!(ours.len(), 10);
+    }
+}

@@ -125,7 +125,7 @@ fn shortfall(goal: &Goal, short: &[Verdict]) -> Option<String> {
     let figures: Vec<String> = short.iter().map(figure).collect();
     let cells = [
         cell("row", "row", &format!("<code>{}</code>", goal.row)),
-        cell("n", "ours, goal", &figures.join("<br>")),
+        cell("n whole", "", &figures.join("<br>")),
         cell("words", "why", &escape(first.reason())),
         cell("words", "next", &escape(first.next())),
     ];
