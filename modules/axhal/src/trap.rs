@@ -48,7 +48,8 @@ pub struct PageFault {
 /// Who owns the addresses: registered once, by the memory manager.
 pub trait PageFaultHandler: Sync {
     /// Makes the access possible, if it is one that may be made. Runs with
-    /// interrupts off.
+    /// interrupts off, and lets none in; nor is there a trap on its way that it
+    /// would come back from. For no more is saved yet than what a call may change.
     fn handle(&self, fault: &PageFault) -> bool;
 
     /// Says in a few words what is mapped at `addr`. Must not wait for a lock:
@@ -81,14 +82,23 @@ impl fmt::Display for WhatIsAt {
     }
 }
 
-/// A page fault, from the architecture's entry code.
+/// A page fault, from the architecture's entry code, which has saved no frame yet.
+/// Answers whether the access can be made now: if not, [`on_page_fault`] is next.
+pub(crate) fn resolve(addr: usize, access: Access) -> bool {
+    let fault = PageFault {
+        addr: VirtAddr::from_usize(addr),
+        access,
+    };
+    PAGE_FAULT_HANDLER.get().is_some_and(|h| h.handle(&fault))
+}
+
+/// A page fault that nobody has [resolved](resolve).
 pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) {
     let fault = PageFault {
         addr: VirtAddr::from_usize(addr),
         access,
     };
-    let handled = PAGE_FAULT_HANDLER.get().is_some_and(|h| h.handle(&fault));
-    if !handled && !crate::probe::fix_up(frame, &fault) {
+    if !crate::probe::fix_up(frame, &fault) {
         die(
             frame,
             format_args!(

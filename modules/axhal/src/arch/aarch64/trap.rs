@@ -7,7 +7,7 @@ use core::mem::offset_of;
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{VBAR_EL1, Writeable};
 
-use crate::trap::{Access, on_exception, on_irq, on_page_fault, on_stack_overflow};
+use crate::trap::{Access, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve};
 
 /// The registers of what was interrupted.
 #[repr(C)]
@@ -59,19 +59,17 @@ impl fmt::Display for TrapFrame {
     }
 }
 
-// The frame is pushed from its upper end: the registers in pairs, then what the
-// exception has left in system registers. The stack pointer's place, beside
-// `x30`, is filled in later.
+// For a page fault it is enough to save what a call may change: the rest of the
+// frame is for whatever is left then.
 global_asm!(
     "
-    .macro push_frame
-    str     x30, [sp, #-16]!
-    .irp pair, \"x28, x29\", \"x26, x27\", \"x24, x25\", \"x22, x23\", \"x20, x21\", \"x18, x19\", \"x16, x17\", \"x14, x15\", \"x12, x13\", \"x10, x11\", \"x8, x9\", \"x6, x7\", \"x4, x5\", \"x2, x3\", \"x0, x1\"
-    stp     \\pair, [sp, #-16]!
+    .macro scratch instruction
+    .set    at, {x}
+    .irp pair, \"x0, x1\", \"x2, x3\", \"x4, x5\", \"x6, x7\", \"x8, x9\", \"x10, x11\", \"x12, x13\", \"x14, x15\", \"x16, x17\", \"x18, x19\"
+    \\instruction\\()p \\pair, [sp, #at]
+    .set    at, at + 16
     .endr
-    mrs     x0, elr_el1
-    mrs     x1, spsr_el1
-    stp     x0, x1, [sp, #-16]!
+    \\instruction\\()r x30, [sp, #{x} + 30 * 8]
     .endm
 
     .section .text.trap, \"ax\"
@@ -86,43 +84,60 @@ trap_vectors:
     cmp     sp, x0
     b.lo    stack_overflow
     mrs     x0, tpidrro_el0
-    push_frame
+    sub     sp, sp, #{frame_size}
+    scratch st
     mov     x1, #\\vector
+    .ifeq   \\vector - {synchronous}
+    b       fault
+    .else
     b       trap
+    .endif
     .endr
 
+fault:
+    mrs     x0, esr_el1
+    mrs     x1, far_el1
+    bl      {resolve}
+    tbnz    w0, #0, back
+    mov     x1, #{synchronous}
 trap:
     add     x2, sp, #{frame_size}
+trap_at:
+    .irp pair, \"x20, x21\", \"x22, x23\", \"x24, x25\", \"x26, x27\", \"x28, x29\"
+    stp     \\pair, [sp, #at]
+    .set    at, at + 16
+    .endr
     str     x2, [sp, #{sp_offset}]
+    mrs     x2, elr_el1
+    mrs     x3, spsr_el1
+    stp     x2, x3, [sp]
     mov     x0, sp
     mrs     x2, esr_el1
     mrs     x3, far_el1
     bl      {handler}
-    ldp     x0, x1, [sp], #16
+    ldp     x0, x1, [sp]
     msr     elr_el1, x0
     msr     spsr_el1, x1
-    .irp pair, \"x0, x1\", \"x2, x3\", \"x4, x5\", \"x6, x7\", \"x8, x9\", \"x10, x11\", \"x12, x13\", \"x14, x15\", \"x16, x17\", \"x18, x19\", \"x20, x21\", \"x22, x23\", \"x24, x25\", \"x26, x27\", \"x28, x29\"
-    ldp     \\pair, [sp], #16
-    .endr
-    ldr     x30, [sp], #16
+back:
+    scratch ld
+    add     sp, sp, #{frame_size}
     eret
 
 stack_overflow:
     mov     x0, sp
     msr     sp_el0, x0
-    adrp    x0, {emergency_stack} + {emergency_size}
-    add     x0, x0, #:lo12:{emergency_stack} + {emergency_size}
+    adrp    x0, {emergency_stack} + {emergency_size} - {frame_size}
+    add     x0, x0, #:lo12:{emergency_stack} + {emergency_size} - {frame_size}
     mov     sp, x0
     mrs     x0, tpidrro_el0
-    push_frame
-    mrs     x1, sp_el0
-    str     x1, [sp, #{sp_offset}]
+    scratch st
     // From here on the limit is the emergency stack's own.
     mrs     x2, tpidr_el1
     str     xzr, [x2, #:lo12:__PERCPU_STACK_LIMIT]
-    mov     x0, sp
-    bl      {overflow}
-    .purgem push_frame
+    mrs     x2, sp_el0
+    mov     x1, #{overflow}
+    b       trap_at
+    .purgem scratch
 
     .global capture_registers
 capture_registers:
@@ -142,9 +157,12 @@ capture_registers:
     ret
     ",
     frame_size = const FRAME_SIZE,
+    x = const offset_of!(TrapFrame, x),
     sp_offset = const offset_of!(TrapFrame, x) + SP * size_of::<usize>(),
+    synchronous = const SYNCHRONOUS,
+    overflow = const OVERFLOW,
+    resolve = sym on_fault,
     handler = sym on_trap,
-    overflow = sym overflow,
     emergency_stack = sym EMERGENCY_STACK,
     emergency_size = const EMERGENCY_SIZE,
 );
@@ -182,6 +200,13 @@ const SYNCHRONOUS: usize = 4;
 const IRQ: usize = 5;
 const FIQ: usize = 6;
 const SERROR: usize = 7;
+/// And one that the hardware does not have: the stack pointer has left the stack.
+const OVERFLOW: usize = 16;
+
+/// Whether the trap was a page fault, and what was interrupted can go on.
+extern "C" fn on_fault(esr: usize, far: usize) -> bool {
+    access(esr).is_some_and(|access| resolve(far, access))
+}
 
 extern "C" fn on_trap(frame: &mut TrapFrame, vector: usize, esr: usize, far: usize) {
     match vector {
@@ -189,6 +214,7 @@ extern "C" fn on_trap(frame: &mut TrapFrame, vector: usize, esr: usize, far: usi
         // The interrupt controller knows which.
         IRQ => on_irq(0),
         FIQ => on_exception(frame, format_args!("fast interrupt")),
+        OVERFLOW => on_stack_overflow(frame, frame.x[SP]),
         SERROR => on_exception(frame, format_args!("system error (esr {esr:#x})")),
         _ => on_exception(
             frame,
@@ -203,19 +229,29 @@ const INSTRUCTION_ABORT: usize = 0x21;
 const DATA_ABORT: usize = 0x25;
 
 fn on_synchronous(frame: &mut TrapFrame, esr: usize, far: usize) {
-    /// Of a data abort: the access was a write.
-    const WNR: usize = 1 << 6;
-
-    let class = esr >> 26 & 0x3f;
-    match (class, is_page_fault(esr)) {
-        (INSTRUCTION_ABORT, true) => on_page_fault(frame, far, Access::EXECUTE),
-        (DATA_ABORT, true) if esr & WNR != 0 => on_page_fault(frame, far, Access::WRITE),
-        (DATA_ABORT, true) => on_page_fault(frame, far, Access::READ),
-        (INSTRUCTION_ABORT | DATA_ABORT, false) => on_exception(
+    if let Some(access) = access(esr) {
+        return on_page_fault(frame, far, access);
+    }
+    match esr >> 26 & 0x3f {
+        class @ (INSTRUCTION_ABORT | DATA_ABORT) => on_exception(
             frame,
             format_args!("{} at {far:#x} (esr {esr:#x})", name(class)),
         ),
-        _ => on_exception(frame, format_args!("{} (esr {esr:#x})", name(class))),
+        class => on_exception(frame, format_args!("{} (esr {esr:#x})", name(class))),
+    }
+}
+
+/// What a page fault's access wanted to do; `None` for anything else.
+fn access(esr: usize) -> Option<Access> {
+    /// Of a data abort: the access was a write.
+    const WNR: usize = 1 << 6;
+
+    match esr >> 26 & 0x3f {
+        _ if !is_page_fault(esr) => None,
+        INSTRUCTION_ABORT => Some(Access::EXECUTE),
+        DATA_ABORT if esr & WNR != 0 => Some(Access::WRITE),
+        DATA_ABORT => Some(Access::READ),
+        _ => None,
     }
 }
 
@@ -242,8 +278,4 @@ fn name(class: usize) -> &'static str {
         0x3c => "breakpoint",
         _ => "unknown",
     }
-}
-
-extern "C" fn overflow(frame: &TrapFrame, sp: usize) -> ! {
-    on_stack_overflow(frame, sp)
 }

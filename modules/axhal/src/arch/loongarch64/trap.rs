@@ -6,7 +6,9 @@ use core::fmt;
 use super::csr::{self, ECFG, EENTRY};
 use super::irqs::past_idle;
 use super::refill::REFUSED_FETCH;
-use crate::trap::{Access, PageFault, on_exception, on_irq, on_page_fault, on_stack_overflow};
+use crate::trap::{
+    Access, PageFault, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve,
+};
 
 /// The registers of what was interrupted.
 #[repr(C)]
@@ -87,8 +89,18 @@ trap_vector:
     bltu    $sp, $t0, stack_overflow
     csrrd   $t0, SAVE0
 
+    // For a page fault it is enough to save what a call may change: the rest of
+    // the frame is for whatever is left then.
     addi.d  $sp, $sp, -{frame_size}
-    .irp n, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    .irp n, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
+    st.d    $r\\n, $sp, \\n * 8
+    .endr
+    csrrd   $a0, ESTAT
+    csrrd   $a1, BADV
+    bl      {resolve}
+    bnez    $a0, 1f
+
+    .irp n, 2, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     st.d    $r\\n, $sp, \\n * 8
     .endr
     addi.d  $t0, $sp, {frame_size}
@@ -107,10 +119,10 @@ trap_vector:
     ld.d    $t1, $sp, 33 * 8
     csrwr   $t0, ERA
     csrwr   $t1, PRMD
-    .irp n, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+1:  .irp n, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
     ld.d    $r\\n, $sp, \\n * 8
     .endr
-    ld.d    $sp, $sp, 3 * 8
+    addi.d  $sp, $sp, {frame_size}
     ertn
 
 stack_overflow:
@@ -147,6 +159,7 @@ capture_registers:
     ret
     ",
     frame_size = const FRAME_SIZE,
+    resolve = sym on_fault,
     handler = sym on_trap,
     overflow = sym overflow,
     emergency_stack = sym EMERGENCY_STACK,
@@ -188,13 +201,26 @@ pub fn capture() -> TrapFrame {
     frame
 }
 
+/// Whether the trap was a page fault, and what was interrupted can go on.
+///
+/// The TLB keeps what it has refused an access by, also that nothing was there, and
+/// must forget that, or it will refuse the access again, whatever is there then.
+extern "C" fn on_fault(estat: usize, badv: usize) -> bool {
+    let Some(access) = access(estat) else {
+        return false;
+    };
+    #[cfg(feature = "paging")]
+    super::flush_tlb_page(badv);
+    resolve(badv, access)
+}
+
 /// "Exception Status": a code, a code below it, and the pending interrupts.
 extern "C" fn on_trap(frame: &mut TrapFrame, estat: usize, badv: usize) {
+    if let Some(access) = access(estat) {
+        return on_page_fault(frame, badv, access);
+    }
     match (estat >> 16 & 0x3f, estat >> 22 & 0x1ff) {
         (0, _) => on_interrupts(frame, estat),
-        (1 | 5, _) => on_refusal(frame, badv, Access::READ),
-        (2 | 4, _) => on_refusal(frame, badv, Access::WRITE),
-        (3 | 6, _) => on_refusal(frame, badv, Access::EXECUTE),
         (8, subcode) => on_address_error(frame, subcode, badv),
         (code, subcode) => on_exception(
             frame,
@@ -203,13 +229,14 @@ extern "C" fn on_trap(frame: &mut TrapFrame, estat: usize, badv: usize) {
     }
 }
 
-/// The TLB has refused an access. It keeps what it refused it by, also that
-/// nothing was there, and must forget that, or it will refuse the access again,
-/// whatever the handler does.
-fn on_refusal(frame: &mut TrapFrame, addr: usize, access: Access) {
-    #[cfg(feature = "paging")]
-    super::flush_tlb_page(addr);
-    on_page_fault(frame, addr, access);
+/// What a page fault's access wanted to do; `None` for any other trap.
+fn access(estat: usize) -> Option<Access> {
+    match estat >> 16 & 0x3f {
+        1 | 5 => Some(Access::READ),
+        2 | 4 => Some(Access::WRITE),
+        3 | 6 => Some(Access::EXECUTE),
+        _ => None,
+    }
 }
 
 /// An access to an address that no page can have: a fetch that was refused, a
@@ -223,7 +250,10 @@ fn on_address_error(frame: &mut TrapFrame, subcode: usize, badv: usize) {
     let meant = badv ^ REFUSED_FETCH;
     if access == Access::EXECUTE && is_canonical(meant) {
         frame.set_pc(meant);
-        return on_page_fault(frame, meant, access);
+        if !resolve(meant, access) {
+            on_page_fault(frame, meant, access);
+        }
+        return;
     }
     let addr = badv.into();
     if !crate::probe::fix_up(frame, &PageFault { addr, access }) {

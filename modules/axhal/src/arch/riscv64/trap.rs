@@ -3,7 +3,7 @@
 use core::arch::{asm, global_asm};
 use core::fmt;
 
-use crate::trap::{Access, on_exception, on_irq, on_page_fault, on_stack_overflow};
+use crate::trap::{Access, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve};
 
 /// The registers of what was interrupted.
 #[repr(C)]
@@ -72,8 +72,18 @@ trap_vector:
     bltu    sp, t0, stack_overflow
     csrr    t0, sscratch
 
+    // For a page fault it is enough to save what a call may change: the rest of
+    // the frame is for whatever is left then.
     addi    sp, sp, -{frame_size}
-    .irp n, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    .irp n, 1, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+    sd      x\\n, \\n * 8(sp)
+    .endr
+    csrr    a0, scause
+    csrr    a1, stval
+    call    {resolve}
+    bnez    a0, 1f
+
+    .irp n, 3, 4, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27
     sd      x\\n, \\n * 8(sp)
     .endr
     addi    t0, sp, {frame_size}
@@ -92,10 +102,10 @@ trap_vector:
     ld      t1, 33 * 8(sp)
     csrw    sepc, t0
     csrw    sstatus, t1
-    .irp n, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+1:  .irp n, 1, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
     ld      x\\n, \\n * 8(sp)
     .endr
-    ld      sp, 2 * 8(sp)
+    addi    sp, sp, {frame_size}
     sret
 
 stack_overflow:
@@ -130,6 +140,7 @@ capture_registers:
     ret
     ",
     frame_size = const FRAME_SIZE,
+    resolve = sym on_fault,
     handler = sym on_trap,
     overflow = sym overflow,
     emergency_stack = sym EMERGENCY_STACK,
@@ -167,18 +178,31 @@ pub fn capture() -> TrapFrame {
 /// "Supervisor Cause Register": set for interrupts.
 const INTERRUPT: usize = 1 << 63;
 
+/// Whether the trap was a page fault, and what was interrupted can go on.
+extern "C" fn on_fault(scause: usize, stval: usize) -> bool {
+    access(scause).is_some_and(|access| resolve(stval, access))
+}
+
 extern "C" fn on_trap(frame: &mut TrapFrame, scause: usize, stval: usize) {
     if scause & INTERRUPT != 0 {
         return on_irq(scause & !INTERRUPT);
     }
-    match scause {
-        12 => on_page_fault(frame, stval, Access::EXECUTE),
-        13 => on_page_fault(frame, stval, Access::READ),
-        15 => on_page_fault(frame, stval, Access::WRITE),
-        _ => on_exception(
+    match access(scause) {
+        Some(access) => on_page_fault(frame, stval, access),
+        None => on_exception(
             frame,
             format_args!("{} (scause {scause}, stval {stval:#x})", name(scause)),
         ),
+    }
+}
+
+/// What a page fault's access wanted to do; `None` for any other trap.
+fn access(scause: usize) -> Option<Access> {
+    match scause {
+        12 => Some(Access::EXECUTE),
+        13 => Some(Access::READ),
+        15 => Some(Access::WRITE),
+        _ => None,
     }
 }
 

@@ -9,7 +9,9 @@ use x86::controlregs::cr2;
 
 use crate::hart::guard_of;
 use crate::probe::fix_up;
-use crate::trap::{Access, PageFault, on_exception, on_irq, on_page_fault, on_stack_overflow};
+use crate::trap::{
+    Access, PageFault, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve,
+};
 
 /// The registers of what was interrupted, as the entry code pushes them; from
 /// `error_code` on, as the hart itself does.
@@ -26,10 +28,12 @@ pub struct TrapFrame {
     ss: usize,
 }
 
+/// First those that a call preserves.
 const NAMES: [&str; 15] = [
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-    "r15",
+    "rbx", "rbp", "r12", "r13", "r14", "r15", "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10",
+    "r11",
 ];
+const PRESERVED: usize = 6;
 
 impl TrapFrame {
     /// The instruction that was interrupted.
@@ -102,13 +106,26 @@ trap_entries:
     .endr
 
 trap_common:
-    .irp register, r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax
+    .irp register, r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax
     push    \\register
     .endr
     cld
+    // For a page fault it is enough to save what a call may change: the rest of
+    // the frame is for whatever is left then.
+    cmp     qword ptr [rsp + {vector} - {preserved_size}], {page_fault}
+    jne     1f
+    mov     rdi, [rsp + {error_code} - {preserved_size}]
+    mov     rsi, [rsp + {rip} - {preserved_size}]
+    call    {resolve}
+    test    al, al
+    jnz     2f
+1:  .irp register, r15, r14, r13, r12, rbp, rbx
+    push    \\register
+    .endr
     mov     rdi, rsp
     call    {handler}
-    .irp register, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+    add     rsp, {preserved_size}
+2:  .irp register, rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11
     pop     \\register
     .endr
     add     rsp, 2 * 8
@@ -117,7 +134,7 @@ trap_common:
     .global capture_registers
 capture_registers:
     .set    at, 0
-    .irp register, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+    .irp register, rbx, rbp, r12, r13, r14, r15, rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11
     mov     [rdi + at], \\register
     .set    at, at + 8
     .endr
@@ -133,7 +150,12 @@ capture_registers:
     ",
     entry_size = const ENTRY_SIZE,
     with_error_code = const WITH_ERROR_CODE,
+    preserved_size = const PRESERVED * size_of::<usize>(),
+    page_fault = const PAGE_FAULT,
+    resolve = sym on_fault,
     handler = sym on_trap,
+    vector = const offset_of!(TrapFrame, vector),
+    error_code = const offset_of!(TrapFrame, error_code),
     rip = const offset_of!(TrapFrame, rip),
     cs = const offset_of!(TrapFrame, cs),
     ss = const offset_of!(TrapFrame, ss),
@@ -168,10 +190,19 @@ pub fn capture() -> TrapFrame {
     frame
 }
 
+/// Whether what a page fault interrupted can go on.
+extern "C" fn on_fault(error_code: usize, rip: usize) -> bool {
+    let addr = faulting_address();
+    resolve(addr, access(error_code, addr, rip))
+}
+
 extern "C" fn on_trap(frame: &mut TrapFrame) {
     let vector = frame.vector;
     match vector {
-        PAGE_FAULT => on_page_fault(frame, faulting_address(), access(frame)),
+        PAGE_FAULT => {
+            let addr = faulting_address();
+            on_page_fault(frame, addr, access(frame.error_code, addr, frame.rip));
+        }
         // The hart could not push the frame of another trap; where it tried to
         // says why.
         DOUBLE_FAULT if guard_of(faulting_address()).is_some() => {
@@ -191,14 +222,14 @@ extern "C" fn on_trap(frame: &mut TrapFrame) {
 }
 
 /// What a page fault's access wanted to do, by the error code (SDM 5.7).
-fn access(frame: &TrapFrame) -> Access {
+fn access(error_code: usize, addr: usize, rip: usize) -> Access {
     const WRITE: usize = 1 << 1;
     const FETCH: usize = 1 << 4;
-    match frame.error_code {
+    match error_code {
         code if code & WRITE != 0 => Access::WRITE,
         code if code & FETCH != 0 => Access::EXECUTE,
         // Without EFER.NXE the code does not tell a fetch from a read.
-        _ if faulting_address() == frame.rip => Access::EXECUTE,
+        _ if addr == rip => Access::EXECUTE,
         _ => Access::READ,
     }
 }
