@@ -7,8 +7,8 @@ use core::hint::black_box;
 use core::ops::Range;
 
 use axstd::memory::{
-    AxResult, KERNEL_MAP_BASE, MappingFlags, VirtAddrRange, kernel_aspace, load_kernel_aspace,
-    new_kernel_aspace, usage,
+    AxResult, KERNEL_MAP_BASE, MappingFlags, SharedAspace, VirtAddrRange, kernel_aspace,
+    load_kernel_aspace, new_kernel_aspace, new_user_aspace, usage,
 };
 
 use crate::table::Table;
@@ -60,6 +60,8 @@ pub fn run(table: &mut Table) {
         }
         unmap(everything());
     }
+    // Last: they make the kernel's table keep what is right below its root.
+    users(table);
 }
 
 /// The kernel's address space, as at boot.
@@ -72,6 +74,34 @@ fn whole(table: &mut Table) {
             aspace
         });
         aspace.map(|_| 1)
+    });
+}
+
+/// How many address spaces of user programs are made, and how often one is entered.
+const USERS: usize = 64;
+
+/// Where theirs begin.
+const USER_BASE: usize = 0x1_0000;
+
+/// Address spaces of user programs.
+fn users(table: &mut Table) {
+    let new = || new_user_aspace(USER_BASE.into(), GIB);
+    // The first makes the kernel's ready for all.
+    let first = new().and_then(|first| Ok((SharedAspace::new(first), SharedAspace::new(new()?))));
+    let Ok((one, other)) = first else {
+        return table.fail("user_aspace", "out of memory");
+    };
+    table.timed("user_aspace.new", |watch| {
+        for _ in 0..USERS {
+            // It goes outside.
+            drop(watch.time(new)?);
+        }
+        Ok(USERS)
+    });
+    let there_and_back = |_| one.run(|| other.run(|| ()));
+    table.timed("user_aspace.switch", |watch| {
+        watch.time(|| (0..USERS).try_for_each(|round| there_and_back(round)?))?;
+        Ok(4 * USERS)
     });
 }
 

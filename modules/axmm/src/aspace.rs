@@ -48,7 +48,7 @@ impl<M: Machine> AddrSpace<M> {
     /// `InvalidInput` if the range is empty, not page-aligned, or overflows, or if
     /// the page table cannot tell all of its addresses apart; `NoMemory`.
     pub fn new_empty(base: VirtAddr, size: usize) -> AxResult<Self> {
-        Self::new(base, size, Context::kernel())
+        Self::new(base, size, Context::kernel(), |_| Ok(()))
     }
 
     /// As [`new_empty`](Self::new_empty), for a user program: a mapping may be
@@ -58,10 +58,31 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// As [`new_empty`](Self::new_empty).
     pub fn new_empty_user(base: VirtAddr, size: usize) -> AxResult<Self> {
-        Self::new(base, size, Context::user())
+        Self::new(base, size, Context::user(), |_| Ok(()))
     }
 
-    fn new(base: VirtAddr, size: usize, context: Context) -> AxResult<Self> {
+    /// As [`new_empty_user`](Self::new_empty_user), with the mappings of `other`
+    /// ([`copy_mappings_from`](Self::copy_mappings_from)).
+    ///
+    /// # Errors
+    ///
+    /// As for both.
+    #[inline(always)]
+    pub fn new_user_with(base: VirtAddr, size: usize, other: &Self) -> AxResult<Self> {
+        let span = base.as_usize()..base.as_usize().saturating_add(size);
+        Self::new(base, size, Context::user(), |table| {
+            other.lend(table, &span)
+        })
+    }
+
+    /// It is a few hundred bytes, and made where it is to be.
+    #[inline(always)]
+    fn new(
+        base: VirtAddr,
+        size: usize,
+        context: Context,
+        prepare: impl FnOnce(&mut Table<M>) -> AxResult,
+    ) -> AxResult<Self> {
         let span = checked(base, size)?;
         // Both ends in one half, with the bits that no table resolves as they
         // must be: so has all between.
@@ -70,10 +91,12 @@ impl<M: Machine> AddrSpace<M> {
         if !translated || (first ^ last) >> (usize::BITS - 1) != 0 {
             return Err(AxError::InvalidInput);
         }
+        let mut table = Table::<M>::new(M::largest_page(), M::page_mark(context.is_kernel()))?;
+        prepare(&mut table)?;
         Ok(Self {
             range: VirtAddrRange::from_start_size(base, span.len()),
             areas: Areas::empty(),
-            table: Table::<M>::new(M::largest_page(), M::page_mark(context.is_kernel()))?,
+            table,
             fixed_end: 0,
             context,
         })
@@ -86,6 +109,9 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// `NoMemory` for a table under each entry of the root.
     pub fn share(&mut self) -> AxResult {
+        if self.table.is_shared() {
+            return Ok(());
+        }
         let all = self.base().as_usize()..self.end().as_usize();
         let gather = &mut TlbGather::<M>::new(&self.context, false);
         self.table.share_top(all, self.fixed_end, gather)
@@ -99,14 +125,17 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// `InvalidInput` if the two have addresses under one entry of a root.
     pub fn copy_mappings_from(&mut self, other: &Self) -> AxResult {
-        let span = other.base().as_usize()..other.end().as_usize();
-        if self
-            .table
-            .shares_top(&(self.base().as_usize()..self.end().as_usize()), &span)
-        {
+        let span = self.base().as_usize()..self.end().as_usize();
+        other.lend(&mut self.table, &span)
+    }
+
+    /// Lets the table of an address space over `span` see all mappings.
+    fn lend(&self, table: &mut Table<M>, span: &Span) -> AxResult {
+        let own = self.base().as_usize()..self.end().as_usize();
+        if self.table.shares_top(span, &own) {
             return Err(AxError::InvalidInput);
         }
-        self.table.copy_top(&other.table, span);
+        table.copy_top(&self.table, own);
         Ok(())
     }
 

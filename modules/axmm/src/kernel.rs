@@ -76,13 +76,12 @@ pub fn new_user_aspace(base: VirtAddr, size: usize) -> AxResult<AddrSpace> {
     if end.is_none_or(|end| end > USER_END) {
         return Err(AxError::InvalidInput);
     }
-    let mut aspace = AddrSpace::new_empty_user(base, size)?;
-    if axhal::paging::ONE_ROOT {
-        let mut kernel = KERNEL_ASPACE.lock();
-        kernel.share()?;
-        aspace.copy_mappings_from(&kernel)?;
+    if !axhal::paging::ONE_ROOT {
+        return AddrSpace::new_empty_user(base, size);
     }
-    Ok(aspace)
+    let mut kernel = KERNEL_ASPACE.lock();
+    kernel.share()?;
+    AddrSpace::new_user_with(base, size, &kernel)
 }
 
 /// The physical address of the kernel's root page table.

@@ -13,8 +13,9 @@ pub use axfeat::axhal::mem::{MemRegionFlags, Section, sections};
 
 #[cfg(feature = "paging")]
 pub use axfeat::axmm::{
-    KERNEL_MAP_BASE, VirtAddrRange, init_memory_management_secondary as load_kernel_aspace,
-    new_kernel_aspace, print_maps,
+    AddrSpace, Grain, KERNEL_MAP_BASE, SharedAspace, VirtAddrRange,
+    init_memory_management_secondary as load_kernel_aspace, new_kernel_aspace, new_user_aspace,
+    print_maps,
 };
 #[cfg(feature = "paging")]
 pub use mapping::{Mapping, MappingFlags, kernel_aspace};

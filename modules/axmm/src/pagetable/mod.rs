@@ -104,6 +104,9 @@ where
     mark: u64,
     /// Addresses for which the tables right below the root stay when empty.
     kept: Range<usize>,
+    /// Addresses below those of which the root's entries stay as they are, and may be
+    /// anything but absent.
+    settled: Range<usize>,
     /// Addresses for which the root's entries lead to another table's tables.
     borrowed: Range<usize>,
     _formats: PhantomData<(M, E, H)>,
@@ -127,6 +130,7 @@ where
             largest: largest.min(LARGEST_PAGE),
             mark,
             kept: 0..0,
+            settled: 0..0,
             borrowed: 0..0,
             _formats: PhantomData,
         })

@@ -16,7 +16,7 @@ use axerrno::AxResult;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
-use super::slot::{Slot, read, write_table};
+use super::slot::{Slot, copy, read, write_table};
 use super::split::Spare;
 use super::walk::{Pages, parts};
 use super::{ENTRIES, Gather, PageTable};
@@ -53,8 +53,27 @@ where
                 _ => {}
             }
         }
+        self.settled = pages.start..self.last_in_use(pages.start..changing.start);
         self.kept = changing;
         Ok(())
+    }
+
+    /// Whether [`share_top`](Self::share_top) has been done.
+    pub fn is_shared(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// The end of what the last entry of the root translates that is in use in `pages`.
+    fn last_in_use(&self, pages: Pages) -> usize {
+        let in_use = |top: &Pages| {
+            let entry = self.entry(self.root, VirtAddr::from_usize(top.start), Self::TOP);
+            !matches!(read::<E>(entry, Self::TOP), Slot::Absent)
+        };
+        let start = pages.start;
+        let last = parts(pages, Self::entry_size(Self::TOP))
+            .filter(in_use)
+            .last();
+        last.map_or(start, |top| top.end)
     }
 
     /// The table that the entry of the root for `vaddr` leads to.
@@ -66,17 +85,31 @@ where
     }
 
     /// Copies the entries of the root of `other` that translate `pages`, where
-    /// this table has none. What they lead to stays the other's: nothing there is
+    /// this table has none; of a table that is [shared](Self::share_top) those that can
+    /// ever be in use. What they lead to stays the other's: nothing there is
     /// changed or freed by this one, and it must not be asked to.
     pub fn copy_top(&mut self, other: &Self, pages: Pages) {
-        for part in parts(pages.clone(), Self::entry_size(Self::TOP)) {
-            let vaddr = VirtAddr::from_usize(part.start);
-            let from = other.entry(other.root, vaddr, Self::TOP);
-            let to = self.entry(self.root, vaddr, Self::TOP);
-            // SAFETY: `entry` leads to an entry of each root.
-            unsafe { to.write_volatile(from.read_volatile()) };
+        match other.is_shared() {
+            true => {
+                self.copy_entries(other, &other.settled);
+                self.copy_entries(other, &other.kept);
+            }
+            false => self.copy_entries(other, &pages),
         }
         self.borrowed = pages;
+    }
+
+    fn copy_entries(&mut self, other: &Self, pages: &Pages) {
+        if pages.is_empty() {
+            return;
+        }
+        let size = Self::entry_size(Self::TOP);
+        let (first, last) = (pages.start / size, (pages.end - 1) / size);
+        let vaddr = VirtAddr::from_usize(pages.start);
+        let from = other.entry(other.root, vaddr, Self::TOP);
+        let to = self.entry(self.root, vaddr, Self::TOP);
+        // SAFETY: a root's entries for one half of the addresses lie in a row.
+        unsafe { copy(from, to, last - first + 1) };
     }
 
     /// Whether an entry of the root translates addresses of both ranges.

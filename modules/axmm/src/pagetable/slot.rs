@@ -86,6 +86,31 @@ pub unsafe fn write_pages<E: GenericPTE>(
     }
 }
 
+/// Copies `count` entries.
+///
+/// # Safety
+///
+/// As for [`write_pages`], and the others are in a table, too.
+pub unsafe fn copy<E: GenericPTE>(from: *mut E, to: *mut E, count: usize) {
+    // SAFETY: the caller's promise; each is read and written in one piece.
+    let copy = |index: usize| unsafe {
+        to.add(index)
+            .write_volatile(from.add(index).read_volatile())
+    };
+    in_eights(count, copy);
+}
+
+/// Calls `f` for the numbers below `count`, eight at a time: counting them would be a
+/// good part of a short loop.
+#[inline(always)]
+fn in_eights(count: usize, mut f: impl FnMut(usize)) {
+    let eights = count / 8 * 8;
+    for eight in (0..eights).step_by(8) {
+        (eight..eight + 8).for_each(&mut f);
+    }
+    (eights..count).for_each(&mut f);
+}
+
 /// How many of `count` entries from `first` on are absent before the first that
 /// is not.
 ///
@@ -95,8 +120,12 @@ pub unsafe fn write_pages<E: GenericPTE>(
 #[inline(always)]
 pub unsafe fn absent<E: GenericPTE>(first: *mut E, count: usize) -> usize {
     // SAFETY: the caller's promise; read in one piece as in `read`.
-    let is_absent = |&index: &usize| unsafe { first.add(index).read_volatile() }.bits() == 0;
-    (0..count).take_while(is_absent).count()
+    let bits = |index: usize| unsafe { first.add(index).read_volatile() }.bits();
+    let mut done = 0;
+    while done + 8 <= count && (done..done + 8).fold(0, |all, index| all | bits(index)) == 0 {
+        done += 8;
+    }
+    done + (done..count).take_while(|index| bits(*index) == 0).count()
 }
 
 /// Makes the first of `count` entries of the lowest level absent, and those behind it
@@ -150,7 +179,7 @@ pub unsafe fn protect_pages<E: GenericPTE>(
         page::<E>(0, flags).bits() as u64 | mark,
     );
     let mut changed = 0;
-    let mut change = |index: usize| {
+    in_eights(count, |index: usize| {
         // SAFETY: the caller's promise; entries are words (`address`), and each is
         // read and written in one piece.
         unsafe {
@@ -162,13 +191,7 @@ pub unsafe fn protect_pages<E: GenericPTE>(
                 changed |= before ^ after;
             }
         }
-    };
-    // Eight at a time: counting them is a good part of the loop.
-    let eights = count / 8 * 8;
-    for eight in (0..eights).step_by(8) {
-        (eight..eight + 8).for_each(&mut change);
-    }
-    (eights..count).for_each(&mut change);
+    });
     changed != 0
 }
 

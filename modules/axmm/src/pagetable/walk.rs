@@ -213,11 +213,17 @@ where
         let size = Self::entry_size(level);
         let whole = pages.len() == Self::entry_size(level + 1);
         let mut cleared = false;
-        for part in parts(pages, size) {
+        let mut left = pages;
+        while !left.is_empty() {
+            let part = first_part(left.clone(), size);
+            left.start = part.end;
             let vaddr = VirtAddr::from_usize(part.start);
             let entry = self.entry(table, vaddr, level);
             match read::<E>(entry, level) {
-                Slot::Absent => {}
+                Slot::Absent => {
+                    // SAFETY: as many as are left lie behind it in the same table.
+                    left.start += size * unsafe { absent(entry.add(1), left.len() / size) };
+                }
                 Slot::Page(paddr, _) => {
                     clear(entry);
                     cleared = true;

@@ -2,6 +2,7 @@
 #![cfg(feature = "paging")]
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use axplat::mem::PhysAddr;
 use x86::controlregs::{Cr0, Cr4, cr0, cr0_write, cr3, cr3_write, cr4, cr4_write};
@@ -18,6 +19,13 @@ pub const ONE_ROOT: bool = true;
 
 /// The bytes of the largest page: 1 GiB where the CPU has such pages, or 2 MiB.
 pub fn largest_page() -> usize {
+    LARGEST_PAGE.load(Ordering::Relaxed)
+}
+
+/// The smaller of the two until `init` has asked the CPU, which takes a while.
+static LARGEST_PAGE: AtomicUsize = AtomicUsize::new(1 << 21);
+
+fn find_largest_page() -> usize {
     let features = CpuId::new().get_extended_processor_and_feature_identifiers();
     match features.is_some_and(|features| features.has_1gib_pages()) {
         true => 1 << 30,
@@ -48,6 +56,7 @@ const NO_EXECUTE_ENABLE: u64 = 1 << 11;
 /// Makes this hart heed what an entry says: read-only binds the kernel too, no
 /// execution, global. And lets it tell address spaces apart, by PCID.
 pub fn init() {
+    LARGEST_PAGE.store(find_largest_page(), Ordering::Relaxed);
     let cpu = CpuId::new();
     let has_no_execute = cpu
         .get_extended_processor_and_feature_identifiers()
