@@ -5,7 +5,9 @@
 //! - has each part of the kernel exactly the rights it should have
 //!   (`kernel_map`);
 //! - do mappings in the kernel's address space do what they say, and give
-//!   everything back (`mappings`).
+//!   everything back (`mappings`);
+//! - are address spaces of user programs apart, and the kernel's mappings in each
+//!   (`spaces`).
 //!
 //! It ends in a table, then `PASS n/n` or `FAIL n/m`, and its exit status says
 //! the same. The boot argument `seed=N` repeats a run.
@@ -19,6 +21,7 @@ mod heap;
 mod kernel_map;
 mod mappings;
 mod report;
+mod spaces;
 
 use axstd::{env, harts, memory, println, process, time};
 
@@ -46,6 +49,7 @@ fn main() {
     let mut report = report::Report::new();
     kernel_map::run(&mut report);
     mappings::run(&mut report, seed);
+    spaces::run(&mut report);
     heap::run(&mut report, seed);
     frames::run(&mut report, seed);
     process::exit(report.finish());

@@ -1,0 +1,370 @@
+//! Address spaces of user programs: entered and left on every hart, each with its
+//! own pages under the same addresses and the kernel's beside them.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use axstd::harts;
+use axstd::memory::probe::{can_execute, can_read, can_write};
+use axstd::memory::{
+    AddrSpace, AxError, Grain, Mapping, MappingFlags, SharedAspace, Usage, UsageKind,
+    new_user_aspace, usage,
+};
+
+use crate::report::{Outcome, Report, check, on_all};
+
+const PAGE: usize = 4096;
+const READ: MappingFlags = MappingFlags::READ;
+const RW: MappingFlags = READ.union(MappingFlags::WRITE);
+const RX: MappingFlags = READ.union(MappingFlags::EXECUTE);
+
+/// Where a user's addresses begin here, and how many there are.
+const BASE: usize = 0x20_0000;
+const SIZE: usize = 1 << 30;
+
+/// Bytes of a large page.
+const LARGE: usize = 2 << 20;
+
+/// Pages of each address space.
+const PAGES: usize = 8;
+
+/// Runs the tests of this file.
+pub fn run(report: &mut Report) {
+    // The first makes the kernel's tables ready for all, and they stay.
+    let _ = new_user_aspace(BASE.into(), SIZE);
+    report.test("spaces: each has its own", || giving_all_back(each_its_own));
+    report.test("spaces: the kernel's in all", || {
+        giving_all_back(the_kernels_in_all)
+    });
+    report.test("spaces: stale nowhere", || giving_all_back(stale_nowhere));
+    report.test("spaces: ids go round", || giving_all_back(ids_go_round));
+    report.test("spaces: every kind of fault", || {
+        giving_all_back(every_kind_of_fault)
+    });
+    report.test("spaces: copied in and out", || {
+        giving_all_back(copied_in_and_out)
+    });
+}
+
+fn giving_all_back(test: impl FnOnce() -> Outcome) -> Outcome {
+    let taken =
+        |usage: Usage| [UsageKind::VirtMem, UsageKind::PageTable].map(|kind| usage.of(kind));
+    let before = taken(usage());
+    let done = test()?;
+    let after = taken(usage());
+    check(before == after, || {
+        format!("(pages, tables) taken were {before:?} and are {after:?}")
+    })?;
+    Ok(done)
+}
+
+fn say(error: AxError) -> String {
+    format!("{error:?}")
+}
+
+fn space() -> Result<AddrSpace, String> {
+    new_user_aspace(BASE.into(), SIZE).map_err(say)
+}
+
+/// One with lazy pages that may be read and written.
+fn space_with_pages() -> Result<SharedAspace, String> {
+    let mut space = space()?;
+    space
+        .map_alloc(BASE.into(), PAGES * PAGE, RW, false)
+        .map_err(say)?;
+    Ok(SharedAspace::new(space))
+}
+
+fn word(addr: usize) -> *mut u64 {
+    core::ptr::with_exposed_provenance_mut(addr)
+}
+
+/// Writes to each page a word of this hart's.
+fn write_words(hart: usize, value: u64) {
+    for page in 0..PAGES {
+        // SAFETY: the page is mapped in the address space that this hart is in, and
+        // the word is this hart's.
+        unsafe { word(BASE + page * PAGE + hart * 8).write_volatile(value + page as u64) };
+    }
+}
+
+fn check_words(hart: usize, value: u64) -> Result<(), String> {
+    (0..PAGES).try_for_each(|page| {
+        let addr = BASE + page * PAGE + hart * 8;
+        // SAFETY: as in `write_words`.
+        let found = unsafe { word(addr).read_volatile() };
+        let wanted = value + page as u64;
+        check(found == wanted, || {
+            format!("{addr:#x} holds {found:#x}, not {wanted:#x}")
+        })
+    })
+}
+
+/// All harts go through several address spaces, each with other words at the same
+/// addresses.
+fn each_its_own() -> Outcome {
+    const SPACES: usize = 4;
+    const ROUNDS: u64 = 8;
+    let spaces = (0..SPACES)
+        .map(|_| space_with_pages())
+        .collect::<Result<Vec<_>, _>>()?;
+    on_all(|hart| {
+        for round in 0..ROUNDS {
+            for (space, value) in spaces.iter().zip((0..).step_by(1000)) {
+                let value = value + 100 * (round + 1);
+                let before = if round == 0 { None } else { Some(value - 100) };
+                space
+                    .run(|| {
+                        before.map_or(Ok(()), |before| check_words(hart, before))?;
+                        write_words(hart, value);
+                        check_words(hart, value)
+                    })
+                    .map_err(say)??;
+            }
+        }
+        check(!can_read(BASE), || format!("{BASE:#x} can be read outside"))
+    })?;
+    Ok(format!(
+        "{SPACES} spaces, {ROUNDS} times, on {} harts",
+        harts::online()
+    ))
+}
+
+/// What the kernel maps while a user's address space is entered, or after it was
+/// made, is there, and goes again.
+fn the_kernels_in_all() -> Outcome {
+    let spaces = [space_with_pages()?, space_with_pages()?];
+    for space in &spaces {
+        on_all(|hart| {
+            space
+                .run(|| {
+                    let lazy = Mapping::lazy(PAGE, RW).map_err(say)?;
+                    let start = lazy.start();
+                    // SAFETY: it is mapped, and this hart's alone.
+                    unsafe { word(start).write_volatile(hart as u64) };
+                    drop(lazy);
+                    check(!can_read(start) || harts::online() > 1, || {
+                        format!("{start:#x} can be read after it was unmapped")
+                    })
+                })
+                .map_err(say)?
+        })?;
+    }
+    let mapping = Mapping::populated(PAGES * PAGE, RW).map_err(say)?;
+    let start = mapping.start();
+    on_all(|_| {
+        spaces.iter().try_for_each(|space| {
+            let seen = space.run(|| can_read(start)).map_err(say)?;
+            check(seen, || {
+                format!("{start:#x} is missing in a user's address space")
+            })
+        })
+    })?;
+    drop(mapping);
+    on_all(|_| {
+        spaces.iter().try_for_each(|space| {
+            let seen = space.run(|| can_read(start)).map_err(say)?;
+            check(!seen, || {
+                format!("{start:#x} is still there in a user's address space")
+            })
+        })
+    })?;
+    Ok(format!("2 spaces, {} harts", harts::online()))
+}
+
+/// Pages go, and rights, while some harts are inside and others have been.
+fn stale_nowhere() -> Outcome {
+    const ROUNDS: usize = 4;
+    let (one, other) = (space_with_pages()?, space_with_pages()?);
+    for round in 0..ROUNDS {
+        on_all(|hart| {
+            one.run(|| write_words(hart, 7)).map_err(say)?;
+            other.run(|| write_words(hart, 9)).map_err(say)
+        })?;
+        let at = BASE + round * PAGE;
+        // Every hart has been inside, and none is.
+        one.lock().unmap(at.into(), PAGE).map_err(say)?;
+        one.lock()
+            .protect((at + PAGE).into(), PAGE, READ)
+            .map_err(say)?;
+        on_all(|hart| {
+            let gone = one
+                .run(|| {
+                    // SAFETY: it faults, or the test fails.
+                    (can_read(at), can_read(at + PAGE), unsafe {
+                        can_write(at + PAGE)
+                    })
+                })
+                .map_err(say)?;
+            check(gone == (false, true, false), || {
+                format!("read, read, write of what was unmapped and protected: {gone:?}")
+            })?;
+            other.run(|| check_words(hart, 9)).map_err(say)?
+        })?;
+        let back = one.lock().map_alloc(at.into(), PAGE, RW, false);
+        back.map_err(say)?;
+        one.lock()
+            .protect((at + PAGE).into(), PAGE, RW)
+            .map_err(say)?;
+        on_all(|hart| one.run(|| inside_while_it_goes(&one, hart)).map_err(say)?)?;
+    }
+    Ok(format!("{ROUNDS} rounds, {} harts", harts::online()))
+}
+
+/// A page of this hart's own comes and goes while this hart, and others, are inside.
+fn inside_while_it_goes(space: &SharedAspace, hart: usize) -> Result<(), String> {
+    let at = BASE + (PAGES + 4 * hart + 4) * PAGE;
+    for value in 1..=4 {
+        space
+            .lock()
+            .map_alloc(at.into(), PAGE, RW, value % 2 == 0)
+            .map_err(say)?;
+        // SAFETY: the page is mapped, and this hart's alone.
+        let fresh = unsafe { word(at).replace(value) };
+        check(fresh == 0, || format!("{at:#x} holds {fresh:#x}, not zero"))?;
+        space.lock().unmap(at.into(), PAGE).map_err(say)?;
+        check(!can_read(at), || {
+            format!("{at:#x} can be read after it was unmapped")
+        })?;
+    }
+    Ok(())
+}
+
+/// More address spaces one after the other than some machines have ids.
+fn ids_go_round() -> Outcome {
+    const SPACES: u64 = 1200;
+    let stays = space_with_pages()?;
+    stays.run(|| write_words(0, 5)).map_err(say)?;
+    for value in 0..SPACES {
+        let next = space_with_pages()?;
+        let fresh = next
+            .run(|| {
+                // SAFETY: the page is mapped, and nobody else's.
+                let fresh = unsafe { word(BASE).read_volatile() };
+                write_words(0, value);
+                fresh
+            })
+            .map_err(say)?;
+        check(fresh == 0, || format!("space {value} sees {fresh:#x}"))?;
+        if value % 100 == 0 {
+            stays.run(|| check_words(0, 5)).map_err(say)??;
+        }
+    }
+    stays.run(|| check_words(0, 5)).map_err(say)??;
+    Ok(format!("{SPACES} spaces one after the other"))
+}
+
+/// What is at an address: can it be read, written, executed?
+type Can = (bool, bool, bool);
+
+/// A kind of page: what it is called, its rights, if it is mapped, and what can be done.
+const KINDS: [(&str, Option<MappingFlags>, Can); 6] = [
+    ("a hole", None, (false, false, false)),
+    (
+        "without rights",
+        Some(MappingFlags::empty()),
+        (false, false, false),
+    ),
+    ("read-only", Some(READ), (true, false, false)),
+    ("writable", Some(RW), (true, true, false)),
+    ("code", Some(RX), (true, false, true)),
+    ("writable code", Some(RW.union(RX)), (true, true, true)),
+];
+
+/// What is executed to see whether it can be.
+extern "C" fn nothing() {}
+
+/// Its first bytes, in which it returns.
+fn code() -> [u8; 16] {
+    // SAFETY: code can be read, and more code follows in the image.
+    unsafe { (nothing as *const [u8; 16]).read_unaligned() }
+}
+
+/// Every kind of access to every kind of page, lazy, populated, and in large pages:
+/// each is a real fault, or none. The same once more with other rights.
+fn every_kind_of_fault() -> Outcome {
+    let mut tried = 0;
+    for (populate, grain) in [
+        (false, Grain::Page),
+        (true, Grain::Page),
+        (false, Grain::Around(4)),
+        (false, Grain::Large),
+        (true, Grain::Large),
+    ] {
+        let mut space = space()?;
+        for (index, (_, flags, _)) in KINDS.iter().enumerate() {
+            let start = (BASE + index * LARGE).into();
+            if let Some(flags) = *flags {
+                space
+                    .map_alloc_with(start, LARGE, RW, populate, grain)
+                    .map_err(say)?;
+                space.write(start, &code()).map_err(say)?;
+                space.protect(start, LARGE, flags).map_err(say)?;
+            }
+        }
+        let space = SharedAspace::new(space);
+        tried += accesses(&space, 0)?;
+        // Each kind becomes the next.
+        for (index, (_, flags, _)) in KINDS.iter().enumerate().skip(1) {
+            let before = BASE + (index - 1).max(1) * LARGE;
+            let flags = flags.unwrap_or(READ);
+            space
+                .lock()
+                .protect(before.into(), LARGE, flags)
+                .map_err(say)?;
+        }
+        tried += accesses(&space, 1)?;
+    }
+    Ok(format!("{tried} accesses to {} kinds of page", KINDS.len()))
+}
+
+/// Tries all of them; those `moved` on are where the one before was. Answers how many.
+fn accesses(space: &SharedAspace, moved: usize) -> Result<usize, String> {
+    let mut tried = 0;
+    let kinds = KINDS.iter().enumerate().skip(2 * moved);
+    for (index, (what, _, wanted)) in kinds {
+        let addr = BASE + (index - moved) * LARGE;
+        let found: Can = space
+            .run(|| {
+                // SAFETY: what may be written is this test's own, and what may be
+                // executed begins with a return.
+                unsafe { (can_read(addr), can_write(addr), can_execute(addr)) }
+            })
+            .map_err(say)?;
+        check(found == *wanted, || {
+            format!("{what}, {addr:#x}: (read, write, execute) is {found:?}, not {wanted:?}")
+        })?;
+        tried += 3;
+    }
+    Ok(tried)
+}
+
+/// Bytes go in and come out whether the address space is entered or not, and also of
+/// pages that only users may access.
+fn copied_in_and_out() -> Outcome {
+    let mut space = space()?;
+    let user = RW | MappingFlags::USER;
+    space
+        .map_alloc(BASE.into(), PAGES * PAGE, user, false)
+        .map_err(say)?;
+    let start = (BASE + PAGE - 100).into();
+    let bytes: Vec<u8> = (0..2 * PAGE).map(|n| (n * 7) as u8).collect();
+    space.write(start, &bytes).map_err(say)?;
+    let space = SharedAspace::new(space);
+    let mut back = Vec::from([0; 2 * PAGE]);
+    space
+        .run(|| space.lock().read(start, &mut back))
+        .map_err(say)?
+        .map_err(say)?;
+    check(back == bytes, || {
+        String::from("what came out is not what went in")
+    })?;
+    let beyond = space
+        .lock()
+        .read((BASE + PAGES * PAGE - 8).into(), &mut back);
+    check(beyond == Err(AxError::BadAddress), || {
+        format!("past the end: {beyond:?}")
+    })?;
+    Ok(format!("{} bytes", bytes.len()))
+}
