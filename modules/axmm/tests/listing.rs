@@ -227,6 +227,27 @@ fn a_space_may_change_between_two_lines<M: TestMachine>() {
     }
 }
 
+/// What has been listed is not listed again as part of what it has become.
+fn an_area_may_grow_between_two_lines<M: TestMachine>() {
+    let _alone = alone();
+    let base = M::base();
+    let mut aspace = AddrSpace::<M>::new_empty(virt(base), GIB).unwrap();
+    aspace.map_alloc(virt(base), KIB4, RW, true).unwrap();
+    let (mut lines, mut text) = (Lines::new(Form::Data), String::new());
+    for line in 0.. {
+        if line == 2 {
+            aspace.map_alloc(virt(base + KIB4), KIB4, RW, true).unwrap();
+        }
+        if !lines.write_next(&aspace, &mut text).unwrap() {
+            break;
+        }
+        text.write_char('\n').unwrap();
+    }
+    assert_eq!(aspace.areas().count(), 1);
+    let listed: Vec<u64> = read(&text).areas.iter().map(|area| area.resident).collect();
+    assert_eq!(listed, [KIB4 as u64; 2], "{text}");
+}
+
 fn nothing_is_allocated<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
@@ -244,5 +265,6 @@ on_every_machine!(
     people_read_each_area_and_the_sum,
     programs_read_the_page_table_as_it_is,
     a_space_may_change_between_two_lines,
+    an_area_may_grow_between_two_lines,
     nothing_is_allocated,
 );
