@@ -144,7 +144,7 @@ impl Lines {
         self.next = Next::Area(0);
         write!(
             out,
-            "{:<18} {:<18} {:>12} rights {:<9} {:>11} {:>11}  name",
+            "{:<18} {:<18} {:>12} rights {:<11} {:>11} {:>11}  name",
             "start", "end", "KiB", "frames", "resident", "huge"
         )
     }
@@ -170,7 +170,7 @@ impl Lines {
         match self.form {
             Form::Table => write!(
                 out,
-                "{start:#018x} {end:#018x} {:>12} {rights}  {frames:<9} {:>11} {:>11}  {:.NAME$}",
+                "{start:#018x} {end:#018x} {:>12} {rights}  {frames:<11} {:>11} {:>11}  {:.NAME$}",
                 (end - start) >> 10,
                 all >> 10,
                 huge >> 10,
@@ -189,7 +189,7 @@ impl Lines {
         let (all, huge) = (self.resident.all >> 10, self.resident.huge >> 10);
         write!(
             out,
-            "{:<37} {:>12} {:16} {all:>11} {huge:>11}  {} areas",
+            "{:<37} {:>12} {:18} {all:>11} {huge:>11}  {} areas",
             "all",
             self.bytes >> 10,
             "",
