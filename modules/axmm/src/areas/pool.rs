@@ -54,7 +54,16 @@ impl<T: Node> Pool<T> {
     /// # Errors
     ///
     /// `NoMemory`; then what can be taken is at least what it was.
+    #[inline(always)]
     pub fn reserve(&mut self, count: usize) -> AxResult {
+        match self.stock.len().min(self.free.len()) < count {
+            true => self.ask_for(count),
+            false => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn ask_for(&mut self, count: usize) -> AxResult {
         while self.stock.len() < count {
             let missing = count - self.stock.len();
             self.stock.try_reserve(missing).map_err(no_memory)?;
