@@ -62,7 +62,16 @@ impl SharedAspace {
 
     /// Waits until no other hart works on the address space, answering their
     /// TLB requests meanwhile.
+    #[inline]
     pub fn lock(&self) -> AspaceGuard<'_> {
+        match self.try_lock() {
+            Some(guard) => guard,
+            None => self.wait(),
+        }
+    }
+
+    #[cold]
+    fn wait(&self) -> AspaceGuard<'_> {
         let mut turn = 0;
         loop {
             if let Some(guard) = self.try_lock() {
@@ -75,6 +84,7 @@ impl SharedAspace {
     }
 
     /// The lock, if nobody has it.
+    #[inline]
     pub fn try_lock(&self) -> Option<AspaceGuard<'_>> {
         let guard = self.lock.try_lock()?;
         self.holder.store(this_hart(), Ordering::Relaxed);
