@@ -10,7 +10,8 @@ use super::verdict::{Outcome, Verdict, times};
 use crate::bench::goals::{GOALS, Goal, Most};
 use crate::figures::Row;
 
-/// Every row that has a goal, on every machine that goals are set for.
+/// Every row that has a goal, on every machine that goals are set for; nothing if
+/// there is no such machine.
 pub fn goals(findings: &Findings) -> String {
     let head = heads(&["row", "machine", "ArceOS", "Linux", "ours", "goal", ""]);
     let lines: String = GOALS
@@ -28,7 +29,10 @@ pub fn goals(findings: &Findings) -> String {
             lines.map(|(verdict, name)| goal_line(&verdict, &name))
         })
         .collect();
-    wrapped(&head, &lines)
+    match lines.is_empty() {
+        true => lines,
+        false => wrapped(&head, &lines),
+    }
 }
 
 /// What came of a goal on each machine.
@@ -92,8 +96,12 @@ fn most(verdict: &Verdict) -> String {
     }
 }
 
-/// What falls short: where and by how much, the reason, and the next idea.
+/// What falls short: where and by how much, the reason, and the next idea. Nothing
+/// if nothing can.
 pub fn shortfalls(findings: &Findings) -> String {
+    if GOALS.iter().all(|goal| verdicts(goal, findings).is_empty()) {
+        return String::new();
+    }
     let lines: String = GOALS
         .iter()
         .filter_map(|goal| {

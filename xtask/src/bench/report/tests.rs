@@ -141,6 +141,17 @@ fn missing_and_broken_files_do_not_fail() {
 }
 
 #[test]
+fn a_machine_without_goals_has_rows_and_no_verdict() {
+    let folder = Folder::new("loong", &[("mmbench-loongarch64.json", &ours())]);
+    let page = page(&folder.findings(&[]));
+    assert!(page.contains("no goals are set for it"));
+    assert!(page.contains("Allocators"));
+    for word in ["All rows", "Every goal is reached", "falls short"] {
+        assert!(!page.contains(word), "{word}");
+    }
+}
+
+#[test]
 fn nothing_comes_from_elsewhere() {
     let folder = Folder::new("alone", &[("mmbench-riscv64.json", &ours())]);
     let page = page(&folder.findings(&[]));
