@@ -117,8 +117,8 @@ pub static GOALS: [Goal; 20] = [
     .arceos(2193.0, 1036.0)
     .linux(3674.0, 7198.0)
     .short(
-        "The trap saves every register, and the search for the area starts at the root each time.",
-        "Save what the handler's calls may change, and remember the area of the last fault.",
+        "A fault looks for its area and its entry twice: first to learn how many frames it wants, which are filled with zeroes outside the lock, then to put them in.",
+        "Begin with one frame of zeroes in hand, which is what nearly every fault wants.",
     ),
     Goal::new(
         "populate.page",
@@ -126,33 +126,21 @@ pub static GOALS: [Goal; 20] = [
         Most::Above("frame.zero", 30.0),
     )
     .arceos(1844.0, 759.0)
-    .linux(4086.0, 7536.0)
-    .short(
-        "Each page is passed three times: its entry is seen to be absent, its frame is marked as taken, its entry is written.",
-        "Mark a run of frames at once, and join the other two loops.",
-    ),
+    .linux(4086.0, 7536.0),
     Goal::new(
         "unmap.page",
         "a touched page of 64 MiB unmapped",
         Most::Of(40.0),
     )
     .arceos(182.0, 178.0)
-    .linux(1283.0, 1046.0)
-    .short(
-        "Each frame goes into the list of those to free, out of it, and back to the buddy system by itself, which merges it with its neighbours.",
-        "Gather runs instead of frames, and give a run back as the blocks it is made of.",
-    ),
+    .linux(1283.0, 1046.0),
     Goal::new(
         "protect.page",
         "a page of 64 MiB given other rights",
         Most::Of(10.0),
     )
     .arceos(49.0, 61.0)
-    .linux(44.0, 145.0)
-    .short(
-        "An entry is read, given its rights, compared and written in 10 to 11 instructions.",
-        "Two entries to a round of the loop.",
-    ),
+    .linux(44.0, 145.0),
     Goal::new("map_lazy.1g", "1 GiB mapped lazily", Most::Of(1000.0))
         .arceos(24.0e6, 25.0e6),
     Goal {
@@ -169,8 +157,8 @@ pub static GOALS: [Goal; 20] = [
     .arceos(1638.0, 1476.0)
     .linux(14_867.0, 10_949.0)
     .short(
-        "A map and an unmap each go down the tree of areas twice: once to set nodes aside, once to change it.",
-        "Keep the way of the first descent for the second.",
+        "It is spread: no function takes more than a seventh, nodes set aside and the way through the tree the most.",
+        "Leave the page table alone where an area was never touched.",
     ),
     Goal::new(
         "map_unmap.10000",
@@ -184,11 +172,7 @@ pub static GOALS: [Goal; 20] = [
         "room looked for behind 10,000 areas, worst hint",
         Most::Of(400.0),
     )
-    .arceos(205_912.0, 269_496.0)
-    .short(
-        "The search looks through the leaf of the hint and every node above it, one child after the other.",
-        "Compare the largest gaps of a node's children as one vector, and begin below the root.",
-    ),
+    .arceos(205_912.0, 269_496.0),
     Goal::new(
         "can_access.10000",
         "the rights of the last of 10,000 areas",
