@@ -26,7 +26,7 @@ pub struct Goal {
     pub arceos: [Option<f64>; 2],
     /// What Linux takes.
     pub linux: [Option<f64>; 2],
-    /// Why the goal is missed, where it is; empty for a row that has reached it.
+    /// Why the goal is missed, where it is; empty where none is known.
     pub reason: &'static str,
     /// What is to be tried next; empty likewise.
     pub next: &'static str,

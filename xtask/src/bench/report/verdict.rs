@@ -79,7 +79,7 @@ impl<'a> Verdict<'a> {
         match self.outcome {
             _ if !self.goal.reason.is_empty() => self.goal.reason,
             Outcome::NotMeasured => "apps/mmbench has no such row yet.",
-            _ => "It was reached before: a change has made it dearer.",
+            _ => "Not looked into yet: it is new, or a change has made it dearer.",
         }
     }
 
@@ -88,7 +88,7 @@ impl<'a> Verdict<'a> {
         match self.outcome {
             _ if !self.goal.next.is_empty() => self.goal.next,
             Outcome::NotMeasured => "Add the row.",
-            _ => "Look for the change (git bisect, with make bench of this machine).",
+            _ => "Count by function, and compare with earlier revisions.",
         }
     }
 }
