@@ -25,7 +25,7 @@ make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
   setup     install all that may be missing    clean       remove target/
 
   A=apps/helloworld  the application, any path    ARCH=riscv64  x86_64, aarch64,
-  SMP=1         harts, 1 to 64                                  loongarch64
+  SMP=1         harts, 1 to 64                                  loongarch64, host
   MEM=128M      memory: K, M, G, or MiB           MODE=release  debug
   LOG=warn      off error warn info debug trace   ACCEL=tcg     kvm, auto
   FEATURES=     the kernel's: alloc,smp,...       APP_FEATURES= the app's

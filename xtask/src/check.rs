@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::command;
 use crate::failure::Failure;
 use crate::machine::Machine;
-use crate::manifest::{HOST_PACKAGES, crates_in, root, spec};
+use crate::manifest::{HOST_FEATURES, HOST_PACKAGES, PROCESS_PACKAGES, crates_in, root, spec};
 use crate::options::Options;
 use crate::toolchain::{self, Toolchain};
 
@@ -75,11 +75,22 @@ fn host_steps(answers: &[String]) -> Vec<Step> {
     }
     // A test that fails panics; nothing else may.
     let mut programs = host_clippy(debian(1));
-    programs.args(["--", "-D", "warnings"]);
+    programs.args(["--features", HOST_FEATURES]);
+    programs.args(packages(HOST_PACKAGES));
     let mut tests = host_clippy(debian(1));
-    tests.args(["--all-targets", "--", "-D", "warnings"]);
-    for lint in ["unwrap_used", "expect_used", "panic"] {
-        tests.arg(format!("-Aclippy::{lint}"));
+    tests.args(["--features", HOST_FEATURES]);
+    tests.args(packages(HOST_PACKAGES));
+    // Their programs are checked as a machine's.
+    let mut kernels = host_clippy(debian(1));
+    kernels
+        .arg("--all-features")
+        .args(packages(PROCESS_PACKAGES));
+    programs.args(["--", "-D", "warnings"]);
+    for tests in [&mut tests, &mut kernels] {
+        tests.args(["--all-targets", "--", "-D", "warnings"]);
+        for lint in ["unwrap_used", "expect_used", "panic"] {
+            tests.arg(format!("-Aclippy::{lint}"));
+        }
     }
     let mut doc = Command::new("cargo");
     doc.args([
@@ -93,7 +104,10 @@ fn host_steps(answers: &[String]) -> Vec<Step> {
     doc.env("RUSTDOCFLAGS", "-D warnings").current_dir(root());
     vec![
         ("formatting".to_owned(), vec![fmt]),
-        ("clippy for the host".to_owned(), vec![programs, tests]),
+        (
+            "clippy for the host".to_owned(),
+            vec![programs, tests, kernels],
+        ),
         ("rustdoc for the host".to_owned(), vec![doc]),
     ]
 }
@@ -107,10 +121,7 @@ fn host_clippy(debian: bool) -> Command {
             .env("RUSTC", "/usr/bin/rustc")
             .env_remove("RUSTUP_TOOLCHAIN");
     }
-    clippy
-        .args(["clippy", "-q", "--all-features"])
-        .args(packages(HOST_PACKAGES))
-        .current_dir(root());
+    clippy.args(["clippy", "-q"]).current_dir(root());
     clippy
 }
 
@@ -120,7 +131,8 @@ fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
     let mut bare = clippy(toolchain, machine);
     bare.args(["--package", "helloworld", "--", "-D", "warnings"]);
     let mut full = clippy(toolchain, machine);
-    full.args(packages(crates_in("apps")))
+    let apps = crates_in("apps").into_iter();
+    full.args(packages(apps.filter(|app| machine.takes(app))))
         .args(["--all-features", "--", "-D", "warnings"]);
     let mut doc = documentation(toolchain, machine);
     doc.arg("-q");

@@ -1,4 +1,4 @@
-//! A running QEMU: its console passed on as it comes, watched for silence, and
+//! A running machine: its console passed on as it comes, watched for silence, and
 //! read for the exit line at its end.
 
 use std::io::{self, Read};
@@ -55,7 +55,7 @@ impl End {
             End::WentDown(how) => format!("the machine went down without an exit status ({how})"),
             End::Hung(seconds) => format!("no sign of life for {seconds} s (TIMEOUT): stopped"),
             End::Endless(seconds) => format!("not at an end after {seconds} s: stopped"),
-            End::NoStart(message) => format!("QEMU did not start: {message}"),
+            End::NoStart(message) => format!("the machine did not start: {message}"),
         }
     }
 }
@@ -186,7 +186,7 @@ fn judge(console: &[u8], status: ExitStatus, words: &str) -> End {
         return End::Exit(status, words);
     }
     if let Some(signal) = status.signal() {
-        return End::WentDown(format!("QEMU ended by signal {signal}"));
+        return End::WentDown(format!("its process ended by signal {signal}"));
     }
     if console.is_empty() && !status.success() && !words.is_empty() {
         return End::NoStart(words.to_owned());
@@ -195,7 +195,7 @@ fn judge(console: &[u8], status: ExitStatus, words: &str) -> End {
     End::WentDown(if words.is_empty() {
         how.to_owned()
     } else {
-        format!("{how}; QEMU says: {words}")
+        format!("{how}; its process says: {words}")
     })
 }
 

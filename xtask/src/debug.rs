@@ -27,11 +27,8 @@ use crate::toolchain;
 /// printed between gdb's lines.
 pub fn debug(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
-    toolchain::set_up(&[
-        toolchain::item(machine),
-        qemu::item(machine),
-        "gdb".to_owned(),
-    ])?;
+    qemu::set_up(&[machine])?;
+    toolchain::set_up(&["gdb".to_owned()])?;
     if !gdb_knows(machine)? {
         return Err(Failure::with_status(
             SET_UP,
@@ -39,6 +36,9 @@ pub fn debug(options: &Options) -> Result<(), Failure> {
         ));
     }
     let image = Recipe::asked(options).build(options.verbose)?;
+    if machine.is_process() {
+        return debug_process(options, &image);
+    }
     let socket = root().join(format!("target/gdb-{}.sock", machine.arch));
     let _ = fs::remove_file(&socket);
     let mut guest = Guest::asked(options, &image, 1);
@@ -63,6 +63,23 @@ pub fn debug(options: &Options) -> Result<(), Failure> {
         Ok(())
     } else {
         Err(Failure::reported(1))
+    }
+}
+
+/// gdb on a process, at the application's `main`. A signal for memory that is not
+/// there yet is as usual as a page fault.
+fn debug_process(options: &Options, image: &Image) -> Result<(), Failure> {
+    let guest = Guest::asked(options, image, 1);
+    let mut gdb = Command::new("gdb-multiarch");
+    gdb.envs(guest.environment()).arg("-q");
+    for line in ["handle SIGSEGV nostop noprint pass", "tbreak main", "run"] {
+        gdb.args(["-ex", line]);
+    }
+    gdb.arg("--args").arg(&image.elf).args(guest.words());
+    command::show(&gdb, options.verbose);
+    match gdb.status().context("cannot run gdb-multiarch")?.success() {
+        true => Ok(()),
+        false => Err(Failure::reported(1)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Building an image: cargo makes the ELF file, and the flat binary is what of it
 //! lies in memory.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -170,11 +171,11 @@ impl Image {
         Ok(image)
     }
 
-    /// The file that QEMU boots.
+    /// The file that is booted.
     pub fn kernel(&self) -> &Path {
         match self.machine.boots {
             Boots::Flat => &self.bin,
-            Boots::Elf => &self.elf,
+            Boots::Elf | Boots::Process => &self.elf,
         }
     }
 
@@ -191,6 +192,8 @@ fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
     }
     let fresh = path.with_extension("new");
     fs::write(&fresh, contents).with_context(|| format!("cannot write {}", fresh.display()))?;
+    // It may be a program of this computer.
+    fs::set_permissions(&fresh, Permissions::from_mode(0o755))?;
     fs::rename(&fresh, path)?;
     Ok(())
 }

@@ -1,15 +1,17 @@
-//! The four machines: all that the rest of this tool knows about each is in its
+//! The machines, a process of this computer among them: all that the rest of this tool knows about each is in its
 //! row here.
 
 use std::fmt;
 
-/// What QEMU is given to boot.
+/// What is booted, and by whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boots {
-    /// The flat binary, loaded at the address its header or the firmware names.
+    /// By QEMU the flat binary, loaded at the address its header or the firmware names.
     Flat,
-    /// The ELF file, loaded segment by segment.
+    /// By QEMU the ELF file, loaded segment by segment.
     Elf,
+    /// By Linux the ELF file, as a process.
+    Process,
 }
 
 /// One machine that an image can be built for.
@@ -29,15 +31,16 @@ pub struct Machine {
     pub cpu: &'static str,
     /// The architecture as gdb names it.
     pub gdb: &'static str,
-    /// What QEMU boots.
+    /// What is booted, and by whom.
     pub boots: Boots,
     /// Whether QEMU hands the kernel a device tree from outside (`-dtb`).
     pub takes_device_tree: bool,
     /// The least memory, in MiB, that the machine boots with.
     pub least_mib: u64,
-    /// The most memory, in MiB, that QEMU's machine takes.
+    /// The most memory, in MiB, that the machine takes.
     pub most_mib: u64,
-    /// Bytes of ArceOS's hello world on this machine: the image to halve.
+    /// Bytes of ArceOS's hello world on this machine: the image to halve. It knows no
+    /// process.
     pub arceos_bytes: u64,
 }
 
@@ -45,7 +48,7 @@ pub struct Machine {
 pub const MOST_HARTS: u32 = 64;
 
 /// The machines, the default one first.
-pub static MACHINES: [Machine; 4] = [
+pub static MACHINES: [Machine; 5] = [
     Machine {
         arch: "riscv64",
         platform: "riscv64-qemu-virt",
@@ -109,17 +112,65 @@ pub static MACHINES: [Machine; 4] = [
         most_mib: 256 << 10,
         arceos_bytes: 86_272,
     },
+    Machine {
+        arch: "host",
+        platform: "linux-host",
+        target: "x86_64-unknown-linux-gnu",
+        rustflags: &[
+            // Per-hart data is reached by 32-bit addresses.
+            "-Crelocation-model=static",
+            // libc's own start would call the application's `main`.
+            "-Clink-arg=-Wl,--entry=process_start",
+            // Nothing unwinds; Rust's library, as it comes, could.
+            "-Clink-arg=-Wl,--defsym=rust_eh_personality=0,--defsym=_Unwind_Resume=0",
+        ],
+        qemu: &[],
+        cpu: "",
+        gdb: "i386:x86-64",
+        boots: Boots::Process,
+        takes_device_tree: false,
+        least_mib: 32,
+        most_mib: 256 << 10,
+        arceos_bytes: 0,
+    },
 ];
+
+/// The application that counts instructions, which only an emulator can.
+const COUNTS: &str = "mmbench";
 
 impl Machine {
     /// The machine that a value of `ARCH` names.
     pub fn named(arch: &str) -> Option<&'static Machine> {
-        MACHINES.iter().find(|machine| machine.arch == arch)
+        Self::all().find(|machine| machine.arch == arch)
+    }
+
+    /// The machines that there are on this computer.
+    pub fn all() -> impl Iterator<Item = &'static Machine> {
+        MACHINES.iter().filter(|machine| machine.is_here())
     }
 
     /// The values that `ARCH` can take, for a message.
     pub fn names() -> String {
-        MACHINES.each_ref().map(|machine| machine.arch).join(", ")
+        Self::all()
+            .map(|machine| machine.arch)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Whether it is a process of this computer, and not QEMU's.
+    pub fn is_process(&self) -> bool {
+        self.boots == Boots::Process
+    }
+
+    /// Whether this computer can run it: QEMU's everywhere, a process where Linux runs
+    /// on the CPU that it is compiled for.
+    fn is_here(&self) -> bool {
+        !self.is_process() || cfg!(all(target_os = "linux", target_arch = "x86_64"))
+    }
+
+    /// Whether the application of this name can be built for it.
+    pub fn takes(&self, app: &str) -> bool {
+        !self.is_process() || app != COUNTS
     }
 
     /// Whether this computer's own CPU is of the machine's architecture, so that

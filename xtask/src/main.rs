@@ -1,7 +1,7 @@
 //! The build tool of Tessera: `xtask VERB [NAME=value ...]`. make calls it with the
 //! variables in the environment.
 //!
-//! One file a noun: `options` checks what the user typed, `machine` knows the four
+//! One file a noun: `options` checks what the user typed, `machine` knows the
 //! machines, `toolchain` and `image` build, `qemu`, `icount` and `console` boot,
 //! `figures` keeps what was measured; the rest are verbs. The crate `maps` draws.
 
@@ -94,11 +94,11 @@ fn build(options: &Options) -> Result<(), Failure> {
 fn set_up(options: &Options) -> Result<(), Failure> {
     let machines = options.machines();
     let kernel = machines.iter().flat_map(|machine| {
-        [
+        let tools = [
             toolchain::item(machine),
             format!("clippy:{}", machine.target),
-            qemu::item(machine),
-        ]
+        ];
+        tools.into_iter().chain(qemu::item(machine))
     });
     let host = ["rustfmt", "clippy", "gdb", bench::host::ITEM].map(str::to_owned);
     toolchain::set_up(&kernel.chain(host).collect::<Vec<_>>())?;

@@ -27,6 +27,14 @@ pub const HOST_PACKAGES: [&str; 7] = [
     "axmm",
 ];
 
+/// The features that they have there. With `hal`, a package runs on a kernel's harts.
+pub const HOST_FEATURES: &str =
+    "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection";
+
+/// Those whose tests are a kernel in a process. They are built apart: the features that
+/// they bring are not the others'.
+pub const PROCESS_PACKAGES: [&str; 1] = ["linux-host"];
+
 /// Those of them whose lock-free parts loom tries in every interleaving.
 pub const LOOM_PACKAGES: [&str; 1] = ["axalloc"];
 

@@ -137,6 +137,7 @@ impl Options {
         let features = parse_list("FEATURES", variables, &kernel, "the kernel")?;
         let app_features = parse_list("APP_FEATURES", variables, &app.features, &app.name)?;
         let machine = arch.unwrap_or(&MACHINES[0]);
+        check_combination(machine, &app, variables)?;
         Ok(Options {
             arch,
             smp: variables.get("SMP").map(parse_smp).transpose()?,
@@ -166,7 +167,48 @@ impl Options {
     /// The machines: the one asked for, or all.
     pub fn machines(&self) -> Vec<&'static Machine> {
         self.arch
-            .map_or_else(|| MACHINES.iter().collect(), |machine| vec![machine])
+            .map_or_else(|| Machine::all().collect(), |machine| vec![machine])
+    }
+
+    /// The machines, but for a process, which counts no instructions.
+    pub fn emulated(&self) -> Result<Vec<&'static Machine>, Failure> {
+        let mut machines = self.machines();
+        machines.retain(|machine| !machine.is_process());
+        match machines.is_empty() {
+            true => Err(Failure::usage(format!(
+                "ARCH={}: only an emulator counts instructions; valid: {}",
+                self.machine(),
+                emulators()
+            ))),
+            false => Ok(machines),
+        }
+    }
+}
+
+/// The machines that QEMU runs, for a message.
+fn emulators() -> String {
+    Machine::all()
+        .filter(|machine| !machine.is_process())
+        .map(|machine| machine.arch)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Values that are right alone and cannot be together.
+fn check_combination(machine: &Machine, app: &App, variables: &Variables) -> Result<(), Failure> {
+    if !machine.takes(&app.name) {
+        let value = variables.get("A").unwrap_or_default();
+        return Err(Failure::usage(format!(
+            "A={value}: not for ARCH={machine}, which counts no instructions; valid for ARCH: {}",
+            emulators()
+        )));
+    }
+    match variables.get("QEMU_ARGS") {
+        Some(value) if machine.is_process() => Err(Failure::usage(format!(
+            "QEMU_ARGS={value}: not for ARCH={machine}, which is no QEMU; valid for ARCH: {}",
+            emulators()
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -405,7 +447,7 @@ mod tests {
         assert_eq!(options.log, "warn");
         assert_eq!(options.timeout, Some(Duration::from_secs(60)));
         assert_eq!(options.time, 60);
-        assert_eq!(options.machines().len(), 4);
+        assert!(options.machines().len() >= 4);
     }
 
     #[test]
@@ -465,6 +507,22 @@ mod tests {
         assert_eq!(failure.status(), 2);
         let options = check(&[("ARCH", foreign.arch), ("ACCEL", "auto")]).unwrap();
         assert_eq!(options.accel, Accel::Tcg);
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn what_a_process_is_not_is_refused() {
+        for (name, value) in [("QEMU_ARGS", "-d int"), ("A", "apps/mmbench")] {
+            let failure = check(&[("ARCH", "host"), (name, value)]).unwrap_err();
+            let message = failure.to_string();
+            assert_eq!(failure.status(), 2, "{message}");
+            assert!(message.contains("not for ARCH=host"), "{message}");
+            assert!(message.contains("valid"), "{message}");
+        }
+        let options = check(&[("ARCH", "host")]).unwrap();
+        assert_eq!(options.emulated().unwrap_err().status(), 2);
+        assert_eq!(check(&[]).unwrap().emulated().unwrap().len(), 4);
+        assert!(check(&[("ARCH", "host"), ("ACCEL", "kvm")]).is_err());
     }
 
     #[test]

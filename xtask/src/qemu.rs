@@ -1,4 +1,4 @@
-//! QEMU's command line, and `run`.
+//! The command that is a machine, QEMU's or a process of this computer, and `run`.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -64,6 +64,35 @@ impl Guest {
 
     /// The command that switches it on.
     pub fn command(&self, input: Input) -> Command {
+        let mut command = match self.machine.is_process() {
+            true => self.process(),
+            false => self.qemu(input),
+        };
+        command.stdin(match input {
+            Input::Nobody => Stdio::null(),
+            Input::User => Stdio::inherit(),
+        });
+        command
+    }
+
+    fn process(&self) -> Command {
+        let mut process = ending_with_us(&self.kernel.to_string_lossy());
+        process.envs(self.environment()).args(self.words());
+        process
+    }
+
+    /// What a process reads its size from.
+    pub fn environment(&self) -> [(&'static str, String); 2] {
+        let mem = format!("{}K", self.mem_kib);
+        [("SMP", self.smp.to_string()), ("MEM", mem)]
+    }
+
+    /// The words that the kernel is started with, as one, if there are any.
+    pub fn words(&self) -> Option<String> {
+        (!self.boot_args.is_empty()).then(|| self.boot_args.join(" "))
+    }
+
+    fn qemu(&self, input: Input) -> Command {
         let terminal = input == Input::User && io::stdin().is_terminal();
         let mut qemu = ending_with_us(&format!("qemu-system-{}", self.machine.arch));
         qemu.args(self.machine.qemu);
@@ -84,14 +113,10 @@ impl Guest {
             );
             qemu.args(["-object", &memory, "-machine", "memory-backend=large"]);
         }
-        if !self.boot_args.is_empty() {
-            qemu.args(["-append", &self.boot_args.join(" ")]);
+        if let Some(words) = self.words() {
+            qemu.args(["-append", &words]);
         }
         qemu.args(&self.extra);
-        qemu.stdin(match input {
-            Input::Nobody => Stdio::null(),
-            Input::User => Stdio::inherit(),
-        });
         qemu
     }
 }
@@ -108,14 +133,14 @@ fn ending_with_us(program: &str) -> Command {
     command
 }
 
-/// The set-up item that brings a machine's QEMU.
-pub fn item(machine: &Machine) -> String {
-    format!("qemu:{}", machine.arch)
+/// The set-up item that brings a machine's QEMU, if it is QEMU's.
+pub fn item(machine: &Machine) -> Option<String> {
+    (!machine.is_process()).then(|| format!("qemu:{}", machine.arch))
 }
 
 /// Sets up what it takes to build for `machines` and to boot them.
 pub fn set_up(machines: &[&Machine]) -> Result<(), Failure> {
-    let items = |machine: &&Machine| [toolchain::item(machine), item(machine)];
+    let items = |machine: &&Machine| [toolchain::item(machine)].into_iter().chain(item(machine));
     toolchain::set_up(&machines.iter().flat_map(items).collect::<Vec<_>>())?;
     Ok(())
 }
@@ -133,7 +158,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 pub fn boot(options: &Options, guest: &Guest) -> Result<(End, Vec<u8>), Failure> {
     let qemu = guest.command(Input::User);
     command::show(&qemu, options.verbose);
-    if options.verbose && io::stdin().is_terminal() {
+    if options.verbose && io::stdin().is_terminal() && !guest.machine.is_process() {
         eprintln!("(Ctrl-A X ends QEMU)");
     }
     let patience = Patience {

@@ -9,7 +9,7 @@
 //! | `irq` | the timer, and calls between harts | |
 //! | `smp` | every hart of the machine | `irq` |
 #![no_std]
-#![cfg(target_os = "none")]
+#![cfg(any(target_os = "none", target_os = "linux"))]
 
 #[cfg(feature = "alloc")]
 pub use axalloc;

@@ -13,7 +13,7 @@
 //! }
 //! ```
 #![no_std]
-#![cfg(target_os = "none")]
+#![cfg(any(target_os = "none", target_os = "linux"))]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;

@@ -16,7 +16,7 @@ pub trait Harts {
 /// A kernel: each hart has a stock from [`init_hart`] on. Until the first has
 /// called it, the only one that runs has the first stock. Interrupts are kept out
 /// meanwhile.
-#[cfg(target_os = "none")]
+#[cfg(feature = "hal")]
 mod imp {
     use core::ptr;
     use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -24,6 +24,7 @@ mod imp {
     use axconfig::{MAX_HARTS, PAGE_SIZE, PHYS_VIRT_OFFSET};
     use axerrno::{AxError, AxResult};
     use axhal::arch::IrqsOff;
+    use axhal::percpu;
 
     use super::Harts;
     use crate::UsageKind;
@@ -103,8 +104,8 @@ mod imp {
     }
 }
 
-/// A process: each thread has a stock until it ends.
-#[cfg(not(target_os = "none"))]
+/// A plain process: each thread has a stock until it ends.
+#[cfg(not(feature = "hal"))]
 mod imp {
     use std::cell::Cell;
     use std::sync::Mutex;

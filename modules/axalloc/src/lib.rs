@@ -30,10 +30,14 @@
 //!   but for one in many, which exchanges half a magazine.
 //! - 8 bytes for each frame, and no byte of a free one is written.
 //!
+//! With the feature `hal` its harts are those of axhal, of a machine or of a process in
+//! the place of one; without it, for tests and benchmarks on a host, each thread of a
+//! plain process is a hart.
+//!
 //! Locks: the heap's, then the buddy system's; both keep interrupts out. No other
 //! lock is taken while one of them is held, so that both are leaves to everyone
 //! else, and may be taken in an interrupt.
-#![cfg_attr(target_os = "none", no_std)]
+#![cfg_attr(feature = "hal", no_std)]
 
 mod atomic;
 mod magazine;
@@ -50,7 +54,7 @@ cfg_if::cfg_if! {
         mod frames;
         mod hart;
         mod heap;
-        #[cfg(not(target_os = "none"))]
+        #[cfg(not(feature = "hal"))]
         pub mod host;
         mod pool;
         mod redzone;
@@ -64,7 +68,7 @@ cfg_if::cfg_if! {
             Frames, SharedFrames, alloc_frame, alloc_frame_zeroed, alloc_frames,
             alloc_frames_zeroed,
         };
-        #[cfg(target_os = "none")]
+        #[cfg(feature = "hal")]
         pub use hart::init_hart;
         pub use row::FrameRow;
         pub use whole::{add_memory, largest_free_run, last_refused, usage};

@@ -5,12 +5,12 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use axerrno::AxResult;
-#[cfg(target_os = "none")]
+#[cfg(feature = "hal")]
 pub use axhal::mem::zero_pages;
 
 use crate::hart::{Harts, ThisMachine};
 use crate::heap::Heap;
-#[cfg(not(target_os = "none"))]
+#[cfg(not(feature = "hal"))]
 pub use crate::host::zero_pages;
 use crate::pool::FramePool;
 use crate::redzone::Guarded;
@@ -20,8 +20,8 @@ use crate::usage::Usage;
 /// All frames of this machine.
 pub static FRAMES: FramePool<ThisMachine> = FramePool::new(ThisMachine);
 
-/// The kernel's heap. On a host it is there, but the process's own is used.
-#[cfg_attr(target_os = "none", global_allocator)]
+/// The kernel's heap. In a process with std it is there, but the process's own is used.
+#[cfg_attr(feature = "global-allocator", global_allocator)]
 pub static HEAP: KernelHeap = KernelHeap(Guarded::new(Heap::new(&FRAMES)));
 
 /// A heap that remembers what it has refused.

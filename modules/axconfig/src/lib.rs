@@ -30,8 +30,8 @@ pub const HART_START_TIMEOUT_NS: u64 = 2_000_000_000;
 /// "Sv39: Page-Based 39-bit Virtual-Memory System"); half of it is for physical
 /// memory. The others have 48-bit addresses.
 ///
-/// In a process, which tests of the kernel's modules are, it is an address that
-/// is free for that.
+/// In a process, such as a test of the kernel's modules, it is an address that is
+/// free for that.
 pub const PHYS_VIRT_OFFSET: usize = if cfg!(not(target_os = "none")) {
     0x1000_0000_0000
 } else if cfg!(target_arch = "riscv64") {
@@ -55,16 +55,20 @@ pub const KERNEL_MAP_BASE: usize = if cfg!(not(target_os = "none")) {
 };
 
 /// The end of what the kernel maps: the last page of the address space stays
-/// free, so that no end of a range overflows.
+/// free, so that no end of a range overflows. From 0x2aaa_aaaa_a000 on Linux may map
+/// libraries, where a process's stack has no limit.
 pub const KERNEL_MAP_END: usize = if cfg!(not(target_os = "none")) {
-    0x3000_0000_0000
+    0x2a00_0000_0000
 } else {
     0xffff_ffff_ffff_f000
 };
 
 /// The end of the addresses that user programs can have: the lower half, which
-/// Sv39 has 256 GiB of, and the others 128 TiB.
-pub const USER_END: usize = if cfg!(target_arch = "riscv64") {
+/// Sv39 has 256 GiB of, and the others 128 TiB. In a process, what lies below the
+/// kernel's.
+pub const USER_END: usize = if cfg!(not(target_os = "none")) {
+    PHYS_VIRT_OFFSET
+} else if cfg!(target_arch = "riscv64") {
     1 << 38
 } else {
     1 << 47

@@ -2,16 +2,23 @@
 //! time and power. What they are used for is decided above.
 //!
 //! Per-architecture code is in [`arch`], which has the same names on each of the
-//! four; what one kind of machine differs in from another of the same
-//! architecture is in the platform crates, behind the traits of `axplat` and
-//! `axmachine`.
+//! four, and in a process of Linux; what one kind of machine differs in from another
+//! of the same architecture is in the platform crates, behind the traits of `axplat`
+//! and `axmachine`.
 //!
 //! Locks: none here is held while anything above axhal runs. `tlb::SHOOTDOWN`
 //! (architectures whose harts must be asked by interrupt) is taken with
 //! interrupts as they are and answers other harts' requests while it waits, so
 //! that two harts that ask each other both go on.
 #![no_std]
-#![cfg(target_os = "none")]
+#![cfg(any(target_os = "none", target_os = "linux"))]
+
+/// Per-hart data.
+#[cfg(target_os = "linux")]
+pub extern crate linux_percpu as percpu;
+/// Per-hart data.
+#[cfg(not(target_os = "linux"))]
+pub extern crate percpu;
 
 pub mod arch;
 pub mod hart;
@@ -27,13 +34,15 @@ pub mod time;
 pub mod tlb;
 pub mod trap;
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
 use aarch64_qemu_virt as _;
-#[cfg(target_arch = "loongarch64")]
+#[cfg(target_os = "linux")]
+use linux_host as _;
+#[cfg(all(target_arch = "loongarch64", target_os = "none"))]
 use loongarch64_qemu_virt as _;
-#[cfg(target_arch = "riscv64")]
+#[cfg(all(target_arch = "riscv64", target_os = "none"))]
 use riscv64_qemu_virt as _;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
 use x86_64_pc as _;
 
 pub use axmachine::boot_args;

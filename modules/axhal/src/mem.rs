@@ -8,6 +8,10 @@ use spin::Once;
 pub use crate::arch::init_zeroing;
 pub use axplat::mem::{MemRegionFlags, phys_to_virt, total_ram_size, virt_to_phys};
 
+/// Whether the kernel image lies in physical memory. A process's does not: Linux has
+/// mapped it, each part with its rights, where the kernel maps nothing.
+pub const IMAGE_IS_IN_RAM: bool = cfg!(target_os = "none");
+
 /// Memory that the boot has taken for good: see [`take_boot_memory`].
 static TAKEN: Once<RawRange> = Once::new();
 
@@ -70,8 +74,18 @@ pub fn sections() -> [Section; 4] {
     ]
 }
 
-/// The physical range of the kernel image, guard page and stack included.
+/// The part of the kernel image that `addr` is in.
+pub(crate) fn section_of(addr: usize) -> Option<Section> {
+    let mut sections = sections().into_iter();
+    sections.find(|section| (section.start..section.end).contains(&addr))
+}
+
+/// The physical range of the kernel image, guard page and stack included; of none
+/// an empty one.
 fn kernel_range() -> RawRange {
+    if !IMAGE_IS_IN_RAM {
+        return (0, 0);
+    }
     let start = virt_to_phys((&raw const _skernel as usize).into()).as_usize();
     let size = &raw const _ekernel as usize - &raw const _skernel as usize;
     (start, size.next_multiple_of(PAGE_SIZE))
@@ -146,7 +160,7 @@ pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
         });
     };
     let phys = |vaddr: usize| virt_to_phys(vaddr.into()).as_usize();
-    for s in sections() {
+    for s in sections().into_iter().filter(|_| IMAGE_IS_IN_RAM) {
         region(
             s.name,
             phys(s.start),

@@ -12,6 +12,7 @@ use spin::Once;
 
 use crate::arch::TrapFrame;
 use crate::hart::{guard_of, hardware_id, this_hart};
+use crate::mem::{IMAGE_IS_IN_RAM, section_of};
 
 bitflags! {
     /// What a faulting access wanted to do.
@@ -75,6 +76,10 @@ impl fmt::Display for WhatIsAt {
                 "the guard page below hart {number}'s stack: the stack has overflowed"
             );
         }
+        // What the page table does not map, the page-fault handler does not know.
+        if !IMAGE_IS_IN_RAM && let Some(section) = section_of(self.0.as_usize()) {
+            return write!(f, "the image's {}", section.name);
+        }
         match PAGE_FAULT_HANDLER.get() {
             Some(handler) => handler.describe(self.0, f),
             None => f.write_str("not known: the image has no memory manager"),
@@ -84,6 +89,7 @@ impl fmt::Display for WhatIsAt {
 
 /// A page fault, from the architecture's entry code, which has saved no frame yet.
 /// Answers whether the access can be made now: if not, [`on_page_fault`] is next.
+#[cfg(any(feature = "paging", target_os = "none"))]
 pub(crate) fn resolve(addr: usize, access: Access) -> bool {
     let fault = PageFault {
         addr: VirtAddr::from_usize(addr),
@@ -109,7 +115,8 @@ pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) 
     }
 }
 
-/// An interrupt, from the architecture's entry code.
+/// An interrupt, from the architecture's entry code. A process has no entry for any.
+#[cfg(target_os = "none")]
 pub(crate) fn on_irq(irq: usize) {
     #[cfg(feature = "irq")]
     axplat::irq::handle(irq);

@@ -408,7 +408,7 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Which harts may remember translations.
-    #[cfg(target_os = "none")]
+    #[cfg(feature = "hal")]
     pub(crate) fn context(&self) -> &Context {
         &self.context
     }

@@ -12,6 +12,9 @@
 //! the machine has, and loaded on every hart. Its upper part, from
 //! [`axconfig::KERNEL_MAP_BASE`] on, is for mappings made on demand.
 //!
+//! With the feature `hal` there is the kernel's own, on the harts of axhal; without it
+//! there are only those that tests build, and read back, in a plain process.
+//!
 //! Promises: an operation that fails has changed nothing. No kernel mapping is
 //! writable and executable. A page that has been unmapped is out of every hart's
 //! reach before its frame is free.
@@ -34,14 +37,14 @@ pub mod areas;
 mod aspace;
 mod backend;
 pub mod context;
-#[cfg(target_os = "none")]
+#[cfg(feature = "hal")]
 mod kernel;
 pub mod listing;
 mod machine;
 pub mod pagetable;
-#[cfg(target_os = "none")]
+#[cfg(feature = "hal")]
 mod print;
-#[cfg(target_os = "none")]
+#[cfg(feature = "hal")]
 mod shared;
 mod table;
 mod tlb;
@@ -50,7 +53,7 @@ mod uaccess;
 pub use aspace::AddrSpace;
 pub use axconfig::KERNEL_MAP_BASE;
 pub use backend::{Backend, Grain};
-#[cfg(target_os = "none")]
+#[cfg(feature = "hal")]
 pub use kernel::{
     init_memory_management, init_memory_management_secondary, kernel_aspace,
     kernel_page_table_root, new_kernel_aspace, new_user_aspace,
@@ -58,9 +61,9 @@ pub use kernel::{
 pub use machine::{Machine, ThisMachine};
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 pub use page_table_multiarch::MappingFlags;
-#[cfg(target_os = "none")]
+#[cfg(feature = "hal")]
 pub use print::print_maps;
-#[cfg(target_os = "none")]
+#[cfg(feature = "hal")]
 pub use shared::{AspaceGuard, SharedAspace};
 pub use table::Table;
 

@@ -40,7 +40,7 @@ pub const EVERYTHING: Range<usize> = 0..usize::MAX;
 #[derive(Debug)]
 pub struct ThisMachine;
 
-#[cfg(target_os = "none")]
+#[cfg(feature = "hal")]
 impl Machine for ThisMachine {
     type Meta = axhal::paging::PagingMeta;
     type Pte = axhal::paging::Pte;
@@ -66,8 +66,8 @@ impl Machine for ThisMachine {
     }
 }
 
-/// In a process nobody walks the table, so that there is nothing to forget.
-#[cfg(not(target_os = "none"))]
+/// In a plain process nobody walks the table, so that there is nothing to forget.
+#[cfg(not(feature = "hal"))]
 impl Machine for ThisMachine {
     type Meta = page_table_multiarch::x86_64::X64PagingMetaData;
     type Pte = page_table_entry::x86_64::X64PTE;

@@ -11,7 +11,7 @@
 //!        └─ main     the application; its return is the machine's end
 //! ```
 #![no_std]
-#![cfg(target_os = "none")]
+#![cfg(any(target_os = "none", target_os = "linux"))]
 
 #[cfg(feature = "alloc")]
 mod memory;

@@ -19,7 +19,6 @@ mod ipi;
 #[cfg(any(feature = "devicetree", test))]
 mod isa;
 mod machine;
-#[cfg(target_os = "none")]
 mod mem;
 #[cfg(feature = "serial")]
 mod serial;
@@ -34,7 +33,6 @@ pub use machine::{
     CacheIf, MachineIf, boot_args, boot_ticks, cpu_of, exit, hardware_id, inventory,
     remember_boot_ticks, zero_block,
 };
-#[cfg(target_os = "none")]
 pub use mem::phys_to_virt;
 #[cfg(feature = "serial")]
 pub use serial::Serial;

@@ -20,7 +20,7 @@ const GOAL_MS: f64 = 5.0;
 
 /// Measures, prints a table and writes `target/bench/boot.json`.
 pub fn bench_boot(options: &Options) -> Result<(), Failure> {
-    let machines = options.machines();
+    let machines = options.emulated()?;
     qemu::set_up(&machines)?;
     let mut rows = Vec::new();
     println!("machine      features harts  image bytes   goal  boot ms  goal  whole ms");

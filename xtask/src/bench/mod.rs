@@ -27,6 +27,7 @@ use crate::qemu;
 /// the host; prints tables, and writes the rows as JSON and the report of all that
 /// lies in `target/bench`.
 pub fn bench(options: &Options) -> Result<(), Failure> {
+    options.emulated()?;
     let machines = match options.arch {
         Some(machine) => vec![machine],
         None => MACHINES

@@ -2,13 +2,22 @@
 
 use std::process::Command;
 
-use crate::manifest::{HOST_PACKAGES, LOOM_PACKAGES, root, spec};
+use crate::manifest::{HOST_FEATURES, HOST_PACKAGES, LOOM_PACKAGES, PROCESS_PACKAGES, root, spec};
 
 use super::refusals::{forget_variables, said};
 use super::tally::Verdict;
 
-/// The packages' own tests, with all their features.
+/// The packages' own tests.
 pub fn host_tests() -> Verdict {
+    tests_of(&HOST_PACKAGES, &["--features", HOST_FEATURES])
+}
+
+/// The tests of a kernel in a process.
+pub fn process_tests() -> Verdict {
+    tests_of(&PROCESS_PACKAGES, &["--all-features"])
+}
+
+fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
     let nextest = Command::new("cargo")
         .args(["nextest", "--version"])
         .output();
@@ -19,10 +28,10 @@ pub fn host_tests() -> Verdict {
     } else {
         cargo.args(["test", "--no-fail-fast"]);
     }
-    for package in HOST_PACKAGES {
+    for package in packages {
         cargo.args(["--package", &spec(package)]);
     }
-    cargo.arg("--all-features");
+    cargo.args(features);
     verdict_of_tests(cargo)
 }
 

@@ -28,7 +28,7 @@ pub fn test_long(_: &Options) -> Result<(), Failure> {
     for (name, package, which) in TESTS {
         tally.case(name, || {
             let mut cargo = Command::new("cargo");
-            cargo.args(["test", "--package", &spec(package), "--all-features"]);
+            cargo.args(["test", "--package", &spec(package)]);
             cargo
                 .args(which)
                 .env("TESSERA_STEPS", STEPS)

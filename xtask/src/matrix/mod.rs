@@ -28,7 +28,7 @@ use crate::options::{Mode, Options};
 use crate::qemu;
 
 use boots::{Boot, app_case, cases_of, drawn};
-use host::{host_tests, interleavings};
+use host::{host_tests, interleavings, process_tests};
 use images::{fingerprints, symbols, unchanged};
 use refusals::{WRONG, refused, refused_by_make};
 use tally::Tally;
@@ -42,6 +42,9 @@ pub fn test(options: &Options) -> Result<(), Failure> {
     qemu::set_up(&machines)?;
     let (tally, begin) = (Tally::default(), Instant::now());
     tally.case("host tests", host_tests);
+    if machines.iter().any(|machine| machine.is_process()) {
+        tally.case("host tests, pages for real", process_tests);
+    }
     tally.case("every interleaving", interleavings);
     for (name, value) in WRONG {
         tally.case(&format!("{name}={value} is refused"), || {

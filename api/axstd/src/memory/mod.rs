@@ -9,7 +9,7 @@ pub use axfeat::axalloc::{
     alloc_frames, alloc_frames_zeroed, largest_free_run, usage,
 };
 pub use axfeat::axhal::hart::guard_of;
-pub use axfeat::axhal::mem::{MemRegionFlags, Section, sections};
+pub use axfeat::axhal::mem::{IMAGE_IS_IN_RAM, MemRegionFlags, Section, sections};
 
 #[cfg(feature = "paging")]
 pub use axfeat::axmm::{

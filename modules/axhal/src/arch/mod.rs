@@ -1,4 +1,4 @@
-//! The four architectures, each under the same names.
+//! The four architectures, and a process of Linux, each under the same names.
 //!
 //! | name | what it does |
 //! |---|---|
@@ -26,7 +26,10 @@
 //! | `remote_flush` | forget on other harts without interrupting them, where the machine can |
 
 cfg_if::cfg_if! {
-    if #[cfg(target_arch = "riscv64")] {
+    if #[cfg(target_os = "linux")] {
+        mod host;
+        pub use self::host::*;
+    } else if #[cfg(target_arch = "riscv64")] {
         mod riscv64;
         pub use self::riscv64::*;
     } else if #[cfg(target_arch = "x86_64")] {

@@ -1,0 +1,55 @@
+//! The clock: CLOCK_MONOTONIC, in nanoseconds from the process's start on.
+
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+use axplat::time::TimeIf;
+
+/// The clock at the process's start.
+static START: AtomicU64 = AtomicU64::new(0);
+
+/// Lets time begin; the ticks since.
+pub fn start() -> u64 {
+    START.store(now(), Relaxed);
+    Time::current_ticks()
+}
+
+fn now() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // It can only fail where `now` has vanished from the process meanwhile.
+    // SAFETY: `now` is a time to be filled.
+    while unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) } != 0 {
+        now.tv_sec = 0;
+    }
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+struct Time;
+
+#[axplat::impl_interface]
+impl TimeIf for Time {
+    fn current_ticks() -> u64 {
+        now() - START.load(Relaxed)
+    }
+
+    fn ticks_to_nanos(ticks: u64) -> u64 {
+        ticks
+    }
+
+    fn nanos_to_ticks(nanos: u64) -> u64 {
+        nanos
+    }
+
+    /// Time counts from the process's start.
+    fn epochoffset_nanos() -> u64 {
+        0
+    }
+
+    #[cfg(feature = "irq")]
+    fn set_oneshot_timer(deadline_ns: u64) {
+        crate::irq::set_deadline(deadline_ns);
+    }
+}

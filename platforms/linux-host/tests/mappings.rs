@@ -1,0 +1,267 @@
+//! Mappings of the kernel's address space by real accesses: pointers are dereferenced,
+//! and a probe is an access that faults or does not.
+
+mod support;
+
+use std::ops::Range;
+
+use axalloc::{Frames, UsageKind, alloc_frame_zeroed, usage};
+use axhal::probe::{can_execute, can_read, can_write};
+use axmm::{AddrSpace, KERNEL_MAP_BASE, Machine, MappingFlags, ThisMachine, VirtAddr};
+use axmm::{kernel_aspace, kernel_page_table_root};
+
+use support::on_hart;
+
+const PAGE: usize = 4096;
+const READ: MappingFlags = MappingFlags::READ;
+const RW: MappingFlags = READ.union(MappingFlags::WRITE);
+const RX: MappingFlags = READ.union(MappingFlags::EXECUTE);
+const BASE: usize = KERNEL_MAP_BASE;
+
+fn at(addr: usize) -> VirtAddr {
+    VirtAddr::from_usize(addr)
+}
+
+/// Maps `pages` fresh pages at the bottom of the kernel's map.
+fn map(pages: usize, flags: MappingFlags, populate: bool) {
+    let mut aspace = kernel_aspace().lock();
+    aspace
+        .map_alloc(at(BASE), pages * PAGE, flags, populate)
+        .unwrap();
+}
+
+fn protect(page: usize, flags: MappingFlags) {
+    let mut aspace = kernel_aspace().lock();
+    aspace.protect(at(BASE + page * PAGE), PAGE, flags).unwrap();
+}
+
+fn unmap(pages: Range<usize>) {
+    let mut aspace = kernel_aspace().lock();
+    aspace
+        .unmap(at(BASE + pages.start * PAGE), pages.len() * PAGE)
+        .unwrap();
+}
+
+fn load(addr: usize) -> u64 {
+    // SAFETY: the tests read only what they have mapped, or mean to fault.
+    unsafe { (addr as *const u64).read_volatile() }
+}
+
+fn store(addr: usize, value: u64) {
+    // SAFETY: as above, and the page is the test's own.
+    unsafe { (addr as *mut u64).write_volatile(value) };
+}
+
+fn writable(addr: usize) -> bool {
+    // SAFETY: the page is the test's own.
+    unsafe { can_write(addr) }
+}
+
+fn frame_of_ones() -> Frames {
+    let mut frame = alloc_frame_zeroed(UsageKind::Global).unwrap();
+    frame.as_bytes_mut().fill(0x11);
+    frame
+}
+
+fn pages_taken() -> usize {
+    usage().of(UsageKind::VirtMem)
+}
+
+#[test]
+fn a_lazy_page_comes_when_a_pointer_is_followed() {
+    on_hart(|| {
+        let before = pages_taken();
+        map(16, RW, false);
+        assert_eq!(pages_taken(), before);
+        assert_eq!(load(BASE + 3 * PAGE + 8), 0);
+        assert_eq!(pages_taken(), before + 1);
+        store(BASE + 15 * PAGE, 7);
+        assert_eq!((load(BASE + 15 * PAGE), pages_taken()), (7, before + 2));
+        unmap(0..16);
+        assert_eq!(pages_taken(), before);
+    });
+}
+
+#[test]
+fn populated_pages_are_there_before() {
+    on_hart(|| {
+        map(16, RW, true);
+        let before = pages_taken();
+        for page in 0..16 {
+            assert_eq!(load(BASE + page * PAGE), 0);
+            store(BASE + page * PAGE + 16, page as u64);
+        }
+        assert!((0..16).all(|page| load(BASE + page * PAGE + 16) == page as u64));
+        assert_eq!(pages_taken(), before);
+        unmap(0..16);
+    });
+}
+
+#[test]
+fn a_read_only_page_cannot_be_written() {
+    on_hart(|| {
+        for populate in [true, false] {
+            map(2, READ, populate);
+            assert!(can_read(BASE) && !writable(BASE));
+            // Not even when the write is the first to touch it.
+            assert!(!writable(BASE + PAGE));
+            unmap(0..2);
+        }
+    });
+}
+
+#[test]
+fn rights_are_taken_and_given_back() {
+    on_hart(|| {
+        map(3, RW, true);
+        (0..3).for_each(|page| store(BASE + page * PAGE, page as u64));
+        protect(1, READ);
+        let writable_pages = || [0, 1, 2].map(|page| writable(BASE + page * PAGE));
+        assert_eq!(writable_pages(), [true, false, true]);
+        assert_eq!(load(BASE + PAGE), 1);
+        protect(1, RW);
+        assert_eq!(writable_pages(), [true; 3]);
+        store(BASE + PAGE, 9);
+        protect(1, MappingFlags::empty());
+        assert!(!can_read(BASE + PAGE));
+        protect(1, READ);
+        assert_eq!(load(BASE + PAGE), 9);
+        unmap(0..3);
+    });
+}
+
+#[test]
+fn what_was_unmapped_faults_and_what_was_not_does_not() {
+    on_hart(|| {
+        map(4, RW, true);
+        (0..4).for_each(|page| store(BASE + page * PAGE, page as u64));
+        unmap(1..3);
+        let readable = [0, 1, 2, 3].map(|page| can_read(BASE + page * PAGE));
+        assert_eq!(readable, [true, false, false, true]);
+        assert!(!writable(BASE + PAGE) && !writable(BASE + 3 * PAGE - 8));
+        assert_eq!(load(BASE + 3 * PAGE), 3);
+        unmap(0..4);
+        assert!(!can_read(BASE) && !can_read(BASE + 4 * PAGE - 1));
+    });
+}
+
+#[test]
+fn only_what_may_be_executed_is() {
+    /// `ret`.
+    const RETURN: u64 = 0xc3;
+    // SAFETY: there is nothing, or a function that only returns.
+    let executable = |addr| unsafe { can_execute(addr) };
+    on_hart(move || {
+        map(1, RW, true);
+        store(BASE, RETURN);
+        assert!(!executable(BASE));
+        protect(0, RX);
+        assert!(executable(BASE) && !writable(BASE));
+        unmap(0..1);
+        assert!(!executable(BASE));
+    });
+}
+
+#[test]
+fn a_frame_mapped_twice_is_one() {
+    on_hart(|| {
+        let frame = frame_of_ones();
+        let mut aspace = kernel_aspace().lock();
+        for (page, flags) in [(0, RW), (8, READ)] {
+            let vaddr = at(BASE + page * PAGE);
+            aspace
+                .map_linear(vaddr, frame.start(), PAGE, flags)
+                .unwrap();
+        }
+        drop(aspace);
+        let (here, there) = (BASE, BASE + 8 * PAGE);
+        store(here + 24, 5);
+        assert_eq!((load(there + 24), load(there)), (5, 0x1111_1111_1111_1111));
+        assert_eq!(frame.as_bytes()[24], 5);
+        assert!(writable(here) && !writable(there));
+        unmap(0..1);
+        assert!(!can_read(here) && load(there + 24) == 5);
+        unmap(8..9);
+    });
+}
+
+/// Linux takes so many mappings of a process, by default 65,530.
+#[test]
+fn there_are_more_pages_than_linux_maps() {
+    const PAGES: usize = 70_000;
+    on_hart(|| {
+        let frame = frame_of_ones();
+        let mut aspace = kernel_aspace().lock();
+        for page in 0..PAGES {
+            let vaddr = at(BASE + page * PAGE);
+            aspace.map_linear(vaddr, frame.start(), PAGE, READ).unwrap();
+        }
+        drop(aspace);
+        let ones = |page| load(BASE + page * PAGE) == 0x1111_1111_1111_1111;
+        assert!((0..PAGES).all(ones) && ones(0));
+        unmap(0..PAGES);
+        assert!(!can_read(BASE) && !can_read(BASE + (PAGES - 1) * PAGE));
+    });
+}
+
+/// This machine, but for one thing: it does not forget.
+struct Remembers;
+
+impl Machine for Remembers {
+    type Meta = <ThisMachine as Machine>::Meta;
+    type Pte = <ThisMachine as Machine>::Pte;
+
+    fn largest_page() -> usize {
+        ThisMachine::largest_page()
+    }
+
+    fn publish_entries() {}
+
+    fn page_mark(kernel: bool) -> u64 {
+        ThisMachine::page_mark(kernel)
+    }
+
+    fn forget(_: u64, _: Range<usize>) {}
+
+    fn forget_here(_: Range<usize>) {}
+}
+
+/// What a pointer sees after its page was unmapped and the frame given to another who
+/// wrote a secret to it: `None` for a fault.
+fn seen_through_a_stale_pointer<M: Machine>() -> Option<u64> {
+    const SECRET: u64 = 0x5ec2_e700_5ec2_e700;
+    let ram = linux_host::ram::range();
+    let linear = axhal::mem::phys_to_virt(ram.start.into());
+    let mut aspace =
+        AddrSpace::<M>::new_empty(linear, BASE + (1 << 30) - linear.as_usize()).unwrap();
+    aspace
+        .map_linear(linear, ram.start.into(), ram.len(), RW)
+        .unwrap();
+    aspace.map_alloc(at(BASE), PAGE, RW, true).unwrap();
+    // SAFETY: it maps all of RAM, as the kernel's does.
+    unsafe { axhal::paging::set_kernel_root(aspace.page_table_root()) };
+    store(BASE, 1);
+    let frame = aspace.query(at(BASE)).unwrap().paddr;
+    aspace.unmap(at(BASE), PAGE).unwrap();
+
+    let others: Vec<Frames> = (0..64)
+        .map_while(|_| alloc_frame_zeroed(UsageKind::Global).ok())
+        .collect();
+    store(axhal::mem::phys_to_virt(frame).as_usize(), SECRET);
+    let seen = can_read(BASE).then(|| load(BASE));
+    // SAFETY: it is the one that was loaded before.
+    unsafe { axhal::paging::set_kernel_root(kernel_page_table_root()) };
+    assert!(others.iter().any(|other| other.start() == frame));
+    assert!(seen.is_none_or(|seen| seen == SECRET));
+    seen
+}
+
+#[test]
+fn a_stale_pointer_sees_nobody_s_frame() {
+    on_hart(|| assert_eq!(seen_through_a_stale_pointer::<ThisMachine>(), None));
+}
+
+#[test]
+fn a_stale_pointer_sees_another_s_frame_where_nobody_forgets() {
+    on_hart(|| assert!(seen_through_a_stale_pointer::<Remembers>().is_some()));
+}

@@ -1,0 +1,59 @@
+//! The kernel of a test: one hart, a thread of its own that all tests share, one
+//! at a time.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::thread;
+
+const MEM: usize = 64 << 20;
+
+struct Log;
+
+#[crate_interface::impl_interface]
+impl axlog::LogIf for Log {
+    fn hart() -> usize {
+        axhal::hart::this_hart()
+    }
+
+    fn wait_a_turn() {
+        std::hint::spin_loop();
+    }
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+static HART: LazyLock<Mutex<SyncSender<Work>>> = LazyLock::new(|| {
+    let (sender, work) = mpsc::sync_channel::<Work>(0);
+    thread::spawn(move || {
+        boot();
+        work.iter().for_each(|work| work());
+    });
+    Mutex::new(sender)
+});
+
+/// As `axruntime` does it.
+fn boot() {
+    assert!(linux_host::power_on(1, MEM, ""));
+    axhal::hart::init_primary();
+    axalloc::init_hart().unwrap();
+    let mut free = Vec::new();
+    axhal::mem::for_each_free(|(start, size)| free.push(start..start + size));
+    // SAFETY: nobody has this memory, and the linear mapping has it.
+    unsafe { axalloc::add_memory(&free) }.unwrap();
+    axmm::init_memory_management();
+}
+
+/// Runs a test on the hart; fails as it does.
+pub fn on_hart(test: impl FnOnce() + Send + 'static) {
+    let hart = HART.lock().unwrap_or_else(PoisonError::into_inner);
+    let (sender, done) = mpsc::sync_channel(1);
+    let work = move || {
+        let result = panic::catch_unwind(AssertUnwindSafe(test));
+        sender.send(result).unwrap();
+    };
+    hart.send(Box::new(work)).unwrap();
+    if let Err(failure) = done.recv().unwrap() {
+        panic::resume_unwind(failure);
+    }
+}
