@@ -51,7 +51,7 @@ pub trait PageFaultHandler: Sync {
     /// Makes the access possible, if it is one that may be made. Runs with
     /// interrupts off, and lets none in; nor is there a trap on its way that it
     /// would come back from. For no more is saved yet than what a call may change.
-    fn handle(&self, fault: &PageFault) -> bool;
+    fn handle(&self, addr: VirtAddr, access: Access) -> bool;
 
     /// Says in a few words what is mapped at `addr`. Must not wait for a lock:
     /// it is asked when the kernel is about to end.
@@ -91,11 +91,8 @@ impl fmt::Display for WhatIsAt {
 /// Answers whether the access can be made now: if not, [`on_page_fault`] is next.
 #[cfg(any(feature = "paging", target_os = "none"))]
 pub(crate) fn resolve(addr: usize, access: Access) -> bool {
-    let fault = PageFault {
-        addr: VirtAddr::from_usize(addr),
-        access,
-    };
-    PAGE_FAULT_HANDLER.get().is_some_and(|h| h.handle(&fault))
+    let handler = PAGE_FAULT_HANDLER.get();
+    handler.is_some_and(|handler| handler.handle(VirtAddr::from_usize(addr), access))
 }
 
 /// A page fault that nobody has [resolved](resolve).

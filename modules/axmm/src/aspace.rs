@@ -23,6 +23,9 @@ use crate::tlb::TlbGather;
 pub struct AddrSpace<M: Machine = ThisMachine> {
     range: VirtAddrRange,
     areas: Areas<Backend>,
+    /// The area of the last page fault, as long as the areas stay as they are: the
+    /// next one mostly is of the same.
+    faulted: Option<Area<Backend>>,
     table: Table<M>,
     /// Below this nothing is unmapped or protected.
     fixed_end: usize,
@@ -96,6 +99,7 @@ impl<M: Machine> AddrSpace<M> {
         Ok(Self {
             range: VirtAddrRange::from_start_size(base, span.len()),
             areas: Areas::empty(),
+            faulted: None,
             table,
             fixed_end: 0,
             context,
@@ -295,9 +299,10 @@ impl<M: Machine> AddrSpace<M> {
         let span = self.checked(start, size)?;
         self.check_rights(flags)?;
         self.areas.reserve_insert(&span)?;
-        let mut undo = TlbGather::new(&self.context, backend.owns_frames());
-        backend.map::<M>(&mut self.table, span.clone(), flags, &mut undo)?;
+        let undo = &mut TlbGather::new(&self.context, backend.owns_frames());
+        backend.map::<M>(&mut self.table, span.clone(), flags, undo)?;
         M::publish_entries();
+        self.faulted = None;
         self.areas.insert(Area::new(span, flags, name, backend));
         Ok(())
     }
@@ -321,6 +326,7 @@ impl<M: Machine> AddrSpace<M> {
             let part = start.max(span.start)..end.min(span.end);
             self.table.unmap_whole(part, &mut gather);
         }
+        self.faulted = None;
         self.areas.remove(&span);
         Ok(())
     }
@@ -350,6 +356,7 @@ impl<M: Machine> AddrSpace<M> {
         let mut gather = TlbGather::<M>::new(&self.context, false);
         self.table.protect(span.clone(), flags, &mut gather)?;
         drop(gather);
+        self.faulted = None;
         self.areas.set_flags(&span, flags);
         Ok(())
     }
@@ -378,8 +385,13 @@ impl<M: Machine> AddrSpace<M> {
         without: MappingFlags,
         hand: &mut Hand,
     ) -> Resolved {
-        let Some(area) = self.areas.find(vaddr.as_usize()) else {
-            return Resolved::No;
+        let recent = self.faulted.as_ref();
+        let area = match recent.filter(|area| area.span().contains(&vaddr.as_usize())) {
+            Some(area) => area,
+            None => match self.areas.find(vaddr.as_usize()) {
+                Some(area) => self.faulted.insert(area.clone()),
+                None => return Resolved::No,
+            },
         };
         if !area.flags().contains(access) || area.flags().intersects(without) {
             return Resolved::No;

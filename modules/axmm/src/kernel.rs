@@ -7,7 +7,7 @@ use core::ops::Range;
 use axconfig::{KERNEL_MAP_BASE, KERNEL_MAP_END, PHYS_VIRT_OFFSET, USER_END};
 use axerrno::{AxError, AxResult};
 use axhal::mem::MemRegionFlags;
-use axhal::trap::{Access, PageFault, PageFaultHandler};
+use axhal::trap::{Access, PageFaultHandler};
 use axlog::{error, info};
 use lazyinit::LazyInit;
 use memory_addr::{PhysAddr, VirtAddr};
@@ -105,7 +105,7 @@ pub fn init_memory_management() {
         }
     }
     IDS.set_max(axhal::paging::max_asid());
-    axhal::trap::set_page_fault_handler(&Faults);
+    axhal::trap::set_page_fault_handler(kernel_aspace());
     init_memory_management_secondary();
 }
 
@@ -116,30 +116,35 @@ pub fn init_memory_management_secondary() {
     unsafe { axhal::paging::set_kernel_root(kernel_page_table_root()) };
 }
 
-/// Page faults, of which the lower half's go to the address space that this hart has
-/// entered.
-struct Faults;
-
-/// Whose address it is.
-fn space_of(addr: VirtAddr) -> Option<&'static SharedAspace> {
-    match addr.as_usize() < USER_END {
-        true => SharedAspace::entered(),
-        false => Some(&KERNEL_ASPACE),
+impl SharedAspace {
+    /// Whose address it is, if this is the kernel's: its own, or in the lower half the
+    /// address space's that this hart has entered.
+    #[inline(always)]
+    fn space_of(&self, addr: VirtAddr) -> Option<&Self> {
+        match addr.as_usize() < USER_END {
+            true => Self::entered(),
+            false => Some(self),
+        }
     }
 }
 
-impl PageFaultHandler for Faults {
-    fn handle(&self, fault: &PageFault) -> bool {
-        let access = match fault.access {
-            Access::WRITE => MappingFlags::WRITE,
-            Access::EXECUTE => MappingFlags::EXECUTE,
-            _ => MappingFlags::READ,
-        };
-        space_of(fault.addr).is_some_and(|space| space.handle_page_fault(fault.addr, access))
+/// The kernel's is asked about every page fault.
+impl PageFaultHandler for SharedAspace {
+    fn handle(&self, addr: VirtAddr, access: Access) -> bool {
+        let mut wanted = MappingFlags::empty();
+        for (access_to, right) in [
+            (Access::READ, MappingFlags::READ),
+            (Access::WRITE, MappingFlags::WRITE),
+            (Access::EXECUTE, MappingFlags::EXECUTE),
+        ] {
+            wanted.set(right, access.contains(access_to));
+        }
+        let space = self.space_of(addr);
+        space.is_some_and(|space| space.handle_page_fault(addr, wanted))
     }
 
     fn describe(&self, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
-        let Some(space) = space_of(addr) else {
+        let Some(space) = self.space_of(addr) else {
             return out.write_str("nothing: no user's address space is entered");
         };
         let Some(aspace) = space.try_lock() else {

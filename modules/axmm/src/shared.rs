@@ -179,18 +179,29 @@ impl SharedAspace {
             return false;
         }
         // What most faults need is in hand, and full of zeroes, before the lock is.
+        let mut hand = Hand::with_one();
+        let resolved = self
+            .lock()
+            .resolve(vaddr, access, MappingFlags::USER, &mut hand);
+        match resolved {
+            Resolved::Yes => true,
+            Resolved::No => false,
+            Resolved::Wants(count) => self.bring_more(vaddr, access, count),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bring_more(&self, vaddr: VirtAddr, access: MappingFlags, count: usize) -> bool {
         let mut hand = Hand::empty();
-        hand.fetch(1);
-        loop {
-            let resolved = self
+        let mut resolved = Resolved::Wants(count);
+        while let Resolved::Wants(count) = resolved {
+            hand.fetch(count);
+            resolved = self
                 .lock()
                 .resolve(vaddr, access, MappingFlags::USER, &mut hand);
-            match resolved {
-                Resolved::Yes => return true,
-                Resolved::No => return false,
-                Resolved::Wants(count) => hand.fetch(count),
-            }
         }
+        matches!(resolved, Resolved::Yes)
     }
 
     fn held_by_this_hart(&self) -> bool {

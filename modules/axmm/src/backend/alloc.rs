@@ -5,7 +5,8 @@ use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
-use crate::areas::Span;
+use super::Backend;
+use crate::areas::{Area, Span};
 use crate::context::Context;
 use crate::machine::Machine;
 use crate::pagetable::Source;
@@ -59,16 +60,8 @@ pub fn populate<M: Machine>(
     table.map(span, flags, &mut source, undo)
 }
 
-/// What a fault of an area is to bring where, and with which rights.
-pub struct Wanted<'a> {
-    pub area: &'a Span,
-    pub vaddr: VirtAddr,
-    pub flags: MappingFlags,
-    pub grain: Grain,
-}
-
-/// Brings the page that is wanted, where none is mapped, and as much around it as
-/// its grain says, from the frames in hand. Answers how many frames in a row should
+/// Brings the page at `vaddr` of an area, where none is mapped, and as much around it
+/// as `grain` says, from the frames in hand. Answers how many frames in a row should
 /// be in hand first, if that has not been tried: then nothing has changed.
 ///
 /// # Errors
@@ -77,26 +70,29 @@ pub struct Wanted<'a> {
 #[inline(always)]
 pub fn bring<M: Machine>(
     table: &mut Table<M>,
-    wanted: &Wanted,
+    area: &Area<Backend>,
+    grain: Grain,
+    vaddr: VirtAddr,
     hand: &mut Hand,
     context: &Context,
 ) -> AxResult<Option<usize>> {
-    match wanted.grain {
-        Grain::Page => bring_page::<M>(table, wanted, hand, context),
-        _ => bring_more::<M>(table, wanted, hand, context),
+    match grain {
+        Grain::Page => bring_page::<M>(table, vaddr, area.flags(), hand, context),
+        _ => bring_more::<M>(table, area, grain, vaddr, hand, context),
     }
 }
 
 #[inline(always)]
 fn bring_page<M: Machine>(
     table: &mut Table<M>,
-    wanted: &Wanted,
+    vaddr: VirtAddr,
+    flags: MappingFlags,
     hand: &mut Hand,
     context: &Context,
 ) -> AxResult<Option<usize>> {
-    let page = wanted.vaddr.align_down_4k();
-    let result = match table.map_page(page, wanted.flags, || hand.frame()) {
-        Ok(false) => first_of_table::<M>(table, page, wanted.flags, hand, context),
+    let page = vaddr.align_down_4k();
+    let result = match table.map_page(page, flags, || hand.frame()) {
+        Ok(false) => first_of_table::<M>(table, page, flags, hand, context),
         result => result.map(drop),
     };
     match result {
@@ -130,33 +126,36 @@ fn first_of_table<M: Machine>(
 #[inline(never)]
 fn bring_more<M: Machine>(
     table: &mut Table<M>,
-    wanted: &Wanted,
+    area: &Area<Backend>,
+    grain: Grain,
+    vaddr: VirtAddr,
     hand: &mut Hand,
     context: &Context,
 ) -> AxResult<Option<usize>> {
-    let (large, count) = match wanted.grain {
+    let (large, count) = match grain {
         Grain::Around(pages) => (false, usize::from(pages)),
         Grain::Large => (true, SMALL_IN_LARGE),
         Grain::Page => (false, 1),
     };
-    let start = wanted.vaddr.align_down(count * PAGE_SIZE_4K).as_usize();
+    let start = vaddr.align_down(count * PAGE_SIZE_4K).as_usize();
     let run = start..start + count * PAGE_SIZE_4K;
-    let around = run.start.max(wanted.area.start)..run.end.min(wanted.area.end);
+    let (flags, inside) = (area.flags(), area.span());
+    let around = run.start.max(inside.start)..run.end.min(inside.end);
     if large && (around != run || !table.leads_nowhere(&run)) {
-        return bring_page::<M>(table, wanted, hand, context);
+        return bring_page::<M>(table, vaddr, flags, hand, context);
     }
     if hand.asked < count {
         return Ok(Some(count));
     }
     let undo = &mut TlbGather::<M>::new(context, true);
     if large && let Some(block) = hand.block() {
-        table.map(run, wanted.flags, &mut Block(Some(block)), undo)?;
+        table.map(run, flags, &mut Block(Some(block)), undo)?;
         return Ok(None);
     }
-    let none = bring_page::<M>(table, wanted, hand, context)?;
+    let none = bring_page::<M>(table, vaddr, flags, hand, context)?;
     if !large {
         // What is wanted is there. That more is not, for lack of frames, is no error.
-        let _ = table.fill(around, wanted.flags, hand, undo);
+        let _ = table.fill(around, flags, hand, undo);
     }
     Ok(none)
 }
@@ -166,7 +165,8 @@ fn bring_more<M: Machine>(
 pub struct Hand {
     /// How many have been asked for. There may be fewer.
     asked: usize,
-    one: Option<Frames>,
+    /// One by itself, in no other hands.
+    one: Option<PhysAddr>,
     more: Option<Frames>,
 }
 
@@ -180,25 +180,36 @@ impl Hand {
         }
     }
 
-    /// Holds `count` frames in a row, of which the first is aligned to all of them,
-    /// or fewer where there is no such run, instead of what it held.
+    /// Holds one frame, if there is one.
     #[inline(always)]
-    pub fn fetch(&mut self, count: usize) {
-        self.asked = count;
-        match count {
-            1 => self.one = alloc_frame_zeroed(UsageKind::VirtMem).ok(),
-            _ => self.fetch_run(count),
+    pub fn with_one() -> Self {
+        Self {
+            asked: 1,
+            one: alloc_frame_zeroed(UsageKind::VirtMem)
+                .ok()
+                .map(Frames::into_raw),
+            more: None,
         }
     }
 
-    #[cold]
+    /// Holds `count` frames in a row, of which the first is aligned to all of them,
+    /// or fewer where there is no such run, instead of what it held.
     #[inline(never)]
-    fn fetch_run(&mut self, count: usize) {
+    pub fn fetch(&mut self, count: usize) {
+        if count == 1 {
+            *self = Self::with_one();
+            return;
+        }
         let shorter = core::iter::successors(Some(count), |count| Some(count / 2));
         let run = |count| alloc_frames_zeroed(count, count * PAGE_SIZE_4K, UsageKind::VirtMem);
-        self.more = shorter
+        let more = shorter
             .take_while(|count| *count > 0)
             .find_map(|count| run(count).ok());
+        *self = Self {
+            asked: count,
+            one: None,
+            more,
+        };
     }
 
     /// All of it, if it is for a large page.
@@ -210,7 +221,7 @@ impl Hand {
     #[inline(always)]
     fn frame(&mut self) -> AxResult<PhysAddr> {
         match self.one.take() {
-            Some(frame) => Ok(frame.into_raw()),
+            Some(frame) => Ok(frame),
             None => self.frame_of_run(),
         }
     }
@@ -231,6 +242,22 @@ impl Hand {
     fn is_empty(&self) -> bool {
         self.one.is_none() && self.more.is_none()
     }
+}
+
+impl Drop for Hand {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(frame) = self.one.take() {
+            give_back(frame);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn give_back(frame: PhysAddr) {
+    // SAFETY: it was given into these hands by `into_raw` (`Hand::with_one`).
+    drop(unsafe { Frames::from_raw(frame) });
 }
 
 impl Source for Hand {

@@ -14,7 +14,6 @@ use crate::table::Table;
 use crate::tlb::TlbGather;
 pub use alloc::Grain;
 pub(crate) use alloc::Hand;
-use alloc::Wanted;
 
 /// How an area gets its frames.
 #[derive(Clone, Debug)]
@@ -96,13 +95,7 @@ impl Backend {
         let Self::Alloc { grain, .. } = *area.backing() else {
             return Err(AxError::BadAddress);
         };
-        let wanted = Wanted {
-            area: &area.span(),
-            vaddr,
-            flags: area.flags(),
-            grain,
-        };
-        alloc::bring::<M>(table, &wanted, hand, context)
+        alloc::bring::<M>(table, area, grain, vaddr, hand, context)
     }
 }
 
