@@ -93,8 +93,9 @@ fn users(table: &mut Table) {
     };
     table.timed("user_aspace.new", |watch| {
         for _ in 0..USERS {
-            // It goes outside.
+            // It goes outside. What the clock takes itself is not its.
             drop(watch.time(new)?);
+            watch.less(|| ());
         }
         Ok(USERS)
     });

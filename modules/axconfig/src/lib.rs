@@ -4,8 +4,8 @@
 //! The kernel half of the address space, on every machine:
 //!
 //! ```text
-//! PHYS_VIRT_OFFSET                                 KERNEL_MAP_BASE        top
-//! |<- all physical addresses, one to one ->|  ...  |<- mapped on demand ->|
+//! PHYS_VIRT_OFFSET                        KERNEL_MAP_BASE         KERNEL_MAP_END
+//! |<- all physical addresses, one to one ->|<- mapped on demand ->|  ...
 //!      ^ the kernel image lies in here
 //! ```
 #![no_std]
@@ -54,13 +54,18 @@ pub const KERNEL_MAP_BASE: usize = if cfg!(not(target_os = "none")) {
     0xffff_c000_0000_0000
 };
 
-/// The end of what the kernel maps: the last page of the address space stays
-/// free, so that no end of a range overflows. From 0x2aaa_aaaa_a000 on Linux may map
-/// libraries, where a process's stack has no limit.
+/// The end of what the kernel maps: 64 GiB on Sv39, 32 TiB on the others, which is
+/// as many entries of a root. Each costs a table once there are user programs, and
+/// is copied into every address space of one where one root translates both halves.
 pub const KERNEL_MAP_END: usize = if cfg!(not(target_os = "none")) {
     0x2a00_0000_0000
 } else {
-    0xffff_ffff_ffff_f000
+    KERNEL_MAP_BASE
+        + if cfg!(target_arch = "riscv64") {
+            64 << 30
+        } else {
+            32 << 40
+        }
 };
 
 /// The end of the addresses that user programs can have: the lower half, which

@@ -65,7 +65,7 @@ pub fn kernel_aspace() -> &'static SharedAspace {
 /// a root of its own.
 ///
 /// The first one makes the kernel's root ready for it: a table under each of its
-/// entries, 1 MiB on riscv64 and x86_64.
+/// entries, 256 KiB on riscv64 and x86_64.
 ///
 /// # Errors
 ///

@@ -124,9 +124,10 @@ where
     /// # Errors
     ///
     /// `NoMemory`.
+    #[inline(always)]
     pub fn new(largest: usize, mark: u64) -> AxResult<Self> {
-        Ok(Self {
-            root: Self::new_table()?,
+        Self::new_table().map(|root| Self {
+            root,
             largest: largest.min(LARGEST_PAGE),
             mark,
             kept: 0..0,

@@ -97,18 +97,17 @@ pub unsafe fn copy<E: GenericPTE>(from: *mut E, to: *mut E, count: usize) {
         to.add(index)
             .write_volatile(from.add(index).read_volatile())
     };
-    in_eights(count, copy);
+    in_runs::<32>(count, copy);
 }
 
-/// Calls `f` for the numbers below `count`, eight at a time: counting them would be a
+/// Calls `f` for the numbers below `count`, `N` at a time: counting them would be a
 /// good part of a short loop.
 #[inline(always)]
-fn in_eights(count: usize, mut f: impl FnMut(usize)) {
-    let eights = count / 8 * 8;
-    for eight in (0..eights).step_by(8) {
-        (eight..eight + 8).for_each(&mut f);
+fn in_runs<const N: usize>(count: usize, mut f: impl FnMut(usize)) {
+    for run in 0..count / N {
+        (N * run..N * run + N).for_each(&mut f);
     }
-    (eights..count).for_each(&mut f);
+    (count / N * N..count).for_each(&mut f);
 }
 
 /// How many of `count` entries from `first` on are absent before the first that
@@ -179,7 +178,7 @@ pub unsafe fn protect_pages<E: GenericPTE>(
         page::<E>(0, flags).bits() as u64 | mark,
     );
     let mut changed = 0;
-    in_eights(count, |index: usize| {
+    in_runs::<8>(count, |index: usize| {
         // SAFETY: the caller's promise; entries are words (`address`), and each is
         // read and written in one piece.
         unsafe {
