@@ -4,6 +4,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use axstd::harts;
 use axstd::memory::probe::{can_execute, can_read, can_write};
@@ -38,6 +39,9 @@ pub fn run(report: &mut Report) {
         giving_all_back(the_kernels_in_all)
     });
     report.test("spaces: stale nowhere", || giving_all_back(stale_nowhere));
+    report.test("spaces: left as it changes", || {
+        giving_all_back(left_as_it_changes)
+    });
     report.test("spaces: ids go round", || giving_all_back(ids_go_round));
     report.test("spaces: every kind of fault", || {
         giving_all_back(every_kind_of_fault)
@@ -229,6 +233,53 @@ fn inside_while_it_goes(space: &SharedAspace, hart: usize) -> Result<(), String>
         })?;
     }
     Ok(())
+}
+
+/// A page goes while a hart is on its way out.
+fn left_as_it_changes() -> Outcome {
+    const ROUNDS: usize = 8;
+    if harts::online() < 2 {
+        return Ok(String::from("1 hart"));
+    }
+    let space = space_with_pages()?;
+    for round in 0..ROUNDS {
+        let (inside, locked) = (AtomicBool::new(false), AtomicBool::new(false));
+        on_all(|hart| match hart {
+            0 => {
+                while !inside.load(Ordering::Acquire) {
+                    core::hint::spin_loop();
+                }
+                let mut guard = space.lock();
+                locked.store(true, Ordering::Release);
+                // The other hart leaves meanwhile, and waits for the lock to say so.
+                for _ in 0..2_000_000 {
+                    core::hint::spin_loop();
+                }
+                guard.unmap(BASE.into(), PAGE).map_err(say)
+            }
+            1 => {
+                space
+                    .run(|| {
+                        write_words(hart, 7);
+                        inside.store(true, Ordering::Release);
+                        while !locked.load(Ordering::Acquire) {
+                            core::hint::spin_loop();
+                        }
+                    })
+                    .map_err(say)?;
+                let stale = space.run(|| can_read(BASE)).map_err(say)?;
+                check(!stale, || {
+                    format!("round {round}: {BASE:#x} can be read after it was unmapped")
+                })
+            }
+            _ => Ok(()),
+        })?;
+        space
+            .lock()
+            .map_alloc(BASE.into(), PAGE, RW, false)
+            .map_err(say)?;
+    }
+    Ok(format!("{ROUNDS} rounds"))
 }
 
 /// More address spaces one after the other than some machines have ids.
