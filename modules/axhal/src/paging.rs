@@ -47,11 +47,12 @@ pub unsafe fn enter_user(root: PhysAddr, asid: usize, forget: Forget) {
     match forget {
         Forget::Nothing => {}
         Forget::Asid => crate::arch::flush_asid(asid),
-        Forget::Everything => crate::arch::flush_tlb_all(),
+        Forget::Everything => crate::arch::flush_all_asids(),
     }
 }
 
-/// Leaves the lower half without translations, on this hart.
+/// Leaves the lower half without translations, on this hart. Where there are no
+/// [ids](max_asid) this hart also forgets those that it had.
 ///
 /// # Safety
 ///

@@ -39,8 +39,8 @@ pub(crate) enum Resolved {
     Yes,
     /// The access may not be made.
     No,
-    /// So many frames in a row should be in hand for it.
-    Wants(usize),
+    /// Frames for a fault of the grain should be in hand for it.
+    Wants(Grain),
 }
 
 impl<M: Machine> AddrSpace<M> {
@@ -123,11 +123,12 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Lets all mappings of `other` be seen here too: those made before, and, if it
     /// is made to be [shared](Self::share), those made later. They stay the other's,
-    /// which must live longer than this.
+    /// and go with it; but the tables that have been lent stay for good.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the two have addresses under one entry of a root.
+    /// `InvalidInput` if the two have addresses under one entry of a root, or there are
+    /// mappings of another here already.
     pub fn copy_mappings_from(&mut self, other: &Self) -> AxResult {
         let span = self.base().as_usize()..self.end().as_usize();
         other.lend(&mut self.table, &span)
@@ -136,7 +137,7 @@ impl<M: Machine> AddrSpace<M> {
     /// Lets the table of an address space over `span` see all mappings.
     fn lend(&self, table: &mut Table<M>, span: &Span) -> AxResult {
         let own = self.base().as_usize()..self.end().as_usize();
-        if self.table.shares_top(span, &own) {
+        if table.borrows() || self.table.shares_top(span, &own) {
             return Err(AxError::InvalidInput);
         }
         table.copy_top(&self.table, own);
@@ -296,7 +297,7 @@ impl<M: Machine> AddrSpace<M> {
         flags: MappingFlags,
         backend: Backend,
     ) -> AxResult {
-        let span = self.checked(start, size)?;
+        let span = self.changeable(start, size)?;
         self.check_rights(flags)?;
         self.areas.reserve_insert(&span)?;
         let undo = &mut TlbGather::new(&self.context, backend.owns_frames());
@@ -353,9 +354,8 @@ impl<M: Machine> AddrSpace<M> {
             return Err(AxError::InvalidInput);
         }
         self.areas.reserve_cuts(&span)?;
-        let mut gather = TlbGather::<M>::new(&self.context, false);
-        self.table.protect(span.clone(), flags, &mut gather)?;
-        drop(gather);
+        let gather = &mut TlbGather::<M>::new(&self.context, false);
+        self.table.protect(span.clone(), flags, gather)?;
         self.faulted = None;
         self.areas.set_flags(&span, flags);
         Ok(())
@@ -370,7 +370,7 @@ impl<M: Machine> AddrSpace<M> {
             match self.resolve(vaddr, access, MappingFlags::empty(), &mut hand) {
                 Resolved::Yes => return true,
                 Resolved::No => return false,
-                Resolved::Wants(count) => hand.fetch(count),
+                Resolved::Wants(grain) => hand.fetch(grain),
             }
         }
     }
@@ -401,7 +401,7 @@ impl<M: Machine> AddrSpace<M> {
                 M::publish_entries();
                 Resolved::Yes
             }
-            Ok(Some(count)) => Resolved::Wants(count),
+            Ok(Some(grain)) => Resolved::Wants(grain),
             Err(_) => self.is_there(vaddr, access),
         }
     }
@@ -417,6 +417,13 @@ impl<M: Machine> AddrSpace<M> {
             true => Resolved::Yes,
             false => Resolved::No,
         }
+    }
+
+    /// Whether a hart can be in it: it is a user program's, and where one root
+    /// translates both halves the kernel's mappings are there.
+    #[cfg(feature = "hal")]
+    pub(crate) fn is_enterable(&self) -> bool {
+        !self.context.is_kernel() && (!axhal::paging::ONE_ROOT || self.table.borrows())
     }
 
     /// Which harts may remember translations.
@@ -470,7 +477,7 @@ impl<M: Machine> AddrSpace<M> {
         self.table.query(vaddr)
     }
 
-    /// Lets nobody unmap or protect anything below `end` from now on: what the
+    /// Lets nobody map, unmap or protect anything below `end` from now on: what the
     /// kernel itself runs in.
     pub fn fix_below(&mut self, end: VirtAddr) {
         self.fixed_end = end.as_usize();

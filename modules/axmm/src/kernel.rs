@@ -122,7 +122,9 @@ impl SharedAspace {
     #[inline(always)]
     fn space_of(&self, addr: VirtAddr) -> Option<&Self> {
         match addr.as_usize() < USER_END {
-            true => Self::entered(),
+            // Under the kernel's lock no user program's is waited for: their order is
+            // the other way round.
+            true => Self::entered().filter(|_| !self.held_by_this_hart()),
             false => Some(self),
         }
     }

@@ -14,7 +14,7 @@ use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::aspace::{AddrSpace, Resolved};
-use crate::backend::Hand;
+use crate::backend::{Grain, Hand};
 use crate::context::{Ids, Stale};
 use crate::kernel::kernel_page_table_root;
 
@@ -38,6 +38,8 @@ pub struct SharedAspace {
     /// The hart that holds the lock, to tell a fault under it from all others.
     holder: AtomicUsize,
     root: PhysAddr,
+    /// Whether a hart can be in it.
+    enterable: bool,
 }
 
 /// The locked address space. Interrupts are kept out meanwhile.
@@ -51,6 +53,7 @@ impl SharedAspace {
     pub fn new(aspace: AddrSpace) -> Self {
         Self {
             root: aspace.page_table_root(),
+            enterable: aspace.is_enterable(),
             lock: SpinNoIrq::new(aspace),
             holder: AtomicUsize::new(NOBODY),
         }
@@ -87,6 +90,16 @@ impl SharedAspace {
     /// The lock, if nobody has it.
     #[inline]
     pub fn try_lock(&self) -> Option<AspaceGuard<'_>> {
+        // On a machine of one hart the lock itself is none.
+        match self.held_by_this_hart() {
+            true => None,
+            false => self.try_take(),
+        }
+    }
+
+    /// The lock, which this hart does not hold, if nobody else does.
+    #[inline(always)]
+    fn try_take(&self) -> Option<AspaceGuard<'_>> {
         let guard = self.lock.try_lock()?;
         self.holder.store(this_hart(), Ordering::Relaxed);
         Some(AspaceGuard {
@@ -106,9 +119,11 @@ impl SharedAspace {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for the kernel's own address space, which is always there.
+    /// `InvalidInput` for one that was not made by
+    /// [`new_user_aspace`](crate::new_user_aspace): the kernel's, which is always there,
+    /// or one in which the kernel's mappings are missing.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> AxResult<R> {
-        if ptr::eq(self, crate::kernel_aspace()) {
+        if !self.enterable {
             return Err(AxError::InvalidInput);
         }
         let before = Self::entered();
@@ -130,19 +145,27 @@ impl SharedAspace {
         // An interrupt that asks this hart to forget must find it outside or inside.
         let _guard = IrqsOff::new();
         let from = Self::entered();
-        match to {
-            // SAFETY: the root is that of a live address space, by the caller's promise,
-            // and translates the kernel half as the kernel's own does (`new_user_aspace`).
-            Some(to) => unsafe { to.enter() },
-            // SAFETY: the kernel's root stays for ever.
-            None => unsafe { leave_user(kernel_page_table_root()) },
-        }
-        ENTERED.write_current(to.map_or(0, |to| ptr::from_ref(to).expose_provenance()));
+        // Out of the one before first, and under its lock: whoever changes it finds this
+        // hart inside, translating by it, or gone.
         if let Some(from) = from
             && !to.is_some_and(|to| ptr::eq(from, to))
         {
-            from.lock().context().leave(this_hart());
+            from.leave();
         }
+        if let Some(to) = to {
+            // SAFETY: the root is that of a live address space, by the caller's promise,
+            // and translates the kernel half as the kernel's own does (`is_enterable`).
+            unsafe { to.enter() };
+        }
+        ENTERED.write_current(to.map_or(0, |to| ptr::from_ref(to).expose_provenance()));
+    }
+
+    /// With interrupts out.
+    fn leave(&self) {
+        let guard = self.lock();
+        // SAFETY: the kernel's root stays for ever.
+        unsafe { leave_user(kernel_page_table_root()) };
+        guard.context().leave(this_hart());
     }
 
     /// # Safety
@@ -180,31 +203,40 @@ impl SharedAspace {
         }
         // What most faults need is in hand, and full of zeroes, before the lock is.
         let mut hand = Hand::with_one();
-        let resolved = self
-            .lock()
-            .resolve(vaddr, access, MappingFlags::USER, &mut hand);
-        match resolved {
-            Resolved::Yes => true,
-            Resolved::No => false,
-            Resolved::Wants(count) => self.bring_more(vaddr, access, count),
-        }
+        let wanted = match self.try_take() {
+            Some(mut guard) => match guard.resolve(vaddr, access, MappingFlags::USER, &mut hand) {
+                Resolved::Yes => return true,
+                Resolved::No => return false,
+                Resolved::Wants(grain) => Some(grain),
+            },
+            None => None,
+        };
+        self.handle_slowly(vaddr, access, &mut hand, wanted)
     }
 
+    /// The same where another hart has the lock, or more is wanted in hand.
     #[cold]
     #[inline(never)]
-    fn bring_more(&self, vaddr: VirtAddr, access: MappingFlags, count: usize) -> bool {
-        let mut hand = Hand::empty();
-        let mut resolved = Resolved::Wants(count);
-        while let Resolved::Wants(count) = resolved {
-            hand.fetch(count);
-            resolved = self
-                .lock()
-                .resolve(vaddr, access, MappingFlags::USER, &mut hand);
+    fn handle_slowly(
+        &self,
+        vaddr: VirtAddr,
+        access: MappingFlags,
+        hand: &mut Hand,
+        mut wanted: Option<Grain>,
+    ) -> bool {
+        loop {
+            if let Some(grain) = wanted {
+                hand.fetch(grain);
+            }
+            match self.lock().resolve(vaddr, access, MappingFlags::USER, hand) {
+                Resolved::Yes => return true,
+                Resolved::No => return false,
+                Resolved::Wants(grain) => wanted = Some(grain),
+            }
         }
-        matches!(resolved, Resolved::Yes)
     }
 
-    fn held_by_this_hart(&self) -> bool {
+    pub(crate) fn held_by_this_hart(&self) -> bool {
         self.holder.load(Ordering::Relaxed) == this_hart()
     }
 }

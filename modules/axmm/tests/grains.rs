@@ -173,6 +173,38 @@ fn the_page_alone_where_there_is_no_more<M: TestMachine>() {
     assert_eq!(places(&space).len(), 17);
 }
 
+/// What is free, in a row: no more than `count` frames.
+fn all_but(count: usize) -> Vec<axalloc::Frames> {
+    let run = axalloc::alloc_frames(count, count * KIB4, axalloc::UsageKind::Object).unwrap();
+    let taken =
+        std::iter::from_fn(|| axalloc::alloc_frame(axalloc::UsageKind::Object).ok()).collect();
+    drop(run);
+    taken
+}
+
+/// A fault for which a page and its table would do is resolved while they can be had.
+fn the_table_comes_first_where_frames_are_few<M: TestMachine>() {
+    for (grain, free) in [
+        (Grain::Page, 2),
+        (Grain::Around(16), 2),
+        (Grain::Around(16), 16),
+        (Grain::Around(512), 512),
+        (Grain::Large, 2),
+        (Grain::Large, 256),
+        (Grain::Large, 512),
+    ] {
+        let _alone = alone();
+        let mut space = space::<M>(2 * MIB2, SIZE, grain);
+        // Only the lowest table is missing.
+        let beside = virt(M::base());
+        space.map_alloc(beside, KIB4, RW, true).unwrap();
+        let taken = all_but(free);
+        let resolved = space.handle_page_fault(virt(M::base() + 2 * MIB2), WRITE);
+        drop(taken);
+        assert!(resolved, "{grain:?} with {free} frames free");
+    }
+}
+
 fn what_no_grain_can_be<M: TestMachine>() {
     let _alone = alone();
     let mut space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
@@ -196,5 +228,6 @@ on_every_machine!(
     populating_takes_large_pages,
     the_run_around_it,
     the_page_alone_where_there_is_no_more,
+    the_table_comes_first_where_frames_are_few,
     what_no_grain_can_be,
 );

@@ -158,9 +158,10 @@ fn a_user_space_frees_what_is_its_own_and_nothing_of_the_kernels() {
     assert_eq!(after, with_kernel);
     assert!(frame(&kernel, KERNEL).is_some());
     drop(kernel);
+    // Tables that were lent stay for good: the four right below the root.
     let after = (
         frames_of(UsageKind::VirtMem),
-        frames_of(UsageKind::PageTable),
+        frames_of(UsageKind::PageTable) - 4,
     );
     assert_eq!(after, before);
 }
@@ -206,4 +207,61 @@ fn spaces_under_one_entry_of_the_root_cannot_be_joined() {
     let mut overlapping = AddrSpace::new_empty(at(KERNEL + PAGE), PAGE).unwrap();
     let refused = overlapping.copy_mappings_from(&kernel);
     assert_eq!(refused, Err(AxError::InvalidInput));
+}
+
+#[test]
+fn nothing_is_mapped_below_the_fixed_end_that_users_would_not_see() {
+    let _alone = alone();
+    let mut kernel = AddrSpace::new_empty(at(KERNEL), 16 << 39).unwrap();
+    kernel.map_alloc(at(KERNEL), PAGE, RW, true).unwrap();
+    kernel.fix_below(at(KERNEL + (8 << 39)));
+    let user = sharing(&mut kernel);
+    let settled = kernel.map_linear(at(KERNEL + (3 << 39)), 0.into(), PAGE, RW);
+    assert_eq!(settled, Err(AxError::InvalidInput));
+    drop(user);
+}
+
+#[test]
+fn mappings_of_a_second_other_are_refused() {
+    let _alone = alone();
+    let before = frames_of(UsageKind::PageTable);
+    let [mut one, mut two] =
+        [0, 8 << 39].map(|offset| AddrSpace::new_empty(at(KERNEL + offset), 2 << 39).unwrap());
+    for kernel in [&mut one, &mut two] {
+        kernel.map_alloc(kernel.base(), PAGE, RW, true).unwrap();
+        kernel.share().unwrap();
+    }
+    let mut user = user();
+    let tables = frames_of(UsageKind::PageTable);
+    assert_eq!(user.copy_mappings_from(&one), Ok(()));
+    assert_eq!(user.copy_mappings_from(&two), Err(AxError::InvalidInput));
+    drop(user);
+    assert_eq!(
+        frames_of(UsageKind::PageTable),
+        tables - 1,
+        "only its root goes"
+    );
+    drop(two);
+    drop(one);
+    assert_eq!(
+        frames_of(UsageKind::PageTable),
+        before + 2,
+        "what was lent stays"
+    );
+}
+
+#[test]
+fn what_was_lent_outlives_its_owner() {
+    let _alone = alone();
+    let mut kernel = kernel();
+    kernel.map_alloc(at(KERNEL), PAGE, RW, true).unwrap();
+    let user = sharing(&mut kernel);
+    drop(kernel);
+    assert_eq!(frame(&user, KERNEL), None);
+    // Were the tables free they would be somebody's now.
+    let taken: Vec<_> =
+        std::iter::from_fn(|| axalloc::alloc_frame(UsageKind::Object).ok()).collect();
+    assert_eq!(frame(&user, KERNEL + (1 << 39)), None);
+    drop(user);
+    drop(taken);
 }

@@ -19,7 +19,7 @@
 //! | `page_mark` | bits of every page's entry, by whether it is the kernel's |
 //! | `max_asid` | the largest id of an address space |
 //! | `enter_user`, `leave_user` | the page table that the lower half is translated by, and the address space's id |
-//! | `flush_asid` | forgets an address space on this hart |
+//! | `flush_asid`, `flush_all_asids` | forget an address space, or all, on this hart |
 //! | `FORGETS_EVERYWHERE` | whether the next two reach every hart |
 //! | `read_root`, `write_root` | the page table the kernel half is translated by |
 //! | `flush_tlb_page`, `flush_tlb_all` | forget on this hart |

@@ -1,5 +1,7 @@
 //! Fresh zeroed frames.
 
+use core::iter::successors;
+
 use axalloc::{FrameRow, Frames, UsageKind, alloc_frame_zeroed, alloc_frames_zeroed};
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
@@ -75,7 +77,7 @@ pub fn bring<M: Machine>(
     vaddr: VirtAddr,
     hand: &mut Hand,
     context: &Context,
-) -> AxResult<Option<usize>> {
+) -> AxResult<Option<Grain>> {
     match grain {
         Grain::Page => bring_page::<M>(table, vaddr, area.flags(), hand, context),
         _ => bring_more::<M>(table, area, grain, vaddr, hand, context),
@@ -89,14 +91,14 @@ fn bring_page<M: Machine>(
     flags: MappingFlags,
     hand: &mut Hand,
     context: &Context,
-) -> AxResult<Option<usize>> {
+) -> AxResult<Option<Grain>> {
     let page = vaddr.align_down_4k();
     let result = match table.map_page(page, flags, || hand.frame()) {
         Ok(false) => first_of_table::<M>(table, page, flags, hand, context),
         result => result.map(drop),
     };
     match result {
-        Err(AxError::NoMemory) if hand.asked == 0 => Ok(Some(1)),
+        Err(AxError::NoMemory) if hand.asked.is_none() => Ok(Some(Grain::Page)),
         result => result.map(|()| None),
     }
 }
@@ -131,7 +133,7 @@ fn bring_more<M: Machine>(
     vaddr: VirtAddr,
     hand: &mut Hand,
     context: &Context,
-) -> AxResult<Option<usize>> {
+) -> AxResult<Option<Grain>> {
     let (large, count) = match grain {
         Grain::Around(pages) => (false, usize::from(pages)),
         Grain::Large => (true, SMALL_IN_LARGE),
@@ -144,27 +146,34 @@ fn bring_more<M: Machine>(
     if large && (around != run || !table.leads_nowhere(&run)) {
         return bring_page::<M>(table, vaddr, flags, hand, context);
     }
-    if hand.asked < count {
-        return Ok(Some(count));
+    if hand.asked != Some(grain) {
+        return Ok(Some(grain));
     }
     let undo = &mut TlbGather::<M>::new(context, true);
     if large && let Some(block) = hand.block() {
-        table.map(run, flags, &mut Block(Some(block)), undo)?;
-        return Ok(None);
+        if table.map(run, flags, &mut Block(Some(block)), undo).is_ok() {
+            return Ok(None);
+        }
+        // There was none for a table. There is now, and for the page.
+        hand.fetch(Grain::Page);
     }
-    let none = bring_page::<M>(table, vaddr, flags, hand, context)?;
-    if !large {
+    let mut brought = bring_page::<M>(table, vaddr, flags, hand, context);
+    if brought == Err(AxError::NoMemory) {
+        hand.keep_one();
+        brought = bring_page::<M>(table, vaddr, flags, hand, context);
+    }
+    if brought.is_ok() && !large {
         // What is wanted is there. That more is not, for lack of frames, is no error.
         let _ = table.fill(around, flags, hand, undo);
     }
-    Ok(none)
+    brought
 }
 
 /// Frames for a page fault, taken and zeroed before the address space is locked for
 /// it. What is left of them goes back with this.
 pub struct Hand {
-    /// How many have been asked for. There may be fewer.
-    asked: usize,
+    /// What has been asked for. There may be less.
+    asked: Option<Grain>,
     /// One by itself, in no other hands.
     one: Option<PhysAddr>,
     more: Option<Frames>,
@@ -174,7 +183,7 @@ impl Hand {
     /// Empty.
     pub const fn empty() -> Self {
         Self {
-            asked: 0,
+            asked: None,
             one: None,
             more: None,
         }
@@ -184,7 +193,7 @@ impl Hand {
     #[inline(always)]
     pub fn with_one() -> Self {
         Self {
-            asked: 1,
+            asked: Some(Grain::Page),
             one: alloc_frame_zeroed(UsageKind::VirtMem)
                 .ok()
                 .map(Frames::into_raw),
@@ -192,24 +201,33 @@ impl Hand {
         }
     }
 
-    /// Holds `count` frames in a row, of which the first is aligned to all of them,
-    /// or fewer where there is no such run, instead of what it held.
+    /// Holds what a fault of the grain takes, or less where there is no such run,
+    /// instead of what it held.
     #[inline(never)]
-    pub fn fetch(&mut self, count: usize) {
-        if count == 1 {
-            *self = Self::with_one();
-            return;
-        }
-        let shorter = core::iter::successors(Some(count), |count| Some(count / 2));
-        let run = |count| alloc_frames_zeroed(count, count * PAGE_SIZE_4K, UsageKind::VirtMem);
-        let more = shorter
-            .take_while(|count| *count > 0)
-            .find_map(|count| run(count).ok());
-        *self = Self {
-            asked: count,
-            one: None,
-            more,
+    pub fn fetch(&mut self, grain: Grain) {
+        // What it held may be what is wanted now.
+        *self = Self::empty();
+        let more = match grain {
+            Grain::Page => None,
+            Grain::Large => run(SMALL_IN_LARGE),
+            Grain::Around(pages) => {
+                let shorter = successors(Some(usize::from(pages)), |count| Some(count / 2));
+                shorter.take_while(|count| *count > 1).find_map(run)
+            }
         };
+        if more.is_none() {
+            *self = Self::with_one();
+        }
+        self.asked = Some(grain);
+        self.more = more;
+    }
+
+    /// Gives back all but one.
+    #[cold]
+    fn keep_one(&mut self) {
+        let frame = self.frame();
+        self.more = None;
+        self.one = frame.ok();
     }
 
     /// All of it, if it is for a large page.
@@ -242,6 +260,11 @@ impl Hand {
     fn is_empty(&self) -> bool {
         self.one.is_none() && self.more.is_none()
     }
+}
+
+/// `count` frames in a row, the first aligned to all of them.
+fn run(count: usize) -> Option<Frames> {
+    alloc_frames_zeroed(count, count * PAGE_SIZE_4K, UsageKind::VirtMem).ok()
 }
 
 impl Drop for Hand {

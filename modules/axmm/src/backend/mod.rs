@@ -77,8 +77,8 @@ impl Backend {
     }
 
     /// Brings the page at `vaddr` of `area`, whose rights allow the access, from the
-    /// frames in hand. Answers how many frames should be in hand first, if it is not
-    /// that many that have been asked for.
+    /// frames in hand. Answers what should be in hand first, if it has not been asked
+    /// for.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl Backend {
         vaddr: VirtAddr,
         hand: &mut Hand,
         context: &Context,
-    ) -> AxResult<Option<usize>> {
+    ) -> AxResult<Option<Grain>> {
         let Self::Alloc { grain, .. } = *area.backing() else {
             return Err(AxError::BadAddress);
         };

@@ -27,6 +27,7 @@ mod tests;
 
 use core::marker::PhantomData;
 use core::ops::Range;
+use core::sync::atomic::AtomicBool;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
@@ -109,6 +110,8 @@ where
     settled: Range<usize>,
     /// Addresses for which the root's entries lead to another table's tables.
     borrowed: Range<usize>,
+    /// Whether another table has entries of this one's root.
+    lent: AtomicBool,
     _formats: PhantomData<(M, E, H)>,
 }
 
@@ -133,6 +136,7 @@ where
             kept: 0..0,
             settled: 0..0,
             borrowed: 0..0,
+            lent: AtomicBool::new(false),
             _formats: PhantomData,
         })
     }

@@ -12,6 +12,8 @@
 //! that stays ([`share_top`](PageTable::share_top)): what is mapped under it later
 //! is in all page tables at once, and none of them is visited.
 
+use core::sync::atomic::Ordering;
+
 use axerrno::AxResult;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
@@ -97,6 +99,12 @@ where
             false => self.copy_entries(other, &pages),
         }
         self.borrowed = pages;
+        other.lent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has entries of another table's root.
+    pub fn borrows(&self) -> bool {
+        !self.borrowed.is_empty()
     }
 
     fn copy_entries(&mut self, other: &Self, pages: &Pages) {
@@ -120,10 +128,16 @@ where
 
     /// Whether the table that an entry of `level` leads to stays when it is empty.
     pub(super) fn keeps(&self, level: usize, vaddr: VirtAddr) -> bool {
-        level == Self::TOP && self.kept.contains(&vaddr.as_usize())
+        level == Self::TOP && (self.is_lent() || self.kept.contains(&vaddr.as_usize()))
     }
 
-    /// Frees the tables that are this one's own.
+    /// Whether another table has entries of this one's root. Which, and for how long,
+    /// is not known: what they lead to stays for good.
+    fn is_lent(&self) -> bool {
+        self.lent.load(Ordering::Relaxed)
+    }
+
+    /// Frees the tables that are this one's own, and nobody else's.
     pub(super) fn free_own_tables(&self) {
         let size = Self::entry_size(Self::TOP);
         let index = |vaddr: usize| vaddr / size % ENTRIES;
@@ -133,7 +147,9 @@ where
         };
         for own in (0..ENTRIES).filter(|index| !borrowed.contains(index)) {
             let entry = self.entry(self.root, VirtAddr::from_usize(own * size), Self::TOP);
-            if let Slot::Table(next) = read::<E>(entry, Self::TOP) {
+            if let Slot::Table(next) = read::<E>(entry, Self::TOP)
+                && !self.is_lent()
+            {
                 Self::free_tables(next, Self::TOP - 1);
             }
         }

@@ -117,6 +117,14 @@ pub fn flush_asid(asid: usize) {
     barrier::isb(barrier::SY);
 }
 
+/// Forgets all translations on this hart.
+pub fn flush_all_asids() {
+    // SAFETY: forgetting translations is always right.
+    unsafe { asm!("tlbi vmalle1", options(nostack)) };
+    barrier::dsb(barrier::NSH);
+    barrier::isb(barrier::SY);
+}
+
 /// Forgets one page's translation, in every address space, on every hart.
 pub fn flush_tlb_page(vaddr: usize) {
     /// `tlbi` takes bits 55 to 12 of the address; above them is a hint.

@@ -92,6 +92,9 @@ pub unsafe fn leave_user(_kernel: PhysAddr) {}
 /// Does nothing, as [`enter_user`].
 pub fn flush_asid(_asid: usize) {}
 
+/// Forgets all translations on this hart.
+pub use flush_tlb_all as flush_all_asids;
+
 /// Forgets one page's translation, on all harts.
 pub fn flush_tlb_page(vaddr: usize) {
     if is_translated(vaddr) {

@@ -106,6 +106,9 @@ pub fn flush_tlb_all() {
     unsafe { asm!("dbar 0", "invtlb 0, $zero, $zero", options(nostack)) };
 }
 
+/// Forgets all translations on this hart.
+pub use flush_tlb_all as flush_all_asids;
+
 /// Only this hart forgets with the two above.
 pub const FORGETS_EVERYWHERE: bool = false;
 

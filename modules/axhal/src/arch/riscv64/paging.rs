@@ -100,8 +100,16 @@ pub unsafe fn enter_user(root: PhysAddr, asid: usize) {
 ///
 /// As [`leave_user`](crate::paging::leave_user).
 pub unsafe fn leave_user(kernel: PhysAddr) {
+    let before: usize;
     // SAFETY: the caller's promise.
-    unsafe { write_root(kernel) };
+    unsafe {
+        asm!("csrr {}, satp", out(reg) before, options(nostack));
+        write_root(kernel);
+    }
+    // Without ids what was translated there has the kernel's, which stays in use.
+    if before & ASID == 0 {
+        flush_asid(0);
+    }
 }
 
 /// Forgets, on this hart, what is not global of the address space `asid`.
@@ -121,6 +129,9 @@ pub fn flush_tlb_all() {
     // SAFETY: forgetting translations is always right.
     unsafe { asm!("sfence.vma", options(nostack)) };
 }
+
+/// Forgets all translations on this hart.
+pub use flush_tlb_all as flush_all_asids;
 
 /// Only this hart forgets with the two above.
 pub const FORGETS_EVERYWHERE: bool = false;

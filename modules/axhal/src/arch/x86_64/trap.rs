@@ -192,8 +192,11 @@ pub fn capture() -> TrapFrame {
 
 /// Whether what a page fault interrupted can go on.
 extern "C" fn on_fault(error_code: usize, rip: usize) -> bool {
+    /// A bit of an entry is set that is reserved: a physical address that this CPU
+    /// does not have (SDM 4.7). Whatever rights there are, it stays.
+    const RESERVED: usize = 1 << 3;
     let addr = faulting_address();
-    resolve(addr, access(error_code, addr, rip))
+    error_code & RESERVED == 0 && resolve(addr, access(error_code, addr, rip))
 }
 
 extern "C" fn on_trap(frame: &mut TrapFrame) {
