@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use axstd::harts;
 use axstd::memory::probe::{can_execute, can_read, can_write};
 use axstd::memory::{
-    AddrSpace, AxError, Grain, Mapping, MappingFlags, SharedAspace, Usage, UsageKind,
+    AddrSpace, AxError, Grain, Mapping, MappingFlags, SharedAspace, USER_BASE, Usage, UsageKind,
     new_user_aspace, usage,
 };
 
@@ -21,7 +21,7 @@ const RW: MappingFlags = READ.union(MappingFlags::WRITE);
 const RX: MappingFlags = READ.union(MappingFlags::EXECUTE);
 
 /// Where a user's addresses begin here, and how many there are.
-const BASE: usize = 0x20_0000;
+const BASE: usize = USER_BASE + LARGE;
 const SIZE: usize = 1 << 30;
 
 /// Bytes of a large page.
@@ -35,6 +35,9 @@ pub fn run(report: &mut Report) {
     // The first makes the kernel's tables ready for all, and they stay.
     let _ = new_user_aspace(BASE.into(), SIZE);
     report.test("spaces: each has its own", || giving_all_back(each_its_own));
+    report.test("spaces: one within another", || {
+        giving_all_back(one_within_another)
+    });
     report.test("spaces: the kernel's in all", || {
         giving_all_back(the_kernels_in_all)
     });
@@ -127,12 +130,58 @@ fn each_its_own() -> Outcome {
                     .map_err(say)??;
             }
         }
-        check(!can_read(BASE), || format!("{BASE:#x} can be read outside"))
+        Ok(())
     })?;
+    // When all have left: in a process they share one lower half.
+    on_all(|_| check(!can_read(BASE), || format!("{BASE:#x} can be read outside")))?;
     Ok(format!(
         "{SPACES} spaces, {ROUNDS} times, on {} harts",
         harts::online()
     ))
+}
+
+/// All harts enter one address space from within another, half of them the other way
+/// round, and change from there the one that they come from.
+fn one_within_another() -> Outcome {
+    const ROUNDS: u64 = 16;
+    let spaces = [space_with_pages()?, space_with_pages()?];
+    on_all(|hart| {
+        let (outer, inner) = (&spaces[hart % 2], &spaces[1 - hart % 2]);
+        for round in 0..ROUNDS {
+            outer
+                .run(|| {
+                    write_words(hart, 2 * round);
+                    inner
+                        .run(|| change_from(inner, outer, hart))
+                        .map_err(say)??;
+                    check_words(hart, 2 * round)?;
+                    let at = own_page(hart);
+                    check(can_read(at), || format!("{at:#x} cannot be read"))?;
+                    outer.lock().unmap(at.into(), PAGE).map_err(say)
+                })
+                .map_err(say)??;
+        }
+        Ok(())
+    })?;
+    Ok(format!("{ROUNDS} rounds, {} harts", harts::online()))
+}
+
+/// Within `here`, which has nothing there, maps this hart's own page of `there`.
+fn change_from(here: &SharedAspace, there: &SharedAspace, hart: usize) -> Result<(), String> {
+    let at = own_page(hart);
+    there
+        .lock()
+        .map_alloc(at.into(), PAGE, RW, true)
+        .map_err(say)?;
+    check(
+        here.lock().query(at.into()).is_none() && !can_read(at),
+        || format!("{at:#x} is another address space's, and can be read"),
+    )
+}
+
+/// A page that only this hart maps and unmaps.
+fn own_page(hart: usize) -> usize {
+    BASE + (PAGES + 4 * hart + 4) * PAGE
 }
 
 /// What the kernel maps while a user's address space is entered, or after it was
@@ -218,7 +267,7 @@ fn stale_nowhere() -> Outcome {
 
 /// A page of this hart's own comes and goes while this hart, and others, are inside.
 fn inside_while_it_goes(space: &SharedAspace, hart: usize) -> Result<(), String> {
-    let at = BASE + (PAGES + 4 * hart + 4) * PAGE;
+    let at = own_page(hart);
     for value in 1..=4 {
         space
             .lock()

@@ -33,7 +33,7 @@ pub const HART_START_TIMEOUT_NS: u64 = 2_000_000_000;
 /// In a process, such as a test of the kernel's modules, it is an address that is
 /// free for that.
 pub const PHYS_VIRT_OFFSET: usize = if cfg!(not(target_os = "none")) {
-    0x1000_0000_0000
+    0x1800_0000_0000
 } else if cfg!(target_arch = "riscv64") {
     0xffff_ffc0_0000_0000
 } else if cfg!(target_arch = "aarch64") {
@@ -66,6 +66,14 @@ pub const KERNEL_MAP_END: usize = if cfg!(not(target_os = "none")) {
         } else {
             32 << 40
         }
+};
+
+/// The first address that user programs can have. In a process they leave what lies
+/// lower to the process itself, and to an address sanitizer.
+pub const USER_BASE: usize = if cfg!(not(target_os = "none")) {
+    0x1100_0000_0000
+} else {
+    0
 };
 
 /// The end of the addresses that user programs can have: the lower half, which

@@ -33,6 +33,15 @@ pub enum Forget {
     Everything,
 }
 
+/// Waits until this hart may [enter](enter_user) the address space with the root
+/// `root`, and leaves the one that it is in. Nobody waits where each hart has a lower
+/// half to itself, as a machine's have. Where all share one, who waits does so until
+/// every hart has left the address space that has it; a hart that is in that one can
+/// be waiting for what this one holds.
+pub fn claim_user(root: PhysAddr) {
+    crate::arch::claim_user(root);
+}
+
 /// Translates the lower half by the table at `root` from now on, on this hart. The
 /// address space has the id `asid`, up to [`max_asid`]; what this hart knows under
 /// it is forgotten first if it has to be.
@@ -40,7 +49,8 @@ pub enum Forget {
 /// # Safety
 ///
 /// Where [one root](ONE_ROOT) translates both halves, the table maps all that the
-/// kernel uses. The table stays until another is entered, or none.
+/// kernel uses. The table stays until another is entered, or none. It is the one that
+/// was [claimed](claim_user) last.
 pub unsafe fn enter_user(root: PhysAddr, asid: usize, forget: Forget) {
     // SAFETY: the caller's promise.
     unsafe { crate::arch::enter_user(root, asid) };

@@ -4,7 +4,7 @@
 use core::fmt::{self, Write};
 use core::ops::Range;
 
-use axconfig::{KERNEL_MAP_BASE, KERNEL_MAP_END, PHYS_VIRT_OFFSET, USER_END};
+use axconfig::{KERNEL_MAP_BASE, KERNEL_MAP_END, PHYS_VIRT_OFFSET, USER_BASE, USER_END};
 use axerrno::{AxError, AxResult};
 use axhal::mem::MemRegionFlags;
 use axhal::trap::{Access, PageFaultHandler};
@@ -73,7 +73,7 @@ pub fn kernel_aspace() -> &'static SharedAspace {
 /// `NoMemory`.
 pub fn new_user_aspace(base: VirtAddr, size: usize) -> AxResult<AddrSpace> {
     let end = base.as_usize().checked_add(size);
-    if end.is_none_or(|end| end > USER_END) {
+    if end.is_none_or(|end| end > USER_END) || !(USER_BASE..USER_END).contains(&base.as_usize()) {
         return Err(AxError::InvalidInput);
     }
     if !axhal::paging::ONE_ROOT {

@@ -51,7 +51,7 @@ mod tlb;
 mod uaccess;
 
 pub use aspace::AddrSpace;
-pub use axconfig::KERNEL_MAP_BASE;
+pub use axconfig::{KERNEL_MAP_BASE, USER_BASE};
 pub use backend::{Backend, Grain};
 #[cfg(feature = "hal")]
 pub use kernel::{

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use axerrno::{AxError, AxResult};
 use axhal::arch::IrqsOff;
 use axhal::hart::this_hart;
-use axhal::paging::{Forget, enter_user, leave_user};
+use axhal::paging::{Forget, claim_user, enter_user, leave_user};
 use axhal::percpu;
 use kspin::{SpinNoIrq, SpinNoIrqGuard};
 use memory_addr::{PhysAddr, VirtAddr};
@@ -115,7 +115,8 @@ impl SharedAspace {
     /// The kernel itself may only access what is not mapped for users
     /// ([`MappingFlags::USER`]): for that there are
     /// [`read`](AddrSpace::read) and [`write`](AddrSpace::write). `f` stays on this
-    /// hart.
+    /// hart. In a process, where all harts share one lower half, this waits for harts in
+    /// other address spaces: it is called without a lock that one of those may want.
     ///
     /// # Errors
     ///
@@ -172,6 +173,8 @@ impl SharedAspace {
     ///
     /// As [`switch`](Self::switch), with interrupts out.
     unsafe fn enter(&self) {
+        // Before the lock, which those that it waits for may need.
+        claim_user(self.root);
         let mut generation = GENERATION.read_current();
         let guard = self.lock();
         let (asid, stale) = guard.context().enter(&IDS, this_hart(), &mut generation);

@@ -10,7 +10,9 @@ use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicI32, AtomicUsize};
 
-use axconfig::{KERNEL_MAP_BASE, KERNEL_MAP_END, MAX_PHYS, PAGE_SIZE, PHYS_VIRT_OFFSET};
+use axconfig::{
+    KERNEL_MAP_BASE, KERNEL_MAP_END, MAX_PHYS, PAGE_SIZE, PHYS_VIRT_OFFSET, USER_BASE, USER_END,
+};
 
 /// Where RAM begins. Below it the linear mapping would lie in what an address
 /// sanitizer keeps for itself.
@@ -54,19 +56,23 @@ pub fn create(size: usize) -> bool {
         && map(BASE + PHYS_VIRT_OFFSET, BASE, size, READ | WRITE)
 }
 
-/// The virtual addresses that are the kernel's: the linear mapping of RAM, and what it
-/// maps on demand. All others are the process's own.
-pub fn windows() -> [Range<usize>; 2] {
+/// The virtual addresses that are user programs'.
+pub const USER: Range<usize> = USER_BASE..USER_END;
+
+/// The virtual addresses that page tables translate: user programs', the linear
+/// mapping of RAM, and what the kernel maps on demand. All others are the process's
+/// own.
+pub fn windows() -> [Range<usize>; 3] {
     let Range { start, end } = range();
     let linear = start + PHYS_VIRT_OFFSET..end + PHYS_VIRT_OFFSET;
-    [linear, KERNEL_MAP_BASE..KERNEL_MAP_END]
+    [USER, linear, KERNEL_MAP_BASE..KERNEL_MAP_END]
 }
 
 /// Lets nobody have anything at these addresses, nor Linux give them to anyone.
 fn reserve(pages: Range<usize>, fixed: c_int) -> bool {
     let start = ptr::without_provenance_mut(pages.start);
     let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | fixed;
-    // SAFETY: they are the kernel's, where only `map` maps, or `fixed` says that
+    // SAFETY: they are page tables', where only `map` maps, or `fixed` says that
     // nothing is replaced.
     unsafe { libc::mmap(start, pages.len(), libc::PROT_NONE, kind, -1, 0) != libc::MAP_FAILED }
 }
@@ -96,7 +102,7 @@ pub fn map(vaddr: usize, paddr: usize, size: usize, rights: c_int) -> bool {
 
 fn mmap(vaddr: usize, paddr: usize, size: usize, rights: c_int, fixed: c_int) -> Option<usize> {
     let (address, memfd) = (ptr::without_provenance_mut(vaddr), MEMFD.load(Relaxed));
-    // SAFETY: a fixed address is one of the kernel's, where only `map` maps.
+    // SAFETY: a fixed address is one of page tables', where only `map` maps.
     let mapped = unsafe {
         let kind = libc::MAP_SHARED | libc::MAP_NORESERVE | fixed;
         libc::mmap(address, size, rights, kind, memfd, paddr as i64)
@@ -104,7 +110,7 @@ fn mmap(vaddr: usize, paddr: usize, size: usize, rights: c_int, fixed: c_int) ->
     (mapped != libc::MAP_FAILED).then(|| mapped.expose_provenance())
 }
 
-/// Takes `pages`, which are the kernel's, out of the process. Answers whether Linux has
+/// Takes `pages`, which page tables translate, out of the process. Answers whether Linux has
 /// had the memory for that.
 pub fn unmap(pages: Range<usize>) -> bool {
     reserve(pages, libc::MAP_FIXED)

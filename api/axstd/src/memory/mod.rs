@@ -13,7 +13,7 @@ pub use axfeat::axhal::mem::{IMAGE_IS_IN_RAM, MemRegionFlags, Section, sections}
 
 #[cfg(feature = "paging")]
 pub use axfeat::axmm::{
-    AddrSpace, Grain, KERNEL_MAP_BASE, SharedAspace, VirtAddrRange,
+    AddrSpace, Grain, KERNEL_MAP_BASE, SharedAspace, USER_BASE, VirtAddrRange,
     init_memory_management_secondary as load_kernel_aspace, new_kernel_aspace, new_user_aspace,
     print_maps,
 };

@@ -18,6 +18,7 @@
 //! | `publish_entries` | page-table entries written before are seen by every hart's walker after |
 //! | `page_mark` | bits of every page's entry, by whether it is the kernel's |
 //! | `max_asid` | the largest id of an address space |
+//! | `claim_user` | waits for the lower half, where all harts share one |
 //! | `enter_user`, `leave_user` | the page table that the lower half is translated by, and the address space's id |
 //! | `flush_asid`, `flush_all_asids` | forget an address space, or all, on this hart |
 //! | `FORGETS_EVERYWHERE` | whether the next two reach every hart |

@@ -3,7 +3,8 @@
 //! ```text
 //!   a trap           a signal, taken on a stack of its own (`trap`)
 //!   the TLB          the process's mappings of physical memory (`paging`)
-//!   a page walker    the handler of SIGSEGV, for addresses of the kernel half
+//!   a page walker    the handler of SIGSEGV (`trap`, `paging`)
+//!   the lower half   one address space's at a time (`user`)
 //!   an interrupt     taken where a hart waits: `wait_for_irqs`
 //! ```
 //!
@@ -15,6 +16,8 @@ mod paging;
 #[path = "../x86_64/probe.rs"]
 mod probe;
 mod trap;
+#[cfg(feature = "paging")]
+mod user;
 #[path = "../x86_64/zero.rs"]
 mod zero;
 
@@ -24,12 +27,13 @@ pub use kernel_guard::IrqSave as IrqsOff;
 pub use linux_host::irq::{IPI as IPI_IRQ, TIMER as TIMER_IRQ};
 #[cfg(feature = "paging")]
 pub use paging::{
-    FORGETS_EVERYWHERE, ONE_ROOT, PagingMeta, Pte, enter_user, flush_all_asids, flush_asid,
-    flush_tlb_all, flush_tlb_page, largest_page, leave_user, max_asid, page_mark, publish_entries,
-    read_root, remote_flush, write_root,
+    FORGETS_EVERYWHERE, ONE_ROOT, PagingMeta, Pte, flush_all_asids, flush_tlb_all, flush_tlb_page,
+    largest_page, page_mark, publish_entries, read_root, remote_flush, write_root,
 };
 pub use probe::{probe_execute, probe_read, probe_write};
 pub use trap::{TrapFrame, capture, init_trap};
+#[cfg(feature = "paging")]
+pub use user::{claim_user, enter_user, flush_asid, leave_user, max_asid};
 pub use zero::{init_zeroing, zero_pages};
 
 /// Lets interrupts in: nothing changes, see [`irqs_enabled`].

@@ -23,6 +23,7 @@ use axconfig::PAGE_SIZE;
 use axplat::mem::PhysAddr;
 use linux_host::{harts, ram};
 
+use super::user;
 use crate::trap::Access;
 
 /// The page-table format.
@@ -51,13 +52,18 @@ pub fn is_translated(addr: usize) -> bool {
     ram::windows().iter().any(|window| window.contains(&addr))
 }
 
-/// The root; 0 for none yet. All harts have the same: a process has one set of
-/// mappings.
+/// The kernel's root; 0 for none yet. All harts have the same: a process has one set
+/// of mappings.
 static ROOT: AtomicUsize = AtomicUsize::new(0);
 
 /// The root page table.
 pub fn read_root() -> PhysAddr {
-    PhysAddr::from_usize(ROOT.load(Relaxed))
+    PhysAddr::from_usize(root())
+}
+
+/// That of the address space that this hart is in has the kernel half, too.
+fn root() -> usize {
+    user::entered_root().unwrap_or_else(|| ROOT.load(Relaxed))
 }
 
 /// Changes the root page table.
@@ -68,29 +74,6 @@ pub fn read_root() -> PhysAddr {
 pub unsafe fn write_root(root: PhysAddr) {
     ROOT.store(root.as_usize(), Relaxed);
 }
-
-/// The largest id that an address space can have: there are none.
-pub fn max_asid() -> usize {
-    0
-}
-
-/// Does nothing: the lower half is the process's own. A user program's address space
-/// can be built, read and written, but its addresses are not there.
-///
-/// # Safety
-///
-/// As [`enter_user`](crate::paging::enter_user).
-pub unsafe fn enter_user(_root: PhysAddr, _asid: usize) {}
-
-/// Does nothing, as [`enter_user`].
-///
-/// # Safety
-///
-/// As [`leave_user`](crate::paging::leave_user).
-pub unsafe fn leave_user(_kernel: PhysAddr) {}
-
-/// Does nothing, as [`enter_user`].
-pub fn flush_asid(_asid: usize) {}
 
 /// Forgets all translations on this hart.
 pub use flush_tlb_all as flush_all_asids;
@@ -128,7 +111,7 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// Within a [`Turn`]. It leaves fewer mappings than there were, for which Linux always
 /// has the memory.
-fn forget_all() {
+pub fn forget_all() {
     KEPT.store(0, Relaxed);
     for window in ram::windows() {
         let forgotten = ram::unmap(window);
@@ -195,7 +178,7 @@ fn walk(addr: usize) -> Option<Page> {
     const NO_EXECUTE: u64 = 1 << 63;
     const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-    let mut table = ROOT.load(Relaxed);
+    let mut table = root();
     let mut rights = ram::READ | ram::WRITE | ram::EXECUTE;
     for shift in [39, 30, 21, 12] {
         let entry = ram::read(table + (addr >> shift) % 512 * 8)?;
@@ -234,12 +217,13 @@ static WALKING: AtomicUsize = AtomicUsize::new(0);
 /// could keep, after that, what it had read before.
 ///
 /// A thread that forgets the stack it runs on walks for it in the midst of that.
-struct Turn {
+pub struct Turn {
     is_outermost: bool,
 }
 
 impl Turn {
-    fn take() -> Self {
+    /// Waits until no other thread walks or forgets.
+    pub fn take() -> Self {
         let me = harts::this_thread();
         if WALKING.load(Relaxed) == me {
             return Self {

@@ -111,6 +111,9 @@ fn has_pcid() -> bool {
     unsafe { cr4() }.contains(Cr4::CR4_ENABLE_PCID)
 }
 
+/// Nothing to wait for: this hart's lower half is its own.
+pub fn claim_user(_root: PhysAddr) {}
+
 /// Translates all addresses by the table at `root`, whose address space has the id
 /// `asid`. Without PCIDs that forgets everything that is not global.
 ///
