@@ -30,9 +30,9 @@ struct Found {
 
 /// Runs the targets, each an equal part of `TIME`, and sums up.
 pub fn fuzz(options: &Options) -> Result<(), Failure> {
+    let seconds = (options.seconds()? / TARGETS.len() as u64).max(1);
     toolchain::set_up(&[ITEM.to_owned()])?;
     build(options.verbose)?;
-    let seconds = (options.time / TARGETS.len() as u64).max(1);
     let mut crashes = 0;
     for target in TARGETS {
         let found = run(target, seconds, options.verbose)?;
