@@ -552,3 +552,70 @@ impl<M: Machine> fmt::Debug for AddrSpace<M> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axalloc::fault::fail_from;
+
+    use super::*;
+    use crate::test_memory;
+
+    const BASE: usize = 0x4000_0000;
+    const SIZE: usize = 4 << 20;
+    const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
+    const GRAINS: [Grain; 3] = [Grain::Page, Grain::Around(16), Grain::Large];
+
+    fn space(grain: Grain) -> AddrSpace {
+        test_memory::give();
+        let base = VirtAddr::from_usize(BASE);
+        let mut space = AddrSpace::new_empty(base, 1 << 30).unwrap();
+        space.map_alloc_with(base, SIZE, RW, false, grain).unwrap();
+        space
+    }
+
+    fn tables(space: &AddrSpace) -> usize {
+        space.page_table().tables(BASE..BASE + SIZE).iter().sum()
+    }
+
+    /// What is done under an address space's lock: frames are taken, and zeroed, before.
+    fn resolve(space: &mut AddrSpace, hand: &mut Hand) -> Resolved {
+        let none = MappingFlags::empty();
+        space.resolve(VirtAddr::from_usize(BASE), RW, none, hand)
+    }
+
+    #[test]
+    fn with_a_full_hand_only_tables_are_taken() {
+        for grain in GRAINS {
+            let mut space = space(grain);
+            let mut hand = Hand::empty();
+            let armed = fail_from(1);
+            let Resolved::Wants(count) = resolve(&mut space, &mut hand) else {
+                panic!("{grain:?}: an empty hand is enough");
+            };
+            assert!(!armed.has_fired(), "{grain:?}: it looks only");
+            hand.fetch(count);
+            let before = tables(&space);
+            // A large page is in the table of the level above the lowest.
+            let missing = if grain == Grain::Large { 2 } else { 3 };
+            let armed = fail_from(missing + 1);
+            assert!(matches!(resolve(&mut space, &mut hand), Resolved::Yes));
+            assert!(!armed.has_fired(), "{grain:?}: more than the tables");
+            assert_eq!(tables(&space), before + missing, "{grain:?}");
+        }
+    }
+
+    #[test]
+    fn for_a_page_that_is_there_nothing_is_taken() {
+        for grain in GRAINS {
+            let mut space = space(grain);
+            assert!(space.handle_page_fault(BASE.into(), RW));
+            let armed = fail_from(1);
+            assert!(space.handle_page_fault(BASE.into(), RW));
+            assert!(matches!(
+                resolve(&mut space, &mut Hand::empty()),
+                Resolved::Yes
+            ));
+            assert!(!armed.has_fired(), "{grain:?}");
+        }
+    }
+}

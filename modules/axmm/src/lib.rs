@@ -47,6 +47,8 @@ mod print;
 #[cfg(feature = "hal")]
 mod shared;
 mod table;
+#[cfg(test)]
+mod test_memory;
 mod tlb;
 mod uaccess;
 

@@ -154,7 +154,10 @@ impl<M: Machine> AddrSpace<M> {
         access: MappingFlags,
     ) -> Option<Piece> {
         let vaddr = VirtAddr::from_usize(start.as_usize().checked_add(done)?);
-        if !self.can_access_range(vaddr, 1, access) {
+        // Device registers are not memory, and need not be in the linear mapping. The
+        // area says what they are: not every format has it in the page's entry.
+        let flags = self.area_at(vaddr)?.flags();
+        if !flags.contains(access) || flags.contains(MappingFlags::DEVICE) {
             return None;
         }
         let there = |page: &crate::pagetable::Page| page.flags.contains(access);
@@ -163,10 +166,6 @@ impl<M: Machine> AddrSpace<M> {
             None if self.handle_page_fault(vaddr, access) => self.query(vaddr).filter(there)?,
             None => return None,
         };
-        // Device registers are not memory, and need not be in the linear mapping.
-        if page.flags.contains(MappingFlags::DEVICE) {
-            return None;
-        }
         let offset = vaddr.as_usize() - page.vaddr.as_usize();
         let address = page.paddr.as_usize() + offset + PHYS_VIRT_OFFSET;
         Some(Piece {
@@ -185,11 +184,10 @@ fn all_of(size: usize, done: usize) -> AxResult {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Once;
-
     use memory_addr::PAGE_SIZE_4K as PAGE;
 
     use super::*;
+    use crate::test_memory;
 
     const BASE: usize = 0x4000_0000;
     const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
@@ -197,12 +195,7 @@ mod tests {
     /// An address space with two lazy pages, a hole, a page that is read-only, and
     /// a last one that may be written again.
     fn space() -> AddrSpace {
-        static MEMORY: Once = Once::new();
-        MEMORY.call_once(|| {
-            let memory = axalloc::host::physical_memory(1 << 30, 16 << 20).unwrap();
-            // SAFETY: mapped for this alone, and for good.
-            unsafe { axalloc::add_memory(&[memory]) }.unwrap();
-        });
+        test_memory::give();
         let mut space = AddrSpace::new_empty(BASE.into(), 1 << 30).unwrap();
         let mut map = |page: usize, count: usize, flags| {
             let start = VirtAddr::from_usize(BASE + page * PAGE);

@@ -205,6 +205,36 @@ fn the_table_comes_first_where_frames_are_few<M: TestMachine>() {
     }
 }
 
+fn without_rights_no_page_is_large<M: TestMachine>() {
+    let _alone = alone();
+    for populate in [true, false] {
+        let mut space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
+        let start = virt(M::base());
+        space
+            .map_alloc_with(start, MIB2, NONE, populate, Grain::Large)
+            .unwrap();
+        assert!(space.handle_page_fault(start, NONE));
+        assert_eq!(
+            places(&space)[0],
+            (0, KIB4),
+            "in a table of the lowest level"
+        );
+        drop(space);
+        assert_eq!(frames().0, 0);
+    }
+}
+
+fn a_page_that_is_there_takes_no_memory<M: TestMachine>() {
+    let _alone = alone();
+    for grain in [Grain::Page, Grain::Around(16), Grain::Large] {
+        let mut space = space::<M>(0, SIZE, grain);
+        touch(&mut space, 5 * KIB4);
+        let armed = axalloc::fault::fail_from(1);
+        touch(&mut space, 5 * KIB4);
+        assert!(!armed.has_fired(), "{grain:?}");
+    }
+}
+
 fn what_no_grain_can_be<M: TestMachine>() {
     let _alone = alone();
     let mut space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
@@ -229,5 +259,7 @@ on_every_machine!(
     the_run_around_it,
     the_page_alone_where_there_is_no_more,
     the_table_comes_first_where_frames_are_few,
+    without_rights_no_page_is_large,
+    a_page_that_is_there_takes_no_memory,
     what_no_grain_can_be,
 );

@@ -542,7 +542,19 @@ fn an_address_space_that_goes_leaves_no_frame<M: TestMachine>() {
     assert_eq!(frames(), before);
 }
 
+/// Not every format has it in the entry that a page is a device's.
+fn what_is_a_device_s_is_not_copied<M: TestMachine>() {
+    let _alone = alone();
+    let mut aspace = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
+    let start = virt(M::base());
+    aspace.map_alloc(start, KIB4, DEVICE, false).unwrap();
+    assert_eq!(aspace.write_some(start, &[1]), 0);
+    assert_eq!(aspace.read_some(start, &mut [0]), 0);
+    assert_eq!(aspace.query(start), None, "nor brought for it");
+}
+
 on_every_machine!(
+    what_is_a_device_s_is_not_copied,
     a_second_fault_on_a_page_keeps_the_page,
     populating_with_too_little_memory_fails_and_leaves_nothing,
     a_page_that_found_no_memory_comes_with_the_next_fault,

@@ -32,7 +32,7 @@ pub enum Grain {
     /// A page of 2 MiB, where the area holds all of it, nothing of it is there yet,
     /// and a block of frames is free; else the page that was touched. It becomes
     /// small pages, with the frames it has, when a part of it is unmapped or
-    /// protected.
+    /// protected, or all rights are taken from it.
     Large,
 }
 
@@ -43,6 +43,12 @@ impl Grain {
             Self::Around(pages) => pages.is_power_of_two() && usize::from(pages) <= SMALL_IN_LARGE,
             Self::Page | Self::Large => true,
         }
+    }
+
+    /// Whether pages with these rights may be large: without any, one cannot be told
+    /// from a table.
+    fn is_large(self, flags: MappingFlags) -> bool {
+        self == Self::Large && !flags.is_empty()
     }
 }
 
@@ -56,7 +62,7 @@ pub fn populate<M: Machine>(
 ) -> AxResult {
     let mut source = Fresh {
         most: usize::MAX,
-        large: grain == Grain::Large,
+        large: grain.is_large(flags),
         block: None,
     };
     table.map(span, flags, &mut source, undo)
@@ -134,32 +140,36 @@ fn bring_more<M: Machine>(
     hand: &mut Hand,
     context: &Context,
 ) -> AxResult<Option<Grain>> {
-    let (large, count) = match grain {
-        Grain::Around(pages) => (false, usize::from(pages)),
-        Grain::Large => (true, SMALL_IN_LARGE),
-        Grain::Page => (false, 1),
+    let (flags, inside) = (area.flags(), area.span());
+    let large = grain.is_large(flags);
+    let count = match grain {
+        Grain::Around(pages) => usize::from(pages),
+        Grain::Large if large => SMALL_IN_LARGE,
+        Grain::Large | Grain::Page => 1,
     };
     let start = vaddr.align_down(count * PAGE_SIZE_4K).as_usize();
     let run = start..start + count * PAGE_SIZE_4K;
-    let (flags, inside) = (area.flags(), area.span());
     let around = run.start.max(inside.start)..run.end.min(inside.end);
-    if large && (around != run || !table.leads_nowhere(&run)) {
+    if count == 1 || (large && (around != run || !table.leads_nowhere(&run))) {
         return bring_page::<M>(table, vaddr, flags, hand, context);
     }
     if hand.asked != Some(grain) {
-        return Ok(Some(grain));
+        // For a page that is there nothing is taken.
+        return match table.query(vaddr) {
+            Some(_) => Err(AxError::AlreadyExists),
+            None => Ok(Some(grain)),
+        };
     }
     let undo = &mut TlbGather::<M>::new(context, true);
-    if large && let Some(block) = hand.block() {
-        if table.map(run, flags, &mut Block(Some(block)), undo).is_ok() {
-            return Ok(None);
+    if large && hand.has_block() {
+        match table.map(run, flags, &mut Block(hand), undo) {
+            Err(AxError::NoMemory) => {}
+            result => return result.map(|()| None),
         }
-        // There was none for a table. There is now, and for the page.
-        hand.fetch(Grain::Page);
     }
     let mut brought = bring_page::<M>(table, vaddr, flags, hand, context);
-    if brought == Err(AxError::NoMemory) {
-        hand.keep_one();
+    // It may be a table that there is no frame for but those in hand.
+    if brought == Err(AxError::NoMemory) && hand.keep_one() {
         brought = bring_page::<M>(table, vaddr, flags, hand, context);
     }
     if brought.is_ok() && !large {
@@ -222,17 +232,18 @@ impl Hand {
         self.more = more;
     }
 
-    /// Gives back all but one.
-    #[cold]
-    fn keep_one(&mut self) {
-        let frame = self.frame();
-        self.more = None;
-        self.one = frame.ok();
+    /// Whether there are the frames of a large page.
+    fn has_block(&self) -> bool {
+        matches!(&self.more, Some(run) if run.count() == SMALL_IN_LARGE)
     }
 
-    /// All of it, if it is for a large page.
-    fn block(&mut self) -> Option<Frames> {
-        self.more.take_if(|run| run.count() == SMALL_IN_LARGE)
+    /// Gives all back but one. Answers whether there were more.
+    #[cold]
+    fn keep_one(&mut self) -> bool {
+        let had_more = self.more.as_ref().is_some_and(|run| run.count() > 1);
+        self.one = self.frame().ok();
+        self.more = None;
+        had_more
     }
 
     /// One of them.
@@ -298,10 +309,10 @@ impl Source for Hand {
     }
 }
 
-/// The frames of one large page.
-struct Block(Option<Frames>);
+/// The frames of one large page, in hand until it is mapped.
+struct Block<'a>(&'a mut Hand);
 
-impl Source for Block {
+impl Source for Block<'_> {
     fn fits(&mut self, _vaddr: usize, size: usize) -> bool {
         size == LARGE
     }
@@ -312,7 +323,7 @@ impl Source for Block {
         _size: usize,
         _count: usize,
     ) -> AxResult<(PhysAddr, usize)> {
-        let block = self.0.take().ok_or(AxError::NoMemory)?;
+        let block = self.0.more.take().ok_or(AxError::NoMemory)?;
         Ok((given_away(block).0, 1))
     }
 }
