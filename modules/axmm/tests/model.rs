@@ -4,20 +4,27 @@
 //! `TESSERA_STEPS=10000000 cargo test -p axmm --test model` takes as many steps
 //! in all. A script that fails is made short, and printed as what `play` takes.
 
-use axmm::MappingFlags;
+use axmm::{Grain, MappingFlags};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 mod support;
 
-use support::model::{ATOMS, Frames, Op, PAGES, Place, SIZE, Step, Twist, bounds, play};
+use support::memory::Hold;
+use support::model::{
+    ATOMS, Frames, Op, PAGES, Place, SIZE, Spot, Step, Twist, Whose, bounds, play,
+};
 use support::{DEVICE, EXECUTE, KIB4, MIB2, NONE, RO, RW, RX, TestMachine, UNCACHED, WRITE, alone};
 
 /// Steps in all, of the five formats together.
 const STEPS: usize = 2_000_000;
 /// Steps of the longest script.
 const LONGEST: usize = 2000;
+
+fn whose() -> impl Strategy<Value = Whose> {
+    prop_oneof![3 => Just(Whose::Kernels), 1 => Just(Whose::Users)]
+}
 
 fn place() -> impl Strategy<Value = Place> + Clone {
     let first = prop_oneof![3 => 0..PAGES, 2 => PAGES..ATOMS];
@@ -55,6 +62,32 @@ fn rights() -> impl Strategy<Value = MappingFlags> + Clone {
     ]
 }
 
+/// The first pages of an atom, or any.
+fn spot() -> impl Strategy<Value = Spot> + Clone {
+    let page = prop_oneof![8 => Just(0_usize), 2 => 0..32_usize, 1 => 0..4096_usize];
+    (0..ATOMS, page, 0..KIB4).prop_map(|(atom, page, offset)| Spot(atom, page * KIB4 + offset))
+}
+
+fn grain() -> impl Strategy<Value = Grain> + Clone {
+    prop_oneof![
+        12 => Just(Grain::Page),
+        3 => Just(Grain::Large),
+        5 => (0..7_u32).prop_map(|order| Grain::Around(1 << order)),
+        1 => (0..3_usize).prop_map(|at| Grain::Around([512, 3, 1024][at])),
+    ]
+}
+
+/// How much memory others have.
+fn hold() -> impl Strategy<Value = Hold> {
+    let every = (0..4_usize).prop_map(|at| [0, 0, 4, 32][at]);
+    let left = prop_oneof![2 => Just(usize::MAX), 1 => 1..32_usize];
+    (0..=8_usize, every, left).prop_map(|(blocks, every, left)| Hold {
+        blocks,
+        every,
+        left,
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let leads = prop_oneof![
         8 => (0..4_usize).prop_map(|at| Frames::Shifted([0, 0, MIB2, KIB4][at])),
@@ -69,13 +102,14 @@ fn step() -> impl Strategy<Value = Step> {
     // Boxed, or each step drags along what all of them take.
     let op = prop_oneof![
         12 => (place(), leads, rights()).prop_map(|(at, to, flags)| Op::Linear(at, to, flags)).boxed(),
-        14 => (place(), rights(), any::<bool>())
-            .prop_map(|(at, flags, all)| Op::Alloc(at, flags, all)).boxed(),
+        14 => (place(), rights(), any::<bool>(), grain())
+            .prop_map(|(at, flags, all, grain)| Op::Alloc(at, flags, all, grain)).boxed(),
         20 => place().prop_map(Op::Unmap).boxed(),
         24 => (place(), rights()).prop_map(|(at, flags)| Op::Protect(at, flags)).boxed(),
-        30 => (0..ATOMS, 0..KIB4, access.clone())
-            .prop_map(|(at, off, access)| Op::Fault(at, off, access)).boxed(),
-        1 => Just(Op::Clear).boxed(),
+        30 => (spot(), access.clone()).prop_map(|(at, access)| Op::Fault(at, access)).boxed(),
+        2 => (spot(), 0..3 * KIB4).prop_map(|(at, size)| Op::Read(at, size)).boxed(),
+        2 => (spot(), 0..3 * KIB4).prop_map(|(at, size)| Op::Write(at, size)).boxed(),
+        1 => prop_oneof![3 => Just(Op::Clear), 1 => hold().prop_map(Op::Hold)].boxed(),
         6 => (near(), near(), near(), near(), any::<bool>()).prop_map(|(hint, size, a, b, free)| {
             let limit = if free { (0, SIZE) } else { (a.min(b), a.max(b)) };
             Op::FindFree { hint, size: size >> 9, limit }
@@ -98,7 +132,10 @@ fn each_page_means_what_the_model_says<M: TestMachine>() {
         max_shrink_time: 60_000,
         ..Config::default()
     };
-    let result = TestRunner::new(config).run(&vec(step(), 1..LONGEST), |script| play::<M>(&script));
+    let result = TestRunner::new(config)
+        .run(&(whose(), vec(step(), 1..LONGEST)), |(whose, script)| {
+            play::<M>(whose, &script)
+        });
     if let Err(error) = result {
         panic!("{}: {error}", M::NAME);
     }

@@ -3,7 +3,9 @@
 //!
 //! axmm's tests and its fuzz targets use it.
 
+pub mod memory;
 pub mod model;
+mod own;
 pub mod raw;
 mod script;
 pub mod targets;
@@ -87,6 +89,18 @@ pub trait TestMachine: Machine {
             user: false,
             global: true,
             memory: Self::memory(asked),
+        }
+    }
+
+    /// What hardware reads, of rights that a user's mapping can have.
+    fn users_rights(asked: MappingFlags) -> Rights {
+        if asked.is_empty() {
+            return Rights::default();
+        }
+        Rights {
+            user: asked.contains(MappingFlags::USER),
+            global: Self::Raw::ALL_GLOBAL,
+            ..Self::rights(asked)
         }
     }
 }
@@ -264,6 +278,13 @@ pub fn words(frame: usize) -> &'static mut [u64] {
     unsafe { std::slice::from_raw_parts_mut(start, KIB4 / 8) }
 }
 
+/// The same, as bytes.
+pub fn bytes(frame: usize) -> &'static mut [u8] {
+    let words = words(frame);
+    // SAFETY: words are bytes, and whoever asks keeps no other slice of them.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), KIB4) }
+}
+
 type Walk = fn(usize) -> Result<Raw, String>;
 
 /// What is forgotten where a table goes.
@@ -285,7 +306,7 @@ pub struct Tlb {
     pub watched: Vec<Raw>,
     before: Rc<Raw>,
     frames: (usize, usize),
-    /// How many pages with frames of their own were forgotten.
+    /// How many small pages with frames of their own were forgotten.
     forgotten: usize,
     /// Whether the way to tables was.
     all_forgotten: bool,
@@ -310,6 +331,16 @@ impl Tlb {
         TLB.with_borrow_mut(|tlb| tlb.frames.1 -= 1);
     }
 
+    /// Says whether anyone was made to forget anything, which nobody knows who has not
+    /// entered the address space.
+    pub fn was_not_asked() -> Result<(), String> {
+        let flushes = TLB.with_borrow_mut(|tlb| std::mem::take(&mut tlb.flushes));
+        match flushes.is_empty() {
+            true => Ok(()),
+            false => Err(format!("nobody knows {flushes:x?}")),
+        }
+    }
+
     fn check_frames(&mut self) {
         let (pages, tables) = frames();
         if pages + self.forgotten < self.frames.0 {
@@ -330,8 +361,10 @@ impl Tlb {
         self.check_frames();
         let known = |page: &&RawPage| !self.flushes.iter().any(|flush| page.overlaps(flush));
         let gone = self.before.within(&pages).iter().filter(known);
-        let own = gone.filter(|page| RAM.contains(&page.paddr)).count();
-        self.forgotten += own;
+        let own = gone.filter(|page| RAM.contains(&page.paddr));
+        let bytes =
+            |page: &RawPage| (page.vaddr + page.size).min(pages.end) - page.vaddr.max(pages.start);
+        self.forgotten += own.map(bytes).sum::<usize>() / KIB4;
         self.all_forgotten |= pages == EVERYTHING;
         self.flushes.push(pages);
     }

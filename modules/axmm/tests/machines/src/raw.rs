@@ -43,6 +43,8 @@ pub enum Entry {
 /// A page-table format. Level 0 is the one whose entries map 4 KiB.
 pub trait Format {
     const LEVELS: usize;
+    /// Whether every page is every address space's.
+    const ALL_GLOBAL: bool = false;
 
     /// The entry at a level, or what is wrong with it.
     fn entry(bits: u64, level: usize) -> Result<Entry, &'static str>;
@@ -328,10 +330,13 @@ impl Format for A64 {
         if !user && entry & UXN == 0 {
             return Err("user mode may execute it");
         }
+        if user && entry & PXN == 0 {
+            return Err("the kernel may execute what is the user's");
+        }
         let rights = Rights {
             read: true,
             write: entry & AP_READ_ONLY == 0,
-            execute: entry & PXN == 0,
+            execute: entry & if user { UXN } else { PXN } == 0,
             user,
             global: entry & NOT_GLOBAL == 0,
             memory,
@@ -348,6 +353,7 @@ pub struct La64;
 
 impl Format for La64 {
     const LEVELS: usize = 4;
+    const ALL_GLOBAL: bool = true;
 
     fn entry(entry: u64, level: usize) -> Result<Entry, &'static str> {
         const V: u64 = bit(0);

@@ -1,13 +1,14 @@
 //! Scripts of operations out of bytes: every string of bytes is one.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use axmm::MappingFlags;
+use axmm::{Grain, MappingFlags};
 
-use crate::model::{ATOMS, Frames, Op, PAGES, Place, SIZE, Step, Twist, bounds};
+use crate::memory::Hold;
+use crate::model::{ATOMS, Frames, Op, PAGES, Place, SIZE, Spot, Step, Twist, Whose, bounds};
 use crate::{DEVICE, EXECUTE, KIB4, MIB2, NONE, RO, RW, RX, UNCACHED, WRITE};
 
 /// Rights that a mapping of the kernel can have, and some that it cannot.
-const RIGHTS: [MappingFlags; 10] = [
+const RIGHTS: [MappingFlags; 11] = [
     RW,
     RO,
     RX,
@@ -17,6 +18,7 @@ const RIGHTS: [MappingFlags; 10] = [
     WRITE,
     RW.union(EXECUTE),
     RW.union(MappingFlags::USER),
+    RX.union(MappingFlags::USER),
     MappingFlags::DEVICE,
 ];
 /// What accesses ask for.
@@ -39,18 +41,41 @@ const LEADS: [Frames; 7] = [
     Frames::TooHigh,
 ];
 
+impl<'a> Arbitrary<'a> for Whose {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Self> {
+        Ok(match bytes.int_in_range(0..=3_u8)? {
+            0 => Self::Users,
+            _ => Self::Kernels,
+        })
+    }
+}
+
 impl<'a> Arbitrary<'a> for Step {
     fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Self> {
         let op = match bytes.int_in_range(0..=15_u8)? {
             0 | 1 => Op::Linear(place(bytes)?, *bytes.choose(&LEADS)?, rights(bytes)?),
-            2..=4 => Op::Alloc(place(bytes)?, rights(bytes)?, bytes.arbitrary()?),
+            2..=4 => Op::Alloc(
+                place(bytes)?,
+                rights(bytes)?,
+                bytes.arbitrary()?,
+                grain(bytes)?,
+            ),
             5..=7 => Op::Unmap(place(bytes)?),
             8..=10 => Op::Protect(place(bytes)?, rights(bytes)?),
-            11..=13 => Op::Fault(atom(bytes)?, offset(bytes)?, *bytes.choose(&ACCESS)?),
+            11..=12 => Op::Fault(spot(bytes)?, *bytes.choose(&ACCESS)?),
+            13 => match bytes.arbitrary()? {
+                true => Op::Read(spot(bytes)?, offset(bytes)? * 3),
+                false => Op::Write(spot(bytes)?, offset(bytes)? * 3),
+            },
             14 => find_free(bytes)?,
-            _ => match bytes.ratio(1_u8, 8)? {
-                true => Op::Clear,
-                false => Op::CanAccess(place(bytes)?, offset(bytes)?, *bytes.choose(&ACCESS)?),
+            _ => match bytes.int_in_range(0..=7_u8)? {
+                0 => Op::Clear,
+                1 => Op::Hold(Hold {
+                    blocks: bytes.int_in_range(0..=8)?,
+                    every: *bytes.choose(&[0, 0, 4, 32])?,
+                    left: *bytes.choose(&[usize::MAX, usize::MAX, 4, 24])?,
+                }),
+                _ => Op::CanAccess(place(bytes)?, offset(bytes)?, *bytes.choose(&ACCESS)?),
             },
         };
         let fails = bytes.int_in_range(0..=31_usize)?;
@@ -68,6 +93,21 @@ fn atom(bytes: &mut Unstructured) -> Result<usize> {
 
 fn offset(bytes: &mut Unstructured) -> Result<usize> {
     bytes.int_in_range(0..=KIB4 - 1)
+}
+
+/// The first pages of an atom, or any.
+fn spot(bytes: &mut Unstructured) -> Result<Spot> {
+    let pages = *bytes.choose(&[1, 1, 1, 32, 4096])?;
+    let page = bytes.int_in_range(0..=pages - 1)?;
+    Ok(Spot(atom(bytes)?, page * KIB4 + offset(bytes)?))
+}
+
+fn grain(bytes: &mut Unstructured) -> Result<Grain> {
+    Ok(match bytes.int_in_range(0..=4_u8)? {
+        0 | 1 => Grain::Page,
+        2 | 3 => Grain::Large,
+        _ => Grain::Around(*bytes.choose(&[1, 2, 4, 8, 16, 32, 64, 512, 3, 1024])?),
+    })
 }
 
 fn rights(bytes: &mut Unstructured) -> Result<MappingFlags> {

@@ -7,7 +7,7 @@ use axmm::listing::{Form, Listing, MARK};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use crate::model::{Step, Verdict, play_to};
+use crate::model::{Step, Verdict, Whose, play_to};
 use crate::{A64, La64, Sv39, Sv48, TestMachine, X64, alone};
 
 /// A fuzz target: its name, and what it does.
@@ -54,6 +54,7 @@ fn run(bytes: &[u8], look: Look) {
 }
 
 fn script<M: TestMachine>(mut bytes: Unstructured, look: Look) -> Verdict {
+    let whose = Whose::arbitrary(&mut bytes).unwrap_or(Whose::Kernels);
     let mut script = Vec::new();
     while !bytes.is_empty() && script.len() < LONGEST {
         match Step::arbitrary(&mut bytes) {
@@ -61,11 +62,13 @@ fn script<M: TestMachine>(mut bytes: Unstructured, look: Look) -> Verdict {
             Err(_) => break,
         }
     }
-    let verdict = play_to::<M>(&script, |aspace| match look {
+    let verdict = play_to::<M>(whose, &script, |aspace| match look {
         Look::Nowhere => Ok(()),
         Look::AtTheListing => is_listed(aspace),
     });
-    verdict.map_err(|error| TestCaseError::fail(format!("{}: {error}\n{script:?}", M::NAME)))
+    verdict.map_err(|error| {
+        TestCaseError::fail(format!("{}, {whose:?}: {error}\n{script:?}", M::NAME))
+    })
 }
 
 fn is_listed<M: TestMachine>(aspace: &AddrSpace<M>) -> Verdict {
