@@ -19,6 +19,7 @@ extern crate alloc;
 mod frames;
 mod heap;
 mod kernel_map;
+mod mapped;
 mod mappings;
 mod report;
 mod spaces;

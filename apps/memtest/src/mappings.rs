@@ -7,12 +7,13 @@ use alloc::vec::Vec;
 
 use axstd::memory::probe::{can_read, can_write};
 use axstd::memory::{
-    AxError, Mapping, MappingFlags, Usage, UsageKind, alloc_frames_zeroed, kernel_aspace,
-    print_maps, usage,
+    AxError, Mapping, MappingFlags, UsageKind, alloc_frames_zeroed, kernel_aspace, print_maps,
+    usage,
 };
 use axstd::{env, harts, println};
 use fastrand::Rng;
 
+use crate::mapped::{giving_all_back, say, word};
 use crate::report::{Outcome, Report, check, on_all};
 
 const PAGE: usize = 4096;
@@ -54,30 +55,6 @@ pub fn run(report: &mut Report, seed: u64) {
     if env::var("maps").is_some() {
         report.test("mappings: listed", || giving_all_back(listed));
     }
-}
-
-/// Runs a test and compares what it left taken with what was taken before.
-fn giving_all_back(test: impl FnOnce() -> Outcome) -> Outcome {
-    let taken = |usage: Usage| {
-        use UsageKind::{Global, PageTable, VirtMem};
-        [VirtMem, PageTable, Global].map(|kind| usage.of(kind))
-    };
-    let before = taken(usage());
-    let done = test()?;
-    let after = taken(usage());
-    check(before == after, || {
-        format!("(pages, tables, other) taken were {before:?} and are {after:?}")
-    })?;
-    Ok(done)
-}
-
-fn say(error: AxError) -> String {
-    format!("{error:?}")
-}
-
-/// The words of a page, through its mapping.
-fn word(addr: usize) -> *mut u64 {
-    addr as *mut u64
 }
 
 /// Writes to a page that is this hart's alone, and reads it back.

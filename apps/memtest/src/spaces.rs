@@ -9,10 +9,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use axstd::harts;
 use axstd::memory::probe::{can_execute, can_read, can_write};
 use axstd::memory::{
-    AddrSpace, AxError, Grain, Mapping, MappingFlags, SharedAspace, USER_BASE, Usage, UsageKind,
-    new_user_aspace, usage,
+    AddrSpace, AxError, Grain, Mapping, MappingFlags, SharedAspace, USER_BASE, new_user_aspace,
 };
 
+use crate::mapped::{giving_all_back, say, word};
 use crate::report::{Outcome, Report, check, on_all};
 
 const PAGE: usize = 4096;
@@ -54,22 +54,6 @@ pub fn run(report: &mut Report) {
     });
 }
 
-fn giving_all_back(test: impl FnOnce() -> Outcome) -> Outcome {
-    let taken =
-        |usage: Usage| [UsageKind::VirtMem, UsageKind::PageTable].map(|kind| usage.of(kind));
-    let before = taken(usage());
-    let done = test()?;
-    let after = taken(usage());
-    check(before == after, || {
-        format!("(pages, tables) taken were {before:?} and are {after:?}")
-    })?;
-    Ok(done)
-}
-
-fn say(error: AxError) -> String {
-    format!("{error:?}")
-}
-
 fn space() -> Result<AddrSpace, String> {
     new_user_aspace(BASE.into(), SIZE).map_err(say)
 }
@@ -81,10 +65,6 @@ fn space_with_pages() -> Result<SharedAspace, String> {
         .map_alloc(BASE.into(), PAGES * PAGE, RW, false)
         .map_err(say)?;
     Ok(SharedAspace::new(space))
-}
-
-fn word(addr: usize) -> *mut u64 {
-    core::ptr::with_exposed_provenance_mut(addr)
 }
 
 /// Writes to each page a word of this hart's.
