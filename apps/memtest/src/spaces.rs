@@ -4,12 +4,14 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::slice;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use axstd::harts;
 use axstd::memory::probe::{can_execute, can_read, can_write};
 use axstd::memory::{
-    AddrSpace, AxError, Grain, Mapping, MappingFlags, SharedAspace, USER_BASE, new_user_aspace,
+    AddrSpace, AxError, Grain, Mapping, MappingFlags, SharedAspace, USER_BASE, kernel_aspace,
+    new_user_aspace,
 };
 
 use crate::mapped::{giving_all_back, say, word};
@@ -335,6 +337,23 @@ fn ids_go_round() -> Outcome {
     Ok(format!("{SPACES} spaces one after the other"))
 }
 
+/// The buffer of a copy is lazy itself, in the address space that is locked for it.
+fn into_a_lazy_buffer() -> Result<(), String> {
+    let [from, to] = [Mapping::lazy(2 * PAGE, RW), Mapping::lazy(2 * PAGE, RW)];
+    let (from, to) = (from.map_err(say)?, to.map_err(say)?);
+    // SAFETY: it is mapped, this test's alone, and the words of a page are bytes.
+    let buffer = unsafe {
+        word(from.start() + PAGE).write_volatile(6);
+        slice::from_raw_parts_mut(word(to.start()).cast::<u8>(), 2 * PAGE)
+    };
+    let mut kernel = kernel_aspace().lock();
+    kernel.read(from.start().into(), buffer).map_err(say)?;
+    drop(kernel);
+    check(buffer[PAGE] == 6, || {
+        format!("{} came into a lazy buffer, not 6", buffer[PAGE])
+    })
+}
+
 /// What is at an address: can it be read, written, executed?
 type Can = (bool, bool, bool);
 
@@ -450,5 +469,6 @@ fn copied_in_and_out() -> Outcome {
     check(beyond == Err(AxError::BadAddress), || {
         format!("past the end: {beyond:?}")
     })?;
+    into_a_lazy_buffer()?;
     Ok(format!("{} bytes", bytes.len()))
 }

@@ -4,7 +4,8 @@
 //! that is not there yet is brought, and rights are respected, as if the access
 //! had been made by an instruction in that address space; what could not be had
 //! by one ends the copy there. Nothing traps: the address space is locked
-//! meanwhile, so no page goes.
+//! meanwhile, so no page goes; and where the buffer itself lies in it, its pages are
+//! brought first, for a fault by whoever holds the lock could not be helped.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -12,10 +13,12 @@ use core::ptr;
 use axconfig::PHYS_VIRT_OFFSET;
 use axerrno::{AxError, AxResult};
 use bytemuck::{AnyBitPattern, NoUninit};
-use memory_addr::VirtAddr;
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
+use crate::areas::Area;
 use crate::aspace::AddrSpace;
+use crate::backend::Backend;
 use crate::machine::Machine;
 
 /// A part of a copy that lies in one page.
@@ -49,6 +52,9 @@ impl<M: Machine> AddrSpace<M> {
     /// As [`read`](Self::read), up to the first byte that cannot be had. Answers
     /// how many bytes came.
     pub fn read_some(&mut self, start: VirtAddr, buf: &mut [u8]) -> usize {
+        if !self.has_buffer(buf, MappingFlags::WRITE) {
+            return 0;
+        }
         self.process_area_data(start, buf.len(), MappingFlags::READ, |piece, done| {
             // SAFETY: the piece is `len` bytes of a mapped frame, which is not a
             // buffer that Rust code holds a reference to: see `process_area_data`.
@@ -59,6 +65,9 @@ impl<M: Machine> AddrSpace<M> {
     /// As [`write`](Self::write), up to the first byte that cannot be had. Answers
     /// how many bytes went.
     pub fn write_some(&mut self, start: VirtAddr, buf: &[u8]) -> usize {
+        if !self.has_buffer(buf, MappingFlags::READ) {
+            return 0;
+        }
         self.process_area_data(start, buf.len(), MappingFlags::WRITE, |piece, done| {
             // SAFETY: as in `read_some`.
             unsafe { ptr::copy(buf[done..].as_ptr(), piece.bytes, piece.len) };
@@ -77,6 +86,9 @@ impl<M: Machine> AddrSpace<M> {
         start: VirtAddr,
         buf: &'buf mut [u8],
     ) -> AxResult<&'buf [u8]> {
+        if !self.has_buffer(buf, MappingFlags::WRITE) {
+            return Err(AxError::BadAddress);
+        }
         let mut end = None;
         let room = buf.len();
         let mut done = 0;
@@ -117,6 +129,21 @@ impl<M: Machine> AddrSpace<M> {
     /// As for [`write`](Self::write).
     pub fn write_val<T: NoUninit>(&mut self, start: VirtAddr, value: &T) -> AxResult {
         self.write(start, bytemuck::bytes_of(value))
+    }
+
+    /// Brings the pages of a buffer of the kernel's that are this address space's, and
+    /// not there yet. Answers whether all are there.
+    fn has_buffer(&mut self, buf: &[u8], access: MappingFlags) -> bool {
+        let start = VirtAddr::from_ptr_of(buf.as_ptr()).align_down_4k();
+        let end = buf.as_ptr() as usize + buf.len();
+        let mut pages = (start.as_usize()..end).step_by(PAGE_SIZE_4K);
+        pages.all(|page| {
+            let vaddr = VirtAddr::from_usize(page);
+            let comes_late = |area: &Area<Backend>| area.backing().owns_frames();
+            !self.area_at(vaddr).is_some_and(comes_late)
+                || self.query(vaddr).is_some()
+                || self.handle_page_fault(vaddr, access)
+        })
     }
 
     /// Calls `f` for each page's part of `size` bytes from `start` on, with the

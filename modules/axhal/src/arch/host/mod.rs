@@ -42,9 +42,10 @@ pub fn enable_irqs() {}
 /// Keeps interrupts out: nothing changes, see [`irqs_enabled`].
 pub fn disable_irqs() {}
 
-/// A hart takes interrupts whenever it waits, and at no other time.
+/// A hart takes interrupts whenever it waits, but for a page fault's handler, and at no
+/// other time.
 pub fn irqs_enabled() -> bool {
-    true
+    !trap::is_resolving()
 }
 
 /// Sleeps until an interrupt is pending, and takes all that are.

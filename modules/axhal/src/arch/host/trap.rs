@@ -20,6 +20,15 @@ use crate::probe::fix_up;
 use crate::trap::resolve;
 use crate::trap::{Access, PageFault, on_exception, on_page_fault, on_stack_overflow};
 
+/// How many page faults this hart is resolving.
+#[percpu::def_percpu]
+static RESOLVING: usize = 0;
+
+/// Whether this hart is resolving a page fault, which lets no interrupts in.
+pub fn is_resolving() -> bool {
+    RESOLVING.read_current() > 0
+}
+
 /// The registers of what was interrupted, as Linux saves them.
 #[derive(Clone, Copy, Debug)]
 pub struct TrapFrame(libc::mcontext_t);
@@ -141,7 +150,7 @@ fn on_missing_page(frame: &mut TrapFrame) {
     #[cfg(feature = "paging")]
     match walk_for(addr, access) {
         Walked::Kept => return,
-        Walked::Refused if is_translated(addr) && resolve(addr, access) => return,
+        Walked::Refused if is_translated(addr) && resolve_in_trap(addr, access) => return,
         Walked::Refused => {}
         Walked::NoMemory => on_exception(frame, format_args!("Linux is out of memory")),
     }
@@ -154,6 +163,17 @@ fn on_missing_page(frame: &mut TrapFrame) {
     } else if !fix_up(frame, &fault) {
         on_stack_overflow(frame, addr);
     }
+}
+
+/// As [`resolve`], with no interrupts meanwhile. A hart's own data lies in what the page
+/// table maps, so that it may take a walk, but no more, to get at it.
+#[cfg(feature = "paging")]
+fn resolve_in_trap(addr: usize, access: Access) -> bool {
+    let before = RESOLVING.read_current();
+    RESOLVING.write_current(before + 1);
+    let resolved = resolve(addr, access);
+    RESOLVING.write_current(before);
+    resolved
 }
 
 /// What a page fault's access wanted to do, by the error code (SDM 5.7).
