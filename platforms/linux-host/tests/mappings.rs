@@ -6,11 +6,11 @@ mod support;
 use std::ops::Range;
 
 use axalloc::{Frames, UsageKind, alloc_frame_zeroed, usage};
-use axhal::probe::{can_execute, can_read, can_write};
+use axhal::probe::{can_execute, can_read};
 use axmm::{AddrSpace, KERNEL_MAP_BASE, Machine, MappingFlags, ThisMachine, VirtAddr};
 use axmm::{kernel_aspace, kernel_page_table_root};
 
-use support::on_hart;
+use support::{load, on_hart, store, writable};
 
 const PAGE: usize = 4096;
 const READ: MappingFlags = MappingFlags::READ;
@@ -40,21 +40,6 @@ fn unmap(pages: Range<usize>) {
     aspace
         .unmap(at(BASE + pages.start * PAGE), pages.len() * PAGE)
         .unwrap();
-}
-
-fn load(addr: usize) -> u64 {
-    // SAFETY: the tests read only what they have mapped, or mean to fault.
-    unsafe { (addr as *const u64).read_volatile() }
-}
-
-fn store(addr: usize, value: u64) {
-    // SAFETY: as above, and the page is the test's own.
-    unsafe { (addr as *mut u64).write_volatile(value) };
-}
-
-fn writable(addr: usize) -> bool {
-    // SAFETY: the page is the test's own.
-    unsafe { can_write(addr) }
 }
 
 fn frame_of_ones() -> Frames {

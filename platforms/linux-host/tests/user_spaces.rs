@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use axalloc::{UsageKind, usage};
 use axhal::paging::{claim_user, leave_user};
-use axhal::probe::{can_execute, can_read, can_write};
+use axhal::probe::{can_execute, can_read};
 use axmm::{KERNEL_MAP_BASE, MappingFlags, SharedAspace, USER_BASE, VirtAddr};
 use axmm::{kernel_page_table_root, new_user_aspace};
 
-use support::on_hart;
+use support::{load, on_hart, store, writable};
 
 const PAGE: usize = 4096;
 const PAGES: usize = 4;
@@ -35,21 +35,6 @@ fn space(flags: MappingFlags, populate: bool) -> SharedAspace {
         .map_alloc(at(BASE), PAGES * PAGE, flags, populate)
         .unwrap();
     SharedAspace::new(space)
-}
-
-fn load(addr: usize) -> u64 {
-    // SAFETY: the tests read only what they have mapped, or mean to fault.
-    unsafe { (addr as *const u64).read_volatile() }
-}
-
-fn store(addr: usize, value: u64) {
-    // SAFETY: as above, and the page is the test's own.
-    unsafe { (addr as *mut u64).write_volatile(value) };
-}
-
-fn writable(addr: usize) -> bool {
-    // SAFETY: the page is the test's own.
-    unsafe { can_write(addr) }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The kernel of a test: one hart, a thread of its own that all tests share, one
 //! at a time.
 
+use axhal::probe::can_write;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -56,4 +57,22 @@ pub fn on_hart(test: impl FnOnce() + Send + 'static) {
     if let Err(failure) = done.recv().unwrap() {
         panic::resume_unwind(failure);
     }
+}
+
+/// The word at an address.
+pub fn load(addr: usize) -> u64 {
+    // SAFETY: the tests read only what they have mapped, or mean to fault.
+    unsafe { (addr as *const u64).read_volatile() }
+}
+
+/// Puts a word there.
+pub fn store(addr: usize, value: u64) {
+    // SAFETY: as above, and the page is the test's own.
+    unsafe { (addr as *mut u64).write_volatile(value) };
+}
+
+/// Whether the word there can be written.
+pub fn writable(addr: usize) -> bool {
+    // SAFETY: the page is the test's own.
+    unsafe { can_write(addr) }
 }
