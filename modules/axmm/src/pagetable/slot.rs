@@ -1,6 +1,8 @@
-//! Entries of a page table, each read and written in one piece.
+//! Entries of a page table: words that harts, and the hardware that walks the table for
+//! them, read and write at the same time.
 
-use core::sync::atomic::{Ordering, fence};
+use core::mem;
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags};
@@ -18,12 +20,43 @@ pub enum Slot {
     Page(PhysAddr, MappingFlags),
 }
 
+/// Reads the entry `entry` of a table.
+///
+/// # Safety
+///
+/// It is in a table.
+#[inline(always)]
+unsafe fn load<E: GenericPTE>(entry: *mut E) -> u64 {
+    // SAFETY: the caller's promise; entries are words (`value`), aligned as such.
+    unsafe { AtomicU64::from_ptr(entry.cast()) }.load(Ordering::Relaxed)
+}
+
+/// Writes the entry `entry` of a table.
+///
+/// # Safety
+///
+/// It is in a table that the caller may write.
+#[inline(always)]
+unsafe fn store<E: GenericPTE>(entry: *mut E, bits: u64) {
+    // SAFETY: as in `load`.
+    unsafe { AtomicU64::from_ptr(entry.cast()) }.store(bits, Ordering::Relaxed);
+}
+
+/// A word as an entry.
+#[inline(always)]
+fn value<E: GenericPTE>(bits: u64) -> E {
+    const {
+        assert!(size_of::<E>() == size_of::<u64>() && align_of::<E>() == align_of::<u64>());
+    };
+    // SAFETY: every format has one field, a word of any bits, and nothing else has room.
+    unsafe { mem::transmute_copy(&bits) }
+}
+
 /// Reads an entry of `level`; 0 is the lowest.
 #[inline(always)]
 pub fn read<E: GenericPTE>(entry: *mut E, level: usize) -> Slot {
-    // SAFETY: the walker derives `entry` from a table it owns; hardware may
-    // read and set bits of it at the same time, so it is read in one piece.
-    let value = unsafe { entry.read_volatile() };
+    // SAFETY: the walker derives `entry` from a table it owns.
+    let value = value::<E>(unsafe { load(entry) });
     if value.is_unused() {
         Slot::Absent
     } else if level == 0 || value.is_huge() {
@@ -51,13 +84,13 @@ pub fn write_table<E: GenericPTE>(entry: *mut E, table: PhysAddr) {
     // The table's entries are seen by whoever sees this one.
     fence(Ordering::Release);
     // SAFETY: as in `read`.
-    unsafe { entry.write_volatile(E::new_table(table)) };
+    unsafe { store(entry, E::new_table(table).bits() as u64) };
 }
 
 /// Makes an entry absent.
 pub fn clear<E: GenericPTE>(entry: *mut E) {
     // SAFETY: as in `read`.
-    unsafe { entry.write_volatile(cleared()) };
+    unsafe { store(entry, 0) };
 }
 
 /// Writes `count` entries of `level` from `first` on, for pages in a row that
@@ -75,14 +108,13 @@ pub unsafe fn write_pages<E: GenericPTE>(
     flags: MappingFlags,
     mark: u64,
 ) {
-    let first = first.cast::<u64>();
     let mut value = page::<E>(level, flags);
     // What the pages hold, fresh zeroes perhaps, is seen by whoever sees an entry.
     fence(Ordering::Release);
     for index in 0..count {
         value.set_paddr(paddr + index * (PAGE_SIZE_4K << (LEVEL_BITS * level)));
-        // SAFETY: the caller's promise, and entries are words (`address`).
-        unsafe { first.add(index).write_volatile(value.bits() as u64 | mark) };
+        // SAFETY: the caller's promise.
+        unsafe { store(first.add(index), value.bits() as u64 | mark) };
     }
 }
 
@@ -92,11 +124,8 @@ pub unsafe fn write_pages<E: GenericPTE>(
 ///
 /// As for [`write_pages`], and the others are in a table, too.
 pub unsafe fn copy<E: GenericPTE>(from: *mut E, to: *mut E, count: usize) {
-    // SAFETY: the caller's promise; each is read and written in one piece.
-    let copy = |index: usize| unsafe {
-        to.add(index)
-            .write_volatile(from.add(index).read_volatile())
-    };
+    // SAFETY: the caller's promise.
+    let copy = |index: usize| unsafe { store(to.add(index), load(from.add(index))) };
     in_runs::<32>(count, copy);
 }
 
@@ -118,8 +147,8 @@ fn in_runs<const N: usize>(count: usize, mut f: impl FnMut(usize)) {
 /// The entries are in a table.
 #[inline(always)]
 pub unsafe fn absent<E: GenericPTE>(first: *mut E, count: usize) -> usize {
-    // SAFETY: the caller's promise; read in one piece as in `read`.
-    let bits = |index: usize| unsafe { first.add(index).read_volatile() }.bits();
+    // SAFETY: the caller's promise.
+    let bits = |index: usize| unsafe { load(first.add(index)) };
     let mut done = 0;
     while done + 8 <= count && (done..done + 8).fold(0, |all, index| all | bits(index)) == 0 {
         done += 8;
@@ -142,19 +171,18 @@ pub unsafe fn clear_row<E: GenericPTE>(first: *mut E, count: usize) -> (Option<P
         return (None, gap);
     }
     let (mask, step) = (address::<E>(), frame_step::<E>());
-    let entry = |index| first.cast::<u64>().wrapping_add(index);
-    // SAFETY: the caller's promise; entries are words (`address`), and each is read
-    // and written in one piece.
+    let entry = |index| first.wrapping_add(index);
+    // SAFETY: the caller's promise.
     unsafe {
-        let frame = first.read_volatile().paddr();
-        let mut address = entry(0).read_volatile() & mask;
+        let bits = load(first);
+        let mut address = bits & mask;
         let mut cleared = 0;
         loop {
-            entry(cleared).write_volatile(0);
+            store(entry(cleared), 0);
             cleared += 1;
             address += step;
-            if cleared == count || entry(cleared).read_volatile() & mask != address {
-                return (Some(frame), cleared);
+            if cleared == count || load(entry(cleared)) & mask != address {
+                return (Some(value::<E>(bits).paddr()), cleared);
             }
         }
     }
@@ -173,20 +201,16 @@ pub unsafe fn protect_pages<E: GenericPTE>(
     flags: MappingFlags,
     mark: u64,
 ) -> bool {
-    let (first, rights) = (
-        first.cast::<u64>(),
-        page::<E>(0, flags).bits() as u64 | mark,
-    );
+    let rights = page::<E>(0, flags).bits() as u64 | mark;
     let mut changed = 0;
     in_runs::<8>(count, |index: usize| {
-        // SAFETY: the caller's promise; entries are words (`address`), and each is
-        // read and written in one piece.
+        // SAFETY: the caller's promise.
         unsafe {
             let entry = first.add(index);
-            let before = entry.read_volatile();
+            let before = load(entry);
             if before != 0 {
                 let after = before & address::<E>() | rights;
-                entry.write_volatile(after);
+                store(entry, after);
                 changed |= before ^ after;
             }
         }
@@ -197,7 +221,6 @@ pub unsafe fn protect_pages<E: GenericPTE>(
 /// The bits of an entry that are its page's address.
 #[inline(always)]
 fn address<E: GenericPTE>() -> u64 {
-    const { assert!(size_of::<E>() == size_of::<u64>()) };
     let mut value = cleared::<E>();
     value.set_paddr(PhysAddr::from_usize(usize::MAX));
     value.bits() as u64
@@ -224,7 +247,5 @@ fn page<E: GenericPTE>(level: usize, flags: MappingFlags) -> E {
 
 #[inline(always)]
 fn cleared<E: GenericPTE>() -> E {
-    let mut value = E::new_table(PhysAddr::from_usize(0));
-    value.clear();
-    value
+    value(0)
 }
