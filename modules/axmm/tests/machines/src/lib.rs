@@ -5,7 +5,6 @@
 
 pub mod memory;
 pub mod model;
-mod own;
 pub mod raw;
 mod script;
 pub mod targets;

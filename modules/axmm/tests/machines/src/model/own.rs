@@ -6,7 +6,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use crate::model::Verdict;
+use super::Verdict;
 use crate::raw::Raw;
 use crate::{KIB4, MIB2, RAM, words};
 
