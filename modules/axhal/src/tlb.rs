@@ -3,9 +3,9 @@
 //! On riscv64 the firmware, and on aarch64 the hardware, makes other harts
 //! forget without the kernel there noticing ([`crate::arch::remote_flush`]).
 //! Elsewhere one hart at a time publishes a request, interrupts the others, and
-//! waits until each has answered. A hart that waits, for an answer or for its
-//! turn, answers requests itself meanwhile ([`answer`]); so must whoever spins
-//! for a lock that a waiting hart may hold.
+//! waits until each has answered. A hart that waits for its turn answers requests
+//! itself meanwhile ([`answer`]); so must whoever spins for a lock that a waiting
+//! hart may hold.
 
 use core::ops::Range;
 

@@ -196,9 +196,9 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// `InvalidInput` if an address or the size is not page-aligned, the range is
     /// empty or not within the address space, the machine has no such physical
-    /// addresses, or `flags` are rights that a kernel mapping cannot have: none at all, any without read, or write
-    /// together with execute. `AlreadyExists` if something is mapped in the
-    /// range. `NoMemory`.
+    /// addresses, or `flags` are rights that a kernel mapping cannot have: none at
+    /// all, any without read, or write together with execute. `AlreadyExists` if
+    /// something is mapped in the range. `NoMemory`.
     pub fn map_linear(
         &mut self,
         start_vaddr: VirtAddr,
