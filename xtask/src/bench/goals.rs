@@ -115,11 +115,7 @@ pub static GOALS: [Goal; 20] = [
         Most::Above("frame.zero", 300.0),
     )
     .arceos(2193.0, 1036.0)
-    .linux(3674.0, 7198.0)
-    .short(
-        "A fault looks for its area and its entry twice: first to learn how many frames it wants, which are filled with zeroes outside the lock, then to put them in.",
-        "Begin with one frame of zeroes in hand, which is what nearly every fault wants.",
-    ),
+    .linux(3674.0, 7198.0),
     Goal::new(
         "populate.page",
         "a page of 64 MiB mapped with frames",
