@@ -25,9 +25,9 @@
 //! | the kernel's [`SharedAspace`] | areas and page table of the kernel | a user program's |
 //! | `axalloc`'s | frames, heap | any |
 //!
-//! Whoever waits for a [`SharedAspace`] keeps interrupts out and answers other
-//! harts' TLB requests while it waits, for the holder may be waiting for the
-//! answer. So nobody may hold another spin lock, with interrupts out, that a
+//! Whoever holds a [`SharedAspace`] keeps interrupts out. Whoever waits for one, with
+//! interrupts in or out, answers other harts' TLB requests meanwhile, for the holder
+//! may be waiting for the answer. So nobody may hold another spin lock, with interrupts out, that a
 //! hart in here can be waiting for.
 #![cfg_attr(not(test), no_std)]
 
