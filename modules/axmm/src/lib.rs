@@ -27,8 +27,8 @@
 //!
 //! Whoever holds a [`SharedAspace`] keeps interrupts out. Whoever waits for one, with
 //! interrupts in or out, answers other harts' TLB requests meanwhile, for the holder
-//! may be waiting for the answer. So nobody may hold another spin lock, with interrupts out, that a
-//! hart in here can be waiting for.
+//! may be waiting for the answer. So nobody may hold another spin lock, with
+//! interrupts out, that a hart in here can be waiting for.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
