@@ -265,3 +265,22 @@ fn what_was_lent_outlives_its_owner() {
     drop(user);
     drop(taken);
 }
+
+/// Of a TiB that nobody has touched no page is looked at: that would take seconds.
+#[test]
+fn a_lazy_tebibyte_loses_all_rights_and_gets_them_back() {
+    let _alone = alone();
+    let mut user = user();
+    let (start, size) = (at(USER), USER_SIZE - (1 << 30));
+    user.map_alloc(start, size, RW, false).unwrap();
+    let last = at(USER + size - PAGE);
+    user.write(last, &[7]).unwrap();
+    for _ in 0..8 {
+        user.protect(start, size, MappingFlags::empty()).unwrap();
+        assert_eq!(user.read(last, &mut [0]), Err(AxError::BadAddress));
+        user.protect(start, size, RW).unwrap();
+    }
+    let mut byte = [0];
+    user.read(last, &mut byte).unwrap();
+    assert_eq!(byte, [7]);
+}

@@ -103,10 +103,29 @@ where
         while addr < pages.end {
             addr = match self.query(VirtAddr::from_usize(addr)) {
                 Some(page) if page.size > PAGE_SIZE_4K => f(self, page)?,
-                _ => addr + PAGE_SIZE_4K,
+                Some(_) => addr + PAGE_SIZE_4K,
+                None => match self.end_of_nothing(addr) {
+                    Some(end) => end,
+                    None => break,
+                },
             };
         }
         Ok(())
+    }
+
+    /// Where the entry that translates `addr`, and is absent, ends; `None` beyond the
+    /// last address.
+    fn end_of_nothing(&self, addr: usize) -> Option<usize> {
+        let mut table = self.root;
+        let mut level = M::LEVELS - 1;
+        while let Slot::Table(next) =
+            read::<E>(self.entry(table, VirtAddr::from_usize(addr), level), level)
+        {
+            table = next;
+            level -= 1;
+        }
+        let size = Self::entry_size(level);
+        (addr & !(size - 1)).checked_add(size)
     }
 
     #[cold]
