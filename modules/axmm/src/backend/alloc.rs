@@ -360,7 +360,7 @@ impl Source for Fresh {
 
 impl Fresh {
     fn finds_block(&mut self) -> bool {
-        self.block = alloc_frames_zeroed(SMALL_IN_LARGE, LARGE, UsageKind::VirtMem).ok();
+        self.block = run(SMALL_IN_LARGE);
         self.block.is_some()
     }
 

@@ -137,8 +137,15 @@ where
         self.lent.load(Ordering::Relaxed)
     }
 
-    /// Frees the tables that are this one's own, and nobody else's.
+    /// Frees the root, and the tables that are this one's own and nobody else's.
     pub(super) fn free_own_tables(&self) {
+        if !self.is_lent() {
+            self.free_tables_below_root();
+        }
+        H::dealloc_frame(self.root);
+    }
+
+    fn free_tables_below_root(&self) {
         let size = Self::entry_size(Self::TOP);
         let index = |vaddr: usize| vaddr / size % ENTRIES;
         let borrowed = match self.borrowed.is_empty() {
@@ -147,12 +154,9 @@ where
         };
         for own in (0..ENTRIES).filter(|index| !borrowed.contains(index)) {
             let entry = self.entry(self.root, VirtAddr::from_usize(own * size), Self::TOP);
-            if let Slot::Table(next) = read::<E>(entry, Self::TOP)
-                && !self.is_lent()
-            {
+            if let Slot::Table(next) = read::<E>(entry, Self::TOP) {
                 Self::free_tables(next, Self::TOP - 1);
             }
         }
-        H::dealloc_frame(self.root);
     }
 }
