@@ -31,6 +31,10 @@ pub trait Machine: 'static {
 
     /// Makes this hart forget its translations of `pages`.
     fn forget_here(pages: Range<usize>);
+
+    /// The `turn`th turn of waiting for another hart. That one may be waiting for this
+    /// one to forget something: here it does.
+    fn relax(turn: usize);
 }
 
 /// All addresses, the way to tables included.
@@ -64,6 +68,11 @@ impl Machine for ThisMachine {
     fn forget_here(pages: Range<usize>) {
         axhal::tlb::flush_here(pages);
     }
+
+    fn relax(turn: usize) {
+        axhal::tlb::answer();
+        axhal::hart::relax(turn);
+    }
 }
 
 /// In a plain process nobody walks the table, so that there is nothing to forget.
@@ -85,4 +94,8 @@ impl Machine for ThisMachine {
     fn forget(_: u64, _: Range<usize>) {}
 
     fn forget_here(_: Range<usize>) {}
+
+    fn relax(_: usize) {
+        core::hint::spin_loop();
+    }
 }

@@ -112,6 +112,10 @@ impl Machine for ThreeLevels {
     fn forget(_: u64, _: Range<usize>) {}
 
     fn forget_here(_: Range<usize>) {}
+
+    fn relax(_: usize) {
+        std::hint::spin_loop();
+    }
 }
 
 #[test]

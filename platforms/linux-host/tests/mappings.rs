@@ -209,6 +209,10 @@ impl Machine for Remembers {
     fn forget(_: u64, _: Range<usize>) {}
 
     fn forget_here(_: Range<usize>) {}
+
+    fn relax(_: usize) {
+        std::hint::spin_loop();
+    }
 }
 
 /// What a pointer sees after its page was unmapped and the frame given to another who

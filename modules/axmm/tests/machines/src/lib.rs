@@ -181,6 +181,10 @@ where
             });
         });
     }
+
+    fn relax(_: usize) {
+        std::thread::yield_now();
+    }
 }
 
 pub type X64 = Recorded<page_table_multiarch::x86_64::X64PagingMetaData, X64PTE>;
