@@ -120,7 +120,6 @@ fn lazy(mut rng: Rng) -> Result<(), String> {
     }
     let untouched = |page: &usize| {
         kernel_aspace()
-            .lock()
             .query((start + page * PAGE).into())
             .is_none()
     };
@@ -135,7 +134,7 @@ fn populated(rng: Rng) -> Result<(), String> {
     let mapping = Mapping::populated(PAGES * PAGE, RW).map_err(say)?;
     for page in 0..PAGES {
         let addr = mapping.start() + page * PAGE;
-        let there = kernel_aspace().lock().query(addr.into()).is_some();
+        let there = kernel_aspace().query(addr.into()).is_some();
         check(there, || format!("{addr:#x} has no frame"))?;
         // SAFETY: the page is mapped and this hart's alone.
         let bytes = unsafe { core::slice::from_raw_parts(addr as *const u8, PAGE) };
@@ -294,7 +293,7 @@ fn refused() -> Outcome {
 
     let mut mapping = Mapping::lazy(4 * PAGE, RW).map_err(say)?;
     let start = mapping.start();
-    let mut aspace = kernel_aspace().lock();
+    let aspace = kernel_aspace();
     let twice = aspace.map_alloc(start.into(), PAGE, RW, true);
     expect("twice", twice, AxError::AlreadyExists)?;
     let top = aspace.map_alloc((usize::MAX & !(PAGE - 1)).into(), 2 * PAGE, RW, false);
@@ -308,7 +307,6 @@ fn refused() -> Outcome {
         aspace.protect(text, PAGE, RW),
         invalid,
     )?;
-    drop(aspace);
     mapping.unmap(PAGE, PAGE).map_err(say)?;
     expect(
         "protect a hole",

@@ -62,7 +62,7 @@ fn space() -> Result<AddrSpace, String> {
 
 /// One with lazy pages that may be read and written.
 fn space_with_pages() -> Result<SharedAspace, String> {
-    let mut space = space()?;
+    let space = space()?;
     space
         .map_alloc(BASE.into(), PAGES * PAGE, RW, false)
         .map_err(say)?;
@@ -139,7 +139,7 @@ fn one_within_another() -> Outcome {
                     check_words(hart, 2 * round)?;
                     let at = own_page(hart);
                     check(can_read(at), || format!("{at:#x} cannot be read"))?;
-                    outer.lock().unmap(at.into(), PAGE).map_err(say)
+                    outer.unmap(at.into(), PAGE).map_err(say)
                 })
                 .map_err(say)??;
         }
@@ -151,14 +151,10 @@ fn one_within_another() -> Outcome {
 /// Within `here`, which has nothing there, maps this hart's own page of `there`.
 fn change_from(here: &SharedAspace, there: &SharedAspace, hart: usize) -> Result<(), String> {
     let at = own_page(hart);
-    there
-        .lock()
-        .map_alloc(at.into(), PAGE, RW, true)
-        .map_err(say)?;
-    check(
-        here.lock().query(at.into()).is_none() && !can_read(at),
-        || format!("{at:#x} is another address space's, and can be read"),
-    )
+    there.map_alloc(at.into(), PAGE, RW, true).map_err(say)?;
+    check(here.query(at.into()).is_none() && !can_read(at), || {
+        format!("{at:#x} is another address space's, and can be read")
+    })
 }
 
 /// A page that only this hart maps and unmaps.
@@ -219,10 +215,8 @@ fn stale_nowhere() -> Outcome {
         })?;
         let at = BASE + round * PAGE;
         // Every hart has been inside, and none is.
-        one.lock().unmap(at.into(), PAGE).map_err(say)?;
-        one.lock()
-            .protect((at + PAGE).into(), PAGE, READ)
-            .map_err(say)?;
+        one.unmap(at.into(), PAGE).map_err(say)?;
+        one.protect((at + PAGE).into(), PAGE, READ).map_err(say)?;
         on_all(|hart| {
             let gone = one
                 .run(|| {
@@ -237,11 +231,9 @@ fn stale_nowhere() -> Outcome {
             })?;
             other.run(|| check_words(hart, 9)).map_err(say)?
         })?;
-        let back = one.lock().map_alloc(at.into(), PAGE, RW, false);
+        let back = one.map_alloc(at.into(), PAGE, RW, false);
         back.map_err(say)?;
-        one.lock()
-            .protect((at + PAGE).into(), PAGE, RW)
-            .map_err(say)?;
+        one.protect((at + PAGE).into(), PAGE, RW).map_err(say)?;
         on_all(|hart| one.run(|| inside_while_it_goes(&one, hart)).map_err(say)?)?;
     }
     Ok(format!("{ROUNDS} rounds, {} harts", harts::online()))
@@ -252,13 +244,12 @@ fn inside_while_it_goes(space: &SharedAspace, hart: usize) -> Result<(), String>
     let at = own_page(hart);
     for value in 1..=4 {
         space
-            .lock()
             .map_alloc(at.into(), PAGE, RW, value % 2 == 0)
             .map_err(say)?;
         // SAFETY: the page is mapped, and this hart's alone.
         let fresh = unsafe { word(at).replace(value) };
         check(fresh == 0, || format!("{at:#x} holds {fresh:#x}, not zero"))?;
-        space.lock().unmap(at.into(), PAGE).map_err(say)?;
+        space.unmap(at.into(), PAGE).map_err(say)?;
         check(!can_read(at), || {
             format!("{at:#x} can be read after it was unmapped")
         })?;
@@ -268,36 +259,37 @@ fn inside_while_it_goes(space: &SharedAspace, hart: usize) -> Result<(), String>
 
 /// A page goes while a hart is on its way out.
 fn left_as_it_changes() -> Outcome {
-    const ROUNDS: usize = 8;
+    const ROUNDS: usize = 64;
     if harts::online() < 2 {
         return Ok(String::from("1 hart"));
     }
     let space = space_with_pages()?;
     for round in 0..ROUNDS {
-        let (inside, locked) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (inside, gone) = (AtomicBool::new(false), AtomicBool::new(false));
+        let wait_for = |flag: &AtomicBool| {
+            while !flag.load(Ordering::Acquire) {
+                core::hint::spin_loop();
+            }
+        };
         on_all(|hart| match hart {
             0 => {
-                while !inside.load(Ordering::Acquire) {
+                wait_for(&inside);
+                // The other hart leaves meanwhile: sooner and later from round to round.
+                for _ in 0..round * 100 {
                     core::hint::spin_loop();
                 }
-                let mut guard = space.lock();
-                locked.store(true, Ordering::Release);
-                // The other hart leaves meanwhile, and waits for the lock to say so.
-                for _ in 0..2_000_000 {
-                    core::hint::spin_loop();
-                }
-                guard.unmap(BASE.into(), PAGE).map_err(say)
+                let unmapped = space.unmap(BASE.into(), PAGE).map_err(say);
+                gone.store(true, Ordering::Release);
+                unmapped
             }
             1 => {
                 space
                     .run(|| {
                         write_words(hart, 7);
                         inside.store(true, Ordering::Release);
-                        while !locked.load(Ordering::Acquire) {
-                            core::hint::spin_loop();
-                        }
                     })
                     .map_err(say)?;
+                wait_for(&gone);
                 let stale = space.run(|| can_read(BASE)).map_err(say)?;
                 check(!stale, || {
                     format!("round {round}: {BASE:#x} can be read after it was unmapped")
@@ -305,10 +297,7 @@ fn left_as_it_changes() -> Outcome {
             }
             _ => Ok(()),
         })?;
-        space
-            .lock()
-            .map_alloc(BASE.into(), PAGE, RW, false)
-            .map_err(say)?;
+        space.map_alloc(BASE.into(), PAGE, RW, false).map_err(say)?;
     }
     Ok(format!("{ROUNDS} rounds"))
 }
@@ -346,9 +335,8 @@ fn into_a_lazy_buffer() -> Result<(), String> {
         word(from.start() + PAGE).write_volatile(6);
         slice::from_raw_parts_mut(word(to.start()).cast::<u8>(), 2 * PAGE)
     };
-    let mut kernel = kernel_aspace().lock();
+    let kernel = kernel_aspace();
     kernel.read(from.start().into(), buffer).map_err(say)?;
-    drop(kernel);
     check(buffer[PAGE] == 6, || {
         format!("{} came into a lazy buffer, not 6", buffer[PAGE])
     })
@@ -391,7 +379,7 @@ fn every_kind_of_fault() -> Outcome {
         (false, Grain::Large),
         (true, Grain::Large),
     ] {
-        let mut space = space()?;
+        let space = space()?;
         for (index, (_, flags, _)) in KINDS.iter().enumerate() {
             let start = (BASE + index * LARGE).into();
             if let Some(flags) = *flags {
@@ -408,10 +396,7 @@ fn every_kind_of_fault() -> Outcome {
         for (index, (_, flags, _)) in KINDS.iter().enumerate().skip(1) {
             let before = BASE + (index - 1).max(1) * LARGE;
             let flags = flags.unwrap_or(READ);
-            space
-                .lock()
-                .protect(before.into(), LARGE, flags)
-                .map_err(say)?;
+            space.protect(before.into(), LARGE, flags).map_err(say)?;
         }
         tried += accesses(&space, 1)?;
     }
@@ -446,7 +431,7 @@ fn accesses(space: &SharedAspace, moved: usize) -> Result<usize, String> {
 /// Bytes go in and come out whether the address space is entered or not, and also of
 /// pages that only users may access.
 fn copied_in_and_out() -> Outcome {
-    let mut space = space()?;
+    let space = space()?;
     let user = RW | MappingFlags::USER;
     space
         .map_alloc(BASE.into(), PAGES * PAGE, user, false)
@@ -457,15 +442,13 @@ fn copied_in_and_out() -> Outcome {
     let space = SharedAspace::new(space);
     let mut back = Vec::from([0; 2 * PAGE]);
     space
-        .run(|| space.lock().read(start, &mut back))
+        .run(|| space.read(start, &mut back))
         .map_err(say)?
         .map_err(say)?;
     check(back == bytes, || {
         String::from("what came out is not what went in")
     })?;
-    let beyond = space
-        .lock()
-        .read((BASE + PAGES * PAGE - 8).into(), &mut back);
+    let beyond = space.read((BASE + PAGES * PAGE - 8).into(), &mut back);
     check(beyond == Err(AxError::BadAddress), || {
         format!("past the end: {beyond:?}")
     })?;

@@ -193,14 +193,14 @@ fn questions(table: &mut Table, count: usize, at: &str) {
     let all = everything();
     let limit = VirtAddrRange::new(all.start.into(), all.end.into());
     table.timed(&format!("find_free.{at}"), |watch| {
-        let aspace = kernel_aspace().lock();
+        let aspace = kernel_aspace();
         let find = |_| black_box(aspace.find_free_area(limit.start, APART * PAGE, limit));
         watch.time(|| (0..QUESTIONS).map(find).for_each(drop));
         Ok(QUESTIONS)
     });
     let last = place(count - 1).into();
     table.timed(&format!("can_access.{at}"), |watch| {
-        let aspace = kernel_aspace().lock();
+        let aspace = kernel_aspace();
         let ask = |_| black_box(aspace.can_access_range(black_box(last), PAGE, RW));
         watch.time(|| (0..QUESTIONS).map(ask).for_each(drop));
         Ok(QUESTIONS)
@@ -209,7 +209,7 @@ fn questions(table: &mut Table, count: usize, at: &str) {
 
 /// All addresses that mappings can have.
 fn everything() -> Range<usize> {
-    KERNEL_MAP_BASE..kernel_aspace().lock().end().into()
+    KERNEL_MAP_BASE..kernel_aspace().end().into()
 }
 
 /// Maps `count` pages from the lowest address on.
@@ -219,18 +219,18 @@ fn map(count: usize, populate: bool) -> AxResult<Range<usize>> {
 }
 
 fn map_at(start: usize, size: usize, flags: MappingFlags, populate: bool) -> AxResult {
-    let mut aspace = kernel_aspace().lock();
+    let aspace = kernel_aspace();
     aspace.map_alloc(start.into(), size, flags, populate)
 }
 
 fn protect(pages: Range<usize>, flags: MappingFlags) -> AxResult {
-    let mut aspace = kernel_aspace().lock();
+    let aspace = kernel_aspace();
     aspace.protect(pages.start.into(), pages.len(), flags)
 }
 
 /// Unmaps what has been mapped here, which cannot fail: no area is cut.
 fn unmap(pages: Range<usize>) {
-    let mut aspace = kernel_aspace().lock();
+    let aspace = kernel_aspace();
     let _ = aspace.unmap(pages.start.into(), pages.len());
 }
 

@@ -15,7 +15,7 @@ impl Space {
     /// Empty; `None` without memory.
     pub fn new() -> Option<Self> {
         Frames::new();
-        let mut space = AddrSpace::new_empty(ALL.start.into(), ALL.len()).ok()?;
+        let space = AddrSpace::new_empty(ALL.start.into(), ALL.len()).ok()?;
         space.map_alloc(FIXED.into(), PAGE, RW, false).ok()?;
         Some(Self(space))
     }

@@ -1,10 +1,10 @@
 //! The address space: its areas, and the page table that carries them out.
 
+mod claims;
+mod edit;
 mod fault;
 
-#[cfg(feature = "hal")]
-pub(crate) use fault::Resolved;
-
+use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::Range;
 
@@ -12,25 +12,31 @@ use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr, VirtAddrRange};
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
+use self::claims::Claims;
+use self::edit::Apart;
 use crate::areas::{Area, Areas, Span};
 use crate::backend::{Backend, Grain};
 use crate::context::Context;
 use crate::machine::{Machine, ThisMachine};
 use crate::pagetable::Page;
 use crate::table::Table;
-use crate::tlb::TlbGather;
 
 /// An address space: what each of its addresses means.
 ///
 /// Every operation either does all it was asked to or answers an error and has
 /// changed nothing. Addresses and sizes are in bytes and must be multiples of
 /// 4 KiB.
+///
+/// Many harts may call any of them at a time. Operations on ranges that do not overlap
+/// run side by side; of two that do, one comes after the other. Who needs several to be
+/// one, as to find free addresses and to map them, keeps others out by a lock of its own,
+/// or tries again where `AlreadyExists` says that another was faster.
 pub struct AddrSpace<M: Machine = ThisMachine> {
     range: VirtAddrRange,
-    areas: Areas<Backend>,
-    /// The area of the last page fault, as long as the areas stay as they are: the
-    /// next one mostly is of the same.
-    faulted: Option<Area<Backend>>,
+    /// Which hart works where.
+    claims: Claims<M>,
+    /// Changed by the writer alone; others peek.
+    areas: UnsafeCell<Areas<Backend>>,
     table: Table<M>,
     /// Below this nothing is unmapped or protected.
     fixed_end: usize,
@@ -93,8 +99,8 @@ impl<M: Machine> AddrSpace<M> {
         prepare(&mut table)?;
         Ok(Self {
             range: VirtAddrRange::from_start_size(base, span.len()),
-            areas: Areas::empty(),
-            faulted: None,
+            claims: Claims::new()?,
+            areas: UnsafeCell::new(Areas::empty()),
             table,
             fixed_end: 0,
             context,
@@ -107,13 +113,17 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `NoMemory` for a table under each entry of the root.
-    pub fn share(&mut self) -> AxResult {
+    pub fn share(&self) -> AxResult {
         if self.table.is_shared() {
             return Ok(());
         }
-        let all = self.base().as_usize()..self.end().as_usize();
-        let gather = &mut TlbGather::<M>::new(&self.context, false);
-        self.table.share_top(all, self.fixed_end, gather)
+        let all = self.span();
+        let mut edit = self.edit(&all);
+        edit.claim(&all);
+        edit.apart(|apart| {
+            let gather = &mut apart.gather(false);
+            self.table.share_top(all, self.fixed_end, gather)
+        })?
     }
 
     /// Lets all mappings of `other` be seen here too: those made before, and, if it
@@ -125,16 +135,18 @@ impl<M: Machine> AddrSpace<M> {
     /// `InvalidInput` if the two have addresses under one entry of a root, or there are
     /// mappings of another here already.
     pub fn copy_mappings_from(&mut self, other: &Self) -> AxResult {
-        let span = self.base().as_usize()..self.end().as_usize();
+        let span = self.span();
         other.lend(&mut self.table, &span)
     }
 
     /// Lets the table of an address space over `span` see all mappings.
     fn lend(&self, table: &mut Table<M>, span: &Span) -> AxResult {
-        let own = self.base().as_usize()..self.end().as_usize();
+        let own = self.span();
         if table.borrows() || self.table.shares_top(span, &own) {
             return Err(AxError::InvalidInput);
         }
+        // No entry of the root goes meanwhile.
+        let _edit = self.edit(&own);
         table.copy_top(&self.table, own);
         Ok(())
     }
@@ -154,7 +166,12 @@ impl<M: Machine> AddrSpace<M> {
         self.range.size()
     }
 
-    /// The page table.
+    fn span(&self) -> Span {
+        self.base().as_usize()..self.end().as_usize()
+    }
+
+    /// The page table. Who walks it sees to it that nothing is unmapped meanwhile
+    /// ([`keep`](Self::keep)).
     pub fn page_table(&self) -> &Table<M> {
         &self.table
     }
@@ -183,9 +200,8 @@ impl<M: Machine> AddrSpace<M> {
         if size == 0 || start >= end {
             return None;
         }
-        let found = self
-            .areas
-            .find_free(hint.as_usize(), size, &(start..end), PAGE_SIZE_4K);
+        let areas = self.edit_any()?;
+        let found = areas.find_free(hint.as_usize(), size, &(start..end), PAGE_SIZE_4K);
         found.map(VirtAddr::from_usize)
     }
 
@@ -200,7 +216,7 @@ impl<M: Machine> AddrSpace<M> {
     /// all, any without read, or write together with execute. `AlreadyExists` if
     /// something is mapped in the range. `NoMemory`.
     pub fn map_linear(
-        &mut self,
+        &self,
         start_vaddr: VirtAddr,
         start_paddr: PhysAddr,
         size: usize,
@@ -215,7 +231,7 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// As [`map_linear`](Self::map_linear).
     pub fn map_linear_named(
-        &mut self,
+        &self,
         name: &'static str,
         start_vaddr: VirtAddr,
         start_paddr: PhysAddr,
@@ -248,7 +264,7 @@ impl<M: Machine> AddrSpace<M> {
     /// As [`map_linear`](Self::map_linear); but no rights at all are allowed,
     /// for pages that get some later ([`protect`](Self::protect)).
     pub fn map_alloc(
-        &mut self,
+        &self,
         start: VirtAddr,
         size: usize,
         flags: MappingFlags,
@@ -265,7 +281,7 @@ impl<M: Machine> AddrSpace<M> {
     /// As [`map_alloc`](Self::map_alloc); `InvalidInput` also for a grain that
     /// cannot be.
     pub fn map_alloc_with(
-        &mut self,
+        &self,
         start: VirtAddr,
         size: usize,
         flags: MappingFlags,
@@ -285,7 +301,7 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     fn map(
-        &mut self,
+        &self,
         name: &'static str,
         start: VirtAddr,
         size: usize,
@@ -294,12 +310,23 @@ impl<M: Machine> AddrSpace<M> {
     ) -> AxResult {
         let span = self.changeable(start, size)?;
         self.check_rights(flags)?;
-        self.areas.reserve_insert(&span)?;
-        let undo = &mut TlbGather::new(&self.context, backend.owns_frames());
-        backend.map::<M>(&mut self.table, span.clone(), flags, undo)?;
+        let mut edit = self.edit(&span);
+        edit.reserve_insert(&span)?;
+        if backend.is_lazy() {
+            edit.insert(Area::new(span, flags, name, backend));
+            return Ok(());
+        }
+        edit.claim_with_tables(&span);
+        let mapped = edit.apart(|apart| {
+            let undo = &mut apart.gather(backend.owns_frames());
+            backend.map::<M>(&self.table, span.clone(), flags, undo)
+        })?;
+        if mapped.is_err() {
+            edit.free_tables(&span);
+            return mapped;
+        }
         M::publish_entries();
-        self.faulted = None;
-        self.areas.insert(Area::new(span, flags, name, backend));
+        edit.insert(Area::new(span, flags, name, backend));
         Ok(())
     }
 
@@ -311,19 +338,36 @@ impl<M: Machine> AddrSpace<M> {
     /// `InvalidInput` as for [`map_linear`](Self::map_linear), and for what the
     /// kernel itself runs in; `NoMemory` if an area or a large page must be split
     /// and there is none for that.
-    pub fn unmap(&mut self, start: VirtAddr, size: usize) -> AxResult {
+    pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.changeable(start, size)?;
-        self.areas.reserve_cuts(&span)?;
-        let mut gather = TlbGather::<M>::new(&self.context, false);
-        self.table.split_edges(&span, &mut gather)?;
-        for area in self.areas.overlapping(&span) {
-            gather.own(area.backing().owns_frames());
+        let mut edit = self.edit(&span);
+        edit.reserve_cuts(&span)?;
+        edit.claim_with_tables(&span);
+        if !self.table.leads_nowhere(&span) {
+            edit.apart(|apart| self.unmap_pages(&span, apart))??;
+        }
+        edit.remove(&span);
+        edit.free_tables(&span);
+        Ok(())
+    }
+
+    fn unmap_pages(&self, span: &Span, apart: &Apart<'_, '_, M>) -> AxResult {
+        let mut gather = apart.gather(false);
+        self.table.split_edges(span, &mut gather)?;
+        let mut from = span.start;
+        while let Some(area) = apart.area_from(from) {
             let Range { start, end } = area.span();
+            if start >= span.end {
+                break;
+            }
+            gather.own(area.backing().owns_frames());
             let part = start.max(span.start)..end.min(span.end);
             self.table.unmap_whole(part, &mut gather);
+            if end >= span.end {
+                break;
+            }
+            from = end;
         }
-        self.faulted = None;
-        self.areas.remove(&span);
         Ok(())
     }
 
@@ -338,21 +382,24 @@ impl<M: Machine> AddrSpace<M> {
     /// `InvalidInput` as for [`map_linear`](Self::map_linear); no rights at all
     /// are allowed for mappings of fresh frames. `NotFound` if some of the range
     /// is not mapped. `NoMemory` as for [`unmap`](Self::unmap).
-    pub fn protect(&mut self, start: VirtAddr, size: usize, flags: MappingFlags) -> AxResult {
+    pub fn protect(&self, start: VirtAddr, size: usize, flags: MappingFlags) -> AxResult {
         let span = self.changeable(start, size)?;
         self.check_rights(flags)?;
-        if !self.areas.cover(&span) {
+        let mut edit = self.edit(&span);
+        if !edit.cover(&span) {
             return Err(AxError::NotFound);
         }
         let foreign = |area: &Area<Backend>| !area.backing().owns_frames();
-        if flags.is_empty() && self.areas.overlapping(&span).any(foreign) {
+        if flags.is_empty() && edit.overlapping(&span).any(foreign) {
             return Err(AxError::InvalidInput);
         }
-        self.areas.reserve_cuts(&span)?;
-        let gather = &mut TlbGather::<M>::new(&self.context, false);
-        self.table.protect(span.clone(), flags, gather)?;
-        self.faulted = None;
-        self.areas.set_flags(&span, flags);
+        edit.reserve_cuts(&span)?;
+        edit.claim(&span);
+        edit.apart(|apart| {
+            let gather = &mut apart.gather(false);
+            self.table.protect(span.clone(), flags, gather)
+        })??;
+        edit.set_flags(&span, flags);
         Ok(())
     }
 
@@ -376,11 +423,14 @@ impl<M: Machine> AddrSpace<M> {
             return false;
         };
         let span = start.as_usize()..end;
-        if span.is_empty() {
-            return true;
+        let mut reached = span.start;
+        while reached < span.end {
+            match self.area_at(VirtAddr::from_usize(reached)) {
+                Some(area) if area.flags().contains(flags) => reached = area.span().end,
+                _ => return false,
+            }
         }
-        let allows = |area: &Area<Backend>| area.flags().contains(flags);
-        self.areas.cover_with(&span, allows)
+        true
     }
 
     /// Unmaps everything.
@@ -389,28 +439,52 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// `InvalidInput` for the kernel's own; never for lack of memory, since no area
     /// is cut.
-    pub fn clear(&mut self) -> AxResult {
+    pub fn clear(&self) -> AxResult {
         self.unmap(self.base(), self.size())
     }
 
     /// Everything that is mapped, in order: addresses, rights, name, and whether
     /// the frames are the mapping's own.
-    pub fn areas(&self) -> impl Iterator<Item = &Area<Backend>> {
-        self.areas.iter()
+    pub fn areas(&self) -> impl Iterator<Item = Area<Backend>> {
+        self.areas_from(VirtAddr::from_usize(0))
     }
 
-    /// As [`areas`](Self::areas), from the one on that ends above `vaddr`.
-    pub fn areas_from(&self, vaddr: VirtAddr) -> impl Iterator<Item = &Area<Backend>> {
-        self.areas.iter_from(vaddr.as_usize())
+    /// As [`areas`](Self::areas), from the one on that ends above `vaddr`. Each is as it
+    /// is when it is answered.
+    pub fn areas_from(&self, vaddr: VirtAddr) -> impl Iterator<Item = Area<Backend>> {
+        let mut from = vaddr.as_usize();
+        core::iter::from_fn(move || {
+            let area = self.edit_any()?.iter_from(from).next().cloned()?;
+            from = area.span().end;
+            Some(area)
+        })
     }
 
     /// What is mapped at `vaddr`.
-    pub fn area_at(&self, vaddr: VirtAddr) -> Option<&Area<Backend>> {
-        self.areas.find(vaddr.as_usize())
+    pub fn area_at(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+        // SAFETY: the areas are there as long as this is.
+        match unsafe { Areas::peek(self.areas.get(), vaddr.as_usize()) } {
+            Some((area, _)) => Some(area),
+            None => self.area_for_certain(vaddr),
+        }
+    }
+
+    /// The same where it has to be looked up without others changing anything.
+    #[cold]
+    fn area_for_certain(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+        self.edit_any()?.find(vaddr.as_usize()).cloned()
+    }
+
+    /// Until the answer goes, nobody maps, unmaps or protects anything here. Whoever has it
+    /// does none of that either.
+    pub(crate) fn keep(&self) -> impl Sized {
+        self.edit(&self.span())
     }
 
     /// The page that `vaddr` lies in, if it has a frame.
     pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
+        let _pin = M::pin();
+        let _bringing = self.bringing(vaddr)?;
         self.table.query(vaddr)
     }
 
@@ -463,6 +537,13 @@ fn checked(start: VirtAddr, size: usize) -> AxResult<Span> {
     }
     Ok(start.as_usize()..end)
 }
+
+// SAFETY: the areas are changed by one hart at a time, and read as `Areas::peek` allows; a
+// line of the claims is its hart's. Harts are told apart as `Machine` promises.
+unsafe impl<M: Machine + Sync> Sync for AddrSpace<M> {}
+
+// SAFETY: it belongs to no hart.
+unsafe impl<M: Machine> Send for AddrSpace<M> {}
 
 impl<M: Machine> Drop for AddrSpace<M> {
     /// Frees what the mappings own, then the page table.

@@ -79,9 +79,8 @@ pub fn new_user_aspace(base: VirtAddr, size: usize) -> AxResult<AddrSpace> {
     if !axhal::paging::ONE_ROOT {
         return AddrSpace::new_empty_user(base, size);
     }
-    let mut kernel = KERNEL_ASPACE.lock();
-    kernel.share()?;
-    AddrSpace::new_user_with(base, size, &kernel)
+    KERNEL_ASPACE.share()?;
+    AddrSpace::new_user_with(base, size, &KERNEL_ASPACE)
 }
 
 /// The physical address of the kernel's root page table.
@@ -122,9 +121,7 @@ impl SharedAspace {
     #[inline(always)]
     fn space_of(&self, addr: VirtAddr) -> Option<&Self> {
         match addr.as_usize() < USER_END {
-            // Under the kernel's lock no user program's is waited for: their order is
-            // the other way round.
-            true => Self::entered().filter(|_| !self.held_by_this_hart()),
+            true => Self::entered(),
             false => Some(self),
         }
     }
@@ -149,10 +146,7 @@ impl PageFaultHandler for SharedAspace {
         let Some(space) = self.space_of(addr) else {
             return out.write_str("nothing: no user's address space is entered");
         };
-        let Some(aspace) = space.try_lock() else {
-            return out.write_str("not known: a hart is changing the address space");
-        };
-        describe(&aspace, addr, out)
+        describe(space, addr, out)
     }
 }
 

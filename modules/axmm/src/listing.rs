@@ -107,7 +107,7 @@ impl Lines {
             Next::Space => self.space(aspace, out)?,
             Next::Columns => self.columns(out)?,
             Next::Area(from) => match aspace.areas_from(VirtAddr::from_usize(from)).next() {
-                Some(area) => self.area(aspace, area, from, out)?,
+                Some(area) => self.area(aspace, &area, from, out)?,
                 None if self.form == Form::Table => self.sum(out)?,
                 None => {
                     self.next = Next::Seen(Reached::NOTHING);
@@ -159,7 +159,9 @@ impl Lines {
         let Range { start, end } = area.span();
         // It may have grown to the left meanwhile.
         let start = start.max(from);
+        let kept = aspace.keep();
         let resident = aspace.page_table().resident(start..end);
+        drop(kept);
         self.next = Next::Area(end);
         self.areas += 1;
         self.bytes += end - start;
@@ -199,7 +201,9 @@ impl Lines {
 
     fn tables<M: Machine>(&mut self, aspace: &AddrSpace<M>, out: &mut impl Write) -> fmt::Result {
         self.next = Next::Over;
+        let kept = aspace.keep();
         let count = aspace.page_table().tables(whole(aspace));
+        drop(kept);
         let kib = (count.iter().sum::<usize>() * PAGE_SIZE_4K) >> 10;
         write!(out, "page tables: {kib} KiB;")?;
         for level in (0..Table::<M>::LEVELS).rev() {
@@ -215,8 +219,10 @@ impl Lines {
         mut reached: Reached,
         out: &mut impl Write,
     ) -> fmt::Result {
-        let table = aspace.page_table();
-        let Some(seen) = table.next_seen(whole(aspace), &mut reached) else {
+        let kept = aspace.keep();
+        let seen = aspace.page_table().next_seen(whole(aspace), &mut reached);
+        drop(kept);
+        let Some(seen) = seen else {
             self.next = Next::Over;
             return write!(out, "{MARK}end");
         };

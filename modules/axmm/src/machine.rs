@@ -9,7 +9,13 @@ use page_table_multiarch::{GenericPTE, PagingMetaData};
 ///
 /// The kernel has one, [`ThisMachine`]. Tests have others: on a host every format
 /// can be built, and read back.
-pub trait Machine: 'static {
+///
+/// # Safety
+///
+/// As long as there is a [`Pin`](Self::Pin), [`hart`](Self::hart) answers whoever has it
+/// the same number, which is below [`harts`](Self::harts), which never changes; and if
+/// the machine is `Sync`, it answers nobody else that number meanwhile.
+pub unsafe trait Machine: 'static {
     /// How many levels a page table has, and of how many bits.
     type Meta: PagingMetaData<VirtAddr = VirtAddr>;
     /// The format of its entries.
@@ -32,6 +38,18 @@ pub trait Machine: 'static {
     /// Makes this hart forget its translations of `pages`.
     fn forget_here(pages: Range<usize>);
 
+    /// Keeps what runs on its hart, and interrupts out.
+    type Pin;
+
+    /// Makes a [`Pin`](Self::Pin).
+    fn pin() -> Self::Pin;
+
+    /// How many harts there are, at least 1, at most 64.
+    fn harts() -> usize;
+
+    /// The number of the hart that runs this.
+    fn hart() -> usize;
+
     /// The `turn`th turn of waiting for another hart. That one may be waiting for this
     /// one to forget something: here it does.
     fn relax(turn: usize);
@@ -42,10 +60,15 @@ pub const EVERYTHING: Range<usize> = 0..usize::MAX;
 
 /// The machine this runs on.
 #[derive(Debug)]
-pub struct ThisMachine;
+pub struct ThisMachine {
+    /// A process has no number for each of its threads.
+    #[cfg(not(feature = "hal"))]
+    _one_thread: core::marker::PhantomData<*const ()>,
+}
 
 #[cfg(feature = "hal")]
-impl Machine for ThisMachine {
+// SAFETY: without interrupts nothing else runs on a hart, and each has its own number.
+unsafe impl Machine for ThisMachine {
     type Meta = axhal::paging::PagingMeta;
     type Pte = axhal::paging::Pte;
 
@@ -69,6 +92,20 @@ impl Machine for ThisMachine {
         axhal::tlb::flush_here(pages);
     }
 
+    type Pin = axhal::arch::IrqsOff;
+
+    fn pin() -> axhal::arch::IrqsOff {
+        axhal::arch::IrqsOff::new()
+    }
+
+    fn harts() -> usize {
+        axhal::hart::count()
+    }
+
+    fn hart() -> usize {
+        axhal::hart::this_hart()
+    }
+
     fn relax(turn: usize) {
         axhal::tlb::answer();
         axhal::hart::relax(turn);
@@ -77,7 +114,8 @@ impl Machine for ThisMachine {
 
 /// In a plain process nobody walks the table, so that there is nothing to forget.
 #[cfg(not(feature = "hal"))]
-impl Machine for ThisMachine {
+// SAFETY: it is not `Sync`, and has one hart.
+unsafe impl Machine for ThisMachine {
     type Meta = page_table_multiarch::x86_64::X64PagingMetaData;
     type Pte = page_table_entry::x86_64::X64PTE;
 
@@ -94,6 +132,18 @@ impl Machine for ThisMachine {
     fn forget(_: u64, _: Range<usize>) {}
 
     fn forget_here(_: Range<usize>) {}
+
+    type Pin = ();
+
+    fn pin() {}
+
+    fn harts() -> usize {
+        1
+    }
+
+    fn hart() -> usize {
+        0
+    }
 
     fn relax(_: usize) {
         core::hint::spin_loop();

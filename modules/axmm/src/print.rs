@@ -16,8 +16,8 @@ pub fn print_maps() {
         let mut lines = Lines::new(form);
         loop {
             let mut line = ArrayString::<LONGEST>::new();
-            // Nobody prints with the address space locked.
-            let more = lines.write_next(&kernel_aspace().lock(), &mut line);
+            // Nobody prints while others wait for the areas.
+            let more = lines.write_next(kernel_aspace(), &mut line);
             if more != Ok(true) {
                 break;
             }

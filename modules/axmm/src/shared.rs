@@ -1,8 +1,7 @@
-//! An address space that many harts use: its lock, and which harts have entered it.
+//! An address space that harts can be in, and which of them are.
 
-use core::ops::{Deref, DerefMut};
+use core::ops::Deref;
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use axerrno::{AxError, AxResult};
 use axhal::arch::IrqsOff;
@@ -13,10 +12,11 @@ use kspin::{SpinNoIrq, SpinNoIrqGuard};
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
-use crate::aspace::{AddrSpace, Resolved};
-use crate::backend::{Grain, Hand};
+use crate::aspace::AddrSpace;
+use crate::backend::Hand;
 use crate::context::{Ids, Stale};
 use crate::kernel::kernel_page_table_root;
+use crate::machine::{Machine, ThisMachine};
 
 /// The ids of this machine. Its first hart says how many there are.
 pub static IDS: Ids = Ids::new(0);
@@ -29,33 +29,34 @@ static ENTERED: usize = 0;
 #[percpu::def_percpu]
 static GENERATION: u64 = 0;
 
-/// Nobody holds the lock.
-const NOBODY: usize = usize::MAX;
-
-/// An address space, and the lock on it.
+/// An address space that harts can be in.
+///
+/// Its operations ([`AddrSpace`]) need no lock around them: those of ranges that do not
+/// overlap run side by side.
 pub struct SharedAspace {
-    lock: SpinNoIrq<AddrSpace>,
-    /// The hart that holds the lock, to tell a fault under it from all others.
-    holder: AtomicUsize,
+    aspace: AddrSpace,
+    /// For those that want several operations to be one.
+    lock: SpinNoIrq<()>,
     root: PhysAddr,
     /// Whether a hart can be in it.
     enterable: bool,
 }
 
-/// The locked address space. Interrupts are kept out meanwhile.
+/// The address space, which nobody else has [locked](SharedAspace::lock). Interrupts are
+/// kept out meanwhile.
 pub struct AspaceGuard<'a> {
-    guard: SpinNoIrqGuard<'a, AddrSpace>,
-    holder: &'a AtomicUsize,
+    aspace: &'a AddrSpace,
+    _guard: SpinNoIrqGuard<'a, ()>,
 }
 
 impl SharedAspace {
-    /// Puts a lock on an address space.
+    /// Lets harts into an address space.
     pub fn new(aspace: AddrSpace) -> Self {
         Self {
             root: aspace.page_table_root(),
             enterable: aspace.is_enterable(),
-            lock: SpinNoIrq::new(aspace),
-            holder: AtomicUsize::new(NOBODY),
+            lock: SpinNoIrq::new(()),
+            aspace,
         }
     }
 
@@ -64,47 +65,26 @@ impl SharedAspace {
         self.root
     }
 
-    /// Waits until no other hart works on the address space, answering their
-    /// TLB requests meanwhile.
-    #[inline]
+    /// The address space, when nobody else has it by this function, so that several
+    /// operations are one for all that call it, as to find free addresses and to map
+    /// them. It keeps out neither page faults nor those that do without it.
     pub fn lock(&self) -> AspaceGuard<'_> {
-        match self.try_lock() {
-            Some(guard) => guard,
-            None => self.wait(),
-        }
-    }
-
-    #[cold]
-    fn wait(&self) -> AspaceGuard<'_> {
         let mut turn = 0;
         loop {
             if let Some(guard) = self.try_lock() {
                 return guard;
             }
-            axhal::tlb::answer();
-            axhal::hart::relax(turn);
+            // Who has it may be waiting for this hart to forget something.
+            ThisMachine::relax(turn);
             turn += 1;
         }
     }
 
-    /// The lock, if nobody has it.
-    #[inline]
+    /// As [`lock`](Self::lock), if nobody has it.
     pub fn try_lock(&self) -> Option<AspaceGuard<'_>> {
-        // On a machine of one hart the lock itself is none.
-        match self.held_by_this_hart() {
-            true => None,
-            false => self.try_take(),
-        }
-    }
-
-    /// The lock, which this hart does not hold, if nobody else does.
-    #[inline(always)]
-    fn try_take(&self) -> Option<AspaceGuard<'_>> {
-        let guard = self.lock.try_lock()?;
-        self.holder.store(this_hart(), Ordering::Relaxed);
         Some(AspaceGuard {
-            guard,
-            holder: &self.holder,
+            _guard: self.lock.try_lock()?,
+            aspace: &self.aspace,
         })
     }
 
@@ -146,8 +126,7 @@ impl SharedAspace {
         // An interrupt that asks this hart to forget must find it outside or inside.
         let _guard = IrqsOff::new();
         let from = Self::entered();
-        // Out of the one before first, and under its lock: whoever changes it finds this
-        // hart inside, translating by it, or gone.
+        // Out of the one before first: whoever changes it finds this hart inside or gone.
         if let Some(from) = from
             && !to.is_some_and(|to| ptr::eq(from, to))
         {
@@ -163,21 +142,18 @@ impl SharedAspace {
 
     /// With interrupts out.
     fn leave(&self) {
-        let guard = self.lock();
         // SAFETY: the kernel's root stays for ever.
         unsafe { leave_user(kernel_page_table_root()) };
-        guard.context().leave(this_hart());
+        self.context().leave(this_hart());
     }
 
     /// # Safety
     ///
     /// As [`switch`](Self::switch), with interrupts out.
     unsafe fn enter(&self) {
-        // Before the lock, which those that it waits for may need.
         claim_user(self.root);
         let mut generation = GENERATION.read_current();
-        let guard = self.lock();
-        let (asid, stale) = guard.context().enter(&IDS, this_hart(), &mut generation);
+        let (asid, stale) = self.context().enter(&IDS, this_hart(), &mut generation);
         GENERATION.write_current(generation);
         let forget = match stale {
             Stale::Nothing => Forget::Nothing,
@@ -198,55 +174,19 @@ impl SharedAspace {
     }
 
     /// Makes the access of the kernel at `vaddr` possible, if it may be made.
+    #[inline(always)]
     pub(crate) fn handle_page_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
-        // A fault of the code that works on the address space itself cannot be
-        // helped by that code.
-        if self.held_by_this_hart() {
-            return false;
-        }
-        // What most faults need is in hand, and full of zeroes, before the lock is.
+        // What most faults need is in hand, and full of zeroes, before anybody waits.
         let mut hand = Hand::with_one();
-        let wanted = match self.try_take() {
-            Some(mut guard) => match guard.resolve(vaddr, access, MappingFlags::USER, &mut hand) {
-                Resolved::Yes => return true,
-                Resolved::No => return false,
-                Resolved::Wants(grain) => Some(grain),
-            },
-            None => None,
-        };
-        self.handle_slowly(vaddr, access, &mut hand, wanted)
-    }
-
-    /// The same where another hart has the lock, or more is wanted in hand.
-    #[cold]
-    #[inline(never)]
-    fn handle_slowly(
-        &self,
-        vaddr: VirtAddr,
-        access: MappingFlags,
-        hand: &mut Hand,
-        mut wanted: Option<Grain>,
-    ) -> bool {
-        loop {
-            if let Some(grain) = wanted {
-                hand.fetch(grain);
-            }
-            match self.lock().resolve(vaddr, access, MappingFlags::USER, hand) {
-                Resolved::Yes => return true,
-                Resolved::No => return false,
-                Resolved::Wants(grain) => wanted = Some(grain),
-            }
-        }
-    }
-
-    pub(crate) fn held_by_this_hart(&self) -> bool {
-        self.holder.load(Ordering::Relaxed) == this_hart()
+        self.bring_page(vaddr, access, MappingFlags::USER, &mut hand)
     }
 }
 
-impl Drop for AspaceGuard<'_> {
-    fn drop(&mut self) {
-        self.holder.store(NOBODY, Ordering::Relaxed);
+impl Deref for SharedAspace {
+    type Target = AddrSpace;
+
+    fn deref(&self) -> &AddrSpace {
+        &self.aspace
     }
 }
 
@@ -254,12 +194,6 @@ impl Deref for AspaceGuard<'_> {
     type Target = AddrSpace;
 
     fn deref(&self) -> &AddrSpace {
-        &self.guard
-    }
-}
-
-impl DerefMut for AspaceGuard<'_> {
-    fn deref_mut(&mut self) -> &mut AddrSpace {
-        &mut self.guard
+        self.aspace
     }
 }

@@ -33,6 +33,8 @@ const NOTHING: Range<usize> = Range {
 /// Collects what an operation has detached, until everyone has forgotten it.
 pub struct TlbGather<'a, M: Machine> {
     context: &'a Context,
+    /// The first and the last address of where nobody else changes anything.
+    alone: (usize, usize),
     /// The smallest range that holds everything to be forgotten; empty for
     /// nothing.
     pages: Range<usize>,
@@ -43,10 +45,12 @@ pub struct TlbGather<'a, M: Machine> {
 }
 
 impl<'a, M: Machine> TlbGather<'a, M> {
-    /// Nothing to forget yet. `owns_pages` is as for [`own`](Self::own).
-    pub fn new(context: &'a Context, owns_pages: bool) -> Self {
+    /// Nothing to forget yet. `owns_pages` is as for [`own`](Self::own); `alone` are
+    /// the first and the last address of where nobody else changes anything.
+    pub fn new(context: &'a Context, alone: (usize, usize), owns_pages: bool) -> Self {
         Self {
             context,
+            alone,
             pages: NOTHING,
             frames: ArrayVec::new(),
             owns_pages,
@@ -118,6 +122,11 @@ impl<M: Machine> Gather for TlbGather<'_, M> {
     fn forget_now(&mut self, page: Page) {
         let start = page.vaddr.as_usize();
         self.forget_all(start..start + page.size);
+    }
+
+    fn is_alone(&self, first: usize, last: usize) -> bool {
+        let (from, to) = self.alone;
+        from <= first && last <= to
     }
 }
 

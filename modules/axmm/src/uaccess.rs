@@ -3,9 +3,9 @@
 //! A copy goes page by page through the linear mapping of physical memory. A page
 //! that is not there yet is brought, and rights are respected, as if the access
 //! had been made by an instruction in that address space; what could not be had
-//! by one ends the copy there. Nothing traps: the address space is locked
-//! meanwhile, so no page goes; and where the buffer itself lies in it, its pages are
-//! brought first, for a fault by whoever holds the lock could not be helped.
+//! by one ends the copy there. Nothing traps: as for a page fault, nobody takes the page
+//! away meanwhile; and where the buffer itself lies in the address space, its pages are
+//! brought first, for a fault by whoever copies there could not be helped.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -35,7 +35,7 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// `BadAddress` if some of it may not be read; `buf` holds what lies before
     /// that. [`read_some`](Self::read_some) says how much it is.
-    pub fn read(&mut self, start: VirtAddr, buf: &mut [u8]) -> AxResult {
+    pub fn read(&self, start: VirtAddr, buf: &mut [u8]) -> AxResult {
         all_of(buf.len(), self.read_some(start, buf))
     }
 
@@ -45,13 +45,13 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// `BadAddress` if some of it may not be written; what lies before that has
     /// been. [`write_some`](Self::write_some) says how much it is.
-    pub fn write(&mut self, start: VirtAddr, buf: &[u8]) -> AxResult {
+    pub fn write(&self, start: VirtAddr, buf: &[u8]) -> AxResult {
         all_of(buf.len(), self.write_some(start, buf))
     }
 
     /// As [`read`](Self::read), up to the first byte that cannot be had. Answers
     /// how many bytes came.
-    pub fn read_some(&mut self, start: VirtAddr, buf: &mut [u8]) -> usize {
+    pub fn read_some(&self, start: VirtAddr, buf: &mut [u8]) -> usize {
         if !self.has_buffer(buf, MappingFlags::WRITE) {
             return 0;
         }
@@ -64,7 +64,7 @@ impl<M: Machine> AddrSpace<M> {
 
     /// As [`write`](Self::write), up to the first byte that cannot be had. Answers
     /// how many bytes went.
-    pub fn write_some(&mut self, start: VirtAddr, buf: &[u8]) -> usize {
+    pub fn write_some(&self, start: VirtAddr, buf: &[u8]) -> usize {
         if !self.has_buffer(buf, MappingFlags::READ) {
             return 0;
         }
@@ -81,11 +81,7 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// `BadAddress` as for [`read`](Self::read); `InvalidInput` if `buf` is full and
     /// no 0 has come.
-    pub fn read_cstr<'buf>(
-        &mut self,
-        start: VirtAddr,
-        buf: &'buf mut [u8],
-    ) -> AxResult<&'buf [u8]> {
+    pub fn read_cstr<'buf>(&self, start: VirtAddr, buf: &'buf mut [u8]) -> AxResult<&'buf [u8]> {
         if !self.has_buffer(buf, MappingFlags::WRITE) {
             return Err(AxError::BadAddress);
         }
@@ -93,15 +89,17 @@ impl<M: Machine> AddrSpace<M> {
         let room = buf.len();
         let mut done = 0;
         while done < room && end.is_none() {
-            let Some(piece) = self.piece(start, done, room - done, MappingFlags::READ) else {
-                return Err(AxError::BadAddress);
-            };
-            let part = &mut buf[done..done + piece.len];
-            // SAFETY: as in `read_some`.
-            unsafe { ptr::copy(piece.bytes, part.as_mut_ptr(), piece.len) };
-            let zero = part.iter().position(|byte| *byte == 0);
+            let vaddr = start.as_usize().checked_add(done);
+            let vaddr = VirtAddr::from_usize(vaddr.ok_or(AxError::BadAddress)?);
+            let copied = self.with_piece(vaddr, room - done, MappingFlags::READ, |piece| {
+                let part = &mut buf[done..done + piece.len];
+                // SAFETY: as in `read_some`.
+                unsafe { ptr::copy(piece.bytes, part.as_mut_ptr(), piece.len) };
+                (part.iter().position(|byte| *byte == 0), piece.len)
+            });
+            let (zero, len) = copied.ok_or(AxError::BadAddress)?;
             end = zero.map(|offset| done + offset);
-            done += piece.len;
+            done += len;
         }
         end.map(|end| &buf[..end]).ok_or(AxError::InvalidInput)
     }
@@ -111,7 +109,7 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// As for [`read`](Self::read).
-    pub fn read_val<T: AnyBitPattern>(&mut self, start: VirtAddr) -> AxResult<T> {
+    pub fn read_val<T: AnyBitPattern>(&self, start: VirtAddr) -> AxResult<T> {
         let mut value = MaybeUninit::<T>::zeroed();
         // SAFETY: the value's bytes, all of them zeroes so far.
         let bytes = unsafe {
@@ -127,20 +125,20 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// As for [`write`](Self::write).
-    pub fn write_val<T: NoUninit>(&mut self, start: VirtAddr, value: &T) -> AxResult {
+    pub fn write_val<T: NoUninit>(&self, start: VirtAddr, value: &T) -> AxResult {
         self.write(start, bytemuck::bytes_of(value))
     }
 
     /// Brings the pages of a buffer of the kernel's that are this address space's, and
     /// not there yet. Answers whether all are there.
-    fn has_buffer(&mut self, buf: &[u8], access: MappingFlags) -> bool {
+    fn has_buffer(&self, buf: &[u8], access: MappingFlags) -> bool {
         let start = VirtAddr::from_ptr_of(buf.as_ptr()).align_down_4k();
         let end = buf.as_ptr() as usize + buf.len();
         let mut pages = (start.as_usize()..end).step_by(PAGE_SIZE_4K);
         pages.all(|page| {
             let vaddr = VirtAddr::from_usize(page);
             let comes_late = |area: &Area<Backend>| area.backing().owns_frames();
-            !self.area_at(vaddr).is_some_and(comes_late)
+            !self.area_at(vaddr).as_ref().is_some_and(comes_late)
                 || self.query(vaddr).is_some()
                 || self.handle_page_fault(vaddr, access)
         })
@@ -153,7 +151,7 @@ impl<M: Machine> AddrSpace<M> {
     /// The frames are those of mappings. Nobody else in the kernel has a reference
     /// to their bytes: what they hold is only ever copied.
     fn process_area_data(
-        &mut self,
+        &self,
         start: VirtAddr,
         size: usize,
         access: MappingFlags,
@@ -161,44 +159,55 @@ impl<M: Machine> AddrSpace<M> {
     ) -> usize {
         let mut done = 0;
         while done < size {
-            let Some(piece) = self.piece(start, done, size - done, access) else {
+            let Some(vaddr) = start.as_usize().checked_add(done) else {
                 break;
             };
-            let len = piece.len;
-            f(piece, done);
-            done += len;
+            let piece = self.with_piece(vaddr.into(), size - done, access, |piece| {
+                let len = piece.len;
+                f(piece, done);
+                len
+            });
+            match piece {
+                Some(len) => done += len,
+                None => break,
+            }
         }
         done
     }
 
-    /// What of `size` bytes from `start + done` on lies in one page, if that may
-    /// be accessed.
-    fn piece(
-        &mut self,
-        start: VirtAddr,
-        done: usize,
+    /// Calls `f` with what of `size` bytes from `vaddr` on lies in one small page, if that
+    /// may be accessed. The page stays meanwhile.
+    fn with_piece<R>(
+        &self,
+        vaddr: VirtAddr,
         size: usize,
         access: MappingFlags,
-    ) -> Option<Piece> {
-        let vaddr = VirtAddr::from_usize(start.as_usize().checked_add(done)?);
-        // Device registers are not memory, and need not be in the linear mapping. The
-        // area says what they are: not every format has it in the page's entry.
-        let flags = self.area_at(vaddr)?.flags();
-        if !flags.contains(access) || flags.contains(MappingFlags::DEVICE) {
-            return None;
+        f: impl FnOnce(Piece) -> R,
+    ) -> Option<R> {
+        loop {
+            // Device registers are not memory, and need not be in the linear mapping. The
+            // area says what they are: not every format has it in the page's entry.
+            let flags = self.area_at(vaddr)?.flags();
+            if !flags.contains(access) || flags.contains(MappingFlags::DEVICE) {
+                return None;
+            }
+            let pin = M::pin();
+            let bringing = self.bringing(vaddr)?;
+            if let Some(page) = self.page_table().query(vaddr)
+                && page.flags.contains(access)
+            {
+                let offset = vaddr.as_usize() - page.vaddr.as_usize();
+                let address = page.paddr.as_usize() + offset + PHYS_VIRT_OFFSET;
+                return Some(f(Piece {
+                    bytes: ptr::with_exposed_provenance_mut(address),
+                    len: size.min(PAGE_SIZE_4K - vaddr.align_offset_4k()),
+                }));
+            }
+            drop((bringing, pin));
+            if !self.handle_page_fault(vaddr, access) {
+                return None;
+            }
         }
-        let there = |page: &crate::pagetable::Page| page.flags.contains(access);
-        let page = match self.query(vaddr).filter(there) {
-            Some(page) => page,
-            None if self.handle_page_fault(vaddr, access) => self.query(vaddr).filter(there)?,
-            None => return None,
-        };
-        let offset = vaddr.as_usize() - page.vaddr.as_usize();
-        let address = page.paddr.as_usize() + offset + PHYS_VIRT_OFFSET;
-        Some(Piece {
-            bytes: ptr::with_exposed_provenance_mut(address),
-            len: size.min(page.size - offset),
-        })
     }
 }
 
@@ -223,8 +232,8 @@ mod tests {
     /// a last one that may be written again.
     fn space() -> AddrSpace {
         test_memory::give();
-        let mut space = AddrSpace::new_empty(BASE.into(), 1 << 30).unwrap();
-        let mut map = |page: usize, count: usize, flags| {
+        let space = AddrSpace::new_empty(BASE.into(), 1 << 30).unwrap();
+        let map = |page: usize, count: usize, flags| {
             let start = VirtAddr::from_usize(BASE + page * PAGE);
             space.map_alloc(start, count * PAGE, flags, false).unwrap();
         };
@@ -240,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_is_written_across_pages_is_read_back() {
-        let mut space = space();
+        let space = space();
         let text: Vec<u8> = (0..5000).map(|n| n as u8 ^ (n >> 8) as u8).collect();
         space.write(at(1234), &text).unwrap();
         let mut back = vec![0; text.len()];
@@ -253,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_copy_ends_at_the_first_byte_that_cannot_be_had() {
-        let mut space = space();
+        let space = space();
         let mut buf = [7; 3 * PAGE];
         assert_eq!(space.read_some(at(100), &mut buf), 2 * PAGE - 100);
         assert_eq!(space.read(at(100), &mut buf), Err(AxError::BadAddress));
@@ -270,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_string_ends_at_its_zero_and_a_value_may_cross_pages() {
-        let mut space = space();
+        let space = space();
         space.write(at(PAGE - 3), b"tessera\0more").unwrap();
         let mut buf = [0; 64];
         let text = space.read_cstr(at(PAGE - 3), &mut buf);

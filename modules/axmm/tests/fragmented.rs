@@ -15,7 +15,7 @@ fn single_frames_do_and_none_is_lost() {
     let memory = host::physical_memory(1 << 30, 16 << 20).unwrap();
     // SAFETY: it is mapped for good, and for nothing else.
     unsafe { add_memory(&[memory]) }.unwrap();
-    let mut aspace = AddrSpace::<ThisMachine>::new_empty(BASE.into(), 1 << 30).unwrap();
+    let aspace = AddrSpace::<ThisMachine>::new_empty(BASE.into(), 1 << 30).unwrap();
     let mut held: Vec<Frames> =
         std::iter::from_fn(|| alloc_frame(UsageKind::Global).ok()).collect();
     held.retain(|frame| frame.start().as_usize().is_multiple_of(2 * PAGE));

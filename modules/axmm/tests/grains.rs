@@ -12,7 +12,7 @@ use support::*;
 const SIZE: usize = 4 * MIB2;
 
 fn space<M: TestMachine>(start: usize, size: usize, grain: Grain) -> AddrSpace<M> {
-    let mut space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
+    let space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
     let start = virt(M::base() + start);
     space.map_alloc_with(start, size, RW, false, grain).unwrap();
     space
@@ -121,7 +121,7 @@ fn no_rights_and_back<M: TestMachine>() {
 
 fn populating_takes_large_pages<M: TestMachine>() {
     let _alone = alone();
-    let mut space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
+    let space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
     let start = virt(M::base() + MIB2 - KIB4);
     space
         .map_alloc_with(start, MIB2 + 2 * KIB4, RW, true, Grain::Large)
@@ -130,7 +130,7 @@ fn populating_takes_large_pages<M: TestMachine>() {
     assert_eq!(places(&space), expected);
     drop(space);
     // More than there is, of which much is there in large pages.
-    let mut space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
+    let space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
     let all = space.map_alloc_with(virt(M::base()), RAM.len(), RW, true, Grain::Large);
     assert_eq!(all, Err(axerrno::AxError::NoMemory));
     assert_eq!(frames(), (0, 1));
@@ -194,7 +194,7 @@ fn the_table_comes_first_where_frames_are_few<M: TestMachine>() {
         (Grain::Large, 512),
     ] {
         let _alone = alone();
-        let mut space = space::<M>(2 * MIB2, SIZE, grain);
+        let space = space::<M>(2 * MIB2, SIZE, grain);
         // Only the lowest table is missing.
         let beside = virt(M::base());
         space.map_alloc(beside, KIB4, RW, true).unwrap();
@@ -208,7 +208,7 @@ fn the_table_comes_first_where_frames_are_few<M: TestMachine>() {
 fn without_rights_no_page_is_large<M: TestMachine>() {
     let _alone = alone();
     for populate in [true, false] {
-        let mut space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
+        let space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
         let start = virt(M::base());
         space
             .map_alloc_with(start, MIB2, NONE, populate, Grain::Large)
@@ -237,7 +237,7 @@ fn a_page_that_is_there_takes_no_memory<M: TestMachine>() {
 
 fn what_no_grain_can_be<M: TestMachine>() {
     let _alone = alone();
-    let mut space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
+    let space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
     for pages in [0, 3, 1024, u16::MAX] {
         let grain = Grain::Around(pages);
         let refused = space.map_alloc_with(virt(M::base()), KIB4, RW, false, grain);

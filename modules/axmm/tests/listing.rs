@@ -205,7 +205,7 @@ fn a_space_may_change_between_two_lines<M: TestMachine>() {
     let _alone = alone();
     for form in [Form::Table, Form::Data] {
         for at in 0..40 {
-            let (mut aspace, base) = (space::<M>(), M::base());
+            let (aspace, base) = (space::<M>(), M::base());
             let (mut lines, mut text) = (Lines::new(form), String::new());
             for line in 0.. {
                 if line == at {
@@ -231,7 +231,7 @@ fn a_space_may_change_between_two_lines<M: TestMachine>() {
 fn an_area_may_grow_between_two_lines<M: TestMachine>() {
     let _alone = alone();
     let base = M::base();
-    let mut aspace = AddrSpace::<M>::new_empty(virt(base), GIB).unwrap();
+    let aspace = AddrSpace::<M>::new_empty(virt(base), GIB).unwrap();
     aspace.map_alloc(virt(base), KIB4, RW, true).unwrap();
     let (mut lines, mut text) = (Lines::new(Form::Data), String::new());
     for line in 0.. {

@@ -39,7 +39,7 @@ fn forgotten<M: TestMachine>(
 
 fn a_second_fault_on_a_page_keeps_the_page<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace.map_alloc(virt(base), 4 * KIB4, RW, false).unwrap();
     assert!(aspace.handle_page_fault(virt(base + 5), WRITE));
@@ -56,7 +56,7 @@ fn a_second_fault_on_a_page_keeps_the_page<M: TestMachine>() {
 
 fn populating_with_too_little_memory_fails_and_leaves_nothing<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base() + GIB - 4 * KIB4;
     let mut hoard: Vec<_> = std::iter::from_fn(|| alloc_frame(UsageKind::Global).ok()).collect();
     let before = (usage(), M::walk(&aspace).unwrap());
@@ -81,7 +81,7 @@ fn populating_with_too_little_memory_fails_and_leaves_nothing<M: TestMachine>() 
 
 fn a_page_that_found_no_memory_comes_with_the_next_fault<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace.map_alloc(virt(base), KIB4, RW, false).unwrap();
     let before = frames();
@@ -99,7 +99,7 @@ fn a_page_that_found_no_memory_comes_with_the_next_fault<M: TestMachine>() {
 
 fn a_fault_after_protect_gets_the_new_rights<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace.map_alloc(virt(base), 4 * KIB4, RW, false).unwrap();
     assert!(aspace.handle_page_fault(virt(base), RO));
@@ -117,7 +117,7 @@ fn a_fault_after_protect_gets_the_new_rights<M: TestMachine>() {
 
 fn a_page_without_rights_keeps_its_frame_and_unmapping_frees_it<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     let before = frames();
     aspace.map_alloc(virt(base), 3 * KIB4, RW, true).unwrap();
@@ -138,7 +138,7 @@ fn a_page_without_rights_keeps_its_frame_and_unmapping_frees_it<M: TestMachine>(
 /// RISC-V entries are made with an assertion that they have rights.
 fn a_mapping_may_begin_without_rights<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace.map_alloc(virt(base), 2 * KIB4, NONE, true).unwrap();
     assert_eq!(frames().0, 2);
@@ -246,7 +246,7 @@ fn rights_that_hardware_reads_alike_make_nobody_forget<M: TestMachine>() {
 
 fn a_large_page_is_forgotten_before_smaller_ones_take_its_place<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace
         .map_linear(virt(base), phys(8 * GIB), GIB, RW)
@@ -274,7 +274,7 @@ fn a_large_page_is_forgotten_before_smaller_ones_take_its_place<M: TestMachine>(
 
 fn ranges_that_overflow_are_refused<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace.map_alloc(virt(base), KIB4, RW, true).unwrap();
     let invalid = Err(AxError::InvalidInput);
@@ -318,7 +318,7 @@ fn an_address_space_whose_addresses_no_table_tells_apart_is_refused<M: TestMachi
 /// Their upper bits would be lost in the entry.
 fn physical_addresses_that_no_entry_holds_are_refused<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let (base, end) = (M::base(), 1 << M::PHYS_BITS);
     for paddr in [end, end - KIB4, 1 << 62, usize::MAX - 4095] {
         let result = aspace.map_linear(virt(base), phys(paddr), 2 * KIB4, RW);
@@ -337,7 +337,7 @@ fn physical_addresses_that_no_entry_holds_are_refused<M: TestMachine>() {
 /// On aarch64 a zero entry counts as huge.
 fn protecting_what_has_not_been_touched_writes_no_entry<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace.map_alloc(virt(base), 2 * GIB, RW, false).unwrap();
     assert!(aspace.handle_page_fault(virt(base + MIB2), RO));
@@ -353,7 +353,7 @@ fn protecting_what_has_not_been_touched_writes_no_entry<M: TestMachine>() {
 
 fn protecting_over_a_hole_is_refused_as_a_whole<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace.map_alloc(virt(base), KIB4, RW, true).unwrap();
     aspace
@@ -371,7 +371,7 @@ fn protecting_over_a_hole_is_refused_as_a_whole<M: TestMachine>() {
 /// On loongarch64 an entry that leads to a table looks absent.
 fn pages_of_every_size_are_found_through_every_level<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     let sizes = [
         (0, GIB, 8 * GIB),
@@ -393,7 +393,7 @@ fn pages_of_every_size_are_found_through_every_level<M: TestMachine>() {
 
 fn hardware_reads_the_rights_that_were_asked_for<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     for size in [KIB4, MIB2, GIB] {
         for flags in [RO, RW, RX, DEVICE, UNCACHED] {
@@ -411,7 +411,7 @@ fn hardware_reads_the_rights_that_were_asked_for<M: TestMachine>() {
 
 fn the_largest_pages_that_fit_are_used<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let start = M::base() + GIB - MIB2 - KIB4;
     let paddr = 8 * GIB - MIB2 - KIB4;
     let size = GIB + 2 * MIB2 + 2 * KIB4;
@@ -425,7 +425,7 @@ fn the_largest_pages_that_fit_are_used<M: TestMachine>() {
 
 fn emptied_tables_are_given_back<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     let empty = frames();
     aspace
@@ -445,7 +445,7 @@ fn emptied_tables_are_given_back<M: TestMachine>() {
 
 fn a_free_area_lies_within_its_limit_when_areas_follow<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace
         .map_linear(virt(base + KIB4), phys(8 * GIB), KIB4, RW)
@@ -493,7 +493,7 @@ fn a_split_that_runs_out_of_memory_leaves_the_page_whole<M: TestMachine>() {
 
 fn an_empty_range_may_be_accessed_anywhere<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace.map_alloc(virt(base), 2 * KIB4, RO, false).unwrap();
     for addr in [base, base + 5, base + KIB4, base + 4 * KIB4, usize::MAX] {
@@ -504,7 +504,7 @@ fn an_empty_range_may_be_accessed_anywhere<M: TestMachine>() {
 
 fn rights_no_kernel_mapping_has_are_refused<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = space::<M>();
+    let aspace = space::<M>();
     let base = M::base();
     aspace.map_alloc(virt(base), KIB4, RW, true).unwrap();
     let user = MappingFlags::USER;
@@ -545,7 +545,7 @@ fn an_address_space_that_goes_leaves_no_frame<M: TestMachine>() {
 /// Not every format has it in the entry that a page is a device's.
 fn what_is_a_device_s_is_not_copied<M: TestMachine>() {
     let _alone = alone();
-    let mut aspace = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
+    let aspace = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
     let start = virt(M::base());
     aspace.map_alloc(start, KIB4, DEVICE, false).unwrap();
     assert_eq!(aspace.write_some(start, &[1]), 0);

@@ -1,5 +1,6 @@
 //! Address spaces of user programs, which share the kernel's mappings.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -85,6 +86,9 @@ fn what_the_kernel_maps_and_unmaps_later_shows_in_every_user_space() {
 /// largest page.
 struct ThreeLevels;
 
+/// Has such tables, and one hart.
+struct Small(PhantomData<*const ()>);
+
 impl PagingMetaData for ThreeLevels {
     const LEVELS: usize = 3;
     const PA_MAX_BITS: usize = 52;
@@ -95,8 +99,9 @@ impl PagingMetaData for ThreeLevels {
     fn flush_tlb(_: Option<VirtAddr>) {}
 }
 
-impl Machine for ThreeLevels {
-    type Meta = Self;
+// SAFETY: it is not `Sync`, and has one hart.
+unsafe impl Machine for Small {
+    type Meta = ThreeLevels;
     type Pte = page_table_entry::x86_64::X64PTE;
 
     fn largest_page() -> usize {
@@ -113,6 +118,18 @@ impl Machine for ThreeLevels {
 
     fn forget_here(_: Range<usize>) {}
 
+    type Pin = ();
+
+    fn pin() {}
+
+    fn harts() -> usize {
+        1
+    }
+
+    fn hart() -> usize {
+        0
+    }
+
     fn relax(_: usize) {
         std::hint::spin_loop();
     }
@@ -122,10 +139,10 @@ impl Machine for ThreeLevels {
 fn a_page_that_is_an_entry_of_the_root_goes_from_every_user_space_too() {
     let _alone = alone();
     let start = 0xffff_ffe0_0000_0000;
-    let mut kernel = AddrSpace::<ThreeLevels>::new_empty(at(start), 4 * GIB).unwrap();
+    let kernel = AddrSpace::<Small>::new_empty(at(start), 4 * GIB).unwrap();
     kernel.map_linear(at(start), 0.into(), GIB, RW).unwrap();
     assert_eq!(kernel.query(at(start)).unwrap().size, GIB);
-    let mut user = AddrSpace::<ThreeLevels>::new_empty_user(at(USER), GIB).unwrap();
+    let mut user = AddrSpace::<Small>::new_empty_user(at(USER), GIB).unwrap();
     kernel.share().unwrap();
     user.copy_mappings_from(&kernel).unwrap();
     let page = start + 5 * PAGE;
@@ -150,7 +167,7 @@ fn a_user_space_frees_what_is_its_own_and_nothing_of_the_kernels() {
         frames_of(UsageKind::VirtMem),
         frames_of(UsageKind::PageTable),
     );
-    let mut user = sharing(&mut kernel);
+    let user = sharing(&mut kernel);
     user.map_alloc(at(USER), 4 * PAGE, RW | MappingFlags::USER, true)
         .unwrap();
     assert_eq!(frames_of(UsageKind::VirtMem), with_kernel.0 + 4);
@@ -173,7 +190,7 @@ fn a_user_space_frees_what_is_its_own_and_nothing_of_the_kernels() {
 #[test]
 fn without_memory_for_its_tables_the_kernel_is_as_before() {
     let _alone = alone();
-    let mut kernel = kernel();
+    let kernel = kernel();
     kernel.map_alloc(at(KERNEL), PAGE, RW, true).unwrap();
     let tables = frames_of(UsageKind::PageTable);
     for n in 1..100 {
@@ -204,7 +221,7 @@ fn only_a_users_mapping_may_be_the_users_or_writable_and_executable() {
 #[test]
 fn spaces_under_one_entry_of_the_root_cannot_be_joined() {
     let _alone = alone();
-    let mut kernel = kernel();
+    let kernel = kernel();
     kernel.share().unwrap();
     let mut overlapping = AddrSpace::new_empty(at(KERNEL + KERNEL_SIZE), PAGE).unwrap();
     assert_eq!(overlapping.copy_mappings_from(&kernel), Ok(()));
@@ -274,7 +291,7 @@ fn what_was_lent_outlives_its_owner() {
 #[test]
 fn a_lazy_tebibyte_loses_all_rights_and_gets_them_back() {
     let _alone = alone();
-    let mut user = user();
+    let user = user();
     let (start, size) = (at(USER), USER_SIZE - (1 << 30));
     user.map_alloc(start, size, RW, false).unwrap();
     let last = at(USER + size - PAGE);

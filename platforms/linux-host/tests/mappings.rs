@@ -24,19 +24,19 @@ fn at(addr: usize) -> VirtAddr {
 
 /// Maps `pages` fresh pages at the bottom of the kernel's map.
 fn map(pages: usize, flags: MappingFlags, populate: bool) {
-    let mut aspace = kernel_aspace().lock();
+    let aspace = kernel_aspace().lock();
     aspace
         .map_alloc(at(BASE), pages * PAGE, flags, populate)
         .unwrap();
 }
 
 fn protect(page: usize, flags: MappingFlags) {
-    let mut aspace = kernel_aspace().lock();
+    let aspace = kernel_aspace().lock();
     aspace.protect(at(BASE + page * PAGE), PAGE, flags).unwrap();
 }
 
 fn unmap(pages: Range<usize>) {
-    let mut aspace = kernel_aspace().lock();
+    let aspace = kernel_aspace().lock();
     aspace
         .unmap(at(BASE + pages.start * PAGE), pages.len() * PAGE)
         .unwrap();
@@ -151,7 +151,7 @@ fn only_what_may_be_executed_is() {
 fn a_frame_mapped_twice_is_one() {
     on_hart(|| {
         let frame = frame_of_ones();
-        let mut aspace = kernel_aspace().lock();
+        let aspace = kernel_aspace().lock();
         for (page, flags) in [(0, RW), (8, READ)] {
             let vaddr = at(BASE + page * PAGE);
             aspace
@@ -176,7 +176,7 @@ fn there_are_more_pages_than_linux_maps() {
     const PAGES: usize = 70_000;
     on_hart(|| {
         let frame = frame_of_ones();
-        let mut aspace = kernel_aspace().lock();
+        let aspace = kernel_aspace().lock();
         for page in 0..PAGES {
             let vaddr = at(BASE + page * PAGE);
             aspace.map_linear(vaddr, frame.start(), PAGE, READ).unwrap();
@@ -192,7 +192,8 @@ fn there_are_more_pages_than_linux_maps() {
 /// This machine, but for one thing: it does not forget.
 struct Remembers;
 
-impl Machine for Remembers {
+// SAFETY: its harts are the machine's.
+unsafe impl Machine for Remembers {
     type Meta = <ThisMachine as Machine>::Meta;
     type Pte = <ThisMachine as Machine>::Pte;
 
@@ -210,8 +211,22 @@ impl Machine for Remembers {
 
     fn forget_here(_: Range<usize>) {}
 
-    fn relax(_: usize) {
-        std::hint::spin_loop();
+    type Pin = <ThisMachine as Machine>::Pin;
+
+    fn pin() -> Self::Pin {
+        ThisMachine::pin()
+    }
+
+    fn harts() -> usize {
+        ThisMachine::harts()
+    }
+
+    fn hart() -> usize {
+        ThisMachine::hart()
+    }
+
+    fn relax(turn: usize) {
+        ThisMachine::relax(turn);
     }
 }
 
@@ -221,8 +236,7 @@ fn seen_through_a_stale_pointer<M: Machine>() -> Option<u64> {
     const SECRET: u64 = 0x5ec2_e700_5ec2_e700;
     let ram = linux_host::ram::range();
     let linear = axhal::mem::phys_to_virt(ram.start.into());
-    let mut aspace =
-        AddrSpace::<M>::new_empty(linear, BASE + (1 << 30) - linear.as_usize()).unwrap();
+    let aspace = AddrSpace::<M>::new_empty(linear, BASE + (1 << 30) - linear.as_usize()).unwrap();
     aspace
         .map_linear(linear, ram.start.into(), ram.len(), RW)
         .unwrap();

@@ -30,7 +30,7 @@ fn at(addr: usize) -> VirtAddr {
 
 /// One with pages at `BASE`.
 fn space(flags: MappingFlags, populate: bool) -> SharedAspace {
-    let mut space = new_user_aspace(at(USER_BASE), 1 << 30).unwrap();
+    let space = new_user_aspace(at(USER_BASE), 1 << 30).unwrap();
     space
         .map_alloc(at(BASE), PAGES * PAGE, flags, populate)
         .unwrap();

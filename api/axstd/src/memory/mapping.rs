@@ -70,7 +70,7 @@ impl Mapping {
     fn map(
         size: usize,
         align: usize,
-        map: impl FnOnce(&mut AddrSpace, VirtAddr) -> AxResult,
+        map: impl FnOnce(&AddrSpace, VirtAddr) -> AxResult,
     ) -> AxResult<Self> {
         let room = size
             .checked_add(align - PAGE)
@@ -79,14 +79,14 @@ impl Mapping {
         left.try_reserve(1).map_err(|_| AxError::NoMemory)?;
         left.push(0..size);
         let base = VirtAddr::from_usize(axfeat::axmm::KERNEL_MAP_BASE);
-        let mut aspace = kernel_aspace().lock();
+        let aspace = kernel_aspace().lock();
         let limit = VirtAddrRange::new(base, aspace.end());
         let found = aspace.find_free_area(base, room, limit).ok_or(match size {
             0 => AxError::InvalidInput,
             _ => AxError::NoMemory,
         })?;
         let start = VirtAddr::from_usize(found.as_usize().next_multiple_of(align));
-        map(&mut aspace, start)?;
+        map(&aspace, start)?;
         Ok(Self { start, size, left })
     }
 

@@ -1,6 +1,7 @@
 //! An inner node of the tree: what has to be known of each child to choose one.
 
 use core::mem;
+use core::ptr;
 
 use super::Extent;
 use super::pool::Node;
@@ -25,15 +26,21 @@ pub struct Inner {
 }
 
 impl Node for Inner {
-    const EMPTY: Self = Self {
-        start: 0,
-        end: 0,
-        len: 0,
-        ends: [usize::MAX; CAPACITY],
-        gaps: [0; CAPACITY],
-        rest: [0; CAPACITY + 1],
-        children: [0; CAPACITY],
-    };
+    fn new() -> Self {
+        Self {
+            start: 0,
+            end: 0,
+            len: 0,
+            ends: [usize::MAX; CAPACITY],
+            gaps: [0; CAPACITY],
+            rest: [0; CAPACITY + 1],
+            children: [0; CAPACITY],
+        }
+    }
+
+    fn empty(&mut self) {
+        *self = Self::new();
+    }
 }
 
 impl Inner {
@@ -79,6 +86,26 @@ impl Inner {
             }
         }
         slot
+    }
+
+    /// The child of the node at `this` whose areas lie around `addr`, while another may
+    /// change the node: then it may be any that was a child once.
+    ///
+    /// # Safety
+    ///
+    /// There is an inner node, in use or not, for as long as this takes.
+    pub unsafe fn peek(this: *const Self, addr: usize) -> u32 {
+        // SAFETY: the caller's promise, here and below; all slots are below `CAPACITY`.
+        let (ends, children) = unsafe { (&raw const (*this).ends, &raw const (*this).children) };
+        let mut slot = 0;
+        for step in [16, 8, 4, 2, 1] {
+            // SAFETY: as above.
+            if unsafe { ends.cast::<usize>().add(slot + step - 1).read_volatile() } <= addr {
+                slot += step;
+            }
+        }
+        // SAFETY: as above.
+        unsafe { ptr::read_volatile(children.cast::<u32>().add(slot)) }
     }
 
     /// Where the child before `slot` ends.

@@ -1,7 +1,13 @@
 //! A leaf of the tree: the areas themselves.
 
+use core::mem::MaybeUninit;
+use core::ptr;
+
+use page_table_multiarch::MappingFlags;
+
 use super::order::Order;
 use super::pool::Node;
+use super::version::Version;
 use super::{Area, Backing, Extent, Span};
 
 /// Slots of a leaf. One more than an [`Order`] can order: an order answers slot
@@ -13,6 +19,8 @@ const NOWHERE: Span = usize::MAX..usize::MAX;
 
 /// Up to 15 areas, in any slots, and their [`Order`].
 pub struct Leaf<B> {
+    /// Another after whatever has been changed.
+    version: Version,
     extent: Extent,
     order: Order,
     /// The leaf behind this one.
@@ -26,14 +34,28 @@ pub struct Leaf<B> {
 }
 
 impl<B> Node for Leaf<B> {
-    const EMPTY: Self = Self {
-        extent: Extent::EMPTY,
-        order: Order::EMPTY,
-        next: None,
-        spans: [NOWHERE; SLOTS],
-        gaps: [0; SLOTS],
-        areas: [const { None }; SLOTS],
-    };
+    fn new() -> Self {
+        Self {
+            version: Version::first(),
+            extent: Extent::EMPTY,
+            order: Order::EMPTY,
+            next: None,
+            spans: [NOWHERE; SLOTS],
+            gaps: [0; SLOTS],
+            areas: [const { None }; SLOTS],
+        }
+    }
+
+    fn empty(&mut self) {
+        self.version.begin();
+        self.extent = Extent::EMPTY;
+        self.order = Order::EMPTY;
+        self.next = None;
+        self.spans = [NOWHERE; SLOTS];
+        self.gaps = [0; SLOTS];
+        self.areas = [const { None }; SLOTS];
+        self.version.end();
+    }
 }
 
 impl<B: Backing> Leaf<B> {
@@ -70,12 +92,13 @@ impl<B: Backing> Leaf<B> {
         }
     }
 
-    /// The area at `position`, to change all but its addresses.
-    pub fn get_mut(&mut self, position: usize) -> Option<&mut Area<B>> {
-        match position < self.len() {
-            true => self.areas[self.order.slot(position)].as_mut(),
-            false => None,
+    /// Gives the area at `position` the rights `flags`.
+    pub fn set_flags(&mut self, position: usize, flags: MappingFlags) {
+        self.version.begin();
+        if let Some(area) = &mut self.areas[self.order.slot(position)] {
+            area.flags = flags;
         }
+        self.version.end();
     }
 
     /// The position of the first area that ends above `addr`, which is not the
@@ -88,6 +111,55 @@ impl<B: Backing> Leaf<B> {
             }
         }
         position
+    }
+
+    /// The area of the leaf at `this` that `addr` lies in, as it was at the version
+    /// answered with it, while another may change the leaf. `None` if there is none, or
+    /// the leaf has been changed meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// There is a leaf, in use or not, for as long as this takes.
+    pub unsafe fn peek(this: *const Self, addr: usize) -> Option<(Area<B>, usize)> {
+        // SAFETY: the caller's promise, here and below; slots are below `SLOTS`.
+        let version = unsafe { (*this).version.read() }?;
+        // SAFETY: as above.
+        let order = unsafe { ptr::read_volatile(&raw const (*this).order) };
+        let span = |position| {
+            let slot = order.slot(position);
+            // SAFETY: as above.
+            unsafe { ptr::read_volatile((&raw const (*this).spans).cast::<Span>().add(slot)) }
+        };
+        let mut position = 0;
+        for step in [8, 4, 2, 1] {
+            if span(position + step - 1).end <= addr {
+                position += step;
+            }
+        }
+        if position >= order.len() || span(position).start > addr {
+            return None;
+        }
+        // SAFETY: as above.
+        let areas = unsafe { &raw const (*this).areas }.cast::<MaybeUninit<Option<Area<B>>>>();
+        // SAFETY: as above; it is any bytes until it is known that nobody wrote them.
+        let area = unsafe { ptr::read_volatile(areas.add(order.slot(position))) };
+        // SAFETY: as above.
+        if !unsafe { (*this).version.is_still(version) } {
+            return None;
+        }
+        // SAFETY: nobody wrote them while they were read: it is what the slot holds.
+        let area = unsafe { area.assume_init_ref() }.clone()?;
+        Some((area, version))
+    }
+
+    /// The version of the leaf at `this`.
+    ///
+    /// # Safety
+    ///
+    /// As [`peek`](Self::peek).
+    pub unsafe fn is_still(this: *const Self, version: usize) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { (*this).version.is_still(version) }
     }
 
     /// The first gap between two areas of the leaf that ends above `addr` and has
@@ -110,15 +182,20 @@ impl<B: Backing> Leaf<B> {
     pub fn insert(&mut self, position: usize, area: Area<B>) -> bool {
         let span = area.span();
         let room = self.room(position, position, &span);
+        self.version.begin();
         self.put(position, area);
-        self.settle(position, &room, room.empty(), &span)
+        let changed = self.settle(position, &room, room.empty(), &span);
+        self.version.end();
+        changed
     }
 
     /// Takes the area at `position` out. Answers whether the extent has changed.
     pub fn remove(&mut self, position: usize) -> bool {
         let span = self.spans[self.order.slot(position)].clone();
         let room = self.room(position, position + 1, &span);
+        self.version.begin();
         self.pull(position);
+        self.version.end();
         let come = room.empty();
         if room.first {
             self.extent.start = room.high;
@@ -138,10 +215,12 @@ impl<B: Backing> Leaf<B> {
         let Some(area) = self.areas[slot].as_mut() else {
             return false;
         };
+        self.version.begin();
         let old = area.span();
         change(area);
         let new = area.span();
         self.spans[slot] = new.clone();
+        self.version.end();
         let room = self.room(position, position + 1, &new);
         let (below, above) = room.around(&old);
         self.settle(position, &room, below.max(above), &new)
@@ -151,22 +230,37 @@ impl<B: Backing> Leaf<B> {
     /// number `id`, which comes to lie behind it.
     pub fn split(&mut self, right: &mut Self, id: u32) {
         right.next = self.next.replace(id);
+        self.begin_both(right);
         self.share(right);
+        self.end_both(right);
     }
 
     /// Makes this leaf and `right`, the one behind it, one if there is room.
     /// Otherwise makes them equally full. Answers whether `right` is empty now.
     pub fn merge(&mut self, right: &mut Self) -> bool {
-        if self.len() + right.len() > Self::CAPACITY {
+        self.begin_both(right);
+        let fits = self.len() + right.len() <= Self::CAPACITY;
+        if fits {
+            while let Some(area) = right.pull(0) {
+                self.put(self.len(), area);
+            }
+            self.next = right.next;
+            self.measure();
+        } else {
             self.share(right);
-            return false;
         }
-        while let Some(area) = right.pull(0) {
-            self.put(self.len(), area);
-        }
-        self.next = right.next;
-        self.measure();
-        true
+        self.end_both(right);
+        fits
+    }
+
+    fn begin_both(&mut self, right: &mut Self) {
+        self.version.begin();
+        right.version.begin();
+    }
+
+    fn end_both(&mut self, right: &mut Self) {
+        self.version.end();
+        right.version.end();
     }
 
     fn share(&mut self, right: &mut Self) {

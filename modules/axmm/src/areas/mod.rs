@@ -27,15 +27,13 @@
 //!
 //! # Reading without waiting
 //!
-//! Today readers hold the lock of the address space. The nodes are made so that
-//! they need not: one never moves while it is in use; a leaf's areas stay in their
-//! slots while others come and go, and come into sight or leave it by one store of
-//! its [`Order`](order::Order); what lies in no leaf yet is written before that;
-//! and a leaf that is split has the way to its new neighbour before its parent has.
-//! What is missing: a version in each node, odd while it is written, that a reader
-//! compares before and after (it copies the area and goes back to the root if they
-//! differ); and that [`Pool::give_back`](pool::Pool::give_back) and the growing of
-//! a pool's table leave the memory alone until no reader is inside.
+//! One changes the areas at a time; whoever looks for one ([`Areas::peek`]) takes no
+//! lock, and writes nothing. A node never moves, and its memory stays a node's as long
+//! as there are the areas. A leaf has a [version](version::Version), and so has the
+//! tree's shape, which changes when nodes come or go: who has found an area copies it,
+//! and has not found it if either was written meanwhile. So whoever finds one has found
+//! it: only the writer of that very leaf, or of the shape, makes a reader look again.
+//! That there is none is only said for certain to who keeps writers out.
 
 mod area;
 mod inner;
@@ -45,6 +43,7 @@ mod pool;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod version;
 
 use core::fmt;
 use core::ops::Range;
@@ -54,6 +53,7 @@ use page_table_multiarch::MappingFlags;
 
 pub use area::{Area, Backing};
 use tree::Tree;
+pub use tree::{Promise, Sight};
 
 /// A page-aligned range of addresses.
 pub type Span = Range<usize>;
@@ -100,6 +100,47 @@ impl<B: Backing> Areas<B> {
     pub fn find(&self, addr: usize) -> Option<&Area<B>> {
         let area = self.tree.iter_from(addr).next()?;
         area.span.contains(&addr).then_some(area)
+    }
+
+    /// The area that `addr` lies in, and where it has been seen, while another may change
+    /// the areas at `this`. `None` says nothing for certain.
+    ///
+    /// # Safety
+    ///
+    /// There are the areas for as long as this takes.
+    pub unsafe fn peek(this: *const Self, addr: usize) -> Option<(Area<B>, Sight<B>)> {
+        // SAFETY: the caller's promise.
+        unsafe { Tree::peek(&raw const (*this).tree, addr) }
+    }
+
+    /// What lies free around `span`: from the end of the area before it to the start
+    /// of the one behind; no more than `span` at an end that lies inside an area.
+    pub fn room_around(&mut self, span: &Span) -> Span {
+        let position = self.tree.seek(span.start);
+        let first = self.tree.at_or_behind(position);
+        let low = match first.is_some_and(|area| area.span.start < span.start) {
+            true => span.start,
+            false => self.tree.end_before(position).unwrap_or(0),
+        };
+        let behind = self.tree.iter_from(span.end).next();
+        let high = behind.map_or(usize::MAX, |area| area.span.start.max(span.end));
+        low..high
+    }
+
+    /// Keeps room for `count` more areas for later, whatever others do until
+    /// [`keep`](Self::keep).
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; then nothing is promised.
+    pub fn promise(&mut self, count: usize) -> AxResult<Promise> {
+        self.tree.promise(count)
+    }
+
+    /// Makes room that was promised everybody's again: who has been promised it inserts
+    /// next.
+    pub fn keep(&mut self, promise: Promise) {
+        self.tree.keep(promise);
     }
 
     /// The areas that overlap `span`, in order.
@@ -275,13 +316,13 @@ impl<B: Backing> Areas<B> {
         let mut reached = span.start;
         loop {
             let position = self.tree.seek(reached);
-            let inside = self.tree.at_mut(position);
+            let inside = self.tree.at(position);
             let Some(area) = inside.filter(|area| area.span.start < span.end) else {
                 break;
             };
-            area.flags = flags;
             let start = area.span.start;
             reached = area.span.end;
+            self.tree.set_flags(position, flags);
             self.join_at(start);
         }
         self.join_at(reached);

@@ -1,14 +1,17 @@
 //! Page faults, of whichever area: the page that is missing is brought, if the access
 //! is one that may be made.
 //!
-//! What a fault takes is in hand, and full of zeroes, before the address space is locked
-//! for it ([`Hand`]); where that is not what the area wants, it is fetched outside, and
-//! the fault looked at again.
+//! What a fault takes is in hand, and full of zeroes, before it says where it brings a page
+//! ([`Hand`]); where that is not what the area wants, it is fetched outside, and the fault
+//! looked at again. Faults do not wait for each other: of two on one page one is first,
+//! and the other finds it there.
 
 use memory_addr::VirtAddr;
 use page_table_multiarch::MappingFlags;
 
 use super::AddrSpace;
+use super::claims::{Bringing, Claimed};
+use crate::areas::{Area, Areas};
 use crate::backend::{Backend, Grain, Hand};
 use crate::machine::{EVERYTHING, Machine};
 
@@ -26,39 +29,101 @@ impl<M: Machine> AddrSpace<M> {
     /// Brings the page that an access at `vaddr` needs, if the area there allows
     /// the access. Answers whether the access can be made now: also when another
     /// hart has brought the page meanwhile, or this one had a stale translation.
-    pub fn handle_page_fault(&mut self, vaddr: VirtAddr, access: MappingFlags) -> bool {
-        let mut hand = Hand::empty();
+    pub fn handle_page_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+        self.bring_page(vaddr, access, MappingFlags::empty(), &mut Hand::empty())
+    }
+
+    /// As [`handle_page_fault`](Self::handle_page_fault), with the frames in hand, for an
+    /// area that has none of the rights `without`.
+    #[inline(always)]
+    pub(crate) fn bring_page(
+        &self,
+        vaddr: VirtAddr,
+        access: MappingFlags,
+        without: MappingFlags,
+        hand: &mut Hand,
+    ) -> bool {
+        match self.resolve(vaddr, access, without, hand) {
+            Resolved::Yes => true,
+            Resolved::No => false,
+            Resolved::Wants(grain) => self.bring_more(vaddr, access, without, hand, grain),
+        }
+    }
+
+    /// The same where more is wanted in hand.
+    #[cold]
+    #[inline(never)]
+    fn bring_more(
+        &self,
+        vaddr: VirtAddr,
+        access: MappingFlags,
+        without: MappingFlags,
+        hand: &mut Hand,
+        mut wanted: Grain,
+    ) -> bool {
         loop {
-            match self.resolve(vaddr, access, MappingFlags::empty(), &mut hand) {
+            hand.fetch(wanted);
+            match self.resolve(vaddr, access, without, hand) {
                 Resolved::Yes => return true,
                 Resolved::No => return false,
-                Resolved::Wants(grain) => hand.fetch(grain),
+                Resolved::Wants(grain) => wanted = grain,
             }
         }
     }
 
-    /// As [`handle_page_fault`](Self::handle_page_fault), with the frames in hand, and
-    /// for an area that has none of the rights `without`.
     #[inline(always)]
-    pub(crate) fn resolve(
-        &mut self,
+    fn resolve(
+        &self,
         vaddr: VirtAddr,
         access: MappingFlags,
         without: MappingFlags,
         hand: &mut Hand,
     ) -> Resolved {
-        let recent = self.faulted.as_ref();
-        let area = match recent.filter(|area| area.span().contains(&vaddr.as_usize())) {
-            Some(area) => area,
-            None => match self.areas.find(vaddr.as_usize()) {
-                Some(area) => self.faulted.insert(area.clone()),
-                None => return Resolved::No,
-            },
+        let _pin = M::pin();
+        let Some(mut bringing) = self.bringing(vaddr) else {
+            return Resolved::No;
         };
+        let Some(area) = self.area_for(&mut bringing, vaddr) else {
+            drop(bringing);
+            return self.look_again(vaddr, access, without, hand);
+        };
+        self.resolve_in(area, vaddr, access, without, hand)
+    }
+
+    /// For certain: `vaddr` may be in an area that another hart was changing.
+    #[cold]
+    #[inline(never)]
+    fn look_again(
+        &self,
+        vaddr: VirtAddr,
+        access: MappingFlags,
+        without: MappingFlags,
+        hand: &mut Hand,
+    ) -> Resolved {
+        while self.area_for_certain(vaddr).is_some() {
+            let Some(mut bringing) = self.bringing(vaddr) else {
+                return Resolved::No;
+            };
+            if let Some(area) = self.area_for(&mut bringing, vaddr) {
+                return self.resolve_in(area, vaddr, access, without, hand);
+            }
+        }
+        Resolved::No
+    }
+
+    #[inline(always)]
+    fn resolve_in(
+        &self,
+        area: &Area<Backend>,
+        vaddr: VirtAddr,
+        access: MappingFlags,
+        without: MappingFlags,
+        hand: &mut Hand,
+    ) -> Resolved {
         if !area.flags().contains(access) || area.flags().intersects(without) {
             return Resolved::No;
         }
-        match Backend::fault::<M>(area, &mut self.table, vaddr, hand, &self.context) {
+        match Backend::fault::<M>(area, &self.table, vaddr, hand) {
             Ok(None) => {
                 M::publish_entries();
                 Resolved::Yes
@@ -66,6 +131,57 @@ impl<M: Machine> AddrSpace<M> {
             Ok(Some(grain)) => Resolved::Wants(grain),
             Err(_) => self.is_there(vaddr, access),
         }
+    }
+
+    /// Says that this hart, which stays on it, brings a page at `vaddr`, when nobody else
+    /// has claimed that. `None` if this is a fault of the code that changes what is mapped
+    /// there, or that brings a page itself.
+    #[inline(always)]
+    pub(crate) fn bringing(&self, vaddr: VirtAddr) -> Option<Bringing<'_>> {
+        let (hart, addr) = (M::hart(), vaddr.as_usize());
+        let bringing = self.claims.bring(hart, addr)?;
+        match self.claims.claimed(hart, addr) {
+            Claimed::No => Some(bringing),
+            Claimed::ByThisHart => None,
+            Claimed::ByAnother => {
+                drop(bringing);
+                self.bringing_later(hart, addr)
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bringing_later(&self, hart: usize, addr: usize) -> Option<Bringing<'_>> {
+        let mut turn = 0;
+        loop {
+            M::relax(turn);
+            turn += 1;
+            let bringing = self.claims.bring(hart, addr)?;
+            if self.claims.claimed(hart, addr) == Claimed::No {
+                return Some(bringing);
+            }
+        }
+    }
+
+    /// The area that `vaddr` lies in. `None` says nothing for certain.
+    #[inline(always)]
+    fn area_for<'b>(
+        &self,
+        bringing: &'b mut Bringing<'_>,
+        vaddr: VirtAddr,
+    ) -> Option<&'b Area<Backend>> {
+        let recent = bringing.recent();
+        let inside = |area: &Area<Backend>| area.span().contains(&vaddr.as_usize());
+        // SAFETY: the areas, here and below, are there as long as this is.
+        let known = recent.area.as_ref().is_some_and(inside) && unsafe { recent.sight.holds() };
+        if !known {
+            // SAFETY: as above.
+            let (area, sight) = unsafe { Areas::peek(self.areas.get(), vaddr.as_usize()) }?;
+            recent.area = Some(area);
+            recent.sight = sight;
+        }
+        recent.area.as_ref()
     }
 
     /// Whether the access can be made once this hart has forgotten what it knows.
@@ -97,7 +213,7 @@ mod tests {
     fn space(grain: Grain) -> AddrSpace {
         test_memory::give();
         let base = VirtAddr::from_usize(BASE);
-        let mut space = AddrSpace::new_empty(base, 1 << 30).unwrap();
+        let space = AddrSpace::new_empty(base, 1 << 30).unwrap();
         space.map_alloc_with(base, SIZE, RW, false, grain).unwrap();
         space
     }
@@ -107,7 +223,7 @@ mod tests {
     }
 
     /// What is done under an address space's lock: frames are taken, and zeroed, before.
-    fn resolve(space: &mut AddrSpace, hand: &mut Hand) -> Resolved {
+    fn resolve(space: &AddrSpace, hand: &mut Hand) -> Resolved {
         let none = MappingFlags::empty();
         space.resolve(VirtAddr::from_usize(BASE), RW, none, hand)
     }
@@ -115,10 +231,10 @@ mod tests {
     #[test]
     fn with_a_full_hand_only_tables_are_taken() {
         for grain in GRAINS {
-            let mut space = space(grain);
+            let space = space(grain);
             let mut hand = Hand::empty();
             let armed = fail_from(1);
-            let Resolved::Wants(count) = resolve(&mut space, &mut hand) else {
+            let Resolved::Wants(count) = resolve(&space, &mut hand) else {
                 panic!("{grain:?}: an empty hand is enough");
             };
             assert!(!armed.has_fired(), "{grain:?}: it looks only");
@@ -127,7 +243,7 @@ mod tests {
             // A large page is in the table of the level above the lowest.
             let missing = if grain == Grain::Large { 2 } else { 3 };
             let armed = fail_from(missing + 1);
-            assert!(matches!(resolve(&mut space, &mut hand), Resolved::Yes));
+            assert!(matches!(resolve(&space, &mut hand), Resolved::Yes));
             assert!(!armed.has_fired(), "{grain:?}: more than the tables");
             assert_eq!(tables(&space), before + missing, "{grain:?}");
         }
@@ -136,14 +252,11 @@ mod tests {
     #[test]
     fn for_a_page_that_is_there_nothing_is_taken() {
         for grain in GRAINS {
-            let mut space = space(grain);
+            let space = space(grain);
             assert!(space.handle_page_fault(BASE.into(), RW));
             let armed = fail_from(1);
             assert!(space.handle_page_fault(BASE.into(), RW));
-            assert!(matches!(
-                resolve(&mut space, &mut Hand::empty()),
-                Resolved::Yes
-            ));
+            assert!(matches!(resolve(&space, &mut Hand::empty()), Resolved::Yes));
             assert!(!armed.has_fired(), "{grain:?}");
         }
     }

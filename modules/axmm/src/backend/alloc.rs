@@ -9,7 +9,6 @@ use page_table_multiarch::MappingFlags;
 
 use super::Backend;
 use crate::areas::{Area, Span};
-use crate::context::Context;
 use crate::machine::Machine;
 use crate::pagetable::Source;
 use crate::table::Table;
@@ -54,7 +53,7 @@ impl Grain {
 
 /// Maps every page of `span`, where none is mapped, to a frame of its own.
 pub fn populate<M: Machine>(
-    table: &mut Table<M>,
+    table: &Table<M>,
     span: Span,
     flags: MappingFlags,
     grain: Grain,
@@ -77,68 +76,59 @@ pub fn populate<M: Machine>(
 /// `AlreadyExists` if the page is there; `NoMemory`.
 #[inline(always)]
 pub fn bring<M: Machine>(
-    table: &mut Table<M>,
+    table: &Table<M>,
     area: &Area<Backend>,
     grain: Grain,
     vaddr: VirtAddr,
     hand: &mut Hand,
-    context: &Context,
 ) -> AxResult<Option<Grain>> {
     match grain {
-        Grain::Page => bring_page::<M>(table, vaddr, area.flags(), hand, context),
-        _ => bring_more::<M>(table, area, grain, vaddr, hand, context),
+        Grain::Page => bring_page::<M>(table, vaddr, area.flags(), hand),
+        _ => bring_more::<M>(table, area, grain, vaddr, hand),
     }
 }
 
 #[inline(always)]
 fn bring_page<M: Machine>(
-    table: &mut Table<M>,
+    table: &Table<M>,
     vaddr: VirtAddr,
     flags: MappingFlags,
     hand: &mut Hand,
-    context: &Context,
 ) -> AxResult<Option<Grain>> {
     let page = vaddr.align_down_4k();
-    let result = match table.map_page(page, flags, || hand.frame()) {
-        Ok(false) => first_of_table::<M>(table, page, flags, hand, context),
-        result => result.map(drop),
+    let Some(frame) = hand.frame() else {
+        return without_frame::<M>(table, page, hand);
     };
-    match result {
-        Err(AxError::NoMemory) if hand.asked.is_none() => Ok(Some(Grain::Page)),
-        result => result.map(|()| None),
+    match table.map_page(page, flags, frame) {
+        Ok(true) => {}
+        Ok(false) => table.map_new(page, 0, flags, frame)?,
+        Err(error) => return Err(error),
     }
+    hand.give();
+    Ok(None)
 }
 
-/// The same where the table for the page is missing too.
+/// For a page that is there, no frame is asked for.
 #[cold]
-#[inline(never)]
-fn first_of_table<M: Machine>(
-    table: &mut Table<M>,
+fn without_frame<M: Machine>(
+    table: &Table<M>,
     page: VirtAddr,
-    flags: MappingFlags,
-    hand: &mut Hand,
-    context: &Context,
-) -> AxResult {
-    if hand.is_empty() {
-        return Err(AxError::NoMemory);
+    hand: &Hand,
+) -> AxResult<Option<Grain>> {
+    match table.query(page) {
+        Some(_) => Err(AxError::AlreadyExists),
+        None if hand.asked.is_none() => Ok(Some(Grain::Page)),
+        None => Err(AxError::NoMemory),
     }
-    let start = page.as_usize();
-    table.map(
-        start..start + PAGE_SIZE_4K,
-        flags,
-        hand,
-        &mut TlbGather::<M>::new(context, true),
-    )
 }
 
 #[inline(never)]
 fn bring_more<M: Machine>(
-    table: &mut Table<M>,
+    table: &Table<M>,
     area: &Area<Backend>,
     grain: Grain,
     vaddr: VirtAddr,
     hand: &mut Hand,
-    context: &Context,
 ) -> AxResult<Option<Grain>> {
     let (flags, inside) = (area.flags(), area.span());
     let large = grain.is_large(flags);
@@ -151,7 +141,7 @@ fn bring_more<M: Machine>(
     let run = start..start + count * PAGE_SIZE_4K;
     let around = run.start.max(inside.start)..run.end.min(inside.end);
     if count == 1 || (large && (around != run || !table.leads_nowhere(&run))) {
-        return bring_page::<M>(table, vaddr, flags, hand, context);
+        return bring_page::<M>(table, vaddr, flags, hand);
     }
     if hand.asked != Some(grain) {
         // For a page that is there nothing is taken.
@@ -160,23 +150,38 @@ fn bring_more<M: Machine>(
             None => Ok(Some(grain)),
         };
     }
-    let undo = &mut TlbGather::<M>::new(context, true);
-    if large && hand.has_block() {
-        match table.map(run, flags, &mut Block(hand), undo) {
+    if large && let Some(block) = hand.block() {
+        match table.map_new(VirtAddr::from_usize(start), 1, flags, block) {
             Err(AxError::NoMemory) => {}
-            result => return result.map(|()| None),
+            result => {
+                return result.map(|()| {
+                    hand.give_block();
+                    None
+                });
+            }
         }
     }
-    let mut brought = bring_page::<M>(table, vaddr, flags, hand, context);
+    let mut brought = bring_page::<M>(table, vaddr, flags, hand);
     // It may be a table that there is no frame for but those in hand.
     if brought == Err(AxError::NoMemory) && hand.keep_one() {
-        brought = bring_page::<M>(table, vaddr, flags, hand, context);
+        brought = bring_page::<M>(table, vaddr, flags, hand);
     }
     if brought.is_ok() && !large {
-        // What is wanted is there. That more is not, for lack of frames, is no error.
-        let _ = table.fill(around, flags, hand, undo);
+        bring_around::<M>(table, around, flags, hand);
     }
     brought
+}
+
+/// Brings those of `pages` that are missing. What was wanted is there: that more is not,
+/// for lack of frames, is no error.
+fn bring_around<M: Machine>(table: &Table<M>, pages: Span, flags: MappingFlags, hand: &mut Hand) {
+    for page in pages.step_by(PAGE_SIZE_4K) {
+        let Some(frame) = hand.frame() else { return };
+        // The table is there: the page that was wanted is in it.
+        if table.map_page(VirtAddr::from_usize(page), flags, frame) == Ok(true) {
+            hand.give();
+        }
+    }
 }
 
 /// Frames for a page fault, taken and zeroed before the address space is locked for
@@ -232,44 +237,53 @@ impl Hand {
         self.more = more;
     }
 
-    /// Whether there are the frames of a large page.
-    fn has_block(&self) -> bool {
-        matches!(&self.more, Some(run) if run.count() == SMALL_IN_LARGE)
+    /// The first frame of a large page's, if they are here.
+    fn block(&self) -> Option<PhysAddr> {
+        let block = self.more.as_ref()?;
+        (block.count() == SMALL_IN_LARGE).then(|| block.start())
     }
 
-    /// Gives all back but one. Answers whether there were more.
+    /// The block has become the page table's.
+    fn give_block(&mut self) {
+        if let Some(block) = self.more.take() {
+            given_away(block);
+        }
+    }
+
+    /// Gives all back but the [frame](Self::frame) that is next. Answers whether there
+    /// were more.
     #[cold]
     fn keep_one(&mut self) -> bool {
-        let had_more = self.more.as_ref().is_some_and(|run| run.count() > 1);
-        self.one = self.frame().ok();
-        self.more = None;
-        had_more
+        self.more.take().is_some()
     }
 
-    /// One of them.
+    /// One of them, which stays in hand until it is [given](Self::give).
     #[inline(always)]
-    fn frame(&mut self) -> AxResult<PhysAddr> {
-        match self.one.take() {
-            Some(frame) => Ok(frame),
+    fn frame(&mut self) -> Option<PhysAddr> {
+        match self.one {
+            Some(frame) => Some(frame),
             None => self.frame_of_run(),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn frame_of_run(&mut self) -> AxResult<PhysAddr> {
-        let run = self.more.take().ok_or(AxError::NoMemory)?;
-        Ok(match run.split_at(1) {
+    fn frame_of_run(&mut self) -> Option<PhysAddr> {
+        let frame = match self.more.take()?.split_at(1) {
             Ok((frame, rest)) => {
                 self.more = Some(rest);
-                frame.into_raw()
+                frame
             }
-            Err(last) => last.into_raw(),
-        })
+            Err(last) => last,
+        };
+        self.one = Some(frame.into_raw());
+        self.one
     }
 
-    fn is_empty(&self) -> bool {
-        self.one.is_none() && self.more.is_none()
+    /// The [frame](Self::frame) that is next has become the page table's.
+    #[inline(always)]
+    fn give(&mut self) {
+        self.one = None;
     }
 }
 
@@ -292,40 +306,6 @@ impl Drop for Hand {
 fn give_back(frame: PhysAddr) {
     // SAFETY: it was given into these hands by `into_raw` (`Hand::with_one`).
     drop(unsafe { Frames::from_raw(frame) });
-}
-
-impl Source for Hand {
-    fn fits(&mut self, _vaddr: usize, size: usize) -> bool {
-        size == PAGE_SIZE_4K
-    }
-
-    fn frames(
-        &mut self,
-        _vaddr: usize,
-        _size: usize,
-        _count: usize,
-    ) -> AxResult<(PhysAddr, usize)> {
-        Ok((self.frame()?, 1))
-    }
-}
-
-/// The frames of one large page, in hand until it is mapped.
-struct Block<'a>(&'a mut Hand);
-
-impl Source for Block<'_> {
-    fn fits(&mut self, _vaddr: usize, size: usize) -> bool {
-        size == LARGE
-    }
-
-    fn frames(
-        &mut self,
-        _vaddr: usize,
-        _size: usize,
-        _count: usize,
-    ) -> AxResult<(PhysAddr, usize)> {
-        let block = self.0.more.take().ok_or(AxError::NoMemory)?;
-        Ok((given_away(block).0, 1))
-    }
 }
 
 /// Frames that go back one by one. They are taken in runs where there are some.

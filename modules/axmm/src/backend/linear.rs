@@ -12,7 +12,7 @@ use crate::tlb::TlbGather;
 
 /// Maps `span` with the largest pages that fit both addresses.
 pub fn map<M: Machine>(
-    table: &mut Table<M>,
+    table: &Table<M>,
     span: Span,
     flags: MappingFlags,
     pa_va_offset: usize,

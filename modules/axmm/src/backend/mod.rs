@@ -8,7 +8,6 @@ use memory_addr::VirtAddr;
 use page_table_multiarch::MappingFlags;
 
 use crate::areas::{Area, Backing, Span};
-use crate::context::Context;
 use crate::machine::Machine;
 use crate::table::Table;
 use crate::tlb::TlbGather;
@@ -55,7 +54,7 @@ impl Backend {
     /// `NoMemory`; then nothing has changed.
     pub(crate) fn map<M: Machine>(
         &self,
-        table: &mut Table<M>,
+        table: &Table<M>,
         span: Span,
         flags: MappingFlags,
         undo: &mut TlbGather<M>,
@@ -69,6 +68,17 @@ impl Backend {
             } => Ok(()),
             Self::Alloc { grain, .. } => alloc::populate::<M>(table, span, flags, grain, undo),
         }
+    }
+
+    /// Whether a new area has nothing from the start.
+    pub(crate) fn is_lazy(&self) -> bool {
+        matches!(
+            self,
+            Self::Alloc {
+                populate: false,
+                ..
+            }
+        )
     }
 
     /// Whether the frames behind the area's pages are its own.
@@ -87,15 +97,14 @@ impl Backend {
     #[inline(always)]
     pub(crate) fn fault<M: Machine>(
         area: &Area<Self>,
-        table: &mut Table<M>,
+        table: &Table<M>,
         vaddr: VirtAddr,
         hand: &mut Hand,
-        context: &Context,
     ) -> AxResult<Option<Grain>> {
         let Self::Alloc { grain, .. } = *area.backing() else {
             return Err(AxError::BadAddress);
         };
-        alloc::bring::<M>(table, area, grain, vaddr, hand, context)
+        alloc::bring::<M>(table, area, grain, vaddr, hand)
     }
 }
 

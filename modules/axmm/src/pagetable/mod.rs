@@ -13,6 +13,14 @@
 //! - tells of everything that must be forgotten before it may be used again
 //!   ([`Gather`]), and of nothing else: fresh mappings need no flush.
 //!
+//! Many harts may work on one table at a time. An operation on a range is the only one
+//! there, by its caller's promise; but two of ranges side by side meet in the tables
+//! above. So an entry that is absent comes to lead to a table by compare-and-swap, and a
+//! table goes back only where the caller is [alone](Gather::is_alone) in all that it
+//! translates. Page faults ([`map_page`](PageTable::map_page),
+//! [`map_new`](PageTable::map_new)) may bring pages of one range at the same time: they
+//! only ever fill entries that are absent, and the first one's page stays.
+//!
 //! An entry of all zeroes is absent, whatever the format says of it. A page with
 //! no rights keeps its frame in an entry that the hardware takes for absent.
 
@@ -32,6 +40,7 @@ use core::sync::atomic::AtomicBool;
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
+use spin::Once;
 
 use slot::{Slot, absent, read};
 
@@ -74,6 +83,10 @@ pub trait Gather {
     /// it when this returns (Arm Architecture Reference Manual, D8.16.1
     /// "break-before-make").
     fn forget_now(&mut self, page: Page);
+
+    /// Whether nobody else maps or unmaps anything from `first` to `last`, so that a
+    /// table of which that is all goes back when it is empty.
+    fn is_alone(&self, first: usize, last: usize) -> bool;
 }
 
 /// Where the frames of a mapping come from.
@@ -92,6 +105,15 @@ pub trait Source {
     fn frames(&mut self, vaddr: usize, size: usize, count: usize) -> AxResult<(PhysAddr, usize)>;
 }
 
+/// What of a root stays as it is, so that others may have its entries.
+struct Shared {
+    /// Addresses for which the tables right below the root stay when empty.
+    kept: Range<usize>,
+    /// Addresses below those of which the root's entries stay as they are, and may be
+    /// anything but absent.
+    settled: Range<usize>,
+}
+
 /// A page table. `H` finds memory for it, full of zeroes, and reaches it.
 pub struct PageTable<M, E, H>
 where
@@ -103,11 +125,8 @@ where
     largest: usize,
     /// What the entry of every page has beside address and rights.
     mark: u64,
-    /// Addresses for which the tables right below the root stay when empty.
-    kept: Range<usize>,
-    /// Addresses below those of which the root's entries stay as they are, and may be
-    /// anything but absent.
-    settled: Range<usize>,
+    /// What stays for other tables to share, once it does.
+    shared: Once<Shared>,
     /// Addresses for which the root's entries lead to another table's tables.
     borrowed: Range<usize>,
     /// Whether another table has entries of this one's root.
@@ -133,8 +152,7 @@ where
             root,
             largest: largest.min(LARGEST_PAGE),
             mark,
-            kept: 0..0,
-            settled: 0..0,
+            shared: Once::new(),
             borrowed: 0..0,
             lent: AtomicBool::new(false),
             _formats: PhantomData,
@@ -168,8 +186,8 @@ where
         None
     }
 
-    /// The bytes that one entry of a level translates.
-    const fn entry_size(level: usize) -> usize {
+    /// The bytes that one entry of a level translates; 0 is the lowest.
+    pub const fn entry_size(level: usize) -> usize {
         PAGE_SIZE_4K << (LEVEL_BITS * level)
     }
 

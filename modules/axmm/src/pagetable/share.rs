@@ -18,10 +18,10 @@ use axerrno::AxResult;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
-use super::slot::{Slot, copy, read, write_table};
+use super::slot::{Slot, add_table, copy, read};
 use super::split::Spare;
 use super::walk::{Pages, parts};
-use super::{ENTRIES, Gather, PageTable};
+use super::{ENTRIES, Gather, PageTable, Shared};
 
 impl<M, E, H> PageTable<M, E, H>
 where
@@ -39,7 +39,7 @@ where
     /// # Errors
     ///
     /// `NoMemory`; then nothing has changed.
-    pub fn share_top(&mut self, pages: Pages, fixed: usize, gather: &mut impl Gather) -> AxResult {
+    pub fn share_top(&self, pages: Pages, fixed: usize, gather: &mut impl Gather) -> AxResult {
         let changing = pages.start.max(fixed)..pages.end.max(fixed);
         let tops = parts(changing.clone(), Self::entry_size(Self::TOP));
         let tops = tops.map(|part| VirtAddr::from_usize(part.start));
@@ -50,19 +50,24 @@ where
             match (read::<E>(entry, Self::TOP), self.query(top)) {
                 (Slot::Page(..), Some(page)) => self.split(page, &mut spare, gather)?,
                 (Slot::Absent, _) => {
-                    write_table(entry, Self::cleared(spare.next()?));
+                    let table = Self::cleared(spare.next()?);
+                    if !add_table(entry, table) {
+                        H::dealloc_frame(table);
+                    }
                 }
                 _ => {}
             }
         }
-        self.settled = pages.start..self.last_in_use(pages.start..changing.start);
-        self.kept = changing;
+        self.shared.call_once(|| Shared {
+            settled: pages.start..self.last_in_use(pages.start..changing.start),
+            kept: changing,
+        });
         Ok(())
     }
 
     /// Whether [`share_top`](Self::share_top) has been done.
     pub fn is_shared(&self) -> bool {
-        !self.kept.is_empty()
+        self.shared.is_completed()
     }
 
     /// The end of what the last entry of the root translates that is in use in `pages`.
@@ -91,12 +96,12 @@ where
     /// ever be in use. What they lead to stays the other's: nothing there is
     /// changed or freed by this one, and it must not be asked to.
     pub fn copy_top(&mut self, other: &Self, pages: Pages) {
-        match other.is_shared() {
-            true => {
-                self.copy_entries(other, &other.settled);
-                self.copy_entries(other, &other.kept);
+        match other.shared.get() {
+            Some(shared) => {
+                self.copy_entries(other, &shared.settled);
+                self.copy_entries(other, &shared.kept);
             }
-            false => self.copy_entries(other, &pages),
+            None => self.copy_entries(other, &pages),
         }
         self.borrowed = pages;
         other.lent.store(true, Ordering::Relaxed);
@@ -128,7 +133,8 @@ where
 
     /// Whether the table that an entry of `level` leads to stays when it is empty.
     pub(super) fn keeps(&self, level: usize, vaddr: VirtAddr) -> bool {
-        level == Self::TOP && (self.is_lent() || self.kept.contains(&vaddr.as_usize()))
+        let kept = |shared: &Shared| shared.kept.contains(&vaddr.as_usize());
+        level == Self::TOP && (self.is_lent() || self.shared.get().is_some_and(kept))
     }
 
     /// Whether another table has entries of this one's root. Which, and for how long,

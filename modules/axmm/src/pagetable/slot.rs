@@ -87,6 +87,42 @@ pub fn write_table<E: GenericPTE>(entry: *mut E, table: PhysAddr) {
     unsafe { store(entry, E::new_table(table).bits() as u64) };
 }
 
+/// Writes an entry that leads to a table, if it is absent. Answers whether it was.
+pub fn add_table<E: GenericPTE>(entry: *mut E, table: PhysAddr) -> bool {
+    // SAFETY: as in `read`.
+    unsafe { add(entry, E::new_table(table).bits() as u64) }
+}
+
+/// Writes an entry of `level` for a page, with the bits `mark` beside, if it is absent.
+/// Answers whether it was.
+#[inline(always)]
+pub fn add_page<E: GenericPTE>(
+    entry: *mut E,
+    level: usize,
+    paddr: PhysAddr,
+    flags: MappingFlags,
+    mark: u64,
+) -> bool {
+    let mut value = page::<E>(level, flags);
+    value.set_paddr(paddr);
+    // SAFETY: as in `read`.
+    unsafe { add(entry, value.bits() as u64 | mark) }
+}
+
+/// Writes an entry if it is absent. What it leads to, fresh zeroes perhaps, is seen by
+/// whoever sees it.
+///
+/// # Safety
+///
+/// It is in a table that the caller may write.
+#[inline(always)]
+unsafe fn add<E: GenericPTE>(entry: *mut E, bits: u64) -> bool {
+    // SAFETY: as in `load`.
+    let entry = unsafe { AtomicU64::from_ptr(entry.cast()) };
+    let added = entry.compare_exchange(0, bits, Ordering::Release, Ordering::Relaxed);
+    added.is_ok()
+}
+
 /// Makes an entry absent.
 pub fn clear<E: GenericPTE>(entry: *mut E) {
     // SAFETY: as in `read`.

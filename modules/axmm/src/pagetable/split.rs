@@ -23,7 +23,7 @@ where
     /// # Errors
     ///
     /// `NoMemory`; then nothing has changed.
-    pub fn split_edges(&mut self, pages: &Pages, gather: &mut impl Gather) -> AxResult {
+    pub fn split_edges(&self, pages: &Pages, gather: &mut impl Gather) -> AxResult {
         let (start, end) = (pages.start, pages.end);
         // What the first end has split already is not split for the second.
         let count = self.tables_across(start, None) + self.tables_across(end, Some(start));
@@ -54,12 +54,7 @@ where
         (1..M::LEVELS).filter(across).count()
     }
 
-    fn split_at(
-        &mut self,
-        addr: usize,
-        spare: &mut Spare<H>,
-        gather: &mut impl Gather,
-    ) -> AxResult {
+    fn split_at(&self, addr: usize, spare: &mut Spare<H>, gather: &mut impl Gather) -> AxResult {
         while let Some(page) = self.query(VirtAddr::from_usize(addr)) {
             if page.vaddr.as_usize() == addr {
                 break;
@@ -71,7 +66,7 @@ where
 
     /// Splits every large page of `pages` down to the smallest: a page without
     /// rights cannot be told from a table above the lowest level.
-    pub(super) fn split_all(&mut self, pages: &Pages, gather: &mut impl Gather) -> AxResult {
+    pub(super) fn split_all(&self, pages: &Pages, gather: &mut impl Gather) -> AxResult {
         let mut count = 0;
         self.for_large(pages, |_, page| {
             let inside = page.vaddr.as_usize().max(pages.start)
@@ -95,9 +90,9 @@ where
 
     /// Calls `f` for the large pages of `pages`, which answers where to go on.
     fn for_large(
-        &mut self,
+        &self,
         pages: &Pages,
-        mut f: impl FnMut(&mut Self, Page) -> AxResult<usize>,
+        mut f: impl FnMut(&Self, Page) -> AxResult<usize>,
     ) -> AxResult {
         let mut addr = pages.start;
         while addr < pages.end {
@@ -130,7 +125,7 @@ where
 
     #[cold]
     pub(super) fn split(
-        &mut self,
+        &self,
         page: Page,
         spare: &mut Spare<H>,
         gather: &mut impl Gather,

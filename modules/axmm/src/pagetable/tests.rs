@@ -106,6 +106,10 @@ impl Gather for Seen {
     }
 
     fn forget_now(&mut self, _page: Page) {}
+
+    fn is_alone(&self, _first: usize, _last: usize) -> bool {
+        true
+    }
 }
 
 fn table() -> TestTable {
@@ -258,22 +262,42 @@ fn running_out_at_any_table_changes_nothing() {
 #[test]
 fn one_page_is_mapped_where_its_table_is() {
     let mut table = table();
-    let frame = Ok(PhysAddr::from_usize(0x7000));
-    let first = table.map_page(VirtAddr::from_usize(BASE), RW, || frame);
+    let (page, frame) = (VirtAddr::from_usize(BASE), PhysAddr::from_usize(0x7000));
+    let first = table.map_page(page, RW, frame);
     assert_eq!(first, Ok(false), "there is no table");
     map(&mut table, BASE + KIB4, 0x5000, KIB4, RO).unwrap();
     let before = flat(&table, BASE, BASE + MIB2);
-    let mut one = |addr: usize, frame: AxResult<PhysAddr>| {
-        table.map_page(VirtAddr::from_usize(addr), RW, || frame)
-    };
-    let there = one(BASE + KIB4, frame);
+    let there = table.map_page(page + KIB4, RW, frame);
     assert_eq!(there, Err(AxError::AlreadyExists));
-    let refused = one(BASE, Err(AxError::NoMemory));
-    assert_eq!(refused, Err(AxError::NoMemory));
-    assert_eq!(one(BASE, frame), Ok(true));
+    assert_eq!(table.map_page(page, RW, frame), Ok(true));
     let mut after = flat(&table, BASE, BASE + MIB2);
     assert_eq!(after.remove(&BASE), Some((0x7000, RW.bits())));
     assert_eq!(after, before);
+}
+
+#[test]
+fn a_page_comes_with_the_tables_that_are_missing_or_not_at_all() {
+    let table = table();
+    let frame = PhysAddr::from_usize(0x7000);
+    let page = VirtAddr::from_usize(BASE);
+    for missing in 0..3 {
+        let refused = with_frames_left(missing, || table.map_new(page, 0, RW, frame));
+        assert_eq!((refused, tables()), (Err(AxError::NoMemory), 1));
+    }
+    with_frames_left(3, || table.map_new(page, 0, RW, frame)).unwrap();
+    with_frames_left(0, || table.map_new(page + KIB4, 0, RW, frame)).unwrap();
+    with_frames_left(0, || table.map_new(page + MIB2, 1, RW, MIB2.into())).unwrap();
+    for (there, level) in [(page, 0), (page, 1), (page + MIB2 + KIB4, 0)] {
+        let again = table.map_new(there, level, RW, frame);
+        assert_eq!(again, Err(AxError::AlreadyExists));
+    }
+    let large = table.query(page + MIB2).unwrap();
+    assert_eq!((large.paddr.as_usize(), large.size), (MIB2, MIB2));
+    assert_eq!(tables(), 4);
+    table
+        .unmap(BASE..BASE + (1 << 30), &mut Seen::default())
+        .unwrap();
+    assert_eq!(tables(), 1);
 }
 
 #[test]

@@ -8,8 +8,10 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
 use super::slot::{
-    Slot, absent, clear, clear_row, protect_pages, read, readable, write_pages, write_table,
+    Slot, absent, add_page, add_table, clear, clear_row, protect_pages, read, readable,
+    write_pages, write_table,
 };
+use super::split::Spare;
 use super::{ENTRIES, Gather, PageTable, Source};
 
 /// A page-aligned range of virtual addresses, not empty.
@@ -30,58 +32,40 @@ where
     /// is none for a table, or what `source` answers. Pages that were mapped up
     /// to then are given to `undo`, and nothing has changed.
     pub fn map(
-        &mut self,
+        &self,
         pages: Pages,
         flags: MappingFlags,
         source: &mut impl Source,
         undo: &mut impl Gather,
     ) -> AxResult {
         let (start, top) = (pages.start, M::LEVELS - 1);
-        let mut mapping = Mapping::new(start, flags, source, false);
+        let mut mapping = Mapping {
+            done: start,
+            flags,
+            source,
+        };
         let result = self.map_in(self.root, top, pages, &mut mapping);
         if result.is_err() {
             let done = mapping.done;
             self.clear_in(self.root, top, start..done, undo);
-            self.prune_in(self.root, top, VirtAddr::from_usize(done), undo);
+            self.prune(VirtAddr::from_usize(done), undo);
         }
         result
     }
 
-    /// As [`map`](Self::map), but leaves alone what is mapped already, and, when
-    /// `source` answers an error, what it has mapped up to then.
+    /// Maps the page at `vaddr`, if nothing is mapped there, to `frame`. Answers whether
+    /// it has: not if the table for it is missing, which only [`map_new`](Self::map_new)
+    /// makes.
     ///
     /// # Errors
     ///
-    /// As for [`map`](Self::map), but `AlreadyExists`.
-    pub fn fill(
-        &mut self,
-        pages: Pages,
-        flags: MappingFlags,
-        source: &mut impl Source,
-        undo: &mut impl Gather,
-    ) -> AxResult {
-        let mut mapping = Mapping::new(pages.start, flags, source, true);
-        let result = self.map_in(self.root, M::LEVELS - 1, pages, &mut mapping);
-        if result.is_err() {
-            let done = VirtAddr::from_usize(mapping.done);
-            self.prune_in(self.root, M::LEVELS - 1, done, undo);
-        }
-        result
-    }
-
-    /// Maps one page at `vaddr`, where nothing may be mapped yet, to a frame that
-    /// `frame` is asked for. Answers whether it has: not if the table for it is
-    /// missing, which only [`map`](Self::map) makes.
-    ///
-    /// # Errors
-    ///
-    /// `AlreadyExists` if something is mapped there, or what `frame` answers.
+    /// `AlreadyExists` if something is mapped there.
     #[inline(always)]
     pub fn map_page(
-        &mut self,
+        &self,
         vaddr: VirtAddr,
         flags: MappingFlags,
-        frame: impl FnOnce() -> AxResult<PhysAddr>,
+        frame: PhysAddr,
     ) -> AxResult<bool> {
         let mut table = self.root;
         for level in (1..M::LEVELS).rev() {
@@ -91,19 +75,85 @@ where
                 Slot::Absent => return Ok(false),
             };
         }
-        let entry = self.entry(table, vaddr, 0);
-        // SAFETY: the entry is one of this page table's.
-        unsafe {
-            if absent(entry, 1) == 0 {
-                return Err(AxError::AlreadyExists);
-            }
-            write_pages(entry, 1, 0, frame()?, flags, self.mark);
+        match add_page(self.entry(table, vaddr, 0), 0, frame, flags, self.mark) {
+            true => Ok(true),
+            false => Err(AxError::AlreadyExists),
         }
-        Ok(true)
+    }
+
+    /// As [`map_page`](Self::map_page), for a page of the size that an entry of `level`
+    /// maps, and makes the tables that are missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_page`](Self::map_page); `NoMemory` if there is none for the tables, and
+    /// then nothing has changed.
+    pub fn map_new(
+        &self,
+        vaddr: VirtAddr,
+        level: usize,
+        flags: MappingFlags,
+        frame: PhysAddr,
+    ) -> AxResult {
+        loop {
+            let (entry, found) = self.lowest(vaddr, level);
+            match read::<E>(entry, found) {
+                Slot::Absent => {}
+                _ => return Err(AxError::AlreadyExists),
+            }
+            if found == level {
+                return match add_page(entry, level, frame, flags, self.mark) {
+                    true => Ok(()),
+                    false => Err(AxError::AlreadyExists),
+                };
+            }
+            let branch = self.branch(vaddr, level..found, flags, frame)?;
+            if add_table(entry, branch) {
+                return Ok(());
+            }
+            // Another hart's page fault was faster. Its tables will do.
+            Self::free_tables(branch, found - 1);
+        }
+    }
+
+    /// The lowest entry for `vaddr` that there is, of `level` or above, and its level.
+    fn lowest(&self, vaddr: VirtAddr, level: usize) -> (*mut E, usize) {
+        let (mut table, mut at) = (self.root, M::LEVELS - 1);
+        loop {
+            let entry = self.entry(table, vaddr, at);
+            match read::<E>(entry, at) {
+                Slot::Table(next) if at > level => table = next,
+                _ => return (entry, at),
+            }
+            at -= 1;
+        }
+    }
+
+    /// A table of the highest of `levels` but one, and the tables below it, that lead to
+    /// a page of the lowest at `vaddr`.
+    fn branch(
+        &self,
+        vaddr: VirtAddr,
+        levels: Range<usize>,
+        flags: MappingFlags,
+        frame: PhysAddr,
+    ) -> AxResult<PhysAddr> {
+        let mut spare = Spare::<H>::take(levels.len())?;
+        let mut below = None;
+        for level in levels {
+            let table = Self::cleared(spare.next()?);
+            let entry = self.entry(table, vaddr, level);
+            match below {
+                None => _ = add_page(entry, level, frame, flags, self.mark),
+                Some(below) => write_table(entry, below),
+            }
+            below = Some(table);
+        }
+        below.ok_or(AxError::InvalidInput)
     }
 
     fn map_in(
-        &mut self,
+        &self,
         table: PhysAddr,
         level: usize,
         pages: Pages,
@@ -116,10 +166,6 @@ where
             let whole = part.len() == size && size <= self.largest;
             let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
             let next = match read::<E>(entry, level) {
-                Slot::Page(..) if mapping.skips => {
-                    mapping.done = part.end;
-                    continue;
-                }
                 Slot::Page(..) => return Err(AxError::AlreadyExists),
                 Slot::Table(next) => next,
                 Slot::Absent if whole && mapping.source.fits(part.start, size) => {
@@ -130,7 +176,11 @@ where
                 Slot::Absent if level == 0 => return Err(AxError::InvalidInput),
                 Slot::Absent => {
                     let next = Self::new_table()?;
-                    write_table(entry, next);
+                    if !add_table(entry, next) {
+                        // Another hart's will do.
+                        H::dealloc_frame(next);
+                        continue;
+                    }
                     next
                 }
             };
@@ -142,7 +192,7 @@ where
     /// Maps the first of `pages`, where `entry` is absent, and as many more of
     /// the same table as `source` has frames for in a row. Answers how many bytes.
     fn map_run(
-        &mut self,
+        &self,
         entry: *mut E,
         level: usize,
         pages: Pages,
@@ -167,7 +217,7 @@ where
     ///
     /// `NoMemory` if there is none for the tables that a split needs; then
     /// nothing has changed.
-    pub fn unmap(&mut self, pages: Pages, gather: &mut impl Gather) -> AxResult {
+    pub fn unmap(&self, pages: Pages, gather: &mut impl Gather) -> AxResult {
         self.split_edges(&pages, gather)?;
         self.unmap_whole(pages, gather);
         Ok(())
@@ -175,7 +225,7 @@ where
 
     /// Unmaps as [`unmap`](Self::unmap) what lies between addresses that are
     /// boundaries between pages already ([`split_edges`](Self::split_edges)).
-    pub fn unmap_whole(&mut self, pages: Pages, gather: &mut impl Gather) {
+    pub fn unmap_whole(&self, pages: Pages, gather: &mut impl Gather) {
         if !self.leads_nowhere(&pages) {
             self.clear_in(self.root, M::LEVELS - 1, pages, gather);
         }
@@ -201,7 +251,7 @@ where
     /// Clears all entries of a range whose ends no page crosses. Answers whether
     /// the table has become empty.
     fn clear_in(
-        &mut self,
+        &self,
         table: PhysAddr,
         level: usize,
         pages: Pages,
@@ -231,7 +281,7 @@ where
                 }
                 Slot::Table(next) => {
                     let empty = self.clear_in(next, level - 1, part, gather);
-                    if empty && !self.keeps(level, vaddr) {
+                    if empty && self.gives_back(level, vaddr, gather) {
                         clear(entry);
                         cleared = true;
                         gather.table(next);
@@ -245,7 +295,7 @@ where
 
     /// As [`clear_in`](Self::clear_in), of a table of the lowest level: a loop
     /// of few instructions, for most of an unmapping is spent here.
-    fn clear_leaf(&mut self, table: PhysAddr, pages: Pages, gather: &mut impl Gather) -> bool {
+    fn clear_leaf(&self, table: PhysAddr, pages: Pages, gather: &mut impl Gather) -> bool {
         let whole = pages.len() == Self::entry_size(1);
         let mut at = pages.start;
         let mut cleared = false;
@@ -264,10 +314,40 @@ where
         whole || (cleared && Self::is_empty(table))
     }
 
+    /// Whether the empty table that the entry of `level` for `vaddr` leads to goes back.
+    fn gives_back(&self, level: usize, vaddr: VirtAddr, gather: &impl Gather) -> bool {
+        let size = Self::entry_size(level);
+        let first = vaddr.as_usize() & !(size - 1);
+        gather.is_alone(first, first | (size - 1)) && !self.keeps(level, vaddr)
+    }
+
+    /// Gives back empty tables on the way to `vaddr`.
+    pub fn prune(&self, vaddr: VirtAddr, gather: &mut impl Gather) {
+        self.prune_in(self.root, M::LEVELS - 1, vaddr, gather);
+    }
+
+    /// Whether there is a table on the way to `vaddr` that translates nothing outside of
+    /// `bounds`, the first and the last address, and may go when it is empty.
+    pub fn has_table_in(&self, vaddr: VirtAddr, bounds: (usize, usize)) -> bool {
+        let mut table = self.root;
+        for level in (1..M::LEVELS).rev() {
+            let Slot::Table(next) = read::<E>(self.entry(table, vaddr, level), level) else {
+                return false;
+            };
+            let size = Self::entry_size(level);
+            let first = vaddr.as_usize() & !(size - 1);
+            if bounds.0 <= first && first | (size - 1) <= bounds.1 && !self.keeps(level, vaddr) {
+                return true;
+            }
+            table = next;
+        }
+        false
+    }
+
     /// Gives back empty tables on the way to `vaddr`, which a mapping that
     /// failed there may have left. Answers whether this table is one.
     fn prune_in(
-        &mut self,
+        &self,
         table: PhysAddr,
         level: usize,
         vaddr: VirtAddr,
@@ -276,7 +356,7 @@ where
         let entry = self.entry(table, vaddr, level);
         if let Slot::Table(next) = read::<E>(entry, level)
             && self.prune_in(next, level - 1, vaddr, gather)
-            && !self.keeps(level, vaddr)
+            && self.gives_back(level, vaddr, gather)
         {
             clear(entry);
             gather.table(next);
@@ -290,12 +370,7 @@ where
     /// # Errors
     ///
     /// `NoMemory`, as for [`unmap`](Self::unmap).
-    pub fn protect(
-        &mut self,
-        pages: Pages,
-        flags: MappingFlags,
-        gather: &mut impl Gather,
-    ) -> AxResult {
+    pub fn protect(&self, pages: Pages, flags: MappingFlags, gather: &mut impl Gather) -> AxResult {
         match flags.is_empty() {
             true => self.split_all(&pages, gather)?,
             false => self.split_edges(&pages, gather)?,
@@ -305,7 +380,7 @@ where
     }
 
     fn protect_in(
-        &mut self,
+        &self,
         table: PhysAddr,
         level: usize,
         pages: Pages,
@@ -344,19 +419,6 @@ struct Mapping<'a, S> {
     done: usize,
     flags: MappingFlags,
     source: &'a mut S,
-    /// Whether it leaves alone what is there, or is refused for it.
-    skips: bool,
-}
-
-impl<'a, S: Source> Mapping<'a, S> {
-    fn new(start: usize, flags: MappingFlags, source: &'a mut S, skips: bool) -> Self {
-        Self {
-            done: start,
-            flags,
-            source,
-            skips,
-        }
-    }
 }
 
 /// The first part of a range that is cut at the multiples of `size`.

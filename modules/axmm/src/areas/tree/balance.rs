@@ -9,6 +9,7 @@ impl<B: Backing> Tree<B> {
     /// Splits the leaf under the finger and inserts `area` at what was `position`.
     pub(super) fn split(&mut self, position: usize, area: Area<B>) {
         let Some(id) = self.finger.leaf else { return };
+        self.shape.begin();
         let right_id = self.leaves.take();
         if let Some((left, right)) = self.leaves.get_both(id, right_id) {
             left.split(right, right_id);
@@ -18,6 +19,7 @@ impl<B: Backing> Tree<B> {
             };
         }
         self.grow(right_id);
+        self.shape.end();
     }
 
     /// Adds `new`, split off from the leaf under the finger, to its parent, which
@@ -58,6 +60,12 @@ impl<B: Backing> Tree<B> {
     /// neighbour, or gives it some of the neighbour's; then its parent, if that
     /// has too few children now, and so on.
     pub(super) fn shrink(&mut self) {
+        self.shape.begin();
+        self.merge_up();
+        self.shape.end();
+    }
+
+    fn merge_up(&mut self) {
         self.finger.leaf = None;
         for level in 0..self.depth {
             let Turn { inner: id, slot } = self.finger.turns[level];

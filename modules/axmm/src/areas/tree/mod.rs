@@ -6,11 +6,15 @@ mod balance;
 mod check;
 mod gaps;
 
+use core::ptr;
+
 use axerrno::AxResult;
+use page_table_multiarch::MappingFlags;
 
 use super::inner::Inner;
 use super::leaf::Leaf;
 use super::pool::Pool;
+use super::version::Version;
 use super::{Area, Backing, Extent};
 
 /// The most levels of inner nodes. Numbers of nodes have 32 bits, and below a root
@@ -52,6 +56,8 @@ struct Finger {
 pub struct Tree<B> {
     leaves: Pool<Leaf<B>>,
     inners: Pool<Inner>,
+    /// Another after nodes have come or gone.
+    shape: Version,
     root: Option<u32>,
     /// How many levels of inner nodes there are.
     depth: usize,
@@ -65,6 +71,7 @@ impl<B: Backing> Tree<B> {
         Self {
             leaves: Pool::new(),
             inners: Pool::new(),
+            shape: Version::first(),
             root: None,
             depth: 0,
             finger: Finger {
@@ -108,6 +115,37 @@ impl<B: Backing> Tree<B> {
             id = inner.child(inner.search(addr));
         }
         Some(self.leaves.get(id))
+    }
+
+    /// The area that `addr` lies in, and where it has been seen, while another may change
+    /// the tree at `this`. `None` if there is none, or it has been changed meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// There is the tree for as long as this takes.
+    pub unsafe fn peek(this: *const Self, addr: usize) -> Option<(Area<B>, Sight<B>)> {
+        let addr = below_the_highest(addr);
+        // SAFETY: the caller's promise, here and below.
+        let shape = unsafe { (*this).shape.read() }?;
+        // SAFETY: as above.
+        let (root, depth) = unsafe {
+            let root = ptr::read_volatile(&raw const (*this).root);
+            (root, ptr::read_volatile(&raw const (*this).depth))
+        };
+        let mut id = root?;
+        for _ in 0..depth.min(LEVELS) {
+            // SAFETY: as above, and inner nodes stay.
+            id = unsafe { Inner::peek(Pool::peek(&raw const (*this).inners, id)?, addr) };
+        }
+        // SAFETY: as above, and leaves stay.
+        let (leaf, seen) = unsafe {
+            let leaf = Pool::peek(&raw const (*this).leaves, id)?;
+            (leaf, Leaf::peek(leaf, addr))
+        };
+        let (area, version) = seen?;
+        // SAFETY: as above.
+        let sight = unsafe { (*this).shape.is_still(shape) }.then_some(Sight { leaf, version });
+        sight.map(|sight| (area, sight))
     }
 
     /// Makes sure that `count` areas can be inserted without asking for memory.
@@ -192,9 +230,45 @@ impl<B: Backing> Tree<B> {
         self.leaves.get(self.finger.leaf?).get(position)
     }
 
-    /// The area at `position` under the finger, to change all but its addresses.
-    pub fn at_mut(&mut self, position: usize) -> Option<&mut Area<B>> {
-        self.leaves.get_mut(self.finger.leaf?).get_mut(position)
+    /// Gives the area at `position` under the finger the rights `flags`.
+    pub fn set_flags(&mut self, position: usize, flags: MappingFlags) {
+        if let Some(leaf) = self.finger.leaf {
+            self.leaves.get_mut(leaf).set_flags(position, flags);
+        }
+    }
+
+    /// Where the area before the one at `position` under the finger ends.
+    pub fn end_before(&self, position: usize) -> Option<usize> {
+        match position.checked_sub(1) {
+            Some(before) => self.at(before).map(|area| area.span.end),
+            None => self.end_before_finger(),
+        }
+    }
+
+    /// Keeps room for `count` more areas for later, whatever others do until
+    /// [`keep`](Self::keep).
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; then nothing is promised.
+    pub fn promise(&mut self, count: usize) -> AxResult<Promise> {
+        // Others may make the tree higher by one or two; not by more, for want of harts.
+        let promise = Promise {
+            leaves: count,
+            inners: count * (self.depth + 3),
+        };
+        self.leaves.reserve(promise.leaves)?;
+        self.inners.reserve(promise.inners)?;
+        self.leaves.promise(promise.leaves);
+        self.inners.promise(promise.inners);
+        Ok(promise)
+    }
+
+    /// Makes room that was promised everybody's again: who has been promised it inserts
+    /// next.
+    pub fn keep(&mut self, promise: Promise) {
+        self.leaves.keep_promise(promise.leaves);
+        self.inners.keep_promise(promise.inners);
     }
 
     /// The area at `position` under the finger, or the first of the next leaf.
@@ -260,7 +334,9 @@ impl<B: Backing> Tree<B> {
     /// Makes the first leaf.
     fn plant(&mut self) {
         let id = self.leaves.take();
+        self.shape.begin();
         self.root = Some(id);
+        self.shape.end();
         self.finger.leaf = Some(id);
     }
 
@@ -297,6 +373,38 @@ impl<B: Backing> Tree<B> {
             0 => self.leaves.get(id).extent(),
             _ => self.inners.get(id).extent(),
         }
+    }
+}
+
+/// Nodes that are kept for somebody.
+#[derive(Debug)]
+pub struct Promise {
+    leaves: usize,
+    inners: usize,
+}
+
+/// Where an area has been seen.
+pub struct Sight<B> {
+    leaf: *const Leaf<B>,
+    version: usize,
+}
+
+impl<B: Backing> Sight<B> {
+    /// Nowhere.
+    pub const NOWHERE: Self = Self {
+        leaf: ptr::null(),
+        version: 0,
+    };
+
+    /// Whether the area is still as it was.
+    ///
+    /// # Safety
+    ///
+    /// There is the tree that it was seen in.
+    #[inline(always)]
+    pub unsafe fn holds(&self) -> bool {
+        // SAFETY: the caller's promise, and leaves stay.
+        !self.leaf.is_null() && unsafe { Leaf::is_still(self.leaf, self.version) }
     }
 }
 

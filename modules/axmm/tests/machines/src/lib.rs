@@ -147,10 +147,12 @@ impl Marked for A64PTE {
 
 impl Marked for LA64PTE {}
 
-/// A machine with this shape and these entries, whose flushes are on record.
-pub struct Recorded<Meta, Pte>(PhantomData<(Meta, Pte)>);
+/// A machine with this shape and these entries, whose flushes are on record. It has one
+/// hart, and is not `Sync`.
+pub struct Recorded<Meta, Pte>(PhantomData<(Meta, Pte, *const ())>);
 
-impl<Meta, Pte> Machine for Recorded<Meta, Pte>
+// SAFETY: as it says.
+unsafe impl<Meta, Pte> Machine for Recorded<Meta, Pte>
 where
     Meta: PagingMetaData<VirtAddr = VirtAddr> + 'static,
     Pte: Marked,
@@ -180,6 +182,18 @@ where
                 }
             });
         });
+    }
+
+    type Pin = ();
+
+    fn pin() {}
+
+    fn harts() -> usize {
+        1
+    }
+
+    fn hart() -> usize {
+        0
     }
 
     fn relax(_: usize) {

@@ -1,0 +1,295 @@
+//! Who works where in an address space, so that many harts can at a time.
+//!
+//! ```text
+//!             hart 0        hart 1        hart 2        hart 3
+//!   brings    block 7 ▪     –             block 9 ▪     –          each its own line
+//!   claims    –             20..24 ▪      –             –
+//!   writer                  ▪                                      one, for the areas
+//! ```
+//!
+//! A hart that *brings* a page (a page fault, a copy in or out) says in which block of
+//! 2 MiB, in a line of its own, then looks at the claims. A hart that takes pages or
+//! rights away *claims* their addresses, then looks at who brings. Both are in sequential
+//! order, so that one of the two sees the other: who brings gives way, and who claims
+//! waits for those that were first. So while a claim stands nobody else touches what is
+//! mapped there, or its tables.
+//!
+//! Claims do not overlap: they are made, and areas changed, by one hart at a time, the
+//! *writer*. It is the writer only while it works on the areas, and lets others be while
+//! it works on the page table and waits for other harts to forget.
+//!
+//! Nobody waits for ever: who brings waits for nobody before it is done; the writer only
+//! for who brings; and who waits for a claim to go, or to be the writer, has neither, and
+//! answers requests to forget meanwhile.
+//!
+//! What a hart found out about the last page it brought stays in its line, so that as long
+//! as the areas there stay as they are no hart reads what another writes.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+
+use axerrno::{AxError, AxResult};
+
+use crate::areas::{Area, Sight};
+use crate::backend::Backend;
+use crate::machine::Machine;
+
+/// What one table of the lowest level translates.
+const BLOCK_BITS: u32 = 21;
+
+/// Addresses, from the first to the last.
+pub type Bounds = (usize, usize);
+
+/// All addresses.
+pub const ALL: Bounds = (0, usize::MAX);
+
+/// What one hart does.
+#[repr(align(64))]
+struct Line {
+    /// The block that it brings a page of, and one; 0 for none.
+    block: AtomicUsize,
+    /// What it claims, while its bit is set.
+    from: AtomicUsize,
+    to: AtomicUsize,
+    /// Used by who brings a page alone.
+    recent: UnsafeCell<Recent>,
+}
+
+/// What a hart found when it last brought a page.
+pub struct Recent {
+    /// The area.
+    pub area: Option<Area<Backend>>,
+    /// Where it was seen.
+    pub sight: Sight<Backend>,
+}
+
+impl Line {
+    const fn idle() -> Self {
+        Self {
+            block: AtomicUsize::new(0),
+            from: AtomicUsize::new(0),
+            to: AtomicUsize::new(0),
+            recent: UnsafeCell::new(Recent {
+                area: None,
+                sight: Sight::NOWHERE,
+            }),
+        }
+    }
+}
+
+/// Which hart works where.
+pub struct Claims<M> {
+    /// The hart that works on the areas, and one; 0 for none.
+    writer: AtomicUsize,
+    /// One bit for each hart that has a claim.
+    claiming: AtomicU64,
+    first: Line,
+    others: Box<[Line]>,
+    _machine: PhantomData<M>,
+}
+
+/// That a page is being brought: while there is this, nobody takes it away.
+pub struct Bringing<'a> {
+    line: &'a Line,
+}
+
+/// Who has claimed an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// Nobody.
+    No,
+    /// The hart that asks.
+    ByThisHart,
+    /// Another.
+    ByAnother,
+}
+
+impl<M: Machine> Claims<M> {
+    /// None, by any of the machine's harts.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory` for a line for each hart.
+    #[inline(always)]
+    pub fn new() -> AxResult<Self> {
+        let mut others = Vec::new();
+        if M::harts() > 1 {
+            others
+                .try_reserve_exact(M::harts() - 1)
+                .map_err(|_| AxError::NoMemory)?;
+            others.extend((1..M::harts()).map(|_| Line::idle()));
+        }
+        Ok(Self {
+            writer: AtomicUsize::new(0),
+            claiming: AtomicU64::new(0),
+            first: Line::idle(),
+            others: others.into_boxed_slice(),
+            _machine: PhantomData,
+        })
+    }
+
+    /// Whether the machine has one hart, which is out of everybody's way.
+    #[inline(always)]
+    pub fn is_one_hart(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    #[inline(always)]
+    fn line(&self, hart: usize) -> &Line {
+        match hart.checked_sub(1) {
+            None => &self.first,
+            Some(other) => &self.others[other],
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        core::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// `hart`, which runs this, brings a page at `vaddr`, and looks at the
+    /// [claims](Self::claimed) next. `None` if it is bringing one already: this is a
+    /// fault of the code that does.
+    #[inline(always)]
+    pub fn bring(&self, hart: usize, vaddr: usize) -> Option<Bringing<'_>> {
+        let line = self.line(hart);
+        let block = (vaddr >> BLOCK_BITS) + 1;
+        let idle = line
+            .block
+            .compare_exchange(0, block, Ordering::SeqCst, Ordering::Relaxed);
+        idle.is_ok().then_some(Bringing { line })
+    }
+
+    /// Who has claimed `vaddr`. `hart` asks.
+    #[inline(always)]
+    pub fn claimed(&self, hart: usize, vaddr: usize) -> Claimed {
+        match self.claiming.load(Ordering::SeqCst) {
+            0 => Claimed::No,
+            harts => self.claimed_by(harts, hart, (vaddr, vaddr)),
+        }
+    }
+
+    #[cold]
+    fn claimed_by(&self, harts: u64, hart: usize, bounds: Bounds) -> Claimed {
+        let (from, to) = bounds;
+        let overlaps = |number: &usize| {
+            let line = self.line(*number);
+            harts & 1 << number != 0
+                && line.from.load(Ordering::Acquire) <= to
+                && from <= line.to.load(Ordering::Acquire)
+        };
+        match (0..=self.others.len()).find(overlaps) {
+            None => Claimed::No,
+            Some(number) if number == hart => Claimed::ByThisHart,
+            Some(_) => Claimed::ByAnother,
+        }
+    }
+
+    /// Makes `hart`, which runs this with interrupts out, the writer.
+    #[inline(always)]
+    pub fn begin(&self, hart: usize) {
+        if !self.try_begin(hart) {
+            self.wait_to_begin(hart);
+        }
+    }
+
+    #[inline(always)]
+    fn try_begin(&self, hart: usize) -> bool {
+        let free = self
+            .writer
+            .compare_exchange(0, hart + 1, Ordering::Acquire, Ordering::Relaxed);
+        free.is_ok()
+    }
+
+    #[cold]
+    fn wait_to_begin(&self, hart: usize) {
+        let mut turn = 0;
+        while self.writer.load(Ordering::Relaxed) != 0 || !self.try_begin(hart) {
+            M::relax(turn);
+            turn += 1;
+        }
+    }
+
+    /// As [`begin`](Self::begin), once nobody has a claim within `bounds`.
+    #[inline(always)]
+    pub fn begin_in(&self, hart: usize, bounds: Bounds) {
+        self.begin(hart);
+        if self.is_claimed(hart, bounds) {
+            self.wait_for_claims(hart, bounds);
+        }
+    }
+
+    /// Whether another than `hart`, which is the writer, has a claim within `bounds`.
+    #[inline(always)]
+    pub fn is_claimed(&self, hart: usize, bounds: Bounds) -> bool {
+        match self.claiming.load(Ordering::Relaxed) {
+            0 => false,
+            harts => self.claimed_by(harts & !(1 << hart), hart, bounds) != Claimed::No,
+        }
+    }
+
+    /// Waits until nobody has a claim within `bounds`. `hart` is the writer, and has been
+    /// another meanwhile.
+    #[cold]
+    pub fn wait_for_claims(&self, hart: usize, bounds: Bounds) {
+        let mut turn = 0;
+        while self.is_claimed(hart, bounds) {
+            self.end();
+            M::relax(turn);
+            turn += 1;
+            self.begin(hart);
+        }
+    }
+
+    /// The writer is it no more.
+    #[inline(always)]
+    pub fn end(&self) {
+        self.writer.store(0, Ordering::Release);
+    }
+
+    /// Whether `hart` is the writer.
+    pub fn is_writer(&self, hart: usize) -> bool {
+        self.writer.load(Ordering::Relaxed) == hart + 1
+    }
+
+    /// `hart`, the writer, claims `bounds`, where nobody else has a claim, and nothing
+    /// besides. Returns when nobody brings a page there any more.
+    pub fn claim(&self, hart: usize, bounds: Bounds) {
+        let line = self.line(hart);
+        line.from.store(bounds.0, Ordering::Relaxed);
+        line.to.store(bounds.1, Ordering::Relaxed);
+        self.claiming.fetch_or(1 << hart, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let blocks = (bounds.0 >> BLOCK_BITS) + 1..=(bounds.1 >> BLOCK_BITS) + 1;
+        for line in self.lines() {
+            let mut turn = 0;
+            while blocks.contains(&line.block.load(Ordering::SeqCst)) {
+                M::relax(turn);
+                turn += 1;
+            }
+        }
+    }
+
+    /// `hart` has no claim any more.
+    pub fn unclaim(&self, hart: usize) {
+        self.claiming.fetch_and(!(1 << hart), Ordering::Release);
+    }
+}
+
+impl Bringing<'_> {
+    /// What the hart found when it last brought a page.
+    #[inline(always)]
+    pub fn recent(&mut self) -> &mut Recent {
+        // SAFETY: whoever has the line's block not 0 has the only `Bringing` (`bring`).
+        unsafe { &mut *self.line.recent.get() }
+    }
+}
+
+impl Drop for Bringing<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.line.block.store(0, Ordering::Release);
+    }
+}

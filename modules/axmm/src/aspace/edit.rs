@@ -1,0 +1,230 @@
+//! Changing the areas of an address space, one hart at a time, and the page table,
+//! side by side.
+
+use core::ops::{Deref, DerefMut};
+
+use axerrno::AxResult;
+use memory_addr::VirtAddr;
+
+use super::AddrSpace;
+use super::claims::{ALL, Bounds};
+use crate::areas::{Area, Areas, Span};
+use crate::backend::Backend;
+use crate::machine::Machine;
+use crate::table::Table;
+use crate::tlb::TlbGather;
+
+/// As many areas as an operation adds at most.
+const MOST_ADDED: usize = 2;
+
+/// The areas, for the one hart that writes them. Interrupts are kept out meanwhile.
+pub struct Edit<'a, M: Machine> {
+    space: &'a AddrSpace<M>,
+    hart: usize,
+    /// What this hart has claimed.
+    claim: Option<Bounds>,
+    /// Last, so that interrupts come in when all is done.
+    _pin: M::Pin,
+}
+
+/// A hart that is not the writer, but has its claim.
+pub struct Apart<'e, 'a, M: Machine>(&'e Edit<'a, M>);
+
+impl<M: Machine> AddrSpace<M> {
+    /// The areas, to look at or to change, once nobody has a claim in `span`: until the
+    /// answer goes, nobody maps, unmaps or protects anything there. Pages may be brought.
+    #[inline(always)]
+    pub(super) fn edit(&self, span: &Span) -> Edit<'_, M> {
+        let pin = M::pin();
+        let hart = M::hart();
+        self.claims.begin_in(hart, bounds(span));
+        Edit {
+            space: self,
+            hart,
+            claim: None,
+            _pin: pin,
+        }
+    }
+
+    /// As [`edit`](Self::edit), whatever is claimed. `None` if this is a fault of the hart
+    /// that works on the areas.
+    pub(super) fn edit_any(&self) -> Option<Edit<'_, M>> {
+        let pin = M::pin();
+        let hart = M::hart();
+        if self.claims.is_writer(hart) {
+            return None;
+        }
+        self.claims.begin(hart);
+        Some(Edit {
+            space: self,
+            hart,
+            claim: None,
+            _pin: pin,
+        })
+    }
+}
+
+impl<'a, M: Machine> Edit<'a, M> {
+    /// Keeps everybody else from what is mapped in `span`, which [`edit`](AddrSpace::edit)
+    /// was given, until this goes: page faults there wait. Where an end of `span` lies in
+    /// a large page, from all of the page.
+    #[inline(always)]
+    pub fn claim(&mut self, span: &Span) {
+        if !self.space.claims.is_one_hart() {
+            let bounds = self.with_pages(span);
+            self.space.claims.claim(self.hart, bounds);
+            self.claim = Some(bounds);
+        }
+    }
+
+    /// As [`claim`](Self::claim), together with what lies free around: all that tables
+    /// translate that are empty when `span` is.
+    #[inline(always)]
+    pub fn claim_with_tables(&mut self, span: &Span) {
+        if !self.space.claims.is_one_hart() {
+            let pages = self.with_pages(span);
+            let bounds = self.with_tables(span, pages);
+            self.space.claims.claim(self.hart, bounds);
+            self.claim = Some(bounds);
+        }
+    }
+
+    /// What `span` is together with the large pages at its ends, once nobody has a claim
+    /// there.
+    #[cold]
+    fn with_pages(&self, span: &Span) -> Bounds {
+        loop {
+            let (mut from, mut to) = bounds(span);
+            for end in [from, to] {
+                if let Some(page) = self.space.table.query(VirtAddr::from_usize(end)) {
+                    from = from.min(page.vaddr.as_usize());
+                    to = to.max(page.vaddr.as_usize() + (page.size - 1));
+                }
+            }
+            if !self.space.claims.is_claimed(self.hart, (from, to)) {
+                return (from, to);
+            }
+            self.space.claims.wait_for_claims(self.hart, (from, to));
+        }
+    }
+
+    #[cold]
+    fn with_tables(&mut self, span: &Span, pages: Bounds) -> Bounds {
+        let room = self.room_around(span);
+        let (mut from, mut to) = pages;
+        for level in 1..Table::<M>::LEVELS {
+            let size = Table::<M>::entry_size(level);
+            let (low, high) = (from & !(size - 1), to | (size - 1));
+            let is_free = |bounds| !self.space.claims.is_claimed(self.hart, bounds);
+            if low >= room.start && is_free((low, from)) {
+                from = low;
+            }
+            if high < room.end && is_free((to, high)) {
+                to = high;
+            }
+        }
+        (from, to)
+    }
+
+    /// Gives back the tables at the ends of `span` that translate nothing any more, now that
+    /// it is no area's. One hart leaves them for the other where two unmap side by side.
+    #[inline(always)]
+    pub fn free_tables(&mut self, span: &Span) {
+        if !self.space.claims.is_one_hart() {
+            self.free_tables_around(span);
+        }
+    }
+
+    #[inline(never)]
+    fn free_tables_around(&mut self, span: &Span) {
+        let room = self.with_tables(span, bounds(span));
+        let ends = [span.start, span.end - 1].map(VirtAddr::from_usize);
+        let table = &self.space.table;
+        if !ends.iter().any(|end| table.has_table_in(*end, room)) {
+            return;
+        }
+        self.space.claims.claim(self.hart, room);
+        self.claim = Some(room);
+        self.space.claims.end();
+        let apart = Apart(self);
+        let mut gather = apart.gather(false);
+        ends.iter().for_each(|end| table.prune(*end, &mut gather));
+        drop(gather);
+        self.space.claims.begin(self.hart);
+    }
+
+    /// Does `work` on the page table where this hart has its [claim](Self::claim), and
+    /// lets others change areas elsewhere meanwhile. After it, as many areas as an
+    /// operation adds can be added.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory` if room for them cannot be kept that long; then nothing has been done.
+    #[inline(always)]
+    pub fn apart<R>(&mut self, work: impl FnOnce(&Apart<'_, 'a, M>) -> R) -> AxResult<R> {
+        if self.space.claims.is_one_hart() {
+            return Ok(work(&Apart(self)));
+        }
+        let promise = self.promise(MOST_ADDED)?;
+        self.space.claims.end();
+        let result = work(&Apart(self));
+        self.space.claims.begin(self.hart);
+        self.keep(promise);
+        Ok(result)
+    }
+}
+
+impl<M: Machine> Apart<'_, '_, M> {
+    /// The first area that ends above `addr`.
+    pub fn area_from(&self, addr: usize) -> Option<Area<Backend>> {
+        let claims = &self.0.space.claims;
+        if claims.is_one_hart() {
+            return self.0.iter_from(addr).next().cloned();
+        }
+        claims.begin(self.0.hart);
+        let area = self.0.iter_from(addr).next().cloned();
+        claims.end();
+        area
+    }
+
+    /// Collects what this operation takes away. `owns_pages` says whether pages' frames
+    /// are the mapping's.
+    pub fn gather(&self, owns_pages: bool) -> TlbGather<'_, M> {
+        let alone = match self.0.space.claims.is_one_hart() {
+            true => ALL,
+            // Nowhere, without a claim.
+            false => self.0.claim.unwrap_or((1, 0)),
+        };
+        TlbGather::new(&self.0.space.context, alone, owns_pages)
+    }
+}
+
+impl<M: Machine> Deref for Edit<'_, M> {
+    type Target = Areas<Backend>;
+
+    fn deref(&self) -> &Areas<Backend> {
+        // SAFETY: this hart is the writer (`edit`); others look at areas with `peek` alone.
+        unsafe { &*self.space.areas.get() }
+    }
+}
+
+impl<M: Machine> DerefMut for Edit<'_, M> {
+    fn deref_mut(&mut self) -> &mut Areas<Backend> {
+        // SAFETY: as above.
+        unsafe { &mut *self.space.areas.get() }
+    }
+}
+
+impl<M: Machine> Drop for Edit<'_, M> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.claim.is_some() {
+            self.space.claims.unclaim(self.hart);
+        }
+        self.space.claims.end();
+    }
+}
+
+fn bounds(span: &Span) -> Bounds {
+    (span.start, span.end - 1)
+}
