@@ -85,6 +85,13 @@ pub fn answer_others() {
     crate::tlb::answer();
 }
 
+/// Before a hart counted as up, nobody has asked it to forget anything.
+#[cfg(feature = "smp")]
+fn forget_what_nobody_said() {
+    #[cfg(feature = "paging")]
+    crate::arch::flush_tlb_all();
+}
+
 /// Whether `addr` is in a guard page, and below which hart's stack.
 pub fn guard_of(addr: usize) -> Option<usize> {
     let guard_end = &raw const _stack as usize;
@@ -224,7 +231,8 @@ mod secondary {
         if !moves_on(&PROGRESS[number], STARTING, ARRIVED) {
             return Arrival::LeftOut;
         }
-        ONLINE.fetch_or(1 << number, Ordering::AcqRel);
+        ONLINE.fetch_or(1 << number, Ordering::SeqCst);
+        super::forget_what_nobody_said();
         Arrival::Up
     }
 

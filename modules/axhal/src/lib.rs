@@ -6,43 +6,51 @@
 //! of the same architecture is in the platform crates, behind the traits of `axplat`
 //! and `axmachine`.
 //!
-//! Locks: none here is held while anything above axhal runs. `tlb::SHOOTDOWN`
-//! (architectures whose harts must be asked by interrupt) is taken with
-//! interrupts as they are and answers other harts' requests while it waits, so
-//! that two harts that ask each other both go on.
-#![no_std]
+//! Locks: none here is held while anything above axhal runs. Harts that make one
+//! another forget ([`tlb`]) need none: each answers as it waits.
+#![cfg_attr(not(any(loom, shuttle)), no_std)]
 #![cfg(any(target_os = "none", target_os = "linux"))]
 
-/// Per-hart data.
-#[cfg(target_os = "linux")]
-pub extern crate linux_percpu as percpu;
-/// Per-hart data.
-#[cfg(not(target_os = "linux"))]
-pub extern crate percpu;
+#[cfg(any(all(feature = "paging", feature = "smp"), loom, shuttle))]
+mod atomic;
+#[cfg(any(all(feature = "paging", feature = "smp"), loom, shuttle))]
+mod shootdown;
 
-pub mod arch;
-pub mod hart;
-#[cfg(feature = "irq")]
-pub mod irq;
-pub mod mem;
-#[cfg(feature = "paging")]
-pub mod paging;
-pub mod power;
-pub mod probe;
-pub mod time;
-#[cfg(feature = "paging")]
-pub mod tlb;
-pub mod trap;
+// Under loom and shuttle only the part without locks is there, for its tests.
+cfg_if::cfg_if! {
+    if #[cfg(not(any(loom, shuttle)))] {
+        /// Per-hart data.
+        #[cfg(target_os = "linux")]
+        pub extern crate linux_percpu as percpu;
+        /// Per-hart data.
+        #[cfg(not(target_os = "linux"))]
+        pub extern crate percpu;
 
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
-use aarch64_qemu_virt as _;
-#[cfg(target_os = "linux")]
-use linux_host as _;
-#[cfg(all(target_arch = "loongarch64", target_os = "none"))]
-use loongarch64_qemu_virt as _;
-#[cfg(all(target_arch = "riscv64", target_os = "none"))]
-use riscv64_qemu_virt as _;
-#[cfg(all(target_arch = "x86_64", target_os = "none"))]
-use x86_64_pc as _;
+        pub mod arch;
+        pub mod hart;
+        #[cfg(feature = "irq")]
+        pub mod irq;
+        pub mod mem;
+        #[cfg(feature = "paging")]
+        pub mod paging;
+        pub mod power;
+        pub mod probe;
+        pub mod time;
+        #[cfg(feature = "paging")]
+        pub mod tlb;
+        pub mod trap;
 
-pub use axmachine::boot_args;
+        #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+        use aarch64_qemu_virt as _;
+        #[cfg(target_os = "linux")]
+        use linux_host as _;
+        #[cfg(all(target_arch = "loongarch64", target_os = "none"))]
+        use loongarch64_qemu_virt as _;
+        #[cfg(all(target_arch = "riscv64", target_os = "none"))]
+        use riscv64_qemu_virt as _;
+        #[cfg(all(target_arch = "x86_64", target_os = "none"))]
+        use x86_64_pc as _;
+
+        pub use axmachine::boot_args;
+    }
+}

@@ -1,22 +1,45 @@
 //! Forgetting translations, on this hart and on the others.
 //!
-//! On riscv64 the firmware, and on aarch64 the hardware, makes other harts
-//! forget without the kernel there noticing ([`crate::arch::remote_flush`]).
-//! Elsewhere one hart at a time publishes a request, interrupts the others, and
-//! waits until each has answered. A hart that waits for its turn answers requests
-//! itself meanwhile ([`answer`]); so must whoever spins for a lock that a waiting
-//! hart may hold.
+//! On riscv64 the firmware, and on aarch64 the hardware, makes other harts forget
+//! without the kernel there noticing ([`arch::remote_flush`]). Elsewhere they are asked
+//! by interrupt, and the hand-shake is `shootdown`'s; requests of many harts are on
+//! their way at the same time. docs/shootdown.md has it as a whole.
+//!
+//! No hart waits for ever. One that is asked answers
+//!
+//! - in the handler of the interrupt, where it lets interrupts in: asleep or not, in the
+//!   address space or not;
+//! - as it waits, where it does not: for answers of its own ([`flush_on`]), or, by
+//!   [`answer`], for anything that a waiting hart may hold;
+//! - and else when it is done with what it keeps interrupts out for.
+//!
+//! One that is not up is not asked. It has not used anything by then but its stack and
+//! what has been there since boot, and forgets all once it counts as up.
 
 use core::ops::Range;
 
 use crate::arch;
-use crate::hart::{online, this_hart};
+use crate::hart::this_hart;
+
+#[cfg(feature = "smp")]
+pub use others::{answer, counters};
 
 /// All addresses, the way to tables included.
 pub const EVERYTHING: Range<usize> = 0..usize::MAX;
 
-/// More pages than this are forgotten by forgetting everything.
-const MOST_PAGES: usize = 32;
+/// What harts have made one another forget, since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// How often a hart has made others forget something.
+    pub requests: u64,
+    /// How many of those the firmware (riscv64) or the hardware (aarch64) has carried out.
+    pub carried_out: u64,
+    /// How many interrupts went out for the rest.
+    pub interrupts: u64,
+    /// How often a hart has forgotten for another: once for each request and each hart
+    /// that it asks.
+    pub answers: u64,
+}
 
 /// Makes the harts of a set that are up forget their translations of `pages`, a
 /// range of page-aligned virtual addresses: of the kernel's, and of the address
@@ -25,19 +48,16 @@ const MOST_PAGES: usize = 32;
 /// Must not be called with a lock held that another hart spins for with
 /// interrupts off, unless that hart calls [`answer`] as it spins.
 pub fn flush_on(harts: u64, pages: Range<usize>) {
-    let me = 1 << this_hart();
-    if harts & me != 0 || arch::FORGETS_EVERYWHERE {
+    if harts & 1 << this_hart() != 0 || arch::FORGETS_EVERYWHERE {
         flush_here(pages.clone());
     }
-    let others = harts & online() & !me;
-    if others != 0 && !arch::remote_flush(others, pages.clone()) {
-        by_interrupt::ask(others, pages);
-    }
+    #[cfg(feature = "smp")]
+    others::flush(harts, pages);
 }
 
 /// Makes this hart forget its translations of `pages`, as [`flush_on`] does.
 pub fn flush_here(pages: Range<usize>) {
-    if pages.len() / axconfig::PAGE_SIZE > MOST_PAGES {
+    if pages.len() / axconfig::PAGE_SIZE > arch::MOST_PAGES {
         arch::flush_tlb_all();
     } else {
         pages
@@ -46,57 +66,108 @@ pub fn flush_here(pages: Range<usize>) {
     }
 }
 
-/// Does what another hart has asked of this one, if anything.
-pub fn answer() {
-    by_interrupt::answer();
+/// Does what another hart has asked of this one, which nobody does on a machine of one.
+#[cfg(not(feature = "smp"))]
+pub fn answer() {}
+
+/// What harts have made one another forget, since boot: nothing on a machine of one.
+#[cfg(not(feature = "smp"))]
+pub fn counters() -> Counters {
+    Counters::default()
 }
 
-/// Asking by interrupt.
-mod by_interrupt {
+/// The other harts.
+#[cfg(feature = "smp")]
+mod others {
     use core::ops::Range;
-    use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+    use core::sync::atomic::{AtomicU64, fence};
 
-    use crate::arch::IrqsOff;
-    use crate::hart::this_hart;
+    use axconfig::MAX_HARTS;
 
-    /// The hart whose turn it is to ask, plus one; 0 for none.
-    static ASKING: AtomicUsize = AtomicUsize::new(0);
-    static START: AtomicUsize = AtomicUsize::new(0);
-    static END: AtomicUsize = AtomicUsize::new(0);
-    /// One bit for each hart that has yet to answer. Published last, read first.
-    static WAITING_FOR: AtomicU64 = AtomicU64::new(0);
+    use super::{Counters, flush_here};
+    use crate::arch::{self, IrqsOff};
+    use crate::hart::{online, this_hart};
+    use crate::irq::kick;
+    use crate::shootdown::Requests;
 
-    pub fn ask(harts: u64, pages: Range<usize>) {
-        let me = this_hart() + 1;
-        while ASKING
-            .compare_exchange_weak(0, me, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            answer();
-            core::hint::spin_loop();
-        }
-        START.store(pages.start, Ordering::Relaxed);
-        END.store(pages.end, Ordering::Relaxed);
-        WAITING_FOR.store(harts, Ordering::Release);
-        #[cfg(feature = "irq")]
-        (0..64)
-            .filter(|hart| harts & 1 << hart != 0)
-            .for_each(crate::irq::kick);
-        while WAITING_FOR.load(Ordering::Acquire) != 0 {
-            core::hint::spin_loop();
-        }
-        ASKING.store(0, Ordering::Release);
+    static REQUESTS: Requests<MAX_HARTS> = Requests::new();
+
+    /// A hart's own part of the [`Counters`], in a cache line of its own. It alone
+    /// writes there, with interrupts out.
+    #[repr(align(64))]
+    struct Counted {
+        requests: AtomicU64,
+        carried_out: AtomicU64,
+        interrupts: AtomicU64,
+        answers: AtomicU64,
     }
 
-    pub fn answer() {
-        // With interrupts off: were this hart interrupted between reading the
-        // request and answering it, the handler would answer first, and this
-        // would answer the next request with a range half its own.
-        let _guard = IrqsOff::new();
-        let mine = 1 << this_hart();
-        if WAITING_FOR.load(Ordering::Acquire) & mine != 0 {
-            super::flush_here(START.load(Ordering::Relaxed)..END.load(Ordering::Relaxed));
-            WAITING_FOR.fetch_and(!mine, Ordering::Release);
+    static COUNTED: [Counted; MAX_HARTS] = [const {
+        Counted {
+            requests: AtomicU64::new(0),
+            carried_out: AtomicU64::new(0),
+            interrupts: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
         }
+    }; MAX_HARTS];
+
+    fn count(counter: &AtomicU64) {
+        counter.store(counter.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Makes those of `harts` that are up, but for this one, forget `pages`.
+    pub fn flush(harts: u64, pages: Range<usize>) {
+        // Behind what the caller has written to tables: a hart that comes up is seen
+        // here, or sees that.
+        fence(SeqCst);
+        let me = this_hart();
+        let others = harts & online() & !(1 << me);
+        if others != 0 {
+            ask(me, others, pages);
+        }
+    }
+
+    fn ask(me: usize, others: u64, pages: Range<usize>) {
+        // A handler that made harts forget something would do so in this hart's room.
+        let _guard = IrqsOff::new();
+        let counted = &COUNTED[me];
+        count(&counted.requests);
+        if arch::remote_flush(others, pages.clone()) {
+            return count(&counted.carried_out);
+        }
+        let interrupt = |hart| {
+            count(&counted.interrupts);
+            kick(hart);
+        };
+        REQUESTS.ask(me, others, pages, interrupt, forget);
+    }
+
+    /// Does what other harts have asked of this one, if anything.
+    pub fn answer() {
+        let me = this_hart();
+        if REQUESTS.asks(me) {
+            // A handler that waited for a hart that has asked would wait for what comes
+            // behind it here.
+            let _guard = IrqsOff::new();
+            REQUESTS.answer(me, forget);
+        }
+    }
+
+    fn forget(pages: Range<usize>) {
+        count(&COUNTED[this_hart()].answers);
+        flush_here(pages);
+    }
+
+    /// What harts have made one another forget, since boot.
+    pub fn counters() -> Counters {
+        COUNTED
+            .iter()
+            .fold(Counters::default(), |sum, hart| Counters {
+                requests: sum.requests + hart.requests.load(Relaxed),
+                carried_out: sum.carried_out + hart.carried_out.load(Relaxed),
+                interrupts: sum.interrupts + hart.interrupts.load(Relaxed),
+                answers: sum.answers + hart.answers.load(Relaxed),
+            })
     }
 }

@@ -27,8 +27,8 @@ pub use kernel_guard::IrqSave as IrqsOff;
 pub use linux_host::irq::{IPI as IPI_IRQ, TIMER as TIMER_IRQ};
 #[cfg(feature = "paging")]
 pub use paging::{
-    FORGETS_EVERYWHERE, ONE_ROOT, PagingMeta, Pte, flush_all_asids, flush_tlb_all, flush_tlb_page,
-    largest_page, page_mark, publish_entries, read_root, remote_flush, write_root,
+    FORGETS_EVERYWHERE, MOST_PAGES, ONE_ROOT, PagingMeta, Pte, flush_all_asids, flush_tlb_all,
+    flush_tlb_page, largest_page, page_mark, publish_entries, read_root, remote_flush, write_root,
 };
 pub use probe::{probe_execute, probe_read, probe_write};
 pub use trap::{TrapFrame, capture, init_trap};

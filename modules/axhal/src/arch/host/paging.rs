@@ -94,6 +94,9 @@ pub fn flush_tlb_all() {
     forget_all();
 }
 
+/// More pages than this are forgotten by forgetting everything.
+pub const MOST_PAGES: usize = 32;
+
 /// Every hart forgets with the two above.
 pub const FORGETS_EVERYWHERE: bool = true;
 

@@ -112,6 +112,9 @@ pub fn flush_tlb_all() {
 /// Forgets all translations on this hart.
 pub use flush_tlb_all as flush_all_asids;
 
+/// More pages than this are forgotten by forgetting everything.
+pub const MOST_PAGES: usize = 32;
+
 /// Only this hart forgets with the two above.
 pub const FORGETS_EVERYWHERE: bool = false;
 
