@@ -17,8 +17,34 @@
 //! A change is forgotten at once by the harts that are in the address space, and by
 //! all others when they enter it next ([`Context::change`]): no hart is disturbed
 //! for an address space that it is not in.
+//!
+//! # Who is asked, and who finds out by itself
+//!
+//! ```text
+//!   changes the table                    enters
+//!   ─────────────────                    ──────
+//!   writes entries                       own bit into `inside`
+//!   all bits into marks                  own bit in any marks?
+//!   reads `inside`, asks those             out with it, and forgets
+//!   own marks: bits out of those         ...
+//!     who are inside still               leaves: own bit out of `inside`
+//! ```
+//!
+//! Each line is one step in an order that all harts agree on. So a hart that enters is
+//! seen inside by who changes the table, or finds its mark. Many may change it at the same
+//! time, and are done in any order:
+//!
+//! - There are two words of marks. One belongs to one changer at a time (`changing`), who
+//!   takes the marks back of those that it has asked. A mark taken back is the changer's
+//!   own, or older: a hart that was inside when it was asked, and is inside still, has
+//!   forgotten as it was asked, or has left and come back meanwhile, and found the mark.
+//! - Who finds the word taken marks the other one, and takes nothing back: each hart does,
+//!   as it enters next. What that costs is a forgetting too much of one address space for
+//!   each hart that was inside as two changed it.
+//!
+//! No step waits for another hart; only asking does.
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use crate::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 /// Ids are numbers of at most so many bits.
 const NUMBER_BITS: u32 = 16;
@@ -54,8 +80,12 @@ pub struct Context {
     id: AtomicU64,
     /// One bit for each hart that is in it.
     inside: AtomicU64,
-    /// One bit for each hart that is to forget what it knows as it enters next.
+    /// Marks: one bit for each hart that is to forget what it knows as it enters next.
     stale: AtomicU64,
+    /// Whether `stale` is some changer's.
+    changing: AtomicBool,
+    /// The marks of those who have found it taken.
+    stale_too: AtomicU64,
 }
 
 impl Ids {
@@ -69,17 +99,23 @@ impl Ids {
 
     /// Sets the largest number, before any has been given out.
     pub fn set_max(&self, max: usize) {
-        self.max.store(max as u64 & NUMBER, SeqCst);
+        self.max.store(max as u64 & NUMBER, Relaxed);
     }
 
-    /// Whether `id` is of the present generation.
+    /// Whether there are none.
+    fn are_none(&self) -> bool {
+        self.max.load(Relaxed) == 0
+    }
+
+    /// Whether `id` is of the present generation, or was as this hart looked last: one
+    /// hart's view of a word never goes back.
     fn holds(&self, id: u64) -> bool {
-        id >> NUMBER_BITS == self.last.load(SeqCst) >> NUMBER_BITS
+        id >> NUMBER_BITS == self.last.load(Relaxed) >> NUMBER_BITS
     }
 
     /// A number that no address space of the present generation has.
     fn give(&self) -> u64 {
-        let max = self.max.load(SeqCst);
+        let max = self.max.load(Relaxed);
         let next = |last| match last & NUMBER < max {
             true => last + 1,
             false => (last | NUMBER) + 1 + max.min(1),
@@ -109,6 +145,8 @@ impl Context {
             id: AtomicU64::new(0),
             inside: AtomicU64::new(0),
             stale: AtomicU64::new(0),
+            changing: AtomicBool::new(false),
+            stale_too: AtomicU64::new(0),
         }
     }
 
@@ -119,20 +157,18 @@ impl Context {
 
     /// `hart` enters, which has seen ids up to `generation`. Answers the number that
     /// it is to know the address space by, and what to forget. Until it does it lets
-    /// no interrupt in: one that asks it to forget must find it there.
+    /// no interrupt in, and answers nobody: who asks it to forget must find it there.
     pub fn enter(&self, ids: &Ids, hart: usize, generation: &mut u64) -> (usize, Stale) {
-        let bit = 1 << hart;
-        // In this order: whoever changes the table says that all are stale, then asks
-        // who is inside. One of the two sees the other.
-        self.inside.fetch_or(bit, SeqCst);
-        let own = self.stale.fetch_and(!bit, SeqCst) & bit != 0;
+        self.inside.fetch_or(1 << hart, SeqCst);
+        let marked = self.takes_mark(hart);
         let id = self.current_id(ids);
-        let newer = id >> NUMBER_BITS != *generation;
-        *generation = id >> NUMBER_BITS;
-        let stale = match (newer, own || ids.max.load(SeqCst) == 0) {
-            (true, _) => Stale::All,
-            (false, true) => Stale::Own,
-            (false, false) => Stale::Nothing,
+        let stale = if id >> NUMBER_BITS != *generation {
+            *generation = id >> NUMBER_BITS;
+            Stale::All
+        } else if marked || ids.are_none() {
+            Stale::Own
+        } else {
+            Stale::Nothing
         };
         ((id & NUMBER) as usize, stale)
     }
@@ -147,21 +183,37 @@ impl Context {
         self.inside.load(SeqCst) == 0
     }
 
-    /// The table has changed, and whoever has changed it still keeps all others from
-    /// doing so. `ask` makes a set of harts forget; the others will, as they enter.
+    /// The table has changed. `ask` makes a set of harts forget, and returns when they
+    /// have; all others will as they enter. Others may change it meanwhile.
     pub fn change(&self, ask: impl FnOnce(u64)) {
         if self.kernel {
             return ask(ALL);
         }
-        self.stale.store(ALL, SeqCst);
+        let alone = !self.changing.swap(true, SeqCst);
+        let marks = if alone { &self.stale } else { &self.stale_too };
+        marks.store(ALL, SeqCst);
         let inside = self.inside.load(SeqCst);
         if inside != 0 {
             ask(inside);
-            // Who has left before it was asked may have forgotten another's; who has
-            // come back since was stale.
+        }
+        if alone {
+            // Who has left before it was asked may have forgotten another's.
             let still = inside & self.inside.load(SeqCst);
             self.stale.fetch_and(!still, SeqCst);
+            self.changing.store(false, SeqCst);
         }
+    }
+
+    /// Whether `hart`, which is inside, had a mark. It has none after.
+    #[inline(always)]
+    fn takes_mark(&self, hart: usize) -> bool {
+        let marks = self.stale.load(SeqCst) | self.stale_too.load(SeqCst);
+        let marked = marks >> hart & 1 != 0;
+        if marked {
+            self.stale.fetch_and(!(1 << hart), SeqCst);
+            self.stale_too.fetch_and(!(1 << hart), SeqCst);
+        }
+        marked
     }
 
     fn current_id(&self, ids: &Ids) -> u64 {
@@ -179,7 +231,10 @@ impl Context {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, shuttle))]
+mod schedules;
+
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use std::cell::RefCell;
     use std::collections::HashMap;

@@ -35,6 +35,7 @@ extern crate alloc;
 
 pub mod areas;
 mod aspace;
+mod atomic;
 mod backend;
 pub mod context;
 #[cfg(feature = "hal")]
