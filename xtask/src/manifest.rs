@@ -36,7 +36,10 @@ pub const HOST_FEATURES: &str =
 pub const PROCESS_PACKAGES: [&str; 1] = ["linux-host"];
 
 /// Those of them whose lock-free parts loom tries in every interleaving.
-pub const LOOM_PACKAGES: [&str; 1] = ["axalloc"];
+pub const LOOM_PACKAGES: [&str; 2] = ["axalloc", "axhal"];
+
+/// Those in which shuttle tries many schedules of what is too large for that.
+pub const SHUTTLE_PACKAGES: [&str; 2] = ["axhal", "axmm"];
 
 /// What tells cargo one of the repository's packages from others of its name: the
 /// benchmarks bring some. All of ours have one version, and this tool is ours.

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use crate::manifest::{HOST_FEATURES, HOST_PACKAGES, LOOM_PACKAGES, PROCESS_PACKAGES, root, spec};
+use crate::manifest::{
+    HOST_FEATURES, HOST_PACKAGES, LOOM_PACKAGES, PROCESS_PACKAGES, SHUTTLE_PACKAGES, root, spec,
+};
 
 use super::refusals::{forget_variables, said};
 use super::tally::Verdict;
@@ -38,15 +40,28 @@ fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
 /// The lock-free parts under loom, which replaces their atomics and tries each
 /// order in which threads can come. Built apart: all crates see its flag.
 pub fn interleavings() -> Verdict {
+    verdict_of_tests(tests_under("loom", &LOOM_PACKAGES))
+}
+
+/// The tests called `schedules` under shuttle, which does the same and tries as many
+/// orders as each test says.
+pub fn schedules() -> Verdict {
+    let mut cargo = tests_under("shuttle", &SHUTTLE_PACKAGES);
+    cargo.arg("schedules");
+    verdict_of_tests(cargo)
+}
+
+/// The libraries' tests, with `scheduler` in the place of the threads.
+pub fn tests_under(scheduler: &str, packages: &[&str]) -> Command {
     let mut cargo = Command::new("cargo");
     cargo
         .args(["test", "--lib", "--release", "--no-fail-fast"])
-        .args(["--target-dir", "target/loom"])
-        .env("RUSTFLAGS", "--cfg loom");
-    for package in LOOM_PACKAGES {
+        .args(["--target-dir", &format!("target/{scheduler}")])
+        .env("RUSTFLAGS", format!("--cfg {scheduler}"));
+    for package in packages {
         cargo.args(["--package", &spec(package)]);
     }
-    verdict_of_tests(cargo)
+    cargo
 }
 
 /// Runs tests, and answers how many they were.

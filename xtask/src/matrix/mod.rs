@@ -28,7 +28,7 @@ use crate::options::{Mode, Options};
 use crate::qemu;
 
 use boots::{Boot, app_case, cases_of, drawn};
-use host::{host_tests, interleavings, process_tests};
+use host::{host_tests, interleavings, process_tests, schedules};
 use images::{fingerprints, symbols, unchanged};
 use refusals::{WRONG, refused, refused_by_make};
 use tally::Tally;
@@ -46,6 +46,7 @@ pub fn test(options: &Options) -> Result<(), Failure> {
         tally.case("host tests, pages for real", process_tests);
     }
     tally.case("every interleaving", interleavings);
+    tally.case("many schedules", schedules);
     for (name, value) in WRONG {
         tally.case(&format!("{name}={value} is refused"), || {
             refused(name, value)
