@@ -23,6 +23,10 @@ const MEMORY: [u64; 2] = [128 << 10, 1 << 20];
 /// The smallest memory with many harts, and much memory, for smpboot.
 const SIZE_ENDS: [(u32, u64); 2] = [(16, 64 << 10), (2, 8 << 20)];
 
+/// Harts of the machines that go through a storm. More than this computer has too:
+/// then a hart stops anywhere, for as long as the others take.
+const STORM_HARTS: [u32; 3] = [2, 4, 8];
+
 /// A guest that is not silent may still take no longer than this.
 const WHOLE: Duration = Duration::from_secs(300);
 
@@ -101,6 +105,7 @@ fn tail(console: &str) -> String {
 pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
     match app {
         "smpboot" => smp_cases(options, image),
+        "storm" => storm_cases(options, image, 1),
         "endings" => ENDINGS
             .into_iter()
             .map(|(end, status, said)| ending(image, end, status, said))
@@ -140,15 +145,31 @@ fn patience(options: &Options) -> Patience {
     }
 }
 
-/// helloworld or memtest on one size of a machine.
+/// A storm of so many seconds on each machine.
+pub fn storm_cases(options: &Options, image: &Image, seconds: u32) -> Vec<Boot> {
+    let harts = options
+        .smp
+        .map_or_else(|| STORM_HARTS.to_vec(), |smp| vec![smp]);
+    let kib = options.mem_kib.unwrap_or(qemu::DEFAULT_MEM_KIB);
+    let mut cases: Vec<Boot> = harts
+        .into_iter()
+        .map(|smp| app_case(options, "storm", image, smp, kib))
+        .collect();
+    for case in &mut cases {
+        case.guest.boot_args.push(format!("seconds={seconds}"));
+    }
+    cases
+}
+
+/// helloworld, memtest or storm on one size of a machine.
 /// An application that says whether all went well.
 pub fn app_case(options: &Options, app: &str, image: &Image, smp: u32, mem_kib: u64) -> Boot {
     let mut guest = guest(image, smp, mem_kib);
     guest.boot_args.clone_from(&options.boot_args);
-    let sign = if app == "helloworld" {
-        "Hello, world!"
-    } else {
-        "PASS "
+    let sign = match app {
+        "helloworld" => "Hello, world!",
+        "storm" => "storm: PASS ",
+        _ => "PASS ",
     };
     Boot {
         name: format!(
@@ -166,7 +187,9 @@ pub fn app_case(options: &Options, app: &str, image: &Image, smp: u32, mem_kib: 
 fn says(end: &End, console: &str, sign: &str) -> Verdict {
     let line = console.lines().rev().find(|line| line.starts_with(sign));
     match (end, line) {
-        (End::Exit(0, words), Some(line)) if sign == "PASS " => Ok(format!("{line}, {words}")),
+        (End::Exit(0, words), Some(line)) if sign.ends_with("PASS ") => {
+            Ok(format!("{line}, {words}"))
+        }
         (End::Exit(0, words), Some(_)) => Ok(words.clone()),
         (End::Exit(0, _), None) => Err(format!("no line begins with `{sign}`")),
         (end, _) => Err(end.describe()),

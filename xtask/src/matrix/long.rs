@@ -1,18 +1,28 @@
-//! `test-long`: the random tests of the host, many times as long as in `test`.
+//! `test-long`: the random tests, those of the host and those on machines, many times as
+//! long as in `test`.
 
 use std::process::Command;
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::Instant;
 
 use crate::failure::Failure;
-use crate::manifest::spec;
+use crate::manifest::{root, spec};
 use crate::options::Options;
+use crate::qemu;
 
+use super::boots::storm_cases;
 use super::host::verdict_of_tests;
 use super::tally::Tally;
+use super::{boot_all, build};
 
 /// Steps of the address spaces beside their model, of the five formats together.
 const STEPS: &str = "10000000";
 /// How many times as many scripts as in `test` the others take.
 const TIMES: &str = "5";
+
+/// Seconds of each storm: three a machine.
+const STORM: u32 = 10;
 
 /// The tests that are long: what they are called, and cargo's words for them.
 const TESTS: [(&str, &str, &[&str]); 4] = [
@@ -23,8 +33,9 @@ const TESTS: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// All of them, a line each and a summary.
-pub fn test_long(_: &Options) -> Result<(), Failure> {
+pub fn test_long(options: &Options) -> Result<(), Failure> {
     let tally = Tally::default();
+    storms(options, &tally)?;
     for (name, package, which) in TESTS {
         tally.case(name, || {
             let mut cargo = Command::new("cargo");
@@ -42,4 +53,33 @@ pub fn test_long(_: &Options) -> Result<(), Failure> {
         0 => Ok(()),
         _ => Err(Failure::reported(1)),
     }
+}
+
+/// The storms, two machines at a time.
+fn storms(options: &Options, tally: &Tally) -> Result<(), Failure> {
+    let machines = options.machines();
+    qemu::set_up(&machines)?;
+    let (cases, queue) = mpsc::channel();
+    for machine in machines {
+        let begin = Instant::now();
+        match build(options, machine, &root().join("apps/storm")) {
+            Ok(image) => storm_cases(options, &image, STORM)
+                .into_iter()
+                .for_each(|case| {
+                    // The receiver is below.
+                    let _ = cases.send(case);
+                }),
+            Err(failure) => {
+                let name = format!("build storm {machine}");
+                tally.note(&name, begin, Err(failure.to_string()));
+            }
+        }
+    }
+    drop(cases);
+    let queue = Mutex::new(queue);
+    thread::scope(|scope| {
+        scope.spawn(|| boot_all(&queue, tally));
+        boot_all(&queue, tally);
+    });
+    Ok(())
 }
