@@ -52,11 +52,15 @@ pub(crate) fn fix_up(frame: &mut TrapFrame, fault: &PageFault) -> bool {
     true
 }
 
+/// The byte at `addr`, as it is at this moment; `None` if it cannot be read.
+pub fn read(addr: usize) -> Option<u8> {
+    // SAFETY: the access faults or reads one byte; a fault is fixed up.
+    u8::try_from(unsafe { probe_read(addr) }).ok()
+}
+
 /// Whether a byte at `addr` can be read.
 pub fn can_read(addr: usize) -> bool {
-    // SAFETY: the access faults or reads one byte; a fault is fixed up. The
-    // value is not looked at.
-    unsafe { probe_read(addr) }
+    read(addr).is_some()
 }
 
 /// Whether the byte at `addr` can be written. It is written back as it is.

@@ -34,5 +34,5 @@ pub fn page_table_root() -> usize {
 
 /// Accesses that may fault, and come back all the same.
 pub mod probe {
-    pub use axfeat::axhal::probe::{can_execute, can_read, can_write};
+    pub use axfeat::axhal::probe::{can_execute, can_read, can_write, read};
 }

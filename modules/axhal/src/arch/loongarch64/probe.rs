@@ -11,11 +11,10 @@ global_asm!(
     .section .text.trap, \"ax\"
     .global probe_read, probe_write, probe_execute
 probe_read:
-1:  ld.b    $t0, $a0, 0
-    ori     $a0, $zero, 1
+1:  ld.bu   $a0, $a0, 0
     ret
     .pushsection .fixup_table, \"a\"
-    .quad   1b, probe_failed
+    .quad   1b, probe_unread
     .popsection
 
 probe_write:
@@ -26,6 +25,10 @@ probe_write:
     .pushsection .fixup_table, \"a\"
     .quad   1b, probe_failed
     .popsection
+
+probe_unread:
+    addi.d  $a0, $zero, -1
+    ret
 
 probe_failed:
     move    $a0, $zero
@@ -49,8 +52,8 @@ probe_execute:
 );
 
 unsafe extern "C" {
-    /// Reads a byte at `addr`.
-    pub unsafe fn probe_read(addr: usize) -> bool;
+    /// Reads the byte at `addr`; all ones if that faults.
+    pub unsafe fn probe_read(addr: usize) -> usize;
     /// Writes the byte at `addr` back to where it is.
     pub unsafe fn probe_write(addr: usize) -> bool;
     /// Calls the function at `addr`.

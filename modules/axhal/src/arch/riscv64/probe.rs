@@ -7,11 +7,10 @@ global_asm!(
     .section .text.probe, \"ax\"
     .global probe_read, probe_write, probe_execute
 probe_read:
-1:  lb      t0, (a0)
-    li      a0, 1
+1:  lbu     a0, (a0)
     ret
     .pushsection .fixup_table, \"a\"
-    .quad   1b, probe_failed
+    .quad   1b, probe_unread
     .popsection
 
 probe_write:
@@ -22,6 +21,10 @@ probe_write:
     .pushsection .fixup_table, \"a\"
     .quad   1b, probe_failed
     .popsection
+
+probe_unread:
+    li      a0, -1
+    ret
 
 probe_failed:
     li      a0, 0
@@ -44,8 +47,8 @@ probe_execute:
 );
 
 unsafe extern "C" {
-    /// Reads a byte at `addr`.
-    pub unsafe fn probe_read(addr: usize) -> bool;
+    /// Reads the byte at `addr`; all ones if that faults.
+    pub unsafe fn probe_read(addr: usize) -> usize;
     /// Writes the byte at `addr` back to where it is.
     pub unsafe fn probe_write(addr: usize) -> bool;
     /// Calls the function at `addr`.
