@@ -7,7 +7,8 @@
 //! - do mappings in the kernel's address space do what they say, and give
 //!   everything back (`mappings`);
 //! - are address spaces of user programs apart, and the kernel's mappings in each
-//!   (`spaces`).
+//!   (`spaces`);
+//! - do harts leave each other's pages and frames alone (`races`).
 //!
 //! It ends in a table, then `PASS n/n` or `FAIL n/m`, and its exit status says
 //! the same. The boot argument `seed=N` repeats a run.
@@ -21,6 +22,7 @@ mod heap;
 mod kernel_map;
 mod mapped;
 mod mappings;
+mod races;
 mod report;
 mod spaces;
 
@@ -51,6 +53,7 @@ fn main() {
     kernel_map::run(&mut report);
     mappings::run(&mut report, seed);
     spaces::run(&mut report);
+    races::run(&mut report);
     heap::run(&mut report, seed);
     frames::run(&mut report, seed);
     process::exit(report.finish());

@@ -1,0 +1,330 @@
+//! What harts do to each other where an address space is not careful: a page that is
+//! gone is still read, a frame is given away before all have forgotten it, a call does
+//! not arrive, two faults on one page bring two frames. Each is tried in the kernel's
+//! address space and in a user's that all harts are in.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use axstd::harts;
+use axstd::memory::probe::read;
+use axstd::memory::{
+    Frames, Grain, KERNEL_MAP_BASE, MappingFlags, SharedAspace, USER_BASE, UsageKind, alloc_frame,
+    kernel_aspace, new_user_aspace, usage,
+};
+use axstd::thread;
+use axstd::time::Duration;
+
+use crate::mapped::{giving_all_back, say, word};
+use crate::report::{Outcome, Report, check, on_all};
+
+const PAGE: usize = 4096;
+const LARGE: usize = 2 << 20;
+const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
+
+/// Where the tests map, in the kernel's half and in a user's, and how much.
+const IN_KERNEL: usize = KERNEL_MAP_BASE + SIZE;
+const IN_USER: usize = USER_BASE + SIZE;
+const SIZE: usize = 1 << 30;
+
+/// The first byte of a page that is mapped, and of a frame that is somebody else's.
+const MAPPED: u8 = 0x11;
+const ANOTHERS: u8 = 0xee;
+
+/// Frames that are taken at a time to get one that has just been given back: more than
+/// a hart keeps for itself.
+const MANY: usize = 128;
+
+/// Runs the tests of this file.
+pub fn run(report: &mut Report) {
+    report.test("races: a freed frame", || everywhere(freed_frame));
+    report.test("races: freed, taken, mapped", || everywhere(taken_again));
+    report.test("races: taken under a reader", || {
+        everywhere(taken_under_a_reader)
+    });
+    report.test("races: calls to the first", || {
+        everywhere(calls_to_the_first)
+    });
+    report.test("races: faults at once", || everywhere(faults_at_once));
+}
+
+/// Runs a test in the kernel's address space, and in a user's with all harts inside.
+/// What one that fails leaves mapped goes, so that the next begins with nothing.
+fn everywhere(test: impl Fn(&SharedAspace, usize) -> Outcome) -> Outcome {
+    giving_all_back(|| {
+        let kernel = test(kernel_aspace(), IN_KERNEL);
+        unmap(kernel_aspace(), IN_KERNEL, SIZE)?;
+        kernel?;
+        let user = new_user_aspace(IN_USER.into(), SIZE).map_err(say)?;
+        test(&SharedAspace::new(user), IN_USER)
+    })
+}
+
+/// Runs `work` on every hart at the same time, where the addresses are the space's.
+fn on_all_inside(
+    space: &SharedAspace,
+    work: impl Fn(usize) -> Result<(), String> + Sync,
+) -> Result<(), String> {
+    on_all(|hart| match ptr::eq(space, kernel_aspace()) {
+        true => work(hart),
+        false => space.run(|| work(hart)).map_err(say)?,
+    })
+}
+
+/// Every hart but the first.
+fn others() -> impl Iterator<Item = usize> {
+    (1..harts::count()).filter(|hart| harts::is_online(*hart))
+}
+
+/// Waits with interrupts in: a short while awake, to be there at once, then asleep, for
+/// there may be more harts than this computer has processors.
+fn wait_until(condition: impl Fn() -> bool) {
+    const SPINS: usize = 1000;
+    const NAP: Duration = Duration::from_micros(20);
+    for turn in 0_usize.. {
+        match turn {
+            _ if condition() => return,
+            0..SPINS => core::hint::spin_loop(),
+            _ => thread::sleep(NAP),
+        }
+    }
+}
+
+fn map(space: &SharedAspace, start: usize, size: usize) -> Result<(), String> {
+    let mapped = space.lock().map_alloc(start.into(), size, RW, true);
+    mapped.map_err(say)
+}
+
+fn unmap(space: &SharedAspace, start: usize, size: usize) -> Result<(), String> {
+    space.lock().unmap(start.into(), size).map_err(say)
+}
+
+/// Marks a page that this hart has mapped.
+fn mark(addr: usize, value: u8) {
+    // SAFETY: the page is mapped, and no other hart writes to it.
+    unsafe { word(addr).cast::<u8>().write_volatile(value) };
+}
+
+/// What is read at `addr` must be one of these.
+fn expect(addr: usize, wanted: &[Option<u8>]) -> Result<(), String> {
+    let found = read(addr);
+    check(wanted.contains(&found), || {
+        let whose = match found {
+            Some(ANOTHERS) => "a frame that has gone to another",
+            Some(_) => "what is not there any more",
+            None => "nothing",
+        };
+        format!("{addr:#x} reads {whose}: {found:x?}, not {wanted:x?}")
+    })
+}
+
+/// Takes frames, and marks them as another's. The frames that have just been given back
+/// are among them: those of this hart come back to it first.
+fn take_many() -> Vec<Frames> {
+    let taken = (0..MANY).map_while(|_| alloc_frame(UsageKind::Global).ok());
+    taken
+        .map(|mut frame| {
+            frame.as_bytes_mut()[0] = ANOTHERS;
+            frame
+        })
+        .collect()
+}
+
+/// Each hart in turn unmaps a page that all have read, and gives its frame away: nobody
+/// can read it.
+fn freed_frame(space: &SharedAspace, base: usize) -> Outcome {
+    const ROUNDS: usize = 4;
+    let mut again = 0;
+    for changer in (0..ROUNDS).flat_map(|_| Some(0).into_iter().chain(others())) {
+        map(space, base, PAGE)?;
+        let frame = space.lock().query(base.into()).map(|page| page.paddr);
+        let (seen, gone, found) = (
+            AtomicUsize::new(0),
+            AtomicBool::new(false),
+            AtomicBool::new(false),
+        );
+        on_all_inside(space, |hart| {
+            let before = expect(base, &[Some(0)]);
+            seen.fetch_add(1, Ordering::AcqRel);
+            if hart == changer {
+                wait_until(|| seen.load(Ordering::Acquire) == harts::online());
+                let unmapped = unmap(space, base, PAGE);
+                let taken = take_many();
+                let is_it = |taken: &Frames| Some(taken.start()) == frame;
+                found.store(taken.iter().any(is_it), Ordering::Relaxed);
+                gone.store(true, Ordering::Release);
+                unmapped?;
+                before.and(expect(base, &[None]))
+            } else {
+                wait_until(|| gone.load(Ordering::Acquire));
+                before.and(expect(base, &[None]))
+            }
+        })?;
+        again += usize::from(found.into_inner());
+    }
+    check(again > 0, || {
+        String::from("no frame that was given back was taken again")
+    })?;
+    Ok(format!(
+        "{again} frames taken again, {} harts",
+        harts::online()
+    ))
+}
+
+/// Each hart by itself maps, unmaps, and maps at the same address, while the frame it had
+/// first is another's.
+fn taken_again(space: &SharedAspace, base: usize) -> Outcome {
+    const ROUNDS: usize = 16;
+    on_all_inside(space, |hart| {
+        let addr = base + 2 * hart * PAGE;
+        for _ in 0..ROUNDS {
+            map(space, addr, PAGE)?;
+            expect(addr, &[Some(0)])?;
+            mark(addr, MAPPED);
+            unmap(space, addr, PAGE)?;
+            let others = take_many();
+            map(space, addr, PAGE)?;
+            expect(addr, &[Some(0)])?;
+            mark(addr, MAPPED);
+            let mut through_the_table = [0];
+            let copied = space.lock().read(addr.into(), &mut through_the_table);
+            copied.map_err(say)?;
+            check(through_the_table == [MAPPED], || {
+                format!("what is written at {addr:#x} is not in its frame")
+            })?;
+            let all_kept = others.iter().all(|frame| frame.as_bytes()[0] == ANOTHERS);
+            check(all_kept, || {
+                format!("what is written at {addr:#x} is in another's frame")
+            })?;
+            unmap(space, addr, PAGE)?;
+        }
+        Ok(())
+    })?;
+    Ok(format!(
+        "{ROUNDS} rounds on each of {} harts",
+        harts::online()
+    ))
+}
+
+/// The first hart maps and unmaps pages which the next reads all the time; all others
+/// take every frame that comes free.
+fn taken_under_a_reader(space: &SharedAspace, base: usize) -> Outcome {
+    const ROUNDS: usize = 24;
+    const PAGES: usize = 256;
+    let Some(reader) = others().next() else {
+        return Ok(String::from("1 hart"));
+    };
+    let over = AtomicBool::new(false);
+    let pages = || (base..base + PAGES * PAGE).step_by(PAGE);
+    on_all_inside(space, |hart| {
+        if hart == 0 {
+            let changed = (0..ROUNDS).try_for_each(|_| {
+                map(space, base, PAGES * PAGE)?;
+                pages().for_each(|addr| mark(addr, MAPPED));
+                unmap(space, base, PAGES * PAGE)?;
+                drop(take_many());
+                Ok(())
+            });
+            over.store(true, Ordering::Release);
+            return changed;
+        }
+        while !over.load(Ordering::Acquire) {
+            match hart == reader {
+                true => {
+                    pages().try_for_each(|addr| expect(addr, &[None, Some(0), Some(MAPPED)]))?
+                }
+                false => drop(take_many()),
+            }
+        }
+        Ok(())
+    })?;
+    Ok(format!("{ROUNDS} times {PAGES} pages"))
+}
+
+/// Each other hart takes a page away while the first sleeps, which must hear of it, and
+/// then wakes it. If a call to the first is lost this does not end.
+fn calls_to_the_first(space: &SharedAspace, base: usize) -> Outcome {
+    /// Turns until the first is asleep; if it is not, the calls must come all the same.
+    const LONG: usize = 100_000;
+    for caller in others() {
+        map(space, base, PAGE)?;
+        on_all_inside(space, |_| expect(base, &[Some(0)]))?;
+        let done = AtomicUsize::new(0);
+        on_all(|hart| {
+            if hart != caller {
+                done.fetch_add(1, Ordering::AcqRel);
+                return Ok(());
+            }
+            wait_until(|| done.load(Ordering::Acquire) == harts::online() - 1);
+            (0..LONG).for_each(|_| core::hint::spin_loop());
+            unmap(space, base, PAGE)
+        })?;
+        on_all_inside(space, |_| expect(base, &[None]))?;
+    }
+    Ok(format!("{} harts", others().count()))
+}
+
+/// All harts touch each page of a lazy mapping at the same moment: every page gets one
+/// frame, and no hart's word is lost.
+fn faults_at_once(space: &SharedAspace, base: usize) -> Outcome {
+    const ROUNDS: usize = 8;
+    const PAGES: usize = 32;
+    for _ in 0..ROUNDS {
+        touched_at_once(space, base, PAGES, PAGE, Grain::Page)?;
+        touched_at_once(space, base, PAGES, PAGE, Grain::Around(4))?;
+    }
+    touched_at_once(space, base, 4, LARGE, Grain::Large)?;
+    Ok(format!(
+        "{ROUNDS} times {PAGES} pages, {} harts",
+        harts::online()
+    ))
+}
+
+/// The same for so many pages of a size.
+fn touched_at_once(
+    space: &SharedAspace,
+    base: usize,
+    count: usize,
+    size: usize,
+    grain: Grain,
+) -> Result<(), String> {
+    let taken = usage().of(UsageKind::VirtMem);
+    let mapped = space
+        .lock()
+        .map_alloc_with(base.into(), count * size, RW, false, grain);
+    mapped.map_err(say)?;
+    let pages = || (base..base + count * size).step_by(size);
+    let arrived = AtomicUsize::new(0);
+    on_all_inside(space, |hart| {
+        for (number, addr) in pages().enumerate() {
+            arrived.fetch_add(1, Ordering::AcqRel);
+            wait_until(|| arrived.load(Ordering::Acquire) >= (number + 1) * harts::online());
+            // SAFETY: the page is mapped, and the word is this hart's.
+            unsafe { word(addr + hart * 8).write_volatile(addr as u64 ^ hart as u64) };
+        }
+        Ok(())
+    })?;
+    on_all_inside(space, |_| {
+        pages().try_for_each(|addr| all_words(addr, others().chain([0])))
+    })?;
+    let taken = usage().of(UsageKind::VirtMem) - taken;
+    check(taken == count * size / PAGE, || {
+        format!("{taken} frames for {} pages", count * size / PAGE)
+    })?;
+    unmap(space, base, count * size)
+}
+
+/// Whether these harts' words are in the page.
+fn all_words(addr: usize, mut harts: impl Iterator<Item = usize>) -> Result<(), String> {
+    harts.try_for_each(|hart| {
+        // SAFETY: the page is mapped, and nobody writes to it any more.
+        let found = unsafe { word(addr + hart * 8).read_volatile() };
+        let wanted = addr as u64 ^ hart as u64;
+        check(found == wanted, || {
+            format!("hart {hart}'s word at {addr:#x} is {found:#x}, not {wanted:#x}")
+        })
+    })
+}
