@@ -3,10 +3,10 @@
 
 # What `make help` lists, and nothing else: xtask checks the values, and its
 # defaults are the only ones.
-VARIABLES := A ARCH SMP MEM MODE LOG FEATURES APP_FEATURES ACCEL QEMU_ARGS ARGS SEED TIMEOUT TIME V
+VARIABLES := A ARCH SMP MEM MODE LOG FEATURES APP_FEATURES ACCEL QEMU_ARGS ARGS SEED TIMEOUT TIME N V
 export $(VARIABLES)
 
-VERBS := build run test test-long fuzz smp-test debug disasm size maps bench bench-boot doc check setup
+VERBS := build run test test-long fuzz smp-test smp-soak debug disasm size maps bench bench-boot doc check setup
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(VERBS)
@@ -20,6 +20,7 @@ make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
   debug     gdb on the first instruction       disasm      the image as assembly
   size      what the image is made of          bench-boot  image size, boot time
   maps      boot, and draw the kernel's address space
+  smp-soak  N boots of each machine, of random size, in which all harts work
   bench     what memory management costs, beside other people's
   check     fmt, clippy, rustdoc: no warning   doc         the modules' pages
   setup     install all that may be missing    clean       remove target/
@@ -31,7 +32,7 @@ make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
   FEATURES=     the kernel's: alloc,smp,...       APP_FEATURES= the app's
   ARGS=         words for the application         SEED=         of a random test
   QEMU_ARGS=    more arguments for QEMU           V=1           show commands
-  TIME=60       seconds of fuzzing
+  TIME=60       seconds of fuzzing                N=100         boots of smp-soak
   TIMEOUT=60    seconds of silence until a run counts as hung; 0: never
 
 `make` ends with 2 whatever failed; `cargo xtask run ARCH=...` ends with the

@@ -23,6 +23,7 @@ mod missing_hart;
 mod options;
 mod qemu;
 mod size;
+mod smp_soak;
 mod smp_test;
 mod symbols;
 mod toolchain;
@@ -37,13 +38,14 @@ use toolchain::Toolchain;
 
 type Verb = fn(&Options) -> Result<(), Failure>;
 
-const VERBS: [(&str, Verb); 15] = [
+const VERBS: [(&str, Verb); 16] = [
     ("build", build),
     ("run", qemu::run),
     ("test", matrix::test),
     ("test-long", matrix::test_long),
     ("fuzz", fuzz::fuzz),
     ("smp-test", smp_test::smp_test),
+    ("smp-soak", smp_soak::smp_soak),
     ("debug", debug::debug),
     ("disasm", debug::disasm),
     ("size", size::size),

@@ -1,7 +1,7 @@
 //! The variables that a user types, read and checked before anything else is
 //! done. They come from the environment (where make puts them) and as
-//! `NAME=value` from the command line, which wins. `TIME` is `fuzz`'s alone: a shell
-//! has it for a purpose of its own.
+//! `NAME=value` from the command line, which wins. `TIME` is `fuzz`'s alone and `N`
+//! `smp-soak`'s: a shell has them for purposes of its own.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -15,7 +15,7 @@ use crate::machine::{MACHINES, MOST_HARTS, Machine};
 use crate::manifest::{self, App};
 
 /// Every variable there is.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 16] = [
     "A",
     "ARCH",
     "SMP",
@@ -30,6 +30,7 @@ pub const NAMES: [&str; 15] = [
     "SEED",
     "TIMEOUT",
     "TIME",
+    "N",
     "V",
 ];
 
@@ -37,6 +38,8 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const DEFAULT_APP: &str = "apps/helloworld";
 const DEFAULT_TIMEOUT: u64 = 60;
 const DEFAULT_TIME: u64 = 60;
+const DEFAULT_BOOTS: u64 = 100;
+const MOST_BOOTS: u64 = 1_000_000;
 const MOST_SECONDS: u64 = 24 * 60 * 60;
 
 /// How the image is compiled.
@@ -82,10 +85,14 @@ pub struct Options {
     pub qemu_args: Vec<String>,
     /// `ARGS` and `SEED`: the words that the kernel is started with
     pub boot_args: Vec<String>,
+    /// `SEED`, if given
+    pub seed: Option<u64>,
     /// `TIMEOUT`: how long the console may be silent; `None` for ever
     pub timeout: Option<Duration>,
     /// `TIME` as given; [`seconds`](Self::seconds) checks it
     pub time: Option<String>,
+    /// `N` as given; [`boots`](Self::boots) checks it
+    pub count: Option<String>,
     /// `V`
     pub verbose: bool,
 }
@@ -139,6 +146,7 @@ impl Options {
         let app_features = parse_list("APP_FEATURES", variables, &app.features, &app.name)?;
         let machine = arch.unwrap_or(&MACHINES[0]);
         check_combination(machine, &app, variables)?;
+        let seed = variables.get("SEED").map(parse_seed).transpose()?;
         Ok(Options {
             arch,
             smp: variables.get("SMP").map(parse_smp).transpose()?,
@@ -150,9 +158,11 @@ impl Options {
             log: parse_log(variables.get("LOG").unwrap_or("warn"))?,
             accel: parse_accel(variables.get("ACCEL").unwrap_or("tcg"), machine)?,
             qemu_args: words(variables.get("QEMU_ARGS")),
-            boot_args: parse_boot_args(variables)?,
+            boot_args: boot_args(variables.get("ARGS"), seed),
+            seed,
             timeout: parse_timeout(variables.get("TIMEOUT"))?,
             time: variables.get("TIME").map(str::to_owned),
+            count: variables.get("N").map(str::to_owned),
             verbose: parse_verbose(variables.get("V").unwrap_or("0"))?,
             app,
             features,
@@ -163,6 +173,11 @@ impl Options {
     /// `TIME`: how long to fuzz, in seconds.
     pub fn seconds(&self) -> Result<u64, Failure> {
         parse_time(self.time.as_deref())
+    }
+
+    /// `N`: how many machines to boot of each architecture.
+    pub fn boots(&self) -> Result<u64, Failure> {
+        parse_boots(self.count.as_deref())
     }
 
     /// The machine: the one asked for, or the default.
@@ -358,22 +373,22 @@ fn parse_accel(value: &str, machine: &Machine) -> Result<Accel, Failure> {
     }
 }
 
-fn parse_boot_args(variables: &Variables) -> Result<Vec<String>, Failure> {
-    let mut list = words(variables.get("ARGS"));
-    if let Some(value) = variables.get("SEED") {
-        let seed = match value.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).ok(),
-            None => number(value),
-        };
-        let seed = seed.ok_or_else(|| {
-            Failure::usage(format!(
-                "SEED={value}: not a seed; valid: 0 to {}, or as 0x...",
-                u64::MAX
-            ))
-        })?;
-        list.push(format!("seed={seed}"));
-    }
-    Ok(list)
+fn parse_seed(value: &str) -> Result<u64, Failure> {
+    let seed = match value.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => number(value),
+    };
+    seed.ok_or_else(|| {
+        Failure::usage(format!(
+            "SEED={value}: not a seed; valid: 0 to {}, or as 0x...",
+            u64::MAX
+        ))
+    })
+}
+
+fn boot_args(args: Option<&str>, seed: Option<u64>) -> Vec<String> {
+    let seed = seed.map(|seed| format!("seed={seed}"));
+    words(args).into_iter().chain(seed).collect()
 }
 
 fn parse_timeout(value: Option<&str>) -> Result<Option<Duration>, Failure> {
@@ -396,6 +411,18 @@ fn parse_time(value: Option<&str>) -> Result<u64, Failure> {
     seconds.ok_or_else(|| {
         Failure::usage(format!(
             "TIME={value}: not a number of seconds; valid: 1 to {MOST_SECONDS}"
+        ))
+    })
+}
+
+fn parse_boots(value: Option<&str>) -> Result<u64, Failure> {
+    let Some(value) = value else {
+        return Ok(DEFAULT_BOOTS);
+    };
+    let boots = number(value).filter(|boots| (1..=MOST_BOOTS).contains(boots));
+    boots.ok_or_else(|| {
+        Failure::usage(format!(
+            "N={value}: not a number of boots; valid: 1 to {MOST_BOOTS}"
         ))
     })
 }
@@ -517,6 +544,16 @@ mod tests {
     }
 
     #[test]
+    fn how_many_boots_is_read_by_whoever_soaks_and_nobody_else() {
+        for value in ["0", "-1", "many", "99999999"] {
+            let options = check(&[("N", value)]).unwrap();
+            is_refusal(options.boots().unwrap_err(), "N", value);
+        }
+        assert_eq!(check(&[("N", "5")]).unwrap().boots().unwrap(), 5);
+        assert_eq!(check(&[]).unwrap().boots().unwrap(), DEFAULT_BOOTS);
+    }
+
+    #[test]
     fn foreign_kvm_is_refused() {
         let foreign = MACHINES
             .iter()
@@ -577,6 +614,7 @@ mod tests {
     fn seeds_reach_the_boot_arguments() {
         let options = check(&[("ARGS", "quick  twice"), ("SEED", "0xff")]).unwrap();
         assert_eq!(options.boot_args, ["quick", "twice", "seed=255"]);
+        assert_eq!(options.seed, Some(255));
     }
 
     #[test]
