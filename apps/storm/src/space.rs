@@ -1,8 +1,7 @@
 //! The address spaces that the storm goes through, and every call on one: here, and
 //! nowhere else.
 //!
-//! Locks: each call takes the address space's for one operation, and has let go of it
-//! when it returns.
+//! No lock is held around a call: harts work on one address space side by side.
 
 use alloc::boxed::Box;
 
@@ -68,37 +67,33 @@ impl Space {
     /// Maps fresh pages.
     pub fn map(&self, start: usize, size: usize, flags: MappingFlags, kind: Kind) -> AxResult {
         self.shared()
-            .lock()
             .map_alloc_with(start.into(), size, flags, kind.populate, kind.grain)
     }
 
     /// Unmaps whatever is there.
     pub fn unmap(&self, start: usize, size: usize) -> AxResult {
-        self.shared().lock().unmap(start.into(), size)
+        self.shared().unmap(start.into(), size)
     }
 
     /// Changes the rights of what is there.
     pub fn protect(&self, start: usize, size: usize, flags: MappingFlags) -> AxResult {
-        self.shared().lock().protect(start.into(), size, flags)
+        self.shared().protect(start.into(), size, flags)
     }
 
     /// Copies out of it.
     pub fn read(&self, start: usize, bytes: &mut [u8]) -> AxResult {
-        self.shared().lock().read(start.into(), bytes)
+        self.shared().read(start.into(), bytes)
     }
 
     /// Copies into it.
     pub fn write(&self, start: usize, bytes: &[u8]) -> AxResult {
-        self.shared().lock().write(start.into(), bytes)
+        self.shared().write(start.into(), bytes)
     }
 
     /// Whether nothing is mapped in `size` bytes from `start` on.
     pub fn is_empty(&self, start: usize, size: usize) -> bool {
         let range = VirtAddrRange::from_start_size(start.into(), size);
-        self.shared()
-            .lock()
-            .find_free_area(start.into(), size, range)
-            == Some(start.into())
+        self.shared().find_free_area(start.into(), size, range) == Some(start.into())
     }
 
     /// Runs `work` where the addresses are this address space's.

@@ -200,7 +200,7 @@ impl<M: Machine> AddrSpace<M> {
         if size == 0 || start >= end {
             return None;
         }
-        let areas = self.edit_any()?;
+        let areas = self.look()?;
         let found = areas.find_free(hint.as_usize(), size, &(start..end), PAGE_SIZE_4K);
         found.map(VirtAddr::from_usize)
     }
@@ -454,7 +454,7 @@ impl<M: Machine> AddrSpace<M> {
     pub fn areas_from(&self, vaddr: VirtAddr) -> impl Iterator<Item = Area<Backend>> {
         let mut from = vaddr.as_usize();
         core::iter::from_fn(move || {
-            let area = self.edit_any()?.iter_from(from).next().cloned()?;
+            let area = self.look()?.iter_from(from).next().cloned()?;
             from = area.span().end;
             Some(area)
         })
@@ -472,7 +472,7 @@ impl<M: Machine> AddrSpace<M> {
     /// The same where it has to be looked up without others changing anything.
     #[cold]
     fn area_for_certain(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
-        self.edit_any()?.find(vaddr.as_usize()).cloned()
+        self.look()?.find(vaddr.as_usize()).cloned()
     }
 
     /// Until the answer goes, nobody maps, unmaps or protects anything here. Whoever has it

@@ -195,8 +195,9 @@ impl<M: Machine> Claims<M> {
         }
     }
 
+    /// As [`begin`](Self::begin), if nobody else is the writer. Answers whether it is.
     #[inline(always)]
-    fn try_begin(&self, hart: usize) -> bool {
+    pub fn try_begin(&self, hart: usize) -> bool {
         let free = self
             .writer
             .compare_exchange(0, hart + 1, Ordering::Acquire, Ordering::Relaxed);
@@ -209,15 +210,6 @@ impl<M: Machine> Claims<M> {
         while self.writer.load(Ordering::Relaxed) != 0 || !self.try_begin(hart) {
             M::relax(turn);
             turn += 1;
-        }
-    }
-
-    /// As [`begin`](Self::begin), once nobody has a claim within `bounds`.
-    #[inline(always)]
-    pub fn begin_in(&self, hart: usize, bounds: Bounds) {
-        self.begin(hart);
-        if self.is_claimed(hart, bounds) {
-            self.wait_for_claims(hart, bounds);
         }
     }
 

@@ -35,32 +35,58 @@ impl<M: Machine> AddrSpace<M> {
     /// answer goes, nobody maps, unmaps or protects anything there. Pages may be brought.
     #[inline(always)]
     pub(super) fn edit(&self, span: &Span) -> Edit<'_, M> {
-        let pin = M::pin();
-        let hart = M::hart();
-        self.claims.begin_in(hart, bounds(span));
-        Edit {
-            space: self,
-            hart,
-            claim: None,
-            _pin: pin,
+        match self.try_edit(span) {
+            Some(edit) => edit,
+            None => self.edit_later(span),
         }
     }
 
-    /// As [`edit`](Self::edit), whatever is claimed. `None` if this is a fault of the hart
-    /// that works on the areas.
-    pub(super) fn edit_any(&self) -> Option<Edit<'_, M>> {
-        let pin = M::pin();
+    #[inline(always)]
+    fn try_edit(&self, span: &Span) -> Option<Edit<'_, M>> {
+        let edit = self.try_begin(M::pin())?;
+        let free = !self.claims.is_claimed(edit.hart, bounds(span));
+        free.then_some(edit)
+    }
+
+    #[inline(always)]
+    fn try_begin(&self, pin: M::Pin) -> Option<Edit<'_, M>> {
         let hart = M::hart();
-        if self.claims.is_writer(hart) {
-            return None;
-        }
-        self.claims.begin(hart);
-        Some(Edit {
+        self.claims.try_begin(hart).then(|| Edit {
             space: self,
             hart,
             claim: None,
             _pin: pin,
         })
+    }
+
+    /// With interrupts as the caller has them.
+    #[cold]
+    fn edit_later(&self, span: &Span) -> Edit<'_, M> {
+        let mut turn = 0;
+        loop {
+            M::relax(turn);
+            turn += 1;
+            if let Some(edit) = self.try_edit(span) {
+                return edit;
+            }
+        }
+    }
+
+    /// The areas, to look at, whatever is claimed. `None` if this is a fault of the hart
+    /// that works on them.
+    pub(super) fn look(&self) -> Option<Edit<'_, M>> {
+        let mut turn = 0;
+        loop {
+            let pin = M::pin();
+            if self.claims.is_writer(M::hart()) {
+                return None;
+            }
+            if let Some(edit) = self.try_begin(pin) {
+                return Some(edit);
+            }
+            M::relax(turn);
+            turn += 1;
+        }
     }
 }
 
