@@ -7,6 +7,7 @@
 //! - [`peers`] has the allocators that are not ours, each under the lock that a
 //!   kernel would hold around it.
 //! - `aspace` has the address spaces of the host, ours and another.
+//! - `threads` has what two threads get done beside one.
 //! - On the host, `ours` is the one file that knows our allocator, `upstream` has
 //!   the axalloc of ArceOS, and `host` shows them all. In a guest the application
 //!   brings ours along.
@@ -30,6 +31,8 @@ pub mod pages;
 #[cfg(feature = "peers")]
 pub mod peers;
 mod script;
+#[cfg(not(target_os = "none"))]
+pub mod threads;
 #[cfg(not(target_os = "none"))]
 pub mod upstream;
 

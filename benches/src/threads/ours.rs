@@ -1,0 +1,221 @@
+//! Our address space, with frames from our allocator. A thread is a hart.
+
+use core::ops::Range;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::vec::Vec;
+
+use axmm::{AddrSpace, Machine, MappingFlags, ThisMachine};
+
+use super::{Load, PAGE, THREADS};
+use crate::ours::Frames;
+
+const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
+
+/// Where threads work: a GiB for each.
+const ALL: Range<usize> = 1 << 40..1 << 41;
+const APART: usize = 1 << 30;
+
+std::thread_local! {
+    static HART: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// Threads as harts of a machine on which nobody walks the table.
+pub struct Threads;
+
+// SAFETY: a thread that calls has been given its number (`Load::prepare`), and no two
+// that run at a time have the same.
+unsafe impl Machine for Threads {
+    type Meta = <ThisMachine as Machine>::Meta;
+    type Pte = <ThisMachine as Machine>::Pte;
+    type Pin = ();
+
+    fn largest_page() -> usize {
+        1 << 30
+    }
+
+    fn publish_entries() {}
+
+    fn page_mark(_: bool) -> u64 {
+        0
+    }
+
+    fn forget(_: u64, _: Range<usize>) {}
+
+    fn forget_here(_: Range<usize>) {}
+
+    fn pin() {}
+
+    fn harts() -> usize {
+        THREADS
+    }
+
+    fn hart() -> usize {
+        HART.get()
+    }
+
+    fn relax(_: usize) {
+        std::hint::spin_loop();
+    }
+}
+
+/// What threads do to one address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Page faults in one area, that of all threads.
+    FaultsInOneArea,
+    /// Page faults in an area of each thread's own.
+    FaultsInAnAreaEach,
+    /// Maps so many pages, touches each, and unmaps them.
+    MapTouchUnmap(usize),
+}
+
+/// Pages that a turn touches, or maps.
+const TOUCHED: usize = 1024;
+
+/// One address space for all threads.
+pub struct Ours {
+    space: AddrSpace<Threads>,
+    work: Work,
+}
+
+impl Ours {
+    /// An address space in which, as in a program's, something lies between what the
+    /// threads use. `None` without memory.
+    pub fn new(work: Work) -> Option<Self> {
+        Frames::new();
+        HART.set(0);
+        let space = AddrSpace::new_empty(ALL.start.into(), ALL.len()).ok()?;
+        for thread in 0..=THREADS {
+            let between = Self::start(thread) - APART / 2;
+            space.map_alloc(between.into(), PAGE, RW, false).ok()?;
+        }
+        Some(Self { space, work })
+    }
+
+    fn start(thread: usize) -> usize {
+        ALL.start + (thread + 1) * APART
+    }
+
+    /// Where a thread's pages are.
+    fn pages(&self, thread: usize) -> Range<usize> {
+        let start = match self.work {
+            Work::FaultsInOneArea => Self::start(0) + thread * TOUCHED * PAGE,
+            Work::FaultsInAnAreaEach | Work::MapTouchUnmap(_) => Self::start(thread),
+        };
+        let count = match self.work {
+            Work::MapTouchUnmap(pages) => pages,
+            _ => TOUCHED,
+        };
+        start..start + count * PAGE
+    }
+
+    fn touch(&self, pages: Range<usize>) {
+        for page in pages.step_by(PAGE) {
+            assert!(self.touch_page(page), "{page:#x} cannot be had");
+        }
+    }
+
+    /// What a trap would call.
+    pub fn touch_page(&self, page: usize) -> bool {
+        self.space
+            .handle_page_fault(page.into(), MappingFlags::WRITE)
+    }
+
+    fn map(&self, pages: &Range<usize>) {
+        let mapped = self
+            .space
+            .map_alloc(pages.start.into(), pages.len(), RW, false);
+        assert_eq!(mapped, Ok(()));
+    }
+
+    fn unmap(&self, pages: &Range<usize>) {
+        assert_eq!(self.space.unmap(pages.start.into(), pages.len()), Ok(()));
+    }
+}
+
+impl Load for Ours {
+    fn prepare(&self, thread: usize) {
+        HART.set(thread);
+        match self.work {
+            // Beside the other's, of which it becomes one area.
+            Work::FaultsInOneArea | Work::FaultsInAnAreaEach => self.map(&self.pages(thread)),
+            Work::MapTouchUnmap(_) => {}
+        }
+    }
+
+    fn work(&self, thread: usize) {
+        let pages = self.pages(thread);
+        match self.work {
+            Work::FaultsInOneArea | Work::FaultsInAnAreaEach => self.touch(pages),
+            Work::MapTouchUnmap(count) => {
+                for _ in 0..TOUCHED / count {
+                    self.map(&pages);
+                    self.touch(pages.clone());
+                    self.unmap(&pages);
+                }
+            }
+        }
+    }
+
+    fn finish(&self, thread: usize) {
+        match self.work {
+            Work::FaultsInOneArea | Work::FaultsInAnAreaEach => self.unmap(&self.pages(thread)),
+            Work::MapTouchUnmap(_) => {}
+        }
+    }
+}
+
+/// A lock around each page fault, as there might be: for comparison.
+pub struct Fenced {
+    ours: Ours,
+    /// What one lock is for, in bytes from where the threads work.
+    each: usize,
+    locks: Vec<Lock>,
+}
+
+/// In a cache line of its own.
+#[repr(align(64))]
+#[derive(Default)]
+struct Lock(AtomicBool);
+
+impl Fenced {
+    /// A lock for each area, the threads' one.
+    pub fn by_area() -> Option<Self> {
+        Self::new(usize::MAX)
+    }
+
+    /// A lock for each table of the lowest level.
+    pub fn by_table() -> Option<Self> {
+        Self::new(2 << 20)
+    }
+
+    fn new(each: usize) -> Option<Self> {
+        let ours = Ours::new(Work::FaultsInOneArea)?;
+        let bytes = THREADS * TOUCHED * PAGE;
+        let locks = (0..bytes.div_ceil(each)).map(|_| Lock::default()).collect();
+        Some(Self { ours, each, locks })
+    }
+}
+
+impl Load for Fenced {
+    fn prepare(&self, thread: usize) {
+        self.ours.prepare(thread);
+    }
+
+    fn work(&self, thread: usize) {
+        for page in self.ours.pages(thread).step_by(PAGE) {
+            let Lock(lock) = &self.locks[(page - Ours::start(0)) / self.each];
+            while lock.swap(true, Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
+            let touched = self.ours.touch_page(page);
+            lock.store(false, Ordering::Release);
+            assert!(touched, "{page:#x} cannot be had");
+        }
+    }
+
+    fn finish(&self, thread: usize) {
+        self.ours.finish(thread);
+    }
+}
