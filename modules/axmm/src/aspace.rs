@@ -411,8 +411,7 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Which harts may remember translations.
-    #[cfg(feature = "hal")]
-    pub(crate) fn context(&self) -> &Context {
+    pub fn context(&self) -> &Context {
         &self.context
     }
 

@@ -24,9 +24,13 @@ const TIMES: &str = "5";
 /// Seconds of each storm: three a machine.
 const STORM: u32 = 10;
 
+/// Runs of harts that remember as much as they may, of the five formats together.
+const RUNS: &str = "1000000";
+
 /// The tests that are long: what they are called, and cargo's words for them.
-const TESTS: [(&str, &str, &[&str]); 4] = [
+const TESTS: [(&str, &str, &[&str]); 5] = [
     ("address spaces, 10^7 steps", "axmm", &["--test", "model"]),
+    ("stale TLBs, 10^6 runs", "axmm", &["--test", "stale"]),
     ("areas, page table", "axmm", &["--lib"]),
     ("allocator, its parts", "axalloc", &["--lib"]),
     ("allocator, the whole", "axalloc", &["--test", "model"]),
@@ -43,6 +47,7 @@ pub fn test_long(options: &Options) -> Result<(), Failure> {
             cargo
                 .args(which)
                 .env("TESSERA_STEPS", STEPS)
+                .env("TESSERA_RUNS", RUNS)
                 .env("TESSERA_TIMES", TIMES);
             verdict_of_tests(cargo)
         });

@@ -7,6 +7,7 @@ pub mod memory;
 pub mod model;
 pub mod raw;
 mod script;
+pub mod stale;
 pub mod targets;
 
 use std::cell::RefCell;

@@ -1,0 +1,503 @@
+//! Simulated harts that remember as much as they may, while others of them change the
+//! address spaces they are in.
+//!
+//! Each hart is a thread of shuttle, which schedules them one step at a time: between two
+//! accesses or operations, and within an operation wherever it asks something of its
+//! [`Machine`]. A hart's TLB is filled by walks of the real table only ([`hart`]), and
+//! keeps what the architecture allows ([`rules`]). What an access finds must be
+//!
+//! - what the table says, if no operation on that address is under way;
+//! - a frame that is this page's, in any case: what has been written there is its own.
+//!
+//! Harts enter and leave by the kernel's own [`Context`](axmm::context::Context). A run
+//! is repeated by its seed.
+
+pub mod hart;
+pub mod rules;
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+
+use axerrno::AxResult;
+use axmm::context::{Ids, Stale};
+use axmm::{AddrSpace, Grain, Machine, MappingFlags};
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::scheduler::RandomScheduler;
+use shuttle::{Config, Runner, thread};
+
+use crate::{KIB4, MIB2, RO, RW, TestMachine, WRITE, virt};
+use hart::{Hart, Tag, word_at};
+use rules::{Rules, Way};
+
+const HARTS: usize = 3;
+/// The kernel's, and those of user programs.
+const SPACES: usize = 3;
+const KERNELS: usize = 0;
+/// Steps of each hart.
+const STEPS: usize = 10;
+
+/// Where a user's addresses begin.
+const USERS_BASE: usize = 64 * MIB2;
+/// Pages that are mapped, touched and unmapped: around two ends of tables.
+const PAGES: [usize; 12] = [0, 1, 2, 3, 510, 511, 512, 513, 1022, 1023, 1024, 1025];
+/// How many at a time.
+const COUNTS: [usize; 8] = [1, 1, 1, 2, 4, 40, 512, 1024];
+
+/// What a machine does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// It forgets nothing.
+    ForgetsNothing,
+    /// Others are not asked.
+    ForgetsHereOnly,
+    /// The one with the highest number is not asked.
+    OneIsLeftOut,
+    /// Of a range, the first page is forgotten.
+    FirstPageOnly,
+    /// The way to tables stays.
+    KeepsUpper,
+    /// Who asks does not wait for answers.
+    DoesNotWait,
+    /// A hart that enters forgets nothing.
+    EntersAsItIs,
+    /// A hart says that it has left while it is inside.
+    LeavesTooEarly,
+}
+
+/// What is going on.
+struct World {
+    rules: Rules,
+    fault: Fault,
+    harts: [RefCell<Hart>; HARTS],
+    /// The pages of each address space that operations are about.
+    busy: [RefCell<Vec<Range<usize>>>; SPACES],
+    /// How many harts have steps to do.
+    at_work: Cell<usize>,
+    wrong: RefCell<Option<String>>,
+}
+
+std::thread_local! {
+    static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
+}
+
+shuttle::thread_local! {
+    static ME: Cell<usize> = Cell::new(0);
+}
+
+fn world() -> Rc<World> {
+    WORLD.with_borrow(|world| Rc::clone(world.as_ref().expect("a simulation runs")))
+}
+
+fn me() -> usize {
+    ME.with(Cell::get)
+}
+
+/// Others do something.
+fn pause() {
+    thread::yield_now();
+}
+
+impl World {
+    /// Whether there is nothing more to see.
+    fn is_over(&self) -> bool {
+        self.at_work.get() == 0 || self.wrong.borrow().is_some()
+    }
+
+    fn is_wrong(&self, what: String) {
+        self.wrong.borrow_mut().get_or_insert(what);
+    }
+
+    fn forget(&self, hart: usize, pages: &Range<usize>) {
+        let mut hart = self.harts[hart].borrow_mut();
+        match self.fault {
+            Fault::FirstPageOnly if *pages != crate::EVERYTHING => {
+                hart.forget(&self.rules, &(pages.start..pages.start + KIB4));
+            }
+            Fault::KeepsUpper => hart.forget_leaves(),
+            _ => hart.forget(&self.rules, pages),
+        }
+    }
+
+    fn forget_on(&self, harts: u64, pages: &Range<usize>) {
+        let me = me();
+        for hart in 0..HARTS {
+            pause();
+            let meant = harts & 1 << hart != 0 || self.rules.way == Way::Broadcast;
+            let skipped = match self.fault {
+                Fault::ForgetsNothing => true,
+                Fault::ForgetsHereOnly => hart != me,
+                Fault::OneIsLeftOut => hart == HARTS - 1,
+                _ => false,
+            };
+            if !meant || skipped {
+                continue;
+            }
+            match self.rules.way == Way::Interrupt && hart != me {
+                true => self.harts[hart].borrow_mut().asked[me] = Some(pages.clone()),
+                false => self.forget(hart, pages),
+            }
+        }
+        let answered = || {
+            self.harts
+                .iter()
+                .all(|hart| hart.borrow().asked[me].is_none())
+        };
+        while !answered() && !self.is_over() && self.fault != Fault::DoesNotWait {
+            self.answer();
+            pause();
+        }
+    }
+
+    fn answer(&self) {
+        for asker in 0..HARTS {
+            let asked = self.harts[me()].borrow_mut().asked[asker].take();
+            if let Some(pages) = asked {
+                self.forget(me(), &pages);
+            }
+        }
+    }
+}
+
+/// Machine `M`, whose harts are simulated.
+pub struct Simulated<M>(PhantomData<M>);
+
+impl<M: TestMachine> Machine for Simulated<M> {
+    type Meta = M::Meta;
+    type Pte = M::Pte;
+
+    fn largest_page() -> usize {
+        M::largest_page()
+    }
+
+    fn publish_entries() {
+        pause();
+    }
+
+    fn page_mark(kernel: bool) -> u64 {
+        M::page_mark(kernel)
+    }
+
+    fn forget(harts: u64, pages: Range<usize>) {
+        let world = world();
+        if !world.is_over() {
+            world.forget_on(harts, &pages);
+            pause();
+        }
+    }
+
+    fn forget_here(pages: Range<usize>) {
+        world().forget(me(), &pages);
+        pause();
+    }
+
+    fn relax(_: usize) {
+        world().answer();
+        pause();
+    }
+}
+
+/// The address spaces, and the harts' part in them.
+struct Simulation<M: TestMachine> {
+    ids: Ids,
+    spaces: [Mutex<AddrSpace<Simulated<M>>>; SPACES],
+}
+
+impl<M: TestMachine> Simulation<M> {
+    fn new(rules: &Rules) -> Self {
+        let pages = PAGES[PAGES.len() - 1] + 1;
+        let space = |number| {
+            let start = virt(Self::page(number, 0));
+            let mut space = match number {
+                KERNELS => AddrSpace::new_empty(start, 8 * MIB2),
+                _ => AddrSpace::new_empty_user(start, 8 * MIB2),
+            }?;
+            space.map_alloc(start, pages * KIB4, Self::flags(number, RW), false)?;
+            AxResult::Ok(space)
+        };
+        Self {
+            ids: Ids::new(rules.ids),
+            spaces: [0, 1, 2].map(|number| Mutex::new(space(number).expect("memory"))),
+        }
+    }
+
+    /// As the kernel waits for one.
+    fn lock(&self, space: usize) -> Option<MutexGuard<'_, AddrSpace<Simulated<M>>>> {
+        let mut turn = 0;
+        loop {
+            match self.spaces[space].try_lock() {
+                Ok(guard) => return Some(guard),
+                Err(TryLockError::WouldBlock) if !world().is_over() => {
+                    Simulated::<M>::relax(turn);
+                }
+                Err(_) => return None,
+            }
+            turn += 1;
+        }
+    }
+
+    fn page(space: usize, page: usize) -> usize {
+        match space {
+            KERNELS => M::base() + page * KIB4,
+            _ => USERS_BASE + page * KIB4,
+        }
+    }
+
+    /// Steps of the hart that runs this; then it answers as long as others do theirs.
+    fn run(&self) {
+        let world = world();
+        let mut generation = 0;
+        for _ in 0..STEPS {
+            if world.is_over() {
+                break;
+            }
+            let space = thread_rng().gen_range(0..SPACES);
+            match thread_rng().gen_range(0..20) {
+                0 => self.leave(),
+                1..4 => self.enter(space.max(1), &mut generation),
+                4..6 => self.map(space),
+                6..9 => self.unmap(space),
+                9..11 => self.protect(space),
+                _ => self.touch(),
+            }
+            world.answer();
+            pause();
+        }
+        world.at_work.set(world.at_work.get() - 1);
+        while !world.is_over() {
+            world.answer();
+            pause();
+        }
+        self.leave();
+    }
+
+    fn leave(&self) {
+        let world = world();
+        let inside = world.harts[me()].borrow().inside;
+        let Some((_, space)) = inside else {
+            return;
+        };
+        let Some(guard) = self.lock(space) else {
+            return;
+        };
+        if world.fault == Fault::LeavesTooEarly {
+            guard.context().leave(me());
+            drop(guard);
+            (0..4).for_each(|_| self.touch());
+            world.harts[me()].borrow_mut().inside = None;
+            return;
+        }
+        world.harts[me()].borrow_mut().inside = None;
+        pause();
+        guard.context().leave(me());
+    }
+
+    fn enter(&self, space: usize, generation: &mut u64) {
+        self.leave();
+        let world = world();
+        let Some(guard) = self.lock(space) else {
+            return;
+        };
+        let (number, stale) = guard.context().enter(&self.ids, me(), generation);
+        pause();
+        world.harts[me()].borrow_mut().inside = Some((number, space));
+        // Hardware reads ahead before it forgets, by ways that lead to tables no more:
+        // what it finds there it forgets, too.
+        let page = Self::page(space, PAGES[thread_rng().gen_range(0..PAGES.len())]);
+        let root = self.root(space);
+        world.harts[me()]
+            .borrow_mut()
+            .reads_ahead::<M::Raw>(&world.rules, number, root, page);
+        pause();
+        let mut hart = world.harts[me()].borrow_mut();
+        match stale {
+            _ if world.fault == Fault::EntersAsItIs => {}
+            Stale::Nothing => {}
+            Stale::Own => hart.forget_number(number),
+            Stale::All => hart.forget_all(),
+        }
+    }
+
+    fn operation(
+        &self,
+        space: usize,
+        operate: impl FnOnce(&mut AddrSpace<Simulated<M>>, usize, usize),
+    ) {
+        let first = PAGES[thread_rng().gen_range(0..PAGES.len())];
+        let count = COUNTS[thread_rng().gen_range(0..COUNTS.len())];
+        // A large page that is cut is another for the pages around, too.
+        let hull = Self::page(space, first / 512 * 512)
+            ..Self::page(space, (first + count).next_multiple_of(512));
+        let Some(mut guard) = self.lock(space) else {
+            return;
+        };
+        let world = world();
+        world.busy[space].borrow_mut().push(hull.clone());
+        operate(&mut guard, Self::page(space, first), count * KIB4);
+        let mut busy = world.busy[space].borrow_mut();
+        let at = busy.iter().position(|other| *other == hull);
+        busy.swap_remove(at.expect("it is there"));
+    }
+
+    fn flags(space: usize, flags: MappingFlags) -> MappingFlags {
+        match space {
+            KERNELS => flags,
+            _ => flags | MappingFlags::USER,
+        }
+    }
+
+    fn map(&self, space: usize) {
+        let flags = [RW, RW, RO][thread_rng().gen_range(0..3)];
+        let grain = [Grain::Page, Grain::Around(4), Grain::Large][thread_rng().gen_range(0..3)];
+        let populate = thread_rng().gen_range(0..3) == 0;
+        self.operation(space, |aspace, start, size| {
+            let flags = Self::flags(space, flags);
+            let _ = aspace.map_alloc_with(virt(start), size, flags, populate, grain);
+        });
+    }
+
+    fn unmap(&self, space: usize) {
+        self.operation(space, |aspace, start, size| {
+            let _ = aspace.unmap(virt(start), size);
+        });
+    }
+
+    fn protect(&self, space: usize) {
+        let flags = [RO, RO, RW][thread_rng().gen_range(0..3)];
+        self.operation(space, |aspace, start, size| {
+            let _ = aspace.protect(virt(start), size, Self::flags(space, flags));
+        });
+    }
+
+    fn translate(&self, root: usize, tag: Tag, vaddr: usize) -> Option<hart::Known> {
+        let world = world();
+        let mut hart = world.harts[me()].borrow_mut();
+        let known = hart.translate::<M::Raw>(&world.rules, tag, root, vaddr);
+        known.map_err(|what| world.is_wrong(what)).ok()
+    }
+
+    /// An access where this hart is, or to the kernel's.
+    fn touch(&self) {
+        let world = world();
+        let inside = world.harts[me()].borrow().inside;
+        let (tag, space) = match inside {
+            Some((number, space)) if thread_rng().gen_range(0..4) != 0 => {
+                (Tag::Number(number), space)
+            }
+            _ => (Tag::Global, KERNELS),
+        };
+        let page = PAGES[thread_rng().gen_range(0..PAGES.len())];
+        let vaddr = Self::page(space, page);
+        let write = thread_rng().gen_range(0..2) == 0;
+        for _ in 0..16 {
+            let root = self.root(space);
+            let Some(known) = self.translate(root, tag, vaddr) else {
+                return;
+            };
+            match known.at(vaddr) {
+                Some((paddr, rights)) if rights.write || (rights.read && !write) => {
+                    return self.access(space, root, vaddr, paddr, write);
+                }
+                _ => {}
+            }
+            // A page fault.
+            let Some(mut guard) = self.lock(space) else {
+                return;
+            };
+            if !guard.handle_page_fault(virt(vaddr), if write { WRITE } else { RO }) {
+                return;
+            }
+        }
+        world.is_wrong(format!("{vaddr:#x} faults again and again"));
+    }
+
+    /// The root does not change; asked without the lock, as hardware does.
+    fn root(&self, space: usize) -> usize {
+        ROOTS.with_borrow(|roots| roots[space])
+    }
+
+    fn access(&self, space: usize, root: usize, vaddr: usize, paddr: usize, write: bool) {
+        let world = world();
+        let busy = world.busy[space].borrow();
+        if !busy.iter().any(|busy| busy.contains(&vaddr)) {
+            let rules = Rules {
+                upper: rules::Upper::None,
+                ..world.rules
+            };
+            let now = Hart::default().translate::<M::Raw>(&rules, Tag::Global, root, vaddr);
+            let now = now.map(|known| known.at(vaddr));
+            let allowed = matches!(now, Ok(Some((frame, rights)))
+                if frame == paddr && (rights.write || !write));
+            if !allowed {
+                let what = if write { "writes" } else { "reads" };
+                return world.is_wrong(format!(
+                    "hart {} {what} {vaddr:#x} at {paddr:#x}: the table says {now:x?}",
+                    me()
+                ));
+            }
+        }
+        let word = word_at(paddr);
+        let own = stamp(space, vaddr);
+        let found = word.load(std::sync::atomic::Ordering::Relaxed);
+        if found != 0 && found != own {
+            return world.is_wrong(format!(
+                "hart {} finds {found:#x} at {vaddr:#x}, in {paddr:#x}: another's",
+                me()
+            ));
+        }
+        if write {
+            word.store(own, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+std::thread_local! {
+    static ROOTS: RefCell<[usize; SPACES]> = const { RefCell::new([0; SPACES]) };
+}
+
+/// What is written to a page: no entry that a walker could take for one.
+fn stamp(space: usize, vaddr: usize) -> u64 {
+    u64::MAX << 40 | (vaddr / KIB4 % (1 << 20) * 16 + space) as u64 | 1
+}
+
+/// One run: what is wrong, if anything.
+pub fn run<M: TestMachine>(rules: Rules, fault: Fault, seed: u64) -> Option<String> {
+    let mut config = Config::new();
+    config.stack_size = 256 << 10;
+    let runner = Runner::new(RandomScheduler::new_from_seed(seed, 1), config);
+    runner.run(move || simulate::<M>(rules, fault));
+    WORLD.take().and_then(|world| world.wrong.take())
+}
+
+fn simulate<M: TestMachine>(rules: Rules, fault: Fault) {
+    WORLD.set(Some(Rc::new(World {
+        rules,
+        fault,
+        harts: [(); HARTS].map(|()| RefCell::new(Hart::new(HARTS))),
+        busy: [(); SPACES].map(|()| RefCell::default()),
+        at_work: Cell::new(HARTS),
+        wrong: RefCell::new(None),
+    })));
+    let simulation = Arc::new(Simulation::<M>::new(&rules));
+    let root = |space: &Mutex<AddrSpace<_>>| {
+        let space = space.lock().expect("nobody panics");
+        space.page_table_root().as_usize()
+    };
+    ROOTS.set([0, 1, 2].map(|space| root(&simulation.spaces[space])));
+    let harts = [0, 1, 2].map(|hart| {
+        let simulation = Arc::clone(&simulation);
+        thread::spawn(move || {
+            ME.with(|me| me.set(hart));
+            simulation.run();
+        })
+    });
+    harts.into_iter().for_each(|hart| drop(hart.join()));
+    // If something is wrong a hart may be inside still.
+    for space in &simulation.spaces {
+        let space = space.lock().expect("nobody panics");
+        (0..HARTS).for_each(|hart| space.context().leave(hart));
+    }
+}
