@@ -163,9 +163,10 @@ impl World {
 }
 
 /// Machine `M`, whose harts are simulated.
-pub struct Simulated<M>(PhantomData<M>);
+pub struct Simulated<M>(PhantomData<fn() -> M>);
 
-impl<M: TestMachine> Machine for Simulated<M> {
+// SAFETY: a thread of shuttle has its number, and keeps it.
+unsafe impl<M: TestMachine> Machine for Simulated<M> {
     type Meta = M::Meta;
     type Pte = M::Pte;
 
@@ -192,6 +193,18 @@ impl<M: TestMachine> Machine for Simulated<M> {
     fn forget_here(pages: Range<usize>) {
         world().forget(me(), &pages);
         pause();
+    }
+
+    type Pin = ();
+
+    fn pin() {}
+
+    fn harts() -> usize {
+        HARTS
+    }
+
+    fn hart() -> usize {
+        me()
     }
 
     fn relax(_: usize) {
