@@ -39,6 +39,11 @@ pub fn this_hart() -> usize {
     NUMBER.read_current()
 }
 
+/// Where the data of the hart that runs this begins.
+pub fn own_data() -> usize {
+    percpu::percpu_area_base(this_hart())
+}
+
 /// How many harts the machine has, up or not.
 pub fn count() -> usize {
     COUNT.load(Ordering::Relaxed)
@@ -76,6 +81,19 @@ fn init_this(number: usize, stack: usize) {
     NUMBER.write_current(number);
     STACK_LIMIT.write_current(stack + TRAP_ROOM);
     crate::arch::init_trap();
+}
+
+/// The lowest address of the stack that this hart runs on.
+#[cfg(feature = "multitask")]
+pub fn stack() -> usize {
+    STACK_LIMIT.read_current() - TRAP_ROOM
+}
+
+/// Says that this hart is about to run on the stack whose lowest address is `bottom`,
+/// with interrupts out: a trap that finds no room on it is reported.
+#[cfg(feature = "multitask")]
+pub fn set_stack(bottom: usize) {
+    STACK_LIMIT.write_current(bottom + TRAP_ROOM);
 }
 
 /// Does what other harts have asked of this one, if anything: for whoever waits

@@ -27,6 +27,8 @@ cfg_if::cfg_if! {
         pub extern crate percpu;
 
         pub mod arch;
+        #[cfg(feature = "multitask")]
+        pub mod context;
         pub mod hart;
         #[cfg(feature = "irq")]
         pub mod irq;
@@ -35,6 +37,7 @@ cfg_if::cfg_if! {
         pub mod paging;
         pub mod power;
         pub mod probe;
+        pub mod threads;
         pub mod time;
         #[cfg(feature = "paging")]
         pub mod tlb;

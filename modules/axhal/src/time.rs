@@ -1,5 +1,7 @@
 //! Time since power-on.
 
+#[cfg(feature = "multitask")]
+pub use axplat::time::set_oneshot_timer;
 pub use axplat::time::{monotonic_time, monotonic_time_nanos};
 
 /// Sleeps on this hart until the monotonic time `deadline_ns`, waking for

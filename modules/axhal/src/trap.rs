@@ -13,6 +13,7 @@ use spin::Once;
 use crate::arch::TrapFrame;
 use crate::hart::{guard_of, hardware_id, this_hart};
 use crate::mem::{IMAGE_IS_IN_RAM, section_of};
+use crate::threads;
 
 bitflags! {
     /// What a faulting access wanted to do.
@@ -76,6 +77,11 @@ impl fmt::Display for WhatIsAt {
                 "the guard page below hart {number}'s stack: the stack has overflowed"
             );
         }
+        if threads::in_guard(self.0.as_usize()) {
+            return f.write_str(
+                "the guard page below the running thread's stack: the stack has overflowed",
+            );
+        }
         // What the page table does not map, the page-fault handler does not know.
         if !IMAGE_IS_IN_RAM && let Some(section) = section_of(self.0.as_usize()) {
             return write!(f, "the image's {}", section.name);
@@ -113,10 +119,12 @@ pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) 
 }
 
 /// An interrupt, from the architecture's entry code. A process has no entry for any.
+/// What was interrupted may go on much later, when its thread's turn comes.
 #[cfg(target_os = "none")]
 pub(crate) fn on_irq(irq: usize) {
     #[cfg(feature = "irq")]
     axplat::irq::handle(irq);
+    threads::after_irq();
     #[cfg(not(feature = "irq"))]
     let _ = irq;
 }
@@ -134,6 +142,12 @@ pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
         frame,
         format_args!("stack overflow: sp {sp:#x}\n  mapped there: {what}"),
     )
+}
+
+/// Whether `addr` is in a guard page that the stack in use may have overflowed into.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn in_guard(addr: usize) -> bool {
+    guard_of(addr).is_some() || threads::in_guard(addr)
 }
 
 /// The status a machine ends with when the kernel panics or an exception finds
@@ -157,5 +171,6 @@ pub fn report(frame: &TrapFrame, what: fmt::Arguments) {
         "\nPANIC on hart {number} (hardware id {:#x}): {what}",
         hardware_id(number)
     );
+    threads::print_current();
     ax_print!("{frame}");
 }

@@ -12,6 +12,8 @@
 //! | `TIMER_IRQ`, `IPI_IRQ` | the interrupt numbers of this hart's timer and of other harts' calls |
 //! | `probe_read`, `probe_write`, `probe_execute` | one access, and whether it faulted |
 //! | `init_zeroing`, `zero_pages` | chooses the machine's fastest way to zero pages; zeroes them |
+//! | `SAVED`, `RETURN`, `switch_stacks` | from one thread to another: what a call preserves, on the stack |
+//! | `Float` | the floating-point registers, if code for this machine may use any |
 //! | `PagingMeta`, `Pte` | the page table's format |
 //! | `ONE_ROOT` | whether one root page table translates both halves |
 //! | `largest_page` | bytes of the largest page the machine has |

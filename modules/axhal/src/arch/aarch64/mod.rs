@@ -2,6 +2,8 @@
 //! register names are those of the Arm Architecture Reference Manual for
 //! A-profile architecture, DDI 0487.
 
+#[cfg(feature = "multitask")]
+mod context;
 mod paging;
 mod probe;
 mod trap;
@@ -12,6 +14,8 @@ use core::arch::asm;
 use aarch64_cpu::asm::{barrier, wfi};
 use aarch64_cpu::registers::{DAIF, Readable};
 
+#[cfg(feature = "multitask")]
+pub use context::*;
 /// Keeps interrupts out as long as it lives.
 pub use kernel_guard::IrqSave as IrqsOff;
 #[cfg(feature = "paging")]

@@ -11,6 +11,9 @@
 //! Code that runs in the processor's user mode as well is that of `x86_64`: the page
 //! table's format, zeroing, probes.
 
+#[cfg(feature = "multitask")]
+#[path = "../x86_64/context.rs"]
+mod context;
 #[cfg(feature = "paging")]
 mod paging;
 #[path = "../x86_64/probe.rs"]
@@ -21,6 +24,8 @@ mod user;
 #[path = "../x86_64/zero.rs"]
 mod zero;
 
+#[cfg(feature = "multitask")]
+pub use context::*;
 /// Keeps interrupts out as long as it lives: there are none where it could.
 pub use kernel_guard::IrqSave as IrqsOff;
 #[cfg(feature = "irq")]
@@ -55,6 +60,7 @@ pub fn wait_for_irqs() {
     for irq in (0..u32::BITS as usize).filter(|irq| pending & 1 << irq != 0) {
         axplat::irq::handle(irq);
     }
+    crate::threads::after_irq();
 }
 
 /// Sleeps for ever, deaf.

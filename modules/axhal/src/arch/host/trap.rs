@@ -14,11 +14,10 @@ use memory_addr::VirtAddr;
 
 #[cfg(feature = "paging")]
 use super::paging::{Walked, is_translated, walk_for};
-use crate::hart::guard_of;
 use crate::probe::fix_up;
 #[cfg(feature = "paging")]
 use crate::trap::resolve;
-use crate::trap::{Access, PageFault, on_exception, on_page_fault, on_stack_overflow};
+use crate::trap::{Access, PageFault, in_guard, on_exception, on_page_fault, on_stack_overflow};
 
 /// How many page faults this hart is resolving.
 #[percpu::def_percpu]
@@ -158,7 +157,7 @@ fn on_missing_page(frame: &mut TrapFrame) {
         addr: VirtAddr::from_usize(addr),
         access,
     };
-    if guard_of(addr).is_none() {
+    if !in_guard(addr) {
         on_page_fault(frame, addr, access);
     } else if !fix_up(frame, &fault) {
         on_stack_overflow(frame, addr);

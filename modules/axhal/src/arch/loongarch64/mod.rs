@@ -5,6 +5,8 @@
 //! the first translated instruction on ([`refill`]). No direct mapping window is
 //! left open, so that every access is checked by the page table.
 
+#[cfg(feature = "multitask")]
+mod context;
 mod csr;
 mod irqs;
 mod paging;
@@ -13,6 +15,8 @@ mod refill;
 mod trap;
 mod zero;
 
+#[cfg(feature = "multitask")]
+pub use context::*;
 pub use irqs::{
     IPI_IRQ, IrqsOff, TIMER_IRQ, disable_irqs, enable_irqs, halt, irqs_enabled, wait_for_irqs,
 };

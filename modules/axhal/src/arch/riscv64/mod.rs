@@ -1,6 +1,8 @@
 //! RISC-V, supervisor mode, Sv39. Section names are those of the RISC-V
 //! Privileged Architecture, version 1.13.
 
+#[cfg(feature = "multitask")]
+mod context;
 mod paging;
 mod probe;
 mod trap;
@@ -8,6 +10,8 @@ mod zero;
 
 use core::arch::asm;
 
+#[cfg(feature = "multitask")]
+pub use context::*;
 /// Keeps interrupts out as long as it lives.
 pub use kernel_guard::IrqSave as IrqsOff;
 #[cfg(feature = "paging")]

@@ -1,6 +1,8 @@
 //! x86-64, ring 0, four-level paging. Section numbers are those of volume 3 of
 //! Intel's Software Developer's Manual ("SDM") in its edition of 2024.
 
+#[cfg(feature = "multitask")]
+mod context;
 mod descriptors;
 mod paging;
 mod probe;
@@ -9,6 +11,8 @@ mod zero;
 
 use core::arch::asm;
 
+#[cfg(feature = "multitask")]
+pub use context::*;
 /// Keeps interrupts out as long as it lives.
 pub use kernel_guard::IrqSave as IrqsOff;
 #[cfg(feature = "paging")]

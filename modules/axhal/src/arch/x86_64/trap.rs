@@ -7,10 +7,9 @@ use core::mem::offset_of;
 use memory_addr::VirtAddr;
 use x86::controlregs::cr2;
 
-use crate::hart::guard_of;
 use crate::probe::fix_up;
 use crate::trap::{
-    Access, PageFault, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve,
+    Access, PageFault, in_guard, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve,
 };
 
 /// The registers of what was interrupted, as the entry code pushes them; from
@@ -208,7 +207,7 @@ extern "C" fn on_trap(frame: &mut TrapFrame) {
         }
         // The hart could not push the frame of another trap; where it tried to
         // says why.
-        DOUBLE_FAULT if guard_of(faulting_address()).is_some() => {
+        DOUBLE_FAULT if in_guard(faulting_address()) => {
             on_stack_overflow(frame, faulting_address())
         }
         GENERAL_PROTECTION if is_probe(frame) => {}
