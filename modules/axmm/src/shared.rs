@@ -166,7 +166,7 @@ impl SharedAspace {
 
     /// The address space that this hart has entered. It stays as long as this hart is
     /// in it, which is longer than whoever asks can tell.
-    pub(crate) fn entered() -> Option<&'static Self> {
+    pub fn entered() -> Option<&'static Self> {
         let entered = ENTERED.read_current();
         // SAFETY: `switch` has put it there, and whoever called that keeps it alive until
         // it is there no more; no reference outlives what this hart does inside.
