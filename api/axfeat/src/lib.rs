@@ -7,6 +7,7 @@
 //! | `paging` | `axmm`: the kernel's own page table, mappings on demand | `alloc` |
 //! | `maps` | with `paging`, the kernel's address space on the console at the end | |
 //! | `irq` | the timer, and calls between harts | |
+//! | `multitask` | `axtask`: threads, with priority to none | `irq`, `paging` |
 //! | `smp` | every hart of the machine | `irq` |
 #![no_std]
 #![cfg(any(target_os = "none", target_os = "linux"))]
@@ -18,3 +19,5 @@ pub use axlog;
 #[cfg(feature = "paging")]
 pub use axmm;
 pub use axruntime;
+#[cfg(feature = "multitask")]
+pub use axtask;

@@ -6,6 +6,7 @@
 //!        ├─ axalloc  every free frame, the heap        (feature `alloc`)
 //!        ├─ axmm     the kernel's own page table       (feature `paging`)
 //!        ├─ irq      timer and calls between harts     (feature `irq`)
+//!        ├─ axtask   this is the first thread          (feature `multitask`)
 //!        ├─ smp      each other hart, one at a time    (feature `smp`)
 //!        │     └─ secondary   per-hart data, page table, irq, then waits
 //!        └─ main     the application; its return is the machine's end
@@ -18,6 +19,8 @@ mod memory;
 mod panic;
 #[cfg(feature = "smp")]
 mod smp;
+#[cfg(feature = "multitask")]
+mod threads;
 
 use axlog::info;
 
@@ -64,6 +67,8 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
     #[cfg(feature = "irq")]
     axhal::irq::init();
     axplat::init::init_later(cpu_id, arg);
+    #[cfg(feature = "multitask")]
+    threads::init();
     #[cfg(feature = "irq")]
     axhal::arch::enable_irqs();
     #[cfg(feature = "smp")]

@@ -4,6 +4,9 @@
 //! ([`run_on_all`]). It is published under a serial number, the harts are
 //! woken, and each that has run it counts itself down.
 //!
+//! With threads, each hart's part in it is a thread like others, on the hart's own stack,
+//! and takes turns with them; so the work needs no memory, as without threads.
+//!
 //! Locks: `TURN`, held while a piece of work is done, then `WORK`, held to read
 //! or replace a pointer.
 
@@ -48,9 +51,10 @@ fn secondary(cpu_id: usize) -> ! {
 /// Whether there is memory for what this hart needs of its own.
 fn has_memory() -> bool {
     #[cfg(feature = "alloc")]
-    return axalloc::init_hart().is_ok();
+    let stock = axalloc::init_hart().is_ok();
     #[cfg(not(feature = "alloc"))]
-    true
+    let stock = true;
+    stock && waiting::init_hart()
 }
 
 /// The work at hand; valid while `LEFT` is not 0.
@@ -70,9 +74,7 @@ static TURN: AtomicBool = AtomicBool::new(false);
 /// One piece of work is done at a time: a second caller waits. `work` must not
 /// call this function.
 pub fn run_on_all(work: &(dyn Fn(usize) + Sync)) {
-    while TURN.swap(true, Ordering::Acquire) {
-        core::hint::spin_loop();
-    }
+    waiting::take_turn(&TURN);
     let me = hart::this_hart();
     let others = hart::online() & !(1 << me);
     // SAFETY: other harts use the reference only between here and the moment
@@ -82,38 +84,102 @@ pub fn run_on_all(work: &(dyn Fn(usize) + Sync)) {
     MASTER.store(me, Ordering::Relaxed);
     LEFT.store(others.count_ones() as usize, Ordering::Relaxed);
     SERIAL.fetch_add(1, Ordering::Release);
-    for other in (0..u64::BITS as usize).filter(|n| others & 1 << n != 0) {
-        axhal::irq::kick(other);
-    }
+    waiting::wake(others);
     work(me);
-    wait_until(|| LEFT.load(Ordering::Acquire) == 0);
+    waiting::until(|| LEFT.load(Ordering::Acquire) == 0);
     *WORK.lock() = None;
-    TURN.store(false, Ordering::Release);
+    waiting::end_turn(&TURN);
 }
 
 /// What every hart but the first does for the rest of its life.
 fn wait_for_work(number: usize) -> ! {
     let mut done = 0;
     loop {
-        wait_until(|| SERIAL.load(Ordering::Acquire) != done);
+        waiting::until(|| SERIAL.load(Ordering::Acquire) != done);
         done += 1;
         let work = *WORK.lock();
         if let Some(work) = work {
             work(number);
         }
         if LEFT.fetch_sub(1, Ordering::AcqRel) == 1 {
-            axhal::irq::kick(MASTER.load(Ordering::Relaxed));
+            waiting::wake(1 << MASTER.load(Ordering::Relaxed));
         }
     }
 }
 
-/// Sleeps until `condition` holds, with interrupts let in meanwhile and after.
-/// It is looked at with interrupts off, and the sleep ends for one that came in
-/// between: no call to wake up is missed.
-fn wait_until(condition: impl Fn() -> bool) {
-    arch::disable_irqs();
-    while !condition() {
-        arch::wait_for_irqs();
+/// How a hart waits: asleep as a whole.
+#[cfg(not(feature = "multitask"))]
+mod waiting {
+    use core::sync::atomic::{AtomicBool, Ordering};
+
+    use axhal::arch;
+
+    pub fn init_hart() -> bool {
+        true
     }
-    arch::enable_irqs();
+
+    pub fn take_turn(turn: &AtomicBool) {
+        while turn.swap(true, Ordering::Acquire) {
+            core::hint::spin_loop();
+        }
+    }
+
+    pub fn end_turn(turn: &AtomicBool) {
+        turn.store(false, Ordering::Release);
+    }
+
+    /// Lets the harts of a set look at what they wait for.
+    pub fn wake(harts: u64) {
+        (0..u64::BITS as usize)
+            .filter(|hart| harts & 1 << hart != 0)
+            .for_each(axhal::irq::kick);
+    }
+
+    /// Sleeps until `condition` holds, with interrupts let in meanwhile and after.
+    /// It is looked at with interrupts off, and the sleep ends for one that came in
+    /// between: no call to wake up is missed.
+    pub fn until(condition: impl Fn() -> bool) {
+        arch::disable_irqs();
+        while !condition() {
+            arch::wait_for_irqs();
+        }
+        arch::enable_irqs();
+    }
+}
+
+/// How a hart's thread waits: others run meanwhile.
+#[cfg(feature = "multitask")]
+mod waiting {
+    use core::sync::atomic::{AtomicBool, Ordering};
+
+    use axtask::WaitQueue;
+
+    /// Each hart's first thread that waits for work, or for the end of it.
+    static QUEUE: WaitQueue = WaitQueue::new();
+    /// Those that have work to hand out.
+    static TURNS: WaitQueue = WaitQueue::new();
+
+    pub fn init_hart() -> bool {
+        axtask::init_hart("work of all harts").is_ok()
+    }
+
+    pub fn take_turn(turn: &AtomicBool) {
+        TURNS.wait_until(|| !turn.swap(true, Ordering::Acquire));
+    }
+
+    pub fn end_turn(turn: &AtomicBool) {
+        turn.store(false, Ordering::Release);
+        TURNS.notify_one();
+    }
+
+    /// Lets all that wait look at what they wait for.
+    pub fn wake(_harts: u64) {
+        QUEUE.notify_all();
+    }
+
+    /// Waits until `condition` holds, with interrupts in.
+    pub fn until(condition: impl Fn() -> bool) {
+        axhal::arch::enable_irqs();
+        QUEUE.wait_until(condition);
+    }
 }
