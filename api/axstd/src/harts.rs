@@ -33,6 +33,17 @@ pub fn timer_ticks() -> u64 {
     axfeat::axhal::irq::timer_ticks()
 }
 
+/// Where the own data of the hart that runs this begins.
+pub fn own_data() -> usize {
+    hart::own_data()
+}
+
+/// The number of the thread that hart `number` runs when no other is ready.
+#[cfg(feature = "multitask")]
+pub fn idle_thread(number: usize) -> Option<u64> {
+    axfeat::axtask::idle_of(number).map(|thread| thread.id())
+}
+
 /// Runs `work` once on every hart that is up, at the same time, and returns when
 /// all have finished. `work` is given the hart's number, and must not call this
 /// function.

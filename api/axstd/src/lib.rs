@@ -21,14 +21,22 @@ extern crate alloc;
 pub mod env;
 pub mod harts;
 #[cfg(feature = "alloc")]
+pub mod io;
+#[cfg(feature = "alloc")]
 pub mod memory;
+pub mod os;
 pub mod process;
+pub mod sync;
 pub mod time;
 
 #[cfg(feature = "irq")]
 pub mod thread;
 
 #[cfg(feature = "alloc")]
-pub use alloc::{boxed, collections, format, string, vec};
+pub use alloc::{borrow, boxed, collections, format, rc, string, vec};
+pub use core::{
+    any, array, cell, char, clone, cmp, convert, default, f32, f64, fmt, hash, hint, iter, marker,
+    mem, num, ops, option, ptr, result, slice, str,
+};
 
 pub use axfeat::axlog::{ax_print as print, ax_println as println};
