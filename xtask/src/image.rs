@@ -106,7 +106,9 @@ impl Recipe {
             .features
             .iter()
             .map(|feature| format!("axstd/{feature}"));
+        let axstd = self.app.chooses_axstd.then(|| "axstd".to_owned());
         kernel
+            .chain(axstd)
             .chain(self.app_features.iter().cloned())
             .collect::<Vec<_>>()
             .join(",")

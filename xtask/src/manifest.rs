@@ -58,6 +58,8 @@ pub struct App {
     pub binary: String,
     /// The features that it can be built with.
     pub features: Vec<String>,
+    /// Whether it has `axstd` only with the feature of that name, and else `std`.
+    pub chooses_axstd: bool,
 }
 
 impl App {
@@ -74,13 +76,11 @@ impl App {
             .and_then(|package| package.get("name"))
             .and_then(|name| name.as_str())
             .ok_or("its Cargo.toml has no package")?;
-        if manifest
+        let axstd = manifest
             .get("dependencies")
             .and_then(|all| all.get("axstd"))
-            .is_none()
-        {
-            return Err("it does not depend on axstd".to_owned());
-        }
+            .ok_or("it does not depend on axstd")?;
+        let optional = axstd.get("optional").and_then(|word| word.as_bool());
         let binary = manifest
             .get("bin")
             .and_then(|bins| bins.get(0)?.get("name")?.as_str())
@@ -90,6 +90,7 @@ impl App {
             name: name.to_owned(),
             binary: binary.to_owned(),
             features: features_of(&manifest),
+            chooses_axstd: optional == Some(true),
         })
     }
 
@@ -174,7 +175,9 @@ mod tests {
             (app.name.as_str(), app.binary.as_str()),
             ("helloworld", "helloworld")
         );
-        assert!(app.is_ours());
+        assert!(app.is_ours() && !app.chooses_axstd);
+        let app = App::read(&root().join("apps/parallel")).unwrap();
+        assert!(app.chooses_axstd);
     }
 
     #[test]

@@ -10,19 +10,26 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 
 use axstd::memory::{Mapping, MappingFlags, sections};
+use axstd::thread::{Builder, JoinHandle};
 use axstd::{env, harts, println, process};
 
 /// The endings there are, and what is to be seen of each.
-const ENDINGS: [(&str, fn()); 10] = [
+const ENDINGS: [(&str, fn()); 12] = [
     ("return", || {}),
     ("exit", || process::exit(42)),
     ("panic", || panic!("as asked for")),
     ("panic-elsewhere", panic_on_the_last_hart),
+    ("panic-in-thread", || {
+        in_thread("panics", || panic!("as asked for"))
+    }),
     ("null", || write_to(0)),
     ("read-only", || write_to(sections()[1].start)),
     ("unmapped", use_after_unmap),
     ("memory", || println!("{}", more_and_more().len())),
     ("stack", || println!("{}", deeper(1))),
+    ("stack-of-thread", || {
+        in_thread("deep", || println!("{}", deeper(1)));
+    }),
     ("hang", || {
         loop {
             core::hint::spin_loop();
@@ -52,6 +59,15 @@ fn panic_on_the_last_hart() {
             panic!("as asked for");
         }
     });
+}
+
+/// Ends a thread of this name on the last hart.
+fn in_thread(name: &str, end: fn()) {
+    let last = (0..harts::count()).rfind(|&hart| harts::is_online(hart));
+    let thread = Builder::new().name(name.into()).hart(last.unwrap_or(0));
+    if let Err(error) = thread.spawn(end).and_then(JoinHandle::join) {
+        println!("{error:?}");
+    }
 }
 
 fn write_to(addr: usize) {

@@ -1,7 +1,9 @@
 //! What each hart sees after the boot: the page-table root it runs on, a value
-//! that its neighbour has written, and whether its timer wakes it. All roots
-//! must be one, and every hart of the machine must be there; the exit status
-//! says whether.
+//! that its neighbour has written, and whether its timer wakes it; then a table of
+//! where its stack and its own data are, how often its timer has rung, and the thread
+//! that it runs when there is nothing to do. All roots must be one, no two harts may
+//! share a stack or data, no guard page may be mapped, and every hart of the machine
+//! must be there; the exit status says whether.
 #![no_std]
 #![no_main]
 
@@ -18,6 +20,11 @@ struct Seen {
     /// Written by the hart before this one.
     from_neighbour: AtomicU64,
     timer: AtomicBool,
+    stack: AtomicUsize,
+    /// Whether the page below the stack is mapped.
+    unguarded: AtomicBool,
+    data: AtomicUsize,
+    ticks: AtomicU64,
 }
 
 static SEEN: [Seen; MOST] = [const {
@@ -25,6 +32,10 @@ static SEEN: [Seen; MOST] = [const {
         root: AtomicUsize::new(0),
         from_neighbour: AtomicU64::new(0),
         timer: AtomicBool::new(false),
+        stack: AtomicUsize::new(0),
+        unguarded: AtomicBool::new(true),
+        data: AtomicUsize::new(0),
+        ticks: AtomicU64::new(0),
     }
 }; MOST];
 
@@ -84,6 +95,38 @@ fn report(hart: usize, root: usize) -> bool {
     told && woken && here == root
 }
 
+/// Notes where this hart's own things are.
+fn look_around(seen: &Seen) {
+    let stack = thread::current().stack_bottom();
+    let unguarded = memory::probe::can_read(stack - 1);
+    seen.stack.store(stack, Ordering::Release);
+    seen.unguarded.store(unguarded, Ordering::Release);
+    seen.data.store(harts::own_data(), Ordering::Release);
+    seen.ticks.store(harts::timer_ticks(), Ordering::Release);
+}
+
+/// Prints where a hart's own things are; whether they are nobody else's.
+fn place(hart: usize) -> bool {
+    let (seen, id) = (&SEEN[hart], harts::hardware_id(hart));
+    let (stack, data) = (
+        seen.stack.load(Ordering::Acquire),
+        seen.data.load(Ordering::Acquire),
+    );
+    let unguarded = seen.unguarded.load(Ordering::Acquire);
+    let ticks = seen.ticks.load(Ordering::Acquire);
+    let idle = harts::idle_thread(hart);
+    println!(
+        "{hart:>4}{id:>#6x}  {stack:#018x}  {}  {data:#018x}{ticks:>7}{:>6}",
+        if unguarded { "MAPPED" } else { "  none" },
+        idle.unwrap_or(0)
+    );
+    let same = |other: &usize| {
+        SEEN[*other].stack.load(Ordering::Acquire) == stack
+            || SEEN[*other].data.load(Ordering::Acquire) == data
+    };
+    (0..harts::count()).filter(same).eq([hart]) && !unguarded && idle.is_some()
+}
+
 #[unsafe(no_mangle)]
 fn main() {
     harts::run_on_all(|hart| {
@@ -93,10 +136,15 @@ fn main() {
             .root
             .store(memory::page_table_root(), Ordering::Release);
         SEEN[hart].timer.store(timer_wakes(), Ordering::Release);
+        look_around(&SEEN[hart]);
     });
     let count = harts::count();
     let root = SEEN[0].root.load(Ordering::Acquire);
     let passed = (0..count).filter(|&hart| report(hart, root)).count();
+    println!("\n  no    id  stack               guard   own data            ticks  idle thread");
+    let all = (0..count).filter(|&hart| harts::is_online(hart));
+    let placed = all.filter(|&hart| place(hart)).count();
+    let passed = passed.min(placed);
     let verdict = if passed == count { "PASS" } else { "FAIL" };
     println!("{verdict} {passed}/{count}");
     process::exit(i32::from(passed != count));

@@ -37,7 +37,7 @@ const TAIL: usize = 30;
 const PANICKED: u8 = 101;
 
 /// How `apps/endings` ends: the status that tells so, and what the console says.
-const ENDINGS: [(&str, u8, &str); 10] = [
+const ENDINGS: [(&str, u8, &str); 12] = [
     ("return", 0, ""),
     ("exit", 42, ""),
     (
@@ -46,11 +46,13 @@ const ENDINGS: [(&str, u8, &str); 10] = [
         "as asked for at apps/endings/src/main.rs",
     ),
     ("panic-elsewhere", PANICKED, "PANIC on hart 3"),
+    ("panic-in-thread", PANICKED, ", \"panics\""),
     ("null", PANICKED, "write to 0x0"),
     ("read-only", PANICKED, "unhandled page fault: write to"),
     ("unmapped", PANICKED, "mapped there: nothing"),
     ("memory", PANICKED, "out of memory: wanted 32768 bytes; "),
     ("stack", PANICKED, "stack overflow: sp 0x"),
+    ("stack-of-thread", PANICKED, ", \"deep\""),
     ("hang", HUNG, ""),
 ];
 
@@ -111,6 +113,8 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
             .map(|(end, status, said)| ending(image, end, status, said))
             .chain([large(image)])
             .collect(),
+        "tasktest" => task_cases(options, image),
+        "parallel" => vec![parallel_case(options, image)],
         _ => {
             let harts = options.smp.map_or_else(|| HARTS.to_vec(), |smp| vec![smp]);
             let memory = options
@@ -181,6 +185,21 @@ pub fn app_case(options: &Options, app: &str, image: &Image, smp: u32, mem_kib: 
         patience: patience(options),
         judge: Box::new(move |end, console| says(end, console, sign)),
     }
+}
+
+/// Threads on one hart, on two, and on four.
+fn task_cases(options: &Options, image: &Image) -> Vec<Boot> {
+    let harts = options.smp.map_or_else(|| vec![1, 2, 4], |smp| vec![smp]);
+    let case = |smp| app_case(options, "tasktest", image, smp, qemu::DEFAULT_MEM_KIB);
+    harts.into_iter().map(case).collect()
+}
+
+/// A small array, sorted by up to four harts.
+fn parallel_case(options: &Options, image: &Image) -> Boot {
+    let harts = options.smp.unwrap_or(4);
+    let mut boot = app_case(options, "parallel", image, harts, qemu::DEFAULT_MEM_KIB);
+    boot.guest.boot_args.push("mib=1".to_owned());
+    boot
 }
 
 /// Ended well, and with a line that begins with `sign`.

@@ -111,7 +111,15 @@ fn build_all(
     mut hand_over: impl FnMut(Boot),
 ) -> Vec<(PathBuf, u64)> {
     let mut built = Vec::new();
-    for app in ["helloworld", "memtest", "smpboot", "storm", "endings"] {
+    for app in [
+        "helloworld",
+        "memtest",
+        "smpboot",
+        "storm",
+        "tasktest",
+        "parallel",
+        "endings",
+    ] {
         let begin = Instant::now();
         match build(options, machine, &root().join("apps").join(app)) {
             Ok(image) => {

@@ -1,0 +1,32 @@
+//! A test of threads:
+//!
+//! - their lives: values, names, harts, borrowing, and that nothing is left (`lives`);
+//! - their turns: order, sleep, a hart taken from one that spins, floating point, and user
+//!   address spaces (`turns`);
+//! - waiting for each other: no wake-up is lost, no count is wrong (`sync`);
+//! - little memory, and what lies below a stack (`memory`).
+//!
+//! It ends in `PASS n/n` or `FAIL n/m`, and its exit status says the same.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod lives;
+mod memory;
+mod report;
+mod sync;
+mod turns;
+
+use axstd::{harts, println, process};
+
+#[unsafe(no_mangle)]
+fn main() {
+    println!("tasktest: {} harts", harts::online());
+    let mut report = report::Report::default();
+    lives::run(&mut report);
+    turns::run(&mut report);
+    sync::run(&mut report);
+    memory::run(&mut report);
+    process::exit(report.finish());
+}

@@ -1,0 +1,224 @@
+//! How threads take turns.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::hint::spin_loop;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use axstd::memory::{MappingFlags, SharedAspace, USER_BASE, new_user_aspace};
+use axstd::sync::{Arc, Mutex};
+use axstd::thread::{self, Builder, JoinHandle};
+use axstd::time::{Duration, Instant};
+use axstd::{harts, io};
+
+use crate::report::{Outcome, Report, check};
+
+/// Their tests.
+pub fn run(report: &mut Report) {
+    report.test("turns: in order", in_order);
+    report.test("turns: sleep", sleep);
+    report.test("turns: many sleepers", sleepers);
+    report.test("turns: taken from who spins", preempted);
+    report.test("turns: floating point is kept", floats);
+    report.test("turns: user spaces are kept", spaces);
+}
+
+fn here<F, T>(work: F) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Builder::new().hart(harts::current()).spawn(work)
+}
+
+fn said(error: io::Error) -> String {
+    format!("{error:?}")
+}
+
+/// Threads of one hart that yield come round in the order in which they began. A hart may
+/// be taken from one that is not done, so a round may be torn; but not all of them.
+fn in_order() -> Outcome {
+    const THREADS: usize = 5;
+    const ROUNDS: usize = 40;
+    let turns = Arc::new(Mutex::new(Vec::new()));
+    let threads = (0..THREADS).map(|n| {
+        let turns = turns.clone();
+        here(move || {
+            for _ in 0..ROUNDS {
+                turns.lock().push(n);
+                thread::yield_now();
+            }
+        })
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        thread.and_then(JoinHandle::join).map_err(said)?;
+    }
+    let turns = turns.lock();
+    let right = turns
+        .windows(2)
+        .filter(|two| two[1] == (two[0] + 1) % THREADS);
+    let right = right.count();
+    check(turns.len() == THREADS * ROUNDS, || {
+        format!("{} turns", turns.len())
+    })?;
+    check(right * 4 > turns.len() * 3, || {
+        format!("{right} of {turns:?}")
+    })?;
+    Ok(format!(
+        "{right} of {} were the next one's",
+        turns.len() - 1
+    ))
+}
+
+fn sleep() -> Outcome {
+    for micros in [0, 1, 50, 1_000, 20_000] {
+        let wanted = Duration::from_micros(micros);
+        let start = Instant::now();
+        thread::sleep(wanted);
+        let took = start.elapsed();
+        check(took >= wanted, || format!("{took:?} of {wanted:?}"))?;
+    }
+    // A permit that an earlier test has left.
+    thread::park_timeout(Duration::ZERO);
+    let start = Instant::now();
+    thread::park_timeout(Duration::from_millis(5));
+    let took = start.elapsed();
+    check(took >= Duration::from_millis(5), || {
+        format!("parked for {took:?}")
+    })?;
+    Ok("5 times, none too short".to_string())
+}
+
+/// Those that sleep longer wake later, whoever went to sleep first.
+fn sleepers() -> Outcome {
+    const THREADS: u64 = 16;
+    let threads = (0..THREADS).map(|n| {
+        here(move || {
+            let end = Instant::now() + Duration::from_millis(40 - 2 * n);
+            thread::sleep(end.duration_since(Instant::now()));
+            (end, Instant::now())
+        })
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        let (end, woken) = thread.and_then(JoinHandle::join).map_err(said)?;
+        check(woken >= end, || format!("{:?} early", end - woken))?;
+    }
+    Ok(format!("{THREADS} on one hart"))
+}
+
+/// A thread that spins for another of its own hart: it ends only if the hart is taken from
+/// it. In a process that never happens, so it yields there.
+fn preempted() -> Outcome {
+    let (go, gone) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let spinner = {
+        let (go, gone) = (go.clone(), gone.clone());
+        here(move || {
+            while !go.load(Ordering::Acquire) {
+                gone.fetch_add(1, Ordering::Relaxed);
+                spin_loop();
+                if !thread::PREEMPTIVE {
+                    thread::yield_now();
+                }
+            }
+        })
+    };
+    let spinner = spinner.map_err(said)?;
+    while gone.load(Ordering::Relaxed) == 0 {
+        if thread::PREEMPTIVE {
+            spin_loop();
+        } else {
+            thread::yield_now();
+        }
+    }
+    let other = here(move || go.store(true, Ordering::Release)).map_err(said)?;
+    other.join().map_err(said)?;
+    spinner.join().map_err(said)?;
+    let spins = gone.load(Ordering::Relaxed);
+    Ok(match thread::PREEMPTIVE {
+        true => format!("after {spins} spins"),
+        false => "by yielding: a process's harts are not taken".to_string(),
+    })
+}
+
+/// Threads of one hart count in floating-point numbers, each until the hart has been taken
+/// from it in the middle.
+fn floats() -> Outcome {
+    const THREADS: usize = 3;
+    let stop = Arc::new(AtomicBool::new(false));
+    let rounds = Arc::new(AtomicUsize::new(0));
+    let threads = (0..THREADS).map(|n| {
+        let (stop, rounds) = (stop.clone(), rounds.clone());
+        here(move || {
+            let step = core::hint::black_box(0.5 + n as f64);
+            let mut sums = [0.0_f64; 8];
+            let mut steps = 0_u32;
+            while !stop.load(Ordering::Relaxed) || steps < 1000 {
+                for (k, sum) in sums.iter_mut().enumerate() {
+                    *sum += step * (k as f64 + 1.0);
+                }
+                steps += 1;
+                if !thread::PREEMPTIVE {
+                    thread::yield_now();
+                }
+            }
+            rounds.fetch_add(steps as usize, Ordering::Relaxed);
+            let right =
+                |(k, sum): (usize, &f64)| *sum == step * (k as f64 + 1.0) * f64::from(steps);
+            sums.iter().enumerate().all(right)
+        })
+    });
+    let threads = threads.collect::<Vec<_>>();
+    thread::sleep(Duration::from_millis(60));
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        let right = thread.and_then(JoinHandle::join).map_err(said)?;
+        check(right, || "a sum is wrong".to_string())?;
+    }
+    Ok(format!(
+        "{THREADS} threads, {} rounds",
+        rounds.load(Ordering::Relaxed)
+    ))
+}
+
+/// Threads of one hart, each in a user address space of its own, with the same address.
+fn spaces() -> Outcome {
+    const THREADS: usize = 3;
+    const ROUNDS: usize = 50;
+    let threads = (0..THREADS).map(|n| here(move || in_a_space(n, ROUNDS)));
+    for thread in threads.collect::<Vec<_>>() {
+        thread.and_then(JoinHandle::join).map_err(said)??;
+    }
+    check(!axstd::memory::probe::can_read(ADDRESS), || {
+        "a space has been left behind".to_string()
+    })?;
+    Ok(format!("{THREADS} threads, {ROUNDS} turns each"))
+}
+
+const ADDRESS: usize = USER_BASE + (1 << 20);
+
+fn in_a_space(n: usize, rounds: usize) -> Result<(), String> {
+    let rights = MappingFlags::READ | MappingFlags::WRITE;
+    let aspace = new_user_aspace(ADDRESS.into(), 1 << 20);
+    let aspace = SharedAspace::new(aspace.map_err(said)?);
+    let mapped = aspace.lock().map_alloc(ADDRESS.into(), 4096, rights, false);
+    mapped.map_err(said)?;
+    let word = ADDRESS as *mut usize;
+    let kept = aspace.run(|| {
+        (0..rounds).all(|round| {
+            // SAFETY: the page is mapped in the space that this thread is in.
+            unsafe { word.write_volatile(n * rounds + round) };
+            if round % 10 == 9 {
+                thread::sleep(Duration::from_micros(200));
+            } else {
+                thread::yield_now();
+            }
+            // SAFETY: as above.
+            unsafe { word.read_volatile() == n * rounds + round }
+        })
+    });
+    check(kept.map_err(said)?, || "another's value".to_string())
+}
