@@ -56,6 +56,7 @@ extern "C" fn idle() -> ! {
     finish();
     loop {
         arch::disable_irqs();
+        catch_up();
         if this_queue().lock().has_ready() {
             schedule(Leave::Idle);
         } else {
@@ -140,10 +141,7 @@ pub fn finish() {
 /// better form.
 pub fn yield_now() {
     let _no_interrupts = IrqsOff::new();
-    if !PREEMPTIVE {
-        // No interrupt comes that would.
-        wake_sleepers(monotonic_time_nanos());
-    }
+    catch_up();
     schedule(Leave::Ready);
 }
 
@@ -184,6 +182,15 @@ fn wake_sleepers(now: u64) {
     let due = || this_queue().lock().pop_due(now);
     while let Some(thread) = due() {
         thread.wake();
+    }
+}
+
+/// Does what interrupts do elsewhere: in a process none takes the hart from a thread, not
+/// even where it waits for another hart, in the middle of an operation.
+fn catch_up() {
+    if !PREEMPTIVE {
+        wake_sleepers(monotonic_time_nanos());
+        this_queue().lock().arm();
     }
 }
 

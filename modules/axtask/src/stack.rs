@@ -47,7 +47,7 @@ impl Stack {
         let size = size.ok_or(AxError::NoMemory)?;
         let whole = size.checked_add(PAGE_SIZE).ok_or(AxError::NoMemory)?;
         let base = VirtAddr::from_usize(KERNEL_MAP_BASE);
-        let mut aspace = kernel_aspace().lock();
+        let aspace = kernel_aspace().lock();
         let limit = VirtAddrRange::new(base, aspace.end());
         let guard = aspace.find_free_area(base, whole, limit);
         let guard = guard.ok_or(AxError::NoMemory)?;

@@ -60,7 +60,6 @@ pub fn wait_for_irqs() {
     for irq in (0..u32::BITS as usize).filter(|irq| pending & 1 << irq != 0) {
         axplat::irq::handle(irq);
     }
-    crate::threads::after_irq();
 }
 
 /// Sleeps for ever, deaf.
