@@ -165,16 +165,12 @@ impl<B: Backing> Leaf<B> {
     /// The first gap between two areas of the leaf that ends above `addr` and has
     /// `size` bytes, at least one.
     pub fn gap(&self, addr: usize, size: usize) -> Option<Span> {
-        let mut first: Option<Span> = None;
-        for (&gap, span) in self.gaps.iter().zip(&self.spans) {
-            if gap >= size
-                && span.start > addr
-                && first.as_ref().is_none_or(|first| span.start < first.end)
-            {
-                first = Some(span.start.saturating_sub(gap)..span.start);
-            }
-        }
-        first
+        (self.search(addr)..self.len()).find_map(|position| {
+            let slot = self.order.slot(position);
+            let start = self.spans[slot].start;
+            let fits = self.gaps[slot] >= size && start > addr;
+            fits.then(|| start.saturating_sub(self.gaps[slot])..start)
+        })
     }
 
     /// Adds `area` at `position`, not above `len`, to a leaf with room. Answers

@@ -172,6 +172,7 @@ impl<B: Backing> Areas<B> {
 
     /// The lowest start of `size` bytes, at least one, without an area, aligned to
     /// `align`, not below `hint`, that end within `limit`.
+    #[inline(always)]
     pub fn find_free(&self, hint: usize, size: usize, limit: &Span, align: usize) -> Option<usize> {
         let size = size.max(1);
         let mut from = hint.max(limit.start);

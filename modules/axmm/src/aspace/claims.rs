@@ -155,11 +155,13 @@ impl<M: Machine> Claims<M> {
     #[inline(always)]
     pub fn bring(&self, hart: usize, vaddr: usize) -> Option<Bringing<'_>> {
         let line = self.line(hart);
-        let block = (vaddr >> BLOCK_BITS) + 1;
-        let idle = line
-            .block
-            .compare_exchange(0, block, Ordering::SeqCst, Ordering::Relaxed);
-        idle.is_ok().then_some(Bringing { line })
+        match line.block.swap((vaddr >> BLOCK_BITS) + 1, Ordering::SeqCst) {
+            0 => Some(Bringing { line }),
+            before => {
+                line.block.store(before, Ordering::Release);
+                None
+            }
+        }
     }
 
     /// Who has claimed `vaddr`. `hart` asks.

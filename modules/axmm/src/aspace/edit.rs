@@ -27,6 +27,13 @@ pub struct Edit<'a, M: Machine> {
     _pin: M::Pin,
 }
 
+/// The areas, for the one hart that would be allowed to write them.
+pub struct Look<'a, M: Machine> {
+    space: &'a AddrSpace<M>,
+    /// Last, so that interrupts come in when all is done.
+    _pin: M::Pin,
+}
+
 /// A hart that is not the writer, but has its claim.
 pub struct Apart<'e, 'a, M: Machine>(&'e Edit<'a, M>);
 
@@ -43,20 +50,19 @@ impl<M: Machine> AddrSpace<M> {
 
     #[inline(always)]
     fn try_edit(&self, span: &Span) -> Option<Edit<'_, M>> {
-        let edit = self.try_begin(M::pin())?;
-        let free = !self.claims.is_claimed(edit.hart, bounds(span));
-        free.then_some(edit)
-    }
-
-    #[inline(always)]
-    fn try_begin(&self, pin: M::Pin) -> Option<Edit<'_, M>> {
+        let pin = M::pin();
         let hart = M::hart();
-        self.claims.try_begin(hart).then(|| Edit {
+        if !self.claims.try_begin(hart) {
+            return None;
+        }
+        let edit = Edit {
             space: self,
             hart,
             claim: None,
             _pin: pin,
-        })
+        };
+        let free = !self.claims.is_claimed(hart, bounds(span));
+        free.then_some(edit)
     }
 
     /// With interrupts as the caller has them.
@@ -74,18 +80,36 @@ impl<M: Machine> AddrSpace<M> {
 
     /// The areas, to look at, whatever is claimed. `None` if this is a fault of the hart
     /// that works on them.
-    pub(super) fn look(&self) -> Option<Edit<'_, M>> {
+    #[inline(always)]
+    pub(super) fn look(&self) -> Option<Look<'_, M>> {
+        let pin = M::pin();
+        match self.claims.try_begin(M::hart()) {
+            true => Some(Look {
+                space: self,
+                _pin: pin,
+            }),
+            false => {
+                drop(pin);
+                self.look_later()
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_later(&self) -> Option<Look<'_, M>> {
         let mut turn = 0;
         loop {
-            let pin = M::pin();
-            if self.claims.is_writer(M::hart()) {
-                return None;
-            }
-            if let Some(edit) = self.try_begin(pin) {
-                return Some(edit);
-            }
             M::relax(turn);
             turn += 1;
+            let _pin = M::pin();
+            let hart = M::hart();
+            if self.claims.is_writer(hart) {
+                return None;
+            }
+            if self.claims.try_begin(hart) {
+                return Some(Look { space: self, _pin });
+            }
         }
     }
 }
@@ -247,6 +271,22 @@ impl<M: Machine> Drop for Edit<'_, M> {
         if self.claim.is_some() {
             self.space.claims.unclaim(self.hart);
         }
+        self.space.claims.end();
+    }
+}
+
+impl<M: Machine> Deref for Look<'_, M> {
+    type Target = Areas<Backend>;
+
+    fn deref(&self) -> &Areas<Backend> {
+        // SAFETY: as for `Edit`.
+        unsafe { &*self.space.areas.get() }
+    }
+}
+
+impl<M: Machine> Drop for Look<'_, M> {
+    #[inline(always)]
+    fn drop(&mut self) {
         self.space.claims.end();
     }
 }

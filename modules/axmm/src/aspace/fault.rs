@@ -30,11 +30,13 @@ impl<M: Machine> AddrSpace<M> {
     /// the access. Answers whether the access can be made now: also when another
     /// hart has brought the page meanwhile, or this one had a stale translation.
     pub fn handle_page_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+        let _pin = M::pin();
         self.bring_page(vaddr, access, MappingFlags::empty(), &mut Hand::empty())
     }
 
     /// As [`handle_page_fault`](Self::handle_page_fault), with the frames in hand, for an
-    /// area that has none of the rights `without`.
+    /// area that has none of the rights `without`. Whoever calls stays on its hart, without
+    /// interrupts.
     #[inline(always)]
     pub(crate) fn bring_page(
         &self,
@@ -79,7 +81,6 @@ impl<M: Machine> AddrSpace<M> {
         without: MappingFlags,
         hand: &mut Hand,
     ) -> Resolved {
-        let _pin = M::pin();
         let Some(mut bringing) = self.bringing(vaddr) else {
             return Resolved::No;
         };
@@ -123,6 +124,23 @@ impl<M: Machine> AddrSpace<M> {
         if !area.flags().contains(access) || area.flags().intersects(without) {
             return Resolved::No;
         }
+        if Backend::fault_at_once::<M>(area, &self.table, vaddr, hand) {
+            M::publish_entries();
+            return Resolved::Yes;
+        }
+        self.resolve_slowly(area, vaddr, access, hand)
+    }
+
+    /// The same where it takes more than one frame, or a table, or is there.
+    #[cold]
+    #[inline(never)]
+    fn resolve_slowly(
+        &self,
+        area: &Area<Backend>,
+        vaddr: VirtAddr,
+        access: MappingFlags,
+        hand: &mut Hand,
+    ) -> Resolved {
         match Backend::fault::<M>(area, &self.table, vaddr, hand) {
             Ok(None) => {
                 M::publish_entries();

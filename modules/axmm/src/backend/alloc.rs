@@ -74,7 +74,6 @@ pub fn populate<M: Machine>(
 /// # Errors
 ///
 /// `AlreadyExists` if the page is there; `NoMemory`.
-#[inline(always)]
 pub fn bring<M: Machine>(
     table: &Table<M>,
     area: &Area<Backend>,
@@ -88,7 +87,26 @@ pub fn bring<M: Machine>(
     }
 }
 
+/// Brings the page at `vaddr`, if a frame is in hand for it, its table is there, and
+/// nothing is mapped. Answers whether it has.
 #[inline(always)]
+pub fn bring_at_once<M: Machine>(
+    table: &Table<M>,
+    vaddr: VirtAddr,
+    flags: MappingFlags,
+    hand: &mut Hand,
+) -> bool {
+    let Some(frame) = hand.one else { return false };
+    let brought = matches!(
+        table.map_page(vaddr.align_down_4k(), flags, frame),
+        Ok(true)
+    );
+    if brought {
+        hand.give();
+    }
+    brought
+}
+
 fn bring_page<M: Machine>(
     table: &Table<M>,
     vaddr: VirtAddr,
@@ -99,11 +117,7 @@ fn bring_page<M: Machine>(
     let Some(frame) = hand.frame() else {
         return without_frame::<M>(table, page, hand);
     };
-    match table.map_page(page, flags, frame) {
-        Ok(true) => {}
-        Ok(false) => table.map_new(page, 0, flags, frame)?,
-        Err(error) => return Err(error),
-    }
+    table.map_new(page, 0, flags, frame)?;
     hand.give();
     Ok(None)
 }

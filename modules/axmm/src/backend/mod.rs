@@ -86,6 +86,25 @@ impl Backend {
         matches!(self, Self::Alloc { .. })
     }
 
+    /// Brings the page at `vaddr` of `area`, whose rights allow the access, where it is
+    /// most of the time: one page, for which a frame is in hand. Answers whether it has.
+    #[inline(always)]
+    pub(crate) fn fault_at_once<M: Machine>(
+        area: &Area<Self>,
+        table: &Table<M>,
+        vaddr: VirtAddr,
+        hand: &mut Hand,
+    ) -> bool {
+        let one = matches!(
+            area.backing(),
+            Self::Alloc {
+                grain: Grain::Page,
+                ..
+            }
+        );
+        one && alloc::bring_at_once::<M>(table, vaddr, area.flags(), hand)
+    }
+
     /// Brings the page at `vaddr` of `area`, whose rights allow the access, from the
     /// frames in hand. Answers what should be in hand first, if it has not been asked
     /// for.
@@ -94,7 +113,6 @@ impl Backend {
     ///
     /// `AlreadyExists` if the page is there, `NoMemory`, or `BadAddress` where
     /// this backend never brings one.
-    #[inline(always)]
     pub(crate) fn fault<M: Machine>(
         area: &Area<Self>,
         table: &Table<M>,
