@@ -6,17 +6,19 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::array::from_fn;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axstd::harts;
-use axstd::memory::probe::read;
+use axstd::memory::probe::{can_read, read};
 use axstd::memory::{
-    Frames, Grain, KERNEL_MAP_BASE, MappingFlags, SharedAspace, USER_BASE, UsageKind, alloc_frame,
-    kernel_aspace, new_user_aspace, usage,
+    AxError, Frames, Grain, KERNEL_MAP_BASE, MappingFlags, SharedAspace, USER_BASE, UsageKind,
+    alloc_frame, alloc_frames, kernel_aspace, new_user_aspace, usage,
 };
 use axstd::thread;
 use axstd::time::Duration;
+use kernel_guard::IrqSave;
 
 use crate::mapped::{giving_all_back, say, word};
 use crate::report::{Outcome, Report, check, on_all};
@@ -37,6 +39,9 @@ const ANOTHERS: u8 = 0xee;
 /// Frames that are taken at a time to get one that has just been given back: more than
 /// a hart keeps for itself.
 const MANY: usize = 128;
+
+/// How long a hart leaves the processor to the others.
+const NAP: Duration = Duration::from_micros(20);
 
 /// Runs the tests of this file.
 pub fn run(report: &mut Report) {
@@ -83,7 +88,6 @@ fn others() -> impl Iterator<Item = usize> {
 /// there may be more harts than this computer has processors.
 fn wait_until(condition: impl Fn() -> bool) {
     const SPINS: usize = 1000;
-    const NAP: Duration = Duration::from_micros(20);
     for turn in 0_usize.. {
         match turn {
             _ if condition() => return,
@@ -209,46 +213,101 @@ fn taken_again(space: &SharedAspace, base: usize) -> Outcome {
     ))
 }
 
-/// The first hart maps and unmaps pages which the next reads all the time; all others
-/// take every frame that comes free.
+/// The first hart maps and unmaps pages which the next reads all the time, most of it with
+/// interrupts out; the others take every frame that comes free, of which there are hardly
+/// more than those. Nobody has them before the reader has forgotten the pages.
 fn taken_under_a_reader(space: &SharedAspace, base: usize) -> Outcome {
-    const ROUNDS: usize = 24;
-    const PAGES: usize = 256;
-    let Some(reader) = others().next() else {
-        return Ok(String::from("1 hart"));
-    };
+    const ROUNDS: usize = 40;
+    if others().count() < 2 {
+        return Ok(format!("{} harts", harts::online()));
+    }
+    let _all = all_but_a_few();
     let over = AtomicBool::new(false);
-    let pages = || (base..base + PAGES * PAGE).step_by(PAGE);
     on_all_inside(space, |hart| {
-        if hart == 0 {
-            let changed = (0..ROUNDS).try_for_each(|_| {
-                map(space, base, PAGES * PAGE)?;
-                pages().for_each(|addr| mark(addr, MAPPED));
-                unmap(space, base, PAGES * PAGE)?;
-                drop(take_many());
+        match others().position(|other| other == hart) {
+            None => {
+                let changed = (0..ROUNDS).try_for_each(|_| come_and_go(space, base));
+                over.store(true, Ordering::Release);
+                changed
+            }
+            Some(0) => read_until(&over, base),
+            Some(_) => {
+                take_until(&over);
                 Ok(())
-            });
-            over.store(true, Ordering::Release);
-            return changed;
-        }
-        while !over.load(Ordering::Acquire) {
-            match hart == reader {
-                true => {
-                    pages().try_for_each(|addr| expect(addr, &[None, Some(0), Some(MAPPED)]))?
-                }
-                false => drop(take_many()),
             }
         }
-        Ok(())
     })?;
-    Ok(format!("{ROUNDS} times {PAGES} pages"))
+    Ok(format!("{ROUNDS} times {READ} pages"))
+}
+
+/// Pages that are read, and frames that are left when nearly all are taken: for them, for
+/// page tables, and for the heap.
+const READ: usize = 32;
+const LEFT: usize = 4 * READ;
+
+/// Takes all frames but [`LEFT`].
+fn all_but_a_few() -> Vec<Frames> {
+    let mut taken = Vec::with_capacity(4 * MANY);
+    let _left = alloc_frames(LEFT, PAGE, UsageKind::Global);
+    for order in (0..=18).rev() {
+        while taken.len() < taken.capacity() {
+            match alloc_frames(1 << order, PAGE, UsageKind::Global) {
+                Ok(run) => taken.push(run),
+                Err(_) => break,
+            }
+        }
+    }
+    taken
+}
+
+/// Maps the pages as soon as there are frames for them, and unmaps them.
+fn come_and_go(space: &SharedAspace, base: usize) -> Result<(), String> {
+    loop {
+        match space.lock().map_alloc(base.into(), READ * PAGE, RW, true) {
+            Ok(()) => break,
+            Err(AxError::NoMemory) => thread::sleep(NAP),
+            Err(error) => return Err(say(error)),
+        }
+    }
+    (0..READ).for_each(|page| mark(base + page * PAGE, MAPPED));
+    thread::sleep(NAP);
+    unmap(space, base, READ * PAGE)
+}
+
+/// Reads the pages, again and again, as long as they are there: nothing else may be.
+fn read_until(over: &AtomicBool, base: usize) -> Result<(), String> {
+    const TIMES: usize = 1000;
+    while !over.load(Ordering::Acquire) {
+        let no_interrupts = IrqSave::new();
+        for addr in (0..TIMES * READ).map(|turn| base + turn % READ * PAGE) {
+            expect(addr, &[None, Some(0), Some(MAPPED)])?;
+            if !can_read(addr) {
+                break;
+            }
+        }
+        drop(no_interrupts);
+        thread::sleep(NAP);
+    }
+    Ok(())
+}
+
+/// Takes what frames there are, marks them, and gives them back. The heap, which has no
+/// memory now, is left alone.
+fn take_until(over: &AtomicBool) {
+    while !over.load(Ordering::Acquire) {
+        let taken: [_; LEFT] = from_fn(|_| {
+            let mut frame = alloc_frame(UsageKind::Global).ok()?;
+            frame.as_bytes_mut()[0] = ANOTHERS;
+            Some(frame)
+        });
+        drop(taken);
+        thread::sleep(NAP);
+    }
 }
 
 /// Each other hart takes a page away while the first sleeps, which must hear of it, and
 /// then wakes it. If a call to the first is lost this does not end.
 fn calls_to_the_first(space: &SharedAspace, base: usize) -> Outcome {
-    /// Turns until the first is asleep; if it is not, the calls must come all the same.
-    const LONG: usize = 100_000;
     for caller in others() {
         map(space, base, PAGE)?;
         on_all_inside(space, |_| expect(base, &[Some(0)]))?;
@@ -259,7 +318,8 @@ fn calls_to_the_first(space: &SharedAspace, base: usize) -> Outcome {
                 return Ok(());
             }
             wait_until(|| done.load(Ordering::Acquire) == harts::online() - 1);
-            (0..LONG).for_each(|_| core::hint::spin_loop());
+            // The first falls asleep now; if not, the calls must come all the same.
+            thread::sleep(NAP);
             unmap(space, base, PAGE)
         })?;
         on_all_inside(space, |_| expect(base, &[None]))?;
