@@ -14,7 +14,7 @@ use axstd::harts;
 use axstd::memory::probe::{can_read, read};
 use axstd::memory::{
     AxError, Frames, Grain, KERNEL_MAP_BASE, MappingFlags, SharedAspace, USER_BASE, UsageKind,
-    alloc_frame, alloc_frames, kernel_aspace, new_user_aspace, usage,
+    alloc_frame, alloc_frames, kernel_aspace, new_user_aspace, tlb_counters, usage,
 };
 use axstd::thread;
 use axstd::time::Duration;
@@ -53,6 +53,7 @@ pub fn run(report: &mut Report) {
     report.test("races: calls to the first", || {
         everywhere(calls_to_the_first)
     });
+    report.test("races: nobody inside", || giving_all_back(nobody_inside));
     report.test("races: faults at once", || everywhere(faults_at_once));
 }
 
@@ -325,6 +326,41 @@ fn calls_to_the_first(space: &SharedAspace, base: usize) -> Outcome {
         on_all_inside(space, |_| expect(base, &[None]))?;
     }
     Ok(format!("{} harts", others().count()))
+}
+
+/// A user's address space that all harts have been in changes: while none is in it no
+/// hart is asked for anything, and while all are, the others are.
+fn nobody_inside() -> Outcome {
+    if others().next().is_none() {
+        return Ok(String::from("1 hart"));
+    }
+    let user = new_user_aspace(IN_USER.into(), SIZE).map_err(say)?;
+    let space = SharedAspace::new(user);
+    map(&space, IN_USER, 3 * PAGE)?;
+    on_all_inside(&space, |_| expect(IN_USER, &[Some(0)]))?;
+    let before = tlb_counters();
+    let protected = space.protect(IN_USER.into(), PAGE, MappingFlags::READ);
+    protected.map_err(say)?;
+    unmap(&space, IN_USER, PAGE)?;
+    let after = tlb_counters();
+    check(after == before, || {
+        format!("{before:?} has become {after:?}, and nobody is inside")
+    })?;
+    let (seen, gone) = (AtomicUsize::new(0), AtomicBool::new(false));
+    on_all_inside(&space, |hart| {
+        seen.fetch_add(1, Ordering::AcqRel);
+        if hart != 0 {
+            wait_until(|| gone.load(Ordering::Acquire));
+            return Ok(());
+        }
+        wait_until(|| seen.load(Ordering::Acquire) == harts::online());
+        let unmapped = unmap(&space, IN_USER + PAGE, PAGE);
+        gone.store(true, Ordering::Release);
+        unmapped
+    })?;
+    let asked = tlb_counters().requests - after.requests;
+    check(asked > 0, || String::from("nobody asked those inside"))?;
+    Ok(format!("0 requests; {asked} with all inside"))
 }
 
 /// All harts touch each page of a lazy mapping at the same moment: every page gets one

@@ -26,6 +26,10 @@ pub fn virt_to_phys(vaddr: usize) -> usize {
     axfeat::axhal::mem::virt_to_phys(vaddr.into()).into()
 }
 
+/// What harts have made one another forget, since boot.
+#[cfg(feature = "paging")]
+pub use axfeat::axhal::tlb::{Counters as TlbCounters, counters as tlb_counters};
+
 /// The physical address of the page table this hart runs on.
 #[cfg(feature = "paging")]
 pub fn page_table_root() -> usize {
