@@ -2,6 +2,7 @@
 //! at a time.
 
 use axhal::probe::can_write;
+use axtask as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{LazyLock, Mutex, PoisonError};

@@ -1,0 +1,152 @@
+//! Threads on one hart of a kernel in a process: who is next, what is kept, and that a
+//! thread that cannot be leaves nothing.
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once};
+
+use axalloc::fault::fail_from;
+use axalloc::{AxError, usage};
+use axhal::probe::can_read;
+use axhal::time::monotonic_time_nanos;
+use axtask::{Spawn, WaitQueue, current, park_until, sleep_until, spawn, yield_now};
+
+use support::{load, on_hart, store, writable};
+
+/// Runs a test as the hart's first thread.
+fn as_thread(test: impl FnOnce() + Send + 'static) {
+    static FIRST: Once = Once::new();
+    on_hart(|| {
+        FIRST.call_once(|| {
+            axhal::irq::init();
+            axtask::init_hart("first").unwrap();
+        });
+        test();
+    });
+}
+
+/// A thread with a stack of a size that is not kept when it ends.
+fn small() -> Spawn {
+    Spawn {
+        name: "small".into(),
+        stack_size: 16 << 10,
+        hart: None,
+    }
+}
+
+#[test]
+fn threads_take_turns_in_the_order_of_their_birth() {
+    as_thread(|| {
+        let turns = Arc::new(Mutex::new(String::new()));
+        let threads = ['a', 'b', 'c'].map(|name| {
+            let turns = turns.clone();
+            let work = move || {
+                for _ in 0..3 {
+                    turns.lock().unwrap().push(name);
+                    yield_now();
+                }
+            };
+            spawn(small(), work).unwrap()
+        });
+        threads.iter().for_each(|thread| thread.join());
+        assert_eq!(*turns.lock().unwrap(), "abcabcabc");
+        assert!(threads.iter().all(|thread| thread.has_ended()));
+    });
+}
+
+#[test]
+fn a_thread_that_cannot_be_leaves_nothing() {
+    as_thread(|| {
+        let count = Arc::new(());
+        let mut refused = 0;
+        for n in 1.. {
+            let (free, its) = (usage().free, count.clone());
+            let armed = fail_from(n);
+            let large = Spawn {
+                stack_size: 4 << 20,
+                ..small()
+            };
+            let result = spawn(large, move || drop(its));
+            if !armed.has_fired() {
+                result.unwrap().join();
+                break;
+            }
+            assert_eq!(result.err(), Some(AxError::NoMemory), "allocation {n}");
+            assert_eq!(usage().free, free, "allocation {n}");
+            assert_eq!(Arc::strong_count(&count), 1, "the work is dropped");
+            refused += 1;
+        }
+        assert!(refused > 1, "1024 pages and their tables: {refused}");
+        assert_eq!(Arc::strong_count(&count), 1);
+    });
+}
+
+#[test]
+fn what_no_thread_can_have_is_refused() {
+    as_thread(|| {
+        let hart = Spawn {
+            hart: Some(1),
+            ..small()
+        };
+        assert_eq!(spawn(hart, || {}).err(), Some(AxError::InvalidInput));
+        let large = [0_u8; 9 << 10];
+        let work = move || assert_eq!(large[0], 0);
+        assert_eq!(spawn(small(), work).err(), Some(AxError::InvalidInput));
+    });
+}
+
+#[test]
+fn a_stack_goes_with_its_thread() {
+    as_thread(|| {
+        let thread = spawn(small(), || {}).unwrap();
+        let bottom = thread.stack_bottom();
+        // The thread has not begun: nothing is there but its work, at the other end.
+        assert_eq!(load(bottom), 0);
+        store(bottom, 7);
+        assert!(writable(bottom) && !can_read(bottom - 1));
+        thread.join();
+        assert!(!can_read(bottom));
+    });
+}
+
+#[test]
+fn a_notification_before_the_wait_is_seen() {
+    as_thread(|| {
+        let (queue, looked) = (Arc::new(WaitQueue::new()), AtomicUsize::new(0));
+        // The condition comes true between the look at it and the wait.
+        queue.wait_until(|| {
+            let first = looked.fetch_add(1, Ordering::Relaxed) == 0;
+            if first {
+                queue.notify_one();
+            }
+            !first
+        });
+        assert_eq!(looked.into_inner(), 2);
+        current().unpark();
+        assert!(park_until(None), "unparked before");
+    });
+}
+
+#[test]
+fn waits_end_when_they_should_and_not_before() {
+    as_thread(|| {
+        let queue = WaitQueue::new();
+        let end = monotonic_time_nanos() + 2_000_000;
+        assert!(!queue.wait_until_or(Some(end), || false));
+        assert!(monotonic_time_nanos() >= end);
+        assert!(!queue.notify_one(), "nobody is left in the queue");
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let start = monotonic_time_nanos();
+        let threads = [3, 1, 2].map(|n| {
+            let order = order.clone();
+            let work = move || {
+                sleep_until(start + n * 5_000_000);
+                order.lock().unwrap().push(n);
+            };
+            spawn(small(), work).unwrap()
+        });
+        threads.iter().for_each(|thread| thread.join());
+        assert_eq!(*order.lock().unwrap(), [1, 2, 3]);
+    });
+}
