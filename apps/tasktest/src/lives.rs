@@ -137,10 +137,14 @@ fn on_all() -> Outcome {
 fn many() -> Outcome {
     // The heap grows to what the others need, and the kernel keeps as many stacks as it
     // ever will.
-    let together = Barrier::new(40);
-    thread::scope(|scope| {
-        (0..40).for_each(|_| drop(scope.spawn(|| together.wait())));
+    let together = Arc::new(Barrier::new(40));
+    let threads = (0..40).map(|_| {
+        let together = together.clone();
+        thread::spawn(move || together.wait().is_leader())
     });
+    for thread in threads.collect::<Vec<_>>() {
+        thread.join().map_err(|error| format!("{error:?}"))?;
+    }
     rounds(1)?;
     let before = free();
     rounds(25)?;
