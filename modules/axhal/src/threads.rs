@@ -10,7 +10,7 @@ pub(crate) use imp::*;
 mod imp {
     use core::ops::Range;
 
-    use axlog::ax_println;
+    use axlog::ax_print;
 
     /// Whoever runs threads.
     #[crate_interface::def_interface(gen_caller)]
@@ -36,7 +36,7 @@ mod imp {
     /// Says on the console which thread this hart runs.
     pub(crate) fn print_current() {
         if let Some((id, name)) = current_name() {
-            ax_println!("  in thread {id}, \"{name}\"");
+            ax_print!(", thread {id} \"{name}\"");
         }
     }
 }

@@ -167,10 +167,11 @@ pub fn report(frame: &TrapFrame, what: fmt::Arguments) {
         crate::arch::halt();
     }
     let number = this_hart();
-    ax_println!(
-        "\nPANIC on hart {number} (hardware id {:#x}): {what}",
+    ax_print!(
+        "\nPANIC on hart {number} (hardware id {:#x})",
         hardware_id(number)
     );
     threads::print_current();
+    ax_println!(": {what}");
     ax_print!("{frame}");
 }

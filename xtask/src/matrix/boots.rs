@@ -46,13 +46,13 @@ const ENDINGS: [(&str, u8, &str); 12] = [
         "as asked for at apps/endings/src/main.rs",
     ),
     ("panic-elsewhere", PANICKED, "PANIC on hart 3"),
-    ("panic-in-thread", PANICKED, ", \"panics\""),
+    ("panic-in-thread", PANICKED, "\"panics\": as asked for at"),
     ("null", PANICKED, "write to 0x0"),
     ("read-only", PANICKED, "unhandled page fault: write to"),
     ("unmapped", PANICKED, "mapped there: nothing"),
     ("memory", PANICKED, "out of memory: wanted 32768 bytes; "),
     ("stack", PANICKED, "stack overflow: sp 0x"),
-    ("stack-of-thread", PANICKED, ", \"deep\""),
+    ("stack-of-thread", PANICKED, "\"deep\": stack overflow"),
     ("hang", HUNG, ""),
 ];
 
