@@ -12,10 +12,11 @@ use super::tally::Verdict;
 
 /// Crates that only features bring: helloworld has none of them, memtest all of
 /// the first two.
-const FEATURE_CRATES: [&str; 5] = [
+const FEATURE_CRATES: [&str; 6] = [
     "axmm",
     "axalloc",
     "alloc",
+    "axtask",
     "page_table_multiarch",
     "page_table_entry",
 ];
