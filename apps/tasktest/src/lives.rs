@@ -149,8 +149,7 @@ fn many() -> Outcome {
     let before = free();
     rounds(25)?;
     let after = free();
-    // A thread that has been joined may be about to give its stack back: there may be more.
-    check(before <= after, || {
+    check(before == after, || {
         format!("{before} frames free, then {after}")
     })?;
     Ok(format!("{after} frames free before and after"))
