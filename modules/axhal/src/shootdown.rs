@@ -59,14 +59,15 @@ impl<const HARTS: usize> Requests<HARTS> {
     /// Nobody asks.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
-        const QUIET: Hart = Hart {
-            start: AtomicUsize::new(0),
-            end: AtomicUsize::new(0),
-            left: AtomicU64::new(0),
-            askers: AtomicU64::new(0),
-        };
         Self {
-            harts: [QUIET; HARTS],
+            harts: [const {
+                Hart {
+                    start: AtomicUsize::new(0),
+                    end: AtomicUsize::new(0),
+                    left: AtomicU64::new(0),
+                    askers: AtomicU64::new(0),
+                }
+            }; HARTS],
         }
     }
 
