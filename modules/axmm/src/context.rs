@@ -23,10 +23,10 @@
 //! ```text
 //!   changes the table                    enters
 //!   ─────────────────                    ──────
-//!   writes entries                       own bit into `inside`
-//!   all bits into marks                  own bit in any marks?
-//!   reads `inside`, asks those             out with it, and forgets
-//!   own marks: bits out of those         ...
+//!   writes entries                       reads marks
+//!   all bits into marks                  own bit into `inside`
+//!   reads `inside`, asks those           reads marks again; own bit in any?
+//!   own marks: bits out of those           out with it, and forgets
 //!     who are inside still               leaves: own bit out of `inside`
 //! ```
 //!
@@ -37,7 +37,8 @@
 //! - There are two words of marks. One belongs to one changer at a time (`changing`), who
 //!   takes the marks back of those that it has asked. A mark taken back is the changer's
 //!   own, or older: a hart that was inside when it was asked, and is inside still, has
-//!   forgotten as it was asked, or has left and come back meanwhile, and found the mark.
+//!   forgotten as it was asked, or has left and come back meanwhile, and found the mark
+//!   before it was seen inside again.
 //! - Who finds the word taken marks the other one, and takes nothing back: each hart does,
 //!   as it enters next. What that costs is a forgetting too much of one address space for
 //!   each hart that was inside as two changed it.
@@ -159,8 +160,10 @@ impl Context {
     /// it is to know the address space by, and what to forget. Until it does it lets
     /// no interrupt in, and answers nobody: who asks it to forget must find it there.
     pub fn enter(&self, ids: &Ids, hart: usize, generation: &mut u64) -> (usize, Stale) {
+        // Once it is seen inside, its mark may be taken back; so it looks before, too.
+        let before = self.stale.load(SeqCst);
         self.inside.fetch_or(1 << hart, SeqCst);
-        let marked = self.takes_mark(hart);
+        let marked = self.takes_mark(hart, before);
         let id = self.current_id(ids);
         let stale = if id >> NUMBER_BITS != *generation {
             *generation = id >> NUMBER_BITS;
@@ -204,10 +207,11 @@ impl Context {
         }
     }
 
-    /// Whether `hart`, which is inside, had a mark. It has none after.
+    /// Whether `hart`, which is inside, has a mark, or had one in `before`. It has none
+    /// after.
     #[inline(always)]
-    fn takes_mark(&self, hart: usize) -> bool {
-        let marks = self.stale.load(SeqCst) | self.stale_too.load(SeqCst);
+    fn takes_mark(&self, hart: usize, before: u64) -> bool {
+        let marks = before | self.stale.load(SeqCst) | self.stale_too.load(SeqCst);
         let marked = marks >> hart & 1 != 0;
         if marked {
             self.stale.fetch_and(!(1 << hart), SeqCst);

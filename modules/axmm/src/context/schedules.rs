@@ -17,10 +17,10 @@ use super::*;
 
 const HARTS: usize = 3;
 const SPACES: usize = 2;
-/// Fewer numbers than spaces, in one of two runs, so that generations go by.
+/// How many numbers there are: none, fewer than spaces, so that generations go by, or enough.
 const NUMBERS: [usize; 3] = [0, 1, 8];
 const STEPS: usize = 6;
-const SCHEDULES: usize = 20_000;
+const SCHEDULES: usize = 50_000;
 
 /// What is in an address space: a version for each page.
 struct Space {
@@ -149,6 +149,28 @@ impl Machine {
         });
     }
 
+    /// Two change one address space as fast as they can, and one comes, uses it and goes.
+    fn run_with_two_changers(&self, me: usize) {
+        let mut generation = 0;
+        for _ in 0..STEPS {
+            match me {
+                0 => {
+                    self.enter(me, 0, &mut generation);
+                    self.access(me, 1, true);
+                    self.access(me, 2, true);
+                    self.leave(me);
+                }
+                _ => self.change(me, 0),
+            }
+            self.answer(me);
+        }
+        self.at_work.fetch_sub(1, Relaxed);
+        while self.at_work.load(Relaxed) != 0 {
+            self.answer(me);
+            thread::yield_now();
+        }
+    }
+
     fn run(&self, me: usize) {
         let mut generation = 0;
         for _ in 0..STEPS {
@@ -175,21 +197,30 @@ impl Machine {
     }
 }
 
+/// Tries many schedules of three harts, each of which does `run`.
+fn schedules_of(way: Way, numbers: usize, run: fn(&Machine, usize)) {
+    let test = move || {
+        let machine = Arc::new(Machine::new(way, numbers));
+        let harts = [0, 1, 2].map(|me| {
+            let machine = machine.clone();
+            thread::spawn(move || run(&machine, me))
+        });
+        harts.into_iter().for_each(|hart| hart.join().unwrap());
+    };
+    shuttle::check_random(test, SCHEDULES);
+    shuttle::check_pct(test, SCHEDULES / 4, 3);
+}
+
 #[test]
 fn no_hart_finds_what_is_anothers_or_was() {
-    for (way, numbers) in [Way::Interrupt, Way::Firmware]
-        .into_iter()
-        .flat_map(|way| NUMBERS.map(|numbers| (way, numbers)))
-    {
-        let test = move || {
-            let machine = Arc::new(Machine::new(way, numbers));
-            let harts = [0, 1, 2].map(|me| {
-                let machine = machine.clone();
-                thread::spawn(move || machine.run(me))
-            });
-            harts.into_iter().for_each(|hart| hart.join().unwrap());
-        };
-        shuttle::check_random(test, SCHEDULES);
-        shuttle::check_pct(test, SCHEDULES / 4, 3);
+    for numbers in NUMBERS {
+        schedules_of(Way::Interrupt, numbers, Machine::run);
+        schedules_of(Way::Firmware, numbers, Machine::run);
     }
+}
+
+#[test]
+fn two_that_change_it_take_back_no_mark_of_each_others() {
+    schedules_of(Way::Interrupt, 8, Machine::run_with_two_changers);
+    schedules_of(Way::Firmware, 8, Machine::run_with_two_changers);
 }
