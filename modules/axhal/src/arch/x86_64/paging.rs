@@ -167,8 +167,11 @@ pub fn flush_tlb_all() {
 /// Forgets all translations on this hart.
 pub use flush_tlb_all as flush_all_asids;
 
-/// More pages than this are forgotten by forgetting everything.
-pub const MOST_PAGES: usize = 32;
+/// More pages than this are forgotten by forgetting everything. In QEMU a page takes
+/// 167 ns, everything 36900 ns and 86 ns for each page that is used again: as much as
+/// `(36900 + 256 * 86) / 167 = 353` pages, if 256 are (`make
+/// A=apps/mmbench ARCH=x86_64 run`, rows `forget`).
+pub const MOST_PAGES: usize = 256;
 
 /// Only this hart forgets with the two above.
 pub const FORGETS_EVERYWHERE: bool = false;
