@@ -52,6 +52,16 @@ pub struct Hart {
 }
 
 impl Known {
+    /// Whether both are pages, for the same address, of different sizes.
+    fn conflicts(&self, other: &Self) -> bool {
+        self.tag == other.tag
+            && self.size != other.size
+            && self.page.is_some()
+            && other.page.is_some()
+            && (covers(self.start, self.size, other.start)
+                || covers(other.start, other.size, self.start))
+    }
+
     /// The byte that `vaddr` leads to, and with which rights.
     pub fn at(&self, vaddr: usize) -> Option<(usize, Rights)> {
         self.page
@@ -133,6 +143,9 @@ impl Hart {
             return Ok(*self.known.iter().filter(found).nth(at).unwrap());
         }
         let known = self.walk::<F>(rules, tag, root, vaddr)?;
+        if rules.one_size && self.known.iter().any(|other| other.conflicts(&known)) {
+            return Err(format!("two pages of two sizes are known for {vaddr:#x}"));
+        }
         if known.page.is_some() || rules.absent {
             self.known.push(known);
         }

@@ -33,6 +33,8 @@ pub struct Rules {
     pub upper: Upper,
     /// Whether an entry that is absent may be remembered.
     pub absent: bool,
+    /// Whether no two pages of different sizes may be known for one address.
+    pub one_size: bool,
     /// The largest id.
     pub ids: usize,
 }
@@ -46,6 +48,7 @@ pub const X64: Rules = Rules {
     every_id: false,
     upper: Upper::Tagged,
     absent: false,
+    one_size: false,
     ids: 2,
 };
 
@@ -60,17 +63,19 @@ pub const SV: Rules = Rules {
     every_id: true,
     upper: Upper::Stay,
     absent: true,
+    one_size: false,
     ids: 3,
 };
 
 /// Arm Architecture Reference Manual, D8.17 "TLB maintenance": VAAE1IS is for all
 /// entries of the walk for an address, under every ASID; D8.16: what faults for being
-/// invalid is not cached.
+/// invalid is not cached; D8.16.1 "break-before-make": two sizes may conflict.
 pub const A64: Rules = Rules {
     way: Way::Broadcast,
     every_id: true,
     upper: Upper::Covering,
     absent: false,
+    one_size: true,
     ids: 3,
 };
 
@@ -81,5 +86,6 @@ pub const LA64: Rules = Rules {
     every_id: false,
     upper: Upper::None,
     absent: true,
+    one_size: false,
     ids: 3,
 };
