@@ -5,13 +5,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::slice;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axstd::harts;
 use axstd::memory::probe::{can_execute, can_read, can_write};
 use axstd::memory::{
     AddrSpace, AxError, Grain, Mapping, MappingFlags, SharedAspace, USER_BASE, kernel_aspace,
-    new_user_aspace,
+    new_user_aspace, tlb,
 };
 
 use crate::mapped::{giving_all_back, say, word};
@@ -46,6 +46,9 @@ pub fn run(report: &mut Report) {
     report.test("spaces: stale nowhere", || giving_all_back(stale_nowhere));
     report.test("spaces: left as it changes", || {
         giving_all_back(left_as_it_changes)
+    });
+    report.test("spaces: who is asked", || {
+        giving_all_back(who_is_not_in_is_not_asked)
     });
     report.test("spaces: ids go round", || giving_all_back(ids_go_round));
     report.test("spaces: every kind of fault", || {
@@ -255,6 +258,45 @@ fn inside_while_it_goes(space: &SharedAspace, hart: usize) -> Result<(), String>
         })?;
     }
     Ok(())
+}
+
+/// Every hart has been inside: a change then asks nobody, and one while all are inside
+/// interrupts each other hart once, at most.
+fn who_is_not_in_is_not_asked() -> Outcome {
+    let space = space_with_pages()?;
+    on_all(|hart| space.run(|| write_words(hart, 7)).map_err(say))?;
+    let before = tlb::counters();
+    space.lock().unmap(BASE.into(), PAGE).map_err(say)?;
+    check(tlb::counters() == before, || {
+        format!("{before:?} before, {:?} after", tlb::counters())
+    })?;
+    let (inside, gone) = (AtomicUsize::new(0), AtomicBool::new(false));
+    on_all(|hart| {
+        let result = space.run(|| {
+            inside.fetch_add(1, Ordering::AcqRel);
+            let all = || inside.load(Ordering::Acquire) == harts::online();
+            while !(gone.load(Ordering::Acquire) || (hart == 0 && all())) {
+                core::hint::spin_loop();
+            }
+            if hart != 0 {
+                return Ok(());
+            }
+            let unmapped = space.lock().unmap((BASE + PAGE).into(), PAGE);
+            gone.store(true, Ordering::Release);
+            unmapped.map_err(say)
+        });
+        result.map_err(say)?
+    })?;
+    let after = tlb::counters();
+    let (asked, sent) = (
+        after.requests - before.requests,
+        after.interrupts - before.interrupts,
+    );
+    let others = harts::online() as u64 - 1;
+    check(asked == others.min(1) && sent <= others, || {
+        format!("{asked} requests, {sent} interrupts for {others} other harts")
+    })?;
+    Ok(format!("{sent} interrupts for {others} other harts inside"))
 }
 
 /// A page goes while a hart is on its way out.

@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use axstd::memory::{
     AxResult, KERNEL_MAP_BASE, MappingFlags, SharedAspace, VirtAddrRange, kernel_aspace,
-    load_kernel_aspace, new_kernel_aspace, new_user_aspace, usage,
+    load_kernel_aspace, new_kernel_aspace, new_user_aspace, tlb, usage,
 };
 
 use crate::table::Table;
@@ -49,6 +49,7 @@ pub fn run(table: &mut Table) {
     whole(table);
     pages(table);
     gibibytes(table);
+    forgetting(table);
     for (count, at) in [(FEW, "10"), (MOST, "10000")] {
         if (0..count).try_for_each(in_the_way).is_err() {
             table.fail(at, "there is no memory for the areas");
@@ -141,6 +142,37 @@ fn pages(table: &mut Table) {
         let back = watch.time(|| protect(pages.clone(), RW));
         unmap(pages);
         there.and(back).map(|()| 2 * many)
+    });
+}
+
+/// Pages that are forgotten one by one.
+const FORGOTTEN: usize = 256;
+
+/// What it takes to forget a page, or everything, and what comes after: each page that
+/// was known is looked up again.
+fn forgetting(table: &mut Table) {
+    table.timed("forget.page", |watch| {
+        let pages = map(FORGOTTEN, true)?;
+        watch.time(|| {
+            for page in pages.clone().step_by(PAGE) {
+                tlb::flush_here(page..page + PAGE);
+            }
+        });
+        unmap(pages);
+        Ok(FORGOTTEN)
+    });
+    table.timed("forget.all", |watch| {
+        watch.time(|| (0..FORGOTTEN).for_each(|_| tlb::flush_here(tlb::EVERYTHING)));
+        Ok(FORGOTTEN)
+    });
+    table.timed("forget.again", |watch| {
+        let pages = map(FORGOTTEN, true)?;
+        touch(pages.clone());
+        tlb::flush_here(tlb::EVERYTHING);
+        watch.time(|| touch(pages.clone()));
+        watch.less(|| touch(pages.clone()));
+        unmap(pages);
+        Ok(FORGOTTEN)
     });
 }
 

@@ -36,6 +36,12 @@ pub fn page_table_root() -> usize {
     axfeat::axhal::paging::kernel_root().into()
 }
 
+/// What harts make one another forget.
+#[cfg(feature = "paging")]
+pub mod tlb {
+    pub use axfeat::axhal::tlb::{Counters, EVERYTHING, counters, flush_here};
+}
+
 /// Accesses that may fault, and come back all the same.
 pub mod probe {
     pub use axfeat::axhal::probe::{can_execute, can_read, can_write, read};
