@@ -21,14 +21,17 @@
 //!
 //! | lock | guards | taken inside |
 //! |---|---|---|
-//! | a [`SharedAspace`]'s | areas and page table of a user program | nothing of axmm |
-//! | the kernel's [`SharedAspace`] | areas and page table of the kernel | a user program's |
+//! | [`SharedAspace::lock`] | nothing: several operations are one for those that call it | nothing of axmm |
+//! | a claim | what is mapped in a range | `lock` |
+//! | the writer's turn | areas, and the making of claims | a claim |
+//! | a hart's line | a page that it brings | a user program's, then the kernel's |
 //! | `axalloc`'s | frames, heap | any |
 //!
-//! Whoever holds a [`SharedAspace`] keeps interrupts out. Whoever waits for one, with
-//! interrupts in or out, answers other harts' TLB requests meanwhile, for the holder
-//! may be waiting for the answer. So nobody may hold another spin lock, with
-//! interrupts out, that a hart in here can be waiting for.
+//! Operations on ranges that do not overlap run side by side (`aspace/claims.rs`).
+//! Interrupts are out while one works. Whoever waits for another hart here, with
+//! interrupts in or out, answers TLB requests meanwhile ([`Machine::relax`]), for that one
+//! may be waiting for the answer. So nobody may hold another spin lock, with interrupts
+//! out, that a hart in here can be waiting for.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;

@@ -19,7 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::Arc;
 
 use axerrno::AxResult;
 use axmm::context::{Ids, Stale};
@@ -216,7 +216,7 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
 /// The address spaces, and the harts' part in them.
 struct Simulation<M: TestMachine> {
     ids: Ids,
-    spaces: [Mutex<AddrSpace<Simulated<M>>>; SPACES],
+    spaces: [AddrSpace<Simulated<M>>; SPACES],
 }
 
 impl<M: TestMachine> Simulation<M> {
@@ -224,7 +224,7 @@ impl<M: TestMachine> Simulation<M> {
         let pages = PAGES[PAGES.len() - 1] + 1;
         let space = |number| {
             let start = virt(Self::page(number, 0));
-            let mut space = match number {
+            let space = match number {
                 KERNELS => AddrSpace::new_empty(start, 8 * MIB2),
                 _ => AddrSpace::new_empty_user(start, 8 * MIB2),
             }?;
@@ -234,22 +234,7 @@ impl<M: TestMachine> Simulation<M> {
         };
         Self {
             ids: Ids::new(rules.ids),
-            spaces: [0, 1, 2].map(|number| Mutex::new(space(number).expect("memory"))),
-        }
-    }
-
-    /// As the kernel waits for one.
-    fn lock(&self, space: usize) -> Option<MutexGuard<'_, AddrSpace<Simulated<M>>>> {
-        let mut turn = 0;
-        loop {
-            match self.spaces[space].try_lock() {
-                Ok(guard) => return Some(guard),
-                Err(TryLockError::WouldBlock) if !world().is_over() => {
-                    Simulated::<M>::relax(turn);
-                }
-                Err(_) => return None,
-            }
-            turn += 1;
+            spaces: [0, 1, 2].map(|number| space(number).expect("memory")),
         }
     }
 
@@ -294,28 +279,23 @@ impl<M: TestMachine> Simulation<M> {
         let Some((_, space)) = inside else {
             return;
         };
-        let Some(guard) = self.lock(space) else {
-            return;
-        };
+        let context = self.spaces[space].context();
         if world.fault == Fault::LeavesTooEarly {
-            guard.context().leave(me());
-            drop(guard);
+            context.leave(me());
             (0..4).for_each(|_| self.touch());
             world.harts[me()].borrow_mut().inside = None;
             return;
         }
         world.harts[me()].borrow_mut().inside = None;
         pause();
-        guard.context().leave(me());
+        context.leave(me());
     }
 
     fn enter(&self, space: usize, generation: &mut u64) {
         self.leave();
         let world = world();
-        let Some(guard) = self.lock(space) else {
-            return;
-        };
-        let (number, stale) = guard.context().enter(&self.ids, me(), generation);
+        let context = self.spaces[space].context();
+        let (number, stale) = context.enter(&self.ids, me(), generation);
         pause();
         world.harts[me()].borrow_mut().inside = Some((number, space));
         // Hardware reads ahead before it forgets, by ways that lead to tables no more:
@@ -338,19 +318,16 @@ impl<M: TestMachine> Simulation<M> {
     fn operation(
         &self,
         space: usize,
-        operate: impl FnOnce(&mut AddrSpace<Simulated<M>>, usize, usize),
+        operate: impl FnOnce(&AddrSpace<Simulated<M>>, usize, usize),
     ) {
         let first = PAGES[thread_rng().gen_range(0..PAGES.len())];
         let count = COUNTS[thread_rng().gen_range(0..COUNTS.len())];
         // A large page that is cut is another for the pages around, too.
         let hull = Self::page(space, first / 512 * 512)
             ..Self::page(space, (first + count).next_multiple_of(512));
-        let Some(mut guard) = self.lock(space) else {
-            return;
-        };
         let world = world();
         world.busy[space].borrow_mut().push(hull.clone());
-        operate(&mut guard, Self::page(space, first), count * KIB4);
+        operate(&self.spaces[space], Self::page(space, first), count * KIB4);
         let mut busy = world.busy[space].borrow_mut();
         let at = busy.iter().position(|other| *other == hull);
         busy.swap_remove(at.expect("it is there"));
@@ -427,17 +404,14 @@ impl<M: TestMachine> Simulation<M> {
                 _ => {}
             }
             // A page fault.
-            let Some(mut guard) = self.lock(space) else {
-                return;
-            };
-            if !guard.handle_page_fault(virt(vaddr), if write { WRITE } else { RO }) {
+            if !self.spaces[space].handle_page_fault(virt(vaddr), if write { WRITE } else { RO }) {
                 return;
             }
         }
         world.is_wrong(format!("{vaddr:#x} faults again and again"));
     }
 
-    /// The root does not change; asked without the lock, as hardware does.
+    /// The root does not change.
     fn root(&self, space: usize) -> usize {
         ROOTS.with_borrow(|roots| roots[space])
     }
@@ -505,10 +479,7 @@ fn simulate<M: TestMachine>(rules: Rules, fault: Fault) {
         wrong: RefCell::new(None),
     })));
     let simulation = Arc::new(Simulation::<M>::new(&rules));
-    let root = |space: &Mutex<AddrSpace<_>>| {
-        let space = space.lock().expect("nobody panics");
-        space.page_table_root().as_usize()
-    };
+    let root = |space: &AddrSpace<_>| space.page_table_root().as_usize();
     ROOTS.set([0, 1, 2].map(|space| root(&simulation.spaces[space])));
     let harts = [0, 1, 2].map(|hart| {
         let simulation = Arc::clone(&simulation);
@@ -520,7 +491,6 @@ fn simulate<M: TestMachine>(rules: Rules, fault: Fault) {
     harts.into_iter().for_each(|hart| drop(hart.join()));
     // If something is wrong a hart may be inside still.
     for space in &simulation.spaces {
-        let space = space.lock().expect("nobody panics");
         (0..HARTS).for_each(|hart| space.context().leave(hart));
     }
 }
