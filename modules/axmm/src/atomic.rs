@@ -2,6 +2,6 @@
 //! `shuttle`, which tries many schedules of a test, one step of one atomic at a time.
 
 #[cfg(not(shuttle))]
-pub use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub use core::sync::atomic::{AtomicU64, Ordering};
 #[cfg(shuttle)]
-pub use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub use shuttle::sync::atomic::{AtomicU64, Ordering};

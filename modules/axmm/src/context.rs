@@ -23,29 +23,21 @@
 //! ```text
 //!   changes the table                    enters
 //!   ─────────────────                    ──────
-//!   writes entries                       reads marks
-//!   all bits into marks                  own bit into `inside`
-//!   reads `inside`, asks those           reads marks again; own bit in any?
-//!   own marks: bits out of those           out with it, and forgets
-//!     who are inside still               leaves: own bit out of `inside`
+//!   writes entries                       own bit into `inside`
+//!   all bits into `stale`                own bit out of `stale`; was it in? forgets
+//!   reads `inside`, asks those           leaves: own bit out of `inside`
 //! ```
 //!
 //! Each line is one step in an order that all harts agree on. So a hart that enters is
 //! seen inside by who changes the table, or finds its mark. Many may change it at the same
-//! time, and are done in any order:
-//!
-//! - There are two words of marks. One belongs to one changer at a time (`changing`), who
-//!   takes the marks back of those that it has asked. A mark taken back is the changer's
-//!   own, or older: a hart that was inside when it was asked, and is inside still, has
-//!   forgotten as it was asked, or has left and come back meanwhile, and found the mark
-//!   before it was seen inside again.
-//! - Who finds the word taken marks the other one, and takes nothing back: each hart does,
-//!   as it enters next. What that costs is a forgetting too much of one address space for
-//!   each hart that was inside as two changed it.
+//! time: each marks all, and only the hart itself takes its mark away, when it forgets. A
+//! hart that was asked has a mark that it needs no more: it forgets the one address space
+//! once too often when it comes back. To take that mark from it would be wrong: it may
+//! have left before it was asked, and then it needs it.
 //!
 //! No step waits for another hart; only asking does.
 
-use crate::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use crate::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 /// Ids are numbers of at most so many bits.
 const NUMBER_BITS: u32 = 16;
@@ -83,10 +75,6 @@ pub struct Context {
     inside: AtomicU64,
     /// Marks: one bit for each hart that is to forget what it knows as it enters next.
     stale: AtomicU64,
-    /// Whether `stale` is some changer's.
-    changing: AtomicBool,
-    /// The marks of those who have found it taken.
-    stale_too: AtomicU64,
 }
 
 impl Ids {
@@ -146,8 +134,6 @@ impl Context {
             id: AtomicU64::new(0),
             inside: AtomicU64::new(0),
             stale: AtomicU64::new(0),
-            changing: AtomicBool::new(false),
-            stale_too: AtomicU64::new(0),
         }
     }
 
@@ -160,10 +146,8 @@ impl Context {
     /// it is to know the address space by, and what to forget. Until it does it lets
     /// no interrupt in, and answers nobody: who asks it to forget must find it there.
     pub fn enter(&self, ids: &Ids, hart: usize, generation: &mut u64) -> (usize, Stale) {
-        // Once it is seen inside, its mark may be taken back; so it looks before, too.
-        let before = self.stale.load(SeqCst);
         self.inside.fetch_or(1 << hart, SeqCst);
-        let marked = self.takes_mark(hart, before);
+        let marked = self.stale.fetch_and(!(1 << hart), SeqCst) >> hart & 1 != 0;
         let id = self.current_id(ids);
         let stale = if id >> NUMBER_BITS != *generation {
             *generation = id >> NUMBER_BITS;
@@ -192,32 +176,11 @@ impl Context {
         if self.kernel {
             return ask(ALL);
         }
-        let alone = !self.changing.swap(true, SeqCst);
-        let marks = if alone { &self.stale } else { &self.stale_too };
-        marks.store(ALL, SeqCst);
+        self.stale.store(ALL, SeqCst);
         let inside = self.inside.load(SeqCst);
         if inside != 0 {
             ask(inside);
         }
-        if alone {
-            // Who has left before it was asked may have forgotten another's.
-            let still = inside & self.inside.load(SeqCst);
-            self.stale.fetch_and(!still, SeqCst);
-            self.changing.store(false, SeqCst);
-        }
-    }
-
-    /// Whether `hart`, which is inside, has a mark, or had one in `before`. It has none
-    /// after.
-    #[inline(always)]
-    fn takes_mark(&self, hart: usize, before: u64) -> bool {
-        let marks = before | self.stale.load(SeqCst) | self.stale_too.load(SeqCst);
-        let marked = marks >> hart & 1 != 0;
-        if marked {
-            self.stale.fetch_and(!(1 << hart), SeqCst);
-            self.stale_too.fetch_and(!(1 << hart), SeqCst);
-        }
-        marked
     }
 
     fn current_id(&self, ids: &Ids) -> u64 {
@@ -354,10 +317,10 @@ mod tests {
         steps.push(Step::Change(0));
         steps.extend(there_and_back.repeat(10));
         assert_eq!(run(&steps, NUMBERS), 38);
-        // And while it is inside: it forgets there and then.
+        // And while it is inside: it forgets there and then, and once more.
         steps.push(Step::Change(1));
         steps.extend(there_and_back.repeat(10));
-        assert_eq!(run(&steps, NUMBERS), 58);
+        assert_eq!(run(&steps, NUMBERS), 57);
     }
 
     #[test]

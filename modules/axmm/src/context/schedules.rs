@@ -220,7 +220,7 @@ fn no_hart_finds_what_is_anothers_or_was() {
 }
 
 #[test]
-fn two_that_change_it_take_back_no_mark_of_each_others() {
+fn two_that_change_it_leave_each_others_marks() {
     schedules_of(Way::Interrupt, 8, Machine::run_with_two_changers);
     schedules_of(Way::Firmware, 8, Machine::run_with_two_changers);
 }
