@@ -95,7 +95,8 @@ impl SharedAspace {
     /// The kernel itself may only access what is not mapped for users
     /// ([`MappingFlags::USER`]): for that there are
     /// [`read`](AddrSpace::read) and [`write`](AddrSpace::write). `f` stays on this
-    /// hart. In a process, where all harts share one lower half, this waits for harts in
+    /// hart. If it is a thread's, it may wait: this hart leaves the address space when the
+    /// thread goes, and enters it when it comes back. In a process, where all harts share one lower half, this waits for harts in
     /// other address spaces: it is called without a lock that one of those may want.
     ///
     /// # Errors
