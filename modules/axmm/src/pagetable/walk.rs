@@ -96,11 +96,9 @@ where
         frame: PhysAddr,
     ) -> AxResult {
         loop {
-            let (entry, found) = self.lowest(vaddr, level);
-            match read::<E>(entry, found) {
-                Slot::Absent => {}
-                _ => return Err(AxError::AlreadyExists),
-            }
+            let Some((entry, found)) = self.lowest_absent(vaddr, level) else {
+                return Err(AxError::AlreadyExists);
+            };
             if found == level {
                 return match add_page(entry, level, frame, flags, self.mark) {
                     true => Ok(()),
@@ -116,14 +114,17 @@ where
         }
     }
 
-    /// The lowest entry for `vaddr` that there is, of `level` or above, and its level.
-    fn lowest(&self, vaddr: VirtAddr, level: usize) -> (*mut E, usize) {
+    /// The entry for `vaddr`, of `level` or above, that is absent, and its level: `None` if
+    /// something is mapped there. It is read once: by the next moment another hart may have
+    /// put a table there.
+    fn lowest_absent(&self, vaddr: VirtAddr, level: usize) -> Option<(*mut E, usize)> {
         let (mut table, mut at) = (self.root, M::LEVELS - 1);
         loop {
             let entry = self.entry(table, vaddr, at);
             match read::<E>(entry, at) {
                 Slot::Table(next) if at > level => table = next,
-                _ => return (entry, at),
+                Slot::Absent => return Some((entry, at)),
+                Slot::Table(_) | Slot::Page(..) => return None,
             }
             at -= 1;
         }
