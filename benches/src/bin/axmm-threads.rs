@@ -1,37 +1,63 @@
 //! `axmm-threads`: what two threads get done beside one, a line for each row: its name
-//! and the figure. Rows of others have their name behind `@`.
+//! and the figure. Rows of others have their name behind `@`. With too few processors it
+//! says so, and there is no line.
 
 use std::process::ExitCode;
 
-use axbench::threads::{Fenced, Linux, Ours, Pairs, THREADS, Work, times};
+use axbench::threads::{
+    Fenced, Linux, Load, Ours, Pairs, Processors, THREADS, Work, small_pages_only, times,
+};
+
+/// The rows that Linux has too.
+const ROWS: [(&str, Work); 5] = [
+    (FAULTS, Work::FaultsInOneArea),
+    ("threads.fault_area_each", Work::FaultsInAnAreaEach),
+    ("threads.map_touch_unmap.1", Work::MapTouchUnmap(1)),
+    ("threads.map_touch_unmap.16", Work::MapTouchUnmap(16)),
+    ("threads.map_touch_unmap.256", Work::MapTouchUnmap(256)),
+];
+const FAULTS: &str = "threads.fault_one_area";
 
 fn main() -> ExitCode {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    if processors < THREADS {
-        eprintln!("axmm-threads: {processors} processor; {THREADS} are needed");
+    let Some(processors) = Processors::available() else {
+        eprintln!("axmm-threads: {THREADS} processors are needed, and there are fewer");
+        return ExitCode::FAILURE;
+    };
+    if let Err(error) = small_pages_only() {
+        eprintln!("axmm-threads: huge pages cannot be switched off: {error}");
         return ExitCode::FAILURE;
     }
-    for (row, work) in [
-        ("threads.fault_one_area", Work::FaultsInOneArea),
-        ("threads.fault_area_each", Work::FaultsInAnAreaEach),
-        ("threads.map_touch_unmap.1", Work::MapTouchUnmap(1)),
-        ("threads.map_touch_unmap.16", Work::MapTouchUnmap(16)),
-        ("threads.map_touch_unmap.256", Work::MapTouchUnmap(256)),
-    ] {
-        if let Some(ours) = Ours::new(work) {
-            println!("{row} {:.3}", times(&ours).scaling());
-        }
-        println!("{row}@linux {:.3}", times(&Linux::new(work)).scaling());
-    }
-    for (name, fenced) in [
-        ("lock-per-area", Fenced::by_area()),
-        ("lock-per-table", Fenced::by_table()),
-    ] {
-        if let Some(fenced) = fenced {
-            let scaling = times(&fenced).scaling();
-            println!("threads.fault_one_area@{name} {scaling:.3}");
+    match rows(processors) {
+        Some(()) => ExitCode::SUCCESS,
+        None => {
+            eprintln!("axmm-threads: there is no memory for an address space");
+            ExitCode::FAILURE
         }
     }
-    println!("threads.frame_pair {:.3}", times(&Pairs::new()).dearer());
-    ExitCode::SUCCESS
+}
+
+/// Measures and prints; `None` without memory.
+fn rows(processors: Processors) -> Option<()> {
+    for (row, work) in ROWS {
+        row_of(row, &Ours::new(work)?, processors);
+        row_of(&format!("{row}@linux"), &Linux::new(work), processors);
+    }
+    row_of(
+        &format!("{FAULTS}@lock-per-area"),
+        &Fenced::by_area()?,
+        processors,
+    );
+    row_of(
+        &format!("{FAULTS}@lock-per-table"),
+        &Fenced::by_table()?,
+        processors,
+    );
+    let dearer = times(&Pairs::new(), processors).dearer();
+    println!("threads.frame_pair {dearer:.3}");
+    Some(())
+}
+
+/// Prints how many times the work of one thread two do.
+fn row_of(row: &str, load: &impl Load, processors: Processors) {
+    println!("{row} {:.3}", times(load, processors).scaling());
 }

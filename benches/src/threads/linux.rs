@@ -4,10 +4,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::ours::Work;
-use super::{Load, PAGE, THREADS};
-
-/// Pages that a turn touches, or maps.
-const TOUCHED: usize = 1024;
+use super::{Load, PAGE, THREADS, TOUCHED};
 
 /// What threads do to the process's address space.
 pub struct Linux {
@@ -36,8 +33,6 @@ fn map(pages: usize) -> usize {
     // SAFETY: it goes where nothing is.
     let mapped = unsafe { libc::mmap(ptr::null_mut(), pages * PAGE, rights, kind, -1, 0) };
     assert_ne!(mapped, libc::MAP_FAILED, "no memory");
-    // SAFETY: the range is this function's; a page at a time, as ours.
-    unsafe { libc::madvise(mapped, pages * PAGE, libc::MADV_NOHUGEPAGE) };
     mapped as usize
 }
 

@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use axmm::{AddrSpace, Machine, MappingFlags, ThisMachine};
 
-use super::{Load, PAGE, THREADS};
+use super::{Load, PAGE, THREADS, TOUCHED};
 use crate::ours::Frames;
 
 const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
@@ -69,9 +69,6 @@ pub enum Work {
     /// Maps so many pages, touches each, and unmaps them.
     MapTouchUnmap(usize),
 }
-
-/// Pages that a turn touches, or maps.
-const TOUCHED: usize = 1024;
 
 /// One address space for all threads.
 pub struct Ours {
