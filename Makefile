@@ -6,7 +6,7 @@
 VARIABLES := A ARCH SMP MEM MODE LOG FEATURES APP_FEATURES ACCEL QEMU_ARGS ARGS SEED TIMEOUT TIME N V
 export $(VARIABLES)
 
-VERBS := build run test test-long fuzz smp-test smp-soak debug disasm size maps bench bench-boot doc check setup
+VERBS := build run test test-long fuzz smp-test smp-soak debug disasm size maps bench bench-boot bench-threads doc check setup
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(VERBS)
@@ -22,6 +22,7 @@ make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
   maps      boot, and draw the kernel's address space
   smp-soak  N boots of each machine, of random size, in which all harts work
   bench     what memory management costs, beside other people's
+  bench-threads  what two threads get done beside one; a quiet computer, please
   check     fmt, clippy, rustdoc: no warning   doc         the modules' pages
   setup     install all that may be missing    clean       remove target/
 

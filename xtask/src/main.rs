@@ -38,7 +38,7 @@ use toolchain::Toolchain;
 
 type Verb = fn(&Options) -> Result<(), Failure>;
 
-const VERBS: [(&str, Verb); 16] = [
+const VERBS: [(&str, Verb); 17] = [
     ("build", build),
     ("run", qemu::run),
     ("test", matrix::test),
@@ -52,6 +52,7 @@ const VERBS: [(&str, Verb); 16] = [
     ("maps", maps::maps),
     ("bench", bench::bench),
     ("bench-boot", bench::boot::bench_boot),
+    ("bench-threads", bench::threads::bench_threads),
     ("doc", check::doc),
     ("check", check::check),
     ("setup", set_up),

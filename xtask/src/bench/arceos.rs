@@ -56,7 +56,7 @@ fn boot(options: &Options, image: &Image) -> Result<Vec<figures::Row>> {
         qemu_args: Vec::new(),
         ..options.clone()
     };
-    guest::rows(&plain, image, &[])
+    guest::rows(&plain, image, 1, &[])
 }
 
 fn build(options: &Options, machine: &'static Machine) -> Result<Image> {

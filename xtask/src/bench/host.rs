@@ -141,7 +141,7 @@ impl Subject {
 }
 
 /// Builds a program as `cargo bench` would.
-fn build(options: &Options, program: &str) -> Result<PathBuf, Failure> {
+pub fn build(options: &Options, program: &str) -> Result<PathBuf, Failure> {
     let target = root().join("target");
     let mut cargo = Command::new("cargo");
     cargo
@@ -178,7 +178,7 @@ fn rounds(row: &str) -> u32 {
 }
 
 /// The standard output of a program that ended well.
-fn said(output: Output) -> Result<String> {
+pub fn said(output: Output) -> Result<String> {
     let words = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}\n{words}", output.status);
     Ok(String::from_utf8(output.stdout)?)

@@ -5,16 +5,20 @@
 //! | `guest` | `apps/mmbench` on a machine |
 //! | `arceos` | ArceOS's own crates on the same machine, the same rows |
 //! | `host` | allocators and address spaces on the host, counted by callgrind |
+//! | `threads` | `bench-threads`: what two threads get done beside one, in time |
+//! | `aims` | what is aimed at with many harts |
 //! | `goals` | what each row is to cost, what others take, and why it may fall short |
 //! | `report` | the page of all that |
 //! | `boot` | `bench-boot` |
 
+mod aims;
 mod arceos;
 pub mod boot;
 mod goals;
 mod guest;
 pub mod host;
 mod report;
+pub mod threads;
 
 use std::collections::HashMap;
 
@@ -43,6 +47,7 @@ pub fn bench(options: &Options) -> Result<(), Failure> {
     }
     if options.arch.is_none() {
         host::measure(options)?;
+        threads::measure(options)?;
     }
     println!("the report is {}", report::write(&absent)?.display());
     Ok(())

@@ -1,12 +1,14 @@
-//! Bar charts on a logarithmic scale, of nothing but boxes and text, so that they
-//! are as wide as the page, and their letters as large as its.
+//! Bar charts on a logarithmic scale or an even one, of nothing but boxes and text, so
+//! that they are as wide as the page, and their letters as large as its.
 
-use super::html::{escape, power};
+use super::html::{escape, number, power};
 
 /// A group of bars for each of a list of names.
 pub struct Chart {
     /// What it shows.
     pub title: String,
+    /// Whether the scale is even, from 0 on; else it is logarithmic.
+    pub even: bool,
     /// A value from which bars start to both sides; else they start at the left.
     pub from: Option<f64>,
     /// What stands behind the values of the scale.
@@ -34,10 +36,15 @@ pub struct Bar {
 }
 
 /// Where a value lies, in hundredths of the width.
-struct Scale {
-    low: f64,
-    high: f64,
+enum Scale {
+    /// From one power of ten to another.
+    Decades { low: f64, high: f64 },
+    /// From 0 on.
+    Even { high: f64 },
 }
+
+/// From one value of an even scale to the next.
+const STEP: f64 = 0.5;
 
 impl Chart {
     /// The chart; nothing if it has no bar.
@@ -58,30 +65,49 @@ impl Chart {
         )
     }
 
-    /// From the power of ten below the least value to the one above the most.
+    /// From the power of ten below the least value to the one above the most; of an even
+    /// scale, to the next step.
     fn scale(&self) -> Option<Scale> {
         let bars = self.groups.iter().flat_map(|group| &group.bars);
         let bars = bars.map(|bar| bar.value);
         let marks = self.groups.iter().filter_map(|group| group.mark);
         let values = bars.chain(marks).filter(|value| *value > 0.0);
+        if self.even {
+            let most = values.reduce(f64::max)?;
+            let high = (most / STEP).ceil() * STEP;
+            return Some(Scale::Even { high });
+        }
         let mut decades = values.map(f64::log10);
         let first = decades.next()?;
         let (low, high) = decades.fold((first, first), |(low, high), decade| {
             (low.min(decade), high.max(decade))
         });
         let low = low.min(self.from.map_or(low, f64::log10)).floor();
-        Some(Scale {
+        Some(Scale::Decades {
             low,
             high: high.ceil().max(low + 1.0),
         })
     }
 
-    /// Powers of ten, seven at most, the one that bars start from among them.
     fn ticks(&self, scale: &Scale) -> String {
-        let decades = scale.low as i32..=scale.high as i32;
+        match *scale {
+            Scale::Decades { low, high } => self.powers(scale, low as i32, high as i32),
+            Scale::Even { high } => {
+                let steps = 0..=(high / STEP) as i32;
+                let values = steps.map(|step| f64::from(step) * STEP);
+                values
+                    .map(|value| self.tick(scale, value, "", &number(value)))
+                    .collect()
+            }
+        }
+    }
+
+    /// Powers of ten, seven at most, the one that bars start from among them.
+    fn powers(&self, scale: &Scale, low: i32, high: i32) -> String {
+        let decades = low..=high;
         let step = 1 + decades.clone().count() as i32 / 6;
         let strong = self.from.map(|from| from.log10() as i32);
-        let first = strong.unwrap_or(scale.low as i32);
+        let first = strong.unwrap_or(low);
         let tick = |decade: i32| {
             let value = 10f64.powi(decade);
             let class = if strong == Some(decade) {
@@ -89,15 +115,16 @@ impl Chart {
             } else {
                 ""
             };
-            let place = scale.place(value);
-            format!(
-                "<i{class} style='left:{place:.2}%'>{}{}</i>",
-                power(value),
-                self.unit
-            )
+            self.tick(scale, value, class, &power(value))
         };
         let shown = |decade: &i32| (decade - first) % step == 0;
         decades.filter(shown).map(tick).collect()
+    }
+
+    fn tick(&self, scale: &Scale, value: f64, class: &str, text: &str) -> String {
+        let place = scale.place(value);
+        let unit = self.unit;
+        format!("<i{class} style='left:{place:.2}%'>{text}{unit}</i>")
     }
 
     fn group(&self, group: &Group, scale: &Scale) -> String {
@@ -128,9 +155,10 @@ impl Chart {
 
 impl Scale {
     fn place(&self, value: f64) -> f64 {
-        match value > 0.0 {
-            true => (value.log10() - self.low) / (self.high - self.low) * 100.0,
-            false => 0.0,
+        match *self {
+            _ if value <= 0.0 => 0.0,
+            Scale::Decades { low, high } => (value.log10() - low) / (high - low) * 100.0,
+            Scale::Even { high } => value / high * 100.0,
         }
     }
 }
@@ -140,6 +168,10 @@ mod tests {
     use super::*;
 
     fn chart(from: Option<f64>, values: &[f64], mark: Option<f64>) -> String {
+        of_scale(false, from, values, mark)
+    }
+
+    fn of_scale(even: bool, from: Option<f64>, values: &[f64], mark: Option<f64>) -> String {
         let bar = |value: &f64| Bar {
             class: "ours",
             value: *value,
@@ -149,6 +181,7 @@ mod tests {
         let name = "a&b".to_owned();
         Chart {
             title: "t".to_owned(),
+            even,
             from,
             unit: "",
             wide: false,
@@ -172,6 +205,21 @@ mod tests {
         let chart = chart(Some(1.0), &[0.1, 10.0], None);
         assert!(chart.contains("left:0.00%;width:50.00%"), "{chart}");
         assert!(chart.contains("left:50.00%;width:50.00%"), "{chart}");
+    }
+
+    #[test]
+    fn an_even_scale_begins_at_nothing() {
+        let chart = of_scale(true, None, &[0.5, 1.9], Some(1.0));
+        for place in ["width:25.00%", "width:95.00%", "<u style='left:50.00%'>"] {
+            assert!(chart.contains(place), "{chart}");
+        }
+        for tick in [
+            "<i style='left:0.00%'>0</i>",
+            "<i style='left:75.00%'>1.5</i>",
+        ] {
+            assert!(chart.contains(tick), "{chart}");
+        }
+        assert_eq!(of_scale(true, None, &[], None), "");
     }
 
     #[test]

@@ -115,6 +115,7 @@ pub fn peers(rows: &[Row]) -> String {
     let ours = rows.iter().filter(|row| row.parts().1.is_empty());
     Chart {
         title: format!("{title}, how many times ours"),
+        even: false,
         from: Some(1.0),
         unit: "\u{202f}×",
         wide: named,
@@ -154,6 +155,7 @@ fn subjects(
         let goals = GOALS.iter().filter(belongs);
         Chart {
             title: format!("{subject}, {}", found.arch),
+            even: false,
             from: None,
             unit: "",
             wide: false,

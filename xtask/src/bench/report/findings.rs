@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::bench::{arceos, guest, host};
+use crate::bench::{arceos, guest, host, threads};
 use crate::figures::{self, Row};
 use crate::machine::MACHINES;
 
@@ -17,6 +17,8 @@ pub struct Findings {
     /// The host's rows: address spaces, and allocators.
     pub spaces: Vec<Row>,
     pub allocators: Vec<Row>,
+    /// Two threads beside one.
+    pub threads: Vec<Row>,
     /// Programs that measured, and their versions.
     pub versions: Vec<(&'static str, String)>,
 }
@@ -30,7 +32,9 @@ pub struct Measured {
     pub rows: Vec<Row>,
     /// ArceOS's.
     pub arceos: Vec<Row>,
-    /// Why there are none.
+    /// What operations ask of other harts.
+    pub asked: Vec<Row>,
+    /// Why there are none of ArceOS's.
     pub absent: Option<String>,
 }
 
@@ -45,12 +49,14 @@ impl Findings {
             arch: machine.arch,
             rows: rows(&guest::file(machine)),
             arceos: rows(&arceos::file(machine)),
+            asked: rows(&guest::harts_file(machine)),
             absent: absent.get(machine.arch).cloned(),
         });
         Findings {
             machines: machines.filter(|found| !found.rows.is_empty()).collect(),
             spaces: rows(host::SPACES),
             allocators: rows(host::ALLOCATORS),
+            threads: rows(threads::FILE),
             versions: versions(),
         }
     }

@@ -6,6 +6,7 @@
 //! | `findings` | what was measured, and what is known of where |
 //! | `verdict` | a row held against its goal |
 //! | `page` | the page, section by section |
+//! | `many` | its section of many harts |
 //! | `drawings`, `table` | what its sections are made of |
 //! | `chart` | one bar chart |
 //! | `html` | text and numbers as they stand in a page |
@@ -14,6 +15,7 @@ mod chart;
 mod drawings;
 mod findings;
 mod html;
+mod many;
 mod page;
 mod table;
 #[cfg(test)]

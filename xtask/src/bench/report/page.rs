@@ -3,7 +3,7 @@
 use super::findings::{Findings, Measured};
 use super::html::{escape, ratio};
 use super::verdict::{Outcome, Verdict};
-use super::{drawings, table};
+use super::{drawings, many, table};
 use crate::bench::goals::GOALS;
 use crate::figures::Row;
 
@@ -17,6 +17,7 @@ const COSTS: &str = "The shorter the better, on a logarithmic scale. The line ac
 const SPACES: &str = "Ours, and the crates memory_set and page_table_multiarch driven as ArceOS's axmm drives them, in one program under callgrind, both with x86_64's page-table format. There is no trap in it and no TLB flush. The two crates take frames off a bare stack in a few instructions; ours pays for its own allocator.";
 const COMMANDS: &str = "make bench                 # all of this page
 make bench ARCH=riscv64    # one machine
+make bench-threads         # two threads beside one; wants a quiet computer
 make bench V=1             # each command as it can be typed";
 const METHOD: &str = "In a guest the clock is QEMU's instruction count (<code>-icount shift=0</code>), on one hart with 128 MiB; each load runs several times and the least counts. On the host <code>valgrind --tool=callgrind</code> counts a load done once and twice, and the difference is the cost. On x86_64 each round of <code>rep stosb</code> counts as an instruction of the guest, so zeroing looks dearer there than it is.";
 
@@ -35,6 +36,7 @@ pub fn page(findings: &Findings) -> String {
             &table::shortfalls(findings),
         ),
         section("Instructions", COSTS, &drawings::costs(findings)),
+        section("Many harts", many::LEAD, &many::body(findings)),
         section(
             "Address spaces on the host",
             SPACES,

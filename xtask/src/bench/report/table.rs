@@ -193,17 +193,20 @@ pub fn rest(findings: &Findings) -> String {
     }
 }
 
-fn heads(names: &[&str]) -> String {
+/// The names of a table's columns.
+pub fn heads(names: &[&str]) -> String {
     names
         .iter()
         .map(|name| format!("<th>{name}</th>"))
         .collect()
 }
 
-fn cell(class: &str, of: &str, content: &str) -> String {
+/// A cell of a class; on a narrow screen `of` stands before it.
+pub fn cell(class: &str, of: &str, content: &str) -> String {
     format!("<td class='{class}' data-of='{of}'>{content}</td>")
 }
 
-fn wrapped(head: &str, lines: &str) -> String {
+/// A table of lines.
+pub fn wrapped(head: &str, lines: &str) -> String {
     format!("<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody></table>\n")
 }

@@ -123,6 +123,95 @@ fn rows_that_nobody_has_heard_of_are_shown() {
     assert!(line.unwrap().contains("data-of='riscv64'>77.5"));
 }
 
+fn threads() -> String {
+    let spread = |name: &str, whose: &str, [median, least, most]: [f64; 3]| {
+        [("", median), (".min", least), (".max", most)]
+            .map(|(which, value)| row(&format!("{name}{which}{whose}"), value))
+            .join(",\n")
+    };
+    [
+        spread("threads.fault_one_area", "", [1.96, 1.9, 1.99]),
+        spread("threads.fault_one_area", "@linux", [1.5, 1.41, 1.54]),
+        spread("threads.fault_one_area", "@<lock>", [0.9, 0.8, 1.0]),
+        spread("threads.map_touch_unmap.1", "", [1.79, 1.2, 1.85]),
+        spread("threads.frame_pair", "", [-0.5, -1.0, 4.0]),
+    ]
+    .join(",\n")
+}
+
+#[test]
+fn two_threads_stand_beside_others_and_their_goal() {
+    let folder = Folder::new("threads", &[("axmm-threads.json", &threads())]);
+    let page = page(&folder.findings(&[]));
+    let line = |name: &str| {
+        let begin = format!("<code>{name}</code><small>");
+        page.lines().find(|line| line.contains(&begin)).unwrap()
+    };
+    let faults = line("threads.fault_one_area");
+    assert!(faults.contains("<b>1.96</b> <small>(1.90 to 1.99)</small>"));
+    assert!(faults.contains("Linux <b>1.50</b> <small>(1.41 to 1.54)</small>"));
+    assert!(faults.contains("at least 1.95") && faults.contains("'mark ok' data-of=''>reached"));
+    assert!(line("threads.map_touch_unmap.1").contains("'mark miss' data-of=''>missed"));
+    assert!(line("threads.frame_pair").contains("at most 5\u{202f}%"));
+    assert!(line("threads.frame_pair").contains("reached"));
+    // In the chart: from 0 to 2, and the percentage is none of its bars.
+    assert!(page.contains("<code>fault_one_area</code>"));
+    assert!(page.contains("left:0.00%;width:75.00%") && page.contains("1.50 Linux"));
+    assert!(!page.contains("<code>frame_pair</code>"));
+    assert!(page.contains("&lt;lock&gt;") && !page.contains("<lock>"));
+}
+
+#[test]
+fn whom_an_operation_disturbs_is_told_of_each_machine() {
+    let counted = |name: &str, [requests, carried_out, interrupts]: [f64; 3]| {
+        [1, 64, 4096]
+            .map(|pages| {
+                let name = format!("asked.{name}.{pages}");
+                [
+                    row(&format!("{name}.requests"), requests),
+                    row(&format!("{name}.carried_out"), carried_out),
+                    row(&format!("{name}.interrupts"), interrupts),
+                ]
+                .join(",\n")
+            })
+            .join(",\n")
+    };
+    let rows = |carried_out, interrupts| {
+        [
+            counted("kernel.unmap", [1.0, carried_out, interrupts]),
+            counted("kernel.widen", [1.0, carried_out, interrupts]),
+            counted("nobody.unmap", [0.0; 3]),
+        ]
+        .join(",\n")
+    };
+    let (x86_64, riscv64) = (rows(0.0, 1.0), rows(1.0, 0.0));
+    let files = [
+        ("mmbench-x86_64.json", ours()),
+        ("mmbench-riscv64.json", ours()),
+        ("harts-x86_64.json", x86_64),
+        ("harts-riscv64.json", riscv64),
+    ];
+    let folder = Folder::new(
+        "asked",
+        &files.each_ref().map(|(file, rows)| (*file, rows.as_str())),
+    );
+    let page = page(&folder.findings(&[]));
+    let line = |name: &str| {
+        let begin = format!("<code>asked.{name}</code>");
+        page.lines().find(|line| line.contains(&begin)).unwrap()
+    };
+    let unmap = line("kernel.unmap");
+    assert!(unmap.contains("'mark ok' data-of=''>reached"), "{unmap}");
+    assert!(unmap.contains("<b>1 · 1 · 1</b> interrupts") && unmap.contains("no interrupt<"));
+    let widen = line("kernel.widen");
+    assert!(
+        widen.contains("missed") && widen.contains("at most 0"),
+        "{widen}"
+    );
+    assert!(line("nobody.unmap").contains("reached"));
+    assert!(line("one.unmap").contains("not measured"));
+}
+
 #[test]
 fn text_is_escaped() {
     let folder = Folder::new("escape", &[("mmbench-x86_64.json", &ours())]);
