@@ -99,12 +99,12 @@ fn wait_until(condition: impl Fn() -> bool) {
 }
 
 fn map(space: &SharedAspace, start: usize, size: usize) -> Result<(), String> {
-    let mapped = space.lock().map_alloc(start.into(), size, RW, true);
+    let mapped = space.map_alloc(start.into(), size, RW, true);
     mapped.map_err(say)
 }
 
 fn unmap(space: &SharedAspace, start: usize, size: usize) -> Result<(), String> {
-    space.lock().unmap(start.into(), size).map_err(say)
+    space.unmap(start.into(), size).map_err(say)
 }
 
 /// Marks a page that this hart has mapped.
@@ -145,7 +145,7 @@ fn freed_frame(space: &SharedAspace, base: usize) -> Outcome {
     let mut again = 0;
     for changer in (0..ROUNDS).flat_map(|_| Some(0).into_iter().chain(others())) {
         map(space, base, PAGE)?;
-        let frame = space.lock().query(base.into()).map(|page| page.paddr);
+        let frame = space.query(base.into()).map(|page| page.paddr);
         let (seen, gone, found) = (
             AtomicUsize::new(0),
             AtomicBool::new(false),
@@ -195,7 +195,7 @@ fn taken_again(space: &SharedAspace, base: usize) -> Outcome {
             expect(addr, &[Some(0)])?;
             mark(addr, MAPPED);
             let mut through_the_table = [0];
-            let copied = space.lock().read(addr.into(), &mut through_the_table);
+            let copied = space.read(addr.into(), &mut through_the_table);
             copied.map_err(say)?;
             check(through_the_table == [MAPPED], || {
                 format!("what is written at {addr:#x} is not in its frame")
@@ -264,7 +264,7 @@ fn all_but_a_few() -> Vec<Frames> {
 /// Maps the pages as soon as there are frames for them, and unmaps them.
 fn come_and_go(space: &SharedAspace, base: usize) -> Result<(), String> {
     loop {
-        match space.lock().map_alloc(base.into(), READ * PAGE, RW, true) {
+        match space.map_alloc(base.into(), READ * PAGE, RW, true) {
             Ok(()) => break,
             Err(AxError::NoMemory) => thread::sleep(NAP),
             Err(error) => return Err(say(error)),

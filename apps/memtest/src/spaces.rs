@@ -266,7 +266,7 @@ fn who_is_not_in_is_not_asked() -> Outcome {
     let space = space_with_pages()?;
     on_all(|hart| space.run(|| write_words(hart, 7)).map_err(say))?;
     let before = tlb::counters();
-    space.lock().unmap(BASE.into(), PAGE).map_err(say)?;
+    space.unmap(BASE.into(), PAGE).map_err(say)?;
     check(tlb::counters() == before, || {
         format!("{before:?} before, {:?} after", tlb::counters())
     })?;
@@ -281,7 +281,7 @@ fn who_is_not_in_is_not_asked() -> Outcome {
             if hart != 0 {
                 return Ok(());
             }
-            let unmapped = space.lock().unmap((BASE + PAGE).into(), PAGE);
+            let unmapped = space.unmap((BASE + PAGE).into(), PAGE);
             gone.store(true, Ordering::Release);
             unmapped.map_err(say)
         });

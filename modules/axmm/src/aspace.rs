@@ -312,22 +312,27 @@ impl<M: Machine> AddrSpace<M> {
         self.check_rights(flags)?;
         let mut edit = self.edit(&span);
         edit.reserve_insert(&span)?;
+        let area = Area::new(span.clone(), flags, name, backend.clone());
         if backend.is_lazy() {
-            edit.insert(Area::new(span, flags, name, backend));
+            edit.insert(area);
             return Ok(());
         }
+        // One to come, and one if it must be cut out of another again.
+        edit.reserve(2)?;
         edit.claim_with_tables(&span);
+        // Who looks for room meanwhile sees that it is taken.
+        edit.insert(area);
         let mapped = edit.apart(|apart| {
             let undo = &mut apart.gather(backend.owns_frames());
             backend.map::<M>(&self.table, span.clone(), flags, undo)
-        })?;
+        });
+        let mapped = mapped.and_then(|mapped| mapped);
         if mapped.is_err() {
+            edit.remove(&span);
             edit.free_tables(&span);
-            return mapped;
         }
         M::publish_entries();
-        edit.insert(Area::new(span, flags, name, backend));
-        Ok(())
+        mapped
     }
 
     /// Unmaps `size` bytes from `start` on: whatever is mapped there. When it

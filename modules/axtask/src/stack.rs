@@ -47,17 +47,17 @@ impl Stack {
         let size = size.ok_or(AxError::NoMemory)?;
         let whole = size.checked_add(PAGE_SIZE).ok_or(AxError::NoMemory)?;
         let base = VirtAddr::from_usize(KERNEL_MAP_BASE);
-        let aspace = kernel_aspace().lock();
+        let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
-        let guard = aspace.find_free_area(base, whole, limit);
-        let guard = guard.ok_or(AxError::NoMemory)?;
-        aspace.map_alloc(guard, PAGE_SIZE, MappingFlags::empty(), false)?;
-        let rights = MappingFlags::READ | MappingFlags::WRITE;
-        if let Err(error) = aspace.map_alloc(guard + PAGE_SIZE, size, rights, true) {
-            unmap(aspace.unmap(guard, PAGE_SIZE), guard);
-            return Err(error);
+        loop {
+            let guard = aspace.find_free_area(base, whole, limit);
+            let guard = guard.ok_or(AxError::NoMemory)?;
+            match map(guard, size) {
+                // Another hart was faster.
+                Err(AxError::AlreadyExists) => {}
+                mapped => return mapped.map(|()| Self { guard, size }),
+            }
         }
-        Ok(Self { guard, size })
     }
 
     /// Keeps a stack that nobody uses any more, or unmaps it.
@@ -94,4 +94,16 @@ fn unmap(result: AxResult, guard: VirtAddr) {
     if let Err(error) = result {
         warn!("the stack above {guard:#x} stays mapped: {error:?}");
     }
+}
+
+/// Maps a guard page, and a stack of `size` bytes behind it, or neither.
+fn map(guard: VirtAddr, size: usize) -> AxResult {
+    let aspace = kernel_aspace();
+    aspace.map_alloc(guard, PAGE_SIZE, MappingFlags::empty(), false)?;
+    let rights = MappingFlags::READ | MappingFlags::WRITE;
+    let mapped = aspace.map_alloc(guard + PAGE_SIZE, size, rights, true);
+    if mapped.is_err() {
+        unmap(aspace.unmap(guard, PAGE_SIZE), guard);
+    }
+    mapped
 }

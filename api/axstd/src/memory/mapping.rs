@@ -66,11 +66,11 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Finds room and maps there, without letting go of the lock in between.
+    /// Finds room and maps there; again, if another was faster.
     fn map(
         size: usize,
         align: usize,
-        map: impl FnOnce(&AddrSpace, VirtAddr) -> AxResult,
+        map: impl Fn(&AddrSpace, VirtAddr) -> AxResult,
     ) -> AxResult<Self> {
         let room = size
             .checked_add(align - PAGE)
@@ -79,15 +79,19 @@ impl Mapping {
         left.try_reserve(1).map_err(|_| AxError::NoMemory)?;
         left.push(0..size);
         let base = VirtAddr::from_usize(axfeat::axmm::KERNEL_MAP_BASE);
-        let aspace = kernel_aspace().lock();
+        let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
-        let found = aspace.find_free_area(base, room, limit).ok_or(match size {
-            0 => AxError::InvalidInput,
-            _ => AxError::NoMemory,
-        })?;
-        let start = VirtAddr::from_usize(found.as_usize().next_multiple_of(align));
-        map(&aspace, start)?;
-        Ok(Self { start, size, left })
+        loop {
+            let found = aspace.find_free_area(base, room, limit).ok_or(match size {
+                0 => AxError::InvalidInput,
+                _ => AxError::NoMemory,
+            })?;
+            let start = VirtAddr::from_usize(found.as_usize().next_multiple_of(align));
+            match map(aspace, start) {
+                Err(AxError::AlreadyExists) => {}
+                mapped => return mapped.map(|()| Self { start, size, left }),
+            }
+        }
     }
 
     /// The first address.
@@ -109,9 +113,7 @@ impl Mapping {
     /// changed then.
     pub fn protect(&mut self, offset: usize, size: usize, flags: MappingFlags) -> AxResult {
         self.piece_with(offset, size)?;
-        kernel_aspace()
-            .lock()
-            .protect(self.start + offset, size, flags)
+        kernel_aspace().protect(self.start + offset, size, flags)
     }
 
     /// Unmaps `size` bytes from `offset` on.
@@ -122,7 +124,7 @@ impl Mapping {
     pub fn unmap(&mut self, offset: usize, size: usize) -> AxResult {
         let index = self.piece_with(offset, size)?;
         self.left.try_reserve(1).map_err(|_| AxError::NoMemory)?;
-        kernel_aspace().lock().unmap(self.start + offset, size)?;
+        kernel_aspace().unmap(self.start + offset, size)?;
         let piece = self.left.swap_remove(index);
         let sides = [piece.start..offset, offset + size..piece.end];
         self.left
@@ -143,7 +145,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         for piece in &self.left {
             let start = self.start + piece.start;
-            let result = kernel_aspace().lock().unmap(start, piece.len());
+            let result = kernel_aspace().unmap(start, piece.len());
             if let Err(error) = result {
                 axfeat::axlog::warn!("a mapping at {start:#x} stays: {error:?}");
             }
