@@ -82,9 +82,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let result = kernel_aspace()
-            .lock()
-            .unmap(self.guard, PAGE_SIZE + self.size);
+        let result = kernel_aspace().unmap(self.guard, PAGE_SIZE + self.size);
         unmap(result, self.guard);
     }
 }
