@@ -33,8 +33,6 @@ pub struct Pool<T> {
     lists_before: Vec<Vec<NonNull<T>>>,
     /// The numbers of empty nodes; there is room for all.
     free: Vec<u32>,
-    /// So many of them are for who has been promised some.
-    promised: usize,
     _nodes: PhantomData<T>,
 }
 
@@ -53,7 +51,6 @@ impl<T: Node> Pool<T> {
             count: AtomicUsize::new(0),
             lists_before: Vec::new(),
             free: Vec::new(),
-            promised: 0,
             _nodes: PhantomData,
         }
     }
@@ -104,20 +101,10 @@ impl<T: Node> Pool<T> {
     /// `NoMemory`; then what can be taken is at least what it was.
     #[inline(always)]
     pub fn reserve(&mut self, count: usize) -> AxResult {
-        match self.free.len() < self.promised + count {
-            true => self.ask_for(self.promised + count),
+        match self.free.len() < count {
+            true => self.ask_for(count),
             false => Ok(()),
         }
-    }
-
-    /// Keeps `count` more for later, whatever others take; there are as many.
-    pub fn promise(&mut self, count: usize) {
-        self.promised += count;
-    }
-
-    /// Takes a promise back.
-    pub fn keep_promise(&mut self, count: usize) {
-        self.promised -= count;
     }
 
     #[cold]
@@ -187,6 +174,11 @@ fn no_memory<E>(_: E) -> AxError {
 
 #[cfg(test)]
 impl<T> Pool<T> {
+    /// How many nodes can be taken into use.
+    pub fn free(&self) -> usize {
+        self.free.len()
+    }
+
     /// How many nodes are in use.
     pub fn in_use(&self) -> usize {
         self.nodes.len() - self.free.len()

@@ -76,6 +76,23 @@ fn rights_split_areas_and_their_return_joins_them() {
 }
 
 #[test]
+fn a_promise_holds_however_high_the_tree_grows() {
+    let mut areas = areas(&[(0, 0x1000)]);
+    let promise = areas.promise(2).unwrap();
+    for start in (1..8000).map(|page| page * 0x2000) {
+        areas.reserve(1).unwrap();
+        let end = start + 0x1000;
+        areas.insert(Area::new(start..end, RW, "test", From(start)));
+    }
+    // Another area, and then those that are promised.
+    areas.reserve(1).unwrap();
+    let depth = areas.tree.check();
+    let (leaves, inners) = areas.tree.room();
+    assert!(depth > 2 && leaves >= 3 && inners >= 3 * (depth + 1));
+    areas.keep(promise);
+}
+
+#[test]
 fn the_lowest_gap_that_fits_is_found_and_the_limit_kept() {
     let areas = areas(&[(0x2000, 0x3000), (0x5000, 0x6000)]);
     let find = |hint, size, limit| areas.find_free(hint, size, &limit, 0x1000);

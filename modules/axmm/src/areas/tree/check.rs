@@ -27,6 +27,11 @@ impl<B: Backing> Tree<B> {
         self.depth
     }
 
+    /// How many leaves and inner nodes can be taken without asking for memory.
+    pub fn room(&self) -> (usize, usize) {
+        (self.leaves.free(), self.inners.free())
+    }
+
     fn check_below(&self, height: usize, id: u32, leaves: &mut Vec<u32>) -> Extent {
         let is_root = self.root == Some(id) && self.depth == height;
         if height == 0 {

@@ -61,6 +61,8 @@ pub struct Tree<B> {
     root: Option<u32>,
     /// How many levels of inner nodes there are.
     depth: usize,
+    /// So many areas are to be inserted by who has been promised room.
+    promised: usize,
     /// The leaf that was worked on last, where work mostly goes on.
     finger: Finger,
 }
@@ -74,6 +76,7 @@ impl<B: Backing> Tree<B> {
             shape: Version::first(),
             root: None,
             depth: 0,
+            promised: 0,
             finger: Finger {
                 leaf: None,
                 sought: usize::MAX,
@@ -148,15 +151,18 @@ impl<B: Backing> Tree<B> {
         sight.map(|sight| (area, sight))
     }
 
-    /// Makes sure that `count` areas can be inserted without asking for memory.
-    /// Each can split one node on every level, and the root.
+    /// Makes sure that `count` areas can be inserted without asking for memory, and all
+    /// that are promised after them. Each can split one node on every level, and the root,
+    /// which is not split once more before there are hundreds of areas more.
     ///
     /// # Errors
     ///
     /// `NoMemory`.
     pub fn reserve(&mut self, count: usize) -> AxResult {
-        self.leaves.reserve(count)?;
-        self.inners.reserve(count.saturating_mul(self.depth + 1))
+        self.leaves.reserve(count.saturating_add(self.promised))?;
+        let own = count.saturating_mul(self.depth + 1);
+        let promised = self.promised * (self.depth + 2);
+        self.inners.reserve(own.saturating_add(promised))
     }
 
     /// Puts the finger on the leaf of the first area that ends above `addr`, or
@@ -252,23 +258,18 @@ impl<B: Backing> Tree<B> {
     ///
     /// `NoMemory`; then nothing is promised.
     pub fn promise(&mut self, count: usize) -> AxResult<Promise> {
-        // Others may make the tree higher by one or two; not by more, for want of harts.
-        let promise = Promise {
-            leaves: count,
-            inners: count * (self.depth + 3),
-        };
-        self.leaves.reserve(promise.leaves)?;
-        self.inners.reserve(promise.inners)?;
-        self.leaves.promise(promise.leaves);
-        self.inners.promise(promise.inners);
-        Ok(promise)
+        self.promised += count;
+        let promised = self.reserve(0);
+        if promised.is_err() {
+            self.promised -= count;
+        }
+        promised.map(|()| Promise { areas: count })
     }
 
     /// Makes room that was promised everybody's again: who has been promised it inserts
     /// next.
     pub fn keep(&mut self, promise: Promise) {
-        self.leaves.keep_promise(promise.leaves);
-        self.inners.keep_promise(promise.inners);
+        self.promised -= promise.areas;
     }
 
     /// The area at `position` under the finger, or the first of the next leaf.
@@ -376,11 +377,10 @@ impl<B: Backing> Tree<B> {
     }
 }
 
-/// Nodes that are kept for somebody.
+/// Room that is kept for somebody.
 #[derive(Debug)]
 pub struct Promise {
-    leaves: usize,
-    inners: usize,
+    areas: usize,
 }
 
 /// Where an area has been seen.
