@@ -12,7 +12,8 @@
 //! rights away *claims* their addresses, then looks at who brings. Both are in sequential
 //! order, so that one of the two sees the other: who brings gives way, and who claims
 //! waits for those that were first. So while a claim stands nobody else touches what is
-//! mapped there, or its tables.
+//! mapped there, or its tables. Who brings more than the page that was touched brings it
+//! where nothing of the block is claimed.
 //!
 //! Claims do not overlap: they are made, and areas changed, by one hart at a time, the
 //! *writer*. It is the writer only while it works on the areas, and lets others be while
@@ -155,13 +156,12 @@ impl<M: Machine> Claims<M> {
     #[inline(always)]
     pub fn bring(&self, hart: usize, vaddr: usize) -> Option<Bringing<'_>> {
         let line = self.line(hart);
-        match line.block.swap((vaddr >> BLOCK_BITS) + 1, Ordering::SeqCst) {
-            0 => Some(Bringing { line }),
-            before => {
-                line.block.store(before, Ordering::Release);
-                None
-            }
-        }
+        let block = (vaddr >> BLOCK_BITS) + 1;
+        // What it brings already is there to be seen all the while.
+        let free = line
+            .block
+            .compare_exchange(0, block, Ordering::SeqCst, Ordering::Relaxed);
+        free.is_ok().then_some(Bringing { line })
     }
 
     /// Who has claimed `vaddr`. `hart` asks.
@@ -170,6 +170,16 @@ impl<M: Machine> Claims<M> {
         match self.claiming.load(Ordering::SeqCst) {
             0 => Claimed::No,
             harts => self.claimed_by(harts, hart, (vaddr, vaddr)),
+        }
+    }
+
+    /// Whether anybody has claimed any of the block that `vaddr` lies in, where this hart
+    /// brings a page: who claims some of it later waits.
+    pub fn is_block_claimed(&self, vaddr: usize) -> bool {
+        let rest = (1 << BLOCK_BITS) - 1;
+        match self.claiming.load(Ordering::SeqCst) {
+            0 => false,
+            harts => self.claimed_by(harts, 0, (vaddr & !rest, vaddr | rest)) != Claimed::No,
         }
     }
 
@@ -252,8 +262,9 @@ impl<M: Machine> Claims<M> {
     /// besides. Returns when nobody brings a page there any more.
     pub fn claim(&self, hart: usize, bounds: Bounds) {
         let line = self.line(hart);
-        line.from.store(bounds.0, Ordering::Relaxed);
-        line.to.store(bounds.1, Ordering::Relaxed);
+        // Who finds that an earlier claim has made way for this one has what was done there.
+        line.from.store(bounds.0, Ordering::Release);
+        line.to.store(bounds.1, Ordering::Release);
         self.claiming.fetch_or(1 << hart, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let blocks = (bounds.0 >> BLOCK_BITS) + 1..=(bounds.1 >> BLOCK_BITS) + 1;
