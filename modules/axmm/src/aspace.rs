@@ -475,7 +475,7 @@ impl<M: Machine> AddrSpace<M> {
 
     /// The same where it has to be looked up without others changing anything.
     #[cold]
-    fn area_for_certain(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+    pub(crate) fn area_for_certain(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
         self.look()?.find(vaddr.as_usize()).cloned()
     }
 

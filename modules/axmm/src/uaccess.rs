@@ -185,14 +185,19 @@ impl<M: Machine> AddrSpace<M> {
         f: impl FnOnce(Piece) -> R,
     ) -> Option<R> {
         loop {
+            let pin = M::pin();
+            let mut bringing = self.bringing(vaddr)?;
+            let Some(area) = self.area_for(&mut bringing, vaddr) else {
+                drop((bringing, pin));
+                self.area_for_certain(vaddr)?;
+                continue;
+            };
             // Device registers are not memory, and need not be in the linear mapping. The
             // area says what they are: not every format has it in the page's entry.
-            let flags = self.area_at(vaddr)?.flags();
+            let flags = area.flags();
             if !flags.contains(access) || flags.contains(MappingFlags::DEVICE) {
                 return None;
             }
-            let pin = M::pin();
-            let bringing = self.bringing(vaddr)?;
             if let Some(page) = self.page_table().query(vaddr)
                 && page.flags.contains(access)
             {

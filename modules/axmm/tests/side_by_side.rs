@@ -8,11 +8,12 @@ use std::ops::Range;
 use std::thread;
 
 use axalloc::fault::FailingHeap;
+use axerrno::AxError;
 use axmm::{AddrSpace, Grain, Machine};
 
 mod support;
 
-use support::{GIB, KIB4, RO, RW, TestMachine, WRITE, alone, frames, virt};
+use support::{DEVICE, GIB, KIB4, RAM, RO, RW, TestMachine, WRITE, alone, frames, phys, virt};
 
 #[global_allocator]
 static HEAP: FailingHeap<System> = FailingHeap(System);
@@ -150,7 +151,26 @@ fn a_fault_brings_nothing_that_another_protects<R: TestMachine>() {
     end(space);
 }
 
+fn a_copy_does_not_take_a_device_for_memory<R: TestMachine>() {
+    let _alone = alone();
+    let space = space::<R>();
+    let base = virt(R::base());
+    space.map_alloc(base, KIB4, RW, true).unwrap();
+    let registers = phys(RAM.start);
+    let exchange = move || {
+        space.unmap(base, KIB4).unwrap();
+        space.map_linear(base, registers, KIB4, DEVICE).unwrap();
+    };
+    // It first looks for an area that the buffer is in.
+    AS_IT_PINS.set(Some(Box::new(move || {
+        AS_IT_PINS.set(Some(Box::new(exchange)));
+    })));
+    assert_eq!(space.read_val::<u64>(base), Err(AxError::BadAddress));
+    end(space);
+}
+
 on_every_machine!(
     a_fault_brings_nothing_that_another_unmaps,
     a_fault_brings_nothing_that_another_protects,
+    a_copy_does_not_take_a_device_for_memory,
 );
