@@ -123,7 +123,7 @@ impl<M: Machine> AddrSpace<M> {
         edit.apart(|apart| {
             let gather = &mut apart.gather(false);
             self.table.share_top(all, self.fixed_end, gather)
-        })?
+        })
     }
 
     /// Lets all mappings of `other` be seen here too: those made before, and, if it
@@ -326,7 +326,6 @@ impl<M: Machine> AddrSpace<M> {
             let undo = &mut apart.gather(backend.owns_frames());
             backend.map::<M>(&self.table, span.clone(), flags, undo)
         });
-        let mapped = mapped.and_then(|mapped| mapped);
         if mapped.is_err() {
             edit.remove(&span);
             edit.free_tables(&span);
@@ -346,10 +345,10 @@ impl<M: Machine> AddrSpace<M> {
     pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.changeable(start, size)?;
         let mut edit = self.edit(&span);
-        edit.reserve_cuts(&span)?;
         edit.claim_with_tables(&span);
+        edit.reserve_cuts(&span)?;
         if !self.table.leads_nowhere(&span) {
-            edit.apart(|apart| self.unmap_pages(&span, apart))??;
+            edit.apart(|apart| self.unmap_pages(&span, apart))?;
         }
         edit.remove(&span);
         edit.free_tables(&span);
@@ -391,6 +390,7 @@ impl<M: Machine> AddrSpace<M> {
         let span = self.changeable(start, size)?;
         self.check_rights(flags)?;
         let mut edit = self.edit(&span);
+        edit.claim(&span);
         if !edit.cover(&span) {
             return Err(AxError::NotFound);
         }
@@ -399,11 +399,10 @@ impl<M: Machine> AddrSpace<M> {
             return Err(AxError::InvalidInput);
         }
         edit.reserve_cuts(&span)?;
-        edit.claim(&span);
         edit.apart(|apart| {
             let gather = &mut apart.gather(false);
             self.table.protect(span.clone(), flags, gather)
-        })??;
+        })?;
         edit.set_flags(&span, flags);
         Ok(())
     }

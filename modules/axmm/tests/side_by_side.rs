@@ -5,15 +5,18 @@ use std::alloc::System;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::mpsc::channel;
 use std::thread;
 
-use axalloc::fault::FailingHeap;
+use axalloc::fault::{FailingHeap, fail_from};
 use axerrno::AxError;
 use axmm::{AddrSpace, Grain, Machine};
 
 mod support;
 
-use support::{DEVICE, GIB, KIB4, RAM, RO, RW, TestMachine, WRITE, alone, frames, phys, virt};
+use support::{
+    DEVICE, GIB, KIB4, MIB2, RAM, RO, RW, TestMachine, WRITE, alone, frames, phys, virt,
+};
 
 #[global_allocator]
 static HEAP: FailingHeap<System> = FailingHeap(System);
@@ -169,8 +172,73 @@ fn a_copy_does_not_take_a_device_for_memory<R: TestMachine>() {
     end(space);
 }
 
+fn what_cuts_nothing_needs_no_memory<R: TestMachine>() {
+    let _alone = alone();
+    let before = frames();
+    let space = space::<R>();
+    let (start, size) = (virt(R::base()), 8 * KIB4);
+    space.map_alloc(start, size, RW, true).unwrap();
+    let armed = fail_from(1);
+    let results = (space.protect(start, size, RO), space.unmap(start, size));
+    drop(armed);
+    assert_eq!(results, (Ok(()), Ok(())));
+    space.map_alloc(start, size, RW, true).unwrap();
+    let armed = fail_from(1);
+    end(space);
+    drop(armed);
+    assert_eq!(frames(), before);
+}
+
+fn tables_go_at_the_top_too<R: TestMachine>() {
+    let _alone = alone();
+    // The last page has no end, and is nobody's.
+    let start = virt(0usize.wrapping_sub(4 * MIB2));
+    let space = Space::<R>::new_empty(start, 4 * MIB2 - KIB4).unwrap();
+    let before = frames();
+    let last = virt(0usize.wrapping_sub(2 * KIB4));
+    space.map_alloc(last, KIB4, RW, true).unwrap();
+    space.unmap(last, KIB4).unwrap();
+    assert_eq!(frames(), before);
+}
+
+fn two_that_unmap_side_by_side_leave_no_table<R: TestMachine>() {
+    let _alone = alone();
+    let space = space::<R>();
+    let before = frames();
+    let page = |page: usize| virt(R::base() + page * KIB4);
+    space.map_alloc(page(0), KIB4, RW, true).unwrap();
+    space.map_alloc(page(10), KIB4, RW, false).unwrap();
+    space.map_alloc(page(512), KIB4, RW, true).unwrap();
+    // The table of the first block is left to the one hart by a second, and found empty
+    // while a third works in the next block.
+    AS_IT_FORGETS.set(Some(Box::new(move || {
+        space.unmap(page(10), KIB4).unwrap();
+        let (works, working) = channel();
+        let (go_on, told) = channel();
+        let third = thread::spawn(move || {
+            HART.set(2);
+            AS_IT_FORGETS.set(Some(Box::new(move || {
+                works.send(()).unwrap();
+                told.recv().unwrap();
+            })));
+            space.unmap(page(512), KIB4).unwrap();
+        });
+        working.recv().unwrap();
+        AS_IT_FORGETS.set(Some(Box::new(move || {
+            go_on.send(()).unwrap();
+            third.join().unwrap();
+        })));
+    })));
+    space.unmap(page(0), KIB4).unwrap();
+    assert_eq!(frames(), before);
+    end(space);
+}
+
 on_every_machine!(
     a_fault_brings_nothing_that_another_unmaps,
     a_fault_brings_nothing_that_another_protects,
     a_copy_does_not_take_a_device_for_memory,
+    what_cuts_nothing_needs_no_memory,
+    tables_go_at_the_top_too,
+    two_that_unmap_side_by_side_leave_no_table,
 );

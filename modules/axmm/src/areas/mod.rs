@@ -113,9 +113,10 @@ impl<B: Backing> Areas<B> {
         unsafe { Tree::peek(&raw const (*this).tree, addr) }
     }
 
-    /// What lies free around `span`: from the end of the area before it to the start
-    /// of the one behind; no more than `span` at an end that lies inside an area.
-    pub fn room_around(&mut self, span: &Span) -> Span {
+    /// What lies free around `span`, the first and the last address: from the end of the
+    /// area before it to the start of the one behind; no more than `span` at an end that
+    /// lies inside an area.
+    pub fn room_around(&mut self, span: &Span) -> (usize, usize) {
         let position = self.tree.seek(span.start);
         let first = self.tree.at_or_behind(position);
         let low = match first.is_some_and(|area| area.span.start < span.start) {
@@ -123,8 +124,8 @@ impl<B: Backing> Areas<B> {
             false => self.tree.end_before(position).unwrap_or(0),
         };
         let behind = self.tree.iter_from(span.end).next();
-        let high = behind.map_or(usize::MAX, |area| area.span.start.max(span.end));
-        low..high
+        let last = behind.map_or(usize::MAX, |area| area.span.start.max(span.end) - 1);
+        (low, last)
     }
 
     /// Keeps room for `count` more areas for later, whatever others do until

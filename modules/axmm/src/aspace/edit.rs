@@ -3,7 +3,6 @@
 
 use core::ops::{Deref, DerefMut};
 
-use axerrno::AxResult;
 use memory_addr::VirtAddr;
 
 use super::AddrSpace;
@@ -34,7 +33,7 @@ pub struct Look<'a, M: Machine> {
     _pin: M::Pin,
 }
 
-/// A hart that is not the writer, but has its claim.
+/// A hart that has its claim, and need not be the writer.
 pub struct Apart<'e, 'a, M: Machine>(&'e Edit<'a, M>);
 
 impl<M: Machine> AddrSpace<M> {
@@ -121,9 +120,7 @@ impl<'a, M: Machine> Edit<'a, M> {
     #[inline(always)]
     pub fn claim(&mut self, span: &Span) {
         if !self.space.claims.is_one_hart() {
-            let bounds = self.with_pages(span);
-            self.space.claims.claim(self.hart, bounds);
-            self.claim = Some(bounds);
+            self.claim_around(span, |_, pages| pages);
         }
     }
 
@@ -132,30 +129,40 @@ impl<'a, M: Machine> Edit<'a, M> {
     #[inline(always)]
     pub fn claim_with_tables(&mut self, span: &Span) {
         if !self.space.claims.is_one_hart() {
-            let pages = self.with_pages(span);
-            let bounds = self.with_tables(span, pages);
-            self.space.claims.claim(self.hart, bounds);
-            self.claim = Some(bounds);
+            self.claim_around(span, |edit, pages| edit.with_tables(span, pages));
         }
     }
 
-    /// What `span` is together with the large pages at its ends, once nobody has a claim
-    /// there.
+    /// Claims what `wider` makes of `span` together with the large pages at its ends. Until
+    /// it is claimed another hart may bring one.
     #[cold]
-    fn with_pages(&self, span: &Span) -> Bounds {
+    fn claim_around(&mut self, span: &Span, wider: impl Fn(&mut Self, Bounds) -> Bounds) {
+        let mut pages = self.with_pages(span);
         loop {
-            let (mut from, mut to) = bounds(span);
-            for end in [from, to] {
-                if let Some(page) = self.space.table.query(VirtAddr::from_usize(end)) {
-                    from = from.min(page.vaddr.as_usize());
-                    to = to.max(page.vaddr.as_usize() + (page.size - 1));
-                }
+            self.space.claims.wait_for_claims(self.hart, pages);
+            let bounds = wider(self, pages);
+            self.space.claims.claim(self.hart, bounds);
+            self.claim = Some(bounds);
+            let claimed = pages;
+            pages = self.with_pages(span);
+            if pages == claimed || true {
+                return;
             }
-            if !self.space.claims.is_claimed(self.hart, (from, to)) {
-                return (from, to);
-            }
-            self.space.claims.wait_for_claims(self.hart, (from, to));
+            self.space.claims.unclaim(self.hart);
+            self.claim = None;
         }
+    }
+
+    /// What `span` is together with the large pages at its ends.
+    fn with_pages(&self, span: &Span) -> Bounds {
+        let (mut from, mut to) = bounds(span);
+        for end in [from, to] {
+            if let Some(page) = self.space.table.query(VirtAddr::from_usize(end)) {
+                from = from.min(page.vaddr.as_usize());
+                to = to.max(page.vaddr.as_usize() + (page.size - 1));
+            }
+        }
+        (from, to)
     }
 
     #[cold]
@@ -166,10 +173,10 @@ impl<'a, M: Machine> Edit<'a, M> {
             let size = Table::<M>::entry_size(level);
             let (low, high) = (from & !(size - 1), to | (size - 1));
             let is_free = |bounds| !self.space.claims.is_claimed(self.hart, bounds);
-            if low >= room.start && is_free((low, from)) {
+            if low >= room.0 && is_free((low, from)) {
                 from = low;
             }
-            if high < room.end && is_free((to, high)) {
+            if high <= room.1 && is_free((to, high)) {
                 to = high;
             }
         }
@@ -177,7 +184,8 @@ impl<'a, M: Machine> Edit<'a, M> {
     }
 
     /// Gives back the tables at the ends of `span` that translate nothing any more, now that
-    /// it is no area's. One hart leaves them for the other where two unmap side by side.
+    /// it is no area's. One hart leaves them for the other where two unmap side by side:
+    /// the last of them finds no other's claim.
     #[inline(always)]
     pub fn free_tables(&mut self, span: &Span) {
         if !self.space.claims.is_one_hart() {
@@ -187,40 +195,46 @@ impl<'a, M: Machine> Edit<'a, M> {
 
     #[inline(never)]
     fn free_tables_around(&mut self, span: &Span) {
-        let room = self.with_tables(span, bounds(span));
         let ends = [span.start, span.end - 1].map(VirtAddr::from_usize);
         let table = &self.space.table;
-        if !ends.iter().any(|end| table.has_table_in(*end, room)) {
-            return;
+        let mut done = bounds(span);
+        loop {
+            let room = self.with_tables(span, done);
+            if !ends.iter().any(|end| table.has_table_in(*end, room)) {
+                return;
+            }
+            self.space.claims.claim(self.hart, room);
+            self.claim = Some(room);
+            self.space.claims.end();
+            let apart = Apart(self);
+            let mut gather = apart.gather(false);
+            ends.iter().for_each(|end| table.prune(*end, &mut gather));
+            drop(gather);
+            self.space.claims.begin(self.hart);
+            if room == done {
+                return;
+            }
+            done = room;
         }
-        self.space.claims.claim(self.hart, room);
-        self.claim = Some(room);
-        self.space.claims.end();
-        let apart = Apart(self);
-        let mut gather = apart.gather(false);
-        ends.iter().for_each(|end| table.prune(*end, &mut gather));
-        drop(gather);
-        self.space.claims.begin(self.hart);
     }
 
     /// Does `work` on the page table where this hart has its [claim](Self::claim), and
     /// lets others change areas elsewhere meanwhile. After it, as many areas as an
-    /// operation adds can be added.
-    ///
-    /// # Errors
-    ///
-    /// `NoMemory` if room for them cannot be kept that long; then nothing has been done.
+    /// operation adds can be added: where there is no memory to keep room for them that
+    /// long, nobody else changes any.
     #[inline(always)]
-    pub fn apart<R>(&mut self, work: impl FnOnce(&Apart<'_, 'a, M>) -> R) -> AxResult<R> {
+    pub fn apart<R>(&mut self, work: impl FnOnce(&Apart<'_, 'a, M>) -> R) -> R {
         if self.space.claims.is_one_hart() {
-            return Ok(work(&Apart(self)));
+            return work(&Apart(self));
         }
-        let promise = self.promise(MOST_ADDED)?;
+        let Ok(promise) = self.promise(MOST_ADDED) else {
+            return work(&Apart(self));
+        };
         self.space.claims.end();
         let result = work(&Apart(self));
         self.space.claims.begin(self.hart);
         self.keep(promise);
-        Ok(result)
+        result
     }
 }
 
@@ -228,7 +242,7 @@ impl<M: Machine> Apart<'_, '_, M> {
     /// The first area that ends above `addr`.
     pub fn area_from(&self, addr: usize) -> Option<Area<Backend>> {
         let claims = &self.0.space.claims;
-        if claims.is_one_hart() {
+        if claims.is_writer(self.0.hart) {
             return self.0.iter_from(addr).next().cloned();
         }
         claims.begin(self.0.hart);
