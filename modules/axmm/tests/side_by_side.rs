@@ -9,8 +9,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use axalloc::fault::{FailingHeap, fail_from};
-use axerrno::AxError;
-use axmm::{AddrSpace, Grain, Machine};
+use axerrno::{AxError, AxResult};
+use axmm::{AddrSpace, Grain, Machine, VirtAddr};
+use fastrand::Rng;
 
 mod support;
 
@@ -234,7 +235,246 @@ fn two_that_unmap_side_by_side_leave_no_table<R: TestMachine>() {
     end(space);
 }
 
+/// What each thread does before all is looked at, and how often.
+const STEPS: usize = 60;
+const ROUNDS: usize = 1000;
+/// The pages of each thread's own, and between those of two.
+const OWN: usize = 120;
+const BETWEEN: usize = 8;
+/// Where the pages for all begin, behind the threads' own, and how many they are: to the
+/// end of three blocks.
+const FOR_ALL: usize = HARTS * (OWN + BETWEEN);
+const ALL: usize = 3 * 512 - FOR_ALL;
+
+const GRAINS: [Grain; 4] = [
+    Grain::Page,
+    Grain::Around(16),
+    Grain::Around(512),
+    Grain::Large,
+];
+
+/// Where the pages lie: tables of all levels end among them.
+fn at<R: TestMachine>(page: usize) -> VirtAddr {
+    virt(R::base() + GIB - MIB2 + page * KIB4)
+}
+
+/// What a page for all holds, if anything.
+fn stamp(addr: VirtAddr) -> u64 {
+    !(addr.as_usize() as u64)
+}
+
+/// A page of a thread's own: whether it may be written, and what it holds.
+type Own = Option<(bool, u64)>;
+
+/// A thread: a hart.
+struct Thread<R: TestMachine> {
+    space: &'static Space<R>,
+    rng: Rng,
+    /// Where its own pages begin, and what they are.
+    first: usize,
+    own: Vec<Own>,
+}
+
+impl<R: TestMachine> Thread<R> {
+    fn new(space: &'static Space<R>, hart: usize) -> Self {
+        Self {
+            space,
+            rng: Rng::with_seed(hart as u64),
+            first: hart * (OWN + BETWEEN),
+            own: vec![None; OWN],
+        }
+    }
+
+    fn work(&mut self) {
+        for _ in 0..STEPS {
+            match self.rng.usize(..2) {
+                0 => self.work_on_own(),
+                _ => self.work_on_all(),
+            }
+        }
+    }
+
+    /// Unmaps its own pages, and its part of those for all.
+    fn unmap_all(&mut self) {
+        self.own.fill(None);
+        let all = self.first..self.first + OWN + BETWEEN;
+        let parts = (FOR_ALL + self.first..FOR_ALL + ALL).step_by(FOR_ALL);
+        for start in parts.chain([all.start]) {
+            let size = all.len().min(FOR_ALL + ALL - start) * KIB4;
+            assert_eq!(self.space.unmap(at::<R>(start), size), Ok(()));
+        }
+    }
+
+    /// Some of `count` pages.
+    fn some(&mut self, count: usize) -> Range<usize> {
+        let len = match self.rng.usize(..8) {
+            0 => count,
+            n => 1 + self.rng.usize(..(count - 1) >> (n / 2)),
+        };
+        let start = self.rng.usize(..=count - len);
+        start..start + len
+    }
+
+    /// Does `operation`, now and then with too little memory. Answers whether it was done.
+    fn changes(&mut self, operation: impl FnOnce(&Space<R>) -> AxResult) -> AxResult<bool> {
+        if self.rng.u8(..) > 40 {
+            return operation(self.space).map(|()| true);
+        }
+        let armed = fail_from(1 + self.rng.usize(..12));
+        let result = operation(self.space);
+        match (result, armed.has_fired()) {
+            (Err(AxError::NoMemory), true) => Ok(false),
+            (result, _) => result.map(|()| true),
+        }
+    }
+
+    fn map(&mut self, pages: Range<usize>) -> AxResult<bool> {
+        let (start, size) = (at::<R>(pages.start), pages.len() * KIB4);
+        let grain = GRAINS[self.rng.usize(..GRAINS.len())];
+        let populate = self.rng.bool() && pages.len() < 64;
+        self.changes(|space| space.map_alloc_with(start, size, RW, populate, grain))
+    }
+
+    fn unmap(&mut self, pages: Range<usize>) -> AxResult<bool> {
+        let (start, size) = (at::<R>(pages.start), pages.len() * KIB4);
+        self.changes(|space| space.unmap(start, size))
+    }
+
+    fn protect(&mut self, pages: Range<usize>, write: bool) -> AxResult<bool> {
+        let (start, size) = (at::<R>(pages.start), pages.len() * KIB4);
+        let rights = if write { RW } else { RO };
+        self.changes(|space| space.protect(start, size, rights))
+    }
+
+    /// Nobody else works on a thread's own pages: each is as the thread left it.
+    fn work_on_own(&mut self) {
+        let inside = self.some(OWN);
+        let pages = self.first + inside.start..self.first + inside.end;
+        match self.rng.usize(..8) {
+            0 | 1 => {
+                let free = self.own[inside.clone()].iter().all(Option::is_none);
+                match self.map(pages) {
+                    Ok(true) => self.own[inside].fill(Some((true, 0))),
+                    Ok(false) => {}
+                    Err(AxError::AlreadyExists) => assert!(!free),
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            2 => {
+                if self.unmap(pages) == Ok(true) {
+                    self.own[inside].fill(None);
+                }
+            }
+            3 => {
+                let write = self.rng.bool();
+                let there = self.own[inside.clone()].iter().all(Option::is_some);
+                match self.protect(pages, write) {
+                    Ok(true) => self.own[inside]
+                        .iter_mut()
+                        .flatten()
+                        .for_each(|own| own.0 = write),
+                    Ok(false) => {}
+                    Err(error) => assert_eq!((error, there), (AxError::NotFound, false)),
+                }
+            }
+            4 => self.touch_own(inside.start),
+            _ => self.use_own(inside.start),
+        }
+    }
+
+    fn touch_own(&mut self, page: usize) {
+        let addr = at::<R>(self.first + page);
+        let may = self.own[page].is_some_and(|(write, _)| write);
+        assert_eq!(self.space.handle_page_fault(addr, WRITE), may);
+        assert!(!may || self.space.query(addr).unwrap().flags.contains(WRITE));
+    }
+
+    fn use_own(&mut self, page: usize) {
+        let addr = at::<R>(self.first + page);
+        let value = self.rng.u64(..);
+        let writes = self.rng.bool();
+        let expected = match &mut self.own[page] {
+            Some((true, old)) if writes => {
+                *old = value;
+                Ok(())
+            }
+            Some((false, _)) | None if writes => Err(AxError::BadAddress),
+            own => {
+                let read = own.map(|(_, old)| old).ok_or(AxError::BadAddress);
+                return assert_eq!(self.space.read_val::<u64>(addr), read);
+            }
+        };
+        assert_eq!(self.space.write_val(addr, &value), expected);
+    }
+
+    /// Others do the same there: what is read is what was written there, or nothing.
+    fn work_on_all(&mut self) {
+        let inside = self.some(ALL);
+        let pages = FOR_ALL + inside.start..FOR_ALL + inside.end;
+        let addr = at::<R>(pages.start);
+        match self.rng.usize(..10) {
+            0 | 1 => assert!(!matches!(
+                self.map(pages),
+                Err(error) if error != AxError::AlreadyExists
+            )),
+            2 => assert!(self.unmap(pages).is_ok()),
+            3 => {
+                let write = self.rng.bool();
+                let protected = self.protect(pages, write);
+                assert!(!matches!(protected, Err(error) if error != AxError::NotFound));
+            }
+            4..7 => drop(self.space.handle_page_fault(addr, WRITE)),
+            7 => drop(self.space.write_val(addr, &stamp(addr))),
+            _ => {
+                let value = self.space.read_val::<u64>(addr).unwrap_or(0);
+                assert!(value == 0 || value == stamp(addr), "{addr:?}: {value:#x}");
+            }
+        }
+    }
+}
+
+/// Every page is some area's, with its rights.
+fn check_pages<R: TestMachine>(space: &Space<R>) {
+    for page in (0..FOR_ALL + ALL).filter_map(|page| space.query(at::<R>(page))) {
+        let area = space.area_at(page.vaddr);
+        let area = area.unwrap_or_else(|| panic!("{page:x?} is no area's"));
+        assert!(page.vaddr.as_usize() + page.size <= area.span().end);
+        assert_eq!(page.flags, area.flags(), "{page:x?}");
+    }
+}
+
+/// Calls `f` for each thread at the same time.
+fn side_by_side<R: TestMachine>(threads: &mut [Thread<R>], f: impl Fn(&mut Thread<R>) + Sync) {
+    thread::scope(|scope| {
+        for (hart, thread) in threads.iter_mut().enumerate() {
+            let f = &f;
+            scope.spawn(move || {
+                HART.set(hart);
+                f(thread);
+            });
+        }
+    });
+}
+
+fn threads_do_as_they_like<R: TestMachine>() {
+    let _alone = alone();
+    let none = frames();
+    let space = space::<R>();
+    let before = frames();
+    let mut threads: Vec<_> = (0..HARTS).map(|hart| Thread::new(space, hart)).collect();
+    for _ in 0..ROUNDS {
+        side_by_side(&mut threads, Thread::work);
+        check_pages(space);
+        side_by_side(&mut threads, Thread::unmap_all);
+        assert_eq!(space.areas().count(), 0);
+        assert_eq!(frames(), before);
+    }
+    end(space);
+    assert_eq!(frames(), none);
+}
+
 on_every_machine!(
+    threads_do_as_they_like,
     a_fault_brings_nothing_that_another_unmaps,
     a_fault_brings_nothing_that_another_protects,
     a_copy_does_not_take_a_device_for_memory,
