@@ -1,18 +1,18 @@
-//! The atomics of the lock-free parts: the machine's, or those of `loom`, which
-//! tries every interleaving of a test.
+//! The atomics of the lock-free parts: the machine's, or, in this crate's own tests, those
+//! of `loom`, which tries every interleaving of a test.
 
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 pub use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
-#[cfg(loom)]
+#[cfg(all(loom, test))]
 pub use loom::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Loom lets a store slip in between the two halves of another thread's swap
 /// (tokio-rs/loom#254), so that here it is a swap too.
-#[cfg(loom)]
+#[cfg(all(loom, test))]
 #[derive(Debug)]
 pub struct AtomicUsize(loom::sync::atomic::AtomicUsize);
 
-#[cfg(loom)]
+#[cfg(all(loom, test))]
 impl AtomicUsize {
     pub fn new(value: usize) -> Self {
         Self(loom::sync::atomic::AtomicUsize::new(value))

@@ -46,9 +46,9 @@ mod word;
 
 pub use usage::{Usage, UsageKind};
 
-// Under loom only the parts without locks are there, for their tests.
+// In tests under loom only the parts without locks are there.
 cfg_if::cfg_if! {
-    if #[cfg(not(loom))] {
+    if #[cfg(not(all(loom, test)))] {
         mod buddy;
         pub mod fault;
         mod frames;

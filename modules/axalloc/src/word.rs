@@ -63,7 +63,7 @@ pub struct Word {
 
 impl Word {
     /// The word of a frame nothing is known of.
-    #[cfg(any(test, loom))]
+    #[cfg(test)]
     pub fn new() -> Self {
         Self {
             lower: AtomicU32::new(0),
