@@ -182,9 +182,12 @@ impl<M: Machine> AddrSpace<M> {
         loop {
             M::relax(turn);
             turn += 1;
-            let bringing = self.claims.bring(hart, addr)?;
+            // Who claims waits for no line again and again that only gives way.
             if self.claims.claimed(hart, addr) == Claimed::No {
-                return Some(bringing);
+                let bringing = self.claims.bring(hart, addr)?;
+                if self.claims.claimed(hart, addr) == Claimed::No {
+                    return Some(bringing);
+                }
             }
         }
     }
