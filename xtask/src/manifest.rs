@@ -36,7 +36,7 @@ pub const HOST_FEATURES: &str =
 pub const PROCESS_PACKAGES: [&str; 1] = ["linux-host"];
 
 /// Those of them whose lock-free parts loom tries in every interleaving.
-pub const LOOM_PACKAGES: [&str; 2] = ["axalloc", "axhal"];
+pub const LOOM_PACKAGES: [&str; 3] = ["axalloc", "axhal", "axmm"];
 
 /// Those in which shuttle tries many schedules of what is too large for that.
 pub const SHUTTLE_PACKAGES: [&str; 2] = ["axhal", "axmm"];

@@ -37,10 +37,13 @@ fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
     verdict_of_tests(cargo)
 }
 
-/// The lock-free parts under loom, which replaces their atomics and tries each
-/// order in which threads can come. Built apart: all crates see its flag.
+/// The tests called `interleavings`, of the lock-free parts, under loom, which replaces
+/// their atomics and tries each order in which threads can come. Built apart: all crates
+/// see its flag.
 pub fn interleavings() -> Verdict {
-    verdict_of_tests(tests_under("loom", &LOOM_PACKAGES))
+    let mut cargo = tests_under("loom", &LOOM_PACKAGES);
+    cargo.arg("interleavings");
+    verdict_of_tests(cargo)
 }
 
 /// The tests called `schedules` under shuttle, which does the same and tries as many

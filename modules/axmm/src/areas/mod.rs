@@ -82,7 +82,7 @@ pub struct Areas<B> {
 
 impl<B: Backing> Areas<B> {
     /// None.
-    pub const fn empty() -> Self {
+    pub fn empty() -> Self {
         Self { tree: Tree::new() }
     }
 

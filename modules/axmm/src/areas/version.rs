@@ -1,7 +1,10 @@
 //! Versions: how a reader without a lock tells that what it has read was written
 //! meanwhile.
 
-use core::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::atomic::{AtomicUsize, Ordering, fence};
+
+#[cfg(all(test, loom))]
+mod interleavings;
 
 /// The version of something that one writes at a time, and others read without
 /// waiting: odd while it is written, and another one after (a "sequence lock"; Boehm,
@@ -10,14 +13,14 @@ pub struct Version(AtomicUsize);
 
 impl Version {
     /// Nothing has been written.
-    pub const fn first() -> Self {
+    pub fn first() -> Self {
         Self(AtomicUsize::new(0))
     }
 
     /// From now on it is written.
     #[inline(always)]
     pub fn begin(&mut self) {
-        let next = *self.0.get_mut() + 1;
+        let next = self.0.load(Ordering::Relaxed) + 1;
         self.0.store(next, Ordering::Relaxed);
         // Whoever sees what is written from here on sees that it is.
         fence(Ordering::Release);
@@ -26,7 +29,7 @@ impl Version {
     /// All is written.
     #[inline(always)]
     pub fn end(&mut self) {
-        let next = *self.0.get_mut() + 1;
+        let next = self.0.load(Ordering::Relaxed) + 1;
         self.0.store(next, Ordering::Release);
     }
 

@@ -30,13 +30,16 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use axerrno::{AxError, AxResult};
 
 use crate::areas::{Area, Sight};
+use crate::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use crate::backend::Backend;
 use crate::machine::Machine;
+
+#[cfg(all(test, loom))]
+mod interleavings;
 
 /// What one table of the lowest level translates.
 const BLOCK_BITS: u32 = 21;
@@ -68,7 +71,7 @@ pub struct Recent {
 }
 
 impl Line {
-    const fn idle() -> Self {
+    fn idle() -> Self {
         Self {
             block: AtomicUsize::new(0),
             from: AtomicUsize::new(0),

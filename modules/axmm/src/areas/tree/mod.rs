@@ -69,7 +69,7 @@ pub struct Tree<B> {
 
 impl<B: Backing> Tree<B> {
     /// No areas.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             leaves: Pool::new(),
             inners: Pool::new(),
