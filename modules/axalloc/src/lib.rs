@@ -21,7 +21,8 @@
 //! - A frame has one owner ([`Frames`]) or counted ones ([`SharedFrames`]), and
 //!   goes back with the last. Frames in other hands, such as a page table's, are
 //!   known by their word, so that taking one back twice gives nothing, until it is
-//!   given away anew. Single ones in a row come and go in one piece ([`FrameRow`]).
+//!   given away anew. Single ones in a row come and go in one piece ([`FrameRow`]), and
+//!   wait until they may go in lists that need no memory ([`FrameList`]).
 //! - No memory is an answer of every call: for a frame when none is left, not
 //!   while a hart's magazine or the heap keeps one idle all the time of the call;
 //!   for a run when no free block of its size, rounded up to a power of two, is.
@@ -54,6 +55,7 @@ cfg_if::cfg_if! {
         mod frames;
         mod hart;
         mod heap;
+        mod list;
         #[cfg(not(feature = "hal"))]
         pub mod host;
         mod pool;
@@ -70,6 +72,7 @@ cfg_if::cfg_if! {
         };
         #[cfg(feature = "hal")]
         pub use hart::init_hart;
+        pub use list::FrameList;
         pub use row::FrameRow;
         pub use whole::{add_memory, largest_free_run, last_refused, usage};
     }

@@ -10,16 +10,22 @@ use memory_addr::PhysAddr;
 
 use crate::frames::{Frames, release};
 use crate::whole::FRAMES;
-use crate::word::{Held, Word};
+use crate::word::{Held, NIL, Word};
 
 /// One owner's part of each of many single frames in a row. When dropped, each
 /// frame goes back that has no other owner.
 pub struct FrameRow {
-    first: u32,
-    count: u32,
+    pub(crate) first: u32,
+    pub(crate) count: u32,
 }
 
 impl FrameRow {
+    /// No frame, and none that follows.
+    pub(crate) const EMPTY: Self = Self {
+        first: NIL,
+        count: 0,
+    };
+
     /// The physical address of the first frame.
     pub fn start(&self) -> PhysAddr {
         PhysAddr::from_usize(self.first as usize * PAGE_SIZE)

@@ -7,16 +7,19 @@
 //! +------------+-------+   +------------------+------+---+
 //! | references         |   | frames        26 | kind | 2 |  the first frame of a run in other hands
 //! +--------------------+   +------------------+------+---+
+//! | frames             |   | next          27 | kind | 3 |  the first frame of a row in a list
+//! +--------------------+   +------------------+------+---+
 //! |                    |   |                         | 0 |  any other frame
 //! +--------------------+   +------------------+------+---+
 //! ```
 //!
 //! `prev` and `next` are frame numbers, or [`NIL`]. They lie here and not in the
-//! free memory itself, so that nothing that a stray write hits leads the
-//! allocator astray, and free memory is not touched.
+//! memory itself, so that nothing that a stray write hits leads the allocator
+//! astray, and neither free memory nor what others may still write to is touched.
 //!
 //! The word of a free block changes only under the buddy system's lock; that of a
-//! run in other hands only by whoever holds a reference to it.
+//! run in other hands only by whoever holds a reference to it; that of a row in a
+//! list only by whoever has the list.
 
 use core::num::NonZeroU32;
 
@@ -29,9 +32,16 @@ pub const NIL: u32 = (1 << 27) - 1;
 
 const FREE: u32 = 1;
 const HELD: u32 = 2;
+const LISTED: u32 = 3;
 const TAG: u32 = 3;
 
-/// Where `prev`, and above the order `next`, begin.
+/// The kind, above the tag.
+const KIND: u32 = (UsageKind::COUNT as u32 - 1) << 2;
+
+/// The lower half for a single frame in other hands, but for its kind.
+const SINGLE: u32 = 1 << 6 | HELD;
+
+/// Where `prev` and `next` begin, above the order or the kind and the tag.
 const LINK: u32 = 5;
 const ORDER: u32 = (1 << LINK) - 1;
 
@@ -163,6 +173,36 @@ impl Word {
         fence(Ordering::Acquire);
         (count > 0).then_some((kind, count))
     }
+
+    /// Puts the row of `count` single frames that begins here before `next` in a list.
+    /// Answers whether it has: the reference to the first must be the only one.
+    #[inline]
+    pub fn list(&self, count: u32, next: u32) -> bool {
+        let lower = self.lower.load(Ordering::Relaxed);
+        // What others did with the frame is seen by who is the only one left.
+        if lower & !KIND != SINGLE || self.upper.load(Ordering::Acquire) != 1 {
+            return false;
+        }
+        let lower = next << LINK | lower & KIND | LISTED;
+        self.lower.store(lower, Ordering::Relaxed);
+        self.upper.store(count, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes the row that begins here out of its list, the inverse of
+    /// [`list`](Self::list). Answers how many frames it has, and the row behind it;
+    /// `None` if it is in no list.
+    #[inline]
+    pub fn unlist(&self) -> Option<(u32, u32)> {
+        let lower = self.lower.load(Ordering::Relaxed);
+        if lower & TAG != LISTED {
+            return None;
+        }
+        let count = self.upper.load(Ordering::Relaxed);
+        self.lower.store(lower & KIND | SINGLE, Ordering::Relaxed);
+        self.upper.store(1, Ordering::Relaxed);
+        Some((count, lower >> LINK))
+    }
 }
 
 /// The lower half for a run in other hands.
@@ -235,6 +275,44 @@ mod tests {
             assert_eq!(release(none), None, "{none}");
         }
         assert_eq!(release(7), Some((UsageKind::Dma, 1)));
+    }
+
+    #[test]
+    fn a_row_comes_out_of_a_list_as_it_went_in() {
+        for kind in UsageKind::ALL {
+            for (count, next) in [(1, NIL), (u32::MAX, 0), (512, NIL - 1)] {
+                let word = Word::new();
+                let held = Held { kind, count: 1 };
+                word.hold(held);
+                assert!(word.list(count, next));
+                assert!((0..25).all(|order| !word.is_free(order)));
+                assert_eq!((word.held(), word.share()), (None, None));
+                assert_eq!(word.release(), Released::NotHeld, "a double free is named");
+                assert!(!word.list(count, next), "it is in one");
+                assert_eq!(word.unlist(), Some((count, next)));
+                assert_eq!(word.held(), Some((held, 1)));
+                assert_eq!(word.unlist(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_single_frame_of_one_owner_begins_a_row_in_a_list() {
+        let kind = UsageKind::PageTable;
+        let word = Word::new();
+        assert!(!word.list(1, NIL), "nobody has it");
+        word.hold(Held { kind, count: 2 });
+        assert!(!word.list(1, NIL), "it is a run's");
+        word.hold(Held { kind, count: 1 });
+        word.share();
+        assert!(!word.list(1, NIL), "another has it too");
+        word.release();
+        assert!(word.list(1, NIL));
+        word.clear();
+        word.set_prev(5);
+        word.set_next(7, 1);
+        assert!(!word.list(1, NIL), "it is free");
+        assert_eq!((word.links(), word.unlist()), ((5, 7), None));
     }
 
     #[test]
@@ -365,6 +443,27 @@ mod interleavings {
                 }
                 None => run.release(),
             }
+            other.join().unwrap();
+            run.is_over();
+        });
+    }
+
+    /// What goes into a list has no other holder, and none that is not done.
+    #[test]
+    fn a_list_takes_what_its_others_are_done_with() {
+        loom::model(|| {
+            let run = Run::with_holders(2);
+            let other = in_a_thread(&run, |run| {
+                run.read();
+                run.release();
+            });
+            run.read();
+            if run.word.list(7, 3) {
+                assert_eq!(run.word.unlist(), Some((7, 3)));
+                // Loom fails if the other's read is not over by now.
+                run.contents.with_mut(|_| {});
+            }
+            run.release();
             other.join().unwrap();
             run.is_over();
         });

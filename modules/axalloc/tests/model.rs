@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use axalloc::{AxError, Frames, SharedFrames, Usage, UsageKind};
+use axalloc::{AxError, FrameList, FrameRow, Frames, SharedFrames, Usage, UsageKind};
 use axalloc::{add_memory, host, largest_free_run, usage};
 use axalloc::{alloc_frame, alloc_frame_zeroed, alloc_frames, alloc_frames_zeroed};
 use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
@@ -55,6 +55,10 @@ enum Step {
     Fill {
         kind: usize,
     },
+    List {
+        which: usize,
+    },
+    FreeList,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -72,6 +76,8 @@ fn step() -> impl Strategy<Value = Step> {
         40 => which().prop_map(|which| Step::Share { which }),
         20 => which().prop_map(|which| Step::TryUnique { which }),
         1 => (0..UsageKind::COUNT).prop_map(|kind| Step::Fill { kind }),
+        30 => which().prop_map(|which| Step::List { which }),
+        1 => Just(Step::FreeList),
     ]
 }
 
@@ -82,6 +88,8 @@ enum Hands {
     Raw(PhysAddr),
     /// Its owners here, and how many parts were given away.
     Shared(Vec<SharedFrames>, usize),
+    /// In the list, frame by frame.
+    Listed,
 }
 
 struct Run {
@@ -119,6 +127,7 @@ impl Run {
         let (start, count) = match &self.hands {
             Hands::Own(frames) => (frames.start(), frames.count()),
             Hands::Raw(start) => (*start, self.count),
+            Hands::Listed => return Ok(()),
             Hands::Shared(owners, away) => {
                 for owner in owners {
                     prop_assert_eq!(owner.references(), owners.len() + away);
@@ -142,7 +151,7 @@ impl Run {
     fn gather(&mut self) {
         // SAFETY: each was given away, and is taken back once.
         match &mut self.hands {
-            Hands::Own(_) => {}
+            Hands::Own(_) | Hands::Listed => {}
             Hands::Raw(start) => {
                 // SAFETY: as above.
                 let own = unsafe { Frames::from_raw(*start) };
@@ -173,6 +182,9 @@ struct Machine {
     whole: FreeFrames,
     before: Usage,
     runs: Vec<Run>,
+    /// What waits in a list, and that list.
+    listed: Vec<Run>,
+    list: FrameList,
     used: [usize; UsageKind::COUNT],
     stamps: u64,
 }
@@ -225,6 +237,8 @@ impl Machine {
             free,
             before: usage(),
             runs: Vec::new(),
+            listed: Vec::new(),
+            list: FrameList::new(),
             used: [0; UsageKind::COUNT],
             stamps: 1 << 40,
         }
@@ -310,6 +324,33 @@ impl Machine {
         assert!(self.free.give(frames));
     }
 
+    /// A run goes into the list, if it has one owner.
+    fn put_in_list(&mut self, mut run: Run) -> Verdict {
+        if matches!(run.hands, Hands::Shared(..)) {
+            self.runs.push(run);
+            return Ok(());
+        }
+        run.gather();
+        if let Hands::Own(frames) = std::mem::replace(&mut run.hands, Hands::Listed) {
+            let result = self.list.push(FrameRow::from(frames));
+            prop_assert!(result.is_ok(), "{:?}", result);
+        }
+        self.listed.push(run);
+        Ok(())
+    }
+
+    /// All in the list are as they were, and go back.
+    fn free_list(&mut self) -> Verdict {
+        for run in &self.listed {
+            run.is_whole()?;
+        }
+        self.list = FrameList::new();
+        for run in std::mem::take(&mut self.listed) {
+            self.give_back(run);
+        }
+        Ok(())
+    }
+
     fn go(&mut self, step: &Step) -> Verdict {
         match *step {
             Step::Alloc {
@@ -338,6 +379,12 @@ impl Machine {
                     }
                 }
             }
+            Step::List { which } => {
+                if let Some(run) = self.any_run(which)? {
+                    self.put_in_list(run)?;
+                }
+            }
+            Step::FreeList => self.free_list()?,
             Step::Split { which, at } => {
                 if let Some(mut run) = self.any_run(which)? {
                     let (first, count, kind) = (run.first, run.count, run.kind);
@@ -439,6 +486,7 @@ impl Machine {
         while let Some(run) = self.any_run(0)? {
             self.give_back(run);
         }
+        self.free_list()?;
         prop_assert_eq!(&self.free, &self.whole);
         self.usage_is_right()?;
         prop_assert_eq!(largest_free_run(), self.whole.largest());

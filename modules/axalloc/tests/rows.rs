@@ -1,12 +1,12 @@
 //! Rows of single frames: they go back in one piece, but each as its own owners
-//! will.
+//! will. So do lists of rows, once they go.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-use axalloc::{FrameRow, Frames, SharedFrames, UsageKind, add_memory, host};
+use axalloc::{FrameList, FrameRow, Frames, SharedFrames, UsageKind, add_memory, host};
 use axalloc::{alloc_frame, alloc_frames, largest_free_run, usage};
-use axconfig::PAGE_SIZE;
+use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
 use memory_addr::PhysAddr;
 
 mod support;
@@ -152,4 +152,118 @@ fn each_frame_goes_with_its_last_owner() {
             assert_eq!(usage().of(kind) - idle, left.len());
         });
     }
+}
+
+/// All memory, every other frame first, so that none follows the one before.
+#[test]
+fn a_list_may_be_all_of_memory_and_takes_none() {
+    leaving_no_trace(|| {
+        let kinds = UsageKind::ALL.into_iter().cycle();
+        let mut frames: Vec<Frames> = kinds.map_while(|kind| alloc_frame(kind).ok()).collect();
+        frames.sort_unstable_by_key(Frames::start);
+        for (number, frame) in frames.iter_mut().enumerate() {
+            frame.as_bytes_mut().fill(number as u8);
+        }
+        let (start, count) = (frames[0].start(), frames.len());
+        let before = usage();
+        let mut list = FrameList::new();
+        for odd in [1, 0] {
+            for frame in frames.extract_if(.., |frame| {
+                (frame.start().as_usize() / PAGE_SIZE) % 2 == odd
+            }) {
+                list.push(frame.into()).unwrap();
+            }
+        }
+        assert!(frames.is_empty());
+        assert_eq!(
+            (usage(), usage().free),
+            (before, 0),
+            "they are in use until it goes"
+        );
+        for number in 0..count {
+            let byte = start.as_usize() + number * PAGE_SIZE + PHYS_VIRT_OFFSET + PAGE_SIZE / 2;
+            let byte: *const u8 = std::ptr::with_exposed_provenance(byte);
+            // SAFETY: the frame is mapped, and in this list.
+            assert_eq!(
+                unsafe { byte.read() },
+                number as u8,
+                "nobody has written to it"
+            );
+        }
+    });
+}
+
+#[test]
+fn what_follows_in_a_list_takes_no_word() {
+    leaving_no_trace(|| {
+        let start = row_of(64, UsageKind::VirtMem).into_raw();
+        let other = another_owner(start);
+        let mut list = FrameList::new();
+        for at in 0..64 {
+            // SAFETY: the frame was given away by itself, and is taken once.
+            let row = unsafe { FrameRow::from_raw(start + at * PAGE_SIZE, 1) };
+            list.push(row).unwrap();
+        }
+        drop(list);
+        assert_eq!(usage().of(UsageKind::VirtMem), 1);
+        assert_eq!(other.references(), 1);
+    });
+}
+
+#[test]
+fn behind_a_row_whose_first_frame_others_have_comes_none() {
+    leaving_no_trace(|| {
+        let [first, second, third] = [4, 5, 6].map(|count| row_of(count, UsageKind::VirtMem));
+        let (other, inside) = (second.start(), third.start() + PAGE_SIZE);
+        let (other, inside) = (another_owner(other), another_owner(inside));
+        let mut list = FrameList::new();
+        // The other way round, so that none follows.
+        list.push(third).unwrap();
+        list.push(second).unwrap();
+        let first = list.push(first).unwrap_err();
+        assert_eq!((first.count(), usage().of(UsageKind::VirtMem)), (4, 15));
+        drop(list);
+        assert_eq!(usage().of(UsageKind::VirtMem), 4 + 2);
+        assert_eq!((other.references(), inside.references()), (1, 1));
+        FrameList::new().push(first).unwrap();
+    });
+}
+
+/// Once the other owner has gone, its word is free for it.
+#[test]
+fn a_row_is_in_the_way_as_long_as_others_have_it() {
+    leaving_no_trace(|| {
+        let [first, second] = [1, 1].map(|count| row_of(count, UsageKind::VirtMem));
+        let (first, second) = match first.start() < second.start() {
+            true => (first, second),
+            false => (second, first),
+        };
+        let other = another_owner(second.start());
+        let mut list = FrameList::new();
+        list.push(second).unwrap();
+        let first = list.push(first).unwrap_err();
+        drop(other);
+        list.push(first).unwrap();
+        assert_eq!(usage().of(UsageKind::VirtMem), 2);
+    });
+}
+
+/// Debug builds name it, and all others give nothing.
+#[test]
+fn a_frame_that_is_in_a_list_is_nobody_elses() {
+    leaving_no_trace(|| {
+        let [first, second] = [3, 3].map(|count| row_of(count, UsageKind::PageTable));
+        let mut list = FrameList::new();
+        let start = first.start().max(second.start());
+        match first.start() < second.start() {
+            true => list.push(second).and_then(|()| list.push(first)).unwrap(),
+            false => list.push(first).and_then(|()| list.push(second)).unwrap(),
+        }
+        let before = usage();
+        // SAFETY: that it is in the list already is the mistake, which is caught.
+        let twice = || drop(unsafe { FrameRow::from_raw(start, 1) });
+        let result = catch_unwind(AssertUnwindSafe(twice));
+        assert_eq!(result.is_err(), cfg!(debug_assertions));
+        assert_eq!(usage(), before);
+    });
 }

@@ -1,0 +1,89 @@
+//! Rows of single frames on their way back, as many as there are, without memory
+//! for it: each leads to the next by the word of its first frame.
+//!
+//! Whoever takes frames away must often keep them until nobody reaches them any
+//! more, and must not fail meanwhile. What is in the frames is not touched; they
+//! stay in use, and are counted as before, until the list goes.
+
+use core::fmt;
+use core::mem;
+
+use crate::row::FrameRow;
+use crate::whole::FRAMES;
+use crate::word::NIL;
+
+/// Any number of rows of single frames. When dropped, each frame goes back that has
+/// no other owner.
+pub struct FrameList {
+    /// What came last, and may become longer: it needs no word. Empty if nothing did.
+    last: FrameRow,
+    /// The first frame of the row before it, or [`NIL`].
+    before: u32,
+}
+
+impl FrameList {
+    /// No row.
+    pub const fn new() -> Self {
+        Self {
+            last: FrameRow::EMPTY,
+            before: NIL,
+        }
+    }
+
+    /// Adds a row, in a few instructions. One that follows the last becomes a part of it.
+    ///
+    /// # Errors
+    ///
+    /// `row`, if the last row begins with a frame that has other owners
+    /// ([`SharedFrames`](crate::SharedFrames)), who need its word, or is nobody's: then
+    /// no row can come behind it. An empty list takes any row.
+    #[inline]
+    pub fn push(&mut self, row: FrameRow) -> Result<(), FrameRow> {
+        let Err(row) = self.last.append(row) else {
+            return Ok(());
+        };
+        let FrameRow { first, count } = self.last;
+        if count > 0 {
+            let word = FRAMES.word(first as usize);
+            if !word.is_some_and(|word| word.list(count, self.before)) {
+                return Err(row);
+            }
+            self.before = first;
+        }
+        mem::forget(mem::replace(&mut self.last, row));
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn free(&mut self) {
+        drop(mem::replace(&mut self.last, FrameRow::EMPTY));
+        // No frame has the number that stands for none.
+        while let Some(word) = FRAMES.word(self.before as usize)
+            && let Some((count, before)) = word.unlist()
+        {
+            let first = mem::replace(&mut self.before, before);
+            drop(FrameRow { first, count });
+        }
+    }
+}
+
+impl Default for FrameList {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for FrameList {
+    #[inline]
+    fn drop(&mut self) {
+        if self.last.count > 0 || self.before != NIL {
+            self.free();
+        }
+    }
+}
+
+impl fmt::Debug for FrameList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rows of frames, the last {:?}", self.last)
+    }
+}
