@@ -1,10 +1,17 @@
 //! What must be forgotten, by which harts, before which frames may be reused.
 //!
 //! A change of an address space collects here what it has detached
-//! ([`TlbGather`]). When the change is over, or the list is full, every hart is
-//! made to forget the addresses in one go, and only then do the frames go back.
-//! Which harts are asked is the address space's [`Context`] to say. Nothing is
-//! allocated on the way.
+//! ([`TlbGather`]). When the change is over, every hart is made to forget the
+//! addresses in one go, and only then do the frames go back, however many: they
+//! wait in a list that needs no memory ([`FrameList`]), and nobody writes to them
+//! meanwhile but who has not forgotten them yet. Which harts are asked is the
+//! address space's [`Context`] to say.
+//!
+//! There are two exceptions. A large page is forgotten at once when it is split,
+//! before smaller ones take its place ([`forget_now`](Gather::forget_now)). And a
+//! frame that has other owners besides the page table, which none has yet, cannot
+//! have another behind it in the list: what has come so far is forgotten and goes,
+//! and the list begins anew.
 //!
 //! It runs with the address space locked, so no other hart maps the addresses
 //! anew before the last has forgotten them; a hart that waits for that lock
@@ -13,16 +20,12 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use arrayvec::ArrayVec;
-use axalloc::FrameRow;
+use axalloc::{FrameList, FrameRow};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
 use crate::context::Context;
 use crate::machine::{EVERYTHING, Machine};
 use crate::pagetable::{Gather, Page};
-
-/// How many rows of frames wait for one flush.
-const BATCH: usize = 256;
 
 /// What becomes any range that is joined to it.
 const NOTHING: Range<usize> = Range {
@@ -38,7 +41,7 @@ pub struct TlbGather<'a, M: Machine> {
     /// The smallest range that holds everything to be forgotten; empty for
     /// nothing.
     pages: Range<usize>,
-    frames: ArrayVec<FrameRow, BATCH>,
+    frames: FrameList,
     /// Whether pages' frames belong to the mapping, and go with it.
     owns_pages: bool,
     _machine: PhantomData<M>,
@@ -52,7 +55,7 @@ impl<'a, M: Machine> TlbGather<'a, M> {
             context,
             alone,
             pages: NOTHING,
-            frames: ArrayVec::new(),
+            frames: FrameList::new(),
             owns_pages,
             _machine: PhantomData,
         }
@@ -70,20 +73,22 @@ impl<'a, M: Machine> TlbGather<'a, M> {
     }
 
     /// Sets `count` frames in a row aside.
+    #[inline(never)]
     fn free(&mut self, start: PhysAddr, count: usize) {
         // SAFETY: each was the page table's by itself, by `into_raw`, and it has just
         // let go of them.
         let row = unsafe { FrameRow::from_raw(start, count) };
-        let Err(row) = (match self.frames.last_mut() {
-            Some(last) => last.append(row),
-            None => Err(row),
-        }) else {
-            return;
-        };
-        if self.frames.is_full() {
-            self.flush();
+        if let Err(row) = self.frames.push(row) {
+            self.begin_anew(row);
         }
-        self.frames.push(row);
+    }
+
+    /// Frees what has come so far, behind which `row` cannot wait.
+    #[cold]
+    fn begin_anew(&mut self, row: FrameRow) {
+        self.flush();
+        // An empty list takes any row.
+        let _ = self.frames.push(row);
     }
 
     fn forget_all(&self, pages: Range<usize>) {
@@ -96,7 +101,7 @@ impl<'a, M: Machine> TlbGather<'a, M> {
             self.forget_all(self.pages.clone());
         }
         self.pages = NOTHING;
-        self.frames.clear();
+        self.frames = FrameList::new();
     }
 }
 

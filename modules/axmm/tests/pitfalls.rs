@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use axalloc::fault::fail_from;
-use axalloc::{UsageKind, alloc_frame, usage};
+use axalloc::{SharedFrames, UsageKind, alloc_frame, usage};
 use axerrno::AxError;
 use axmm::{AddrSpace, MappingFlags, VirtAddrRange};
 
 mod support;
 
-use support::raw::Raw;
+use support::raw::{Raw, RawPage};
 use support::{
     DEVICE, EVERYTHING, EXECUTE, GIB, KIB4, MIB2, NONE, RO, RW, RX, TLB, TestMachine, Tlb,
     UNCACHED, WRITE, alone, frames, phys, virt, words,
@@ -199,13 +199,64 @@ fn an_unmapping_is_forgotten_once_and_before_its_frames_are_free<M: TestMachine>
     aspace.map_alloc(virt(base), 700 * KIB4, RW, true).unwrap();
     let flushes = forgotten(&mut aspace, |aspace| aspace.clear().unwrap());
     assert_eq!(flushes, [EVERYTHING]);
-    // More rows than are gathered at a time: frames that lie the other way round.
-    aspace.map_alloc(virt(base), 700 * KIB4, RW, false).unwrap();
-    for page in (0..700).rev() {
+}
+
+/// Nearly all memory, frame by frame the other way round, and in no row: what is
+/// gathered has no bound, and takes no memory.
+fn thousands_of_scattered_frames_are_forgotten_once<M: TestMachine>() {
+    const PAGES: usize = 3800;
+    let _alone = alone();
+    let mut aspace = space::<M>();
+    let base = M::base();
+    let before = frames();
+    aspace
+        .map_alloc(virt(base), (PAGES + 2) * KIB4, RW, false)
+        .unwrap();
+    for page in (0..PAGES).rev() {
         assert!(aspace.handle_page_fault(virt(base + page * KIB4), WRITE));
     }
-    let flushes = forgotten(&mut aspace, |aspace| aspace.clear().unwrap());
-    assert!((2..=700 / 64 + 1).contains(&flushes.len()), "{flushes:x?}");
+    assert_eq!(frames().0, PAGES);
+    let part = base..base + PAGES * KIB4;
+    let pages = M::walk(&aspace).unwrap().pages;
+    let follows = |pair: &&[RawPage]| pair[0].paddr + KIB4 == pair[1].paddr;
+    let rows = PAGES - pages.windows(2).filter(follows).count();
+    assert!(rows > 3000, "{rows} rows of frames");
+    let flushes = forgotten(&mut aspace, |aspace| {
+        let armed = fail_from(1);
+        aspace.unmap(virt(part.start), part.len()).unwrap();
+        assert!(!armed.has_fired());
+    });
+    assert_eq!(flushes, [EVERYTHING], "the way to tables is too");
+    assert_eq!(frames().0, 0);
+    aspace.clear().unwrap();
+    assert_eq!(frames(), before);
+}
+
+/// What has other owners leaves no room for a row behind it.
+fn frames_with_other_owners_are_forgotten_before_they_go<M: TestMachine>() {
+    const PAGES: usize = 64;
+    let _alone = alone();
+    let mut aspace = space::<M>();
+    let base = M::base();
+    aspace
+        .map_alloc(virt(base), (PAGES + 1) * KIB4, RW, false)
+        .unwrap();
+    for page in (0..=PAGES).rev() {
+        assert!(aspace.handle_page_fault(virt(base + page * KIB4), WRITE));
+    }
+    let pages = M::walk(&aspace).unwrap().pages;
+    // SAFETY: the frame is the page table's by itself, and this part goes back to it.
+    let owner = unsafe { SharedFrames::from_raw(phys(pages[0].paddr)) };
+    let other = owner.share().unwrap();
+    owner.into_raw();
+    let row = (1..PAGES).find(|page| pages[*page].paddr != pages[*page - 1].paddr + KIB4);
+    let row = base..base + KIB4 * row.expect("frames are in many rows");
+    let rest = row.end..base + PAGES * KIB4;
+    let flushes = forgotten(&mut aspace, |aspace| {
+        aspace.unmap(virt(base), PAGES * KIB4).unwrap();
+    });
+    assert_eq!(flushes, [row, rest]);
+    assert_eq!((frames().0, other.references()), (2, 1));
 }
 
 fn a_change_of_rights_is_forgotten_once<M: TestMachine>() {
@@ -564,6 +615,8 @@ on_every_machine!(
     fresh_mappings_make_nobody_forget,
     what_was_never_there_makes_nobody_forget,
     an_unmapping_is_forgotten_once_and_before_its_frames_are_free,
+    thousands_of_scattered_frames_are_forgotten_once,
+    frames_with_other_owners_are_forgotten_before_they_go,
     a_change_of_rights_is_forgotten_once,
     rights_that_hardware_reads_alike_make_nobody_forget,
     a_large_page_is_forgotten_before_smaller_ones_take_its_place,
