@@ -22,7 +22,7 @@ make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
   maps      boot, and draw the kernel's address space
   smp-soak  N boots of each machine, of random size, in which all harts work
   bench     what memory management costs, beside other people's
-  bench-threads  what two threads get done beside one; a quiet computer, please
+  bench-threads  what two threads get done beside one; needs a quiet computer
   check     fmt, clippy, rustdoc: no warning   doc         the modules' pages
   setup     install all that may be missing    clean       remove target/
 

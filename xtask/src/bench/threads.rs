@@ -1,7 +1,8 @@
 //! `bench-threads`: what two threads get done beside one, natively. Each figure is a ratio
 //! within one run of `axmm-threads`; it runs several times, and of each row the median
 //! counts. Behind a row's name stand `.min` and `.max` for the least and the most of all
-//! runs.
+//! runs. What else the computer does makes figures too low, so its load as they began is
+//! a row too.
 
 use std::fs;
 use std::path::Path;
@@ -26,6 +27,9 @@ const NEEDED: usize = 2;
 
 /// The file of the rows.
 pub const FILE: &str = "axmm-threads.json";
+
+/// The row of how busy the computer was as they began.
+pub const LOAD: &str = "threads.load";
 
 /// The units of a row's values.
 const TIMES: &str = "times one thread's work";
@@ -57,24 +61,23 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
         return Ok(());
     }
     let program = host::build(options, PROGRAM)?;
-    println!(
-        "two threads beside one, median of {RUNS} runs, least to most{}",
-        load()
-    );
+    let load = load();
+    println!("two threads beside one, median of {RUNS} runs, least to most");
+    if let Some(load) = load {
+        println!("the computer's load is {load}: what else it does makes figures too low");
+    }
     let runs = (0..RUNS).map(|_| run(options, &program));
-    let rows = summary(&runs.collect::<Result<Vec<_>>>()?);
+    let mut rows = summary(&runs.collect::<Result<Vec<_>>>()?);
+    rows.extend(load.map(|load| Row::new(LOAD.to_owned(), load, "processes")));
     println!("{}", table(&rows));
     println!("all rows in {}\n", figures::write(FILE, &rows)?.display());
     Ok(())
 }
 
-/// How busy the computer is to begin with, if it says so.
-fn load() -> String {
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    match load.split_whitespace().next() {
-        Some(load) => format!("; the computer's load was {load}"),
-        None => String::new(),
-    }
+/// How many processes have wanted to run of late, if the computer says so.
+fn load() -> Option<f64> {
+    let load = fs::read_to_string("/proc/loadavg").ok()?;
+    load.split_whitespace().next()?.parse().ok()
 }
 
 /// The rows of one run.

@@ -53,13 +53,14 @@ impl Chart {
             return String::new();
         };
         let wide = if self.wide { " wide" } else { "" };
+        let even = if self.even { " even" } else { "" };
         let groups = self.groups.iter();
         let groups: String = groups
             .filter(|group| !group.bars.is_empty())
             .map(|group| self.group(group, &scale))
             .collect();
         format!(
-            "<figure class='chart{wide}'><figcaption>{}</figcaption>\n<div class=scale>{}</div>\n{groups}</figure>\n",
+            "<figure class='chart{wide}{even}'><figcaption>{}</figcaption>\n<div class=scale>{}</div>\n{groups}</figure>\n",
             escape(&self.title),
             self.ticks(&scale)
         )
@@ -144,10 +145,12 @@ impl Chart {
         let from = self.from.map_or(0.0, |from| scale.place(from));
         let end = scale.place(bar.value);
         let (left, width) = (from.min(end), (from - end).abs());
+        // Behind all bars where many end near the mark, which it would hide.
+        let label = if self.even { 100.0 } else { left + width };
         format!(
             "<div class=bar><b class='{}' style='left:{left:.2}%;width:{width:.2}%'></b><span style='left:{:.2}%'>{}</span></div>",
             bar.class,
-            left + width,
+            label,
             escape(&bar.label)
         )
     }

@@ -7,7 +7,7 @@ use super::html::{escape, number};
 use super::table::{cell, heads, wrapped};
 use crate::bench::aims::{self, Asked, Bound, PAGES, THREADS, Threads};
 use crate::bench::guest::Disturbed;
-use crate::bench::threads::{Spread, whose};
+use crate::bench::threads::{LOAD, Spread, whose};
 use crate::figures::Row;
 
 /// What stands above it.
@@ -20,6 +20,7 @@ pub fn body(findings: &Findings) -> String {
     [
         chart(&findings.threads),
         threads(&findings.threads),
+        busy(&findings.threads),
         asked(findings),
     ]
     .concat()
@@ -90,15 +91,18 @@ fn threads(rows: &[Row]) -> String {
 /// `None` where ours was not measured.
 fn threads_line(aim: &Threads, rows: &[Row]) -> Option<String> {
     let ours = Spread::of(rows, aim.row, "")?;
-    let other = |of: &str| {
-        let spread = Spread::of(rows, aim.row, of)?;
-        Some(format!("{} {}", escape(named(of).0), figures(spread)))
-    };
-    let others = whose(rows, aim.row).filter(|of| !of.is_empty());
-    let others: Vec<String> = others.filter_map(other).collect();
     let unit = match aim.bound {
         Bound::AtLeast(_) => "",
         Bound::AtMost(_) => "\u{202f}%",
+    };
+    let other = |of: &str| {
+        let spread = Spread::of(rows, aim.row, of)?;
+        Some(format!("{} {}", escape(named(of).0), figures(spread, unit)))
+    };
+    let others = whose(rows, aim.row).filter(|of| !of.is_empty());
+    let others = match others.filter_map(other).collect::<Vec<_>>() {
+        none if none.is_empty() => "–".to_owned(),
+        some => some.join("<br>"),
     };
     let (class, word) = outcome(aim.bound.holds(ours.median));
     let name = format!(
@@ -108,21 +112,21 @@ fn threads_line(aim: &Threads, rows: &[Row]) -> Option<String> {
     );
     let cells = [
         cell("row", "row", &name),
-        cell(&format!("n ours {class}"), "ours", &figures(ours)),
-        cell("words", "others", &others.join("<br>")),
+        cell(&format!("n ours {class}"), "ours", &figures(ours, unit)),
+        cell("words", "others", &others),
         cell("n", "goal", &format!("{}{unit}", aim.bound)),
         cell(&format!("mark {class}"), "", word),
     ];
     Some(format!("<tr class=first>{}</tr>\n", cells.concat()))
 }
 
-fn figures(spread: Spread) -> String {
+fn figures(spread: Spread, unit: &str) -> String {
     let Spread {
         median,
         least,
         most,
     } = spread;
-    format!("<b>{median:.2}</b> <small>({least:.2} to {most:.2})</small>")
+    format!("<b>{median:.2}{unit}</b> <small>({least:.2} to {most:.2})</small>")
 }
 
 fn outcome(reached: bool) -> (&'static str, &'static str) {
@@ -130,6 +134,18 @@ fn outcome(reached: bool) -> (&'static str, &'static str) {
         true => ("ok", "reached"),
         false => ("miss", "missed"),
     }
+}
+
+/// How busy the computer was, if it is known.
+fn busy(rows: &[Row]) -> String {
+    let load = rows.iter().find(|row| row.name == LOAD);
+    let words = |row: &Row| {
+        let load = number(row.value);
+        format!(
+            "<p>The computer's load was {load} as these began: what else it does makes them too low.</p>\n"
+        )
+    };
+    load.map(words).unwrap_or_default()
 }
 
 /// What operations ask of others, on the machines where that was counted.
@@ -157,7 +173,7 @@ fn asked_line(aim: &Asked, machines: &[&Measured]) -> String {
         let of = |pages: usize| Disturbed::of(&machine.asked, aim, pages);
         PAGES.into_iter().filter_map(of).collect()
     };
-    let value = |machine: &&Measured| cell("n", machine.arch, &disturbed(&found(machine)));
+    let value = |machine: &&Measured| cell("n whole", machine.arch, &disturbed(&found(machine)));
     let values: String = machines.iter().map(value).collect();
     let all: Vec<Disturbed> = machines.iter().flat_map(found).collect();
     let reached = all.iter().all(|one| one.reaches(aim));

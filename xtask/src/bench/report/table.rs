@@ -111,7 +111,7 @@ pub fn shortfalls(findings: &Findings) -> String {
         })
         .collect();
     match lines.is_empty() {
-        true => "<p>Every goal is reached.</p>\n".to_owned(),
+        true => "<p>Every goal of these rows is reached.</p>\n".to_owned(),
         false => wrapped(
             &heads(&["row", "ours, and the goal", "why", "next"]),
             &lines,

@@ -135,6 +135,7 @@ fn threads() -> String {
         spread("threads.fault_one_area", "@<lock>", [0.9, 0.8, 1.0]),
         spread("threads.map_touch_unmap.1", "", [1.79, 1.2, 1.85]),
         spread("threads.frame_pair", "", [-0.5, -1.0, 4.0]),
+        row("threads.load", 7.25),
     ]
     .join(",\n")
 }
@@ -158,6 +159,7 @@ fn two_threads_stand_beside_others_and_their_goal() {
     assert!(page.contains("<code>fault_one_area</code>"));
     assert!(page.contains("left:0.00%;width:75.00%") && page.contains("1.50 Linux"));
     assert!(!page.contains("<code>frame_pair</code>"));
+    assert!(page.contains("load was 7.25"));
     assert!(page.contains("&lt;lock&gt;") && !page.contains("<lock>"));
 }
 
@@ -241,7 +243,7 @@ fn a_machine_without_goals_has_rows_and_no_verdict() {
     let page = page(&folder.findings(&[]));
     assert!(page.contains("no goals are set for it"));
     assert!(page.contains("Allocators"));
-    for word in ["All rows", "Every goal is reached", "falls short"] {
+    for word in ["All rows", "Every goal of these rows", "falls short"] {
         assert!(!page.contains(word), "{word}");
     }
 }
