@@ -399,10 +399,17 @@ impl<M: Machine> AddrSpace<M> {
             return Err(AxError::InvalidInput);
         }
         edit.reserve_cuts(&span)?;
+        let adds = edit
+            .overlapping(&span)
+            .all(|area| adds(area.flags(), flags));
         edit.apart(|apart| {
             let gather = &mut apart.gather(false);
+            if adds {
+                gather.only_adds();
+            }
             self.table.protect(span.clone(), flags, gather)
         })?;
+        M::publish_entries();
         edit.set_flags(&span, flags);
         Ok(())
     }
@@ -528,6 +535,13 @@ impl<M: Machine> AddrSpace<M> {
             false => Err(AxError::InvalidInput),
         }
     }
+}
+
+/// Whether pages with the rights `after` may be accessed in every way that they may be with
+/// `before`, and are the same kind of memory.
+fn adds(before: MappingFlags, after: MappingFlags) -> bool {
+    let rights = MappingFlags::READ | MappingFlags::WRITE | MappingFlags::EXECUTE;
+    after.contains(before) && rights.contains(after ^ before)
 }
 
 fn checked(start: VirtAddr, size: usize) -> AxResult<Span> {

@@ -13,9 +13,9 @@
 //! have another behind it in the list: what has come so far is forgotten and goes,
 //! and the list begins anew.
 //!
-//! It runs with the address space locked, so no other hart maps the addresses
-//! anew before the last has forgotten them; a hart that waits for that lock
-//! answers while it waits ([`SharedAspace`](crate::SharedAspace)).
+//! It runs with the addresses claimed, so no other hart maps them anew before the last
+//! has forgotten them; a hart that waits for the claim to go answers while it waits
+//! (`aspace/claims.rs`).
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -44,6 +44,8 @@ pub struct TlbGather<'a, M: Machine> {
     frames: FrameList,
     /// Whether pages' frames belong to the mapping, and go with it.
     owns_pages: bool,
+    /// Whether nothing is taken away.
+    adds: bool,
     _machine: PhantomData<M>,
 }
 
@@ -57,8 +59,16 @@ impl<'a, M: Machine> TlbGather<'a, M> {
             pages: NOTHING,
             frames: FrameList::new(),
             owns_pages,
+            adds: false,
             _machine: PhantomData,
         }
+    }
+
+    /// Says that pages get rights, and lose none: only this hart forgets what it knows,
+    /// to go on with them at once. Another that knows less than there is finds out by a
+    /// page fault, which asks nobody.
+    pub fn only_adds(&mut self) {
+        self.adds = true;
     }
 
     /// Says whether the frames of pages that come from now on go back, as those
@@ -97,8 +107,10 @@ impl<'a, M: Machine> TlbGather<'a, M> {
 
     /// Makes every hart forget what has come so far, then frees the frames.
     fn flush(&mut self) {
-        if !self.pages.is_empty() {
-            self.forget_all(self.pages.clone());
+        match self.adds {
+            _ if self.pages.is_empty() => {}
+            true => M::forget_here(self.pages.clone()),
+            false => self.forget_all(self.pages.clone()),
         }
         self.pages = NOTHING;
         self.frames = FrameList::new();

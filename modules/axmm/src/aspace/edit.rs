@@ -145,7 +145,7 @@ impl<'a, M: Machine> Edit<'a, M> {
             self.claim = Some(bounds);
             let claimed = pages;
             pages = self.with_pages(span);
-            if pages == claimed || true {
+            if pages == claimed {
                 return;
             }
             self.space.claims.unclaim(self.hart);

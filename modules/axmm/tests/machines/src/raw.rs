@@ -72,6 +72,21 @@ impl RawPage {
     pub fn overlaps(&self, range: &Range<usize>) -> bool {
         self.vaddr < range.end && range.start < self.vaddr + self.size
     }
+
+    /// Whether it is the same page as `known`, and may be accessed in every way that
+    /// `known` may.
+    pub fn allows_all_of(&self, known: &Self) -> bool {
+        let (now, then) = (self.rights, known.rights);
+        let same = (self.vaddr, self.paddr, self.size) == (known.vaddr, known.paddr, known.size);
+        let memory = !then.read || (now.memory, now.global) == (then.memory, then.global);
+        let all = [
+            (then.read, now.read),
+            (then.write, now.write),
+            (then.execute, now.execute),
+            (then.user, now.user),
+        ];
+        same && memory && all.iter().all(|(then, now)| *now || !then)
+    }
 }
 
 impl Raw {
