@@ -54,6 +54,7 @@ impl FrameList {
         Ok(())
     }
 
+    /// Frees all there is.
     #[inline(never)]
     fn free(&mut self) {
         drop(mem::replace(&mut self.last, FrameRow::EMPTY));

@@ -184,11 +184,8 @@ fn a_list_may_be_all_of_memory_and_takes_none() {
             let byte = start.as_usize() + number * PAGE_SIZE + PHYS_VIRT_OFFSET + PAGE_SIZE / 2;
             let byte: *const u8 = std::ptr::with_exposed_provenance(byte);
             // SAFETY: the frame is mapped, and in this list.
-            assert_eq!(
-                unsafe { byte.read() },
-                number as u8,
-                "nobody has written to it"
-            );
+            let found = unsafe { byte.read() };
+            assert_eq!(found, number as u8, "nobody has written to it");
         }
     });
 }
