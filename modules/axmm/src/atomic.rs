@@ -13,17 +13,35 @@ pub use modelled::{AtomicU64, AtomicUsize};
 pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Loom knows of a sequential order of fences alone, and takes `SeqCst` elsewhere for
-/// `AcqRel`. So here an access in that order has a fence before it, as compilers write it
-/// for machines that know of fences alone, too.
+/// `AcqRel`. So here a fence is between a write in that order and the next read in it: not
+/// without the one, nor the other.
 #[cfg(all(loom, test))]
 mod modelled {
+    use core::cell::Cell;
+
     use super::{Ordering, fence};
 
-    fn in_order(order: Ordering) -> Ordering {
-        if order == Ordering::SeqCst {
+    loom::thread_local! {
+        /// Whether this thread has written in order since it has read in order.
+        static WROTE: Cell<bool> = Cell::new(false);
+    }
+
+    fn reads(order: Ordering) -> Ordering {
+        if order == Ordering::SeqCst && WROTE.with(Cell::take) {
             fence(order);
         }
         order
+    }
+
+    fn writes(order: Ordering) -> Ordering {
+        if order == Ordering::SeqCst {
+            WROTE.with(|wrote| wrote.set(true));
+        }
+        order
+    }
+
+    fn both(order: Ordering) -> Ordering {
+        writes(reads(order))
     }
 
     macro_rules! atomic {
@@ -37,23 +55,23 @@ mod modelled {
                 }
 
                 pub fn load(&self, order: Ordering) -> $value {
-                    self.0.load(in_order(order))
+                    self.0.load(reads(order))
                 }
 
                 pub fn store(&self, value: $value, order: Ordering) {
-                    self.0.store(value, in_order(order));
+                    self.0.store(value, writes(order));
                 }
 
                 pub fn swap(&self, value: $value, order: Ordering) -> $value {
-                    self.0.swap(value, in_order(order))
+                    self.0.swap(value, both(order))
                 }
 
                 pub fn fetch_or(&self, bits: $value, order: Ordering) -> $value {
-                    self.0.fetch_or(bits, in_order(order))
+                    self.0.fetch_or(bits, both(order))
                 }
 
                 pub fn fetch_and(&self, bits: $value, order: Ordering) -> $value {
-                    self.0.fetch_and(bits, in_order(order))
+                    self.0.fetch_and(bits, both(order))
                 }
 
                 pub fn compare_exchange(
@@ -63,8 +81,7 @@ mod modelled {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$value, $value> {
-                    self.0
-                        .compare_exchange(old, new, in_order(success), failure)
+                    self.0.compare_exchange(old, new, both(success), failure)
                 }
 
                 pub fn fetch_update(
@@ -73,7 +90,7 @@ mod modelled {
                     failure: Ordering,
                     change: impl FnMut($value) -> Option<$value>,
                 ) -> Result<$value, $value> {
-                    self.0.fetch_update(in_order(success), failure, change)
+                    self.0.fetch_update(both(success), failure, change)
                 }
             }
         };
