@@ -2,7 +2,8 @@
 //! they may ([`axmm_machines::stale`]), in random schedules.
 //!
 //! `TESSERA_RUNS=1000000 cargo test -p axmm --test stale` makes as many runs, of the five
-//! formats together; `TESSERA_SEED` repeats one that has failed.
+//! formats together; `TESSERA_SEED` repeats one that has failed. Under `--cfg shuttle`
+//! harts take turns at each step of axmm's own atomics, too: claims, versions, marks.
 
 mod support;
 

@@ -41,24 +41,31 @@ fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
 /// their atomics and tries each order in which threads can come. Built apart: all crates
 /// see its flag.
 pub fn interleavings() -> Verdict {
-    let mut cargo = tests_under("loom", &LOOM_PACKAGES);
-    cargo.arg("interleavings");
-    verdict_of_tests(cargo)
+    let which = ["--lib", "interleavings"];
+    verdict_of_tests(tests_under("loom", &LOOM_PACKAGES, &which))
 }
 
 /// The tests called `schedules` under shuttle, which does the same and tries as many
 /// orders as each test says.
 pub fn schedules() -> Verdict {
-    let mut cargo = tests_under("shuttle", &SHUTTLE_PACKAGES);
-    cargo.arg("schedules");
+    let which = ["--lib", "schedules"];
+    verdict_of_tests(tests_under("shuttle", &SHUTTLE_PACKAGES, &which))
+}
+
+/// So many runs of axmm's simulated harts, which take turns at any step of an atomic of
+/// axmm's, too.
+pub fn simulated_harts(runs: &str) -> Verdict {
+    let mut cargo = tests_under("shuttle", &["axmm"], &["--test", "stale", "no_hart"]);
+    cargo.env("TESSERA_RUNS", runs);
     verdict_of_tests(cargo)
 }
 
-/// The libraries' tests, with `scheduler` in the place of the threads.
-pub fn tests_under(scheduler: &str, packages: &[&str]) -> Command {
+/// The packages' tests that are meant, with `scheduler` in the place of the threads.
+fn tests_under(scheduler: &str, packages: &[&str], which: &[&str]) -> Command {
     let mut cargo = Command::new("cargo");
     cargo
-        .args(["test", "--lib", "--release", "--no-fail-fast"])
+        .args(["test", "--release", "--no-fail-fast"])
+        .args(which)
         .args(["--target-dir", &format!("target/{scheduler}")])
         .env("RUSTFLAGS", format!("--cfg {scheduler}"));
     for package in packages {

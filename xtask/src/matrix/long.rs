@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::qemu;
 
 use super::boots::storm_cases;
-use super::host::verdict_of_tests;
+use super::host::{simulated_harts, verdict_of_tests};
 use super::tally::Tally;
 use super::{boot_all, build};
 
@@ -26,6 +26,8 @@ const STORM: u32 = 10;
 
 /// Runs of harts that remember as much as they may, of the five formats together.
 const RUNS: &str = "1000000";
+/// The same where they take turns at any step of an atomic.
+const STEP_BY_STEP: &str = "200000";
 
 /// The tests that are long: what they are called, and cargo's words for them.
 const TESTS: [(&str, &str, &[&str]); 5] = [
@@ -52,6 +54,7 @@ pub fn test_long(options: &Options) -> Result<(), Failure> {
             verdict_of_tests(cargo)
         });
     }
+    tally.case("stale TLBs, step by step", || simulated_harts(STEP_BY_STEP));
     let count = tally.count();
     println!("{} passed, {} failed", count.passed, count.failed);
     match count.failed {

@@ -28,13 +28,16 @@ use crate::options::{Mode, Options};
 use crate::qemu;
 
 use boots::{Boot, app_case, cases_of, drawn};
-use host::{host_tests, interleavings, process_tests, schedules};
+use host::{host_tests, interleavings, process_tests, schedules, simulated_harts};
 use images::{fingerprints, symbols, unchanged};
 use refusals::{WRONG, refused, refused_by_make};
 use tally::Tally;
 
 pub use long::test_long;
 pub use refusals::forget_variables;
+
+/// Runs of harts that take turns at any step of an atomic, of the five formats together.
+const SIMULATED_RUNS: &str = "5000";
 
 /// All cases; `ARCH`, `SMP` and `MEM` narrow the machines.
 pub fn test(options: &Options) -> Result<(), Failure> {
@@ -47,6 +50,9 @@ pub fn test(options: &Options) -> Result<(), Failure> {
     }
     tally.case("every interleaving", interleavings);
     tally.case("many schedules", schedules);
+    tally.case("simulated harts, step by step", || {
+        simulated_harts(SIMULATED_RUNS)
+    });
     for (name, value) in WRONG {
         tally.case(&format!("{name}={value} is refused"), || {
             refused(name, value)

@@ -9,6 +9,8 @@
 //! - what the table says, if no operation on that address is under way;
 //! - a frame that is this page's, in any case: what has been written there is its own.
 //!
+//! In the end a page is there only where an area is, and all frames go back.
+//!
 //! Harts enter and leave by the kernel's own [`Context`](axmm::context::Context). A run
 //! is repeated by its seed.
 
@@ -28,7 +30,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config, Runner, thread};
 
-use crate::{KIB4, MIB2, RO, RW, TestMachine, WRITE, virt};
+use crate::{KIB4, MIB2, RO, RW, TestMachine, WRITE, frames, virt};
 use hart::{Hart, Tag, word_at};
 use rules::{Rules, Way};
 
@@ -411,6 +413,24 @@ impl<M: TestMachine> Simulation<M> {
         world.is_wrong(format!("{vaddr:#x} faults again and again"));
     }
 
+    /// When all is done a page is there only where an area is, with no more rights.
+    fn is_done(&self) {
+        for (number, space) in self.spaces.iter().enumerate() {
+            for page in PAGES {
+                let vaddr = virt(Self::page(number, page));
+                let Some(found) = space.query(vaddr) else {
+                    continue;
+                };
+                let rights = space.area_at(vaddr).map(|area| area.flags());
+                let writable = found.flags.contains(WRITE);
+                if !rights.is_some_and(|rights| rights.contains(WRITE) || !writable) {
+                    let found = found.flags;
+                    world().is_wrong(format!("{vaddr:#x} stays {found:?}: the area {rights:?}"));
+                }
+            }
+        }
+    }
+
     /// The root does not change.
     fn root(&self, space: usize) -> usize {
         ROOTS.with_borrow(|roots| roots[space])
@@ -465,8 +485,11 @@ pub fn run<M: TestMachine>(rules: Rules, fault: Fault, seed: u64) -> Option<Stri
     let mut config = Config::new();
     config.stack_size = 256 << 10;
     let runner = Runner::new(RandomScheduler::new_from_seed(seed, 1), config);
+    let before = frames();
     runner.run(move || simulate::<M>(rules, fault));
-    WORLD.take().and_then(|world| world.wrong.take())
+    let wrong = WORLD.take().and_then(|world| world.wrong.take());
+    let left = || format!("of frames {before:?}, {:?} are left", frames());
+    wrong.or_else(|| (frames() != before).then(left))
 }
 
 fn simulate<M: TestMachine>(rules: Rules, fault: Fault) {
@@ -489,6 +512,9 @@ fn simulate<M: TestMachine>(rules: Rules, fault: Fault) {
         })
     });
     harts.into_iter().for_each(|hart| drop(hart.join()));
+    if world().wrong.borrow().is_none() {
+        simulation.is_done();
+    }
     // If something is wrong a hart may be inside still.
     for space in &simulation.spaces {
         (0..HARTS).for_each(|hart| space.context().leave(hart));
