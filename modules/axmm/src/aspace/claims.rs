@@ -167,16 +167,22 @@ impl<M: Machine> Claims<M> {
         free.is_ok().then_some(Bringing { line })
     }
 
-    /// Who has claimed any of the block that `vaddr` lies in: a fault may bring pages around
-    /// its own, of the area as it finds it after. `hart` asks.
+    /// Who has claimed `vaddr`. `hart` asks.
     #[inline(always)]
     pub fn claimed(&self, hart: usize, vaddr: usize) -> Claimed {
         match self.claiming.load(Ordering::SeqCst) {
             0 => Claimed::No,
-            harts => {
-                let rest = (1 << BLOCK_BITS) - 1;
-                self.claimed_by(harts, hart, (vaddr & !rest, vaddr | rest))
-            }
+            harts => self.claimed_by(harts, hart, (vaddr, vaddr)),
+        }
+    }
+
+    /// Whether anybody has claimed any of the block that `vaddr` lies in, where this hart
+    /// brings a page: who claims some of it later waits.
+    pub fn is_block_claimed(&self, vaddr: usize) -> bool {
+        let rest = (1 << BLOCK_BITS) - 1;
+        match self.claiming.load(Ordering::SeqCst) {
+            0 => false,
+            harts => self.claimed_by(harts, 0, (vaddr & !rest, vaddr | rest)) != Claimed::No,
         }
     }
 

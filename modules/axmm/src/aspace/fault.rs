@@ -6,7 +6,7 @@
 //! looked at again. Faults do not wait for each other: of two on one page one is first,
 //! and the other finds it there.
 
-use memory_addr::VirtAddr;
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use super::AddrSpace;
@@ -131,7 +131,8 @@ impl<M: Machine> AddrSpace<M> {
         self.resolve_slowly(area, vaddr, access, hand)
     }
 
-    /// The same where it takes more than one frame, or a table, or is there.
+    /// The same where it takes more than one frame, or a table, or is there. Where another
+    /// works on the block it is the page alone.
     #[cold]
     #[inline(never)]
     fn resolve_slowly(
@@ -141,6 +142,12 @@ impl<M: Machine> AddrSpace<M> {
         access: MappingFlags,
         hand: &mut Hand,
     ) -> Resolved {
+        let page = vaddr.align_down_4k().as_usize();
+        let alone = area.part(&(page..page + PAGE_SIZE_4K));
+        let area = match self.claims.is_block_claimed(page) {
+            true => &alone,
+            false => area,
+        };
         match Backend::fault::<M>(area, &self.table, vaddr, hand) {
             Ok(None) => {
                 M::publish_entries();
