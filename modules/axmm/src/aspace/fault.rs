@@ -144,10 +144,14 @@ impl<M: Machine> AddrSpace<M> {
     ) -> Resolved {
         let page = vaddr.align_down_4k().as_usize();
         let alone = area.part(&(page..page + PAGE_SIZE_4K));
-        let area = match self.claims.is_block_claimed(page) {
-            true => &alone,
-            false => area,
+        // What was claimed beside the page may be no area's any more: the area is looked up
+        // behind that. Who claims something there from now on waits for this hart.
+        let whole = match self.claims.is_block_claimed(page) {
+            true => None,
+            // SAFETY: the areas are there as long as this is.
+            false => unsafe { Areas::peek(self.areas.get(), vaddr.as_usize()) },
         };
+        let area = whole.as_ref().map_or(&alone, |(area, _)| area);
         match Backend::fault::<M>(area, &self.table, vaddr, hand) {
             Ok(None) => {
                 M::publish_entries();
