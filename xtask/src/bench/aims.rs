@@ -86,8 +86,6 @@ pub struct Asked {
     pub work: String,
     /// The most of either.
     pub most: f64,
-    /// Why it is more, where it is; empty where that is not known.
-    pub reason: &'static str,
 }
 
 /// How many pages an operation is of; of the most, every other page alone has a frame, and
@@ -102,33 +100,21 @@ const SPACES: [(&str, &str, f64); 3] = [
     ("one", "a user's, one other hart", 1.0),
 ];
 
-/// Operations, whether they take something away, and why they may disturb more than they
-/// are to.
-const OPERATIONS: [(&str, &str, bool, &str); 4] = [
-    ("map_touch", "mapped and touched", false, ""),
-    ("protect", "made read-only", true, ""),
-    (
-        "widen",
-        "made writable again",
-        false,
-        "A change of rights is told to all inside, whether it takes rights or adds them.",
-    ),
-    (
-        "unmap",
-        "unmapped",
-        true,
-        "256 rows of frames that lie side by side wait for one request; scattered pages' frames fill that many times.",
-    ),
+/// Operations, and whether they take something away.
+const OPERATIONS: [(&str, &str, bool); 4] = [
+    ("map_touch", "mapped and touched", false),
+    ("protect", "made read-only", true),
+    ("widen", "made writable again", false),
+    ("unmap", "unmapped", true),
 ];
 
 /// The rows of `apps/mmbench` with `rows=harts`.
 pub fn asked() -> Vec<Asked> {
     let of = |(space, who, requests): (&str, &str, f64)| {
-        OPERATIONS.map(|(operation, done, takes_away, reason)| Asked {
+        OPERATIONS.map(|(operation, done, takes_away)| Asked {
             row: format!("asked.{space}.{operation}"),
             work: format!("{who}: {done}"),
             most: if takes_away { requests } else { 0.0 },
-            reason,
         })
     };
     SPACES.into_iter().flat_map(of).collect()

@@ -181,12 +181,8 @@ fn asked_line(aim: &Asked, machines: &[&Measured]) -> String {
         true => ("none", "not measured"),
         false => outcome(reached),
     };
-    let why = match reached {
-        true => String::new(),
-        false => format!("<small>{}</small>", escape(aim.reason)),
-    };
     let name = format!(
-        "<code>{}</code><small>{}</small>{why}",
+        "<code>{}</code><small>{}</small>",
         aim.row,
         escape(&aim.work)
     );
