@@ -30,13 +30,14 @@ impl<M: Machine> AddrSpace<M> {
     /// the access. Answers whether the access can be made now: also when another
     /// hart has brought the page meanwhile, or this one had a stale translation.
     pub fn handle_page_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
-        let _pin = M::pin();
-        self.bring_page(vaddr, access, MappingFlags::empty(), &mut Hand::empty())
+        let none = MappingFlags::empty();
+        self.bring_more(vaddr, access, none, &mut Hand::empty(), None)
     }
 
     /// As [`handle_page_fault`](Self::handle_page_fault), with the frames in hand, for an
     /// area that has none of the rights `without`. Whoever calls stays on its hart, without
     /// interrupts.
+    #[cfg(feature = "hal")]
     #[inline(always)]
     pub(crate) fn bring_page(
         &self,
@@ -48,11 +49,11 @@ impl<M: Machine> AddrSpace<M> {
         match self.resolve(vaddr, access, without, hand) {
             Resolved::Yes => true,
             Resolved::No => false,
-            Resolved::Wants(grain) => self.bring_more(vaddr, access, without, hand, grain),
+            Resolved::Wants(grain) => self.bring_more(vaddr, access, without, hand, Some(grain)),
         }
     }
 
-    /// The same where more is wanted in hand.
+    /// The same, wherever the caller is, with what is wanted in hand first.
     #[cold]
     #[inline(never)]
     fn bring_more(
@@ -61,14 +62,18 @@ impl<M: Machine> AddrSpace<M> {
         access: MappingFlags,
         without: MappingFlags,
         hand: &mut Hand,
-        mut wanted: Grain,
+        mut wanted: Option<Grain>,
     ) -> bool {
         loop {
-            hand.fetch(wanted);
+            // With interrupts as the caller has them: it may be much that is zeroed.
+            if let Some(grain) = wanted {
+                hand.fetch(grain);
+            }
+            let _pin = M::pin();
             match self.resolve(vaddr, access, without, hand) {
                 Resolved::Yes => return true,
                 Resolved::No => return false,
-                Resolved::Wants(grain) => wanted = grain,
+                Resolved::Wants(grain) => wanted = Some(grain),
             }
         }
     }
