@@ -135,6 +135,7 @@ fn on_all() -> Outcome {
 }
 
 fn many() -> Outcome {
+    const TRIALS: usize = 8;
     // The heap grows to what the others need, and the kernel keeps as many stacks as it
     // ever will.
     let together = Arc::new(Barrier::new(40));
@@ -145,14 +146,18 @@ fn many() -> Outcome {
     for thread in threads.collect::<Vec<_>>() {
         thread.join().map_err(|error| format!("{error:?}"))?;
     }
-    rounds(1)?;
-    let before = free();
-    rounds(25)?;
-    let after = free();
-    check(before == after, || {
-        format!("{before} frames free, then {after}")
-    })?;
-    Ok(format!("{after} frames free before and after"))
+    // Each hart's heap may want one more slab, whenever most threads have been on it: none
+    // wants more again and again.
+    let mut before = free();
+    for _ in 0..TRIALS {
+        rounds(25)?;
+        let after = free();
+        if before == after {
+            return Ok(format!("{after} frames free before and after"));
+        }
+        before = after;
+    }
+    Err(format!("{before} frames free, and other numbers before"))
 }
 
 /// Frames that are free, or a page table's: how many of those there are depends on where

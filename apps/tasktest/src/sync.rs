@@ -165,8 +165,10 @@ fn rwlock() -> Outcome {
     Ok(format!("{wanted} writes"))
 }
 
+/// Some are about to wait when the last one comes: who wakes all wakes them, too. They are
+/// few, and it takes many times.
 fn barrier() -> Outcome {
-    const TIMES: usize = 50;
+    const TIMES: usize = 4000;
     let (count, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let barrier = Barrier::new(threads());
     let leaders = AtomicUsize::new(0);

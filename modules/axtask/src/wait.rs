@@ -88,22 +88,23 @@ impl WaitQueue {
     pub fn notify_one(&self) -> bool {
         let mut list = self.list.lock();
         self.notified.fetch_add(1, Ordering::Release);
-        let Some(first) = list.pop_front() else {
-            return false;
-        };
+        let first = list.pop_front();
         drop(list);
-        // SAFETY: `enter` has given it away, once for each time it comes out.
-        unsafe { Shared::from_raw(UnsafeRef::into_raw(first)) }.wake();
-        true
+        wake(first)
     }
 
     /// Wakes all that wait now.
     pub fn notify_all(&self) {
-        // One at a time, so that no other lock is taken under this one. Who comes
-        // meanwhile is behind them.
-        let all = self.list.lock().iter().count();
-        for _ in 0..all.max(1) {
-            self.notify_one();
+        // Counted together with the notification: who enters from then on has looked
+        // after it. They wake one at a time, so that no other lock is taken under this one.
+        let all = {
+            let list = self.list.lock();
+            self.notified.fetch_add(1, Ordering::Release);
+            list.iter().count()
+        };
+        for _ in 0..all {
+            let first = self.list.lock().pop_front();
+            wake(first);
         }
     }
 
@@ -128,10 +129,20 @@ impl WaitQueue {
         // entered this one.
         let own = unsafe { list.cursor_mut_from_ptr(&raw const **me) }.remove();
         drop(list);
-        // SAFETY: as in `notify_one`.
+        // SAFETY: as in `wake`.
         drop(own.map(|own| unsafe { Shared::from_raw(UnsafeRef::into_raw(own)) }));
         true
     }
+}
+
+/// Wakes a thread that has been taken out of its list. Answers whether there was one.
+fn wake(thread: Option<UnsafeRef<Thread>>) -> bool {
+    let Some(thread) = thread else {
+        return false;
+    };
+    // SAFETY: `enter` has given it away, once for each time it comes out.
+    unsafe { Shared::from_raw(UnsafeRef::into_raw(thread)) }.wake();
+    true
 }
 
 impl Default for WaitQueue {
