@@ -197,6 +197,13 @@ impl Frames {
         release(frame_at(start))
     }
 
+    /// Gives back what came one by one.
+    pub(crate) fn free_singly(mut self) {
+        redzone::fill_freed(&mut self);
+        FRAMES.free_singles(self.first, self.count(), self.kind());
+        mem::forget(self);
+    }
+
     /// The same run, which may have more than one owner from now on.
     pub fn into_shared(self) -> SharedFrames {
         SharedFrames(frame_at(self.into_raw()))

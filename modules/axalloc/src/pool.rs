@@ -24,6 +24,9 @@ use crate::words::Words;
 /// How many frames go to or from the buddy system at a time.
 const BATCH: usize = stock::FRAMES / 2;
 
+/// As many frames in a row are few.
+const FEW: usize = BATCH / 2;
+
 /// All frames. They go by their number, which is their physical address divided
 /// by 4 KiB.
 pub struct FramePool<H> {
@@ -116,6 +119,25 @@ impl<H: Harts> FramePool<H> {
                 self.flush(stock, frame);
             }
         });
+    }
+
+    /// Gives back `count` frames from `first` on that came one by one: few of them the same
+    /// way, as far as the magazine has room, for whoever takes the next.
+    #[inline(never)]
+    pub fn free_singles(&self, first: usize, count: usize, kind: UsageKind) {
+        let mut left = count;
+        if count <= FEW {
+            self.harts.with_this(|stock| {
+                // The last in is the first out.
+                while left > 0 && stock.frames.push(first + left - 1).is_ok() {
+                    left -= 1;
+                }
+                stock.used.add(kind, left as isize - count as isize);
+            });
+        }
+        if left > 0 {
+            self.free_run(first, left, kind);
+        }
     }
 
     /// Takes `count` frames in one piece, the first a multiple of `align`, a

@@ -103,12 +103,16 @@ impl Drop for FrameRow {
     fn drop(&mut self) {
         let mut rest = self.frames();
         while !rest.is_empty() {
-            let (run, count) = match Word::release_singles(FRAMES.row(rest.clone())) {
-                Some((kind, count)) => (Some(Frames::new(rest.start, count, kind)), count),
-                None => (release(rest.start as u32), 1),
+            rest.start += match Word::release_singles(FRAMES.row(rest.clone())) {
+                Some((kind, count)) => {
+                    Frames::new(rest.start, count, kind).free_singly();
+                    count
+                }
+                None => {
+                    drop(release(rest.start as u32));
+                    1
+                }
             };
-            rest.start += count;
-            drop(run);
         }
     }
 }
