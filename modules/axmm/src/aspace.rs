@@ -3,8 +3,8 @@
 mod claims;
 mod edit;
 mod fault;
+mod zones;
 
-use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::Range;
 
@@ -14,6 +14,7 @@ use page_table_multiarch::{MappingFlags, PagingMetaData};
 
 use self::claims::Claims;
 use self::edit::Apart;
+use self::zones::{AreasCell, Zones};
 use crate::areas::{Area, Areas, Span};
 use crate::backend::{Backend, Grain};
 use crate::context::Context;
@@ -31,17 +32,20 @@ use crate::table::Table;
 /// run side by side; of two that do, one comes after the other. Who needs several to be
 /// one, as to find free addresses and to map them, keeps others out by a lock of its own,
 /// or tries again where `AlreadyExists` says that another was faster.
+#[repr(C)]
 pub struct AddrSpace<M: Machine = ThisMachine> {
-    range: VirtAddrRange,
-    /// Which hart works where.
+    /// Which hart works where: first, since atomics of some machines have no offset.
     claims: Claims<M>,
-    /// Changed by the writer alone; others peek.
-    areas: UnsafeCell<Areas<Backend>>,
+    range: VirtAddrRange,
     table: Table<M>,
     /// Below this nothing is unmapped or protected.
     fixed_end: usize,
     /// Which harts may remember translations.
     context: Context,
+    /// Once harts have met here, these have the claims and the areas.
+    zones: Zones<M>,
+    /// Changed by the writer alone; others peek.
+    areas: AreasCell,
 }
 
 impl<M: Machine> AddrSpace<M> {
@@ -100,7 +104,8 @@ impl<M: Machine> AddrSpace<M> {
         Ok(Self {
             range: VirtAddrRange::from_start_size(base, span.len()),
             claims: Claims::new()?,
-            areas: UnsafeCell::new(Areas::empty()),
+            areas: AreasCell::empty(),
+            zones: Zones::none(),
             table,
             fixed_end: 0,
             context,
@@ -119,6 +124,7 @@ impl<M: Machine> AddrSpace<M> {
         }
         let all = self.span();
         let mut edit = self.edit(&all);
+        edit.reach(&all)?;
         edit.claim(&all);
         edit.apart(|apart| {
             let gather = &mut apart.gather(false);
@@ -146,7 +152,7 @@ impl<M: Machine> AddrSpace<M> {
             return Err(AxError::InvalidInput);
         }
         // No entry of the root goes meanwhile.
-        let _edit = self.edit(&own);
+        let _kept = self.keep();
         table.copy_top(&self.table, own);
         Ok(())
     }
@@ -200,9 +206,16 @@ impl<M: Machine> AddrSpace<M> {
         if size == 0 || start >= end {
             return None;
         }
-        let areas = self.look()?;
-        let found = areas.find_free(hint.as_usize(), size, &(start..end), PAGE_SIZE_4K);
-        found.map(VirtAddr::from_usize)
+        let (mut addr, mut from) = (start, hint.as_usize());
+        loop {
+            let areas = self.look(addr)?;
+            // As if nothing were mapped behind what can be looked at.
+            from = areas.find_free(from, size, &(start..end), PAGE_SIZE_4K)?;
+            if from + (size - 1) <= areas.last() {
+                return Some(VirtAddr::from_usize(from));
+            }
+            addr = areas.last() + 1;
+        }
     }
 
     /// Maps `size` bytes from `start_vaddr` on to the physical addresses from
@@ -311,6 +324,7 @@ impl<M: Machine> AddrSpace<M> {
         let span = self.changeable(start, size)?;
         self.check_rights(flags)?;
         let mut edit = self.edit(&span);
+        edit.reach(&span)?;
         edit.reserve_insert(&span)?;
         let area = Area::new(span.clone(), flags, name, backend.clone());
         if backend.is_lazy() {
@@ -340,11 +354,12 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `InvalidInput` as for [`map_linear`](Self::map_linear), and for what the
-    /// kernel itself runs in; `NoMemory` if an area or a large page must be split
-    /// and there is none for that.
+    /// kernel itself runs in; `NoMemory` if an area or a large page must be split, or
+    /// harts have worked apart in parts of the range, and there is none for that.
     pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.changeable(start, size)?;
         let mut edit = self.edit(&span);
+        edit.reach(&span)?;
         edit.claim_with_tables(&span);
         edit.reserve_cuts(&span)?;
         if !self.table.leads_nowhere(&span) {
@@ -390,6 +405,7 @@ impl<M: Machine> AddrSpace<M> {
         let span = self.changeable(start, size)?;
         self.check_rights(flags)?;
         let mut edit = self.edit(&span);
+        edit.reach(&span)?;
         edit.claim(&span);
         if !edit.cover(&span) {
             return Err(AxError::NotFound);
@@ -450,7 +466,24 @@ impl<M: Machine> AddrSpace<M> {
     /// `InvalidInput` for the kernel's own; never for lack of memory, since no area
     /// is cut.
     pub fn clear(&self) -> AxResult {
-        self.unmap(self.base(), self.size())
+        match self.unmap(self.base(), self.size()) {
+            Err(AxError::NoMemory) => self.clear_zones(),
+            cleared => cleared,
+        }
+    }
+
+    /// The same one zone after the other.
+    #[cold]
+    fn clear_zones(&self) -> AxResult {
+        let mut from = self.base().as_usize();
+        let end = self.end().as_usize();
+        while from < end {
+            let last = self.look(from).ok_or(AxError::BadState)?.last();
+            let to = last.saturating_add(1).min(end);
+            self.unmap(from.into(), to - from)?;
+            from = to;
+        }
+        Ok(())
     }
 
     /// Everything that is mapped, in order: addresses, rights, name, and whether
@@ -464,16 +497,23 @@ impl<M: Machine> AddrSpace<M> {
     pub fn areas_from(&self, vaddr: VirtAddr) -> impl Iterator<Item = Area<Backend>> {
         let mut from = vaddr.as_usize();
         core::iter::from_fn(move || {
-            let area = self.look()?.iter_from(from).next().cloned()?;
-            from = area.span().end;
-            Some(area)
+            loop {
+                let areas = self.look(from)?;
+                if let Some(area) = areas.iter_from(from).next().cloned() {
+                    from = area.span().end;
+                    return Some(area);
+                }
+                from = areas.last().checked_add(1)?;
+            }
         })
     }
 
     /// What is mapped at `vaddr`.
     pub fn area_at(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+        let part = self.part_at(vaddr.as_usize());
         // SAFETY: the areas are there as long as this is.
-        match unsafe { Areas::peek(self.areas.get(), vaddr.as_usize()) } {
+        let seen = part.and_then(|part| unsafe { Areas::peek(part.areas.get(), vaddr.as_usize()) });
+        match seen {
             Some((area, _)) => Some(area),
             None => self.area_for_certain(vaddr),
         }
@@ -482,13 +522,7 @@ impl<M: Machine> AddrSpace<M> {
     /// The same where it has to be looked up without others changing anything.
     #[cold]
     pub(crate) fn area_for_certain(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
-        self.look()?.find(vaddr.as_usize()).cloned()
-    }
-
-    /// Until the answer goes, nobody maps, unmaps or protects anything here. Whoever has it
-    /// does none of that either.
-    pub(crate) fn keep(&self) -> impl Sized {
-        self.edit(&self.span())
+        self.look(vaddr.as_usize())?.find(vaddr.as_usize()).cloned()
     }
 
     /// The page that `vaddr` lies in, if it has a frame.

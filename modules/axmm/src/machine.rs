@@ -21,6 +21,10 @@ pub unsafe trait Machine: 'static {
     /// The format of its entries.
     type Pte: GenericPTE;
 
+    /// So often one hart waits for another that works on areas elsewhere before the two
+    /// get areas of their own, at least 1.
+    const MEETINGS: usize = 16;
+
     /// The bytes of the largest page.
     fn largest_page() -> usize;
 

@@ -1,6 +1,12 @@
 //! Memory for the unit tests, which run side by side.
 
+use std::alloc::System;
 use std::sync::Once;
+
+use axalloc::fault::FailingHeap;
+
+#[global_allocator]
+static HEAP: FailingHeap<System> = FailingHeap(System);
 
 /// Gives 16 MiB to the allocator, unless it has them.
 pub fn give() {

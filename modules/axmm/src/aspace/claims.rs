@@ -1,4 +1,5 @@
-//! Who works where in an address space, so that many harts can at a time.
+//! Who works where in an address space, or one of its zones, so that many harts can at a
+//! time.
 //!
 //! ```text
 //!             hart 0        hart 1        hart 2        hart 3
@@ -50,12 +51,15 @@ pub type Bounds = (usize, usize);
 /// All addresses.
 pub const ALL: Bounds = (0, usize::MAX);
 
+/// In the place of a block or of the writer's number: others' claims are for that now.
+const GONE: usize = usize::MAX;
+
 /// What one hart does.
 #[repr(align(64))]
 struct Line {
-    /// The block that it brings a page of, and one; 0 for none.
+    /// The block that it brings a page of, and one; 0 for none; or `GONE`.
     block: AtomicUsize,
-    /// What it claims, while its bit is set.
+    /// What it claims, while its bit is set, and what it has claimed last.
     from: AtomicUsize,
     to: AtomicUsize,
     /// Used by who brings a page alone.
@@ -86,10 +90,14 @@ impl Line {
 
 /// Which hart works where.
 pub struct Claims<M> {
-    /// The hart that works on the areas, and one; 0 for none.
+    /// The hart that works on the areas, and one; 0 for none; or `GONE`.
     writer: AtomicUsize,
     /// One bit for each hart that has a claim.
     claiming: AtomicU64,
+    /// How many harts will be the writer again without having a claim.
+    waiting: AtomicUsize,
+    /// How often one has waited for another.
+    meetings: AtomicUsize,
     first: Line,
     others: Box<[Line]>,
     _machine: PhantomData<M>,
@@ -129,6 +137,8 @@ impl<M: Machine> Claims<M> {
         Ok(Self {
             writer: AtomicUsize::new(0),
             claiming: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            meetings: AtomicUsize::new(0),
             first: Line::idle(),
             others: others.into_boxed_slice(),
             _machine: PhantomData,
@@ -155,7 +165,7 @@ impl<M: Machine> Claims<M> {
 
     /// `hart`, which runs this, brings a page at `vaddr`, and looks at the
     /// [claims](Self::claimed) next. `None` if it is bringing one already: this is a
-    /// fault of the code that does.
+    /// fault of the code that does; or if [nobody does that here](Self::is_gone).
     #[inline(always)]
     pub fn bring(&self, hart: usize, vaddr: usize) -> Option<Bringing<'_>> {
         let line = self.line(hart);
@@ -164,7 +174,7 @@ impl<M: Machine> Claims<M> {
         let free = line
             .block
             .compare_exchange(0, block, Ordering::SeqCst, Ordering::Relaxed);
-        free.is_ok().then_some(Bringing { line })
+        free.is_ok().then(|| Bringing { line })
     }
 
     /// Who has claimed `vaddr`. `hart` asks.
@@ -213,16 +223,18 @@ impl<M: Machine> Claims<M> {
     /// As [`begin`](Self::begin), if nobody else is the writer. Answers whether it is.
     #[inline(always)]
     pub fn try_begin(&self, hart: usize) -> bool {
-        let free = self
-            .writer
-            .compare_exchange(0, hart + 1, Ordering::Acquire, Ordering::Relaxed);
-        free.is_ok()
+        // Who is not the first does not take the line from who is.
+        self.writer.load(Ordering::Relaxed) == 0
+            && self
+                .writer
+                .compare_exchange(0, hart + 1, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
     }
 
     #[cold]
     fn wait_to_begin(&self, hart: usize) {
         let mut turn = 0;
-        while self.writer.load(Ordering::Relaxed) != 0 || !self.try_begin(hart) {
+        while !self.try_begin(hart) {
             M::relax(turn);
             turn += 1;
         }
@@ -243,11 +255,81 @@ impl<M: Machine> Claims<M> {
     pub fn wait_for_claims(&self, hart: usize, bounds: Bounds) {
         let mut turn = 0;
         while self.is_claimed(hart, bounds) {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             self.end();
             M::relax(turn);
             turn += 1;
             self.begin(hart);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Makes `hart`, which has no claim, the writer, if nobody has a claim or will come
+    /// back to be it, and claims all. Answers whether it has.
+    pub fn try_close(&self, hart: usize) -> bool {
+        self.begin(hart);
+        let closes = self.is_quiet(hart);
+        match closes {
+            true => self.claim(hart, ALL),
+            false => self.end(),
+        }
+        closes
+    }
+
+    /// As before [`try_close`](Self::try_close).
+    pub fn open(&self, hart: usize) {
+        self.unclaim(hart);
+        self.end();
+    }
+
+    /// Whether nobody but `hart`, the writer, has begun anything here.
+    fn is_quiet(&self, hart: usize) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0 && !self.is_claimed(hart, ALL)
+    }
+
+    /// Sends all that come to other claims from now on, if nobody has begun anything here.
+    /// `publish` makes those known. Answers whether it has.
+    pub fn give_way(&self, hart: usize, publish: impl FnOnce()) -> bool {
+        if !self.try_begin(hart) {
+            return false;
+        }
+        if !self.is_quiet(hart) {
+            self.end();
+            return false;
+        }
+        for line in self.lines() {
+            let mut turn = 0;
+            while line
+                .block
+                .compare_exchange(0, GONE, Ordering::AcqRel, Ordering::Relaxed)
+                .is_err()
+            {
+                M::relax(turn);
+                turn += 1;
+            }
+        }
+        publish();
+        self.writer.store(GONE, Ordering::Release);
+        true
+    }
+
+    /// Whether `hart` is sent to other claims.
+    pub fn is_gone(&self, hart: usize) -> bool {
+        self.line(hart).block.load(Ordering::Acquire) == GONE
+    }
+
+    /// A hart waits for the writer. When that has happened often: what the writer has
+    /// claimed last.
+    pub fn meet(&self) -> Option<Bounds> {
+        let writer = self.writer.load(Ordering::Relaxed);
+        if !(1..=self.others.len() + 1).contains(&writer)
+            || !(self.meetings.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(M::MEETINGS)
+        {
+            return None;
+        }
+        let line = self.line(writer - 1);
+        let from = line.from.load(Ordering::Relaxed);
+        Some((from, line.to.load(Ordering::Relaxed)))
     }
 
     /// The writer is it no more.

@@ -3,10 +3,12 @@
 
 use core::ops::{Deref, DerefMut};
 
+use axerrno::{AxError, AxResult};
 use memory_addr::VirtAddr;
 
 use super::AddrSpace;
 use super::claims::{ALL, Bounds};
+use super::zones::Part;
 use crate::areas::{Area, Areas, Span};
 use crate::backend::Backend;
 use crate::machine::Machine;
@@ -19,6 +21,7 @@ const MOST_ADDED: usize = 2;
 /// The areas, for the one hart that writes them. Interrupts are kept out meanwhile.
 pub struct Edit<'a, M: Machine> {
     space: &'a AddrSpace<M>,
+    part: Part<'a, M>,
     hart: usize,
     /// What this hart has claimed.
     claim: Option<Bounds>,
@@ -28,7 +31,7 @@ pub struct Edit<'a, M: Machine> {
 
 /// The areas, for the one hart that would be allowed to write them.
 pub struct Look<'a, M: Machine> {
-    space: &'a AddrSpace<M>,
+    part: Part<'a, M>,
     /// Last, so that interrupts come in when all is done.
     _pin: M::Pin,
 }
@@ -39,87 +42,119 @@ pub struct Apart<'e, 'a, M: Machine>(&'e Edit<'a, M>);
 impl<M: Machine> AddrSpace<M> {
     /// The areas, to look at or to change, once nobody has a claim in `span`: until the
     /// answer goes, nobody maps, unmaps or protects anything there. Pages may be brought.
+    /// Whether they are all of `span`'s is [to be asked](Edit::reach).
     #[inline(always)]
     pub(super) fn edit(&self, span: &Span) -> Edit<'_, M> {
-        match self.try_edit(span) {
+        match self.try_edit(self.whole(), span) {
             Some(edit) => edit,
             None => self.edit_later(span),
         }
     }
 
+    /// As [`edit`](Self::edit), in a part that reaches over `span`, if nobody is there.
     #[inline(always)]
-    fn try_edit(&self, span: &Span) -> Option<Edit<'_, M>> {
+    pub(super) fn try_edit<'a>(&'a self, part: Part<'a, M>, span: &Span) -> Option<Edit<'a, M>> {
         let pin = M::pin();
         let hart = M::hart();
-        if !self.claims.try_begin(hart) {
+        if !part.claims.try_begin(hart) {
             return None;
         }
         let edit = Edit {
             space: self,
+            part,
             hart,
             claim: None,
             _pin: pin,
         };
-        let free = !self.claims.is_claimed(hart, bounds(span));
+        let bounds = bounds(span);
+        let free = part.covers(bounds) && !part.claims.is_claimed(hart, bounds);
         free.then_some(edit)
     }
 
     /// With interrupts as the caller has them.
     #[cold]
     fn edit_later(&self, span: &Span) -> Edit<'_, M> {
+        let mut bounds = bounds(span);
         let mut turn = 0;
         loop {
+            if let Some(part) = self.part_at(bounds.0) {
+                if let Some(edit) = self.try_edit(part, &(bounds.0..bounds.1 + 1)) {
+                    return edit;
+                }
+                if turn == 0 {
+                    self.meet(bounds);
+                }
+                if !part.covers(bounds) && self.join(bounds).is_err() {
+                    // Whoever wants all finds that it is less.
+                    bounds.1 = bounds.0;
+                }
+            }
             M::relax(turn);
             turn += 1;
-            if let Some(edit) = self.try_edit(span) {
-                return edit;
-            }
         }
     }
 
-    /// The areas, to look at, whatever is claimed. `None` if this is a fault of the hart
-    /// that works on them.
+    /// The areas where `addr` is worked on, to look at, whatever is claimed. `None` if this
+    /// is a fault of the hart that works on them.
     #[inline(always)]
-    pub(super) fn look(&self) -> Option<Look<'_, M>> {
+    pub(super) fn look(&self, addr: usize) -> Option<Look<'_, M>> {
         let pin = M::pin();
         match self.claims.try_begin(M::hart()) {
             true => Some(Look {
-                space: self,
+                part: self.whole(),
                 _pin: pin,
             }),
             false => {
                 drop(pin);
-                self.look_later()
+                self.look_later(addr)
             }
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn look_later(&self) -> Option<Look<'_, M>> {
+    fn look_later(&self, addr: usize) -> Option<Look<'_, M>> {
         let mut turn = 0;
         loop {
+            let pin = M::pin();
+            if let Some(part) = self.part_at(addr) {
+                let hart = M::hart();
+                if part.claims.is_writer(hart) {
+                    return None;
+                }
+                if part.claims.try_begin(hart) {
+                    let look = Look { part, _pin: pin };
+                    if part.covers((addr, addr)) {
+                        return Some(look);
+                    }
+                }
+            }
             M::relax(turn);
             turn += 1;
-            let _pin = M::pin();
-            let hart = M::hart();
-            if self.claims.is_writer(hart) {
-                return None;
-            }
-            if self.claims.try_begin(hart) {
-                return Some(Look { space: self, _pin });
-            }
         }
     }
 }
 
 impl<'a, M: Machine> Edit<'a, M> {
+    /// Whether these are the areas of all of `span`.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`: there was none to make one of the zones that it lies in.
+    #[inline(always)]
+    pub fn reach(&self, span: &Span) -> AxResult {
+        match self.part.covers(bounds(span)) {
+            true => Ok(()),
+            false => Err(AxError::NoMemory),
+        }
+    }
+
     /// Keeps everybody else from what is mapped in `span`, which [`edit`](AddrSpace::edit)
     /// was given, until this goes: page faults there wait. Where an end of `span` lies in
     /// a large page, from all of the page.
     #[inline(always)]
     pub fn claim(&mut self, span: &Span) {
-        if !self.space.claims.is_one_hart() {
+        if !self.part.claims.is_one_hart() {
             self.claim_around(span, |_, pages| pages);
         }
     }
@@ -128,7 +163,7 @@ impl<'a, M: Machine> Edit<'a, M> {
     /// translate that are empty when `span` is.
     #[inline(always)]
     pub fn claim_with_tables(&mut self, span: &Span) {
-        if !self.space.claims.is_one_hart() {
+        if !self.part.claims.is_one_hart() {
             self.claim_around(span, |edit, pages| edit.with_tables(span, pages));
         }
     }
@@ -139,16 +174,16 @@ impl<'a, M: Machine> Edit<'a, M> {
     fn claim_around(&mut self, span: &Span, wider: impl Fn(&mut Self, Bounds) -> Bounds) {
         let mut pages = self.with_pages(span);
         loop {
-            self.space.claims.wait_for_claims(self.hart, pages);
+            self.part.claims.wait_for_claims(self.hart, pages);
             let bounds = wider(self, pages);
-            self.space.claims.claim(self.hart, bounds);
+            self.part.claims.claim(self.hart, bounds);
             self.claim = Some(bounds);
             let claimed = pages;
             pages = self.with_pages(span);
             if pages == claimed {
                 return;
             }
-            self.space.claims.unclaim(self.hart);
+            self.part.claims.unclaim(self.hart);
             self.claim = None;
         }
     }
@@ -167,12 +202,14 @@ impl<'a, M: Machine> Edit<'a, M> {
 
     #[cold]
     fn with_tables(&mut self, span: &Span, pages: Bounds) -> Bounds {
+        let (first, last) = self.part.bounds();
         let room = self.room_around(span);
+        let room = (room.0.max(first), room.1.min(last));
         let (mut from, mut to) = pages;
         for level in 1..Table::<M>::LEVELS {
             let size = Table::<M>::entry_size(level);
             let (low, high) = (from & !(size - 1), to | (size - 1));
-            let is_free = |bounds| !self.space.claims.is_claimed(self.hart, bounds);
+            let is_free = |bounds| !self.part.claims.is_claimed(self.hart, bounds);
             if low >= room.0 && is_free((low, from)) {
                 from = low;
             }
@@ -188,7 +225,7 @@ impl<'a, M: Machine> Edit<'a, M> {
     /// the last of them finds no other's claim.
     #[inline(always)]
     pub fn free_tables(&mut self, span: &Span) {
-        if !self.space.claims.is_one_hart() {
+        if !self.part.claims.is_one_hart() {
             self.free_tables_around(span);
         }
     }
@@ -203,14 +240,14 @@ impl<'a, M: Machine> Edit<'a, M> {
             if !ends.iter().any(|end| table.has_table_in(*end, room)) {
                 return;
             }
-            self.space.claims.claim(self.hart, room);
+            self.part.claims.claim(self.hart, room);
             self.claim = Some(room);
-            self.space.claims.end();
+            self.part.claims.end();
             let apart = Apart(self);
             let mut gather = apart.gather(false);
             ends.iter().for_each(|end| table.prune(*end, &mut gather));
             drop(gather);
-            self.space.claims.begin(self.hart);
+            self.part.claims.begin(self.hart);
             if room == done {
                 return;
             }
@@ -224,15 +261,15 @@ impl<'a, M: Machine> Edit<'a, M> {
     /// long, nobody else changes any.
     #[inline(always)]
     pub fn apart<R>(&mut self, work: impl FnOnce(&Apart<'_, 'a, M>) -> R) -> R {
-        if self.space.claims.is_one_hart() {
+        if self.part.claims.is_one_hart() {
             return work(&Apart(self));
         }
         let Ok(promise) = self.promise(MOST_ADDED) else {
             return work(&Apart(self));
         };
-        self.space.claims.end();
+        self.part.claims.end();
         let result = work(&Apart(self));
-        self.space.claims.begin(self.hart);
+        self.part.claims.begin(self.hart);
         self.keep(promise);
         result
     }
@@ -241,7 +278,7 @@ impl<'a, M: Machine> Edit<'a, M> {
 impl<M: Machine> Apart<'_, '_, M> {
     /// The first area that ends above `addr`.
     pub fn area_from(&self, addr: usize) -> Option<Area<Backend>> {
-        let claims = &self.0.space.claims;
+        let claims = self.0.part.claims;
         if claims.is_writer(self.0.hart) {
             return self.0.iter_from(addr).next().cloned();
         }
@@ -254,7 +291,7 @@ impl<M: Machine> Apart<'_, '_, M> {
     /// Collects what this operation takes away. `owns_pages` says whether pages' frames
     /// are the mapping's.
     pub fn gather(&self, owns_pages: bool) -> TlbGather<'_, M> {
-        let alone = match self.0.space.claims.is_one_hart() {
+        let alone = match self.0.part.claims.is_one_hart() {
             true => ALL,
             // Nowhere, without a claim.
             false => self.0.claim.unwrap_or((1, 0)),
@@ -268,14 +305,14 @@ impl<M: Machine> Deref for Edit<'_, M> {
 
     fn deref(&self) -> &Areas<Backend> {
         // SAFETY: this hart is the writer (`edit`); others look at areas with `peek` alone.
-        unsafe { &*self.space.areas.get() }
+        unsafe { &*self.part.areas.get() }
     }
 }
 
 impl<M: Machine> DerefMut for Edit<'_, M> {
     fn deref_mut(&mut self) -> &mut Areas<Backend> {
         // SAFETY: as above.
-        unsafe { &mut *self.space.areas.get() }
+        unsafe { &mut *self.part.areas.get() }
     }
 }
 
@@ -283,9 +320,16 @@ impl<M: Machine> Drop for Edit<'_, M> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.claim.is_some() {
-            self.space.claims.unclaim(self.hart);
+            self.part.claims.unclaim(self.hart);
         }
-        self.space.claims.end();
+        self.part.claims.end();
+    }
+}
+
+impl<M: Machine> Look<'_, M> {
+    /// The last address of what can be looked at.
+    pub fn last(&self) -> usize {
+        self.part.bounds().1
     }
 }
 
@@ -294,14 +338,14 @@ impl<M: Machine> Deref for Look<'_, M> {
 
     fn deref(&self) -> &Areas<Backend> {
         // SAFETY: as for `Edit`.
-        unsafe { &*self.space.areas.get() }
+        unsafe { &*self.part.areas.get() }
     }
 }
 
 impl<M: Machine> Drop for Look<'_, M> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.space.claims.end();
+        self.part.claims.end();
     }
 }
 

@@ -151,11 +151,10 @@ impl<M: Machine> AddrSpace<M> {
         let alone = area.part(&(page..page + PAGE_SIZE_4K));
         // What was claimed beside the page may be no area's any more: the area is looked up
         // behind that. Who claims something there from now on waits for this hart.
-        let whole = match self.claims.is_block_claimed(page) {
-            true => None,
-            // SAFETY: the areas are there as long as this is.
-            false => unsafe { Areas::peek(self.areas.get(), vaddr.as_usize()) },
-        };
+        let part = self.part_at(page);
+        let free = part.filter(|part| !part.claims.is_block_claimed(page));
+        // SAFETY: the areas are there as long as this is.
+        let whole = free.and_then(|part| unsafe { Areas::peek(part.areas.get(), page) });
         let area = whole.as_ref().map_or(&alone, |(area, _)| area);
         match Backend::fault::<M>(area, &self.table, vaddr, hand) {
             Ok(None) => {
@@ -173,32 +172,12 @@ impl<M: Machine> AddrSpace<M> {
     #[inline(always)]
     pub(crate) fn bringing(&self, vaddr: VirtAddr) -> Option<Bringing<'_>> {
         let (hart, addr) = (M::hart(), vaddr.as_usize());
-        let bringing = self.claims.bring(hart, addr)?;
-        match self.claims.claimed(hart, addr) {
-            Claimed::No => Some(bringing),
-            Claimed::ByThisHart => None,
-            Claimed::ByAnother => {
-                drop(bringing);
-                self.bringing_later(hart, addr)
-            }
+        if let Some(bringing) = self.claims.bring(hart, addr)
+            && self.claims.claimed(hart, addr) == Claimed::No
+        {
+            return Some(bringing);
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn bringing_later(&self, hart: usize, addr: usize) -> Option<Bringing<'_>> {
-        let mut turn = 0;
-        loop {
-            M::relax(turn);
-            turn += 1;
-            // Who claims waits for no line again and again that only gives way.
-            if self.claims.claimed(hart, addr) == Claimed::No {
-                let bringing = self.claims.bring(hart, addr)?;
-                if self.claims.claimed(hart, addr) == Claimed::No {
-                    return Some(bringing);
-                }
-            }
-        }
+        self.bringing_later(hart, addr)
     }
 
     /// The area that `vaddr` lies in. `None` says nothing for certain.
@@ -213,8 +192,9 @@ impl<M: Machine> AddrSpace<M> {
         // SAFETY: the areas, here and below, are there as long as this is.
         let known = recent.area.as_ref().is_some_and(inside) && unsafe { recent.sight.holds() };
         if !known {
+            let part = self.part_at(vaddr.as_usize())?;
             // SAFETY: as above.
-            let (area, sight) = unsafe { Areas::peek(self.areas.get(), vaddr.as_usize()) }?;
+            let (area, sight) = unsafe { Areas::peek(part.areas.get(), vaddr.as_usize()) }?;
             recent.area = Some(area);
             recent.sight = sight;
         }

@@ -172,6 +172,8 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
     type Meta = M::Meta;
     type Pte = M::Pte;
 
+    const MEETINGS: usize = 1;
+
     fn largest_page() -> usize {
         M::largest_page()
     }
