@@ -94,7 +94,7 @@ pub struct Claims<M> {
     writer: AtomicUsize,
     /// One bit for each hart that has a claim.
     claiming: AtomicU64,
-    /// How many harts will be the writer again without having a claim.
+    /// How many harts will be the writer again without having a claim; the writer counts.
     waiting: AtomicUsize,
     /// How often one has waited for another.
     meetings: AtomicUsize,
@@ -255,13 +255,20 @@ impl<M: Machine> Claims<M> {
     pub fn wait_for_claims(&self, hart: usize, bounds: Bounds) {
         let mut turn = 0;
         while self.is_claimed(hart, bounds) {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.count_waiting(1);
             self.end();
             M::relax(turn);
             turn += 1;
             self.begin(hart);
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.count_waiting(-1);
         }
+    }
+
+    /// Counts those that come back to be the writer. For the writer.
+    fn count_waiting(&self, more: isize) {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        self.waiting
+            .store(waiting.wrapping_add_signed(more), Ordering::Relaxed);
     }
 
     /// Makes `hart`, which has no claim, the writer, if nobody has a claim or will come
@@ -322,9 +329,13 @@ impl<M: Machine> Claims<M> {
     /// claimed last.
     pub fn meet(&self) -> Option<Bounds> {
         let writer = self.writer.load(Ordering::Relaxed);
-        if !(1..=self.others.len() + 1).contains(&writer)
-            || !(self.meetings.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(M::MEETINGS)
-        {
+        if !(1..=self.others.len() + 1).contains(&writer) {
+            return None;
+        }
+        // It need not be exact: of two that count at a time one may be lost.
+        let meetings = self.meetings.load(Ordering::Relaxed).wrapping_add(1);
+        self.meetings.store(meetings, Ordering::Relaxed);
+        if !meetings.is_multiple_of(M::MEETINGS) {
             return None;
         }
         let line = self.line(writer - 1);
