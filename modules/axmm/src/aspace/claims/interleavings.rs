@@ -256,6 +256,64 @@ fn claims_side_by_side_do_not_wait_for_each_other() {
     });
 }
 
+/// As where zones change: who has closed is alone, whatever others have begun.
+#[test]
+fn who_closes_is_alone() {
+    let close = |space: &Space| {
+        while !space.claims.try_close(1) {
+            Modelled::relax(0);
+        }
+        space.areas.with_mut(|_| {});
+        space.mapped.iter().for_each(|block| block.with_mut(|_| {}));
+        space.claims.open(1);
+        wake_other();
+    };
+    harts(3, |space| space.bring(0, 1), close);
+    harts(3, |space| space.change(0, 0, 1), close);
+}
+
+/// Once a hart has made others give way, nobody does anything here.
+#[test]
+fn who_comes_later_is_sent_away() {
+    let give_way = |space: &Space| {
+        let alone = || {
+            space.areas.with_mut(|_| {});
+            space.mapped.iter().for_each(|block| block.with_mut(|_| {}));
+        };
+        while !space.claims.give_way(1, alone) {
+            Modelled::relax(0);
+        }
+        wake_other();
+    };
+    let bring = |space: &Space| {
+        for _ in 0..2 {
+            match space.claims.bring(0, 1 << BLOCK_BITS) {
+                Some(_bringing) => space.mapped[1].with(|_| {}),
+                None => assert!(space.claims.is_gone(0)),
+            }
+            wake_other();
+        }
+    };
+    let change = |space: &Space| {
+        for _ in 0..2 {
+            if space.claims.try_begin(0) {
+                space.areas.with_mut(|_| {});
+                space.claims.claim(0, blocks(0, 1));
+                space.end();
+                space.mapped[0].with_mut(|_| {});
+                // The claim stands: nobody is sent away.
+                space.claims.begin(0);
+                space.areas.with_mut(|_| {});
+                space.claims.unclaim(0);
+                space.end();
+            }
+            wake_other();
+        }
+    };
+    harts(3, bring, give_way);
+    harts(3, change, give_way);
+}
+
 /// The tests above say nothing if no hart ever meets another.
 #[test]
 fn harts_meet() {
