@@ -367,6 +367,11 @@ impl<M: Machine> AddrSpace<M> {
         }
         edit.remove(&span);
         edit.free_tables(&span);
+        let is_zone_empty = edit.is_zone_empty();
+        drop(edit);
+        if is_zone_empty {
+            self.give_up_zone(span.start);
+        }
         Ok(())
     }
 

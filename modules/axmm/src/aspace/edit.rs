@@ -149,6 +149,12 @@ impl<'a, M: Machine> Edit<'a, M> {
         }
     }
 
+    /// Whether these are the areas of a zone, and none.
+    #[inline(always)]
+    pub fn is_zone_empty(&self) -> bool {
+        self.part.is_zone() && self.iter().next().is_none()
+    }
+
     /// Keeps everybody else from what is mapped in `span`, which [`edit`](AddrSpace::edit)
     /// was given, until this goes: page faults there wait. Where an end of `span` lies in
     /// a large page, from all of the page.

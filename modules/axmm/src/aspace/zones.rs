@@ -13,7 +13,8 @@
 //! Where a hart waits for the writer often, and the writer has worked elsewhere last, the
 //! zone is cut in two between them: the areas on the side with fewer move to a new zone. From
 //! then on nothing of what the two do is in a cache line of both. An operation whose range
-//! lies in several zones makes them one first. An address space in which harts have never
+//! lies in several zones makes them one first, and a zone without areas becomes one with
+//! another. An address space in which harts have never
 //! met has no zones, and nothing of this is in the way: who works on it finds its own claims
 //! free. When the first zones are made, these are taken for good (`Claims::give_way`), so
 //! that whoever comes is sent to the zones.
@@ -36,6 +37,7 @@ use core::ptr;
 use core::sync::atomic::AtomicPtr;
 
 use axerrno::{AxError, AxResult};
+use memory_addr::VirtAddr;
 
 use super::AddrSpace;
 use super::claims::{ALL, Bounds, Bringing, Claimed, Claims};
@@ -44,6 +46,7 @@ use crate::areas::{Areas, Span};
 use crate::atomic::{AtomicUsize, Ordering};
 use crate::backend::Backend;
 use crate::machine::Machine;
+use crate::tlb::TlbGather;
 
 /// The most zones of an address space.
 const MOST: usize = 16;
@@ -143,6 +146,12 @@ impl<M> Part<'_, M> {
     #[inline(always)]
     pub fn bounds(&self) -> Bounds {
         self.limits.map_or(ALL, Limits::get)
+    }
+
+    /// Whether the address space has others.
+    #[inline(always)]
+    pub fn is_zone(&self) -> bool {
+        self.limits.is_some()
     }
 
     /// Whether it reaches from the first of `bounds` to the last.
@@ -440,6 +449,24 @@ impl<M: Machine> AddrSpace<M> {
         joined
     }
 
+    /// Makes the zone that `addr` lies in, where there were no areas, one with another
+    /// beside it, if that can be done.
+    #[cold]
+    pub(super) fn give_up_zone(&self, addr: usize) {
+        let Some(directory) = self.zones.directory() else {
+            return;
+        };
+        let _pin = M::pin();
+        directory.lock();
+        let index = directory.at(addr).map(|zone| directory.index_of(zone));
+        let first = index.map_or(0, |index| index.saturating_sub(1));
+        let mut zones = directory.iter().skip(first);
+        if let (Some(zone), Some(next)) = (zones.next(), zones.next()) {
+            let _ = self.join_two(directory, zone, next);
+        }
+        directory.unlock();
+    }
+
     /// Makes two zones one.
     fn join_two(&self, directory: &Directory<M>, low: &Zone<M>, high: &Zone<M>) -> AxResult {
         let hart = M::hart();
@@ -463,13 +490,27 @@ impl<M: Machine> AddrSpace<M> {
         };
         let joined = moved.map(|(stays, goes)| {
             let bounds = (low.limits.get().0, high.limits.get().1);
+            let boundary = high.limits.get().0;
             goes.limits.set(NOWHERE);
             stays.limits.set(bounds);
             directory.remove(directory.index_of(goes));
+            self.free_tables_at(boundary, stays);
         });
         low.claims.open(hart);
         high.claims.open(hart);
         joined
+    }
+
+    /// Gives back the empty tables around `addr` in `zone`, which this hart has closed:
+    /// those that lay in two zones before.
+    fn free_tables_at(&self, addr: usize, zone: &Zone<M>) {
+        // SAFETY: this hart is the writer.
+        let areas = unsafe { &mut *self.part(zone).areas.get() };
+        let room = areas.room_around(&(addr..addr + 1));
+        let (first, last) = zone.limits.get();
+        let alone = (room.0.max(first), room.1.min(last));
+        let gather = &mut TlbGather::<M>::new(&self.context, alone, false);
+        self.table.prune(VirtAddr::from_usize(addr), gather);
     }
 
     /// Until the answer goes, nobody maps, unmaps or protects anything here. Whoever has it

@@ -273,6 +273,35 @@ fn no_zone_is_cut_through_an_area_or_a_table() {
     assert_eq!(zones(&space), [(0, boundary - 1), (boundary, usize::MAX)]);
 }
 
+#[test]
+fn a_zone_without_areas_goes_and_so_do_tables_on_its_boundary() {
+    let (space, _) = some(2);
+    let tables = || -> usize {
+        let all = BASE..BASE + (1 << 40);
+        space.page_table().tables(all).iter().sum()
+    };
+    let rest = |page: usize| space.unmap(at(page), 2 * PAGE).unwrap();
+    rest(1024);
+    let one = tables();
+    map(&space, 1024..1026);
+    assert!(touch(&space, 1024));
+    assert!(tables() > one);
+    cut(&space, 1, 1024);
+    assert_eq!(zones(&space).len(), 2);
+    rest(1024);
+    assert_eq!((zones(&space), tables()), (vec![ALL], one));
+    map(&space, 1024..1026);
+    cut(&space, 1, 1024);
+    assert!(touch(&space, 1024));
+    rest(0);
+    rest(1024);
+    assert_eq!(
+        (zones(&space), tables()),
+        (vec![ALL], 1),
+        "the root is left"
+    );
+}
+
 /// Who takes pages away waits for it still.
 #[test]
 #[should_panic(expected = "nobody is there to be waited for")]
