@@ -124,7 +124,7 @@ impl<M: Machine> AddrSpace<M> {
         }
         let all = self.span();
         let mut edit = self.edit(&all);
-        edit.reach(&all)?;
+        edit.reach()?;
         edit.claim(&all);
         edit.apart(|apart| {
             let gather = &mut apart.gather(false);
@@ -324,7 +324,7 @@ impl<M: Machine> AddrSpace<M> {
         let span = self.changeable(start, size)?;
         self.check_rights(flags)?;
         let mut edit = self.edit(&span);
-        edit.reach(&span)?;
+        edit.reach()?;
         edit.reserve_insert(&span)?;
         let area = Area::new(span.clone(), flags, name, backend.clone());
         if backend.is_lazy() {
@@ -359,7 +359,7 @@ impl<M: Machine> AddrSpace<M> {
     pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.changeable(start, size)?;
         let mut edit = self.edit(&span);
-        edit.reach(&span)?;
+        edit.reach()?;
         edit.claim_with_tables(&span);
         edit.reserve_cuts(&span)?;
         if !self.table.leads_nowhere(&span) {
@@ -410,7 +410,7 @@ impl<M: Machine> AddrSpace<M> {
         let span = self.changeable(start, size)?;
         self.check_rights(flags)?;
         let mut edit = self.edit(&span);
-        edit.reach(&span)?;
+        edit.reach()?;
         edit.claim(&span);
         if !edit.cover(&span) {
             return Err(AxError::NotFound);

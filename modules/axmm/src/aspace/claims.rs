@@ -325,6 +325,11 @@ impl<M: Machine> Claims<M> {
         self.line(hart).block.load(Ordering::Acquire) == GONE
     }
 
+    /// Whether `hart` brings a page here.
+    pub fn is_bringing(&self, hart: usize) -> bool {
+        !matches!(self.line(hart).block.load(Ordering::Relaxed), 0 | GONE)
+    }
+
     /// A hart waits for the writer. When that has happened often: what the writer has
     /// claimed last.
     pub fn meet(&self) -> Option<Bounds> {
@@ -339,8 +344,12 @@ impl<M: Machine> Claims<M> {
             return None;
         }
         let line = self.line(writer - 1);
-        let from = line.from.load(Ordering::Relaxed);
-        Some((from, line.to.load(Ordering::Relaxed)))
+        let claim = (
+            line.from.load(Ordering::Relaxed),
+            line.to.load(Ordering::Relaxed),
+        );
+        // Nothing yet, or all of a zone that it has changed.
+        (claim != (0, 0) && claim != ALL).then_some(claim)
     }
 
     /// The writer is it no more.

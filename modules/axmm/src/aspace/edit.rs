@@ -22,6 +22,8 @@ const MOST_ADDED: usize = 2;
 pub struct Edit<'a, M: Machine> {
     space: &'a AddrSpace<M>,
     part: Part<'a, M>,
+    /// Whether they are those of all that was asked for.
+    is_all: bool,
     hart: usize,
     /// What this hart has claimed.
     claim: Option<Bounds>,
@@ -62,6 +64,7 @@ impl<M: Machine> AddrSpace<M> {
         let edit = Edit {
             space: self,
             part,
+            is_all: true,
             hart,
             claim: None,
             _pin: pin,
@@ -75,18 +78,20 @@ impl<M: Machine> AddrSpace<M> {
     #[cold]
     fn edit_later(&self, span: &Span) -> Edit<'_, M> {
         let mut bounds = bounds(span);
+        let mut is_all = true;
         let mut turn = 0;
         loop {
             if let Some(part) = self.part_at(bounds.0) {
-                if let Some(edit) = self.try_edit(part, &(bounds.0..bounds.1 + 1)) {
+                if let Some(mut edit) = self.try_edit(part, &(bounds.0..bounds.1 + 1)) {
+                    edit.is_all = is_all;
                     return edit;
                 }
                 if turn == 0 {
                     self.meet(bounds);
                 }
                 if !part.covers(bounds) && self.join(bounds).is_err() {
-                    // Whoever wants all finds that it is less.
                     bounds.1 = bounds.0;
+                    is_all = false;
                 }
             }
             M::relax(turn);
@@ -116,14 +121,14 @@ impl<M: Machine> AddrSpace<M> {
     fn look_later(&self, addr: usize) -> Option<Look<'_, M>> {
         let mut turn = 0;
         loop {
-            let pin = M::pin();
             if let Some(part) = self.part_at(addr) {
+                let _pin = M::pin();
                 let hart = M::hart();
                 if part.claims.is_writer(hart) {
                     return None;
                 }
                 if part.claims.try_begin(hart) {
-                    let look = Look { part, _pin: pin };
+                    let look = Look { part, _pin };
                     if part.covers((addr, addr)) {
                         return Some(look);
                     }
@@ -136,14 +141,14 @@ impl<M: Machine> AddrSpace<M> {
 }
 
 impl<'a, M: Machine> Edit<'a, M> {
-    /// Whether these are the areas of all of `span`.
+    /// Whether these are the areas of all that [`edit`](AddrSpace::edit) was given.
     ///
     /// # Errors
     ///
     /// `NoMemory`: there was none to make one of the zones that it lies in.
     #[inline(always)]
-    pub fn reach(&self, span: &Span) -> AxResult {
-        match self.part.covers(bounds(span)) {
+    pub fn reach(&self) -> AxResult {
+        match self.is_all {
             true => Ok(()),
             false => Err(AxError::NoMemory),
         }

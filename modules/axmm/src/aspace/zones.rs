@@ -336,7 +336,11 @@ impl<M: Machine> AddrSpace<M> {
         let mut turn = 0;
         loop {
             // Who claims waits for no line again and again that only gives way.
-            if let Some(part) = self.part_at(addr)
+            let part = self.part_at(addr);
+            if part.is_some_and(|part| part.claims.is_bringing(hart)) {
+                return None;
+            }
+            if let Some(part) = part
                 && part.claims.claimed(hart, addr) != Claimed::ByAnother
             {
                 match part.claims.bring(hart, addr) {
@@ -461,44 +465,78 @@ impl<M: Machine> AddrSpace<M> {
         let index = directory.at(addr).map(|zone| directory.index_of(zone));
         let first = index.map_or(0, |index| index.saturating_sub(1));
         let mut zones = directory.iter().skip(first);
-        if let (Some(zone), Some(next)) = (zones.next(), zones.next()) {
-            let _ = self.join_two(directory, zone, next);
+        if let (Some(low), Some(high)) = (zones.next(), zones.next())
+            && self.try_close(low, high)
+        {
+            let is_empty = |zone| {
+                // SAFETY: this hart is the writer of both.
+                let areas = unsafe { &*self.part(zone).areas.get() };
+                areas.iter().next().is_none()
+            };
+            if is_empty(low) || is_empty(high) {
+                let _ = self.join_closed(directory, low, high);
+            }
+            self.open(low, high);
         }
         directory.unlock();
     }
 
-    /// Makes two zones one.
+    /// Makes two zones one, once nobody works in either.
     fn join_two(&self, directory: &Directory<M>, low: &Zone<M>, high: &Zone<M>) -> AxResult {
-        let hart = M::hart();
-        for zone in [low, high] {
-            let mut turn = 0;
-            while !zone.claims.try_close(hart) {
-                M::relax(turn);
-                turn += 1;
-            }
+        let mut turn = 0;
+        while !self.try_close(low, high) {
+            M::relax(turn);
+            turn += 1;
         }
+        let joined = self.join_closed(directory, low, high);
+        self.open(low, high);
+        joined
+    }
+
+    /// Closes both, or neither: who works in one waits for nobody in the other.
+    fn try_close(&self, low: &Zone<M>, high: &Zone<M>) -> bool {
+        let hart = M::hart();
+        if !low.claims.try_close(hart) {
+            return false;
+        }
+        let closed = high.claims.try_close(hart);
+        if !closed {
+            low.claims.open(hart);
+        }
+        closed
+    }
+
+    fn open(&self, low: &Zone<M>, high: &Zone<M>) {
+        low.claims.open(M::hart());
+        high.claims.open(M::hart());
+    }
+
+    /// Makes two zones one, which this hart has closed: the fewer areas move.
+    fn join_closed(&self, directory: &Directory<M>, low: &Zone<M>, high: &Zone<M>) -> AxResult {
         // SAFETY: this hart is the writer of both.
         let (below, above) = unsafe {
             let (low, high) = (self.part(low).areas, self.part(high).areas);
             (&mut *low.get(), &mut *high.get())
         };
-        let moved = match below.iter().count() < above.iter().count() {
-            true => move_areas(below, above, &(0..high.limits.get().0)).map(|()| (high, low)),
+        let (bounds, boundary) = (
+            (low.limits.get().0, high.limits.get().1),
+            high.limits.get().0,
+        );
+        let (stays, goes) = match has_more(below, above) {
+            true => {
+                move_areas(above, below, &(boundary..usize::MAX))?;
+                (low, high)
+            }
             false => {
-                move_areas(above, below, &(high.limits.get().0..usize::MAX)).map(|()| (low, high))
+                move_areas(below, above, &(0..boundary))?;
+                (high, low)
             }
         };
-        let joined = moved.map(|(stays, goes)| {
-            let bounds = (low.limits.get().0, high.limits.get().1);
-            let boundary = high.limits.get().0;
-            goes.limits.set(NOWHERE);
-            stays.limits.set(bounds);
-            directory.remove(directory.index_of(goes));
-            self.free_tables_at(boundary, stays);
-        });
-        low.claims.open(hart);
-        high.claims.open(hart);
-        joined
+        goes.limits.set(NOWHERE);
+        stays.limits.set(bounds);
+        directory.remove(directory.index_of(goes));
+        self.free_tables_at(boundary, stays);
+        Ok(())
     }
 
     /// Gives back the empty tables around `addr` in `zone`, which this hart has closed:
@@ -516,6 +554,7 @@ impl<M: Machine> AddrSpace<M> {
     /// Until the answer goes, nobody maps, unmaps or protects anything here. Whoever has it
     /// does none of that either.
     pub(crate) fn keep(&self) -> impl Sized {
+        let mut turn = 0;
         loop {
             match self.zones.directory() {
                 Some(directory) => return Kept::Zones(self.keep_zones(directory)),
@@ -525,7 +564,8 @@ impl<M: Machine> AddrSpace<M> {
                     }
                 }
             }
-            M::relax(0);
+            M::relax(turn);
+            turn += 1;
         }
     }
 
@@ -573,6 +613,13 @@ fn free_boundary(areas: &Areas<Backend>, low: usize, high: usize) -> Option<usiz
     let aligned = (LEAST_ALIGN.ilog2()..usize::BITS).rev();
     let mut boundaries = aligned.map(|bits| high >> bits << bits);
     boundaries.find(|at| *at > low && is_free(*at))
+}
+
+/// Whether there are more of `these` than of `those`.
+fn has_more(these: &Areas<Backend>, those: &Areas<Backend>) -> bool {
+    let mut these = these.iter();
+    those.iter().zip(these.by_ref()).for_each(drop);
+    these.next().is_some()
 }
 
 /// Moves the areas in `span`, none of which reaches out of it, or none.
