@@ -40,6 +40,7 @@ pub mod areas;
 mod aspace;
 mod atomic;
 mod backend;
+mod boxed;
 pub mod context;
 #[cfg(feature = "hal")]
 mod kernel;

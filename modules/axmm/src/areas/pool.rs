@@ -8,6 +8,8 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use axerrno::{AxError, AxResult};
 
+use crate::boxed::boxed;
+
 /// What a [`Pool`] keeps.
 pub trait Node {
     /// One with nothing in it.
@@ -118,10 +120,7 @@ impl<T: Node> Pool<T> {
             self.free
                 .try_reserve(all - self.free.len())
                 .map_err(no_memory)?;
-            let mut node = Vec::new();
-            node.try_reserve_exact(1).map_err(no_memory)?;
-            node.push(T::new());
-            let node = Box::into_raw(node.into_boxed_slice()).cast::<T>();
+            let node = Box::into_raw(boxed(T::new())?);
             // SAFETY: a box is never null.
             self.nodes.push(unsafe { NonNull::new_unchecked(node) });
             self.free.push(id);
@@ -162,8 +161,8 @@ impl<T: Node> Pool<T> {
 impl<T> Drop for Pool<T> {
     fn drop(&mut self) {
         for node in &self.nodes {
-            // SAFETY: `ask_for` made it of a box with one node.
-            drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(node.as_ptr(), 1)) });
+            // SAFETY: `ask_for` made it of a box.
+            drop(unsafe { Box::from_raw(node.as_ptr()) });
         }
     }
 }

@@ -165,7 +165,7 @@ impl<M: Machine> Claims<M> {
 
     /// `hart`, which runs this, brings a page at `vaddr`, and looks at the
     /// [claims](Self::claimed) next. `None` if it is bringing one already: this is a
-    /// fault of the code that does; or if [nobody does that here](Self::is_gone).
+    /// fault of the code that does; or if all [give way](Self::give_way) to other claims.
     #[inline(always)]
     pub fn bring(&self, hart: usize, vaddr: usize) -> Option<Bringing<'_>> {
         let line = self.line(hart);
@@ -318,11 +318,6 @@ impl<M: Machine> Claims<M> {
         publish();
         self.writer.store(GONE, Ordering::Release);
         true
-    }
-
-    /// Whether `hart` is sent to other claims.
-    pub fn is_gone(&self, hart: usize) -> bool {
-        self.line(hart).block.load(Ordering::Acquire) == GONE
     }
 
     /// Whether `hart` brings a page here.

@@ -213,9 +213,8 @@ impl<'a, M: Machine> Edit<'a, M> {
 
     #[cold]
     fn with_tables(&mut self, span: &Span, pages: Bounds) -> Bounds {
-        let (first, last) = self.part.bounds();
         let room = self.room_around(span);
-        let room = (room.0.max(first), room.1.min(last));
+        let room = self.part.clip(room);
         let (mut from, mut to) = pages;
         for level in 1..Table::<M>::LEVELS {
             let size = Table::<M>::entry_size(level);

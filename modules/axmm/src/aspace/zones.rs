@@ -31,7 +31,6 @@
 //! another, nor for the directory.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::AtomicPtr;
@@ -45,6 +44,7 @@ use super::edit::Edit;
 use crate::areas::{Areas, Span};
 use crate::atomic::{AtomicUsize, Ordering};
 use crate::backend::Backend;
+use crate::boxed::boxed;
 use crate::machine::Machine;
 use crate::tlb::TlbGather;
 
@@ -152,6 +152,12 @@ impl<M> Part<'_, M> {
     #[inline(always)]
     pub fn is_zone(&self) -> bool {
         self.limits.is_some()
+    }
+
+    /// What of `room`, the first address and the last, lies in it.
+    pub fn clip(&self, room: Bounds) -> Bounds {
+        let (first, last) = self.bounds();
+        (room.0.max(first), room.1.min(last))
     }
 
     /// Whether it reaches from the first of `bounds` to the last.
@@ -342,16 +348,13 @@ impl<M: Machine> AddrSpace<M> {
             }
             if let Some(part) = part
                 && part.claims.claimed(hart, addr) != Claimed::ByAnother
+                && let Some(bringing) = part.claims.bring(hart, addr)
             {
-                match part.claims.bring(hart, addr) {
-                    None if !part.claims.is_gone(hart) => return None,
-                    None => {}
-                    Some(bringing) => match part.claims.claimed(hart, addr) {
-                        _ if !part.covers((addr, addr)) => {}
-                        Claimed::No => return Some(bringing),
-                        Claimed::ByThisHart => return None,
-                        Claimed::ByAnother => {}
-                    },
+                match part.claims.claimed(hart, addr) {
+                    _ if !part.covers((addr, addr)) => {}
+                    Claimed::No => return Some(bringing),
+                    Claimed::ByThisHart => return None,
+                    Claimed::ByAnother => {}
                 }
             }
             M::relax(turn);
@@ -542,11 +545,10 @@ impl<M: Machine> AddrSpace<M> {
     /// Gives back the empty tables around `addr` in `zone`, which this hart has closed:
     /// those that lay in two zones before.
     fn free_tables_at(&self, addr: usize, zone: &Zone<M>) {
+        let part = self.part(zone);
         // SAFETY: this hart is the writer.
-        let areas = unsafe { &mut *self.part(zone).areas.get() };
-        let room = areas.room_around(&(addr..addr + 1));
-        let (first, last) = zone.limits.get();
-        let alone = (room.0.max(first), room.1.min(last));
+        let areas = unsafe { &mut *part.areas.get() };
+        let alone = part.clip(areas.room_around(&(addr..addr + 1)));
         let gather = &mut TlbGather::<M>::new(&self.context, alone, false);
         self.table.prune(VirtAddr::from_usize(addr), gather);
     }
@@ -633,16 +635,6 @@ fn move_areas(from: &mut Areas<Backend>, to: &mut Areas<Backend>, span: &Span) -
     }
     from.remove(span);
     Ok(())
-}
-
-/// A box, if there is memory for it.
-fn boxed<T>(value: T) -> AxResult<Box<T>> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(1).map_err(|_| AxError::NoMemory)?;
-    room.push(value);
-    let one: *mut [T] = Box::into_raw(room.into_boxed_slice());
-    // SAFETY: it is a box of one.
-    Ok(unsafe { Box::from_raw(one.cast()) })
 }
 
 #[cfg(test)]
