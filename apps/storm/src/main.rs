@@ -3,7 +3,7 @@
 //! all others, in random sizes and grains, and checks every value it finds, every fault
 //! that must be, and what every operation answers (`stretch`, `page`). Stretches lie
 //! side by side, across the edges of page tables, so that harts meet in areas and
-//! tables.
+//! tables; others lie far apart, so that address spaces are cut into zones.
 //!
 //! It ends in a table, then `storm: PASS …` or `storm: FAIL …`, and its exit status says
 //! the same. The boot arguments `seconds=N` and `seed=N` say how long, and which; one
@@ -47,6 +47,9 @@ const NARROW: usize = 24;
 /// Bytes that a lowest page table translates.
 const TABLE: usize = 2 << 20;
 
+/// From the first stretch of an address space to those that are far from others.
+const FAR: usize = 64 << 20;
+
 /// After so many seconds there is a line on the console.
 const SIGN_OF_LIFE: u64 = 10;
 
@@ -55,6 +58,7 @@ const NAP: Duration = Duration::from_micros(50);
 
 /// The storm over one set of stretches.
 struct Storm<'a> {
+    spaces: &'a [Space],
     stretches: &'a [Stretch<'a>],
     seed: u64,
     begin: Instant,
@@ -111,6 +115,7 @@ fn run(seed: u64, length: Duration) -> Result<Tally, String> {
         let spaces = spaces()?;
         let stretches = stretches(&spaces);
         weather(&Storm {
+            spaces: &spaces,
             stretches: &stretches,
             seed,
             begin: Instant::now(),
@@ -141,7 +146,8 @@ fn spaces() -> Result<Vec<Space>, String> {
 }
 
 /// In each address space a wide and a narrow stretch for all harts, then a narrow one
-/// for each hart alone, one behind the other with nothing between.
+/// for each hart alone, one behind the other with nothing between; and one for each hart
+/// alone that is far from all others, so that the address space can be cut into zones.
 fn stretches(spaces: &[Space]) -> Vec<Stretch<'_>> {
     let online = (0..harts::count()).filter(|hart| harts::is_online(*hart));
     let own: Vec<u64> = online.map(|hart| 1 << hart).collect();
@@ -152,6 +158,10 @@ fn stretches(spaces: &[Space]) -> Vec<Stretch<'_>> {
         .chain(own.iter().map(|hart| (NARROW, *hart)));
     let mut stretches = Vec::new();
     for (number, space) in spaces.iter().enumerate() {
+        let far = (space.base() + FAR..).step_by(2 * TABLE);
+        for (start, harts) in far.zip(&own) {
+            stretches.push(Stretch::new(space, number, start, NARROW, *harts));
+        }
         let mut start = space.base() + TABLE - BEFORE_EDGE * PAGE;
         for (pages, harts) in sizes.clone() {
             stretches.push(Stretch::new(space, number, start, pages, harts));
@@ -173,6 +183,11 @@ fn weather(storm: &Storm) -> Result<Tally, String> {
         all += tally;
     }
     println!(" all{all}");
+    let zones = storm
+        .spaces
+        .iter()
+        .map(|space| format!("{} {}", space.name(), space.zones()));
+    println!("zones: {}", zones.collect::<Vec<_>>().join(", "));
     storm.verdict()?;
     let hart = storm.hart(harts::current());
     storm

@@ -96,6 +96,11 @@ impl Space {
         self.shared().find_free_area(start.into(), size, range) == Some(start.into())
     }
 
+    /// Into how many zones it is cut, as harts have met.
+    pub fn zones(&self) -> usize {
+        self.shared().zones()
+    }
+
     /// Runs `work` where the addresses are this address space's.
     pub fn inside<R>(&self, work: impl FnOnce() -> R) -> AxResult<R> {
         match self {

@@ -27,6 +27,16 @@ use crate::tally::Tally;
 /// Bytes of a large page.
 const LARGE: usize = 2 << 20;
 
+/// How often a hart maps and unmaps in a row at times: another will do so meanwhile, and
+/// address spaces are cut into zones where harts meet often.
+const MANY: usize = 256;
+
+/// A page when it is first touched.
+const LAZY: Kind = Kind {
+    populate: false,
+    grain: Grain::Page,
+};
+
 /// A hart as it goes through the storm.
 pub struct Hart {
     /// Its number.
@@ -135,28 +145,47 @@ impl<'a> Stretch<'a> {
         let State { step, pages } = &mut *state;
         let written = pages.iter_mut().filter(|page| page.is_writable());
         written.for_each(|page| page.written = *step);
+        let view = self.view(hart, *step);
         for _ in 0..hart.rng.usize(1..=3) {
-            let change = Change::any(&mut hart.rng, pages);
-            let inside = hart.rng.bool();
-            let done = match inside {
-                true => self.space.inside(|| self.carry_out(&change)).flatten(),
-                false => self.carry_out(&change),
-            };
-            let wanted = change.outcome(pages);
-            // Memory may run out at any time; nothing has changed then.
-            if done != wanted && done != Err(AxError::NoMemory) {
-                let view = self.view(hart, *step);
-                let (found, wanted) = (format!("{done:?} for {change:?}"), format!("{wanted:?}"));
-                return Err(view.wrong(self.base, &found, &wanted));
-            }
-            match done {
-                Ok(()) => change.note(pages, &mut hart.tally),
-                Err(_) => hart.tally.refused += 1,
+            match Change::any(&mut hart.rng, pages) {
+                Change::Map(range, flags, _) if hart.rng.u8(..4) == 0 => {
+                    for _ in 0..MANY {
+                        let map = Change::Map(range.clone(), flags, LAZY);
+                        self.apply(map, pages, hart, &view)?;
+                        self.apply(Change::Unmap(range.clone()), pages, hart, &view)?;
+                    }
+                }
+                change => self.apply(change, pages, hart, &view)?,
             }
         }
         *step += 1;
         self.seen.store(0, Ordering::Release);
         Ok(true)
+    }
+
+    /// Carries out a change, sees what the address space answers, and notes it.
+    fn apply(
+        &self,
+        change: Change,
+        pages: &mut [Page],
+        hart: &mut Hart,
+        view: &View,
+    ) -> Result<(), String> {
+        let done = match hart.rng.bool() {
+            true => self.space.inside(|| self.carry_out(&change)).flatten(),
+            false => self.carry_out(&change),
+        };
+        let wanted = change.outcome(pages);
+        // Memory may run out at any time; nothing has changed then.
+        if done != wanted && done != Err(AxError::NoMemory) {
+            let (found, wanted) = (format!("{done:?} for {change:?}"), format!("{wanted:?}"));
+            return Err(view.wrong(self.base, &found, &wanted));
+        }
+        match done {
+            Ok(()) => change.note(pages, &mut hart.tally),
+            Err(_) => hart.tally.refused += 1,
+        }
+        Ok(())
     }
 
     /// Unmaps all of it, at the end, when no hart is in it any more.

@@ -308,6 +308,12 @@ impl<M> Drop for Directory<M> {
 }
 
 impl<M: Machine> AddrSpace<M> {
+    /// Into how many zones it is cut now, as harts met: 1 where it is not.
+    pub fn zones(&self) -> usize {
+        let directory = self.zones.directory();
+        directory.map_or(1, |directory| directory.count.load(Ordering::Relaxed))
+    }
+
     /// Where `addr` is worked on, as it seems: who works there looks whether the part
     /// [covers](Part::covers) it. `None` while zones are being changed.
     pub(super) fn part_at(&self, addr: usize) -> Option<Part<'_, M>> {
