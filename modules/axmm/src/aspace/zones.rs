@@ -409,12 +409,14 @@ impl<M: Machine> AddrSpace<M> {
         self.zones.directory()
     }
 
-    /// Cuts `zone`, which this hart has closed, above `low` and not above `high`.
+    /// Cuts `zone`, which this hart has closed, above `low` and not above `high`, which may
+    /// lie outside: of what another has changed last they may be half, as it is written.
     fn cut(&self, directory: &Directory<M>, zone: &Zone<M>, low: usize, high: usize) -> AxResult {
         // SAFETY: this hart is the writer, and nobody else's.
         let areas = unsafe { &mut *self.part(zone).areas.get() };
-        let at = free_boundary(areas, low, high).ok_or(AxError::InvalidInput)?;
         let (first, last) = zone.limits.get();
+        let boundary = free_boundary(areas, low.max(first), high.min(last));
+        let at = boundary.ok_or(AxError::InvalidInput)?;
         let count = |span: &Span| areas.overlapping(span).take(MOST_MOVED + 1).count();
         let (below, above) = (count(&(first..at)), count(&(at..usize::MAX)));
         if below.min(above) > MOST_MOVED {

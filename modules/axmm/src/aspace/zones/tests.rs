@@ -273,6 +273,23 @@ fn no_zone_is_cut_through_an_area_or_a_table() {
     assert_eq!(zones(&space), [(0, boundary - 1), (boundary, usize::MAX)]);
 }
 
+/// What another has changed last may be just half of what it changes now.
+#[test]
+fn a_zone_is_not_cut_outside() {
+    let (space, spans) = some(8);
+    cut(&space, 1024 * 3, 1024 * 4);
+    let before = zones(&space);
+    let [below, above] = [2, 6].map(|n| at(1024 * n).as_usize());
+    space.cut_between((above, below), (above, above + PAGE - 1));
+    space.cut_between((below, below + PAGE - 1), (below + PAGE, above));
+    for (first, last) in zones(&space) {
+        assert!(first < last);
+    }
+    assert_eq!(zones(&space)[0].1 + 1, before[1].0);
+    assert!(spans.iter().all(|span| touch(&space, span.start)));
+    assert_eq!(areas(&space), spans);
+}
+
 #[test]
 fn a_zone_without_areas_goes_and_so_do_tables_on_its_boundary() {
     let (space, _) = some(2);
