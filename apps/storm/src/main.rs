@@ -50,6 +50,9 @@ const TABLE: usize = 2 << 20;
 /// From the first stretch of an address space to those that are far from others.
 const FAR: usize = 64 << 20;
 
+/// Bytes that all stretches of an address space lie in.
+const ALL: usize = 1 << 30;
+
 /// After so many seconds there is a line on the console.
 const SIGN_OF_LIFE: u64 = 10;
 
@@ -194,6 +197,11 @@ fn weather(storm: &Storm) -> Result<Tally, String> {
         .stretches
         .iter()
         .try_for_each(|stretch| stretch.clear(&hart))?;
+    // Zones become one, and tables go that lay in two.
+    for space in storm.spaces {
+        let done = space.unmap(space.base(), ALL);
+        done.map_err(|error| format!("{}: {error:?} for unmapping all", space.name()))?;
+    }
     harts::run_on_all(|number| {
         let mut hart = storm.hart(number);
         for stretch in storm.stretches {

@@ -39,25 +39,28 @@ fn main() -> ExitCode {
 /// Measures and prints; `None` without memory.
 fn rows(processors: Processors) -> Option<()> {
     for (row, work) in ROWS {
-        row_of(row, &Ours::new(work)?, processors);
-        row_of(&format!("{row}@linux"), &Linux::new(work), processors);
+        let ours = [Ours::new(work)?, Ours::new(work)?];
+        row_of(row, ours.each_ref(), processors);
+        let linux = [Linux::new(work), Linux::new(work)];
+        row_of(&format!("{row}@linux"), linux.each_ref(), processors);
     }
     row_of(
         &format!("{FAULTS}@lock-per-area"),
-        &Fenced::by_area()?,
+        [&Fenced::by_area()?, &Fenced::by_area()?],
         processors,
     );
     row_of(
         &format!("{FAULTS}@lock-per-table"),
-        &Fenced::by_table()?,
+        [&Fenced::by_table()?, &Fenced::by_table()?],
         processors,
     );
-    let dearer = times(&Pairs::new(), processors).dearer();
+    let pairs = [Pairs::new(), Pairs::new()];
+    let dearer = times(pairs.each_ref(), processors).dearer();
     println!("threads.frame_pair {dearer:.3}");
     Some(())
 }
 
 /// Prints how many times the work of one thread two do.
-fn row_of(row: &str, load: &impl Load, processors: Processors) {
-    println!("{row} {:.3}", times(load, processors).scaling());
+fn row_of(row: &str, loads: [&impl Load; THREADS], processors: Processors) {
+    println!("{row} {:.3}", times(loads, processors).scaling());
 }

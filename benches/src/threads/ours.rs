@@ -77,16 +77,12 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// An address space in which, as in a program's, something lies between what the
-    /// threads use. `None` without memory.
+    /// An address space in which is nothing but what the threads use. `None` without
+    /// memory.
     pub fn new(work: Work) -> Option<Self> {
         Frames::new();
         HART.set(0);
         let space = AddrSpace::new_empty(ALL.start.into(), ALL.len()).ok()?;
-        for thread in 0..=THREADS {
-            let between = Self::start(thread) - APART / 2;
-            space.map_alloc(between.into(), PAGE, RW, false).ok()?;
-        }
         Some(Self { space, work })
     }
 

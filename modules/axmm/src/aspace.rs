@@ -367,9 +367,9 @@ impl<M: Machine> AddrSpace<M> {
         }
         edit.remove(&span);
         edit.free_tables(&span);
-        let is_zone_empty = edit.is_zone_empty();
+        let is_zone_spent = edit.is_zone_spent();
         drop(edit);
-        if is_zone_empty {
+        if is_zone_spent {
             self.give_up_zone(span.start);
         }
         Ok(())

@@ -25,6 +25,10 @@ pub unsafe trait Machine: 'static {
     /// get areas of their own, at least 1.
     const MEETINGS: usize = 16;
 
+    /// So often those areas of a hart's own go, to the last, before they are one with
+    /// others again, at least 1: who maps and unmaps one area again and again keeps them.
+    const PATIENCE: usize = 1024;
+
     /// The bytes of the largest page.
     fn largest_page() -> usize;
 

@@ -86,6 +86,11 @@ impl<B: Backing> Areas<B> {
         Self { tree: Tree::new() }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tree.is_empty()
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Area<B>> {
         self.iter_from(0)

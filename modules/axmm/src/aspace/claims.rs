@@ -59,9 +59,11 @@ const GONE: usize = usize::MAX;
 struct Line {
     /// The block that it brings a page of, and one; 0 for none; or `GONE`.
     block: AtomicUsize,
-    /// What it claims, while its bit is set, and what it has claimed last.
+    /// What it claims, while its bit is set.
     from: AtomicUsize,
     to: AtomicUsize,
+    /// What it has changed last: some of what it claimed for that.
+    changed: [AtomicUsize; 2],
     /// Used by who brings a page alone.
     recent: UnsafeCell<Recent>,
 }
@@ -80,6 +82,7 @@ impl Line {
             block: AtomicUsize::new(0),
             from: AtomicUsize::new(0),
             to: AtomicUsize::new(0),
+            changed: [AtomicUsize::new(0), AtomicUsize::new(0)],
             recent: UnsafeCell::new(Recent {
                 area: None,
                 sight: Sight::NOWHERE,
@@ -326,7 +329,7 @@ impl<M: Machine> Claims<M> {
     }
 
     /// A hart waits for the writer. When that has happened often: what the writer has
-    /// claimed last.
+    /// changed last.
     pub fn meet(&self) -> Option<Bounds> {
         let writer = self.writer.load(Ordering::Relaxed);
         if !(1..=self.others.len() + 1).contains(&writer) {
@@ -338,13 +341,17 @@ impl<M: Machine> Claims<M> {
         if !meetings.is_multiple_of(M::MEETINGS) {
             return None;
         }
-        let line = self.line(writer - 1);
-        let claim = (
-            line.from.load(Ordering::Relaxed),
-            line.to.load(Ordering::Relaxed),
-        );
-        // Nothing yet, or all of a zone that it has changed.
-        (claim != (0, 0) && claim != ALL).then_some(claim)
+        let [from, to] = &self.line(writer - 1).changed;
+        let changed = (from.load(Ordering::Relaxed), to.load(Ordering::Relaxed));
+        // Nothing yet.
+        (changed != (0, 0)).then_some(changed)
+    }
+
+    /// `hart` is about to change `bounds`, for whoever [meets](Self::meet) it.
+    pub fn note(&self, hart: usize, bounds: Bounds) {
+        let [from, to] = &self.line(hart).changed;
+        from.store(bounds.0, Ordering::Relaxed);
+        to.store(bounds.1, Ordering::Relaxed);
     }
 
     /// The writer is it no more.

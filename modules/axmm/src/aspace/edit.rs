@@ -154,10 +154,13 @@ impl<'a, M: Machine> Edit<'a, M> {
         }
     }
 
-    /// Whether these are the areas of a zone, and none.
+    /// Whether these are the areas of a zone, and there have been none so often that it
+    /// should go.
     #[inline(always)]
-    pub fn is_zone_empty(&self) -> bool {
-        self.part.is_zone() && self.iter().next().is_none()
+    pub fn is_zone_spent(&self) -> bool {
+        self.part.is_zone()
+            && self.is_empty()
+            && self.part.areas.emptied().is_multiple_of(M::PATIENCE)
     }
 
     /// Keeps everybody else from what is mapped in `span`, which [`edit`](AddrSpace::edit)
@@ -183,6 +186,7 @@ impl<'a, M: Machine> Edit<'a, M> {
     /// it is claimed another hart may bring one.
     #[cold]
     fn claim_around(&mut self, span: &Span, wider: impl Fn(&mut Self, Bounds) -> Bounds) {
+        self.part.claims.note(self.hart, bounds(span));
         let mut pages = self.with_pages(span);
         loop {
             self.part.claims.wait_for_claims(self.hart, pages);

@@ -13,8 +13,9 @@
 //! Where a hart waits for the writer often, and the writer has worked elsewhere last, the
 //! zone is cut in two between them: the areas on the side with fewer move to a new zone. From
 //! then on nothing of what the two do is in a cache line of both. An operation whose range
-//! lies in several zones makes them one first, and a zone without areas becomes one with
-//! another. An address space in which harts have never
+//! lies in several zones makes them one first, and a zone that has often been without areas
+//! (`Machine::PATIENCE`), or whose place another needs, becomes one with the zone beside it
+//! when it is so again. An address space in which harts have never
 //! met has no zones, and nothing of this is in the way: who works on it finds its own claims
 //! free. When the first zones are made, these are taken for good (`Claims::give_way`), so
 //! that whoever comes is sent to the zones.
@@ -31,6 +32,7 @@
 //! another, nor for the directory.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::AtomicPtr;
@@ -59,19 +61,33 @@ const LEAST_ALIGN: usize = 2 << 20;
 
 /// Areas, with no cache line that is anything else's: the writer alone writes there.
 #[repr(align(64))]
-pub struct AreasCell(UnsafeCell<Areas<Backend>>);
+pub struct AreasCell {
+    areas: UnsafeCell<Areas<Backend>>,
+    /// How often they have been none. The writer's alone.
+    emptied: AtomicUsize,
+}
 
 impl AreasCell {
     /// No areas.
     #[inline(always)]
     pub fn empty() -> Self {
-        Self(UnsafeCell::new(Areas::empty()))
+        Self {
+            areas: UnsafeCell::new(Areas::empty()),
+            emptied: AtomicUsize::new(0),
+        }
     }
 
     /// The areas: changed by the writer alone; others peek.
     #[inline(always)]
     pub fn get(&self) -> *mut Areas<Backend> {
-        self.0.get()
+        self.areas.get()
+    }
+
+    /// Notes that they are none again; answers how often they have been. For the writer.
+    pub fn emptied(&self) -> usize {
+        let times = self.emptied.load(Ordering::Relaxed).wrapping_add(1);
+        self.emptied.store(times, Ordering::Relaxed);
+        times
     }
 }
 
@@ -96,6 +112,11 @@ impl Limits {
         (first, self.last.load(Ordering::Acquire))
     }
 
+    fn contain(&self, addr: usize) -> bool {
+        let (first, last) = self.get();
+        first <= addr && addr <= last
+    }
+
     fn set(&self, bounds: Bounds) {
         self.first.store(bounds.0, Ordering::Release);
         self.last.store(bounds.1, Ordering::Release);
@@ -118,9 +139,17 @@ struct Directory<M> {
     /// Whether a hart changes zones.
     changing: AtomicUsize,
     count: AtomicUsize,
+    /// For each hart the zone that it found last.
+    found: Box<[Found<M>]>,
+    /// Where a zone without areas is looked for next, when there are no more.
+    search: AtomicUsize,
     /// Behind those that are used, those that have been.
     zones: [AtomicPtr<Zone<M>>; MOST],
 }
+
+/// A zone, or null, in a cache line of its own.
+#[repr(align(64))]
+struct Found<M>(AtomicPtr<Zone<M>>);
 
 /// The zones of an address space, or none.
 pub struct Zones<M>(AtomicPtr<Directory<M>>);
@@ -181,6 +210,11 @@ impl<M: Machine> Zone<M> {
 impl<M: Machine> Directory<M> {
     /// One zone, with the areas of the address space itself.
     fn new() -> AxResult<Box<Self>> {
+        let mut found = Vec::new();
+        found
+            .try_reserve_exact(M::harts())
+            .map_err(|_| AxError::NoMemory)?;
+        found.extend((0..M::harts()).map(|_| Found(AtomicPtr::new(ptr::null_mut()))));
         let first = Zone::new(None)?;
         first.limits.set(ALL);
         let zones = [const { AtomicPtr::new(ptr::null_mut()) }; MOST];
@@ -188,6 +222,8 @@ impl<M: Machine> Directory<M> {
         boxed(Self {
             changing: AtomicUsize::new(0),
             count: AtomicUsize::new(1),
+            found: found.into_boxed_slice(),
+            search: AtomicUsize::new(0),
             zones,
         })
     }
@@ -202,10 +238,20 @@ impl<M: Machine> Directory<M> {
 
     /// The zone that `addr` lies in, as it seems.
     fn at(&self, addr: usize) -> Option<&Zone<M>> {
-        self.iter().find(|zone| {
-            let (first, last) = zone.limits.get();
-            first <= addr && addr <= last
-        })
+        self.iter().find(|zone| zone.limits.contain(addr))
+    }
+
+    /// The same, by what `hart` found last if that is so still.
+    fn find(&self, hart: usize, addr: usize) -> Option<&Zone<M>> {
+        let found = &self.found[hart].0;
+        // SAFETY: as in `iter`.
+        let last = unsafe { found.load(Ordering::Acquire).as_ref() };
+        if last.is_some_and(|zone| zone.limits.contain(addr)) {
+            return last;
+        }
+        let zone = self.at(addr)?;
+        found.store(ptr::from_ref(zone).cast_mut(), Ordering::Release);
+        Some(zone)
     }
 
     /// Lets this hart alone change zones until [`unlock`](Self::unlock).
@@ -223,6 +269,11 @@ impl<M: Machine> Directory<M> {
 
     fn unlock(&self) {
         self.changing.store(0, Ordering::Release);
+    }
+
+    /// Whether there can be no more.
+    fn is_full(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == MOST
     }
 
     /// A zone that is not used, with no areas.
@@ -319,7 +370,10 @@ impl<M: Machine> AddrSpace<M> {
     pub(super) fn part_at(&self, addr: usize) -> Option<Part<'_, M>> {
         match self.zones.directory() {
             None => Some(self.whole()),
-            Some(directory) => directory.at(addr).map(|zone| self.part(zone)),
+            Some(directory) => {
+                let zone = directory.find(M::hart(), addr)?;
+                Some(self.part(zone))
+            }
         }
     }
 
@@ -390,6 +444,13 @@ impl<M: Machine> AddrSpace<M> {
             return;
         };
         directory.lock();
+        if directory.is_full() {
+            let search = directory.search.load(Ordering::Relaxed);
+            directory
+                .search
+                .store((search + 1) % (MOST - 1), Ordering::Relaxed);
+            self.join_if_empty(directory, search);
+        }
         if let Some(zone) = directory.at(low.0)
             && self.part(zone).covers((low.0, high.1))
             && zone.claims.try_close(hart)
@@ -474,22 +535,26 @@ impl<M: Machine> AddrSpace<M> {
         let _pin = M::pin();
         directory.lock();
         let index = directory.at(addr).map(|zone| directory.index_of(zone));
-        let first = index.map_or(0, |index| index.saturating_sub(1));
-        let mut zones = directory.iter().skip(first);
+        self.join_if_empty(directory, index.map_or(0, |index| index.saturating_sub(1)));
+        directory.unlock();
+    }
+
+    /// Makes the zone at `index` one with the next, if one of them is without areas and
+    /// nobody works there.
+    fn join_if_empty(&self, directory: &Directory<M>, index: usize) {
+        let mut zones = directory.iter().skip(index);
         if let (Some(low), Some(high)) = (zones.next(), zones.next())
             && self.try_close(low, high)
         {
             let is_empty = |zone| {
                 // SAFETY: this hart is the writer of both.
-                let areas = unsafe { &*self.part(zone).areas.get() };
-                areas.iter().next().is_none()
+                unsafe { (*self.part(zone).areas.get()).is_empty() }
             };
             if is_empty(low) || is_empty(high) {
                 let _ = self.join_closed(directory, low, high);
             }
             self.open(low, high);
         }
-        directory.unlock();
     }
 
     /// Makes two zones one, once nobody works in either.

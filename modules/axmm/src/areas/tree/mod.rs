@@ -86,6 +86,11 @@ impl<B: Backing> Tree<B> {
         }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.root.is_none()
+    }
+
     /// From where to where the areas lie, and the largest gap between them.
     /// `None` if there are none.
     pub fn extent(&self) -> Option<Extent> {

@@ -173,6 +173,7 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
     type Pte = M::Pte;
 
     const MEETINGS: usize = 1;
+    const PATIENCE: usize = 2;
 
     fn largest_page() -> usize {
         M::largest_page()
