@@ -4,23 +4,27 @@ use alloc::format;
 use alloc::string::String;
 use core::ptr;
 
-use axstd::memory::{AxError, Usage, UsageKind, usage};
+use axstd::memory::{AxError, UsageKind, kernel_aspace, usage};
 
 use crate::report::{Outcome, check};
 
 /// Runs a test and compares what it left taken with what was taken before.
 pub fn giving_all_back(test: impl FnOnce() -> Outcome) -> Outcome {
-    let taken = |usage: Usage| {
-        use UsageKind::{Global, PageTable, VirtMem};
-        [VirtMem, PageTable, Global].map(|kind| usage.of(kind))
-    };
-    let before = taken(usage());
+    let before = taken()?;
     let done = test()?;
-    let after = taken(usage());
+    let after = taken()?;
     check(before == after, || {
         format!("(pages, tables, other) taken were {before:?} and are {after:?}")
     })?;
     Ok(done)
+}
+
+/// The frames that are taken, by what for. Tables that lay in two zones are not counted.
+fn taken() -> Result<[usize; 3], String> {
+    use UsageKind::{Global, PageTable, VirtMem};
+    kernel_aspace().join_zones().map_err(say)?;
+    let usage = usage();
+    Ok([VirtMem, PageTable, Global].map(|kind| usage.of(kind)))
 }
 
 /// What an operation has answered, as a report's word.

@@ -50,9 +50,6 @@ const TABLE: usize = 2 << 20;
 /// From the first stretch of an address space to those that are far from others.
 const FAR: usize = 64 << 20;
 
-/// Bytes that all stretches of an address space lie in.
-const ALL: usize = 1 << 30;
-
 /// After so many seconds there is a line on the console.
 const SIGN_OF_LIFE: u64 = 10;
 
@@ -197,10 +194,9 @@ fn weather(storm: &Storm) -> Result<Tally, String> {
         .stretches
         .iter()
         .try_for_each(|stretch| stretch.clear(&hart))?;
-    // Zones become one, and tables go that lay in two.
     for space in storm.spaces {
-        let done = space.unmap(space.base(), ALL);
-        done.map_err(|error| format!("{}: {error:?} for unmapping all", space.name()))?;
+        let joined = space.join_zones();
+        joined.map_err(|error| format!("{}: {error:?} for making zones one", space.name()))?;
     }
     harts::run_on_all(|number| {
         let mut hart = storm.hart(number);

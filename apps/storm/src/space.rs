@@ -101,6 +101,11 @@ impl Space {
         self.shared().zones()
     }
 
+    /// Makes them one, so that no table is left that lay in two.
+    pub fn join_zones(&self) -> AxResult {
+        self.shared().join_zones()
+    }
+
     /// Runs `work` where the addresses are this address space's.
     pub fn inside<R>(&self, work: impl FnOnce() -> R) -> AxResult<R> {
         match self {

@@ -470,8 +470,7 @@ fn threads_do_as_they_like<R: TestMachine>() {
         check_pages(space);
         side_by_side(&mut threads, Thread::unmap_all);
         assert_eq!(space.areas().count(), 0);
-        // Zones become one, and tables go that lay in two.
-        assert_eq!(space.clear(), Ok(()));
+        assert_eq!(space.join_zones(), Ok(()));
         assert_eq!(frames(), before);
     }
     end(space);

@@ -359,6 +359,17 @@ impl<M> Drop for Directory<M> {
 }
 
 impl<M: Machine> AddrSpace<M> {
+    /// Makes one of all [zones](Self::zones), and gives back the tables without pages that
+    /// lay in two of them: where memory is short, or tables are counted. Harts that work
+    /// apart from each other are waited for, and will meet again.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory` for areas in one place; then some zones may be left.
+    pub fn join_zones(&self) -> AxResult {
+        self.join(ALL)
+    }
+
     /// Into how many zones it is cut now, as harts met: 1 where it is not.
     pub fn zones(&self) -> usize {
         let directory = self.zones.directory();

@@ -341,7 +341,7 @@ fn a_zone_that_is_often_without_areas_goes_and_so_do_tables_on_its_boundary() {
     rest(0);
     rest(1024);
     assert_eq!(zones(&space).len(), 2);
-    space.clear().unwrap();
+    space.join_zones().unwrap();
     assert_eq!(
         (zones(&space), tables()),
         (vec![ALL], 1),
