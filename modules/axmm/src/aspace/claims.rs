@@ -54,18 +54,19 @@ pub const ALL: Bounds = (0, usize::MAX);
 /// In the place of a block or of the writer's number: others' claims are for that now.
 const GONE: usize = usize::MAX;
 
-/// What one hart does.
-#[repr(align(64))]
+/// What one hart does. In this order a page fault takes one instruction less to reach what
+/// it uses.
+#[repr(C, align(64))]
 struct Line {
     /// The block that it brings a page of, and one; 0 for none; or `GONE`.
     block: AtomicUsize,
     /// What it claims, while its bit is set.
     from: AtomicUsize,
     to: AtomicUsize,
-    /// What it has changed last: some of what it claimed for that.
-    changed: [AtomicUsize; 2],
     /// Used by who brings a page alone.
     recent: UnsafeCell<Recent>,
+    /// What it has changed last: some of what it claimed for that.
+    changed: [AtomicUsize; 2],
 }
 
 /// What a hart found when it last brought a page.
