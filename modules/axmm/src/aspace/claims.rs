@@ -65,7 +65,7 @@ struct Line {
     to: AtomicUsize,
     /// Used by who brings a page alone.
     recent: UnsafeCell<Recent>,
-    /// What it has changed last: some of what it claimed for that.
+    /// What it changes, or has changed last, other than by mapping: some of its claim.
     changed: [AtomicUsize; 2],
 }
 
@@ -329,8 +329,8 @@ impl<M: Machine> Claims<M> {
         !matches!(self.line(hart).block.load(Ordering::Relaxed), 0 | GONE)
     }
 
-    /// A hart waits for the writer. When that has happened often: what the writer has
-    /// changed last.
+    /// A hart waits for the writer. When that has happened often: what the writer changes,
+    /// or has changed last other than by mapping.
     pub fn meet(&self) -> Option<Bounds> {
         let writer = self.writer.load(Ordering::Relaxed);
         if !(1..=self.others.len() + 1).contains(&writer) {
@@ -344,8 +344,8 @@ impl<M: Machine> Claims<M> {
         }
         let [from, to] = &self.line(writer - 1).changed;
         let changed = (from.load(Ordering::Relaxed), to.load(Ordering::Relaxed));
-        // Nothing yet.
-        (changed != (0, 0)).then_some(changed)
+        // Nothing yet, or the writer is just writing it.
+        (changed != (0, 0) && changed.0 <= changed.1).then_some(changed)
     }
 
     /// `hart` is about to change `bounds`, for whoever [meets](Self::meet) it.

@@ -413,11 +413,7 @@ impl<M: Machine> AddrSpace<M> {
         let mut turn = 0;
         loop {
             // Who claims waits for no line again and again that only gives way.
-            let part = self.part_at(addr);
-            if part.is_some_and(|part| part.claims.is_bringing(hart)) {
-                return None;
-            }
-            if let Some(part) = part
+            if let Some(part) = self.part_at(addr)
                 && part.claims.claimed(hart, addr) != Claimed::ByAnother
                 && let Some(bringing) = part.claims.bring(hart, addr)
             {
@@ -428,9 +424,20 @@ impl<M: Machine> AddrSpace<M> {
                     Claimed::ByAnother => {}
                 }
             }
+            // Whoever it waited for might wait for that, too.
+            if self.is_bringing(hart) {
+                return None;
+            }
             M::relax(turn);
             turn += 1;
         }
+    }
+
+    /// Whether `hart` brings a page, in whichever zone.
+    fn is_bringing(&self, hart: usize) -> bool {
+        let zones = self.zones.directory().into_iter().flat_map(Directory::iter);
+        let mut claims = zones.map(|zone| &zone.claims);
+        self.claims.is_bringing(hart) || claims.any(|claims| claims.is_bringing(hart))
     }
 
     /// This hart, which is about to work on `ours`, waits for another. If that is often so

@@ -349,6 +349,22 @@ fn a_zone_that_is_often_without_areas_goes_and_so_do_tables_on_its_boundary() {
     );
 }
 
+/// Whoever it would wait for may wait for what it brings already.
+#[test]
+fn who_brings_a_page_waits_in_no_other_zone() {
+    let (space, _) = some(2);
+    cut(&space, 1, 1024);
+    let span = at(1024).as_usize()..at(1025).as_usize();
+    HART.set(1);
+    let mut edit = space.edit(&span);
+    edit.claim(&span);
+    HART.set(0);
+    let _outer = space.bringing(at(0)).unwrap();
+    assert!(space.bringing(at(1024)).is_none());
+    HART.set(1);
+    drop(edit);
+}
+
 /// Who takes pages away waits for it still.
 #[test]
 #[should_panic(expected = "nobody is there to be waited for")]
