@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::iter;
 
 use axerrno::{AxError, AxResult};
 
@@ -11,10 +12,20 @@ use axerrno::{AxError, AxResult};
 ///
 /// `NoMemory`.
 pub fn boxed<T>(value: T) -> AxResult<Box<T>> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(1).map_err(|_| AxError::NoMemory)?;
-    room.push(value);
-    let one: *mut [T] = Box::into_raw(room.into_boxed_slice());
+    let one: *mut [T] = Box::into_raw(boxed_row(iter::once(value))?);
     // SAFETY: it is a box of one.
     Ok(unsafe { Box::from_raw(one.cast()) })
+}
+
+/// All of `values` in one box, if there is memory for it.
+///
+/// # Errors
+///
+/// `NoMemory`.
+pub fn boxed_row<T>(values: impl ExactSizeIterator<Item = T>) -> AxResult<Box<[T]>> {
+    let mut row = Vec::new();
+    row.try_reserve_exact(values.len())
+        .map_err(|_| AxError::NoMemory)?;
+    row.extend(values);
+    Ok(row.into_boxed_slice())
 }

@@ -28,15 +28,15 @@
 //! as the areas there stay as they are no hart reads what another writes.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 
-use axerrno::{AxError, AxResult};
+use axerrno::AxResult;
 
 use crate::areas::{Area, Sight};
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use crate::backend::Backend;
+use crate::boxed::boxed_row;
 use crate::machine::Machine;
 
 #[cfg(all(test, loom))]
@@ -131,20 +131,17 @@ impl<M: Machine> Claims<M> {
     /// `NoMemory` for a line for each hart.
     #[inline(always)]
     pub fn new() -> AxResult<Self> {
-        let mut others = Vec::new();
-        if M::harts() > 1 {
-            others
-                .try_reserve_exact(M::harts() - 1)
-                .map_err(|_| AxError::NoMemory)?;
-            others.extend((1..M::harts()).map(|_| Line::idle()));
-        }
+        let others = match M::harts() {
+            ..=1 => Box::default(),
+            harts => boxed_row((1..harts).map(|_| Line::idle()))?,
+        };
         Ok(Self {
             writer: AtomicUsize::new(0),
             claiming: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             meetings: AtomicUsize::new(0),
             first: Line::idle(),
-            others: others.into_boxed_slice(),
+            others,
             _machine: PhantomData,
         })
     }

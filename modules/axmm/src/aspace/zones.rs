@@ -32,7 +32,6 @@
 //! another, nor for the directory.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::AtomicPtr;
@@ -46,7 +45,7 @@ use super::edit::Edit;
 use crate::areas::{Areas, Span};
 use crate::atomic::{AtomicUsize, Ordering};
 use crate::backend::Backend;
-use crate::boxed::boxed;
+use crate::boxed::{boxed, boxed_row};
 use crate::machine::Machine;
 use crate::tlb::TlbGather;
 
@@ -112,9 +111,9 @@ impl Limits {
         (first, self.last.load(Ordering::Acquire))
     }
 
-    fn contain(&self, addr: usize) -> bool {
+    fn cover(&self, bounds: Bounds) -> bool {
         let (first, last) = self.get();
-        first <= addr && addr <= last
+        first <= bounds.0 && bounds.1 <= last
     }
 
     fn set(&self, bounds: Bounds) {
@@ -192,8 +191,7 @@ impl<M> Part<'_, M> {
     /// Whether it reaches from the first of `bounds` to the last.
     #[inline(always)]
     pub fn covers(&self, bounds: Bounds) -> bool {
-        let (first, last) = self.bounds();
-        first <= bounds.0 && bounds.1 <= last
+        self.limits.is_none_or(|limits| limits.cover(bounds))
     }
 }
 
@@ -210,11 +208,8 @@ impl<M: Machine> Zone<M> {
 impl<M: Machine> Directory<M> {
     /// One zone, with the areas of the address space itself.
     fn new() -> AxResult<Box<Self>> {
-        let mut found = Vec::new();
-        found
-            .try_reserve_exact(M::harts())
-            .map_err(|_| AxError::NoMemory)?;
-        found.extend((0..M::harts()).map(|_| Found(AtomicPtr::new(ptr::null_mut()))));
+        let nothing = |_| Found(AtomicPtr::new(ptr::null_mut()));
+        let found = boxed_row((0..M::harts()).map(nothing))?;
         let first = Zone::new(None)?;
         first.limits.set(ALL);
         let zones = [const { AtomicPtr::new(ptr::null_mut()) }; MOST];
@@ -222,7 +217,7 @@ impl<M: Machine> Directory<M> {
         boxed(Self {
             changing: AtomicUsize::new(0),
             count: AtomicUsize::new(1),
-            found: found.into_boxed_slice(),
+            found,
             search: AtomicUsize::new(0),
             zones,
         })
@@ -238,7 +233,7 @@ impl<M: Machine> Directory<M> {
 
     /// The zone that `addr` lies in, as it seems.
     fn at(&self, addr: usize) -> Option<&Zone<M>> {
-        self.iter().find(|zone| zone.limits.contain(addr))
+        self.iter().find(|zone| zone.limits.cover((addr, addr)))
     }
 
     /// The same, by what `hart` found last if that is so still.
@@ -246,7 +241,7 @@ impl<M: Machine> Directory<M> {
         let found = &self.found[hart].0;
         // SAFETY: as in `iter`.
         let last = unsafe { found.load(Ordering::Acquire).as_ref() };
-        if last.is_some_and(|zone| zone.limits.contain(addr)) {
+        if last.is_some_and(|zone| zone.limits.cover((addr, addr))) {
             return last;
         }
         let zone = self.at(addr)?;
