@@ -1,6 +1,7 @@
 //! The machine's harts. They are counted 0, 1, …; 0 is the one that booted.
 
 use axfeat::axhal::hart;
+use axfeat::axruntime::AxResult;
 
 /// How many harts are up.
 pub fn online() -> usize {
@@ -45,15 +46,28 @@ pub fn idle_thread(number: usize) -> Option<u64> {
 }
 
 /// Runs `work` once on every hart that is up, at the same time, and returns when
-/// all have finished. `work` is given the hart's number, and must not call this
-/// function.
+/// all have finished. `work` is given the hart's number.
+///
+/// With the feature `multitask` a thread of any hart may call this, several at a time:
+/// one piece of work is done after the other.
+///
+/// # Errors
+///
+/// `BadState` for a caller that is a part of such work itself; `NoMemory` with the feature
+/// `multitask` for a caller on another hart than the first, if there is none for the first
+/// hart's part. `work` has run nowhere then.
 #[cfg(feature = "smp")]
-pub fn run_on_all(work: impl Fn(usize) + Sync) {
-    axfeat::axruntime::run_on_all(&work);
+pub fn run_on_all(work: impl Fn(usize) + Sync) -> AxResult {
+    axfeat::axruntime::run_on_all(&work)
 }
 
 /// Runs `work` on the one hart there is without the feature `smp`.
+///
+/// # Errors
+///
+/// None.
 #[cfg(not(feature = "smp"))]
-pub fn run_on_all(work: impl Fn(usize) + Sync) {
+pub fn run_on_all(work: impl Fn(usize) + Sync) -> AxResult {
     work(current());
+    Ok(())
 }

@@ -55,6 +55,7 @@ pub fn run(report: &mut Report) {
     });
     report.test("races: nobody inside", || giving_all_back(nobody_inside));
     report.test("races: faults at once", || everywhere(faults_at_once));
+    report.test("races: work within work", work_within_work);
 }
 
 /// Runs a test in the kernel's address space, and in a user's with all harts inside.
@@ -423,4 +424,14 @@ fn all_words(addr: usize, mut harts: impl Iterator<Item = usize>) -> Result<(), 
             format!("hart {hart}'s word at {addr:#x} is {found:#x}, not {wanted:#x}")
         })
     })
+}
+
+/// A part of the work of all harts that hands out more gets an error, on every hart, and
+/// nothing waits for it.
+fn work_within_work() -> Outcome {
+    on_all(|_| {
+        let inner = harts::run_on_all(|_| {});
+        check(inner == Err(AxError::BadState), || format!("{inner:?}"))
+    })?;
+    Ok(format!("refused on {} harts", harts::online()))
 }

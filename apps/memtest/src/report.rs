@@ -96,11 +96,12 @@ impl Report {
 /// fail said.
 pub fn on_all(work: impl Fn(usize) -> Result<(), String> + Sync) -> Result<(), String> {
     let failure = Mutex::new(None);
-    harts::run_on_all(|hart| {
+    let ran = harts::run_on_all(|hart| {
         if let Err(what) = work(hart) {
             failure.lock().get_or_insert(format!("hart {hart}: {what}"));
         }
     });
+    ran.map_err(|error| format!("work on all harts: {error:?}"))?;
     failure.into_inner().map_or(Ok(()), Err)
 }
 

@@ -92,7 +92,7 @@ fn beside_another(space: &SharedAspace, work: impl FnMut() + Send) -> bool {
     let (inside, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let failed = AtomicBool::new(false);
     let work = spin::Mutex::new(work);
-    harts::run_on_all(|hart| {
+    let ran = harts::run_on_all(|hart| {
         let entered = match hart {
             0 => space.run(|| {
                 wait_for(|| inside.load(Ordering::Acquire) || failed.load(Ordering::Acquire));
@@ -109,7 +109,7 @@ fn beside_another(space: &SharedAspace, work: impl FnMut() + Send) -> bool {
             done.store(true, Ordering::Release);
         }
     });
-    !failed.into_inner()
+    ran.is_ok() && !failed.into_inner()
 }
 
 fn wait_for(condition: impl Fn() -> bool) {

@@ -129,7 +129,7 @@ fn place(hart: usize) -> bool {
 
 #[unsafe(no_mangle)]
 fn main() {
-    harts::run_on_all(|hart| {
+    let ran = harts::run_on_all(|hart| {
         let next = &SEEN[neighbour(hart, 1)];
         next.from_neighbour.store(message(hart), Ordering::Release);
         SEEN[hart]
@@ -138,6 +138,10 @@ fn main() {
         SEEN[hart].timer.store(timer_wakes(), Ordering::Release);
         look_around(&SEEN[hart]);
     });
+    if let Err(error) = ran {
+        println!("FAIL: work on all harts: {error:?}");
+        process::exit(1);
+    }
     let count = harts::count();
     let root = SEEN[0].root.load(Ordering::Acquire);
     let passed = (0..count).filter(|&hart| report(hart, root)).count();

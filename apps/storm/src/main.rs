@@ -173,7 +173,7 @@ fn stretches(spaces: &[Space]) -> Vec<Stretch<'_>> {
 
 /// The storm itself, the table, and the calm after it.
 fn weather(storm: &Storm) -> Result<Tally, String> {
-    harts::run_on_all(|number| storm.on_hart(number));
+    run_on_all(|number| storm.on_hart(number))?;
     let mut tallies = storm.tallies.lock().clone();
     tallies.sort_by_key(|(hart, _)| *hart);
     let mut all = Tally::default();
@@ -198,13 +198,17 @@ fn weather(storm: &Storm) -> Result<Tally, String> {
         let joined = space.join_zones();
         joined.map_err(|error| format!("{}: {error:?} for making zones one", space.name()))?;
     }
-    harts::run_on_all(|number| {
+    run_on_all(|number| {
         let mut hart = storm.hart(number);
         for stretch in storm.stretches {
             storm.note(stretch.look(&mut hart));
         }
-    });
+    })?;
     storm.verdict().map(|()| all)
+}
+
+fn run_on_all(work: impl Fn(usize) + Sync) -> Result<(), String> {
+    harts::run_on_all(work).map_err(|error| format!("work on all harts: {error:?}"))
 }
 
 impl Storm<'_> {

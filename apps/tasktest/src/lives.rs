@@ -119,9 +119,10 @@ fn on_all() -> Outcome {
         .collect();
     let seen = AtomicUsize::new(0);
     for _ in 0..4 {
-        harts::run_on_all(|hart| {
+        let ran = harts::run_on_all(|hart| {
             seen.fetch_add(1 + hart, Ordering::Relaxed);
         });
+        ran.map_err(|error| format!("{error:?}"))?;
     }
     STOP.store(1, Ordering::Relaxed);
     for thread in busy {

@@ -3,6 +3,7 @@
 //! - their lives: values, names, harts, borrowing, and that nothing is left (`lives`);
 //! - their turns: order, sleep, a hart taken from one that spins, floating point, and user
 //!   address spaces (`turns`);
+//! - work on all harts, from any (`work`);
 //! - waiting for each other: no wake-up is lost, no count is wrong (`sync`);
 //! - little memory, and what lies below a stack (`memory`).
 //!
@@ -17,6 +18,7 @@ mod memory;
 mod report;
 mod sync;
 mod turns;
+mod work;
 
 use axstd::{harts, println, process};
 
@@ -26,6 +28,7 @@ fn main() {
     let mut report = report::Report::default();
     lives::run(&mut report);
     turns::run(&mut report);
+    work::run(&mut report);
     sync::run(&mut report);
     memory::run(&mut report);
     process::exit(report.finish());

@@ -24,6 +24,7 @@ mod threads;
 
 use axlog::info;
 
+pub use axerrno::{AxError, AxResult};
 #[cfg(feature = "smp")]
 pub use smp::run_on_all;
 
