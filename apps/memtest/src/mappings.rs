@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use axstd::memory::probe::{can_read, can_write};
 use axstd::memory::{
-    AxError, Mapping, MappingFlags, UsageKind, alloc_frames_zeroed, kernel_aspace, print_maps,
-    usage,
+    AxError, KERNEL_MAP_BASE, Mapping, MappingFlags, UsageKind, VirtAddrRange, alloc_frames_zeroed,
+    kernel_aspace, print_maps, usage,
 };
 use axstd::{env, harts, println};
 use fastrand::Rng;
@@ -51,6 +51,9 @@ pub fn run(report: &mut Report, seed: u64) {
         giving_all_back(only_its_own_go)
     });
     report.test("mappings: refused", || giving_all_back(refused));
+    report.test("mappings: where one fits", || {
+        giving_all_back(where_one_fits)
+    });
     // `make maps` asks for it: at the end no mapping is left.
     if env::var("maps").is_some() {
         report.test("mappings: listed", || giving_all_back(listed));
@@ -315,6 +318,30 @@ fn refused() -> Outcome {
     )?;
     touch(start, 1)?;
     Ok(String::from("14 requests that cannot be"))
+}
+
+/// What `find_free_area` finds can be mapped, also if the search begins in what is fixed
+/// for the kernel itself.
+fn where_one_fits() -> Outcome {
+    let aspace = kernel_aspace();
+    let all = VirtAddrRange::new(aspace.base(), aspace.end());
+    let text = axstd::memory::sections()[0].start.into();
+    let hints = [aspace.base(), text, KERNEL_MAP_BASE.into()];
+    for hint in hints {
+        let found = aspace.find_free_area(hint, PAGES * PAGE, all);
+        let start = found.ok_or_else(|| format!("nothing is free from {hint:#x} on"))?;
+        let mapped = aspace.map_alloc(start, PAGES * PAGE, RW, false);
+        check(mapped.is_ok(), || {
+            format!("{start:#x}, found from {hint:#x} on: {mapped:?}")
+        })?;
+        touch(start.as_usize(), 1)?;
+        aspace.unmap(start, PAGES * PAGE).map_err(say)?;
+    }
+    check(
+        aspace.find_free_area(all.start, PAGE / 2, all).is_none(),
+        || String::from("half a page cannot be mapped, and was found"),
+    )?;
+    Ok(format!("from {} addresses on", hints.len()))
 }
 
 /// Mappings of each kind, some of them with other rights in the middle and with

@@ -193,17 +193,23 @@ impl<M: Machine> AddrSpace<M> {
         start >= self.base() && end.is_some_and(|end| end <= self.end().as_usize())
     }
 
-    /// The lowest `size` bytes with nothing mapped that lie in `limit` and not
-    /// below `hint`. `None` if there are none, or `size` is 0.
+    /// Returns the lowest address, not below `hint`, from which `size` bytes of `limit` can
+    /// be mapped: they lie in the address space, nothing is mapped there, and they are not
+    /// [fixed](Self::fix_below). `None` if there is no such address, or if `size` is not a
+    /// multiple of 4 KiB above 0, for which no mapping exists.
+    ///
+    /// A mapping of the range succeeds unless another hart has mapped something there
+    /// meanwhile, or memory runs out.
     pub fn find_free_area(
         &self,
         hint: VirtAddr,
         size: usize,
         limit: VirtAddrRange,
     ) -> Option<VirtAddr> {
-        let start = limit.start.max(self.base()).as_usize();
+        let lowest = self.base().as_usize().max(self.fixed_end);
+        let start = limit.start.as_usize().max(lowest);
         let end = limit.end.min(self.end()).as_usize();
-        if size == 0 || start >= end {
+        if size == 0 || !size.is_multiple_of(PAGE_SIZE_4K) || start >= end {
             return None;
         }
         let (mut addr, mut from) = (start, hint.as_usize());

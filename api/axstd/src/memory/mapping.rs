@@ -72,6 +72,9 @@ impl Mapping {
         align: usize,
         map: impl Fn(&AddrSpace, VirtAddr) -> AxResult,
     ) -> AxResult<Self> {
+        if size == 0 || !size.is_multiple_of(PAGE) {
+            return Err(AxError::InvalidInput);
+        }
         let room = size
             .checked_add(align - PAGE)
             .ok_or(AxError::InvalidInput)?;
@@ -82,10 +85,8 @@ impl Mapping {
         let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
         loop {
-            let found = aspace.find_free_area(base, room, limit).ok_or(match size {
-                0 => AxError::InvalidInput,
-                _ => AxError::NoMemory,
-            })?;
+            let found = aspace.find_free_area(base, room, limit);
+            let found = found.ok_or(AxError::NoMemory)?;
             let start = VirtAddr::from_usize(found.as_usize().next_multiple_of(align));
             match map(aspace, start) {
                 Err(AxError::AlreadyExists) => {}

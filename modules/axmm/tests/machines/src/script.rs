@@ -130,7 +130,8 @@ fn find_free(bytes: &mut Unstructured) -> Result<Op> {
         let edge = bounds(bytes.int_in_range(0..=ATOMS)?);
         Ok(edge + *bytes.choose(&[0, 1, KIB4])?)
     };
-    let (hint, size, a, b) = (near()?, near()? >> 9, near()?, near()?);
+    let (hint, size, a, b) = (near()?, near()?, near()?, near()?);
+    let size = (size >> 9).next_multiple_of(KIB4) + size % KIB4;
     let limit = match bytes.arbitrary()? {
         true => (0, SIZE),
         false => (a.min(b), a.max(b)),

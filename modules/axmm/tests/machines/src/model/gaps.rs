@@ -27,7 +27,11 @@ impl<M: TestMachine> Checked<M> {
         let mut starts = std::iter::once(low).chain(ends.filter(|end| *end >= low));
         starts.find(|&start| {
             let overlaps = |range: &Range<usize>| start < range.end && range.start < start + size;
-            size > 0 && start < high && start + size <= high && !mapped.iter().any(overlaps)
+            size > 0
+                && size.is_multiple_of(KIB4)
+                && start < high
+                && start + size <= high
+                && !mapped.iter().any(overlaps)
         })
     }
 }
