@@ -31,5 +31,7 @@ fn main() {
     work::run(&mut report);
     sync::run(&mut report);
     memory::run(&mut report);
+    // Last: it leaves a thread that sleeps for ever.
+    report.test("turns: a sleep without end", turns::endless_sleep);
     process::exit(report.finish());
 }

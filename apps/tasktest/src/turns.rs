@@ -7,7 +7,7 @@ use core::hint::spin_loop;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axstd::memory::{MappingFlags, SharedAspace, USER_BASE, new_user_aspace};
-use axstd::sync::{Arc, Mutex};
+use axstd::sync::{Arc, Condvar, Mutex};
 use axstd::thread::{self, Builder, JoinHandle};
 use axstd::time::{Duration, Instant};
 use axstd::{harts, io};
@@ -82,6 +82,45 @@ fn sleep() -> Outcome {
         format!("parked for {took:?}")
     })?;
     Ok("5 times, none too short".to_string())
+}
+
+/// Threads that wait for the longest time there is keep no other sleeper of their
+/// hart from waking, and can be woken themselves.
+pub fn endless_sleep() -> Outcome {
+    let here = || Builder::new().hart(thread::current().hart());
+    let failed = |error| format!("{error:?}");
+    let sleeper = here().spawn(|| thread::sleep(Duration::MAX));
+    let sleeper = sleeper.map_err(failed)?;
+    let parked = here().spawn(|| thread::park_timeout(Duration::MAX));
+    let parked = parked.map_err(failed)?;
+    let (mutex, condvar) = (Mutex::new(()), Condvar::new());
+    let timed_out = thread::scope(|scope| {
+        let waiting = here().spawn_scoped(scope, || {
+            let guard = mutex.lock();
+            condvar.wait_timeout(guard, Duration::MAX).1.timed_out()
+        });
+        for _ in 0..3 {
+            thread::sleep(Duration::from_millis(2));
+            // Longer than a turn: the timer is set for the others alone meanwhile.
+            let end = Instant::now() + Duration::from_millis(15);
+            while Instant::now() < end {
+                spin_loop();
+            }
+        }
+        let waiting = waiting.map_err(failed)?;
+        while !waiting.is_finished() {
+            condvar.notify_one();
+            thread::yield_now();
+        }
+        waiting.join().map_err(failed)
+    })?;
+    let ended = sleeper.is_finished() || parked.is_finished();
+    parked.thread().unpark();
+    parked.join().map_err(failed)?;
+    check(!timed_out && !ended, || {
+        format!("timed out: {timed_out}, ended: {ended}")
+    })?;
+    Ok("beside 3 sleeps of 2 ms".to_string())
 }
 
 /// Those that sleep longer wake later, whoever went to sleep first.

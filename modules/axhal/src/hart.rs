@@ -212,7 +212,7 @@ mod secondary {
         progress.store(STARTING, Ordering::Release);
         let top = slot(number) + SLOT;
         axplat::power::cpu_boot(number, axplat::mem::virt_to_phys(top.into()).as_usize());
-        let deadline = crate::time::monotonic_time_nanos() + HART_START_TIMEOUT_NS;
+        let deadline = crate::time::monotonic_time_nanos().saturating_add(HART_START_TIMEOUT_NS);
         while !super::is_online(number) {
             if crate::time::monotonic_time_nanos() > deadline
                 && moves_on(progress, STARTING, LEFT_OUT)

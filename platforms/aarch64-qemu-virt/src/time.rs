@@ -36,7 +36,6 @@ impl TimeIf for Time {
 
     #[cfg(feature = "irq")]
     fn set_oneshot_timer(deadline_ns: u64) {
-        // Rounded up: a deadline is never early.
-        crate::irq::set_deadline(clock().nanos_to_ticks(deadline_ns) + 1);
+        crate::irq::set_deadline(clock().deadline(deadline_ns));
     }
 }

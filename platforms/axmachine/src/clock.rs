@@ -16,19 +16,28 @@ impl Clock {
         }
     }
 
-    /// The nanoseconds that `ticks` last, rounded down.
+    /// The nanoseconds that `ticks` last, rounded down; `u64::MAX` for more than
+    /// 584 years.
     ///
-    /// Whole seconds and the rest are scaled apart, so that nothing overflows
-    /// for rates up to 18 GHz and 584 years.
+    /// Whole seconds and the rest are scaled apart, so that the result is exact
+    /// for rates up to 18 GHz.
     pub const fn ticks_to_nanos(self, ticks: u64) -> u64 {
-        (ticks / self.hz) * NANOS_PER_SEC + (ticks % self.hz) * NANOS_PER_SEC / self.hz
+        let whole = (ticks / self.hz).saturating_mul(NANOS_PER_SEC);
+        whole.saturating_add((ticks % self.hz).saturating_mul(NANOS_PER_SEC) / self.hz)
     }
 
-    /// The ticks that `nanos` last, rounded down, or as many as there are numbers
-    /// for: a deadline that never comes stays one.
+    /// The ticks that `nanos` last, rounded down; `u64::MAX` if 64 bits do not
+    /// hold them.
     pub const fn nanos_to_ticks(self, nanos: u64) -> u64 {
         let whole = (nanos / NANOS_PER_SEC).saturating_mul(self.hz);
-        whole.saturating_add((nanos % NANOS_PER_SEC) * self.hz / NANOS_PER_SEC)
+        whole.saturating_add((nanos % NANOS_PER_SEC).saturating_mul(self.hz) / NANOS_PER_SEC)
+    }
+
+    /// The first tick at which `deadline`, a time in nanoseconds, has surely
+    /// passed. The latest deadlines become `u64::MAX`: wrapped round to 0, they
+    /// would be due at once, for ever.
+    pub const fn deadline(self, deadline: u64) -> u64 {
+        self.nanos_to_ticks(deadline).saturating_add(1)
     }
 }
 
@@ -59,8 +68,22 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_beyond_all_ticks_is_the_last() {
-        assert_eq!(Clock::new(4_000_000_000).nanos_to_ticks(u64::MAX), u64::MAX);
+    fn a_deadline_is_rounded_up_and_never_wraps() {
+        for hz in [1_000_000_000, 1_000_000_001, 4_000_000_000, u64::MAX] {
+            let clock = Clock::new(hz);
+            assert_eq!(clock.nanos_to_ticks(u64::MAX), u64::MAX, "{hz} Hz");
+            for deadline in [u64::MAX, u64::MAX - 1, u64::MAX - u64::MAX % 1_000_000_000] {
+                assert!(clock.deadline(deadline) > u64::MAX / 2, "{hz} Hz");
+            }
+        }
+        assert_eq!(Clock::new(10_000_000).deadline(1_000), 11);
+        assert_eq!(Clock::new(10_000_000).deadline(1_050), 11);
+    }
+
+    #[test]
+    fn more_nanoseconds_than_64_bits_hold_are_the_most() {
+        assert_eq!(Clock::new(1).ticks_to_nanos(u64::MAX), u64::MAX);
+        assert_eq!(Clock::new(10_000_000).ticks_to_nanos(u64::MAX), u64::MAX);
     }
 
     #[test]

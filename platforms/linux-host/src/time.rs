@@ -32,7 +32,7 @@ struct Time;
 #[axplat::impl_interface]
 impl TimeIf for Time {
     fn current_ticks() -> u64 {
-        now() - START.load(Relaxed)
+        now().saturating_sub(START.load(Relaxed))
     }
 
     fn ticks_to_nanos(ticks: u64) -> u64 {

@@ -60,11 +60,11 @@ impl TimeIf for Time {
         /// The most that the timer counts down from, on every CPU there is.
         const LONGEST: u64 = (1 << 42) - 4;
 
-        // Rounded up, to a multiple of four: a deadline is never early.
         let left = clock()
-            .nanos_to_ticks(deadline_ns)
+            .deadline(deadline_ns)
             .saturating_sub(Self::current_ticks());
-        let count = ((left + 4) & !3).min(LONGEST);
+        // Rounded up to a multiple of four, as the timer counts.
+        let count = left.clamp(1, LONGEST).next_multiple_of(4);
         // SAFETY: it sets this hart's timer, and nothing else.
         unsafe { asm!("csrwr {}, 0x41", inout(reg) count | ENABLE => _, options(nostack)) };
     }

@@ -47,7 +47,6 @@ impl TimeIf for Time {
 
     #[cfg(feature = "irq")]
     fn set_oneshot_timer(deadline_ns: u64) {
-        // Rounded up: a deadline is never early.
-        sbi_rt::set_timer(clock().nanos_to_ticks(deadline_ns) + 1);
+        sbi_rt::set_timer(clock().deadline(deadline_ns));
     }
 }

@@ -44,7 +44,7 @@ fn measured_hz() -> Option<u64> {
     let (ticks, count) = race(timer, |_, count| {
         u64::from(count >> 8) >= ACPI_TIMER_HZ / MEASURED_PART
     });
-    Some(ticks * ACPI_TIMER_HZ / u64::from(count >> 8))
+    Some(ticks.saturating_mul(ACPI_TIMER_HZ) / u64::from(count >> 8))
 }
 
 /// How far the clock and `counter`, which counts up, get in the same time:
@@ -53,7 +53,7 @@ pub fn race(counter: impl Fn() -> u32, enough: impl Fn(u64, u32) -> bool) -> (u6
     let (start, first) = both(&counter);
     loop {
         let (now, count) = both(&counter);
-        let passed = (now - start, count.wrapping_sub(first));
+        let passed = (now.saturating_sub(start), count.wrapping_sub(first));
         if enough(passed.0, passed.1) {
             return passed;
         }
@@ -67,7 +67,7 @@ fn both(counter: impl Fn() -> u32) -> (u64, u32) {
     for _ in 0..4 {
         let before = ticks();
         let count = counter();
-        let took = ticks() - before;
+        let took = ticks().saturating_sub(before);
         if took < shortest {
             (shortest, best) = (took, (before + took / 2, count));
         }
@@ -104,7 +104,6 @@ impl TimeIf for Time {
 
     #[cfg(feature = "irq")]
     fn set_oneshot_timer(deadline_ns: u64) {
-        // Rounded up: a deadline is never early.
-        crate::timer::set(clock().nanos_to_ticks(deadline_ns).saturating_add(1));
+        crate::timer::set(clock().deadline(deadline_ns));
     }
 }
