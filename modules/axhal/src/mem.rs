@@ -1,6 +1,5 @@
 //! Physical memory: what is where, and who has it at boot.
 
-use arrayvec::ArrayVec;
 use axconfig::PAGE_SIZE;
 use axplat::mem::{MemRegionFlags as Flags, PhysAddr, PhysMemRegion, RawRange};
 use spin::Once;
@@ -98,32 +97,32 @@ fn kernel_range() -> RawRange {
 pub fn for_each_free(mut f: impl FnMut(RawRange)) {
     let own = [(0, PAGE_SIZE), kernel_range()];
     let reserved = axplat::mem::reserved_phys_ram_ranges();
-    let mut used: ArrayVec<RawRange, 40> = ArrayVec::new();
-    for &range in own.iter().chain(TAKEN.get()).chain(reserved) {
-        let _ = used.try_push(range);
-    }
-    axmachine::sort_ranges(&mut used);
-    for &(start, size) in axplat::mem::phys_ram_ranges() {
-        subtract((start, size), &used, &mut f);
+    let used = own.iter().chain(TAKEN.get()).chain(reserved);
+    for &range in axplat::mem::phys_ram_ranges() {
+        subtract(range, used.clone(), &mut f);
     }
 }
 
-/// Calls `f` for what is left of `range` without `used`, which is sorted and
-/// may overlap.
-fn subtract((start, size): RawRange, used: &[RawRange], f: &mut impl FnMut(RawRange)) {
-    let end = (start + size).min(axconfig::MAX_PHYS);
+/// Calls `f` for what is left of `range` without `used`, in order. The ranges in
+/// `used` may overlap, and are in no order: they are few, and a copy to be sorted
+/// would have room for so many and no more.
+fn subtract<'a>(
+    (start, size): RawRange,
+    used: impl Iterator<Item = &'a RawRange> + Clone,
+    f: &mut impl FnMut(RawRange),
+) {
+    let end = start + size;
     let mut free = start;
-    for &(used_start, used_size) in used {
-        if used_start >= end {
-            break;
+    while free < end {
+        let is_here = |range: &&RawRange| range.0 <= free && free - range.0 < range.1;
+        if let Some(&(start, size)) = used.clone().find(is_here) {
+            free = start + size;
+            continue;
         }
-        if used_start > free {
-            f((free, used_start - free));
-        }
-        free = free.max(used_start + used_size);
-    }
-    if free < end {
-        f((free, end - free));
+        let later = used.clone().map(|range| range.0).filter(|at| *at > free);
+        let next = later.fold(end, usize::min);
+        f((free, next - free));
+        free = next;
     }
 }
 
@@ -149,7 +148,8 @@ pub(crate) fn take_boot_memory(size: usize) -> Option<PhysAddr> {
 }
 
 /// Calls `f` for every physical range the kernel's address space maps, with
-/// the rights it has there. Guard pages are in none of them.
+/// the rights it has there. Guard pages are in none of them, and neither is reserved
+/// memory that the kernel does not read: the firmware may forbid to map it.
 pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
     let mut region = |name, start: usize, size: usize, flags| {
         f(PhysMemRegion {
@@ -183,30 +183,15 @@ pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
             rw | Flags::RESERVED,
         );
     }
-    for_each_reserved(|(start, size)| region("reserved", start, size, rw | Flags::RESERVED));
+    let own = [kernel_range(), TAKEN.get().copied().unwrap_or_default()];
+    for &range in axmachine::inventory().kept() {
+        subtract(range, own.iter(), &mut |(start, size)| {
+            region("reserved", start, size, rw | Flags::RESERVED);
+        });
+    }
     for_each_free(|(start, size)| region("free memory", start, size, rw | Flags::FREE));
     for &(start, size) in axplat::mem::mmio_ranges() {
-        let device = rw | Flags::DEVICE | Flags::RESERVED;
-        if start + size <= axconfig::MAX_PHYS {
-            region("device", start, size, device);
-        }
-    }
-}
-
-/// Reserved RAM, without what of it is the kernel's or the boot's own.
-fn for_each_reserved(mut f: impl FnMut(RawRange)) {
-    let mut own = [kernel_range(), TAKEN.get().copied().unwrap_or_default()];
-    axmachine::sort_ranges(&mut own);
-    let is_ram = |start, size| {
-        let ranges = axplat::mem::phys_ram_ranges();
-        ranges
-            .iter()
-            .any(|&(s, n)| s <= start && start + size <= s + n)
-    };
-    for &(start, size) in axplat::mem::reserved_phys_ram_ranges() {
-        if is_ram(start, size) {
-            subtract((start, size), &own, &mut f);
-        }
+        region("device", start, size, rw | Flags::DEVICE | Flags::RESERVED);
     }
 }
 

@@ -171,7 +171,8 @@ impl Log for Logger {
             return;
         }
         let now = axplat::time::monotonic_time();
-        let colour = match record.level() {
+        // Numbers are printed as `usize`: an image has code for each type it prints.
+        let colour: usize = match record.level() {
             Level::Error => 31,
             Level::Warn => 33,
             Level::Info => 32,
@@ -180,8 +181,8 @@ impl Log for Logger {
         };
         print(format_args!(
             "\u{1B}[{colour}m[{:3}.{:06} {} {}] {}\u{1B}[m\n",
-            now.as_secs(),
-            now.subsec_micros(),
+            now.as_secs() as usize,
+            now.subsec_micros() as usize,
             hart(),
             record.target(),
             record.args()

@@ -22,7 +22,7 @@ mod smp;
 #[cfg(feature = "multitask")]
 mod threads;
 
-use axlog::info;
+use axlog::{info, warn};
 
 pub use axerrno::{AxError, AxResult};
 #[cfg(feature = "smp")]
@@ -58,6 +58,7 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
         axhal::hart::count(),
         axhal::boot_args()
     );
+    name_what_is_left_alone();
     #[cfg(feature = "alloc")]
     memory::init(0..axconfig::BOOT_MAPPED);
     #[cfg(feature = "paging")]
@@ -76,6 +77,20 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
     smp::start_all();
     main();
     exit(0)
+}
+
+/// Says what of the machine is not used, so that what is missing has a reason.
+fn name_what_is_left_alone() {
+    let inventory = axhal::inventory();
+    let (listed, more) = inventory.left_alone();
+    for left in listed {
+        let (start, size) = left.range;
+        warn!("left alone: {} at {start:#x}, {size:#x} bytes", left.what);
+    }
+    let harts = inventory.harts_left_out();
+    if more + harts > 0 {
+        warn!("left alone: {more} more ranges, {harts} harts");
+    }
 }
 
 /// Powers the machine off with `status`. With the feature `maps` the kernel's

@@ -33,7 +33,7 @@ pub fn start_all() {
             Arrival::Up => info!("hart {number} (hardware id {id:#x}) is up"),
             Arrival::LeftOut => warn!(
                 "hart {number} (hardware id {id:#x}) did not come up and is left out; {} of {} harts run",
-                hart::online().count_ones(),
+                hart::online().count_ones() as usize,
                 hart::count()
             ),
         }

@@ -4,8 +4,11 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
 use aarch64_cpu::registers::{MPIDR_EL1, Readable};
-use axconfig::PHYS_VIRT_OFFSET;
-use axmachine::{DeviceTree, HartId, Inventory, MachineIf};
+use axmachine::{DeviceTree, HartId, Inventory, MachineIf, phys_to_virt};
+
+/// The devices that the kernel uses: the console, and the interrupt controller of
+/// either kind. The power switch is the firmware.
+const NEEDED: [&str; 3] = ["arm,pl011", "arm,gic-v3", "arm,cortex-a15-gic"];
 
 /// The first hart's id, and the device tree's physical address.
 static HART: AtomicUsize = AtomicUsize::new(0);
@@ -27,9 +30,13 @@ pub fn this_hart() -> HartId {
 
 /// The device tree; `None` where the boot loader gave none.
 pub fn device_tree() -> Option<DeviceTree> {
-    // SAFETY: by the Linux boot protocol the address is a device tree, it lies in
-    // RAM, which both page tables map at this offset, and `reserved` keeps it.
-    unsafe { DeviceTree::new((DEVICE_TREE.load(Relaxed) + PHYS_VIRT_OFFSET) as *const u8) }
+    let paddr = DEVICE_TREE.load(Relaxed);
+    if paddr == 0 {
+        return None;
+    }
+    // SAFETY: by the Linux boot protocol the address is a device tree. It lies in RAM,
+    // which both page tables map at this offset, and the inventory keeps it.
+    unsafe { DeviceTree::new(phys_to_virt(paddr) as *const u8) }
 }
 
 struct Machine;
@@ -44,7 +51,7 @@ impl MachineIf for Machine {
 
     fn take_inventory() -> Inventory {
         match device_tree() {
-            Some(tree) => tree.inventory(HART.load(Relaxed), DEVICE_TREE.load(Relaxed)),
+            Some(tree) => tree.inventory(HART.load(Relaxed), DEVICE_TREE.load(Relaxed), &NEEDED),
             None => Inventory::new(HART.load(Relaxed)),
         }
     }

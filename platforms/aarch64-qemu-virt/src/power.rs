@@ -16,8 +16,8 @@ enum Conduit {
 /// Read from the device tree; `None` where there is no such firmware.
 fn conduit() -> Option<Conduit> {
     match crate::machine::device_tree()?.string("/psci", "method")? {
-        "hvc" => Some(Conduit::Hvc),
-        "smc" => Some(Conduit::Smc),
+        b"hvc" => Some(Conduit::Hvc),
+        b"smc" => Some(Conduit::Smc),
         _ => None,
     }
 }

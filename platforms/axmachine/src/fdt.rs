@@ -5,7 +5,8 @@
 //! enables nothing included: with the crate `dtoolkit` 0.4 in its place,
 //! helloworld on riscv64 is 12 KiB larger, of which half is the wording of
 //! errors. Here whatever is malformed is absent: no byte is read that is not in
-//! the blob, and nothing panics.
+//! the blob, and nothing panics. Names and strings stay bytes: checking that they
+//! are UTF-8 would cost every image another 800 bytes.
 
 /// The blob's first four bytes.
 const MAGIC: u32 = 0xd00d_feed;
@@ -27,7 +28,7 @@ pub struct Fdt {
 #[derive(Clone, Copy)]
 pub struct Node {
     /// Its name, with the unit address.
-    pub name: &'static str,
+    pub name: &'static [u8],
     /// The tokens behind the name: properties, then children, then its end.
     body: Tokens,
     /// How many cells its address and its size have: the parent says.
@@ -42,8 +43,8 @@ struct Tokens {
 }
 
 enum Token {
-    Begin(&'static str),
-    Property(&'static str, &'static [u8]),
+    Begin(&'static [u8]),
+    Property(&'static [u8], &'static [u8]),
     End,
 }
 
@@ -91,34 +92,43 @@ impl Fdt {
         }
     }
 
-    /// The node at an absolute path, whose components name nodes in full.
-    pub fn find(&self, path: &str) -> Option<Node> {
-        let mut names = path.split('/').filter(|name| !name.is_empty());
-        names.try_fold(self.root()?, |node, name| {
-            node.children().find(|child| child.name == name)
-        })
+    /// The node at an absolute path, whose components name nodes in full and may all
+    /// be used.
+    #[inline(never)]
+    pub fn find(&self, path: &[u8]) -> Option<Node> {
+        let mut node = self.root()?;
+        for name in path.split(|&byte| byte == b'/') {
+            if !name.is_empty() {
+                node = node.children().find(|child| child.name == name)?;
+            }
+        }
+        Some(node)
     }
 
-    /// The memory reservation block: addresses and sizes.
-    pub fn reservations(&self) -> impl Iterator<Item = (usize, usize)> {
+    /// Calls `f` with each entry of the memory reservation block: address and size.
+    pub fn for_each_reservation(&self, f: &mut dyn FnMut(usize, usize)) {
         let start = word(self.blob, 4).unwrap_or(usize::MAX);
-        let entries = self.blob.get(start..).unwrap_or_default().chunks_exact(16);
-        let pairs = entries.map(|entry| (cells(entry, 0, 2), cells(entry, 2, 2)));
-        pairs.take_while(|&pair| pair != (0, 0))
+        for entry in self.blob.get(start..).unwrap_or_default().chunks_exact(16) {
+            match (cells(entry, 0, 2), cells(entry, 2, 2)) {
+                (0, 0) => return,
+                (start, size) => f(start, size),
+            }
+        }
     }
 }
 
 impl Node {
     /// The name without the unit address.
-    pub fn base_name(&self) -> &'static str {
-        self.name.split('@').next().unwrap_or_default()
+    pub fn base_name(&self) -> &'static [u8] {
+        up_to(self.name, b'@')
     }
 
     /// The value of a property.
+    #[inline(never)]
     pub fn property(&self, name: &str) -> Option<&'static [u8]> {
         let mut tokens = self.body;
         while let Some(Token::Property(found, value)) = tokens.next() {
-            if found == name {
+            if found == name.as_bytes() {
                 return Some(value);
             }
         }
@@ -126,17 +136,14 @@ impl Node {
     }
 
     /// A property that is one string.
-    pub fn string(&self, name: &str) -> Option<&'static str> {
-        self.strings(name).next()
+    pub fn string(&self, name: &str) -> Option<&'static [u8]> {
+        Some(up_to(self.property(name)?, 0))
     }
 
-    /// A property that is a list of strings.
-    pub fn strings(&self, name: &str) -> impl Iterator<Item = &'static str> {
-        let value = self.property(name).unwrap_or_default();
-        let texts = value
-            .split(|&byte| byte == 0)
-            .filter(|text| !text.is_empty());
-        texts.filter_map(|text| core::str::from_utf8(text).ok())
+    /// Whether the device may be used (Devicetree Specification v0.4, 2.3.4
+    /// "status"): without a status it may.
+    fn is_usable(&self) -> bool {
+        matches!(self.string("status"), None | Some(b"okay" | b"ok"))
     }
 
     /// A property that is one 32-bit number.
@@ -146,45 +153,87 @@ impl Node {
 
     /// Whether `name` is among the names the device goes by.
     pub fn is_compatible(&self, name: &str) -> bool {
-        self.strings("compatible").any(|found| found == name)
-    }
-
-    /// The node's address ranges: first address and bytes.
-    pub fn reg(&self) -> impl Iterator<Item = (usize, usize)> {
-        let (address, size) = self.cells;
-        let value = self.property("reg").unwrap_or_default();
-        let entries = value.chunks_exact(((address + size) * 4).max(1));
-        entries.map(move |entry| (cells(entry, 0, address), cells(entry, address, size)))
-    }
-
-    /// The nodes right below.
-    pub fn children(&self) -> impl Iterator<Item = Node> + use<> {
-        let count = |name, default| self.u32(name).map_or(default, |count| count as usize);
-        let cells = (count("#address-cells", 2), count("#size-cells", 1));
-        let mut tokens = self.body;
-        let mut depth = 0;
-        core::iter::from_fn(move || {
-            loop {
-                match tokens.next()? {
-                    Token::Begin(name) => {
-                        depth += 1;
-                        if depth == 1 {
-                            let body = tokens;
-                            return Some(Node { name, body, cells });
-                        }
-                    }
-                    Token::End if depth == 0 => return None,
-                    Token::End => depth -= 1,
-                    Token::Property(..) => {}
-                }
+        let mut names = self.property("compatible").unwrap_or_default();
+        while !names.is_empty() {
+            let first = up_to(names, 0);
+            if first == name.as_bytes() {
+                return true;
             }
-        })
+            names = names.get(first.len() + 1..).unwrap_or_default();
+        }
+        false
+    }
+
+    /// The `index`th of the node's address ranges: first address and bytes.
+    pub fn reg(&self, index: usize) -> Option<(usize, usize)> {
+        let mut left = index;
+        let mut found = None;
+        self.for_each_range("reg", &mut |start, size| {
+            if left == 0 {
+                found = found.or(Some((start, size)));
+            }
+            left = left.saturating_sub(1);
+        });
+        found
+    }
+
+    /// Calls `f` with each address range that the property `name` lists: first address
+    /// and bytes. The form is that of `reg`.
+    #[inline(never)]
+    pub fn for_each_range(&self, name: &str, f: &mut dyn FnMut(usize, usize)) {
+        let (address, size) = self.cells;
+        let value = self.property(name).unwrap_or_default();
+        for entry in value.chunks_exact(((address + size) * 4).max(1)) {
+            f(cells(entry, 0, address), cells(entry, address, size));
+        }
+    }
+
+    /// The nodes right below that may be used.
+    pub fn children(&self) -> Children {
+        let count = |name, default| self.u32(name).map_or(default, |count| count as usize);
+        Children {
+            tokens: self.body,
+            cells: (count("#address-cells", 2), count("#size-cells", 1)),
+        }
+    }
+}
+
+/// Goes through the nodes right below another.
+pub struct Children {
+    tokens: Tokens,
+    cells: (usize, usize),
+}
+
+impl Iterator for Children {
+    type Item = Node;
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<Node> {
+        loop {
+            match self.tokens.next()? {
+                Token::Begin(name) => {
+                    let node = Node {
+                        name,
+                        body: self.tokens,
+                        cells: self.cells,
+                    };
+                    self.tokens.leave_node()?;
+                    if node.is_usable() {
+                        return Some(node);
+                    }
+                }
+                // What comes next is behind the parent.
+                Token::End => self.tokens.rest = &[],
+                Token::Property(..) => {}
+            }
+        }
     }
 }
 
 impl Iterator for Tokens {
     type Item = Token;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<Token> {
         loop {
             match self.word()? as u32 {
@@ -208,6 +257,19 @@ impl Iterator for Tokens {
 }
 
 impl Tokens {
+    /// Leaves a node behind whose beginning has been read.
+    fn leave_node(&mut self) -> Option<()> {
+        let mut depth = 1;
+        while depth > 0 {
+            match self.next()? {
+                Token::Begin(_) => depth += 1,
+                Token::End => depth -= 1,
+                Token::Property(..) => {}
+            }
+        }
+        Some(())
+    }
+
     fn word(&mut self) -> Option<usize> {
         let value = word(self.rest, 0)?;
         self.skip(4)?;
@@ -237,8 +299,14 @@ fn part(blob: &'static [u8], start: usize, len: usize) -> Option<&'static [u8]> 
     blob.get(start..)?.get(..len)
 }
 
-/// The text up to the first zero byte.
-fn text(bytes: &'static [u8]) -> Option<&'static str> {
-    let len = bytes.iter().position(|&byte| byte == 0)?;
-    core::str::from_utf8(bytes.get(..len)?).ok()
+/// The text up to the first zero byte; `None` if there is none.
+fn text(bytes: &'static [u8]) -> Option<&'static [u8]> {
+    let text = up_to(bytes, 0);
+    (text.len() < bytes.len()).then_some(text)
+}
+
+/// The bytes up to the first `end`, or all.
+pub fn up_to(bytes: &[u8], end: u8) -> &[u8] {
+    let len = bytes.iter().position(|&byte| byte == end);
+    &bytes[..len.unwrap_or(bytes.len())]
 }

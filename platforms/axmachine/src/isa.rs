@@ -21,6 +21,7 @@ fn has_extension(hart: Node, name: &str) -> bool {
         Some(list) => list.split(|&b| b == 0).any(|ext| ext == name.as_bytes()),
         None => hart
             .string("riscv,isa")
+            .and_then(|isa| core::str::from_utf8(isa).ok())
             .is_some_and(|isa| isa_string_has(isa, name)),
     }
 }

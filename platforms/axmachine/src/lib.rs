@@ -1,13 +1,15 @@
 //! What the platform crates share, beside the traits of [`axplat`]: the few
 //! questions about a machine that those do not ask ([`MachineIf`], [`CacheIf`]),
-//! the list of what was found at boot ([`Inventory`]), the device tree it is read
-//! from, a serial line, and the arithmetic of a clock.
+//! the list of what was found at boot ([`Inventory`]), the device tree or the ACPI
+//! tables it is read from, a serial line, and the arithmetic of a clock.
 //!
 //! Locks: a [`Serial`]'s own, a leaf.
 //!
 //! [`axplat`]: https://docs.rs/axplat
 #![cfg_attr(not(test), no_std)]
 
+#[cfg(any(feature = "acpi", test))]
+pub mod acpi;
 mod clock;
 #[cfg(any(feature = "devicetree", test))]
 mod devicetree;
@@ -26,7 +28,7 @@ mod serial;
 pub use clock::Clock;
 #[cfg(any(feature = "devicetree", test))]
 pub use devicetree::DeviceTree;
-pub use inventory::{HartId, Inventory, RawRange, sort_ranges};
+pub use inventory::{HartId, Inventory, LeftAlone, RawRange};
 #[cfg(feature = "irq")]
 pub use ipi::for_each_target;
 pub use machine::{

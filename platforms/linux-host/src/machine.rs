@@ -35,7 +35,7 @@ impl MachineIf for Machine {
         (1..ASKED.get().map_or(1, |asked| asked.harts)).for_each(|id| found.add_hart(id));
         let ram = crate::ram::range();
         found.add_ram(ram.start, ram.len());
-        found.finish()
+        found
     }
 
     fn exit(status: u8) -> ! {

@@ -6,6 +6,9 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use axmachine::{DeviceTree, HartId, Inventory, MachineIf, phys_to_virt};
 
+/// The devices that the kernel uses: the console, and the power switch.
+const NEEDED: [&str; 2] = ["ns16550a", "syscon"];
+
 /// What QEMU handed over: the first hart's id, and the physical addresses of the
 /// command line and of the device tree (0 for none).
 static HART: AtomicUsize = AtomicUsize::new(0);
@@ -42,7 +45,7 @@ pub fn device_tree() -> Option<DeviceTree> {
         return None;
     }
     // SAFETY: the EFI configuration table says that a device tree is there, it
-    // lies in RAM, which both page tables map, and `reserved` keeps it.
+    // lies in RAM, which both page tables map, and the inventory keeps it.
     unsafe { DeviceTree::new(phys_to_virt(paddr) as *const u8) }
 }
 
@@ -62,11 +65,11 @@ impl MachineIf for Machine {
 
     fn take_inventory() -> Inventory {
         let mut found = match device_tree() {
-            Some(tree) => tree.inventory(HART.load(Relaxed), DEVICE_TREE.load(Relaxed)),
+            Some(tree) => tree.inventory(HART.load(Relaxed), DEVICE_TREE.load(Relaxed), &NEEDED),
             None => Inventory::new(HART.load(Relaxed)),
         };
-        found.reserve(COMMAND_LINE.load(Relaxed), COMMAND_LINE_SIZE);
-        found.finish()
+        found.keep(COMMAND_LINE.load(Relaxed), COMMAND_LINE_SIZE);
+        found
     }
 
     fn exit(_status: u8) -> ! {

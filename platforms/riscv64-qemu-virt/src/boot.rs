@@ -92,6 +92,29 @@ enter_high_half:
     secondary = sym secondary,
 );
 
+/// Maps the GiB from physical address `paddr` on in the lower half, for reading what
+/// the kernel half has no room for, and returns where `paddr` is in it.
+///
+/// # Safety
+///
+/// The boot page table is in use, and by no other hart. The address is good until the
+/// next call.
+pub unsafe fn window(paddr: usize) -> *const u8 {
+    /// Entries of the root that nothing else uses: the one-to-one map has the gigabyte
+    /// that the image is in, which is the third.
+    const FIRST: usize = 4;
+    let gigabyte = paddr >> 30;
+    // SAFETY: the caller's promise; what the entries map is not accessed otherwise.
+    // Forgetting translations breaks nothing.
+    unsafe {
+        for n in 0..2 {
+            BOOT_PAGE_TABLE.0[FIRST + n] = ((gigabyte + n) << 28) as u64 | BOOT_PAGE;
+        }
+        core::arch::asm!("sfence.vma", options(nostack));
+    }
+    ((FIRST << 30) | (paddr & ((1 << 30) - 1))) as *const u8
+}
+
 extern "C" fn primary(hart_id: usize, device_tree: usize, ticks: u64) -> ! {
     crate::machine::remember_boot(hart_id, device_tree, ticks);
     axplat::call_main(0, device_tree)

@@ -13,7 +13,6 @@
 #![no_std]
 #![cfg(all(target_arch = "x86_64", target_os = "none"))]
 
-mod acpi;
 mod boot;
 mod console;
 mod init;

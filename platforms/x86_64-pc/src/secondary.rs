@@ -13,7 +13,7 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use axconfig::{MAX_HARTS, PAGE_SIZE, PHYS_VIRT_OFFSET};
-use axmachine::{Inventory, RawRange};
+use axmachine::Inventory;
 
 use crate::boot::{segments_and_apic_id, to_long_mode};
 use crate::lapic;
@@ -103,16 +103,9 @@ extern "C" fn secondary(cpu_id: usize) -> ! {
 /// Takes the lowest free page below 1 MiB but the first for the trampoline.
 /// Without one no other hart can be started.
 pub fn choose_page(found: &mut Inventory) {
-    let touches = |ranges: &[RawRange], page| {
-        ranges
-            .iter()
-            .any(|&(start, size)| start < page + PAGE_SIZE && page < start + size)
-    };
-    let page = (PAGE_SIZE..1 << 20)
-        .step_by(PAGE_SIZE)
-        .find(|&page| touches(found.ram(), page) && !touches(found.reserved(), page));
-    if let Some(page) = page {
-        found.reserve(page, PAGE_SIZE);
+    let page = found.room(PAGE_SIZE, PAGE_SIZE);
+    if let Some(page) = page.filter(|page| *page < 1 << 20) {
+        found.keep(page, PAGE_SIZE);
         PAGE.store(page, Relaxed);
     }
 }
