@@ -44,10 +44,9 @@ help:
 	$(info $(HELP))
 	@:
 
-# One line, so that the exec makes xtask make's own child: a signal reaches it.
-# Cargo shows its progress only while it builds xtask for the first time.
+# The exec makes xtask make's own child: a signal reaches it.
 $(VERBS):
-	@cargo=$$(scripts/setup.sh cargo) && exec "$$cargo" run $(if $(wildcard target/debug/xtask),-q) --manifest-path xtask/Cargo.toml -- $@
+	@exec scripts/xtask.sh $@
 
 clean:
 	rm -rf target

@@ -12,17 +12,20 @@
 #   gdb                a debugger that knows all four architectures
 #   valgrind           what counts instructions of host programs
 #   fuzz               a nightly Rust with cargo-fuzz, and a C++ compiler
+#   miri               a nightly Rust with Miri
 #
 # One line an item on standard output tells which one serves:
-#   cargo              the cargo to call
+#   cargo              the cargo to call: `cargo`, or `/usr/bin/cargo`, which is
+#                      Debian's and to be called with Debian's rustc
 #   toolchain:TARGET   `std` (the toolchain on PATH has the target) or
 #                      `build-std` (Debian's, which builds it from source)
 #   clippy, clippy:TARGET, rustfmt    `path` or `debian`
 #   the others         `ok`
 # All else that is said goes to standard error. Where everything is there,
 # nothing is said, nothing is installed and no network is touched. What is
-# missing is named first and then installed; where that is not possible, the
-# commands that would do it are printed, and the exit status is 3.
+# missing is named first, with the words of a program that is there and fails,
+# and then installed. Where that is not possible, the commands that would do it
+# are printed, and the exit status is 3.
 set -eu
 
 QEMU_LEAST=9.0
@@ -43,23 +46,43 @@ version_of() {
     "$@" --version 2>/dev/null | sed -n '1s/^[^0-9]*\([0-9][0-9.]*\).*/\1/p'
 }
 
+is_new_rust() { at_least "$(version_of "$1")" "$RUST_LEAST"; }
+
+# The rustc that a cargo on PATH calls.
+path_rustc=${RUSTC:-rustc}
+
+# complaint COMMAND...: prints what the program says if it is there and fails.
+complaint() {
+    have "$1" || return 0
+    words=$(RUST_BACKTRACE=0 "$@" 2>&1) || printf '%s: %s\n' "$1" "$words"
+}
+
 # --- What serves each item; fails if nothing does ---------------------------
 
 cargo_now() {
     have cc || return 1
-    for cargo in cargo /usr/bin/cargo; do
-        if at_least "$(version_of "$cargo")" "$RUST_LEAST"; then
-            echo "$cargo"
-            return 0
-        fi
-    done
-    return 1
+    if is_new_rust cargo && is_new_rust "$path_rustc"; then
+        echo cargo
+    elif is_new_rust /usr/bin/cargo && is_new_rust /usr/bin/rustc; then
+        words=$(rust_complaints)
+        [ -z "$words" ] || say "$words
+The Rust on PATH fails; Debian's is taken, /usr/bin/cargo."
+        echo /usr/bin/cargo
+    else
+        return 1
+    fi
+}
+
+rust_complaints() {
+    words=$(complaint cargo --version)
+    [ -n "$words" ] || words=$(complaint "$path_rustc" --version)
+    [ -z "$words" ] || printf '%s\n' "$words"
 }
 
 # The toolchain on PATH has the target's std.
 has_std() {
-    have rustc && at_least "$(version_of rustc)" "$RUST_LEAST" || return 1
-    libdir=$(rustc --print target-libdir --target "$1" 2>/dev/null) || return 1
+    is_new_rust "$path_rustc" || return 1
+    libdir=$("$path_rustc" --print target-libdir --target "$1" 2>/dev/null) || return 1
     set -- "$libdir"/libcore-*.rlib
     [ -e "$1" ]
 }
@@ -131,6 +154,12 @@ fuzz_now() {
     have c++ && nightly rustc --version >/dev/null && nightly cargo fuzz --version >/dev/null && echo ok
 }
 
+# Miri builds the library that it runs programs with from its source.
+miri_now() {
+    nightly cargo miri --version >/dev/null || return 1
+    [ -d "$(nightly rustc --print sysroot)/lib/rustlib/src/rust/library/core" ] && echo ok
+}
+
 serves() {
     case $1 in
     cargo) cargo_now ;;
@@ -142,7 +171,20 @@ serves() {
     gdb) gdb_now ;;
     valgrind) valgrind_now ;;
     fuzz) fuzz_now ;;
+    miri) miri_now ;;
     *) say "setup.sh: no such item: $1"; exit 2 ;;
+    esac
+}
+
+# complaints ITEM: what the programs say that are there for it and fail.
+complaints() {
+    case $1 in
+    cargo) rust_complaints; complaint cc --version ;;
+    toolchain:*) rust_complaints ;;
+    clippy*) complaint cargo-clippy --version ;;
+    rustfmt) complaint rustfmt --version ;;
+    qemu:*) complaint "qemu-system-${1#qemu:}" --version ;;
+    fuzz | miri) complaint rustup --version ;;
     esac
 }
 
@@ -331,6 +373,22 @@ try_fuzz() {
     fuzz_now >/dev/null
 }
 
+try_miri() {
+    have rustup || return 1
+    nightly rustc --version >/dev/null && set -- component add --toolchain nightly miri rust-src ||
+        set -- toolchain install nightly --profile minimal --component miri --component rust-src
+    say "+ rustup $*"
+    rustup "$@" >&2 || return 1
+    miri_now >/dev/null
+}
+
+miri_by_hand() {
+    say "Miri takes a nightly Rust, which only rustup has. Please install by hand, then repeat:"
+    have rustup || say "    rustup, from https://rustup.rs"
+    say "    rustup toolchain install nightly --component miri --component rust-src"
+    exit 3
+}
+
 fuzz_by_hand() {
     say "Fuzzing takes a nightly Rust, which only rustup has, and cargo-fuzz. Please install by hand, then repeat:"
     have rustup || say "    rustup, from https://rustup.rs"
@@ -355,6 +413,7 @@ words_for() {
     gdb) echo "gdb-multiarch" ;;
     valgrind) echo "valgrind" ;;
     fuzz) echo "a nightly Rust with cargo-fuzz, and a C++ compiler" ;;
+    miri) echo "a nightly Rust with Miri" ;;
     esac
 }
 
@@ -380,10 +439,18 @@ install_by_rustup() {
         clippy:*) has_std "${item#clippy:}" && try_rustup_component clippy || left="$left $item" ;;
         clippy | rustfmt) try_rustup_component "$item" || left="$left $item" ;;
         fuzz) try_fuzz || fuzz_by_hand ;;
+        miri) try_miri || miri_by_hand ;;
         *) left="$left $item" ;;
         esac
     done
     missing=$left
+}
+
+# apt_failed WORD...: what apt-get was to install.
+apt_failed() {
+    say "apt-get could not install that; its own words are above. When it can, repeat, or type as root:"
+    say "    apt-get install --no-install-recommends $*"
+    exit 3
 }
 
 install_by_apt() {
@@ -413,7 +480,8 @@ install_by_apt() {
         esac
     done
     if [ -n "$plain" ]; then
-        apt install --no-install-recommends $(printf '%s\n' $plain | sort -u)
+        plain=$(printf '%s\n' $plain | sort -u)
+        apt install --no-install-recommends $plain || apt_failed $plain
     fi
     if [ -n "$qemus" ]; then
         find_qemu || exit 3
@@ -421,7 +489,8 @@ install_by_apt() {
         for item in $missing; do
             case $item in qemu:*) qemus="$qemus $(qemu_packages "${item#qemu:}")" ;; esac
         done
-        apt install --no-install-recommends $qemu_from $(printf '%s\n' $qemus | sort -u)
+        qemus=$(printf '%s\n' $qemus | sort -u)
+        apt install --no-install-recommends $qemu_from $qemus || apt_failed $qemu_from $qemus
     fi
     [ "$root" != no ] || exit 3
 }
@@ -441,7 +510,10 @@ done
 if [ -n "$missing" ]; then
     root=run
     say "Missing on this machine:"
-    for item in $missing; do say "  - $(words_for "$item")"; done
+    for item in $missing; do
+        say "  - $(words_for "$item")"
+        complaints "$item" | sed 's/^/    | /' >&2
+    done
     wanted=$missing
     install_by_rustup
     [ -z "$missing" ] || install_by_apt
@@ -451,7 +523,9 @@ if [ -n "$missing" ]; then
             answers="$answers$answer
 "
         else
-            say "Set-up ran through, and yet there is no $item."
+            say "Set-up ran through, and yet there is no $item:"
+            complaints "$item" | sed 's/^/    | /' >&2
+            say "Please mend that by hand, then repeat."
             exit 3
         fi
     done

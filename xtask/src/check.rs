@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::command;
 use crate::failure::Failure;
@@ -33,14 +33,16 @@ pub fn check(options: &Options) -> Result<(), Failure> {
     }
     let (mut passed, mut failed) = (0, 0);
     for (name, commands) in steps {
-        println!("check: {name}");
+        say!("check: {name}");
         let mut good = true;
         for mut command in commands {
             command::show(&command, options.verbose);
-            good &= command
-                .status()
-                .with_context(|| format!("cannot run {name}"))?
-                .success();
+            if let Err(failure) = command::run(&mut command) {
+                good = false;
+                if !failure.is_reported() {
+                    complain!("{failure}");
+                }
+            }
         }
         if good {
             passed += 1
@@ -48,17 +50,17 @@ pub fn check(options: &Options) -> Result<(), Failure> {
             failed += 1
         }
         if !good {
-            println!("check: {name}: FAILED");
+            say!("check: {name}: FAILED");
         }
     }
     match licences() {
         Ok(()) => passed += 1,
         Err(reason) => {
             failed += 1;
-            println!("check: licences: FAILED: {reason}");
+            say!("check: licences: FAILED: {reason}");
         }
     }
-    println!("check: {passed} passed, {failed} failed");
+    say!("check: {passed} passed, {failed} failed");
     if failed == 0 {
         Ok(())
     } else {
@@ -68,11 +70,13 @@ pub fn check(options: &Options) -> Result<(), Failure> {
 
 fn host_steps(answers: &[String]) -> Vec<Step> {
     let debian = |item: usize| answers.get(item).is_some_and(|answer| answer == "debian");
-    let mut fmt = Command::new("cargo");
-    fmt.args(["fmt", "--all", "--check"]).current_dir(root());
+    let mut fmt = command::cargo();
     if debian(0) {
+        // cargo would find rustup's cargo-fmt first.
+        fmt = command::new("/usr/bin/cargo-fmt");
         fmt.env("RUSTFMT", "/usr/bin/rustfmt");
     }
+    fmt.args(["fmt", "--all", "--check"]).current_dir(root());
     // A test that fails panics; nothing else may.
     let mut programs = host_clippy(debian(1));
     programs.args(["--features", HOST_FEATURES]);
@@ -92,7 +96,7 @@ fn host_steps(answers: &[String]) -> Vec<Step> {
             tests.arg(format!("-Aclippy::{lint}"));
         }
     }
-    let mut doc = Command::new("cargo");
+    let mut doc = command::cargo();
     doc.args([
         "doc",
         "-q",
@@ -113,11 +117,11 @@ fn host_steps(answers: &[String]) -> Vec<Step> {
 }
 
 fn host_clippy(debian: bool) -> Command {
-    let mut clippy = Command::new("cargo");
+    let mut clippy = command::cargo();
     if debian {
-        clippy = Command::new("/usr/bin/cargo-clippy");
+        clippy = command::new("/usr/bin/cargo-clippy");
         clippy
-            .env("CARGO", "/usr/bin/cargo")
+            .env("CARGO", command::DEBIAN_CARGO)
             .env("RUSTC", "/usr/bin/rustc")
             .env_remove("RUSTUP_TOOLCHAIN");
     }
@@ -209,13 +213,11 @@ pub fn doc(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
     let mut cargo = documentation(Toolchain::of(machine)?, machine);
     command::show(&cargo, options.verbose);
-    if !cargo.status().context("cannot run cargo")?.success() {
-        return Err(Failure::reported(1));
-    }
+    command::run(&mut cargo)?;
     let page = root()
         .join("target/kernel")
         .join(machine.target)
         .join("doc/axstd/index.html");
-    println!("{}", page.display());
+    say!("{}", page.display());
     Ok(())
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::command;
+
 /// Status of a guest that gave no sign of life for too long.
 pub const HUNG: u8 = 124;
 /// Status of a machine that went down without an exit line.
@@ -22,18 +24,18 @@ const KEPT: usize = 1 << 20;
 /// How long QEMU may take to end when told to.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How a run ended.
+/// How a run ended. All but the first have the words of QEMU, or of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// By an exit line: the status, and the words behind it.
+    /// With an exit line: the status, and the words behind it.
     Exit(u8, String),
     /// Without one.
     WentDown(String),
     /// Killed after so many seconds without a byte.
-    Hung(u64),
+    Hung(u64, String),
     /// Killed after so many seconds, though not silent.
-    Endless(u64),
-    /// QEMU said this and ended before the machine began.
+    Endless(u64, String),
+    /// Before the machine printed anything.
     NoStart(String),
 }
 
@@ -43,7 +45,7 @@ impl End {
         match self {
             End::Exit(status, _) => *status,
             End::WentDown(_) => WENT_DOWN,
-            End::Hung(_) | End::Endless(_) => HUNG,
+            End::Hung(..) | End::Endless(..) => HUNG,
             End::NoStart(_) => NO_START,
         }
     }
@@ -53,10 +55,22 @@ impl End {
         match self {
             End::Exit(status, _) => format!("the guest ended with status {status}"),
             End::WentDown(how) => format!("the machine went down without an exit status ({how})"),
-            End::Hung(seconds) => format!("no sign of life for {seconds} s (TIMEOUT): stopped"),
-            End::Endless(seconds) => format!("not at an end after {seconds} s: stopped"),
+            End::Hung(seconds, words) => {
+                let how = format!("no sign of life for {seconds} s (TIMEOUT): stopped");
+                with_words(how, words)
+            }
+            End::Endless(seconds, words) => {
+                with_words(format!("not at an end after {seconds} s: stopped"), words)
+            }
             End::NoStart(message) => format!("the machine did not start: {message}"),
         }
+    }
+}
+
+fn with_words(how: String, words: &str) -> String {
+    match words.is_empty() {
+        true => how,
+        false => format!("{how}; its process says: {words}"),
     }
 }
 
@@ -93,18 +107,34 @@ pub fn run(
         Ok(stopped) => stopped,
         Err(error) => {
             stop(&mut child)?;
-            return Err(error.into());
+            return Err(error).context("the console cannot be passed on");
         }
     };
-    let status = if stopped.is_some() {
-        stop(&mut child)?
-    } else {
-        child.wait()?
+    let status = match stopped {
+        Some(_) => stop(&mut child)?,
+        None => child.wait()?,
     };
     let words: Vec<u8> = words.iter().flatten().collect();
-    let end =
-        stopped.unwrap_or_else(|| judge(&console, status, String::from_utf8_lossy(&words).trim()));
+    let words = String::from_utf8_lossy(&words).trim().to_owned();
+    let end = match stopped {
+        Some(Stopped::Silent(seconds)) => End::Hung(seconds, before_request(&words)),
+        Some(Stopped::Late(seconds)) => End::Endless(seconds, before_request(&words)),
+        None => judge(&console, status, &words),
+    };
     Ok((end, console))
+}
+
+/// Why a guest is stopped, after so many seconds.
+enum Stopped {
+    Silent(u64),
+    Late(u64),
+}
+
+/// What QEMU has said but for the line in which it tells that it was asked to end.
+fn before_request(words: &str) -> String {
+    let lines = words.lines();
+    let lines = lines.filter(|line| !line.contains("terminating on signal 15 from pid"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Reads a pipe on a thread of its own; the channel closes where the pipe does.
@@ -127,7 +157,7 @@ fn watch(
     pieces: &Receiver<Vec<u8>>,
     patience: Patience,
     mut pass_on: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<Option<End>> {
+) -> io::Result<Option<Stopped>> {
     let begin = Instant::now();
     loop {
         let left = patience
@@ -145,9 +175,9 @@ fn watch(
                 let seconds = |limit: Option<Duration>| limit.unwrap_or_default().as_secs();
                 let endless = patience.whole.is_some_and(|whole| begin.elapsed() >= whole);
                 return Ok(Some(if endless {
-                    End::Endless(seconds(patience.whole))
+                    Stopped::Late(seconds(patience.whole))
                 } else {
-                    End::Hung(seconds(patience.silence))
+                    Stopped::Silent(seconds(patience.silence))
                 }));
             }
         }
@@ -185,18 +215,18 @@ fn judge(console: &[u8], status: ExitStatus, words: &str) -> End {
     if let Some((status, words)) = exit_line(console) {
         return End::Exit(status, words);
     }
-    if let Some(signal) = status.signal() {
-        return End::WentDown(format!("its process ended by signal {signal}"));
-    }
+    let killed = status.signal().is_some();
     if console.is_empty() && !status.success() && !words.is_empty() {
-        return End::NoStart(words.to_owned());
+        return End::NoStart(match killed {
+            true => format!("{words}\n(ended by {})", command::cause(status)),
+            false => words.to_owned(),
+        });
     }
-    let how = "a reset, a triple fault, or switched off from outside";
-    End::WentDown(if words.is_empty() {
-        how.to_owned()
-    } else {
-        format!("{how}; its process says: {words}")
-    })
+    let how = match killed {
+        true => format!("its process was ended by {}", command::cause(status)),
+        false => "a reset, a triple fault, or switched off from outside".to_owned(),
+    };
+    End::WentDown(with_words(how, words))
 }
 
 /// The last line of the form `[exit N] words`: N as a process's exit status, and
@@ -260,7 +290,42 @@ mod tests {
             sh("echo bad >&2; exit 1", never).0,
             End::NoStart("bad".into())
         );
-        assert_eq!(sh("kill -9 $$", never).0.status(), WENT_DOWN);
+    }
+
+    #[test]
+    fn a_signal_is_named_beside_the_words_before_it() {
+        let never = Patience::default();
+        let (end, _) = sh("echo hi; echo 'bad assertion' >&2; kill -6 $$", never);
+        assert_eq!(
+            end,
+            End::WentDown(
+                "its process was ended by signal 6 (SIGABRT); its process says: bad assertion"
+                    .into()
+            )
+        );
+        let (end, _) = sh("echo 'bad assertion' >&2; kill -6 $$", never);
+        assert_eq!(
+            end,
+            End::NoStart("bad assertion\n(ended by signal 6 (SIGABRT))".into())
+        );
+        let (end, _) = sh("kill -9 $$", never);
+        assert_eq!(
+            end.describe(),
+            "the machine went down without an exit status \
+             (its process was ended by signal 9 (SIGKILL))"
+        );
+    }
+
+    #[test]
+    fn words_of_a_guest_that_is_stopped_are_kept() {
+        let patience = Patience {
+            silence: Some(Duration::from_millis(300)),
+            whole: None,
+        };
+        let script = "echo 'no such disk' >&2; \
+            trap 'echo x: terminating on signal 15 from pid 1 >&2; exit' TERM; \
+            while :; do sleep 0.05; done";
+        assert_eq!(sh(script, patience).0, End::Hung(0, "no such disk".into()));
     }
 
     #[test]
@@ -282,7 +347,7 @@ mod tests {
         };
         assert!(matches!(
             sh("while :; do echo x; sleep 0.05; done", patience).0,
-            End::Endless(_)
+            End::Endless(..)
         ));
     }
 

@@ -55,37 +55,30 @@ pub fn debug(options: &Options) -> Result<(), Failure> {
     wait_for(&socket)?;
     let mut gdb = gdb(&image, &socket)?;
     command::show(&gdb, options.verbose);
-    let status = gdb.status().context("cannot run gdb-multiarch");
+    let debugged = command::run(&mut gdb);
     qemu.kill()?;
     qemu.wait()?;
     let _ = fs::remove_file(&socket);
-    if status?.success() {
-        Ok(())
-    } else {
-        Err(Failure::reported(1))
-    }
+    debugged
 }
 
 /// gdb on a process, at the application's `main`. A signal for memory that is not
 /// there yet is as usual as a page fault.
 fn debug_process(options: &Options, image: &Image) -> Result<(), Failure> {
     let guest = Guest::asked(options, image, 1);
-    let mut gdb = Command::new("gdb-multiarch");
+    let mut gdb = command::new("gdb-multiarch");
     gdb.envs(guest.environment()).arg("-q");
     for line in ["handle SIGSEGV nostop noprint pass", "tbreak main", "run"] {
         gdb.args(["-ex", line]);
     }
     gdb.arg("--args").arg(&image.elf).args(guest.words());
     command::show(&gdb, options.verbose);
-    match gdb.status().context("cannot run gdb-multiarch")?.success() {
-        true => Ok(()),
-        false => Err(Failure::reported(1)),
-    }
+    command::run(&mut gdb)
 }
 
 /// Older releases of gdb know fewer architectures.
 fn gdb_knows(machine: &Machine) -> Result<bool> {
-    let mut gdb = Command::new("gdb-multiarch");
+    let mut gdb = command::new("gdb-multiarch");
     gdb.args(["-nx", "-batch", "-ex"])
         .arg(format!("set architecture {}", machine.gdb));
     let output = gdb.output().context("cannot run gdb-multiarch")?;
@@ -106,7 +99,7 @@ fn wait_for(socket: &Path) -> Result<()> {
 /// instructions run, before there is a page table.
 fn gdb(image: &Image, socket: &Path) -> Result<Command> {
     let entry = entry(&fs::read(&image.elf)?)?;
-    let mut gdb = Command::new("gdb-multiarch");
+    let mut gdb = command::new("gdb-multiarch");
     gdb.arg("-q").arg(&image.elf);
     let shift = entry.physical.wrapping_sub(entry.linked);
     if shift != 0 {
@@ -176,12 +169,7 @@ pub fn disasm(options: &Options) -> Result<(), Failure> {
         child.wait()?;
         return Ok(());
     }
-    let status = objdump.status().context("cannot run the disassembler")?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::reported(1))
-    }
+    command::run(&mut objdump)
 }
 
 /// The first of several programs that is there, newest LLVM first.
@@ -195,7 +183,7 @@ fn disassembler(image: &Image) -> Result<Command, Failure> {
         .chain(["llvm-objdump".to_owned()]);
     for name in names {
         if is_on_path(&name) {
-            let mut command = Command::new(name);
+            let mut command = command::new(name);
             command
                 .args(["--disassemble", "--demangle", "--no-show-raw-insn"])
                 .arg(&image.elf);
@@ -203,7 +191,7 @@ fn disassembler(image: &Image) -> Result<Command, Failure> {
         }
     }
     toolchain::set_up(&["gdb".to_owned()])?;
-    let mut command = Command::new("gdb-multiarch");
+    let mut command = command::new("gdb-multiarch");
     let range = text_range(&fs::read(&image.elf)?)?;
     command
         .arg("-batch")

@@ -37,18 +37,18 @@ pub fn fuzz(options: &Options) -> Result<(), Failure> {
     for target in TARGETS {
         let found = run(target, seconds, options.verbose)?;
         match found.crash {
-            None => println!(
+            None => say!(
                 "{target:<12}{:>10} executions in {seconds} s, no crash",
                 found.executions
             ),
             Some(input) => {
                 crashes += 1;
-                println!("{target:<12}CRASHED; again with");
-                println!("  {}", command::line(&replay(target, &input)));
+                say!("{target:<12}CRASHED; again with");
+                say!("  {}", command::line(&replay(target, &input)));
             }
         }
     }
-    println!("fuzz: {} targets, {crashes} crashed", TARGETS.len());
+    say!("fuzz: {} targets, {crashes} crashed", TARGETS.len());
     match crashes {
         0 => Ok(()),
         _ => Err(Failure::reported(1)),
@@ -57,13 +57,10 @@ pub fn fuzz(options: &Options) -> Result<(), Failure> {
 
 /// Builds all targets. No sanitizer: memory is the kernel's own, of which they know
 /// nothing, and it lies where theirs would be.
-fn build(verbose: bool) -> Result<()> {
+fn build(verbose: bool) -> Result<(), Failure> {
     let mut cargo = cargo_fuzz("build");
     command::show(&cargo, verbose);
-    match cargo.status().context("cannot run rustup")?.success() {
-        true => Ok(()),
-        false => bail!("the fuzz targets do not build"),
-    }
+    command::run(&mut cargo)
 }
 
 /// Runs a target. What it finds worth keeping goes to `target/fuzz/corpus`; it
@@ -94,7 +91,7 @@ fn run(target: &str, seconds: u64, verbose: bool) -> Result<Found> {
             crash: None,
         }),
         (_, executions, Some(input)) => {
-            println!("{}", report(&words));
+            say!("{}", report(&words));
             Ok(Found {
                 executions: executions.unwrap_or_default(),
                 crash: Some(input),
@@ -112,13 +109,15 @@ fn replay(target: &str, input: &str) -> Command {
 
 /// `cargo fuzz` by a nightly compiler, undisturbed by this run's variables.
 fn cargo_fuzz(verb: &str) -> Command {
-    let mut cargo = Command::new("rustup");
+    let mut cargo = command::nightly_cargo();
     cargo
-        .args(["run", "nightly", "cargo", "fuzz", verb])
+        .args(["fuzz", verb])
         .args(["--sanitizer", "none", "--fuzz-dir"])
         .arg(root().join("fuzz"))
         .arg("--target-dir")
         .arg(root().join("target/fuzz/build"));
+    // A fuzzer that cargo has started would outlive it.
+    cargo.envs(command::runner());
     forget_variables(&mut cargo);
     cargo
 }

@@ -63,10 +63,7 @@ impl Recipe {
     pub fn build(&self, verbose: bool) -> Result<Image, Failure> {
         let mut cargo = self.cargo()?;
         command::show(&cargo, verbose);
-        let status = cargo.status().context("cannot run cargo")?;
-        if !status.success() {
-            return Err(Failure::reported(1));
-        }
+        command::run(&mut cargo)?;
         Ok(self.collect()?)
     }
 
@@ -74,10 +71,9 @@ impl Recipe {
     pub fn build_quietly(&self) -> Result<Image, Failure> {
         let output = self.cargo()?.output().context("cannot run cargo")?;
         if !output.status.success() {
-            return Err(Failure::with_status(
-                1,
-                String::from_utf8_lossy(&output.stderr).into_owned(),
-            ));
+            let words = String::from_utf8_lossy(&output.stderr);
+            let cause = command::cause(output.status);
+            return Err(Failure::with_status(1, format!("{words}cargo: {cause}")));
         }
         Ok(self.collect()?)
     }
@@ -160,7 +156,7 @@ impl Image {
     /// there.
     pub fn take_over(built: &Path, stem: &str, machine: &'static Machine) -> Result<Image> {
         let images = root().join("target/images");
-        fs::create_dir_all(&images)?;
+        fs::create_dir_all(&images).with_context(|| format!("cannot make {}", images.display()))?;
         let image = Image {
             elf: images.join(format!("{stem}.elf")),
             bin: images.join(format!("{stem}.bin")),
@@ -195,9 +191,9 @@ fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
     let fresh = path.with_extension("new");
     fs::write(&fresh, contents).with_context(|| format!("cannot write {}", fresh.display()))?;
     // It may be a program of this computer.
-    fs::set_permissions(&fresh, Permissions::from_mode(0o755))?;
-    fs::rename(&fresh, path)?;
-    Ok(())
+    fs::set_permissions(&fresh, Permissions::from_mode(0o755))
+        .and_then(|()| fs::rename(&fresh, path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The bytes of the loadable segments, each where its physical address puts it,

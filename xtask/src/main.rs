@@ -3,9 +3,14 @@
 //!
 //! One file a noun: `options` checks what the user typed, `machine` knows the
 //! machines, `toolchain` and `image` build, `qemu`, `icount` and `console` boot,
-//! `figures` keeps what was measured; the rest are verbs. The crate `maps` draws.
+//! `figures` keeps what was measured, `command`, `caller` and `output` are for all of
+//! them; the rest are verbs. The crate `maps` draws.
+
+#[macro_use]
+mod output;
 
 mod bench;
+mod caller;
 mod check;
 mod command;
 mod console;
@@ -63,7 +68,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_reported() {
-                eprintln!("{failure}");
+                complain!("{failure}");
             }
             ExitCode::from(failure.status())
         }
@@ -71,7 +76,11 @@ fn main() -> ExitCode {
 }
 
 fn act(mut arguments: impl Iterator<Item = String>) -> Result<(), Failure> {
-    let name = arguments.next().unwrap_or_default();
+    let mut name = arguments.next().unwrap_or_default();
+    if let Some(caller) = caller::named(&name)? {
+        caller::end_with(caller);
+        name = arguments.next().unwrap_or_default();
+    }
     let Some((_, verb)) = VERBS.iter().find(|(verb, _)| *verb == name) else {
         let valid = VERBS.map(|(verb, _)| verb).join(", ");
         return Err(Failure::usage(format!(
@@ -84,7 +93,7 @@ fn act(mut arguments: impl Iterator<Item = String>) -> Result<(), Failure> {
 /// `build`: only the image.
 fn build(options: &Options) -> Result<(), Failure> {
     let image = Recipe::asked(options).build(options.verbose)?;
-    println!(
+    say!(
         "{} ({} bytes)\n{}",
         image.bin.display(),
         image.bytes()?,
@@ -106,7 +115,7 @@ fn set_up(options: &Options) -> Result<(), Failure> {
     let host = ["rustfmt", "clippy", "gdb", bench::host::ITEM].map(str::to_owned);
     toolchain::set_up(&kernel.chain(host).collect::<Vec<_>>())?;
     for machine in machines {
-        println!(
+        say!(
             "{machine}: ready; toolchain: {}",
             Toolchain::of(machine)?.describe()
         );

@@ -41,7 +41,7 @@ pub fn maps(options: &Options) -> Result<(), Failure> {
             ),
         ));
     }
-    paths.iter().for_each(|path| println!("{}", path.display()));
+    paths.iter().for_each(|path| say!("{}", path.display()));
     qemu::verdict(&end)
 }
 

@@ -1,6 +1,5 @@
 //! The command that is a machine, QEMU's or a process of this computer, and `run`.
 
-use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -76,7 +75,7 @@ impl Guest {
     }
 
     fn process(&self) -> Command {
-        let mut process = ending_with_us(&self.kernel.to_string_lossy());
+        let mut process = command::new(&self.kernel);
         process.envs(self.environment()).args(self.words());
         process
     }
@@ -94,7 +93,7 @@ impl Guest {
 
     fn qemu(&self, input: Input) -> Command {
         let terminal = input == Input::User && io::stdin().is_terminal();
-        let mut qemu = ending_with_us(&format!("qemu-system-{}", self.machine.arch));
+        let mut qemu = command::new(format!("qemu-system-{}", self.machine.arch));
         qemu.args(self.machine.qemu);
         match self.accel {
             Accel::Tcg => qemu.args(["-accel", "tcg", "-cpu", self.machine.cpu]),
@@ -119,18 +118,6 @@ impl Guest {
         qemu.args(&self.extra);
         qemu
     }
-}
-
-/// A command whose process is told to end when this one is gone, so that a killed
-/// `make` leaves no machine running.
-fn ending_with_us(program: &str) -> Command {
-    let path = env::var_os("PATH").unwrap_or_default();
-    if !env::split_paths(&path).any(|dir| dir.join("setpriv").is_file()) {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", program]);
-    command
 }
 
 /// The set-up item that brings a machine's QEMU, if it is QEMU's.
@@ -159,7 +146,7 @@ pub fn boot(options: &Options, guest: &Guest) -> Result<(End, Vec<u8>), Failure>
     let qemu = guest.command(Input::User);
     command::show(&qemu, options.verbose);
     if options.verbose && io::stdin().is_terminal() && !guest.machine.is_process() {
-        eprintln!("(Ctrl-A X ends QEMU)");
+        complain!("(Ctrl-A X ends QEMU)");
     }
     let patience = Patience {
         silence: options.timeout,

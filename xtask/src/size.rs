@@ -16,15 +16,20 @@ pub fn size(options: &Options) -> Result<(), Failure> {
 
 fn print(image: &Image) -> Result<()> {
     let symbols = Symbols::of(image)?;
-    println!(
+    say!(
         "{:<24}{:>9}{:>9}{:>9}{:>9}{:>9}",
-        "module", "text", "rodata", "data", "image", "bss"
+        "module",
+        "text",
+        "rodata",
+        "data",
+        "image",
+        "bss"
     );
     for (name, bytes) in symbols.shares() {
         row(&name, &bytes);
     }
     row("sum", &symbols.totals());
-    println!(
+    say!(
         "flat binary: {} bytes, {}",
         image.bytes()?,
         image.bin.display()
@@ -34,7 +39,7 @@ fn print(image: &Image) -> Result<()> {
 
 fn row(name: &str, bytes: &Bytes) {
     let [text, rodata, data, bss] = PARTS.map(|part: Part| bytes[part as usize]);
-    println!(
+    say!(
         "{name:<24}{text:>9}{rodata:>9}{data:>9}{:>9}{bss:>9}",
         in_file(bytes)
     );

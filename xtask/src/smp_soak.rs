@@ -76,7 +76,7 @@ pub fn smp_soak(options: &Options) -> Result<(), Failure> {
     };
     qemu::set_up(&machines)?;
     let seed = options.seed.unwrap_or_else(seed_of_now);
-    println!(
+    say!(
         "smp-soak: {boots} boots for each of {} machines, SEED={seed}",
         machines.len()
     );
@@ -92,8 +92,8 @@ pub fn smp_soak(options: &Options) -> Result<(), Failure> {
         table.push(format!("{:<13}{count}", machine.arch));
         all.add(&count);
     }
-    println!("\nmachine      boots passed failed   hung  slowest");
-    table.iter().for_each(|line| println!("{line}"));
+    say!("\nmachine      boots passed failed   hung  slowest");
+    table.iter().for_each(|line| say!("{line}"));
     match all.failed + all.hung {
         0 => Ok(()),
         _ => Err(Failure::reported(1)),
@@ -216,7 +216,7 @@ impl Trial {
             Err(error) => format!("{reason}; its console is lost: {error:#}"),
         };
         match end {
-            End::Hung(_) | End::Endless(_) => Outcome::Hung(kept),
+            End::Hung(..) | End::Endless(..) => Outcome::Hung(kept),
             _ => Outcome::Failed(kept),
         }
     }
@@ -260,9 +260,9 @@ impl Count {
         };
         *number += 1;
         self.slowest = self.slowest.max(took);
-        println!("{word:<8}{:>6.1} s  {trial}", took.as_secs_f64());
+        say!("{word:<8}{:>6.1} s  {trial}", took.as_secs_f64());
         if let Some(reason) = reason {
-            println!("        | {reason}");
+            say!("        | {reason}");
         }
     }
 
@@ -358,8 +358,14 @@ mod tests {
             judge(&End::WentDown(String::new())),
             Outcome::Failed(_)
         ));
-        assert!(matches!(judge(&End::Hung(60)), Outcome::Hung(_)));
-        assert!(matches!(judge(&End::Endless(300)), Outcome::Hung(_)));
+        assert!(matches!(
+            judge(&End::Hung(60, String::new())),
+            Outcome::Hung(_)
+        ));
+        assert!(matches!(
+            judge(&End::Endless(300, String::new())),
+            Outcome::Hung(_)
+        ));
     }
 
     #[test]

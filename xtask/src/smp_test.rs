@@ -29,7 +29,7 @@ pub fn smp_test(options: &Options) -> Result<(), Failure> {
     let (end, console) = qemu::boot(options, &guest)?;
     match verify(&end, &String::from_utf8_lossy(&console), guest.smp) {
         Ok(root) => {
-            println!(
+            say!(
                 "smp-test {machine}: {} harts on one root, {root}: ok",
                 guest.smp
             );
@@ -104,6 +104,6 @@ mod tests {
         assert!(judge(&GOOD.replace("PASS", "FAIL"), 2).is_err());
         assert!(judge("", 0).is_err());
         assert!(verify(&End::Exit(1, String::new()), GOOD, 2).is_err());
-        assert!(verify(&End::Hung(60), GOOD, 2).is_err());
+        assert!(verify(&End::Hung(60, String::new()), GOOD, 2).is_err());
     }
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
+use crate::command;
 use crate::failure::{Failure, SET_UP};
 use crate::machine::Machine;
 use crate::manifest::root;
@@ -92,16 +93,16 @@ impl Toolchain {
     fn bare_cargo(self, verb: &str) -> Command {
         let clippy = verb == "clippy";
         let mut command = match self {
-            Toolchain::Path => Command::new("cargo"),
+            Toolchain::Path => command::cargo(),
             // cargo would find rustup's cargo-clippy first.
-            Toolchain::Debian if clippy => Command::new("/usr/bin/cargo-clippy"),
-            Toolchain::Debian => Command::new("/usr/bin/cargo"),
+            Toolchain::Debian if clippy => command::new("/usr/bin/cargo-clippy"),
+            Toolchain::Debian => command::new(command::DEBIAN_CARGO),
         };
         command.arg(verb);
         if self == Toolchain::Debian {
             command
                 .env_remove("RUSTUP_TOOLCHAIN")
-                .env("CARGO", "/usr/bin/cargo")
+                .env("CARGO", command::DEBIAN_CARGO)
                 .env("RUSTC", "/usr/bin/rustc")
                 .env("RUSTDOC", "/usr/bin/rustdoc")
                 .env("RUSTC_BOOTSTRAP", "1");

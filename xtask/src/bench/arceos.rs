@@ -30,16 +30,16 @@ pub fn measure(options: &Options, machine: &'static Machine) -> Result<Option<St
     let path = root().join("target/bench").join(file(machine));
     match build(options, machine).and_then(|image| boot(options, &image)) {
         Ok(rows) => {
-            println!("ArceOS on {machine}, instructions of the guest");
-            println!("{}", figures::table(&rows));
+            say!("ArceOS on {machine}, instructions of the guest");
+            say!("{}", figures::table(&rows));
             figures::write(&file(machine), &rows)?;
-            println!("all rows in {}\n", path.display());
+            say!("all rows in {}\n", path.display());
             Ok(None)
         }
         Err(error) => {
             let reason = format!("{error:#}");
             let line = reason.lines().next().unwrap_or_default().to_owned();
-            println!("ArceOS on {machine}: not measured: {line}\n");
+            say!("ArceOS on {machine}: not measured: {line}\n");
             if path.exists() {
                 fs::remove_file(&path)?;
             }

@@ -23,7 +23,7 @@ pub fn bench_boot(options: &Options) -> Result<(), Failure> {
     let machines = options.emulated()?;
     qemu::set_up(&machines)?;
     let mut rows = Vec::new();
-    println!("machine      features harts  image bytes   goal  boot ms  goal  whole ms");
+    say!("machine      features harts  image bytes   goal  boot ms  goal  whole ms");
     for machine in machines {
         for feature in FEATURES {
             let recipe = Recipe {
@@ -38,7 +38,7 @@ pub fn bench_boot(options: &Options) -> Result<(), Failure> {
             measure(options, &image, feature, name, &mut rows)?;
         }
     }
-    println!(
+    say!(
         "goals: half of ArceOS's image, {GOAL_MS} ms to power-off; all rows in {}",
         figures::write("boot.json", &rows)?.display()
     );
@@ -66,7 +66,7 @@ fn measure(
         add(&format!("smp{smp}.boot"), boot, "ms");
         add(&format!("smp{smp}.whole"), whole, "ms");
         let tell = |reached| if reached { "ok" } else { "over" };
-        println!(
+        say!(
             "{:<13}{:<9}{smp:>5}{bytes:>13}{:>7}{boot:>9.3}{:>6}{whole:>10.3}",
             image.machine.arch,
             if feature.is_empty() { "-" } else { feature },

@@ -42,10 +42,10 @@ pub fn measure(options: &Options, machine: &'static Machine) -> Result<(), Failu
     }
     .build(options.verbose)?;
     let rows = rows(options, &image, 1, &[UNIT]).with_context(|| format!("{APP} on {machine}"))?;
-    println!("{machine}, instructions of the guest; others': how many times ours");
-    println!("{}", figures::table(&rows));
+    say!("{machine}, instructions of the guest; others': how many times ours");
+    say!("{}", figures::table(&rows));
     let path = figures::write(&file(machine), &rows)?;
-    println!("all rows in {}\n", path.display());
+    say!("all rows in {}\n", path.display());
     measure_many(options, machine, &image)
 }
 
@@ -54,12 +54,12 @@ fn measure_many(options: &Options, machine: &Machine, image: &Image) -> Result<(
     let (word, harts) = MANY;
     let rows = rows(options, image, harts, &[word])
         .with_context(|| format!("{APP} on {machine} with {harts} harts"))?;
-    println!(
+    say!(
         "{machine}, {harts} harts, an operation of the first: requests to others, and interrupts of each"
     );
-    println!("{}", table(&rows));
+    say!("{}", table(&rows));
     let path = figures::write(&harts_file(machine), &rows)?;
-    println!("all rows in {}\n", path.display());
+    say!("all rows in {}\n", path.display());
     Ok(())
 }
 

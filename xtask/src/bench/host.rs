@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
 
@@ -66,18 +66,18 @@ pub const SPACES: &str = "axmm-host.json";
 /// valgrind it says so, and no more.
 pub fn measure(options: &Options) -> Result<(), Failure> {
     if toolchain::set_up(&[ITEM.to_owned()]).is_err() {
-        println!("host: valgrind is missing, so nothing was measured here");
+        say!("host: valgrind is missing, so nothing was measured here");
         return Ok(());
     }
     for subject in SUBJECTS {
         let rows = subject.rows(options)?;
-        println!(
+        say!(
             "{}, instructions; others': how many times ours",
             subject.title
         );
-        println!("{}", figures::table(&rows));
+        say!("{}", figures::table(&rows));
         let path = figures::write(subject.file, &rows)?;
-        println!("all rows in {}\n", path.display());
+        say!("all rows in {}\n", path.display());
     }
     Ok(())
 }
@@ -124,7 +124,7 @@ impl Subject {
         peer: &str,
         rounds: u32,
     ) -> Result<(u64, u64)> {
-        let mut valgrind = Command::new("valgrind");
+        let mut valgrind = command::new("valgrind");
         valgrind
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .args(self.callgrind)
@@ -143,22 +143,20 @@ impl Subject {
 /// Builds a program as `cargo bench` would.
 pub fn build(options: &Options, program: &str) -> Result<PathBuf, Failure> {
     let target = root().join("target");
-    let mut cargo = Command::new("cargo");
+    let mut cargo = command::cargo();
     cargo
         .args(["build", "-q", "--profile", "bench", "--package", PACKAGE])
         .args(["--bin", program, "--target-dir"])
         .arg(&target)
         .current_dir(root());
     command::show(&cargo, options.verbose);
-    if !cargo.status().context("cannot run cargo")?.success() {
-        return Err(Failure::reported(1));
-    }
+    command::run(&mut cargo)?;
     Ok(target.join("release").join(program))
 }
 
 /// Each row and subject there is, those of what does nothing first.
 fn list(program: &Path) -> Result<Vec<(String, String)>> {
-    let said = said(Command::new(program).output()?)?;
+    let said = said(command::new(program).output().context("cannot run it")?)?;
     let pair = |line: &str| {
         let (row, peer) = line.split_once(' ')?;
         Some((row.to_owned(), peer.to_owned()))

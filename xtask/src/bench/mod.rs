@@ -49,7 +49,7 @@ pub fn bench(options: &Options) -> Result<(), Failure> {
         host::measure(options)?;
         threads::measure(options)?;
     }
-    println!("the report is {}", report::write(&absent)?.display());
+    say!("the report is {}", report::write(&absent)?.display());
     Ok(())
 }
 

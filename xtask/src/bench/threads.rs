@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -39,7 +38,7 @@ const DEARER: &str = "percent dearer";
 /// anew.
 pub fn bench_threads(options: &Options) -> Result<(), Failure> {
     measure(options)?;
-    println!(
+    say!(
         "the report is {}",
         report::write(&Default::default())?.display()
     );
@@ -52,9 +51,7 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
     let path = root().join("target/bench").join(FILE);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     if processors < NEEDED {
-        println!(
-            "threads: not measured: {NEEDED} processors are needed, and here is {processors}\n"
-        );
+        say!("threads: not measured: {NEEDED} processors are needed, and here is {processors}\n");
         if path.exists() {
             fs::remove_file(&path).context("cannot remove old figures")?;
         }
@@ -62,15 +59,15 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
     }
     let program = host::build(options, PROGRAM)?;
     let load = load();
-    println!("two threads beside one, median of {RUNS} runs, least to most");
+    say!("two threads beside one, median of {RUNS} runs, least to most");
     if let Some(load) = load {
-        println!("the computer's load is {load}: what else it does makes figures too low");
+        say!("the computer's load is {load}: what else it does makes figures too low");
     }
     let runs = (0..RUNS).map(|_| run(options, &program));
     let mut rows = summary(&runs.collect::<Result<Vec<_>>>()?);
     rows.extend(load.map(|load| Row::new(LOAD.to_owned(), load, "processes")));
-    println!("{}", table(&rows));
-    println!("all rows in {}\n", figures::write(FILE, &rows)?.display());
+    say!("{}", table(&rows));
+    say!("all rows in {}\n", figures::write(FILE, &rows)?.display());
     Ok(())
 }
 
@@ -82,7 +79,7 @@ fn load() -> Option<f64> {
 
 /// The rows of one run.
 fn run(options: &Options, program: &Path) -> Result<Vec<(String, f64)>> {
-    let mut command = Command::new(program);
+    let mut command = command::new(program);
     command::show(&command, options.verbose);
     let words = host::said(command.output().context("cannot run it")?)?;
     let rows: Option<Vec<_>> = words.lines().map(read).collect();

@@ -325,6 +325,13 @@ mod tests {
         );
         assert!(says(&good, "FAIL 2/3", "PASS ").is_err());
         assert!(says(&End::Exit(1, String::new()), "PASS 3/3", "PASS ").is_err());
-        assert!(says(&End::Hung(1), "Hello, world!", "Hello, world!").is_err());
+        assert!(
+            says(
+                &End::Hung(1, String::new()),
+                "Hello, world!",
+                "Hello, world!"
+            )
+            .is_err()
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::command;
 use crate::manifest::{
     HOST_FEATURES, HOST_PACKAGES, LOOM_PACKAGES, PROCESS_PACKAGES, SHUTTLE_PACKAGES, root, spec,
 };
@@ -20,15 +21,15 @@ pub fn process_tests() -> Verdict {
 }
 
 fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
-    let nextest = Command::new("cargo")
-        .args(["nextest", "--version"])
-        .output();
+    let nextest = command::cargo().args(["nextest", "--version"]).output();
     let nextest = nextest.is_ok_and(|output| output.status.success());
-    let mut cargo = Command::new("cargo");
+    let mut cargo = command::cargo();
     if nextest {
+        // It ends its tests itself when it is told to end.
         cargo.args(["nextest", "run", "--no-fail-fast"]);
     } else {
         cargo.args(["test", "--no-fail-fast"]);
+        cargo.envs(command::runner());
     }
     for package in packages {
         cargo.args(["--package", &spec(package)]);
@@ -62,10 +63,11 @@ pub fn simulated_harts(runs: &str) -> Verdict {
 
 /// The packages' tests that are meant, with `scheduler` in the place of the threads.
 fn tests_under(scheduler: &str, packages: &[&str], which: &[&str]) -> Command {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = command::cargo();
     cargo
         .args(["test", "--release", "--no-fail-fast"])
         .args(which)
+        .envs(command::runner())
         .args(["--target-dir", &format!("target/{scheduler}")])
         .env("RUSTFLAGS", format!("--cfg {scheduler}"));
     for package in packages {

@@ -1,11 +1,11 @@
 //! `test-long`: the random tests, those of the host and those on machines, many times as
 //! long as in `test`.
 
-use std::process::Command;
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Instant;
 
+use crate::command;
 use crate::failure::Failure;
 use crate::manifest::{root, spec};
 use crate::options::Options;
@@ -44,10 +44,11 @@ pub fn test_long(options: &Options) -> Result<(), Failure> {
     storms(options, &tally)?;
     for (name, package, which) in TESTS {
         tally.case(name, || {
-            let mut cargo = Command::new("cargo");
+            let mut cargo = command::cargo();
             cargo.args(["test", "--package", &spec(package)]);
             cargo
                 .args(which)
+                .envs(command::runner())
                 .env("TESSERA_STEPS", STEPS)
                 .env("TESSERA_RUNS", RUNS)
                 .env("TESSERA_TIMES", TIMES);
@@ -56,7 +57,7 @@ pub fn test_long(options: &Options) -> Result<(), Failure> {
     }
     tally.case("stale TLBs, step by step", || simulated_harts(STEP_BY_STEP));
     let count = tally.count();
-    println!("{} passed, {} failed", count.passed, count.failed);
+    say!("{} passed, {} failed", count.passed, count.failed);
     match count.failed {
         0 => Ok(()),
         _ => Err(Failure::reported(1)),

@@ -85,12 +85,12 @@ pub fn test(options: &Options) -> Result<(), Failure> {
     tally.case("images unchanged to the byte", || unchanged(&images));
 
     let count = tally.count();
-    println!(
+    say!(
         "{} machines booted, {:.0} s in all",
         count.booted,
         begin.elapsed().as_secs_f64()
     );
-    println!("{} passed, {} failed", count.passed, count.failed);
+    say!("{} passed, {} failed", count.passed, count.failed);
     if count.failed > 0 || count.booted == 0 {
         Err(Failure::reported(1))
     } else {

@@ -32,12 +32,12 @@ impl Tally {
         match verdict {
             Ok(words) => {
                 count.passed += 1;
-                println!("ok      {name:<48}{seconds:>7.1} s  {words}");
+                say!("ok      {name:<48}{seconds:>7.1} s  {words}");
             }
             Err(reason) => {
                 count.failed += 1;
-                println!("FAILED  {name:<48}{seconds:>7.1} s");
-                reason.lines().for_each(|line| println!("        | {line}"));
+                say!("FAILED  {name:<48}{seconds:>7.1} s");
+                reason.lines().for_each(|line| say!("        | {line}"));
             }
         }
     }
