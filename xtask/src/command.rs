@@ -146,6 +146,9 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -158,6 +161,29 @@ mod tests {
             line(&command),
             r"RUSTFLAGS='-a -b' cargo build 'it'\''s' ''"
         );
+    }
+
+    /// As at the end of the process by `kill -9`, where all its threads are gone.
+    #[test]
+    fn a_command_ends_with_the_thread_that_started_it() {
+        if !can_end() {
+            return;
+        }
+        let start = || {
+            let mut sleeper = new("sh");
+            sleeper.args(["-c", "echo ready; exec sleep 100"]);
+            let mut sleeper = sleeper.stdout(Stdio::piped()).spawn().unwrap();
+            let mut ready = [0; 6];
+            sleeper
+                .stdout
+                .as_mut()
+                .unwrap()
+                .read_exact(&mut ready)
+                .unwrap();
+            sleeper
+        };
+        let mut sleeper = thread::spawn(start).join().unwrap();
+        assert_eq!(cause(sleeper.wait().unwrap()), "signal 15 (SIGTERM)");
     }
 
     #[test]

@@ -317,6 +317,28 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_whose_console_is_read_no_more_is_stopped() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$; while :; do echo x; sleep 0.05; done"]);
+        let mut console = Vec::new();
+        let closed = |piece: &[u8]| {
+            console.extend_from_slice(piece);
+            match console.contains(&b'x') {
+                true => Err(io::ErrorKind::BrokenPipe.into()),
+                false => Ok(()),
+            }
+        };
+        let error = run(command, Patience::default(), closed).unwrap_err();
+        assert!(format!("{error:#}").starts_with("the console cannot be passed on: "));
+        let text = String::from_utf8(console).unwrap();
+        let id = text.lines().next().unwrap();
+        // Its parent has seen its end, so no such process is left.
+        let mut kill = Command::new("kill");
+        kill.args(["-0", id]).stderr(Stdio::null());
+        assert!(!kill.status().unwrap().success());
+    }
+
+    #[test]
     fn words_of_a_guest_that_is_stopped_are_kept() {
         let patience = Patience {
             silence: Some(Duration::from_millis(300)),

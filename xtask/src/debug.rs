@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 
 use crate::command;
 use crate::failure::{Failure, SET_UP};
+use crate::files;
 use crate::image::{Image, Recipe};
 use crate::machine::Machine;
 use crate::manifest::root;
@@ -52,12 +53,13 @@ pub fn debug(options: &Options) -> Result<(), Failure> {
     qemu.process_group(0);
     command::show(&qemu, options.verbose);
     let mut qemu = qemu.spawn().context("cannot run QEMU")?;
-    wait_for(&socket)?;
+    wait_for(&socket, &mut qemu)?;
     let mut gdb = gdb(&image, &socket)?;
     command::show(&gdb, options.verbose);
     let debugged = command::run(&mut gdb);
-    qemu.kill()?;
-    qemu.wait()?;
+    qemu.kill()
+        .and_then(|()| qemu.wait())
+        .context("cannot stop QEMU")?;
     let _ = fs::remove_file(&socket);
     debugged
 }
@@ -85,20 +87,24 @@ fn gdb_knows(machine: &Machine) -> Result<bool> {
     Ok(!String::from_utf8_lossy(&output.stderr).contains("Undefined item"))
 }
 
-fn wait_for(socket: &Path) -> Result<()> {
-    for _ in 0..250 {
+/// Waits until QEMU has opened its socket. One that ends instead has said why.
+fn wait_for(socket: &Path, qemu: &mut Child) -> Result<()> {
+    for _ in 0..1000 {
         if socket.exists() {
             return Ok(());
         }
+        if let Some(status) = qemu.try_wait()? {
+            bail!("QEMU did not start ({})", command::cause(status));
+        }
         thread::sleep(Duration::from_millis(20));
     }
-    bail!("QEMU opens no socket for gdb");
+    bail!("QEMU opens no socket for gdb: {}", socket.display());
 }
 
 /// gdb with the symbols twice: where the kernel runs, and where its first
 /// instructions run, before there is a page table.
 fn gdb(image: &Image, socket: &Path) -> Result<Command> {
-    let entry = entry(&fs::read(&image.elf)?)?;
+    let entry = entry(&files::read(&image.elf)?)?;
     let mut gdb = command::new("gdb-multiarch");
     gdb.arg("-q").arg(&image.elf);
     let shift = entry.physical.wrapping_sub(entry.linked);
@@ -166,7 +172,7 @@ pub fn disasm(options: &Options) -> Result<(), Failure> {
                 .status()
                 .context("cannot run the pager")?;
         }
-        child.wait()?;
+        child.wait().context("the disassembler is lost")?;
         return Ok(());
     }
     command::run(&mut objdump)
@@ -192,7 +198,7 @@ fn disassembler(image: &Image) -> Result<Command, Failure> {
     }
     toolchain::set_up(&["gdb".to_owned()])?;
     let mut command = command::new("gdb-multiarch");
-    let range = text_range(&fs::read(&image.elf)?)?;
+    let range = text_range(&files::read(&image.elf)?)?;
     command
         .arg("-batch")
         .arg(&image.elf)

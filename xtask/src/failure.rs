@@ -64,12 +64,3 @@ impl From<anyhow::Error> for Failure {
         }
     }
 }
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Failure {
-            status: 1,
-            message: Some(error.to_string()),
-        }
-    }
-}

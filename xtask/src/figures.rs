@@ -1,11 +1,11 @@
 //! Figures of benchmarks: rows of a name, a value and a unit, as JSON and as a
 //! table. A row of somebody else's has `@` and whose behind its name.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use crate::files;
 use crate::manifest::root;
 
 /// One figure.
@@ -37,9 +37,7 @@ impl Row {
 
 /// Writes `target/bench/FILE` and answers its path.
 pub fn write(file: &str, rows: &[Row]) -> Result<PathBuf> {
-    let dir = root().join("target/bench");
-    fs::create_dir_all(&dir)?;
-    let path = dir.join(file);
+    let path = root().join("target/bench").join(file);
     let rows: Vec<String> = rows
         .iter()
         .map(|row| {
@@ -49,8 +47,7 @@ pub fn write(file: &str, rows: &[Row]) -> Result<PathBuf> {
             )
         })
         .collect();
-    fs::write(&path, format!("{{\"rows\": [\n{}\n]}}\n", rows.join(",\n")))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    files::write(&path, format!("{{\"rows\": [\n{}\n]}}\n", rows.join(",\n")))?;
     Ok(path)
 }
 

@@ -1,12 +1,12 @@
 //! `fuzz`: lets each fuzz target look for inputs that break something.
 
-use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::command;
 use crate::failure::Failure;
+use crate::files;
 use crate::manifest::root;
 use crate::matrix::forget_variables;
 use crate::options::Options;
@@ -67,7 +67,7 @@ fn build(verbose: bool) -> Result<(), Failure> {
 /// begins with that and with what the repository has.
 fn run(target: &str, seconds: u64, verbose: bool) -> Result<Found> {
     let kept = root().join("target/fuzz/corpus").join(target);
-    fs::create_dir_all(&kept)?;
+    files::make_folder(&kept)?;
     let mut cargo = cargo_fuzz("run");
     cargo.arg(target).arg(kept);
     cargo.arg(root().join("fuzz/corpus").join(target));

@@ -13,6 +13,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 
 use crate::command;
 use crate::failure::Failure;
+use crate::files;
 use crate::machine::{Boots, Machine};
 use crate::manifest::{App, root};
 use crate::options::{Mode, Options};
@@ -156,13 +157,12 @@ impl Image {
     /// there.
     pub fn take_over(built: &Path, stem: &str, machine: &'static Machine) -> Result<Image> {
         let images = root().join("target/images");
-        fs::create_dir_all(&images).with_context(|| format!("cannot make {}", images.display()))?;
         let image = Image {
             elf: images.join(format!("{stem}.elf")),
             bin: images.join(format!("{stem}.bin")),
             machine,
         };
-        let elf = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+        let elf = files::read(built)?;
         let flat = flatten(&elf).with_context(|| format!("{} is not an image", built.display()))?;
         write_if_changed(&image.elf, &elf)?;
         write_if_changed(&image.bin, &flat)?;
@@ -189,7 +189,7 @@ fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
         return Ok(());
     }
     let fresh = path.with_extension("new");
-    fs::write(&fresh, contents).with_context(|| format!("cannot write {}", fresh.display()))?;
+    files::write(&fresh, contents)?;
     // It may be a program of this computer.
     fs::set_permissions(&fresh, Permissions::from_mode(0o755))
         .and_then(|()| fs::rename(&fresh, path))

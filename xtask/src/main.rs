@@ -3,7 +3,7 @@
 //!
 //! One file a noun: `options` checks what the user typed, `machine` knows the
 //! machines, `toolchain` and `image` build, `qemu`, `icount` and `console` boot,
-//! `figures` keeps what was measured, `command`, `caller` and `output` are for all of
+//! `figures` keeps what was measured, `command`, `caller`, `output` and `files` are for all of
 //! them; the rest are verbs. The crate `maps` draws.
 
 #[macro_use]
@@ -17,6 +17,7 @@ mod console;
 mod debug;
 mod failure;
 mod figures;
+mod files;
 mod fuzz;
 mod icount;
 mod image;

@@ -2,6 +2,7 @@
 //! application is called.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -67,10 +68,14 @@ impl App {
     /// the end of a sentence.
     pub fn read(dir: &Path) -> Result<App, String> {
         let path = dir.join("Cargo.toml");
-        let text = fs::read_to_string(&path).map_err(|_| "there is no Cargo.toml".to_owned())?;
-        let manifest: Table = text
-            .parse()
-            .map_err(|_| "its Cargo.toml cannot be parsed".to_owned())?;
+        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => "there is no Cargo.toml".to_owned(),
+            _ => format!("its Cargo.toml cannot be read: {error}"),
+        })?;
+        let manifest: Table = text.parse().map_err(|error: toml::de::Error| {
+            let message = error.message().replace('\n', ", ");
+            format!("its Cargo.toml cannot be parsed: {message}")
+        })?;
         let name = manifest
             .get("package")
             .and_then(|package| package.get("name"))

@@ -1,7 +1,6 @@
 //! `maps`: boots an application, and draws each listing of an address space that
 //! its console holds: the one at its end, and those that it prints itself.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -11,6 +10,7 @@ use maps::{MARK, to_dot, to_svg};
 use crate::command;
 use crate::console::{self, Patience};
 use crate::failure::Failure;
+use crate::files;
 use crate::image::{Image, Recipe};
 use crate::machine::Machine;
 use crate::manifest::root;
@@ -95,7 +95,6 @@ fn for_people(bytes: &[u8]) -> (Vec<u8>, usize) {
 pub fn draw(console: &str, app: &str, machine: &Machine) -> Result<Vec<PathBuf>> {
     let spaces = maps::read(console).context("the listing on the console is damaged")?;
     let dir = root().join("target/maps");
-    fs::create_dir_all(&dir)?;
     let mut paths = Vec::new();
     for (index, space) in spaces.iter().enumerate() {
         let (stem, title) = match index + 1 < spaces.len() {
@@ -117,7 +116,7 @@ pub fn draw(console: &str, app: &str, machine: &Machine) -> Result<Vec<PathBuf>>
             ("dot", to_dot(space, &title)),
         ] {
             let path = dir.join(format!("{stem}.{kind}"));
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            files::write(&path, text)?;
             paths.push(path);
         }
     }

@@ -1,12 +1,12 @@
 //! A machine whose device tree lists a hart that it does not have: the boot must
 //! name it, leave it out, and go on.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::console::End;
+use crate::files;
 use crate::manifest::root;
 use crate::qemu::{Guest, Input};
 
@@ -20,7 +20,7 @@ pub const HARTS: u32 = 3;
 /// one's hardware id changed to [`ID`]; where it is.
 pub fn device_tree(guest: &Guest) -> Result<PathBuf> {
     let dir = root().join("target/test");
-    fs::create_dir_all(&dir)?;
+    files::make_folder(&dir)?;
     let path = dir.join(format!("missing-hart-{}.dtb", guest.machine));
     let mut qemu = guest.command(Input::Nobody);
     let output = qemu
@@ -51,11 +51,10 @@ pub fn verify(end: &End, console: &str) -> Result<String, String> {
 
 /// Changes the property `reg` of the node of the last hart.
 fn rename_last_hart(path: &Path) -> Result<()> {
-    let mut blob = fs::read(path)?;
+    let mut blob = files::read(path)?;
     let at = last_hart_reg(&blob, HARTS - 1).context("the last hart is not in the device tree")?;
     blob[at..at + 4].copy_from_slice(&ID.to_be_bytes());
-    fs::write(path, blob)?;
-    Ok(())
+    files::write(path, blob)
 }
 
 /// Where the value of `reg` of the node `cpu@N` lies (Devicetree Specification

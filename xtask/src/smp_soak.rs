@@ -3,17 +3,17 @@
 //! command that boots that machine again, and its console is kept.
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use fastrand::Rng;
 
 use crate::console::{self, End, Patience};
 use crate::failure::Failure;
+use crate::files;
 use crate::image::{Image, Recipe};
 use crate::machine::Machine;
 use crate::manifest::{App, root};
@@ -223,10 +223,9 @@ impl Trial {
 
     /// Leaves the console in a file.
     fn keep(&self, console: &[u8]) -> Result<PathBuf> {
-        let dir = root().join("target/soak");
-        fs::create_dir_all(&dir)?;
-        let path = dir.join(format!("{}-{}.log", self.arch, self.seed));
-        fs::write(&path, console).with_context(|| format!("cannot write {}", path.display()))?;
+        let name = format!("{}-{}.log", self.arch, self.seed);
+        let path = root().join("target/soak").join(name);
+        files::write(&path, console)?;
         Ok(path)
     }
 }

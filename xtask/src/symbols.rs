@@ -1,13 +1,13 @@
 //! What an image's symbol table tells: which crate each byte comes from.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 
 use anyhow::{Context, Result};
 use object::elf::{SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE};
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionFlags, SectionKind};
 
+use crate::files;
 use crate::image::Image;
 
 /// What bytes of an image are for.
@@ -53,7 +53,7 @@ pub struct Symbols {
 impl Symbols {
     /// Reads them from the ELF file.
     pub fn of(image: &Image) -> Result<Symbols> {
-        let bytes = fs::read(&image.elf)?;
+        let bytes = files::read(&image.elf)?;
         let elf = ElfFile64::<LittleEndian>::parse(bytes.as_slice())
             .with_context(|| format!("cannot read {}", image.elf.display()))?;
         let mut totals = Bytes::default();

@@ -2,13 +2,12 @@
 //! image. It is a workspace of its own, so its crates are fetched here and nowhere
 //! else. Where it cannot be had, the reason is what comes of it.
 
-use std::fs;
-
 use anyhow::{Context, Result, bail};
 
 use super::guest;
 use crate::command;
 use crate::figures;
+use crate::files;
 use crate::image::Image;
 use crate::machine::Machine;
 use crate::manifest::root;
@@ -40,9 +39,7 @@ pub fn measure(options: &Options, machine: &'static Machine) -> Result<Option<St
             let reason = format!("{error:#}");
             let line = reason.lines().next().unwrap_or_default().to_owned();
             say!("ArceOS on {machine}: not measured: {line}\n");
-            if path.exists() {
-                fs::remove_file(&path)?;
-            }
+            files::remove(&path)?;
             Ok(Some(line))
         }
     }

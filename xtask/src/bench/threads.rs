@@ -14,6 +14,7 @@ use super::{host, report};
 use crate::command;
 use crate::failure::Failure;
 use crate::figures::{self, Row};
+use crate::files;
 use crate::manifest::root;
 use crate::options::Options;
 
@@ -52,9 +53,7 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     if processors < NEEDED {
         say!("threads: not measured: {NEEDED} processors are needed, and here is {processors}\n");
-        if path.exists() {
-            fs::remove_file(&path).context("cannot remove old figures")?;
-        }
+        files::remove(&path)?;
         return Ok(());
     }
     let program = host::build(options, PROGRAM)?;

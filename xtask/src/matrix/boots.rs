@@ -1,12 +1,12 @@
 //! The cases that boot a machine.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::console::{self, End, HUNG, Patience};
+use crate::files;
 use crate::image::Image;
 use crate::manifest::root;
 use crate::maps;
@@ -83,17 +83,20 @@ impl Boot {
         let (end, console) =
             console::run(qemu, self.patience, |_| Ok(())).map_err(|error| format!("{error:#}"))?;
         let console = String::from_utf8_lossy(&console);
-        let log = self.keep(&console).map_err(|error| error.to_string())?;
-        (self.judge)(&end, &console)
-            .map_err(|reason| format!("{reason}\n{}\nconsole: {}", tail(&console), log.display()))
+        let verdict = (self.judge)(&end, &console);
+        let (verdict, log) = match (verdict, self.keep(&console)) {
+            (verdict, Ok(log)) => (verdict, format!("console: {}", log.display())),
+            (Ok(_), Err(error)) => return Err(format!("{error:#}")),
+            (verdict, Err(error)) => (verdict, format!("its console is lost: {error:#}")),
+        };
+        verdict.map_err(|reason| format!("{reason}\n{}\n{log}", tail(&console)))
     }
 
     /// Leaves the console in a file.
     fn keep(&self, console: &str) -> Result<PathBuf> {
-        let dir = root().join("target/test");
-        fs::create_dir_all(&dir)?;
-        let path = dir.join(format!("{}.log", self.name.replace([' ', '='], "-")));
-        fs::write(&path, console)?;
+        let name = format!("{}.log", self.name.replace([' ', '='], "-"));
+        let path = root().join("target/test").join(name);
+        files::write(&path, console)?;
         Ok(path)
     }
 }

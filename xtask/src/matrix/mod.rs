@@ -5,6 +5,7 @@
 mod boots;
 mod host;
 mod images;
+mod killed;
 mod long;
 mod refusals;
 mod tally;
@@ -17,9 +18,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::failure::Failure;
+use crate::files;
 use crate::image::{Image, Recipe};
 use crate::machine::Machine;
 use crate::manifest::{App, root};
@@ -30,6 +32,7 @@ use crate::qemu;
 use boots::{Boot, app_case, cases_of, drawn};
 use host::{host_tests, interleavings, process_tests, schedules, simulated_harts};
 use images::{fingerprints, symbols, unchanged};
+use killed::{VICTIMS, can_look, nothing_is_left};
 use refusals::{WRONG, refused, refused_by_make};
 use tally::Tally;
 
@@ -79,6 +82,7 @@ pub fn test(options: &Options) -> Result<(), Failure> {
             let _ = cases.send(case);
         });
         drop(cases);
+        killed(&machines, &tally);
         boot_all(&queue, &tally);
         images
     });
@@ -95,6 +99,19 @@ pub fn test(options: &Options) -> Result<(), Failure> {
         Err(Failure::reported(1))
     } else {
         Ok(())
+    }
+}
+
+/// Kills what runs a guest: one of QEMU's, and a process.
+fn killed(machines: &[&'static Machine], tally: &Tally) {
+    let qemu = machines.iter().find(|machine| !machine.is_process());
+    let process = machines.iter().find(|machine| machine.is_process());
+    for machine in [qemu, process].into_iter().flatten().filter(|_| can_look()) {
+        for victim in VICTIMS {
+            tally.case(&format!("kill -9 {}, run {machine}", victim.name()), || {
+                nothing_is_left(machine, victim)
+            });
+        }
     }
 }
 
@@ -226,13 +243,11 @@ fn outside(
 }
 
 fn copy_out(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir.join("src"))?;
-    let program = root().join("apps/helloworld/src/main.rs");
-    fs::copy(&program, dir.join("src/main.rs")).context("cannot copy helloworld")?;
+    let program = files::read(&root().join("apps/helloworld/src/main.rs"))?;
+    files::write(&dir.join("src/main.rs"), program)?;
     let manifest = format!(
         "[package]\nname = \"outside\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\naxstd = {{ path = {:?} }}\n",
         root().join("api/axstd")
     );
-    fs::write(dir.join("Cargo.toml"), manifest)?;
-    Ok(())
+    files::write(&dir.join("Cargo.toml"), manifest)
 }

@@ -23,11 +23,11 @@ mod tests;
 mod verdict;
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use crate::files;
 use crate::manifest::root;
 use findings::Findings;
 
@@ -36,8 +36,7 @@ use findings::Findings;
 pub fn write(absent: &HashMap<&str, String>) -> Result<PathBuf> {
     let dir = root().join("target/bench");
     let page = page::page(&Findings::read(&dir, absent));
-    fs::create_dir_all(&dir)?;
     let path = dir.join("report.html");
-    fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    files::write(&path, page)?;
     Ok(path)
 }

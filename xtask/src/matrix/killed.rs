@@ -1,0 +1,174 @@
+//! What a run leaves behind when make or xtask is killed: nothing. Processes are looked
+//! up in Linux's /proc.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::machine::Machine;
+use crate::manifest::root;
+
+use super::refusals::forget_variables;
+use super::tally::Verdict;
+
+/// The processes of a run that can be killed alone.
+pub const VICTIMS: [Victim; 2] = [Victim::Make, Victim::Xtask];
+
+/// A process of a run, that of the guest aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Victim {
+    Make,
+    Xtask,
+}
+
+impl Victim {
+    /// The program's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Victim::Make => "make",
+            Victim::Xtask => "xtask",
+        }
+    }
+}
+
+/// How long the guest may take to be switched on, its image being built already, and all
+/// to end.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether this computer's processes can be looked up.
+pub fn can_look() -> bool {
+    fs::exists("/proc/self/stat").unwrap_or(false)
+}
+
+/// Kills `victim` under a guest that hangs, which must end, and with it all between.
+pub fn nothing_is_left(machine: &Machine, victim: Victim) -> Verdict {
+    let mut make = Command::new("make");
+    forget_variables(&mut make);
+    make.args(["A=apps/endings", "ARGS=end=hang", "TIMEOUT=0", "run"])
+        .arg(format!("ARCH={machine}"))
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut make = make.spawn().map_err(|error| error.to_string())?;
+    let verdict = kill_under_guest(make.id(), machine, victim);
+    // It may have been killed already.
+    let _ = make.kill();
+    make.wait().map_err(|error| error.to_string())?;
+    verdict
+}
+
+fn kill_under_guest(make: u32, machine: &Machine, victim: Victim) -> Verdict {
+    let image = format!("endings-{machine}.");
+    let guest = |all: &[Process]| all.iter().any(|process| process.command.contains(&image));
+    let run = poll(|| Some(descendants(make)).filter(|all| guest(all)))
+        .ok_or("no guest was switched on")?;
+    let id = match victim {
+        Victim::Make => Some(make),
+        Victim::Xtask => run
+            .iter()
+            .find(|one| one.command.contains("--child-of="))
+            .map(|one| one.id),
+    };
+    kill(id.ok_or("xtask is not among its processes")?)?;
+    let left = || run.iter().filter(|process| process.is_there());
+    let begin = Instant::now();
+    if poll(|| left().next().is_none().then_some(())).is_some() {
+        let seconds = begin.elapsed().as_secs_f64();
+        return Ok(format!("{} processes ended in {seconds:.1} s", run.len()));
+    }
+    let names: Vec<&str> = left().map(|process| process.command.as_str()).collect();
+    left().try_for_each(|process| kill(process.id))?;
+    Err(format!("left running: {}", names.join("; ")))
+}
+
+/// Asks again and again, until there is something or patience ends.
+fn poll<T>(mut question: impl FnMut() -> Option<T>) -> Option<T> {
+    let begin = Instant::now();
+    loop {
+        match question() {
+            None if begin.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(50)),
+            answer => return answer,
+        }
+    }
+}
+
+fn kill(id: u32) -> Result<(), String> {
+    let mut kill = Command::new("kill");
+    kill.args(["-9", &id.to_string()]);
+    kill.status().map(drop).map_err(|error| error.to_string())
+}
+
+/// A process.
+struct Process {
+    id: u32,
+    parent: u32,
+    /// When it was started. The id may become another's, but not both.
+    start: u64,
+    command: String,
+}
+
+impl Process {
+    /// The process of this id; `None` if there is none, or it has ended.
+    fn of(id: u32) -> Option<Process> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // Behind the name (proc_pid_stat(5)): state, parent, and 17 further on the start.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let state = *fields.first()?;
+        let command = fs::read(format!("/proc/{id}/cmdline")).ok()?;
+        (state != "Z").then_some(Process {
+            id,
+            parent: fields.get(1)?.parse().ok()?,
+            start: fields.get(19)?.parse().ok()?,
+            command: String::from_utf8_lossy(&command).replace('\0', " "),
+        })
+    }
+
+    fn is_there(&self) -> bool {
+        Process::of(self.id).is_some_and(|now| now.start == self.start)
+    }
+}
+
+/// All processes that `id` has started, and those that these have.
+fn descendants(id: u32) -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut others: Vec<Process> = ids.filter_map(Process::of).collect();
+    let mut found: Vec<Process> = Vec::new();
+    loop {
+        let is_ours = |process: &Process| {
+            process.parent == id || found.iter().any(|parent| parent.id == process.parent)
+        };
+        let (ours, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(is_ours);
+        if ours.is_empty() {
+            return found;
+        }
+        found.extend(ours);
+        others = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_found_below_this_one() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 100; true"])
+            .spawn()
+            .unwrap();
+        let sleep = |all: &Vec<Process>| all.iter().any(|one| one.command == "sleep 100 ");
+        let found = poll(|| Some(descendants(child.id())).filter(sleep)).unwrap();
+        assert!(
+            descendants(std::process::id())
+                .iter()
+                .any(|one| one.id == found[0].id)
+        );
+        assert!(found[0].is_there());
+        kill(found[0].id).unwrap();
+        child.wait().unwrap();
+        assert!(poll(|| (!found[0].is_there()).then_some(())).is_some());
+    }
+}
