@@ -65,7 +65,8 @@ const VERBS: [(&str, Verb); 17] = [
 ];
 
 fn main() -> ExitCode {
-    match act(env::args().skip(1)) {
+    let words = env::args_os().map(|word| word.to_string_lossy().into_owned());
+    match act(words.skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_reported() {
