@@ -83,6 +83,7 @@ _start:
     .long   0
 
 first_hart:
+    bl      check_features
     bl      leave_el2
     mrs     x1, cntvct_el0
 

@@ -13,6 +13,7 @@
 mod boot;
 mod console;
 mod el2;
+mod features;
 #[cfg(feature = "irq")]
 mod gic;
 mod init;

@@ -65,6 +65,7 @@ global_asm!(
     .section .text.boot, \"ax\"
     .global _start
 _start:
+    bl      check_features
     rdtime.d $s0, $zero
     ori     $t0, $zero, {untranslated}
     csrwr   $t0, CRMD

@@ -17,6 +17,7 @@
 mod boot;
 mod console;
 mod efi;
+mod features;
 mod init;
 #[cfg(feature = "irq")]
 mod iocsr;

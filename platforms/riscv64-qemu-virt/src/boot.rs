@@ -31,6 +31,7 @@ _start:
     mv      s0, a0
     mv      s1, a1
     rdtime  s2
+    call    check_features
 
     lla     t0, _sbss
     lla     t1, _ebss
@@ -78,6 +79,9 @@ enter_high_half:
     li      t2, 8 << 60
     or      t1, t1, t2
     csrw    satp, t1
+    // A mode that the hart does not have leaves the register as it was.
+    csrr    t2, satp
+    bne     t1, t2, missing_sv39
     sfence.vma
     li      t1, {offset}
     add     sp, sp, t1

@@ -10,6 +10,7 @@
 
 mod boot;
 mod console;
+mod features;
 mod init;
 #[cfg(feature = "irq")]
 mod irq;

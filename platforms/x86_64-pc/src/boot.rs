@@ -126,6 +126,7 @@ _start:
     xorl    %eax, %eax
     rep stosl
 
+    call    check_features
     call    build_boot_page_table
     lgdt    boot_gdt_pointer - {offset}",
     to_long_mode!(),

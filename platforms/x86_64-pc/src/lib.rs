@@ -15,6 +15,7 @@
 
 mod boot;
 mod console;
+mod features;
 mod init;
 #[cfg(feature = "irq")]
 mod irq;

@@ -1,0 +1,72 @@
+//! What the CPU must have, checked before anything needs it, and named where it is
+//! missing. The firmware itself needs multiplication, atomics and compressed
+//! instructions: without those the kernel is never reached.
+
+use core::arch::global_asm;
+
+/// `sstatus.FS`, "Initial": the floating-point unit is on.
+const FLOAT_ON: usize = 1 << 13;
+
+global_asm!(
+    "
+    .section .text.features, \"ax\"
+    .global check_features, missing_sv39
+
+    // The image is compiled for floating-point registers, which may be used anywhere.
+    // Changes t0, t1, s3 and the trap vector.
+check_features:
+    lla     t0, missing_feature
+    csrw    stvec, t0
+    lla     s3, name_of_d
+    csrr    t1, sstatus
+    li      t0, {float_on}
+    csrs    sstatus, t0
+    .option push
+    .option arch, +d
+    fmv.d.x f0, zero
+    .option pop
+    csrw    sstatus, t1
+    ret
+
+missing_sv39:
+    lla     s3, name_of_sv39
+
+    // Says what the CPU lacks, whose name is at s3, by the firmware's console (RISC-V
+    // SBI, \"Legacy Extensions\"), and powers off (\"System Reset Extension\").
+    .balign 4
+missing_feature:
+    lla     s4, before_name
+    jal     print
+    mv      s4, s3
+    jal     print
+    lla     s4, behind_name
+    jal     print
+    li      a7, 0x53525354
+    li      a6, 0
+    li      a0, 0
+    li      a1, 0
+    ecall
+0:  wfi
+    j       0b
+
+print:
+    lbu     a0, (s4)
+    beqz    a0, 1f
+    li      a7, 1
+    ecall
+    addi    s4, s4, 1
+    j       print
+1:  ret
+
+before_name:
+    .asciz  \"this CPU has no \"
+behind_name:
+    .asciz  \": riscv64 needs it\\n[exit 101] at boot\\n\"
+name_of_d:
+    .asciz  \"D (double-precision floating point)\"
+name_of_sv39:
+    .asciz  \"Sv39 (paging with 39-bit addresses)\"
+    .balign 4
+    ",
+    float_on = const FLOAT_ON,
+);
