@@ -5,6 +5,8 @@
 
 extern crate alloc;
 
+mod messages;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hint::black_box;
@@ -14,7 +16,7 @@ use axstd::thread::{Builder, JoinHandle};
 use axstd::{env, harts, println, process};
 
 /// The endings there are, and what is to be seen of each.
-const ENDINGS: [(&str, fn()); 12] = [
+const ENDINGS: [(&str, fn()); 23] = [
     ("return", || {}),
     ("exit", || process::exit(42)),
     ("panic", || panic!("as asked for")),
@@ -30,6 +32,17 @@ const ENDINGS: [(&str, fn()); 12] = [
     ("stack-of-thread", || {
         in_thread("deep", || println!("{}", deeper(1)));
     }),
+    ("panic-slow", messages::slow),
+    ("panic-sleeps", messages::sleeps),
+    ("panic-waits", messages::waits),
+    ("panic-exits", messages::exits),
+    ("panic-panics", messages::panics),
+    ("panic-panics-twice", messages::panics_twice),
+    ("panic-faults", messages::faults),
+    ("panic-hangs", messages::hangs),
+    ("panic-everywhere", messages::everywhere),
+    ("panic-among-lines", messages::among_lines),
+    ("prints", messages::prints),
     ("hang", || {
         loop {
             core::hint::spin_loop();

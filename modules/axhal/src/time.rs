@@ -5,11 +5,15 @@ pub use axplat::time::set_oneshot_timer;
 pub use axplat::time::{monotonic_time, monotonic_time_nanos};
 
 /// Sleeps on this hart until the monotonic time `deadline_ns`, waking for
-/// interrupts meanwhile. Never returns early.
+/// interrupts meanwhile; on the hart that ends the machine it is a busy wait, for no
+/// interrupt comes in there. Never returns early.
 #[cfg(feature = "irq")]
 pub fn sleep_until(deadline_ns: u64) {
     let were_on = crate::arch::irqs_enabled();
     crate::arch::disable_irqs();
+    while crate::power::is_ending() && monotonic_time_nanos() < deadline_ns {
+        core::hint::spin_loop();
+    }
     while monotonic_time_nanos() < deadline_ns {
         axplat::time::set_oneshot_timer(deadline_ns);
         crate::arch::wait_for_irqs();

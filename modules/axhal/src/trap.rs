@@ -5,14 +5,14 @@
 
 use core::fmt::{self, Write};
 
-use axlog::{ax_print, ax_println};
 use bitflags::bitflags;
 use memory_addr::VirtAddr;
 use spin::Once;
 
 use crate::arch::TrapFrame;
-use crate::hart::{guard_of, hardware_id, this_hart};
+use crate::hart::guard_of;
 use crate::mem::{IMAGE_IS_IN_RAM, section_of};
+use crate::power::{fail, is_ending};
 use crate::threads;
 
 bitflags! {
@@ -108,12 +108,9 @@ pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) 
         access,
     };
     if !crate::probe::fix_up(frame, &fault) {
-        die(
-            frame,
-            format_args!(
-                "unhandled page fault: {access} {addr:#x}\n  mapped there: {}",
-                WhatIsAt(fault.addr)
-            ),
+        fail(
+            format_args!("unhandled page fault: {access} {addr:#x}"),
+            format_args!("  mapped there: {}\n{frame}", WhatIsAt(fault.addr)),
         );
     }
 }
@@ -124,23 +121,28 @@ pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) 
 pub(crate) fn on_irq(irq: usize) {
     #[cfg(feature = "irq")]
     axplat::irq::handle(irq);
-    threads::after_irq();
+    if !is_ending() {
+        threads::after_irq();
+    }
     #[cfg(not(feature = "irq"))]
     let _ = irq;
 }
 
 /// An exception that nothing in the kernel expects.
 pub(crate) fn on_exception(frame: &TrapFrame, what: fmt::Arguments) -> ! {
-    die(frame, format_args!("unhandled exception: {what}"))
+    fail(
+        format_args!("unhandled exception: {what}"),
+        format_args!("{frame}"),
+    )
 }
 
 /// The stack pointer has left the stack; the entry code has switched to the
 /// emergency stack.
 pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
     let what = WhatIsAt(VirtAddr::from_usize(sp));
-    die(
-        frame,
-        format_args!("stack overflow: sp {sp:#x}\n  mapped there: {what}"),
+    fail(
+        format_args!("stack overflow: sp {sp:#x}"),
+        format_args!("  mapped there: {what}\n{frame}"),
     )
 }
 
@@ -148,30 +150,4 @@ pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn in_guard(addr: usize) -> bool {
     guard_of(addr).is_some() || threads::in_guard(addr)
-}
-
-/// The status a machine ends with when the kernel panics or an exception finds
-/// no handler: what Rust programs end with when they panic.
-pub const FAILED: u8 = 101;
-
-/// Ends the machine with a report: what, which hart, and the registers.
-fn die(frame: &TrapFrame, what: fmt::Arguments) -> ! {
-    report(frame, what);
-    crate::power::exit(FAILED)
-}
-
-/// Prints the report of a failure, on behalf of the first hart that fails; any
-/// other stops here.
-pub fn report(frame: &TrapFrame, what: fmt::Arguments) {
-    if !axlog::take_console() {
-        crate::arch::halt();
-    }
-    let number = this_hart();
-    ax_print!(
-        "\nPANIC on hart {number} (hardware id {:#x})",
-        hardware_id(number)
-    );
-    threads::print_current();
-    ax_println!(": {what}");
-    ax_print!("{frame}");
 }

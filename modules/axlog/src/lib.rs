@@ -2,90 +2,37 @@
 //!
 //! [`ax_print!`] writes for the application; [`error!`] to [`trace!`] for the
 //! kernel, by way of the crate `log`. A line of a level that the image was not
-//! built to print is not in the image. What one call prints comes out in one piece, whichever harts
-//! print at the same time.
+//! built to print is not in the image. What one call prints comes out in one piece,
+//! whichever threads and harts print at the same time ([`Turn`]).
 //!
-//! Locks: `PRINTING`; inside it the console's own in the platform, and, where what
-//! is printed has yet to be mapped, the kernel's address space. So nobody prints
-//! with the address space locked.
+//! Locks: the console's owner, which is held while arbitrary `Display` code runs; inside
+//! it the console's own lock in the platform, a leaf.
 #![no_std]
 
-use core::fmt::{self, Arguments, Write};
-use core::sync::atomic::{AtomicUsize, Ordering};
+mod console;
 
-use kspin::{SpinNoIrq, SpinNoIrqGuard};
 use log::{LevelFilter, Log, Metadata, Record};
 
+#[doc(hidden)]
+pub use console::print;
+pub use console::{Turn, end_line, has_console, is_taken, seize_console, take_console};
 #[doc(hidden)]
 pub use log;
 pub use log::Level;
 
-/// What a log line says about who wrote it.
+/// What the console must know of whatever prints.
 #[crate_interface::def_interface(gen_caller)]
 pub trait LogIf {
     /// The kernel's number of the hart that runs this.
     fn hart() -> usize;
 
-    /// One turn of waiting for another hart's line to end, interrupts being out:
-    /// what others may ask of a hart that waits is done here.
-    fn wait_a_turn();
-}
+    /// A number for the thread that runs this, or for its hart where it runs no threads:
+    /// never 0, and no other's.
+    fn owner() -> usize;
 
-static PRINTING: SpinNoIrq<()> = SpinNoIrq::new(());
-
-/// No hart has taken the console over.
-const NOBODY: usize = usize::MAX;
-static TAKEN_BY: AtomicUsize = AtomicUsize::new(NOBODY);
-
-struct Console;
-
-impl Write for Console {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        axplat::console::write_bytes(text.as_bytes());
-        Ok(())
-    }
-}
-
-/// Prints in one piece. The macros call this.
-#[doc(hidden)]
-pub fn print(args: Arguments) {
-    match TAKEN_BY.load(Ordering::Relaxed) {
-        NOBODY => {
-            let _whole = lock();
-            let _ = Console.write_fmt(args);
-        }
-        // The hart that has the console prints without the lock: it may have
-        // held it when it failed.
-        taker if taker == hart() => drop(Console.write_fmt(args)),
-        _ => loop {
-            core::hint::spin_loop();
-        },
-    }
-}
-
-/// Waits for the other lines to end. What is printed may be in memory that is
-/// mapped at first touch: who prints may have to wait for the address space, and
-/// that for an answer of a hart that waits here.
-fn lock() -> SpinNoIrqGuard<'static, ()> {
-    loop {
-        if let Some(guard) = PRINTING.try_lock() {
-            return guard;
-        }
-        wait_a_turn();
-    }
-}
-
-/// Gives the console to the calling hart for good, for its last words; every
-/// other hart that prints from now on stops there.
-///
-/// Answers whether this hart has it: of several that fail at once the first
-/// does.
-pub fn take_console() -> bool {
-    let me = hart();
-    match TAKEN_BY.compare_exchange(NOBODY, me, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => true,
-        Err(owner) => owner == me,
-    }
+    /// Waits a little, for the `turn`th time, for another owner to finish its line. Returns
+    /// whether waiting longer can help.
+    fn wait(turn: usize) -> bool;
 }
 
 /// Prints to the console.

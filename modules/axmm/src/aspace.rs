@@ -3,6 +3,7 @@
 mod claims;
 mod edit;
 mod fault;
+mod glance;
 mod zones;
 
 use core::fmt;

@@ -100,7 +100,7 @@ pub fn init_memory_management() {
         }
         Err(error) => {
             error!("the kernel's address space cannot be built: {error:?}");
-            axhal::power::exit(axhal::trap::FAILED);
+            axhal::power::exit(axhal::power::FAILED);
         }
     }
     IDS.set_max(axhal::paging::max_asid());
@@ -150,21 +150,24 @@ impl PageFaultHandler for SharedAspace {
     }
 }
 
-/// What is mapped at `addr`, in words.
+/// Says what is mapped at `addr`, without waiting for whatever changes it.
 fn describe(aspace: &AddrSpace, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
-    let Some(area) = aspace.area_at(addr) else {
-        return out.write_str("nothing");
+    let area = match aspace.try_area_at(addr) {
+        Ok(Some(area)) => area,
+        Ok(None) => return out.write_str("nothing"),
+        Err(_) => return out.write_str("not known: the mappings there are being changed"),
     };
     let Range { start, end } = area.span();
     let (name, rights) = (area.name(), Rights(area.flags()));
     write!(out, "\"{name}\" {start:#x}..{end:#x} {rights}")?;
-    match aspace.query(addr) {
-        Some(page) => write!(
+    match aspace.try_query(addr) {
+        Ok(Some(page)) => write!(
             out,
             ", a page of {} KiB at physical {:#x}",
             page.size >> 10,
             page.paddr.as_usize()
         ),
-        None => out.write_str(", no page yet"),
+        Ok(None) => out.write_str(", no page yet"),
+        Err(_) => out.write_str(", its pages are being changed"),
     }
 }

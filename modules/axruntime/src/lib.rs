@@ -36,11 +36,34 @@ impl axlog::LogIf for Log {
         axhal::hart::this_hart()
     }
 
-    fn wait_a_turn() {
+    fn owner() -> usize {
+        // Odd for a thread, even for a hart.
+        #[cfg(feature = "multitask")]
+        if let Some(id) = axtask::current_id() {
+            return id as usize * 2 + 1;
+        }
+        axhal::hart::this_hart() * 2 + 2
+    }
+
+    fn wait(turn: usize) -> bool {
         axhal::hart::answer_others();
-        core::hint::spin_loop();
+        if !axhal::arch::irqs_enabled() {
+            core::hint::spin_loop();
+            return turn < TURNS_WITHOUT_IRQS;
+        }
+        // The owner may be a thread of this hart.
+        #[cfg(feature = "multitask")]
+        if axtask::current_id().is_some() {
+            axtask::yield_now();
+        }
+        axhal::hart::relax(turn);
+        true
     }
 }
+
+/// How many turns a caller that keeps interrupts out waits for the console. The owner may
+/// be a thread that this hart has interrupted, which does not go on meanwhile.
+const TURNS_WITHOUT_IRQS: usize = 1 << 16;
 
 unsafe extern "Rust" {
     /// The application's `fn main()`.

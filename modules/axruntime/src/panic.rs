@@ -11,9 +11,9 @@ use crate::memory::reason;
 fn panic(info: &PanicInfo) -> ! {
     let registers = axhal::arch::capture();
     let reason = reason(info.message());
+    let details = format_args!("{registers}");
     match info.location() {
-        Some(at) => axhal::trap::report(&registers, format_args!("{reason} at {at}")),
-        None => axhal::trap::report(&registers, format_args!("{reason}")),
+        Some(at) => axhal::power::fail(format_args!("{reason} at {at}"), details),
+        None => axhal::power::fail(format_args!("{reason}"), details),
     }
-    axhal::power::exit(axhal::trap::FAILED)
 }

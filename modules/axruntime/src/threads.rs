@@ -7,6 +7,6 @@ use axlog::error;
 pub fn init() {
     if let Err(error) = axtask::init_hart("main") {
         error!("there is no first thread: {error:?}");
-        axhal::power::exit(axhal::trap::FAILED);
+        axhal::power::exit(axhal::power::FAILED);
     }
 }

@@ -58,7 +58,7 @@ mod wait;
 pub use schedule::{exit, idle_of, init_hart, sleep_until, yield_now};
 pub use shared::Shared;
 pub use spawn::{Spawn, spawn, spawn_borrowing};
-pub use thread::{Thread, current, park, park_until};
+pub use thread::{Thread, current, current_id, park, park_until};
 pub use wait::WaitQueue;
 
 /// How long a thread runs while others of its hart are ready, in nanoseconds.

@@ -9,6 +9,7 @@ use axerrno::AxResult;
 use axhal::arch::{self, IrqsOff};
 use axhal::context::Context;
 use axhal::hart::{self, this_hart};
+use axhal::power::{fail, is_ending};
 use axhal::time::monotonic_time_nanos;
 use axmm::SharedAspace;
 
@@ -140,6 +141,9 @@ pub fn finish() {
 /// Lets the other ready threads of this hart run first. In no hurry it is a busy wait's
 /// better form.
 pub fn yield_now() {
+    if is_ending() {
+        return;
+    }
     let _no_interrupts = IrqsOff::new();
     catch_up();
     schedule(Leave::Ready);
@@ -147,6 +151,9 @@ pub fn yield_now() {
 
 /// Ends the calling thread. The machine goes on.
 pub fn exit() -> ! {
+    if is_ending() {
+        fail(format_args!("the thread ends itself"), format_args!(""));
+    }
     arch::disable_irqs();
     schedule(Leave::Dead);
     // Nobody comes back to the dead.
@@ -156,6 +163,9 @@ pub fn exit() -> ! {
 /// Waits until woken, or until the monotonic time `deadline` in nanoseconds. It may be
 /// shorter: who calls it looks why.
 pub fn block(deadline: Option<u64>) {
+    if is_ending() {
+        return spin_in_last_words(deadline);
+    }
     let _no_interrupts = IrqsOff::new();
     let me = current();
     if !me.fall_asleep(me.clone()) {
@@ -167,6 +177,21 @@ pub fn block(deadline: Option<u64>) {
     schedule(Leave::Waits);
     if deadline.is_some() {
         this_queue().lock().remove_sleeper(&me);
+    }
+}
+
+/// Waits as the hart that ends the machine can: no other thread runs any more, so a wait
+/// with a deadline is a busy one, and a wait without could not end.
+#[cold]
+fn spin_in_last_words(deadline: Option<u64>) {
+    let Some(deadline) = deadline else {
+        fail(
+            format_args!("a wait for another thread, and none goes on"),
+            format_args!(""),
+        );
+    };
+    while monotonic_time_nanos() < deadline {
+        core::hint::spin_loop();
     }
 }
 

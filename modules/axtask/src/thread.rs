@@ -217,6 +217,11 @@ pub(crate) fn this_thread() -> Option<&'static Thread> {
     unsafe { current.as_ref() }
 }
 
+/// The number of the thread that runs this; `None` on a hart that runs no threads.
+pub fn current_id() -> Option<u64> {
+    this_thread().map(Thread::id)
+}
+
 /// The thread that runs this. Every hart runs one from [`init_hart`](crate::init_hart) on.
 pub fn current() -> Shared<Thread> {
     let current = CURRENT.read_current();

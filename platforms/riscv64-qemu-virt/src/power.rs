@@ -1,29 +1,44 @@
 //! Starting harts and powering off.
 
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::Relaxed;
+
 use axplat::power::PowerIf;
 
 use axmachine::phys_to_virt;
 
+/// The virtual address of the test finisher's register; 0 without one. Kept from boot, so
+/// that powering off needs nothing but this.
+static FINISHER: AtomicUsize = AtomicUsize::new(0);
+
+/// Finds the test finisher in the device tree. Until then the machine powers off by SBI.
+pub fn init() {
+    let tree = crate::machine::device_tree();
+    if let Some((base, _)) = tree.and_then(|tree| tree.device("sifive,test0")) {
+        FINISHER.store(phys_to_virt(base), Relaxed);
+    }
+}
+
 /// Powers off with `status`: by the test finisher, which hands the status on to
-/// who started the machine, or else by SBI's system reset.
+/// whatever started the machine, or else by SBI's system reset.
 pub fn exit(status: u8) -> ! {
     /// The commands of SiFive's test finisher.
     const PASS: u32 = 0x5555;
     const FAIL: u32 = 0x3333;
 
-    let tree = crate::machine::device_tree();
-    if let Some((base, _)) = tree.and_then(|tree| tree.device("sifive,test0")) {
-        let command = match status {
-            0 => PASS,
-            status => u32::from(status) << 16 | FAIL,
-        };
-        // SAFETY: the device tree says that a test finisher is there; its one
-        // register takes a 32-bit command, and both page tables map it.
-        unsafe { (phys_to_virt(base) as *mut u32).write_volatile(command) };
-        // Nothing more: a second way of powering off would overtake the first,
-        // and its status.
-    } else {
-        sbi_rt::system_reset(sbi_rt::Shutdown, sbi_rt::NoReason);
+    // Each way is tried once: a failure in the first comes back here for the second. SBI
+    // does not follow the finisher, for it could overtake that, and lose the status.
+    match FINISHER.swap(0, Relaxed) {
+        0 => drop(sbi_rt::system_reset(sbi_rt::Shutdown, sbi_rt::NoReason)),
+        register => {
+            let command = match status {
+                0 => PASS,
+                status => u32::from(status) << 16 | FAIL,
+            };
+            // SAFETY: the device tree said that a test finisher is there; its one
+            // register takes a 32-bit command, and both page tables map it.
+            unsafe { (register as *mut u32).write_volatile(command) };
+        }
     }
     park()
 }

@@ -7,6 +7,7 @@ struct Init;
 #[axplat::impl_interface]
 impl InitIf for Init {
     fn init_early(_cpu_id: usize, _start_info: usize) {
+        crate::power::init();
         crate::console::init();
         crate::time::init();
     }

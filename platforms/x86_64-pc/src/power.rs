@@ -1,5 +1,8 @@
 //! Starting harts and powering off.
 
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
 use axplat::power::PowerIf;
 use x86::io::{outb, outw};
 
@@ -10,6 +13,17 @@ const DEBUG_EXIT: u16 = 0xf4;
 /// PM1 Control Registers, SLP_EN (ACPI 4.8.3.2.1): enter the sleep state.
 const SLEEP_ENABLE: u16 = 1 << 13;
 
+/// The I/O port that powers off, and above it what to write there; 0 without one. Kept
+/// from boot, so that powering off needs nothing but this.
+static SOFT_OFF: AtomicU32 = AtomicU32::new(0);
+
+/// Finds the power switch in the ACPI tables.
+pub fn init() {
+    if let Some((port, command)) = soft_off() {
+        SOFT_OFF.store(u32::from(port) | u32::from(command) << 16, Relaxed);
+    }
+}
+
 /// Powers off with `status`. One that is not 0 is told by [`DEBUG_EXIT`], its
 /// lowest seven bits; where there is no such device, or for 0, the machine
 /// enters ACPI's sleep state S5.
@@ -18,9 +32,10 @@ pub fn exit(status: u8) -> ! {
         // SAFETY: on a PC the port is this device's, or nobody's.
         unsafe { outb(DEBUG_EXIT, status & 0x7f) };
     }
-    if let Some((port, command)) = soft_off() {
-        // SAFETY: the tables say that this is how the machine is switched off.
-        unsafe { outw(port, command) };
+    let switch = SOFT_OFF.load(Relaxed);
+    if switch != 0 {
+        // SAFETY: the tables said that this is how the machine is switched off.
+        unsafe { outw(switch as u16, (switch >> 16) as u16) };
     }
     park()
 }

@@ -37,7 +37,7 @@ const TAIL: usize = 30;
 const PANICKED: u8 = 101;
 
 /// How `apps/endings` ends: the status that tells so, and what the console says.
-const ENDINGS: [(&str, u8, &str); 12] = [
+const ENDINGS: [(&str, u8, &str); 23] = [
     ("return", 0, ""),
     ("exit", 42, ""),
     (
@@ -53,6 +53,21 @@ const ENDINGS: [(&str, u8, &str); 12] = [
     ("memory", PANICKED, "out of memory: wanted 32768 bytes; "),
     ("stack", PANICKED, "stack overflow: sp 0x"),
     ("stack-of-thread", PANICKED, "\"deep\": stack overflow"),
+    ("panic-slow", PANICKED, "the message at apps/endings"),
+    ("panic-sleeps", PANICKED, "the message at apps/endings"),
+    ("panic-waits", PANICKED, "in its last words: a wait for"),
+    ("panic-exits", PANICKED, "PANIC on hart 0"),
+    ("panic-panics", PANICKED, "last words: the second panic at"),
+    ("panic-panics-twice", PANICKED, "in its last words: "),
+    ("panic-faults", PANICKED, "unhandled page fault: write to"),
+    ("panic-hangs", PANICKED, "PANIC on hart 1: the hart that"),
+    ("panic-everywhere", PANICKED, "fails at apps/endings"),
+    ("panic-among-lines", PANICKED, "the message at apps/endings"),
+    (
+        "prints",
+        42,
+        "[from within\nthe message]\n[(from farther within\nthe message)\nthe message]\nunfinished\n",
+    ),
     ("hang", HUNG, ""),
 ];
 
@@ -284,7 +299,9 @@ fn ending(image: &Image, end: &str, wanted: u8, said: &'static str) -> Boot {
             status if status != wanted => {
                 Err(format!("{}; wanted: status {wanted}", end.describe()))
             }
-            _ if !console.contains(said) => Err(format!("the console does not say {said:?}")),
+            _ if !console.replace('\r', "").contains(said) => {
+                Err(format!("the console does not say {said:?}"))
+            }
             status => Ok(format!("status {status}")),
         }),
     }

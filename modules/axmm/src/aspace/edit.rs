@@ -116,6 +116,18 @@ impl<M: Machine> AddrSpace<M> {
         }
     }
 
+    /// The areas around `addr`, to look at. `None` if a hart, this one included, is working
+    /// on them.
+    pub(super) fn try_look(&self, addr: usize) -> Option<Look<'_, M>> {
+        let part = self.part_at(addr)?;
+        let pin = M::pin();
+        if !part.claims.try_begin(M::hart()) {
+            return None;
+        }
+        let look = Look { part, _pin: pin };
+        part.covers((addr, addr)).then_some(look)
+    }
+
     #[cold]
     #[inline(never)]
     fn look_later(&self, addr: usize) -> Option<Look<'_, M>> {

@@ -18,8 +18,13 @@ impl axlog::LogIf for Log {
         axhal::hart::this_hart()
     }
 
-    fn wait_a_turn() {
+    fn owner() -> usize {
+        1 + axhal::hart::this_hart()
+    }
+
+    fn wait(_turn: usize) -> bool {
         std::hint::spin_loop();
+        true
     }
 }
 

@@ -1,0 +1,121 @@
+//! Panics whose message does something while it is written.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+
+use axstd::sync::Mutex;
+use axstd::thread::{self, Builder};
+use axstd::time::Instant;
+use axstd::{harts, println, process};
+
+/// A message that does this first, and is `"the message"` then.
+struct Message(fn());
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        (self.0)();
+        f.write_str("the message")
+    }
+}
+
+fn busy(duration: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < duration {
+        core::hint::spin_loop();
+    }
+}
+
+/// A thread panics, with a message that takes several turns, while `main` is ready to
+/// return.
+pub fn slow() {
+    let panics = || panic!("{}", Message(|| busy(Duration::from_millis(50))));
+    let _ = Builder::new().hart(harts::current()).spawn(panics);
+    thread::yield_now();
+}
+
+/// The message sleeps, and another thread of the hart is ready to end the machine.
+pub fn sleeps() {
+    static SLEEPS: AtomicBool = AtomicBool::new(false);
+    let ends = || {
+        while !SLEEPS.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        process::exit(0);
+    };
+    let _ = Builder::new().hart(harts::current()).spawn(ends);
+    let sleep = || {
+        SLEEPS.store(true, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(20));
+    };
+    panic!("{}", Message(sleep));
+}
+
+/// The message waits for a lock that another thread holds.
+pub fn waits() {
+    static LOCK: Mutex<()> = Mutex::new(());
+    let holder = || {
+        let _held = LOCK.lock();
+        thread::park();
+    };
+    let _ = Builder::new().hart(harts::current()).spawn(holder);
+    while LOCK.try_lock().is_some() {
+        thread::yield_now();
+    }
+    panic!("{}", Message(|| drop(LOCK.lock())));
+}
+
+/// The message ends its thread's machine as if all were well.
+pub fn exits() {
+    panic!("{}", Message(|| process::exit(0)));
+}
+
+/// The message panics.
+pub fn panics() {
+    panic!("{}", Message(|| panic!("the second panic")));
+}
+
+/// The message panics, with a message that panics.
+pub fn panics_twice() {
+    panic!(
+        "{}",
+        Message(|| panic!("{}", Message(|| panic!("the third panic"))))
+    );
+}
+
+/// The message makes an access that faults.
+pub fn faults() {
+    panic!("{}", Message(|| crate::write_to(0)));
+}
+
+/// The message never ends.
+pub fn hangs() {
+    panic!("{}", Message(|| busy(Duration::MAX)));
+}
+
+/// Each hart panics, at the same time.
+pub fn everywhere() {
+    harts::run_on_all(|hart| panic!("hart {hart} fails"));
+}
+
+/// One hart panics while all others print.
+pub fn among_lines() {
+    harts::run_on_all(|hart| {
+        if hart == 0 {
+            busy(Duration::from_millis(5));
+            panic!("{}", Message(|| busy(Duration::from_millis(5))));
+        }
+        loop {
+            println!("hart {hart} prints");
+        }
+    });
+}
+
+/// A line whose value prints lines of its own; and one that is never ended.
+pub fn prints() {
+    println!("[{}]", Message(|| println!("from within")));
+    let outer = Message(|| println!("({})", Message(|| println!("from farther within"))));
+    println!("[{outer}]");
+    axstd::print!("unfinished");
+    process::exit(42);
+}
