@@ -22,7 +22,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use axlog::{Turn, ax_print, ax_println};
-use axplat::time::{current_ticks, monotonic_time_nanos, ticks_to_nanos};
+use axplat::time::{current_ticks, ticks_to_nanos};
 
 use crate::arch;
 use crate::hart::{hardware_id, this_hart};
@@ -32,8 +32,9 @@ use crate::threads;
 /// no handler: what Rust programs end with when they panic.
 pub const FAILED: u8 = 101;
 
-/// How long the exit line waits for another thread's or hart's line to end.
-const PATIENCE_NS: u64 = 1_000_000_000;
+/// How many turns the exit line waits for another thread's or hart's line to end: some
+/// 30 ms, or more where other threads take turns.
+const PATIENCE: usize = 2000;
 
 /// How often this machine's end has begun. Written by the hart that has the console.
 static BEGUN: AtomicUsize = AtomicUsize::new(0);
@@ -51,8 +52,7 @@ pub fn is_ending() -> bool {
 /// console, and how long the machine ran. Then the machine is told by its own means, and
 /// powers off.
 pub fn exit(status: u8) -> ! {
-    let deadline = monotonic_time_nanos().saturating_add(PATIENCE_NS);
-    let _turn = Turn::take_until(deadline);
+    let _turn = Turn::take_within(PATIENCE);
     let status = match begin() {
         0 => status,
         _ => FAILED,
@@ -146,20 +146,19 @@ mod alone {
 mod others {
     use core::sync::atomic::{AtomicU64, Ordering};
 
-    use axlog::ax_println;
     use axplat::irq::IpiTarget;
-    use axplat::time::monotonic_time_nanos;
 
-    use super::{BEGUN, FAILED, end};
+    use super::{BEGUN, fail};
     use crate::arch;
     use crate::hart::{online, this_hart};
+    use crate::time::monotonic_time_nanos;
 
     /// How long the hart that ends the machine waits for the others to stop: for what
     /// they have on their way to the console.
     const STOPS_NS: u64 = 20_000_000;
 
-    /// How long the last words may take before another hart says them.
-    const LAST_WORDS_NS: u64 = 2_000_000_000;
+    /// How long the report may take before another hart ends the machine.
+    const REPORT_NS: u64 = 2_000_000_000;
 
     /// One bit for each hart that has stopped.
     static STOPPED: AtomicU64 = AtomicU64::new(0);
@@ -196,18 +195,16 @@ mod others {
         if before != 0 {
             arch::halt();
         }
-        let begun = BEGUN.load(Ordering::Relaxed);
-        let deadline = monotonic_time_nanos().saturating_add(LAST_WORDS_NS);
+        let deadline = monotonic_time_nanos().saturating_add(REPORT_NS);
         while monotonic_time_nanos() < deadline {
             core::hint::spin_loop();
         }
         axlog::seize_console();
-        axlog::end_line();
-        ax_println!(
-            "PANIC on hart {}: the hart that ends the machine has not for {} s, at its attempt {begun}",
-            this_hart(),
-            LAST_WORDS_NS / 1_000_000_000
-        );
-        end(FAILED)
+        // The report has begun, and is not begun again.
+        BEGUN.store(1, Ordering::Relaxed);
+        fail(
+            format_args!("the report takes longer than 2 s"),
+            format_args!(""),
+        )
     }
 }

@@ -1,8 +1,14 @@
 //! Time since power-on.
 
+pub use axplat::time::monotonic_time;
 #[cfg(feature = "multitask")]
 pub use axplat::time::set_oneshot_timer;
-pub use axplat::time::{monotonic_time, monotonic_time_nanos};
+
+/// Nanoseconds since power-on. One function for all callers: the conversion is long.
+#[inline(never)]
+pub fn monotonic_time_nanos() -> u64 {
+    axplat::time::monotonic_time_nanos()
+}
 
 /// Sleeps on this hart until the monotonic time `deadline_ns`, waking for
 /// interrupts meanwhile; on the hart that ends the machine it is a busy wait, for no
@@ -11,10 +17,11 @@ pub use axplat::time::{monotonic_time, monotonic_time_nanos};
 pub fn sleep_until(deadline_ns: u64) {
     let were_on = crate::arch::irqs_enabled();
     crate::arch::disable_irqs();
-    while crate::power::is_ending() && monotonic_time_nanos() < deadline_ns {
-        core::hint::spin_loop();
-    }
     while monotonic_time_nanos() < deadline_ns {
+        if crate::power::is_ending() {
+            core::hint::spin_loop();
+            continue;
+        }
         axplat::time::set_oneshot_timer(deadline_ns);
         crate::arch::wait_for_irqs();
     }

@@ -11,8 +11,6 @@
 use core::fmt::{self, Arguments, Write};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use axplat::time::monotonic_time_nanos;
-
 use crate::{hart, owner, wait};
 
 /// No owner, and no hart that has taken the console.
@@ -64,12 +62,11 @@ pub struct Turn {
 impl Turn {
     /// Waits until the console has no owner, for as long as waiting can help.
     pub fn take() -> Self {
-        Self::take_until(u64::MAX)
+        Self::take_within(usize::MAX)
     }
 
-    /// Waits until the console has no owner, but not beyond the monotonic time `deadline`,
-    /// in nanoseconds.
-    pub fn take_until(deadline: u64) -> Self {
+    /// Waits until the console has no owner, but for `turns` turns at most.
+    pub fn take_within(turns: usize) -> Self {
         let me = owner();
         let mut turn = 0;
         loop {
@@ -78,7 +75,7 @@ impl Turn {
             match OWNER.compare_exchange(NONE, me, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return Self { ends: true },
                 Err(owner) if owner == me => return Self { ends: false },
-                Err(_) if monotonic_time_nanos() >= deadline || is_taken() || !wait(turn) => {
+                Err(_) if turn >= turns || is_taken() || !wait(turn) => {
                     return Self { ends: false };
                 }
                 Err(_) => turn += 1,

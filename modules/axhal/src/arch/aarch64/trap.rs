@@ -261,6 +261,7 @@ fn is_page_fault(esr: usize) -> bool {
     matches!(esr >> 2 & 0xf, 1..=3)
 }
 
+#[inline(never)]
 fn name(class: usize) -> &'static str {
     match class {
         0x00 => "illegal instruction",

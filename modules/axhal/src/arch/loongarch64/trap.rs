@@ -267,6 +267,7 @@ fn is_canonical(addr: usize) -> bool {
 }
 
 /// "Table of Exceptions".
+#[inline(never)]
 fn name(code: usize) -> &'static str {
     match code {
         7 => "page privilege",

@@ -206,6 +206,7 @@ fn access(scause: usize) -> Option<Access> {
     }
 }
 
+#[inline(never)]
 fn name(scause: usize) -> &'static str {
     match scause {
         0 => "instruction address misaligned",

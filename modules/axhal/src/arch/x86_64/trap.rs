@@ -254,6 +254,7 @@ fn faulting_address() -> usize {
     unsafe { cr2() }
 }
 
+#[inline(never)]
 fn name(vector: usize) -> &'static str {
     match vector {
         0 => "divide error",
