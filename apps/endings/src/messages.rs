@@ -95,12 +95,12 @@ pub fn hangs() {
 
 /// Each hart panics, at the same time.
 pub fn everywhere() {
-    harts::run_on_all(|hart| panic!("hart {hart} fails"));
+    let _ = harts::run_on_all(|hart| panic!("hart {hart} fails"));
 }
 
 /// One hart panics while all others print.
 pub fn among_lines() {
-    harts::run_on_all(|hart| {
+    let _ = harts::run_on_all(|hart| {
         if hart == 0 {
             busy(Duration::from_millis(5));
             panic!("{}", Message(|| busy(Duration::from_millis(5))));
