@@ -5,8 +5,9 @@
 //! output has, and the owner's own calls pass. An owner is a thread, or a hart where there
 //! are no threads.
 //!
-//! A caller that cannot wait, because it keeps interrupts out and the owner does not come
-//! to an end, prints without its turn: a torn line is better than a hart that stands still.
+//! A caller that keeps interrupts out cannot wait for long: the owner may be a thread that
+//! its hart has interrupted. It prints without its turn then, for a torn line is better
+//! than a hart that stands still.
 
 use core::fmt::{self, Arguments, Write};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
