@@ -12,7 +12,7 @@ use spin::Once;
 use crate::arch::TrapFrame;
 use crate::hart::guard_of;
 use crate::mem::{IMAGE_IS_IN_RAM, section_of};
-use crate::power::{fail, is_ending};
+use crate::power::fail;
 use crate::threads;
 
 bitflags! {
@@ -121,7 +121,7 @@ pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) 
 pub(crate) fn on_irq(irq: usize) {
     #[cfg(feature = "irq")]
     axplat::irq::handle(irq);
-    if !is_ending() {
+    if !crate::power::is_ending() {
         threads::after_irq();
     }
     #[cfg(not(feature = "irq"))]
