@@ -68,10 +68,7 @@ pub fn fail(what: fmt::Arguments, details: fmt::Arguments) -> ! {
         0 => report(what, details),
         1 => {
             axlog::end_line();
-            ax_println!(
-                "PANIC again on hart {}, in its last words: {what}",
-                this_hart()
-            );
+            ax_println!("PANIC again on hart {}: {what}", this_hart());
         }
         _ => {}
     }
