@@ -16,7 +16,7 @@ use page_table_multiarch::{MappingFlags, PagingMetaData};
 use self::claims::Claims;
 use self::edit::Apart;
 use self::zones::{AreasCell, Zones};
-use crate::areas::{Area, Areas, Span};
+use crate::areas::{Area, Entry, Span};
 use crate::backend::{Backend, Grain};
 use crate::context::Context;
 use crate::machine::{Machine, ThisMachine};
@@ -333,7 +333,7 @@ impl<M: Machine> AddrSpace<M> {
         let mut edit = self.edit(&span);
         edit.reach()?;
         edit.reserve_insert(&span)?;
-        let area = Area::new(span.clone(), flags, name, backend.clone());
+        let area = Area::new(span.clone(), flags, name, backend);
         if backend.is_lazy() {
             edit.insert(area);
             return Ok(());
@@ -422,7 +422,7 @@ impl<M: Machine> AddrSpace<M> {
         if !edit.cover(&span) {
             return Err(AxError::NotFound);
         }
-        let foreign = |area: &Area<Backend>| !area.backing().owns_frames();
+        let foreign = |area: Entry<Backend>| !area.backing().owns_frames();
         if flags.is_empty() && edit.overlapping(&span).any(foreign) {
             return Err(AxError::InvalidInput);
         }
@@ -511,9 +511,9 @@ impl<M: Machine> AddrSpace<M> {
         core::iter::from_fn(move || {
             loop {
                 let areas = self.look(from)?;
-                if let Some(area) = areas.iter_from(from).next().cloned() {
-                    from = area.span().end;
-                    return Some(area);
+                if let Some(area) = areas.iter_from(from).next() {
+                    from = area.end();
+                    return Some(area.area());
                 }
                 from = areas.last().checked_add(1)?;
             }
@@ -523,9 +523,7 @@ impl<M: Machine> AddrSpace<M> {
     /// What is mapped at `vaddr`.
     pub fn area_at(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
         let part = self.part_at(vaddr.as_usize());
-        // SAFETY: the areas are there as long as this is.
-        let seen = part.and_then(|part| unsafe { Areas::peek(part.areas.get(), vaddr.as_usize()) });
-        match seen {
+        match part.and_then(|part| part.areas.peek(vaddr.as_usize())) {
             Some((area, _)) => Some(area),
             None => self.area_for_certain(vaddr),
         }
@@ -534,7 +532,9 @@ impl<M: Machine> AddrSpace<M> {
     /// The same where it has to be looked up without others changing anything.
     #[cold]
     pub(crate) fn area_for_certain(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
-        self.look(vaddr.as_usize())?.find(vaddr.as_usize()).cloned()
+        let areas = self.look(vaddr.as_usize())?;
+        let area = areas.find(vaddr.as_usize())?;
+        Some(area.area())
     }
 
     /// The page that `vaddr` lies in, if it has a frame.
@@ -601,8 +601,8 @@ fn checked(start: VirtAddr, size: usize) -> AxResult<Span> {
     Ok(start.as_usize()..end)
 }
 
-// SAFETY: the areas are changed by one hart at a time, and read as `Areas::peek` allows; a
-// line of the claims is its hart's. Harts are told apart as `Machine` promises.
+// SAFETY: the areas are `Sync`. A line of the claims is its hart's, and harts are told
+// apart as `Machine` promises.
 unsafe impl<M: Machine + Sync> Sync for AddrSpace<M> {}
 
 // SAFETY: it belongs to no hart.

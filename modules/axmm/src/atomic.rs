@@ -12,6 +12,13 @@ pub use modelled::{AtomicU64, AtomicUsize};
 #[cfg(shuttle)]
 pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
+/// A word of data, as part of what a version guards. Shuttle takes turns at the version
+/// alone: a turn at each word would leave it no time for anything else.
+#[cfg(not(all(loom, test)))]
+pub type DataUsize = core::sync::atomic::AtomicUsize;
+#[cfg(all(loom, test))]
+pub type DataUsize = AtomicUsize;
+
 /// Loom knows of a sequential order of fences alone, and takes `SeqCst` elsewhere for
 /// `AcqRel`. So here a fence is between a write in that order and the next read in it: not
 /// without the one, nor the other.

@@ -58,10 +58,18 @@ unsafe impl GlobalAlloc for Failing {
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Fresh;
 
 impl Backing for Fresh {
+    fn pack(self) -> [usize; 2] {
+        [0; 2]
+    }
+
+    fn unpack(_words: [usize; 2]) -> Self {
+        Self
+    }
+
     fn at_offset(&self, _offset: usize) -> Self {
         Self
     }
@@ -79,21 +87,21 @@ fn pages(range: Range<usize>) -> Range<usize> {
     range.start * PAGE..range.end * PAGE
 }
 
-fn insert(areas: &mut Areas<Fresh>, at: Range<usize>, flags: MappingFlags) -> AxResult {
+fn insert(areas: &Areas<Fresh>, at: Range<usize>, flags: MappingFlags) -> AxResult {
     areas.reserve_insert(&pages(at.clone()))?;
     ALLOWED.set(Some(0));
     areas.insert(Area::new(pages(at), flags, "test", Fresh));
     Ok(())
 }
 
-fn remove(areas: &mut Areas<Fresh>, at: Range<usize>) -> AxResult {
+fn remove(areas: &Areas<Fresh>, at: Range<usize>) -> AxResult {
     areas.reserve_cuts(&pages(at.clone()))?;
     ALLOWED.set(Some(0));
     areas.remove(&pages(at));
     Ok(())
 }
 
-fn set_flags(areas: &mut Areas<Fresh>, at: Range<usize>) -> AxResult {
+fn set_flags(areas: &Areas<Fresh>, at: Range<usize>) -> AxResult {
     areas.reserve_cuts(&pages(at.clone()))?;
     ALLOWED.set(Some(0));
     areas.set_flags(&pages(at), RO);
@@ -105,18 +113,15 @@ fn state(areas: &Areas<Fresh>) -> Vec<(Range<usize>, MappingFlags, Option<usize>
     let gap = |hint| areas.find_free(hint, PAGE, &(0..usize::MAX), PAGE);
     let all = areas
         .iter()
-        .map(Area::span)
-        .zip(areas.iter().map(Area::flags));
+        .map(|area| area.span())
+        .zip(areas.iter().map(|area| area.flags()));
     all.map(|(span, flags)| (span.clone(), flags, gap(span.end)))
         .collect()
 }
 
 /// Does `operation` with the first allocation failing, then the second, and so on
 /// until it succeeds. Answers how many had to succeed.
-fn until_it_succeeds(
-    areas: &mut Areas<Fresh>,
-    operation: impl Fn(&mut Areas<Fresh>) -> AxResult,
-) -> usize {
+fn until_it_succeeds(areas: &Areas<Fresh>, operation: impl Fn(&Areas<Fresh>) -> AxResult) -> usize {
     for count in 0.. {
         let before = state(areas);
         ALLOWED.set(Some(count));
@@ -134,47 +139,41 @@ fn until_it_succeeds(
 /// Areas of six pages, the middle two with fewer rights, of which `count` have
 /// come, four pages apart, with each allocation failing once.
 fn grown(count: usize) -> (Areas<Fresh>, usize) {
-    let mut areas = Areas::empty();
+    let areas = Areas::empty();
     let mut allocations = 0;
     for at in (0..count).map(|i| 10 * (i * 7919 % count)) {
-        allocations += until_it_succeeds(&mut areas, |a| insert(a, at..at + 6, RW));
-        allocations += until_it_succeeds(&mut areas, |a| set_flags(a, at + 2..at + 4));
+        allocations += until_it_succeeds(&areas, |a| insert(a, at..at + 6, RW));
+        allocations += until_it_succeeds(&areas, |a| set_flags(a, at + 2..at + 4));
     }
     (areas, allocations)
 }
 
 #[test]
 fn an_operation_without_memory_changes_nothing() {
-    let (mut areas, allocations) = grown(300);
+    let (areas, allocations) = grown(300);
     assert!(allocations > 100);
     assert_eq!(areas.iter().count(), 900);
     for at in (0..300).map(|i| 10 * (i * 7919 % 300)) {
-        until_it_succeeds(&mut areas, |a| remove(a, at..at + 1));
-        until_it_succeeds(&mut areas, |a| remove(a, at + 3..at + 5));
-        assert_eq!(
-            until_it_succeeds(&mut areas, |a| remove(a, at + 1..at + 3)),
-            0
-        );
+        until_it_succeeds(&areas, |a| remove(a, at..at + 1));
+        until_it_succeeds(&areas, |a| remove(a, at + 3..at + 5));
+        assert_eq!(until_it_succeeds(&areas, |a| remove(a, at + 1..at + 3)), 0);
     }
     assert_eq!(areas.iter().count(), 300);
 }
 
 #[test]
 fn what_cuts_no_area_needs_no_memory() {
-    let (mut areas, _) = grown(200);
+    let (areas, _) = grown(200);
     for at in (0..200).map(|i| 10 * i) {
-        assert_eq!(
-            until_it_succeeds(&mut areas, |a| set_flags(a, at..at + 6)),
-            0
-        );
-        assert_eq!(until_it_succeeds(&mut areas, |a| remove(a, at..at + 6)), 0);
+        assert_eq!(until_it_succeeds(&areas, |a| set_flags(a, at..at + 6)), 0);
+        assert_eq!(until_it_succeeds(&areas, |a| remove(a, at..at + 6)), 0);
     }
     assert!(areas.iter().next().is_none());
 }
 
 #[test]
 fn room_for_many_is_reserved_at_once() {
-    let mut areas = Areas::empty();
+    let areas = Areas::empty();
     assert_eq!(areas.reserve(2000), Ok(()));
     ALLOWED.set(Some(0));
     for at in (0..2000).map(|i| 2 * (i * 7919 % 2000)) {

@@ -5,8 +5,25 @@ use page_table_multiarch::MappingFlags;
 use super::Span;
 
 /// What an area knows of where its frames come from.
-pub trait Backing: Clone {
-    /// What the part of an area that begins `offset` bytes in has behind it.
+///
+/// It is copied out of the tree word by word, without a lock, and checked afterwards
+/// ([`Nodes::peek`](super::Nodes::peek)). So it cannot own anything: it is `Copy`, and two
+/// words say all of it. A backing that refers to something counted keeps its number here,
+/// and takes a reference while the area cannot go: under the index lock, or in a page
+/// fault, for which an unmapping waits.
+///
+/// ```compile_fail,E0204
+/// #[derive(Clone, Copy)]
+/// struct Owner(std::sync::Arc<()>);
+/// ```
+pub trait Backing: Copy {
+    /// All that it is, in two words.
+    fn pack(self) -> [usize; 2];
+
+    /// The backing that [`pack`](Self::pack) made the words of.
+    fn unpack(words: [usize; 2]) -> Self;
+
+    /// The backing of the part of an area that begins `offset` bytes in.
     fn at_offset(&self, offset: usize) -> Self;
 
     /// Whether `next` goes on where this ends, `len` bytes later.
@@ -14,9 +31,10 @@ pub trait Backing: Clone {
 }
 
 /// A range of addresses with one set of rights and one backing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Area<B> {
-    pub(super) span: Span,
+    pub(super) start: usize,
+    pub(super) end: usize,
     pub(super) flags: MappingFlags,
     pub(super) name: &'static str,
     pub(super) backing: B,
@@ -26,7 +44,8 @@ impl<B: Backing> Area<B> {
     /// An area; `name` is for people.
     pub fn new(span: Span, flags: MappingFlags, name: &'static str, backing: B) -> Self {
         Self {
-            span,
+            start: span.start,
+            end: span.end,
             flags,
             name,
             backing,
@@ -35,7 +54,7 @@ impl<B: Backing> Area<B> {
 
     /// Its addresses.
     pub fn span(&self) -> Span {
-        self.span.clone()
+        self.start..self.end
     }
 
     /// Its rights.
@@ -55,20 +74,20 @@ impl<B: Backing> Area<B> {
 
     /// The part of the area that lies in `span`, which it overlaps.
     pub fn part(&self, span: &Span) -> Self {
-        let start = self.span.start.max(span.start);
-        let end = self.span.end.min(span.end);
+        let start = self.start.max(span.start);
         Self {
-            span: start..end,
-            backing: self.backing.at_offset(start - self.span.start),
-            ..self.clone()
+            start,
+            end: self.end.min(span.end),
+            backing: self.backing.at_offset(start - self.start),
+            ..*self
         }
     }
 
-    /// Whether both are one area.
+    /// Whether this area and `next` can be one.
     pub(super) fn continues(&self, next: &Self) -> bool {
-        self.span.end == next.span.start
+        self.end == next.start
             && self.flags == next.flags
             && self.name == next.name
-            && self.backing.continues(self.span.len(), &next.backing)
+            && self.backing.continues(self.end - self.start, &next.backing)
     }
 }

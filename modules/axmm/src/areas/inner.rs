@@ -1,10 +1,8 @@
 //! An inner node of the tree: what has to be known of each child to choose one.
 
-use core::mem;
-use core::ptr;
-
 use super::Extent;
 use super::pool::Node;
+use super::word::{Link, Word};
 
 /// The most children, a power of two.
 const CAPACITY: usize = 32;
@@ -12,34 +10,44 @@ const CAPACITY: usize = 32;
 /// Children in order of their addresses, by number, each with what a search
 /// compares.
 pub struct Inner {
-    start: usize,
-    end: usize,
-    len: usize,
+    start: Word,
+    end: Word,
+    len: Word,
+    /// The link of a free node.
+    next: Link,
     /// Where each child ends: the highest address of all for the last, and for
     /// those that are not there, so that a search always ends at a child.
-    ends: [usize; CAPACITY],
+    ends: [Word; CAPACITY],
     /// The largest gap in each child, or between it and the one before.
-    gaps: [usize; CAPACITY],
+    gaps: [Word; CAPACITY],
     /// The largest of these from each child on; 0 behind the last.
-    rest: [usize; CAPACITY + 1],
-    children: [u32; CAPACITY],
+    rest: [Word; CAPACITY + 1],
+    children: [Word; CAPACITY],
 }
 
 impl Node for Inner {
     fn new() -> Self {
         Self {
-            start: 0,
-            end: 0,
-            len: 0,
-            ends: [usize::MAX; CAPACITY],
-            gaps: [0; CAPACITY],
-            rest: [0; CAPACITY + 1],
-            children: [0; CAPACITY],
+            start: Word::new(0),
+            end: Word::new(0),
+            len: Word::new(0),
+            next: Link::none(),
+            ends: Word::row(usize::MAX),
+            gaps: Word::row(0),
+            rest: Word::row(0),
+            children: Word::row(0),
         }
     }
 
-    fn empty(&mut self) {
-        *self = Self::new();
+    fn empty(&self) {
+        self.len.set(0);
+        self.start.set(0);
+        self.end.set(0);
+        self.forget_gaps();
+    }
+
+    fn link(&self) -> &Link {
+        &self.next
     }
 }
 
@@ -47,190 +55,191 @@ impl Inner {
     /// The fewest children of an inner node that is not the root.
     pub const FEWEST: usize = CAPACITY / 2;
 
-    /// The children.
-    pub fn children(&self) -> &[u32] {
-        self.children.get(..self.len).unwrap_or(&[])
-    }
-
-    /// The child in `slot`, below `len`.
+    /// The child in `slot`, below `CAPACITY`. While another hart changes the node it may
+    /// be any that has been a child.
     pub fn child(&self, slot: usize) -> u32 {
-        self.children[slot]
+        // Truncates nothing: `insert` alone writes children.
+        self.children[slot].get() as u32
     }
 
     /// How many children there are.
     pub fn len(&self) -> usize {
-        self.len
+        self.len.get()
     }
 
     /// Whether there is no room for one more.
     pub fn is_full(&self) -> bool {
-        self.len == CAPACITY
+        self.len() == CAPACITY
+    }
+
+    /// Where the first area below starts.
+    pub fn start(&self) -> usize {
+        self.start.get()
     }
 
     /// From where to where all areas below lie, and the largest gap between them.
     pub fn extent(&self) -> Extent {
         Extent {
-            start: self.start,
-            end: self.end,
-            gap: self.rest[0],
+            start: self.start.get(),
+            end: self.end.get(),
+            gap: self.rest[0].get(),
         }
     }
 
-    /// The slot of the first child that ends above `addr`, which is not the
-    /// highest address of all; the last child's if none does.
+    /// The slot of the first child that ends above `addr`, which is not the highest
+    /// address of all; the last child's if none does. While another hart changes the node
+    /// it may be any below `CAPACITY`.
     pub fn search(&self, addr: usize) -> usize {
         let mut slot = 0;
         for step in [16, 8, 4, 2, 1] {
-            if self.ends[slot + step - 1] <= addr {
+            if self.ends[slot + step - 1].get() <= addr {
                 slot += step;
             }
         }
         slot
     }
 
-    /// The child of the node at `this` whose areas lie around `addr`, while another may
-    /// change the node: then it may be any that was a child once.
-    ///
-    /// # Safety
-    ///
-    /// There is an inner node, in use or not, for as long as this takes.
-    pub unsafe fn peek(this: *const Self, addr: usize) -> u32 {
-        // SAFETY: the caller's promise, here and below; all slots are below `CAPACITY`.
-        let (ends, children) = unsafe { (&raw const (*this).ends, &raw const (*this).children) };
-        let mut slot = 0;
-        for step in [16, 8, 4, 2, 1] {
-            // SAFETY: as above.
-            if unsafe { ends.cast::<usize>().add(slot + step - 1).read_volatile() } <= addr {
-                slot += step;
-            }
-        }
-        // SAFETY: as above.
-        unsafe { ptr::read_volatile(children.cast::<u32>().add(slot)) }
-    }
-
     /// Where the child before `slot` ends.
     pub fn end_before(&self, slot: usize) -> Option<usize> {
-        self.ends.get(slot.checked_sub(1)?).copied()
+        self.ends.get(slot.checked_sub(1)?).map(Word::get)
     }
 
     /// Whether any slot from `slot` on has a gap of `size` bytes, at least one, in its
     /// child or before it.
     pub fn has_gap_from(&self, slot: usize, size: usize) -> bool {
-        self.rest[slot] >= size
+        self.rest[slot].get() >= size
     }
 
     /// The first such slot.
     pub fn gap_from(&self, slot: usize, size: usize) -> Option<usize> {
-        (slot..self.len).find(|&slot| self.has_gap(slot, size))
+        let gaps = self.gaps.get(slot..self.len())?;
+        let first = gaps.iter().position(|gap| gap.get() >= size)?;
+        Some(slot + first)
     }
 
     /// Whether there is a gap of `size` bytes in the child in `slot` or before it.
     pub fn has_gap(&self, slot: usize, size: usize) -> bool {
-        self.gaps[slot] >= size
+        self.gaps[slot].get() >= size
     }
 
     /// The child behind the one in `slot`.
     pub fn next(&self, slot: usize) -> Option<u32> {
-        (slot + 1 < self.len).then(|| self.children[slot + 1])
+        (slot + 1 < self.len()).then(|| self.child(slot + 1))
     }
 
     /// Whether the child in `slot` is the last.
     pub fn is_last(&self, slot: usize) -> bool {
-        slot + 1 == self.len
+        slot + 1 == self.len()
     }
 
     /// Takes over that the last child ends at `end` now, and nothing else.
-    pub fn move_end(&mut self, end: usize) {
-        self.end = end;
+    pub fn move_end(&self, end: usize) {
+        self.end.set(end);
     }
 
     /// Takes over that the child in `slot` has the extent `new` instead of `old`,
     /// and that the one behind it, if there is one and the end has moved, has
     /// `next`.
-    pub fn update(&mut self, slot: usize, old: Extent, new: Extent, next: Option<Extent>) {
+    pub fn update(&self, slot: usize, old: Extent, new: Extent, next: Option<Extent>) {
         if old.gap != new.gap || old.start != new.start {
             self.set_gap(slot, self.gap_with(slot, new));
             if slot == 0 {
-                self.start = new.start;
+                self.start.set(new.start);
             }
         }
         if let Some(next) = next {
-            self.ends[slot] = new.end;
+            self.ends[slot].set(new.end);
             self.set_gap(slot + 1, self.gap_with(slot + 1, next));
         } else if self.is_last(slot) {
-            self.end = new.end;
+            self.end.set(new.end);
         }
     }
 
     #[inline(always)]
-    fn set_gap(&mut self, mut slot: usize, gap: usize) {
-        self.gaps[slot] = gap;
-        let mut largest = gap.max(self.rest[slot + 1]);
+    fn set_gap(&self, mut slot: usize, gap: usize) {
+        self.gaps[slot].set(gap);
+        let mut largest = gap.max(self.rest[slot + 1].get());
         // Children before one that knows of no other gap do not either.
-        while mem::replace(&mut self.rest[slot], largest) != largest && slot > 0 {
+        loop {
+            let before = self.rest[slot].get();
+            self.rest[slot].set(largest);
+            if before == largest || slot == 0 {
+                return;
+            }
             slot -= 1;
-            largest = largest.max(self.gaps[slot]);
+            largest = largest.max(self.gaps[slot].get());
         }
+    }
+
+    fn forget_gaps(&self) {
+        Word::fill(&self.ends, usize::MAX);
+        Word::fill(&self.gaps, 0);
+        Word::fill(&self.rest, 0);
     }
 
     /// Takes over the extent of the child in `slot`, below `len`, of all children
     /// one after the other: after `insert`, `remove`, `split` and `merge`.
-    pub fn learn(&mut self, slot: usize, child: Extent) {
+    pub fn learn(&self, slot: usize, child: Extent) {
         if slot == 0 {
-            self.start = child.start;
-            self.ends = [usize::MAX; CAPACITY];
-            self.gaps = [0; CAPACITY];
-            self.rest = [0; CAPACITY + 1];
+            self.start.set(child.start);
+            self.forget_gaps();
         }
-        self.end = child.end;
+        self.end.set(child.end);
         self.set_gap(slot, self.gap_with(slot, child));
-        if slot + 1 < self.len {
-            self.ends[slot] = child.end;
+        if slot + 1 < self.len() {
+            self.ends[slot].set(child.end);
         }
     }
 
     /// Adds `child` at `slot`, not above `len`, where there is room. What is known
     /// of the children is no longer right.
-    pub fn insert(&mut self, slot: usize, child: u32) {
-        self.children.copy_within(slot..self.len, slot + 1);
-        self.children[slot] = child;
-        self.len += 1;
+    pub fn insert(&self, slot: usize, child: u32) {
+        let len = self.len();
+        for behind in (slot..len).rev() {
+            self.children[behind + 1].set(self.children[behind].get());
+        }
+        self.children[slot].set(child as usize);
+        self.len.set(len + 1);
     }
 
     /// Takes the child out of `slot`, below `len`. What is known of the children
     /// is no longer right.
-    pub fn remove(&mut self, slot: usize) {
-        self.children.copy_within(slot + 1..self.len, slot);
-        self.len -= 1;
+    pub fn remove(&self, slot: usize) {
+        let len = self.len() - 1;
+        for place in slot..len {
+            self.children[place].set(self.children[place + 1].get());
+        }
+        self.len.set(len);
     }
 
     /// Moves the upper half of a full node's children into `right`, an empty one.
-    pub fn split(&mut self, right: &mut Self) {
+    pub fn split(&self, right: &Self) {
         self.share(right);
     }
 
     /// Moves all children of `right`, the node behind this one, in here if there
-    /// is room. Otherwise makes both equally full. Answers whether `right` is
+    /// is room. Otherwise makes both equally full. Returns whether `right` is
     /// empty now.
-    pub fn merge(&mut self, right: &mut Self) -> bool {
-        if self.len + right.len > CAPACITY {
+    pub fn merge(&self, right: &Self) -> bool {
+        if self.len() + right.len() > CAPACITY {
             self.share(right);
             return false;
         }
-        while right.len > 0 {
-            self.insert(self.len, right.children[0]);
+        while right.len() > 0 {
+            self.insert(self.len(), right.child(0));
             right.remove(0);
         }
         true
     }
 
-    fn share(&mut self, right: &mut Self) {
-        while self.len > right.len + 1 {
-            right.insert(0, self.children[self.len - 1]);
-            self.remove(self.len - 1);
+    fn share(&self, right: &Self) {
+        while self.len() > right.len() + 1 {
+            let last = self.len() - 1;
+            right.insert(0, self.child(last));
+            self.remove(last);
         }
-        while right.len > self.len {
-            self.insert(self.len, right.children[0]);
+        while right.len() > self.len() {
+            self.insert(self.len(), right.child(0));
             right.remove(0);
         }
     }
@@ -242,7 +251,7 @@ impl Inner {
             0 => child.gap,
             _ => child
                 .start
-                .saturating_sub(self.ends[slot - 1])
+                .saturating_sub(self.ends[slot - 1].get())
                 .max(child.gap),
         }
     }
@@ -256,24 +265,24 @@ impl Inner {
         let mut extent = children[0];
         for (slot, child) in children.iter().enumerate() {
             let gap = before(slot).map_or(0, |end| child.start.checked_sub(end).unwrap());
-            assert_eq!(self.gaps[slot], gap.max(child.gap));
+            assert_eq!(self.gaps[slot].get(), gap.max(child.gap));
             extent.end = child.end;
-            extent.gap = extent.gap.max(self.gaps[slot]);
+            extent.gap = extent.gap.max(self.gaps[slot].get());
             let end = match slot + 1 < children.len() {
                 true => child.end,
                 false => usize::MAX,
             };
-            assert_eq!(self.ends[slot], end);
+            assert_eq!(self.ends[slot].get(), end);
         }
         assert!(
             self.ends[children.len()..]
                 .iter()
-                .all(|&end| end == usize::MAX)
+                .all(|end| end.get() == usize::MAX)
         );
-        assert!(self.gaps[children.len()..].iter().all(|&gap| gap == 0));
+        assert!(self.gaps[children.len()..].iter().all(|gap| gap.get() == 0));
         for slot in 0..=CAPACITY {
-            let largest = self.gaps[slot..].iter().max();
-            assert_eq!(self.rest[slot], largest.copied().unwrap_or(0));
+            let largest = self.gaps[slot..].iter().map(Word::get).max();
+            assert_eq!(self.rest[slot].get(), largest.unwrap_or(0));
         }
         assert!(extent == self.extent());
         extent

@@ -8,6 +8,7 @@
 //!     Tree     a B+ tree: down by address, up the same way               tree/
 //!       Inner  up to 32 children: where each ends, its largest gap     inner.rs
 //!       Leaf   up to 15 areas, their order in one word      leaf.rs, order.rs
+//!       Entry  one of them, where it is kept                entry.rs, area.rs
 //!       Pool   nodes by number, and a stock of fresh ones              pool.rs
 //! ```
 //!
@@ -27,15 +28,21 @@
 //!
 //! # Reading without waiting
 //!
-//! One changes the areas at a time; whoever looks for one ([`Areas::peek`]) takes no
-//! lock, and writes nothing. A node never moves, and its memory stays a node's as long
-//! as there are the areas. A leaf has a [version](version::Version), and so has the
-//! tree's shape, which changes when nodes come or go: who has found an area copies it,
-//! and has not found it if either was written meanwhile. So whoever finds one has found
-//! it: only the writer of that very leaf, or of the shape, makes a reader look again.
-//! That there is none is only said for certain to who keeps writers out.
+//! One hart at a time changes the areas; any other may look for one meanwhile
+//! ([`SharedAreas::peek`]) without a lock, and without writing anything. A node never
+//! moves, and its memory stays a node's as long as the areas exist. All that is in a node
+//! is [words](word::Word), which are atomics: a read beside a write is no data race. Each
+//! leaf has a [version](version::Version), and so has the tree's shape, which changes when
+//! nodes come or go. A reader copies the words of the area that it has found, and uses
+//! them only if neither version has changed meanwhile. So it looks again only if that very
+//! leaf, or the shape, was written. That there is no area is certain only for the hart
+//! with the lock.
+//!
+//! Since an area is copied before it is known to be whole, and may be unmapped as soon as
+//! it is, it owns nothing: [`Backing`] is `Copy`.
 
 mod area;
+mod entry;
 mod inner;
 mod leaf;
 mod order;
@@ -44,6 +51,7 @@ mod pool;
 mod tests;
 mod tree;
 mod version;
+mod word;
 
 use core::fmt;
 use core::ops::Range;
@@ -52,8 +60,9 @@ use axerrno::{AxError, AxResult};
 use page_table_multiarch::MappingFlags;
 
 pub use area::{Area, Backing};
+pub use entry::Entry;
 use tree::Tree;
-pub use tree::{Promise, Sight};
+pub use tree::{Nodes, Promise, Sight};
 
 /// A page-aligned range of addresses.
 pub type Span = Range<usize>;
@@ -92,44 +101,38 @@ impl<B: Backing> Areas<B> {
     }
 
     /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Area<B>> {
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_, B>> {
         self.iter_from(0)
     }
 
     /// The area that `addr` lies in, and all behind it, in order.
-    pub fn iter_from(&self, addr: usize) -> impl Iterator<Item = &Area<B>> {
+    pub fn iter_from(&self, addr: usize) -> impl Iterator<Item = Entry<'_, B>> {
         self.tree.iter_from(addr)
     }
 
     /// The area that `addr` lies in.
-    pub fn find(&self, addr: usize) -> Option<&Area<B>> {
+    pub fn find(&self, addr: usize) -> Option<Entry<'_, B>> {
         let area = self.tree.iter_from(addr).next()?;
-        area.span.contains(&addr).then_some(area)
+        (area.start() <= addr).then_some(area)
     }
 
-    /// The area that `addr` lies in, and where it has been seen, while another may change
-    /// the areas at `this`. `None` says nothing for certain.
-    ///
-    /// # Safety
-    ///
-    /// There are the areas for as long as this takes.
-    pub unsafe fn peek(this: *const Self, addr: usize) -> Option<(Area<B>, Sight<B>)> {
-        // SAFETY: the caller's promise.
-        unsafe { Tree::peek(&raw const (*this).tree, addr) }
+    /// What other harts may look at meanwhile.
+    pub fn nodes(&self) -> &Nodes<B> {
+        self.tree.nodes()
     }
 
     /// What lies free around `span`, the first and the last address: from the end of the
     /// area before it to the start of the one behind; no more than `span` at an end that
     /// lies inside an area.
-    pub fn room_around(&mut self, span: &Span) -> (usize, usize) {
+    pub fn room_around(&self, span: &Span) -> (usize, usize) {
         let position = self.tree.seek(span.start);
         let first = self.tree.at_or_behind(position);
-        let low = match first.is_some_and(|area| area.span.start < span.start) {
+        let low = match first.is_some_and(|area| area.start() < span.start) {
             true => span.start,
             false => self.tree.end_before(position).unwrap_or(0),
         };
         let behind = self.tree.iter_from(span.end).next();
-        let last = behind.map_or(usize::MAX, |area| area.span.start.max(span.end) - 1);
+        let last = behind.map_or(usize::MAX, |area| area.start().max(span.end) - 1);
         (low, last)
     }
 
@@ -139,13 +142,13 @@ impl<B: Backing> Areas<B> {
     /// # Errors
     ///
     /// `NoMemory`; then nothing is promised.
-    pub fn promise(&mut self, count: usize) -> AxResult<Promise> {
+    pub fn promise(&self, count: usize) -> AxResult<Promise> {
         self.tree.promise(count)
     }
 
     /// Makes room that was promised everybody's again: who has been promised it inserts
     /// next.
-    pub fn keep(&mut self, promise: Promise) {
+    pub fn keep(&self, promise: Promise) {
         self.tree.keep(promise);
     }
 
@@ -153,10 +156,10 @@ impl<B: Backing> Areas<B> {
     pub fn overlapping<'a>(
         &'a self,
         span: &Span,
-    ) -> impl Iterator<Item = &'a Area<B>> + use<'a, B> {
+    ) -> impl Iterator<Item = Entry<'a, B>> + use<'a, B> {
         let end = span.end;
         let areas = self.tree.iter_from(span.start);
-        areas.take_while(move |area| area.span.start < end)
+        areas.take_while(move |area| area.start() < end)
     }
 
     /// Whether every address of `span` is in an area.
@@ -165,13 +168,13 @@ impl<B: Backing> Areas<B> {
     }
 
     /// Whether every address of `span` is in an area that is as `test` wants it.
-    pub fn cover_with(&self, span: &Span, test: impl Fn(&Area<B>) -> bool) -> bool {
+    pub fn cover_with(&self, span: &Span, test: impl Fn(&Entry<B>) -> bool) -> bool {
         let mut reached = span.start;
         for area in self.overlapping(span) {
-            if area.span.start > reached || !test(area) {
+            if area.start() > reached || !test(&area) {
                 return false;
             }
-            reached = area.span.end;
+            reached = area.end();
         }
         reached >= span.end
     }
@@ -217,7 +220,7 @@ impl<B: Backing> Areas<B> {
     /// # Errors
     ///
     /// `NoMemory`.
-    pub fn reserve(&mut self, count: usize) -> AxResult {
+    pub fn reserve(&self, count: usize) -> AxResult {
         match count {
             0 => Ok(()),
             _ => self.tree.reserve(count),
@@ -229,10 +232,10 @@ impl<B: Backing> Areas<B> {
     /// # Errors
     ///
     /// `AlreadyExists` if there is an area in `span`; `NoMemory`.
-    pub fn reserve_insert(&mut self, span: &Span) -> AxResult {
+    pub fn reserve_insert(&self, span: &Span) -> AxResult {
         let position = self.tree.seek(span.start);
         let next = self.tree.at(position);
-        if next.is_some_and(|area| area.span.start < span.end) {
+        if next.is_some_and(|area| area.start() < span.end) {
             return Err(AxError::AlreadyExists);
         }
         self.reserve(1)
@@ -244,38 +247,37 @@ impl<B: Backing> Areas<B> {
     /// # Errors
     ///
     /// `NoMemory`; never where no area is cut.
-    pub fn reserve_cuts(&mut self, span: &Span) -> AxResult {
+    pub fn reserve_cuts(&self, span: &Span) -> AxResult {
         let position = self.tree.seek(span.start);
         let Some(first) = self.tree.at(position) else {
             return Ok(());
         };
-        let inside = |area: &Area<B>, addr| area.span.start < addr && addr < area.span.end;
-        let cut_at_end = match first.span.end < span.end {
+        let inside = |area: &Entry<B>, addr| area.start() < addr && addr < area.end();
+        let cut_at_end = match first.end() < span.end {
             true => self
                 .find(span.end)
-                .is_some_and(|last| inside(last, span.end)),
-            false => inside(first, span.end),
+                .is_some_and(|last| inside(&last, span.end)),
+            false => inside(&first, span.end),
         };
-        self.reserve(usize::from(inside(first, span.start)) + usize::from(cut_at_end))
+        self.reserve(usize::from(inside(&first, span.start)) + usize::from(cut_at_end))
     }
 
     /// Adds an area where there is none. Room has been [reserved](Self::reserve).
-    pub fn insert(&mut self, area: Area<B>) {
+    pub fn insert(&self, area: Area<B>) {
         let Span { start, end } = area.span();
         let position = self.tree.seek(start);
         let next = self.tree.at_or_behind(position);
-        let joins_next = next.is_some_and(|next| area.continues(next));
+        let joins_next = next.is_some_and(|next| meets(&area, &next));
         let before = position.checked_sub(1);
         let left = before.and_then(|before| self.tree.at(before));
-        if let Some(before) = before.filter(|_| left.is_some_and(|left| left.continues(&area))) {
-            self.tree.reshape(before, |left| left.span.end = end);
+        let joins = |left: &Entry<B>| left.end() == start && left.area().continues(&area);
+        if let Some(before) = before.filter(|_| left.as_ref().is_some_and(joins)) {
+            self.tree.set_end(before, end);
         } else {
             let joins_leaf = before.is_none()
                 && self.tree.end_before_finger() == Some(start)
-                && self
-                    .find(start - 1)
-                    .is_some_and(|left| left.continues(&area));
-            self.tree.insert(position, area);
+                && self.find(start - 1).as_ref().is_some_and(joins);
+            self.tree.insert(position, &area);
             if joins_leaf {
                 self.join_at(start);
             }
@@ -287,7 +289,7 @@ impl<B: Backing> Areas<B> {
 
     /// Takes `span` out of every area it overlaps. Room for the cuts has been
     /// [reserved](Self::reserve_cuts).
-    pub fn remove(&mut self, span: &Span) {
+    pub fn remove(&self, span: &Span) {
         loop {
             let position = self.tree.seek(span.start);
             let Some(area) = self.tree.at(position) else {
@@ -297,15 +299,14 @@ impl<B: Backing> Areas<B> {
             if start >= span.end {
                 return;
             }
-            let right = (span.end < end).then(|| area.part(&(span.end..end)));
+            let right = (span.end < end).then(|| area.area().part(&(span.end..end)));
             match (start < span.start, right) {
                 (false, None) => self.tree.remove(position),
-                (false, Some(right)) => self.tree.reshape(position, |area| *area = right),
+                (false, Some(right)) => self.tree.replace(position, &right),
                 (true, right) => {
-                    self.tree
-                        .reshape(position, |area| area.span.end = span.start);
+                    self.tree.set_end(position, span.start);
                     if let Some(right) = right {
-                        self.tree.insert(position + 1, right);
+                        self.tree.insert(position + 1, &right);
                     }
                 }
             }
@@ -317,55 +318,94 @@ impl<B: Backing> Areas<B> {
 
     /// Gives the parts of areas that lie in `span` the rights `flags`. Room for
     /// the cuts has been [reserved](Self::reserve_cuts).
-    pub fn set_flags(&mut self, span: &Span, flags: MappingFlags) {
+    pub fn set_flags(&self, span: &Span, flags: MappingFlags) {
         self.cut_at(span.start);
         self.cut_at(span.end);
         let mut reached = span.start;
         loop {
             let position = self.tree.seek(reached);
-            let inside = self.tree.at(position);
-            let Some(area) = inside.filter(|area| area.span.start < span.end) else {
+            let inside = self.tree.at(position).map(|area| area.span());
+            let Some(area) = inside.filter(|area| area.start < span.end) else {
                 break;
             };
-            let start = area.span.start;
-            reached = area.span.end;
+            reached = area.end;
             self.tree.set_flags(position, flags);
-            self.join_at(start);
+            self.join_at(area.start);
         }
         self.join_at(reached);
     }
 
     /// Makes `addr` a boundary between two areas if it lies inside one.
-    fn cut_at(&mut self, addr: usize) {
+    fn cut_at(&self, addr: usize) {
         let position = self.tree.seek(addr);
         if let Some(area) = self.tree.at(position)
-            && area.span.start < addr
+            && area.start() < addr
         {
-            let right = area.part(&(addr..area.span.end));
-            self.tree.reshape(position, |left| left.span.end = addr);
-            self.tree.insert(position + 1, right);
+            let right = area.area().part(&(addr..area.end()));
+            self.tree.set_end(position, addr);
+            self.tree.insert(position + 1, &right);
         }
     }
 
     /// Makes the areas before and behind `addr` one, if they can be.
-    fn join_at(&mut self, addr: usize) {
+    fn join_at(&self, addr: usize) {
         let left = self.tree.seek(addr.saturating_sub(1));
         let pair = self.tree.at(left).zip(self.tree.at_or_behind(left + 1));
-        let Some((_, right)) =
-            pair.filter(|(left, right)| left.span.end == addr && left.continues(right))
-        else {
+        let joins =
+            |(left, right): &(Entry<B>, Entry<B>)| left.end() == addr && meets(&left.area(), right);
+        let Some((_, right)) = pair.filter(joins) else {
             return;
         };
-        let end = right.span.end;
+        let end = right.end();
         let right = self.tree.seek(addr);
         self.tree.remove(right);
         let left = self.tree.seek(addr.saturating_sub(1));
-        self.tree.reshape(left, |left| left.span.end = end);
+        self.tree.set_end(left, end);
+    }
+}
+
+/// Whether `area` and `next` can be one. Most do not even touch.
+fn meets<B: Backing>(area: &Area<B>, next: &Entry<B>) -> bool {
+    next.start() == area.end && area.continues(&next.area())
+}
+
+/// Areas that any hart may look at while one changes them.
+pub struct SharedAreas<B>(Areas<B>);
+
+// SAFETY: `peek` uses the nodes alone, which are `Sync`; who gets at anything else
+// promises by `locked` that no other thread does.
+unsafe impl<B: Send + Sync> Sync for SharedAreas<B> {}
+
+impl<B: Backing> SharedAreas<B> {
+    /// None.
+    pub fn empty() -> Self {
+        Self(Areas::empty())
+    }
+
+    /// The area that `addr` lies in, and where it has been seen. Takes no lock and waits
+    /// for nothing. `None` says nothing for certain: the area may have been changed
+    /// meanwhile.
+    #[inline(always)]
+    pub fn peek(&self, addr: usize) -> Option<(Area<B>, Sight<B>)> {
+        self.0.nodes().peek(addr)
+    }
+
+    /// The areas, to look at for certain and to change.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the lock of these areas as long as it uses the reference: no other
+    /// thread uses one meanwhile, and all that an earlier one did happened before.
+    #[inline(always)]
+    pub unsafe fn locked(&self) -> &Areas<B> {
+        &self.0
     }
 }
 
 impl<B: Backing + fmt::Debug> fmt::Debug for Areas<B> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
+        f.debug_list()
+            .entries(self.iter().map(|area| area.area()))
+            .finish()
     }
 }

@@ -8,7 +8,7 @@
 /// leaf moves (Mao, Kohler, Morris, "Cache Craftiness for Fast Multicore
 /// Key-Value Storage", EuroSys 2012, 4.6.2).
 #[derive(Clone, Copy)]
-pub struct Order(u64);
+pub struct Order(usize);
 
 impl Order {
     /// How many slots a word can order.
@@ -17,39 +17,49 @@ impl Order {
     /// None in use.
     pub const EMPTY: Self = Self(0xedcb_a987_6543_2100);
 
+    /// The order in one word.
+    pub const fn to_bits(self) -> usize {
+        self.0
+    }
+
+    /// The order that [`to_bits`](Self::to_bits) made the word of.
+    pub fn from_bits(bits: usize) -> Self {
+        Self(bits)
+    }
+
     /// How many slots are in use.
     pub fn len(self) -> usize {
-        (self.0 & 0xf) as usize
+        self.0 & 0xf
     }
 
     /// The slot at `position`, below 16 whatever `position` is.
     pub fn slot(self, position: usize) -> usize {
-        self.0.wrapping_shr(4 * position as u32 + 4) as usize & 0xf
+        self.0.wrapping_shr(4 * position as u32 + 4) & 0xf
     }
 
-    /// Takes a free slot into use at `position`, not above `len`, and answers it.
+    /// Takes a free slot into use at `position`, not above `len`, and returns it.
     pub fn insert(&mut self, position: usize) -> usize {
         let len = self.len();
         let slot = self.slot(len);
         let behind = self.0 & from(position) & !from(len);
         let kept = self.0 & !(from(position) & !from(len + 1));
-        self.0 = (kept | (behind << 4) | ((slot as u64) << (4 * position + 4))) + 1;
+        self.0 = (kept | (behind << 4) | ((slot) << (4 * position + 4))) + 1;
         slot
     }
 
-    /// Frees the slot at `position`, below `len`, and answers it.
+    /// Frees the slot at `position`, below `len`, and returns it.
     pub fn remove(&mut self, position: usize) -> usize {
         let len = self.len();
         let slot = self.slot(position);
         let behind = self.0 & from(position + 1) & !from(len);
         let kept = self.0 & !(from(position) & !from(len));
-        self.0 = (kept | (behind >> 4) | ((slot as u64) << (4 * len))) - 1;
+        self.0 = (kept | (behind >> 4) | ((slot) << (4 * len))) - 1;
         slot
     }
 }
 
 /// The bits of the positions from `position`, at most 15, on.
-fn from(position: usize) -> u64 {
+fn from(position: usize) -> usize {
     (!0xf) << (4 * position)
 }
 

@@ -3,12 +3,21 @@
 use super::*;
 
 mod model;
+mod peeking;
 
 /// Physical memory from an address on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct From(usize);
 
 impl Backing for From {
+    fn pack(self) -> [usize; 2] {
+        [self.0, 0]
+    }
+
+    fn unpack([paddr, _]: [usize; 2]) -> Self {
+        Self(paddr)
+    }
+
     fn at_offset(&self, offset: usize) -> Self {
         Self(self.0 + offset)
     }
@@ -22,7 +31,7 @@ const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
 const RO: MappingFlags = MappingFlags::READ;
 
 fn areas(spans: &[(usize, usize)]) -> Areas<From> {
-    let mut areas = Areas::empty();
+    let areas = Areas::empty();
     for &(start, end) in spans {
         areas.reserve(1).unwrap();
         areas.insert(Area::new(start..end, RW, "test", From(0x1000_0000 + start)));
@@ -33,7 +42,7 @@ fn areas(spans: &[(usize, usize)]) -> Areas<From> {
 fn listing(areas: &Areas<From>) -> Vec<(usize, usize, MappingFlags)> {
     let all = areas.iter();
     all.map(|a| {
-        assert_eq!(*a.backing(), From(0x1000_0000 + a.span().start));
+        assert_eq!(a.backing(), From(0x1000_0000 + a.span().start));
         (a.span().start, a.span().end, a.flags())
     })
     .collect()
@@ -47,7 +56,7 @@ fn neighbours_with_one_backing_are_one_area() {
 
 #[test]
 fn a_cut_in_the_middle_leaves_both_sides() {
-    let mut areas = areas(&[(0x1000, 0x9000)]);
+    let areas = areas(&[(0x1000, 0x9000)]);
     areas.reserve_cuts(&(0x3000..0x4000)).unwrap();
     areas.remove(&(0x3000..0x4000));
     assert_eq!(
@@ -60,7 +69,7 @@ fn a_cut_in_the_middle_leaves_both_sides() {
 
 #[test]
 fn rights_split_areas_and_their_return_joins_them() {
-    let mut areas = areas(&[(0x1000, 0x9000)]);
+    let areas = areas(&[(0x1000, 0x9000)]);
     areas.reserve_cuts(&(0x2000..0x4000)).unwrap();
     areas.set_flags(&(0x2000..0x4000), RO);
     assert_eq!(
@@ -77,7 +86,7 @@ fn rights_split_areas_and_their_return_joins_them() {
 
 #[test]
 fn a_promise_holds_however_high_the_tree_grows() {
-    let mut areas = areas(&[(0, 0x1000)]);
+    let areas = areas(&[(0, 0x1000)]);
     let promise = areas.promise(2).unwrap();
     for start in (1..8000).map(|page| page * 0x2000) {
         areas.reserve(1).unwrap();

@@ -1,7 +1,7 @@
 //! Changing the areas of an address space, one hart at a time, and the page table,
 //! side by side.
 
-use core::ops::{Deref, DerefMut};
+use core::ops::Deref;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::VirtAddr;
@@ -306,10 +306,10 @@ impl<M: Machine> Apart<'_, '_, M> {
     pub fn area_from(&self, addr: usize) -> Option<Area<Backend>> {
         let claims = self.0.part.claims;
         if claims.is_writer(self.0.hart) {
-            return self.0.iter_from(addr).next().cloned();
+            return Some(self.0.iter_from(addr).next()?.area());
         }
         claims.begin(self.0.hart);
-        let area = self.0.iter_from(addr).next().cloned();
+        let area = self.0.iter_from(addr).next().map(|area| area.area());
         claims.end();
         area
     }
@@ -330,15 +330,10 @@ impl<M: Machine> Deref for Edit<'_, M> {
     type Target = Areas<Backend>;
 
     fn deref(&self) -> &Areas<Backend> {
-        // SAFETY: this hart is the writer (`edit`); others look at areas with `peek` alone.
-        unsafe { &*self.part.areas.get() }
-    }
-}
-
-impl<M: Machine> DerefMut for Edit<'_, M> {
-    fn deref_mut(&mut self) -> &mut Areas<Backend> {
-        // SAFETY: as above.
-        unsafe { &mut *self.part.areas.get() }
+        // SAFETY: this hart is the writer of the part: `try_edit` made it so, and `drop`
+        // ends it. `apart` and `free_tables_around` let others be it in between, and use
+        // no reference from before.
+        unsafe { self.part.areas.locked() }
     }
 }
 
@@ -363,8 +358,8 @@ impl<M: Machine> Deref for Look<'_, M> {
     type Target = Areas<Backend>;
 
     fn deref(&self) -> &Areas<Backend> {
-        // SAFETY: as for `Edit`.
-        unsafe { &*self.part.areas.get() }
+        // SAFETY: this hart is the writer of the part until `drop` ends it.
+        unsafe { self.part.areas.locked() }
     }
 }
 

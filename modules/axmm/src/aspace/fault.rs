@@ -11,7 +11,7 @@ use page_table_multiarch::MappingFlags;
 
 use super::AddrSpace;
 use super::claims::{Bringing, Claimed};
-use crate::areas::{Area, Areas};
+use crate::areas::Area;
 use crate::backend::{Backend, Grain, Hand};
 use crate::machine::{EVERYTHING, Machine};
 
@@ -153,8 +153,7 @@ impl<M: Machine> AddrSpace<M> {
         // behind that. Who claims something there from now on waits for this hart.
         let part = self.part_at(page);
         let free = part.filter(|part| !part.claims.is_block_claimed(page));
-        // SAFETY: the areas are there as long as this is.
-        let whole = free.and_then(|part| unsafe { Areas::peek(part.areas.get(), page) });
+        let whole = free.and_then(|part| part.areas.peek(page));
         let area = whole.as_ref().map_or(&alone, |(area, _)| area);
         match Backend::fault::<M>(area, &self.table, vaddr, hand) {
             Ok(None) => {
@@ -189,12 +188,11 @@ impl<M: Machine> AddrSpace<M> {
     ) -> Option<&'b Area<Backend>> {
         let recent = bringing.recent();
         let inside = |area: &Area<Backend>| area.span().contains(&vaddr.as_usize());
-        // SAFETY: the areas, here and below, are there as long as this is.
+        // SAFETY: the areas exist as long as the address space does.
         let known = recent.area.as_ref().is_some_and(inside) && unsafe { recent.sight.holds() };
         if !known {
             let part = self.part_at(vaddr.as_usize())?;
-            // SAFETY: as above.
-            let (area, sight) = unsafe { Areas::peek(part.areas.get(), vaddr.as_usize()) }?;
+            let (area, sight) = part.areas.peek(vaddr.as_usize())?;
             recent.area = Some(area);
             recent.sight = sight;
         }

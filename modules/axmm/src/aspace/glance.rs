@@ -20,7 +20,7 @@ impl<M: Machine> AddrSpace<M> {
     pub fn try_area_at(&self, vaddr: VirtAddr) -> AxResult<Option<Area<Backend>>> {
         let areas = self.try_look(vaddr.as_usize());
         let areas = areas.ok_or(AxError::ResourceBusy)?;
-        Ok(areas.find(vaddr.as_usize()).cloned())
+        Ok(areas.find(vaddr.as_usize()).map(|area| area.area()))
     }
 
     /// The page at `vaddr`, as [`query`](Self::query) finds it.

@@ -32,7 +32,7 @@
 //! another, nor for the directory.
 
 use alloc::boxed::Box;
-use core::cell::UnsafeCell;
+use core::ops::Deref;
 use core::ptr;
 use core::sync::atomic::AtomicPtr;
 
@@ -42,7 +42,7 @@ use memory_addr::VirtAddr;
 use super::AddrSpace;
 use super::claims::{ALL, Bounds, Bringing, Claimed, Claims};
 use super::edit::Edit;
-use crate::areas::{Areas, Span};
+use crate::areas::{Areas, SharedAreas, Span};
 use crate::atomic::{AtomicUsize, Ordering};
 use crate::backend::Backend;
 use crate::boxed::{boxed, boxed_row};
@@ -61,7 +61,7 @@ const LEAST_ALIGN: usize = 2 << 20;
 /// Areas, with no cache line that is anything else's: the writer alone writes there.
 #[repr(align(64))]
 pub struct AreasCell {
-    areas: UnsafeCell<Areas<Backend>>,
+    areas: SharedAreas<Backend>,
     /// How often they have been none. The writer's alone.
     emptied: AtomicUsize,
 }
@@ -71,15 +71,9 @@ impl AreasCell {
     #[inline(always)]
     pub fn empty() -> Self {
         Self {
-            areas: UnsafeCell::new(Areas::empty()),
+            areas: SharedAreas::empty(),
             emptied: AtomicUsize::new(0),
         }
-    }
-
-    /// The areas: changed by the writer alone; others peek.
-    #[inline(always)]
-    pub fn get(&self) -> *mut Areas<Backend> {
-        self.areas.get()
     }
 
     /// Notes that they are none again; answers how often they have been. For the writer.
@@ -87,6 +81,15 @@ impl AreasCell {
         let times = self.emptied.load(Ordering::Relaxed).wrapping_add(1);
         self.emptied.store(times, Ordering::Relaxed);
         times
+    }
+}
+
+impl Deref for AreasCell {
+    type Target = SharedAreas<Backend>;
+
+    #[inline(always)]
+    fn deref(&self) -> &SharedAreas<Backend> {
+        &self.areas
     }
 }
 
@@ -486,8 +489,8 @@ impl<M: Machine> AddrSpace<M> {
     /// Cuts `zone`, which this hart has closed, above `low` and not above `high`, which may
     /// lie outside: of what another has changed last they may be half, as it is written.
     fn cut(&self, directory: &Directory<M>, zone: &Zone<M>, low: usize, high: usize) -> AxResult {
-        // SAFETY: this hart is the writer, and nobody else's.
-        let areas = unsafe { &mut *self.part(zone).areas.get() };
+        // SAFETY: this hart has closed the zone, and is its writer until it opens it.
+        let areas = unsafe { self.part(zone).areas.locked() };
         let (first, last) = zone.limits.get();
         let boundary = free_boundary(areas, low.max(first), high.min(last));
         let at = boundary.ok_or(AxError::InvalidInput)?;
@@ -497,8 +500,9 @@ impl<M: Machine> AddrSpace<M> {
             return Err(AxError::NoMemory);
         }
         let new = directory.spare()?;
-        // SAFETY: it is nobody's zone, and nobody finds an address within.
-        let target = unsafe { &mut *self.part(new).areas.get() };
+        // SAFETY: no address lies in a spare zone, so that no hart becomes its writer; and
+        // this hart alone changes zones.
+        let target = unsafe { self.part(new).areas.locked() };
         let place = directory.index_of(zone);
         if below < above {
             move_areas(areas, target, &(first..at))?;
@@ -560,8 +564,9 @@ impl<M: Machine> AddrSpace<M> {
             && self.try_close(low, high)
         {
             let is_empty = |zone| {
-                // SAFETY: this hart is the writer of both.
-                unsafe { (*self.part(zone).areas.get()).is_empty() }
+                // SAFETY: this hart has closed both zones, and is their writer until it
+                // opens them.
+                unsafe { self.part(zone).areas.locked() }.is_empty()
             };
             if is_empty(low) || is_empty(high) {
                 let _ = self.join_closed(directory, low, high);
@@ -602,11 +607,9 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Makes two zones one, which this hart has closed: the fewer areas move.
     fn join_closed(&self, directory: &Directory<M>, low: &Zone<M>, high: &Zone<M>) -> AxResult {
-        // SAFETY: this hart is the writer of both.
-        let (below, above) = unsafe {
-            let (low, high) = (self.part(low).areas, self.part(high).areas);
-            (&mut *low.get(), &mut *high.get())
-        };
+        let (low_part, high_part) = (self.part(low), self.part(high));
+        // SAFETY: this hart has closed both zones, and is their writer until it opens them.
+        let (below, above) = unsafe { (low_part.areas.locked(), high_part.areas.locked()) };
         let (bounds, boundary) = (
             (low.limits.get().0, high.limits.get().1),
             high.limits.get().0,
@@ -632,8 +635,8 @@ impl<M: Machine> AddrSpace<M> {
     /// those that lay in two zones before.
     fn free_tables_at(&self, addr: usize, zone: &Zone<M>) {
         let part = self.part(zone);
-        // SAFETY: this hart is the writer.
-        let areas = unsafe { &mut *part.areas.get() };
+        // SAFETY: this hart has closed the zone, and is its writer until it opens it.
+        let areas = unsafe { part.areas.locked() };
         let alone = part.clip(areas.room_around(&(addr..addr + 1)));
         let gather = &mut TlbGather::<M>::new(&self.context, alone, false);
         self.table.prune(VirtAddr::from_usize(addr), gather);
@@ -696,7 +699,7 @@ impl<M: Machine> Drop for KeptZones<'_, M> {
 fn free_boundary(areas: &Areas<Backend>, low: usize, high: usize) -> Option<usize> {
     let is_free = |at: usize| {
         let area = areas.find(at);
-        area.is_none_or(|area| area.span().start == at)
+        area.is_none_or(|area| area.start() == at)
     };
     let aligned = (LEAST_ALIGN.ilog2()..usize::BITS).rev();
     let mut boundaries = aligned.map(|bits| high >> bits << bits);
@@ -711,13 +714,13 @@ fn has_more(these: &Areas<Backend>, those: &Areas<Backend>) -> bool {
 }
 
 /// Moves the areas in `span`, none of which reaches out of it, or none.
-fn move_areas(from: &mut Areas<Backend>, to: &mut Areas<Backend>, span: &Span) -> AxResult {
+fn move_areas(from: &Areas<Backend>, to: &Areas<Backend>, span: &Span) -> AxResult {
     for area in from.overlapping(span) {
         if let Err(error) = to.reserve(1) {
             to.remove(span);
             return Err(error);
         }
-        to.insert(area.clone());
+        to.insert(area.area());
     }
     from.remove(span);
     Ok(())

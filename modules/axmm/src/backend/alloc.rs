@@ -35,12 +35,35 @@ pub enum Grain {
     Large,
 }
 
+/// Grains as words, above those that count pages.
+const PAGE: usize = 1 << 16;
+const LARGE_PAGE: usize = 2 << 16;
+
 impl Grain {
     /// Whether there can be such a one.
     pub fn is_valid(self) -> bool {
         match self {
             Self::Around(pages) => pages.is_power_of_two() && usize::from(pages) <= SMALL_IN_LARGE,
             Self::Page | Self::Large => true,
+        }
+    }
+
+    /// The grain in one word: what [`Around`](Self::Around) says, above which there are
+    /// the others.
+    pub(super) fn pack(self) -> usize {
+        match self {
+            Self::Around(pages) => usize::from(pages),
+            Self::Page => PAGE,
+            Self::Large => LARGE_PAGE,
+        }
+    }
+
+    /// The grain that [`pack`](Self::pack) made the word of.
+    pub(super) fn unpack(word: usize) -> Self {
+        match u16::try_from(word) {
+            Ok(pages) => Self::Around(pages),
+            Err(_) if word == LARGE_PAGE => Self::Large,
+            Err(_) => Self::Page,
         }
     }
 
@@ -375,4 +398,24 @@ impl Fresh {
 fn given_away(run: Frames) -> (PhysAddr, usize) {
     let count = run.count();
     (FrameRow::from(run).into_raw(), count)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::areas::Backing;
+
+    use super::*;
+
+    #[test]
+    fn a_backend_is_what_its_words_say() {
+        let counts = [0, 1, 16, 512, u16::MAX].map(Grain::Around);
+        let grains = counts.into_iter().chain([Grain::Page, Grain::Large]);
+        let alloc = grains
+            .flat_map(|grain| [false, true].map(|populate| Backend::Alloc { populate, grain }));
+        let linear = [0, 1, usize::MAX].map(Backend::new_linear);
+        for backend in alloc.chain(linear) {
+            let unpacked = Backend::unpack(backend.pack());
+            assert_eq!(format!("{unpacked:?}"), format!("{backend:?}"));
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub use alloc::Grain;
 pub(crate) use alloc::Hand;
 
 /// How an area gets its frames.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Backend {
     /// One to one, from given physical addresses on, all at once; the frames
     /// are somebody else's.
@@ -32,6 +32,11 @@ pub enum Backend {
         grain: Grain,
     },
 }
+
+/// The first word of a backend.
+const LAZY: usize = 0;
+const POPULATED: usize = 1;
+const LINEAR: usize = 2;
 
 impl Backend {
     /// One to one, `pa_va_offset` below the virtual addresses.
@@ -127,9 +132,31 @@ impl Backend {
 }
 
 impl Backing for Backend {
+    fn pack(self) -> [usize; 2] {
+        match self {
+            Self::Linear { pa_va_offset } => [LINEAR, pa_va_offset],
+            Self::Alloc { populate, grain } => {
+                let kind = if populate { POPULATED } else { LAZY };
+                [kind, grain.pack()]
+            }
+        }
+    }
+
+    fn unpack([kind, value]: [usize; 2]) -> Self {
+        match kind {
+            LINEAR => Self::Linear {
+                pa_va_offset: value,
+            },
+            _ => Self::Alloc {
+                populate: kind == POPULATED,
+                grain: Grain::unpack(value),
+            },
+        }
+    }
+
     /// Neither kind depends on where in the area a part begins.
     fn at_offset(&self, _offset: usize) -> Self {
-        self.clone()
+        *self
     }
 
     fn continues(&self, _len: usize, next: &Self) -> bool {

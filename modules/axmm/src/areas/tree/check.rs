@@ -6,14 +6,14 @@ use crate::areas::leaf::Leaf;
 use crate::areas::{Backing, Extent};
 
 impl<B: Backing> Tree<B> {
-    /// Panics if anything is not as it has to be. Answers how many levels of inner
+    /// Panics if anything is not as it has to be. Returns how many levels of inner
     /// nodes there are.
     pub fn check(&self) -> usize {
         let mut leaves = Vec::new();
-        if let Some(root) = self.root {
-            self.check_below(self.depth, root, &mut leaves);
+        if let Some(root) = self.nodes.root.get() {
+            self.check_below(self.depth(), root, &mut leaves);
         }
-        let nexts = leaves.iter().map(|&id| self.leaves.get(id).next());
+        let nexts = leaves.iter().map(|&id| self.nodes.leaves.get(id).next());
         assert!(
             nexts.eq(leaves
                 .iter()
@@ -21,30 +21,30 @@ impl<B: Backing> Tree<B> {
                 .map(|&id| Some(id))
                 .chain(leaves.last().map(|_| None)))
         );
-        assert_eq!(leaves.len(), self.leaves.in_use());
-        let all: Vec<_> = self.iter_from(0).collect();
-        assert!(all.windows(2).all(|pair| !pair[0].continues(pair[1])));
-        self.depth
+        assert_eq!(leaves.len(), self.nodes.leaves.in_use());
+        let all: Vec<_> = self.iter_from(0).map(|area| area.area()).collect();
+        assert!(all.windows(2).all(|pair| !pair[0].continues(&pair[1])));
+        self.depth()
     }
 
     /// How many leaves and inner nodes can be taken without asking for memory.
     pub fn room(&self) -> (usize, usize) {
-        (self.leaves.free(), self.inners.free())
+        (self.nodes.leaves.free(), self.nodes.inners.free())
     }
 
     fn check_below(&self, height: usize, id: u32, leaves: &mut Vec<u32>) -> Extent {
-        let is_root = self.root == Some(id) && self.depth == height;
+        let is_root = self.nodes.root.get() == Some(id) && self.depth() == height;
         if height == 0 {
             leaves.push(id);
-            let leaf = self.leaves.get(id);
+            let leaf = self.nodes.leaves.get(id);
             assert!(leaf.len() >= if is_root { 1 } else { Leaf::<B>::FEWEST });
             return leaf.check();
         }
-        let inner = self.inners.get(id);
+        let inner = self.nodes.inners.get(id);
         assert!(inner.len() >= if is_root { 2 } else { Inner::FEWEST });
-        let children = inner.children().iter();
+        let children = (0..inner.len()).map(|slot| inner.child(slot));
         let extents: Vec<_> = children
-            .map(|&child| self.check_below(height - 1, child, leaves))
+            .map(|child| self.check_below(height - 1, child, leaves))
             .collect();
         inner.check(&extents)
     }

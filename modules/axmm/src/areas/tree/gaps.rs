@@ -8,27 +8,33 @@ impl<B: Backing> Tree<B> {
     /// The first gap between two areas that ends above `addr` and has `size`
     /// bytes, at least one.
     pub fn gap(&self, addr: usize, size: usize) -> Option<Span> {
-        let root = self.root?;
-        let Some(top) = self.depth.checked_sub(1) else {
-            return self.leaves.get(root).gap(below_the_highest(addr), size);
+        let root = self.nodes.root.get()?;
+        let Some(top) = self.depth().checked_sub(1) else {
+            return self
+                .nodes
+                .leaves
+                .get(root)
+                .gap(below_the_highest(addr), size);
         };
-        let inner = self.inners.get(root);
-        if addr <= inner.extent().start {
+        let inner = self.nodes.inners.get(root);
+        if addr <= inner.start() {
             return self.first_gap(inner, inner.gap_from(0, size)?, top, size);
         }
         self.gap_above(root, below_the_highest(addr), size)
     }
 
-    /// As [`gap`](Self::gap), where the root is the inner node `id`.
+    /// The first gap that ends above `addr` and has `size` bytes, where the root is the
+    /// inner node `id`.
     #[inline(never)]
     fn gap_above(&self, mut id: u32, addr: usize, size: usize) -> Option<Span> {
         // Where to go on if there is none on the way: all of it is above.
         let mut behind = None;
-        let mut height = self.depth;
+        let mut height = self.depth();
+        let inners = self.nodes.inners.all();
         // Down towards `addr` while there may be a gap before or below.
         while let Some(below) = height.checked_sub(1) {
             height = below;
-            let inner = self.inners.get(id);
+            let inner = inners.get(id);
             let slot = inner.search(addr);
             if inner.has_gap_from(slot + 1, size) {
                 behind = Some((inner, slot + 1, height));
@@ -42,7 +48,7 @@ impl<B: Backing> Tree<B> {
             }
             id = inner.child(slot);
             if height == 0 {
-                let gap = self.leaves.get(id).gap(addr, size);
+                let gap = self.nodes.leaves.get(id).gap(addr, size);
                 if gap.is_some() {
                     return gap;
                 }
@@ -62,19 +68,20 @@ impl<B: Backing> Tree<B> {
         mut height: usize,
         size: usize,
     ) -> Option<Span> {
+        let inners = self.nodes.inners.all();
         loop {
             let (low, child) = (inner.end_before(slot), inner.child(slot));
             let before = |high: usize| low.filter(|low| high.saturating_sub(*low) >= size);
             if height == 0 {
-                let leaf = self.leaves.get(child);
-                let high = leaf.extent().start;
+                let leaf = self.nodes.leaves.get(child);
+                let high = leaf.start();
                 return match before(high) {
                     Some(low) => Some(low..high),
-                    None => leaf.gap(0, size),
+                    None => leaf.first_gap(size),
                 };
             }
-            inner = self.inners.get(child);
-            let high = inner.extent().start;
+            inner = inners.get(child);
+            let high = inner.start();
             if let Some(low) = before(high) {
                 return Some(low..high);
             }
@@ -87,7 +94,7 @@ impl<B: Backing> Tree<B> {
     /// empty one if it is the first.
     fn gap_before(&self, inner: &Inner, slot: usize, height: usize) -> Span {
         match inner.end_before(slot) {
-            Some(low) => low..self.extent_of(height, inner.child(slot)).start,
+            Some(low) => low..self.nodes.start_of(height, inner.child(slot)),
             None => 0..0,
         }
     }

@@ -6,15 +6,18 @@ mod balance;
 mod check;
 mod gaps;
 
+use core::cell::Cell;
 use core::ptr;
 
 use axerrno::AxResult;
 use page_table_multiarch::MappingFlags;
 
+use super::entry::Entry;
 use super::inner::Inner;
 use super::leaf::Leaf;
 use super::pool::Pool;
 use super::version::Version;
+use super::word::{Link, Word};
 use super::{Area, Backing, Extent};
 
 /// The most levels of inner nodes. Numbers of nodes have 32 bits, and below a root
@@ -43,58 +46,108 @@ const NOWHERE: Turn = Turn { inner: 0, slot: 0 };
 /// The way to one leaf.
 struct Finger {
     /// `None` if nodes have been split or merged since.
-    leaf: Option<u32>,
+    leaf: Cell<Option<u32>>,
     /// The address that was sought, or where an area has come, and the position there:
     /// the highest address of all, which never is, if areas have gone or moved since.
-    sought: usize,
-    position: usize,
+    sought: Cell<usize>,
+    position: Cell<usize>,
     /// From the leaf's parent up to the root.
-    turns: [Turn; LEVELS],
+    turns: [Cell<Turn>; LEVELS],
 }
 
-/// All areas, in order. A tree with no areas has no nodes.
+/// All areas, in order, and what the hart with the index lock keeps. A tree with no areas
+/// has no nodes.
 pub struct Tree<B> {
-    leaves: Pool<Leaf<B>>,
-    inners: Pool<Inner>,
-    /// Another after nodes have come or gone.
-    shape: Version,
-    root: Option<u32>,
-    /// How many levels of inner nodes there are.
-    depth: usize,
+    nodes: Nodes<B>,
     /// So many areas are to be inserted by who has been promised room.
-    promised: usize,
+    promised: Cell<usize>,
     /// The leaf that was worked on last, where work mostly goes on.
     finger: Finger,
+}
+
+/// The nodes of a tree. Any hart may [peek](Self::peek) while one changes them.
+pub struct Nodes<B> {
+    leaves: Pool<Leaf<B>>,
+    inners: Pool<Inner>,
+    /// Of the root, the depth, and which child is where.
+    shape: Version,
+    root: Link,
+    /// How many levels of inner nodes there are.
+    depth: Word,
+}
+
+impl<B: Backing> Nodes<B> {
+    /// The area that `addr` lies in, and where it has been seen, while another hart may
+    /// change the tree. `None` if there is none, or it has been changed meanwhile.
+    pub fn peek(&self, addr: usize) -> Option<(Area<B>, Sight<B>)> {
+        let addr = below_the_highest(addr);
+        let shape = self.shape.read()?;
+        let mut id = self.root.get()?;
+        for _ in 0..self.depth.get().min(LEVELS) {
+            let inner = self.inners.peek(id)?;
+            id = inner.child(inner.search(addr));
+        }
+        let leaf = self.leaves.peek(id)?;
+        let (area, version) = leaf.peek(addr)?;
+        let sight = Sight { leaf, version };
+        self.shape.is_still(shape).then_some((area, sight))
+    }
+
+    fn start_of(&self, height: usize, id: u32) -> usize {
+        match height {
+            0 => self.leaves.get(id).start(),
+            _ => self.inners.get(id).start(),
+        }
+    }
+
+    fn extent_of(&self, height: usize, id: u32) -> Extent {
+        match height {
+            0 => self.leaves.get(id).extent(),
+            _ => self.inners.get(id).extent(),
+        }
+    }
 }
 
 impl<B: Backing> Tree<B> {
     /// No areas.
     pub fn new() -> Self {
         Self {
-            leaves: Pool::new(),
-            inners: Pool::new(),
-            shape: Version::first(),
-            root: None,
-            depth: 0,
-            promised: 0,
+            nodes: Nodes {
+                leaves: Pool::new(),
+                inners: Pool::new(),
+                shape: Version::first(),
+                root: Link::none(),
+                depth: Word::new(0),
+            },
+            promised: Cell::new(0),
             finger: Finger {
-                leaf: None,
-                sought: usize::MAX,
-                position: 0,
-                turns: [NOWHERE; LEVELS],
+                leaf: Cell::new(None),
+                sought: Cell::new(usize::MAX),
+                position: Cell::new(0),
+                turns: [const { Cell::new(NOWHERE) }; LEVELS],
             },
         }
     }
 
+    /// What other harts may look at.
+    pub fn nodes(&self) -> &Nodes<B> {
+        &self.nodes
+    }
+
+    fn depth(&self) -> usize {
+        self.nodes.depth.get()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.root.is_none()
+        self.nodes.root.get().is_none()
     }
 
     /// From where to where the areas lie, and the largest gap between them.
     /// `None` if there are none.
     pub fn extent(&self) -> Option<Extent> {
-        self.root.map(|root| self.extent_of(self.depth, root))
+        let root = self.nodes.root.get()?;
+        Some(self.nodes.extent_of(self.depth(), root))
     }
 
     /// Every area that ends above `addr`, in order.
@@ -102,9 +155,9 @@ impl<B: Backing> Tree<B> {
         let addr = below_the_highest(addr);
         let leaf = self.leaf_at(addr);
         Iter {
-            leaves: &self.leaves,
+            tree: self,
             position: match leaf {
-                Some(_) if self.finger.sought == addr => self.finger.position,
+                Some(_) if self.finger.sought.get() == addr => self.finger.position.get(),
                 Some(leaf) => leaf.search(addr),
                 None => 0,
             },
@@ -114,46 +167,16 @@ impl<B: Backing> Tree<B> {
 
     /// The leaf of the first area that ends above `addr`, or the last leaf.
     fn leaf_at(&self, addr: usize) -> Option<&Leaf<B>> {
-        let mut id = self.root?;
+        let mut id = self.nodes.root.get()?;
         if let Some(leaf) = self.under_finger(addr) {
-            return Some(self.leaves.get(leaf));
+            return Some(self.nodes.leaves.get(leaf));
         }
-        for _ in 0..self.depth {
-            let inner = self.inners.get(id);
+        let inners = self.nodes.inners.all();
+        for _ in 0..self.depth() {
+            let inner = inners.get(id);
             id = inner.child(inner.search(addr));
         }
-        Some(self.leaves.get(id))
-    }
-
-    /// The area that `addr` lies in, and where it has been seen, while another may change
-    /// the tree at `this`. `None` if there is none, or it has been changed meanwhile.
-    ///
-    /// # Safety
-    ///
-    /// There is the tree for as long as this takes.
-    pub unsafe fn peek(this: *const Self, addr: usize) -> Option<(Area<B>, Sight<B>)> {
-        let addr = below_the_highest(addr);
-        // SAFETY: the caller's promise, here and below.
-        let shape = unsafe { (*this).shape.read() }?;
-        // SAFETY: as above.
-        let (root, depth) = unsafe {
-            let root = ptr::read_volatile(&raw const (*this).root);
-            (root, ptr::read_volatile(&raw const (*this).depth))
-        };
-        let mut id = root?;
-        for _ in 0..depth.min(LEVELS) {
-            // SAFETY: as above, and inner nodes stay.
-            id = unsafe { Inner::peek(Pool::peek(&raw const (*this).inners, id)?, addr) };
-        }
-        // SAFETY: as above, and leaves stay.
-        let (leaf, seen) = unsafe {
-            let leaf = Pool::peek(&raw const (*this).leaves, id)?;
-            (leaf, Leaf::peek(leaf, addr))
-        };
-        let (area, version) = seen?;
-        // SAFETY: as above.
-        let sight = unsafe { (*this).shape.is_still(shape) }.then_some(Sight { leaf, version });
-        sight.map(|sight| (area, sight))
+        Some(self.nodes.leaves.get(id))
     }
 
     /// Makes sure that `count` areas can be inserted without asking for memory, and all
@@ -163,95 +186,109 @@ impl<B: Backing> Tree<B> {
     /// # Errors
     ///
     /// `NoMemory`.
-    pub fn reserve(&mut self, count: usize) -> AxResult {
-        self.leaves.reserve(count.saturating_add(self.promised))?;
-        let own = count.saturating_mul(self.depth + 1);
-        let promised = self.promised * (self.depth + 2);
-        self.inners.reserve(own.saturating_add(promised))
+    pub fn reserve(&self, count: usize) -> AxResult {
+        self.nodes
+            .leaves
+            .reserve(count.saturating_add(self.promised.get()))?;
+        let own = count.saturating_mul(self.depth() + 1);
+        let promised = self.promised.get() * (self.depth() + 2);
+        self.nodes.inners.reserve(own.saturating_add(promised))
     }
 
     /// Puts the finger on the leaf of the first area that ends above `addr`, or
     /// the last leaf, and answers the area's position there.
-    pub fn seek(&mut self, addr: usize) -> usize {
+    pub fn seek(&self, addr: usize) -> usize {
         let addr = below_the_highest(addr);
-        if self.finger.sought == addr {
-            return self.finger.position;
+        if self.finger.sought.get() == addr {
+            return self.finger.position.get();
         }
-        let Some(root) = self.root else { return 0 };
+        let Some(root) = self.nodes.root.get() else {
+            return 0;
+        };
         let leaf = match self.under_finger(addr) {
             Some(leaf) => leaf,
-            None => match self.finger.leaf.filter(|_| self.is_before_finger(addr)) {
+            None => match self
+                .finger
+                .leaf
+                .get()
+                .filter(|_| self.is_before_finger(addr))
+            {
                 Some(leaf) => leaf,
                 None => self.descend(root, addr),
             },
         };
-        self.finger.sought = addr;
-        self.finger.position = self.leaves.get(leaf).search(addr);
-        self.finger.position
+        let position = self.nodes.leaves.get(leaf).search(addr);
+        self.finger.sought.set(addr);
+        self.finger.position.set(position);
+        position
     }
 
-    fn descend(&mut self, root: u32, addr: usize) -> u32 {
+    fn descend(&self, root: u32, addr: usize) -> u32 {
         let mut id = root;
-        for turn in self.finger.turns[..self.depth].iter_mut().rev() {
-            let inner = self.inners.get(id);
+        let inners = self.nodes.inners.all();
+        for turn in self.finger.turns[..self.depth()].iter().rev() {
+            let inner = inners.get(id);
             let slot = inner.search(addr);
-            *turn = Turn::new(id, slot);
+            turn.set(Turn::new(id, slot));
             id = inner.child(slot);
         }
-        self.finger.leaf = Some(id);
+        self.finger.leaf.set(Some(id));
         id
     }
 
     /// The leaf under the finger, if the first area that ends above `addr` is
     /// there for certain.
     fn under_finger(&self, addr: usize) -> Option<u32> {
-        let id = self.finger.leaf?;
-        if self.finger.sought == addr {
+        let id = self.finger.leaf.get()?;
+        if self.finger.sought.get() == addr {
             return Some(id);
         }
-        let leaf = self.leaves.get(id);
-        let Extent { start, end, .. } = leaf.extent();
-        (start <= addr && (addr < end || leaf.next().is_none())).then_some(id)
+        let leaf = self.nodes.leaves.get(id);
+        let inside = leaf.start() <= addr && (addr < leaf.end() || leaf.next().is_none());
+        inside.then_some(id)
     }
 
     /// Whether `addr` lies between the leaf under the finger and the one before.
     fn is_before_finger(&self, addr: usize) -> bool {
-        let leaf = self.finger.leaf.map(|id| self.leaves.get(id));
-        leaf.is_some_and(|leaf| addr < leaf.extent().start)
+        let leaf = self.finger.leaf.get().map(|id| self.nodes.leaves.get(id));
+        leaf.is_some_and(|leaf| addr < leaf.start())
             && self.end_before_finger().is_some_and(|end| end <= addr)
     }
 
     /// Where the leaf before the one under the finger ends.
     pub fn end_before_finger(&self) -> Option<usize> {
-        let mut turns = self.finger.turns[..self.depth].iter();
+        let mut turns = self.finger.turns[..self.depth()].iter().map(Cell::get);
         let turn = turns.find(|turn| turn.slot > 0)?;
-        self.inners.get(turn.inner).end_before(turn.slot as usize)
+        self.nodes
+            .inners
+            .get(turn.inner)
+            .end_before(turn.slot as usize)
     }
 
     /// The leaf under the finger, to change it.
-    fn touch(&mut self) -> Option<(&mut Leaf<B>, Extent)> {
-        self.finger.sought = usize::MAX;
-        let leaf = self.leaves.get_mut(self.finger.leaf?);
+    fn touch(&self) -> Option<(&Leaf<B>, Extent)> {
+        self.finger.sought.set(usize::MAX);
+        let leaf = self.nodes.leaves.get(self.finger.leaf.get()?);
         let extent = leaf.extent();
         Some((leaf, extent))
     }
 
     /// The area at `position` under the finger.
-    pub fn at(&self, position: usize) -> Option<&Area<B>> {
-        self.leaves.get(self.finger.leaf?).get(position)
+    pub fn at(&self, position: usize) -> Option<Entry<'_, B>> {
+        self.nodes.leaves.get(self.finger.leaf.get()?).get(position)
     }
 
     /// Gives the area at `position` under the finger the rights `flags`.
-    pub fn set_flags(&mut self, position: usize, flags: MappingFlags) {
-        if let Some(leaf) = self.finger.leaf {
-            self.leaves.get_mut(leaf).set_flags(position, flags);
+    pub fn set_flags(&self, position: usize, flags: MappingFlags) {
+        if let Some(leaf) = self.finger.leaf.get() {
+            self.nodes.leaves.get(leaf).set_flags(position, flags);
         }
     }
 
     /// Where the area before the one at `position` under the finger ends.
     pub fn end_before(&self, position: usize) -> Option<usize> {
         match position.checked_sub(1) {
-            Some(before) => self.at(before).map(|area| area.span.end),
+            Some(before) => self.at(before).map(|area| area.end()),
             None => self.end_before_finger(),
         }
     }
@@ -262,45 +299,53 @@ impl<B: Backing> Tree<B> {
     /// # Errors
     ///
     /// `NoMemory`; then nothing is promised.
-    pub fn promise(&mut self, count: usize) -> AxResult<Promise> {
-        self.promised += count;
+    pub fn promise(&self, count: usize) -> AxResult<Promise> {
+        self.promised.set(self.promised.get() + count);
         let promised = self.reserve(0);
         if promised.is_err() {
-            self.promised -= count;
+            self.promised.set(self.promised.get() - count);
         }
         promised.map(|()| Promise { areas: count })
     }
 
     /// Makes room that was promised everybody's again: who has been promised it inserts
     /// next.
-    pub fn keep(&mut self, promise: Promise) {
-        self.promised -= promise.areas;
+    pub fn keep(&self, promise: Promise) {
+        self.promised.set(self.promised.get() - promise.areas);
     }
 
     /// The area at `position` under the finger, or the first of the next leaf.
-    pub fn at_or_behind(&self, position: usize) -> Option<&Area<B>> {
-        let leaf = self.leaves.get(self.finger.leaf?);
-        match position < leaf.len() {
-            true => leaf.get(position),
-            false => self.leaves.get(leaf.next()?).get(0),
+    pub fn at_or_behind(&self, position: usize) -> Option<Entry<'_, B>> {
+        let leaf = self.nodes.leaves.get(self.finger.leaf.get()?);
+        match leaf.get(position) {
+            None => self.nodes.leaves.get(leaf.next()?).get(0),
+            some => some,
         }
     }
 
-    /// Changes the addresses of the area at `position` under the finger. It stays
-    /// between its neighbours.
-    pub fn reshape(&mut self, position: usize, change: impl FnOnce(&mut Area<B>)) {
+    /// Lets the area at `position` under the finger end at `end`, before its neighbour.
+    pub fn set_end(&self, position: usize, end: usize) {
         if let Some((leaf, old)) = self.touch()
-            && leaf.reshape(position, change)
+            && leaf.set_end(position, end)
         {
-            let new = leaf.extent();
-            self.refresh(0, old, new);
+            self.refresh(0, old, leaf.extent());
+        }
+    }
+
+    /// Puts `area` in the place of the one at `position` under the finger, between its
+    /// neighbours.
+    pub fn replace(&self, position: usize, area: &Area<B>) {
+        if let Some((leaf, old)) = self.touch()
+            && leaf.replace(position, area)
+        {
+            self.refresh(0, old, leaf.extent());
         }
     }
 
     /// Inserts `area` at `position` under the finger. Room has been
     /// [reserved](Self::reserve).
-    pub fn insert(&mut self, position: usize, area: Area<B>) {
-        if self.root.is_none() {
+    pub fn insert(&self, position: usize, area: &Area<B>) {
+        if self.nodes.root.get().is_none() {
             self.plant();
         }
         let Some((leaf, old)) = self.touch() else {
@@ -309,19 +354,17 @@ impl<B: Backing> Tree<B> {
         if leaf.is_full() {
             return self.split(position, area);
         }
-        let start = area.span.start;
         if leaf.insert(position, area) {
-            let new = leaf.extent();
-            self.refresh(0, old, new);
+            self.refresh(0, old, leaf.extent());
         }
         // Who maps something mostly goes on with it.
-        self.finger.sought = start;
-        self.finger.position = position;
+        self.finger.sought.set(area.start);
+        self.finger.position.set(position);
     }
 
     /// Takes the area at `position` under the finger out.
-    pub fn remove(&mut self, position: usize) {
-        let fewest = match self.depth {
+    pub fn remove(&self, position: usize) {
+        let fewest = match self.depth() {
             0 => 1,
             _ => Leaf::<B>::FEWEST,
         };
@@ -332,31 +375,31 @@ impl<B: Backing> Tree<B> {
         if leaf.len() < fewest {
             self.shrink();
         } else if changed {
-            let new = leaf.extent();
-            self.refresh(0, old, new);
+            self.refresh(0, old, leaf.extent());
         }
     }
 
     /// Makes the first leaf.
-    fn plant(&mut self) {
-        let id = self.leaves.take();
-        self.shape.begin();
-        self.root = Some(id);
-        self.shape.end();
-        self.finger.leaf = Some(id);
+    fn plant(&self) {
+        let id = self.nodes.leaves.take();
+        self.nodes.shape.begin();
+        self.nodes.root.set(Some(id));
+        self.nodes.shape.end();
+        self.finger.leaf.set(Some(id));
     }
 
     /// Tells the inner nodes on the way to the finger, from `level` up, that the
     /// node below has the extent `new` instead of `old`.
-    fn refresh(&mut self, level: usize, mut old: Extent, mut new: Extent) {
-        for level in level..self.depth {
-            let turn = self.finger.turns[level];
+    fn refresh(&self, level: usize, mut old: Extent, mut new: Extent) {
+        let inners = self.nodes.inners.all();
+        for level in level..self.depth() {
+            let turn = self.finger.turns[level].get();
             let (id, slot) = (turn.inner, turn.slot as usize);
             if (old.start, old.gap) == (new.start, new.gap) {
                 if old.end == new.end {
                     break;
                 }
-                let inner = self.inners.get_mut(id);
+                let inner = inners.get(id);
                 if inner.is_last(slot) {
                     inner.move_end(new.end);
                     continue;
@@ -364,20 +407,13 @@ impl<B: Backing> Tree<B> {
             }
             let next = match old.end == new.end {
                 true => None,
-                false => self.inners.get(id).next(slot),
+                false => inners.get(id).next(slot),
             };
-            let next = next.map(|next| self.extent_of(level, next));
-            let inner = self.inners.get_mut(id);
+            let next = next.map(|next| self.nodes.extent_of(level, next));
+            let inner = inners.get(id);
             let before = inner.extent();
             inner.update(slot, old, new, next);
             (old, new) = (before, inner.extent());
-        }
-    }
-
-    fn extent_of(&self, height: usize, id: u32) -> Extent {
-        match height {
-            0 => self.leaves.get(id).extent(),
-            _ => self.inners.get(id).extent(),
         }
     }
 }
@@ -401,36 +437,39 @@ impl<B: Backing> Sight<B> {
         version: 0,
     };
 
-    /// Whether the area is still as it was.
+    /// Whether the area is still as it was, while another hart may change the tree.
     ///
     /// # Safety
     ///
-    /// There is the tree that it was seen in.
+    /// The tree that it was seen in exists.
     #[inline(always)]
     pub unsafe fn holds(&self) -> bool {
-        // SAFETY: the caller's promise, and leaves stay.
-        !self.leaf.is_null() && unsafe { Leaf::is_still(self.leaf, self.version) }
+        // SAFETY: a leaf stays where it is as long as its tree exists, which the caller
+        // promises.
+        let leaf = unsafe { self.leaf.as_ref() };
+        leaf.is_some_and(|leaf| leaf.is_still(self.version))
     }
 }
 
 /// Areas in order.
 pub struct Iter<'a, B> {
-    leaves: &'a Pool<Leaf<B>>,
+    /// Not its nodes alone: this stays with the thread that has the tree.
+    tree: &'a Tree<B>,
     leaf: Option<&'a Leaf<B>>,
     position: usize,
 }
 
 impl<'a, B: Backing> Iterator for Iter<'a, B> {
-    type Item = &'a Area<B>;
+    type Item = Entry<'a, B>;
 
-    fn next(&mut self) -> Option<&'a Area<B>> {
+    fn next(&mut self) -> Option<Entry<'a, B>> {
         loop {
             let leaf = self.leaf?;
             if let Some(area) = leaf.get(self.position) {
                 self.position += 1;
                 return Some(area);
             }
-            self.leaf = leaf.next().map(|next| self.leaves.get(next));
+            self.leaf = leaf.next().map(|next| self.tree.nodes.leaves.get(next));
             self.position = 0;
         }
     }

@@ -1,7 +1,6 @@
 //! Every interleaving of one that writes and one that reads, and every order that memory
 //! may have. What the version is of are two words, always of one value.
 
-use core::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use loom::sync::Arc;
@@ -10,41 +9,31 @@ use loom::thread;
 use super::*;
 
 struct Pair {
-    /// One writes at a time.
-    version: UnsafeCell<Version>,
+    version: Version,
     words: [AtomicUsize; 2],
 }
-
-// SAFETY: one thread alone writes; the version itself is an atomic.
-unsafe impl Sync for Pair {}
-// SAFETY: it belongs to no thread.
-unsafe impl Send for Pair {}
 
 impl Pair {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            version: UnsafeCell::new(Version::first()),
+            version: Version::first(),
             words: [0, 0].map(AtomicUsize::new),
         })
     }
 
     fn write(&self, value: usize) {
-        // SAFETY: one thread alone does.
-        let version = unsafe { &mut *self.version.get() };
-        version.begin();
+        self.version.begin();
         self.words
             .iter()
             .for_each(|word| word.store(value, Ordering::Relaxed));
-        version.end();
+        self.version.end();
     }
 
     /// What is read, and at which version; `None` if it is being written.
     fn read(&self) -> Option<([usize; 2], usize)> {
-        // SAFETY: it is an atomic.
-        let version = unsafe { &*self.version.get() };
-        let before = version.read()?;
+        let before = self.version.read()?;
         let words = [0, 1].map(|word| self.words[word].load(Ordering::Relaxed));
-        version.is_still(before).then_some((words, before))
+        self.version.is_still(before).then_some((words, before))
     }
 }
 
@@ -75,10 +64,8 @@ fn what_was_read_before_is_not_older_than_what_is_known() {
         let (reader, told) = (pair.clone(), known.clone());
         let reader = thread::spawn(move || {
             let (_, version) = reader.read().unwrap_or(([0; 2], 0));
-            // SAFETY: it is an atomic.
-            let now = unsafe { &*reader.version.get() };
             if told.load(Ordering::Acquire) == 1 {
-                assert_eq!(now.is_still(version), version == 2);
+                assert_eq!(reader.version.is_still(version), version == 2);
             }
         });
         pair.write(1);
