@@ -40,6 +40,9 @@ const DEFAULT_TIMEOUT: u64 = 60;
 const DEFAULT_TIME: u64 = 60;
 const DEFAULT_BOOTS: u64 = 100;
 const MOST_BOOTS: u64 = 1_000_000;
+/// Bytes of boot arguments. QEMU's loongarch64 keeps 511 of them, and this tool may add
+/// a word of its own.
+const MOST_BOOT_ARGS: usize = 500;
 const MOST_SECONDS: u64 = 24 * 60 * 60;
 
 /// How the image is compiled.
@@ -158,7 +161,7 @@ impl Options {
             log: parse_log(variables.get("LOG").unwrap_or("warn"))?,
             accel: parse_accel(variables.get("ACCEL").unwrap_or("tcg"), machine)?,
             qemu_args: words(variables.get("QEMU_ARGS")),
-            boot_args: boot_args(variables.get("ARGS"), seed),
+            boot_args: boot_args(variables.get("ARGS"), seed)?,
             seed,
             timeout: parse_timeout(variables.get("TIMEOUT"))?,
             time: variables.get("TIME").map(str::to_owned),
@@ -386,9 +389,19 @@ fn parse_seed(value: &str) -> Result<u64, Failure> {
     })
 }
 
-fn boot_args(args: Option<&str>, seed: Option<u64>) -> Vec<String> {
+/// The words that the kernel is started with: as many bytes as every machine's loader
+/// hands over.
+fn boot_args(args: Option<&str>, seed: Option<u64>) -> Result<Vec<String>, Failure> {
     let seed = seed.map(|seed| format!("seed={seed}"));
-    words(args).into_iter().chain(seed).collect()
+    let words: Vec<String> = words(args).into_iter().chain(seed).collect();
+    let bytes = words.join(" ").len();
+    if bytes <= MOST_BOOT_ARGS {
+        return Ok(words);
+    }
+    let beginning: String = args.unwrap_or_default().chars().take(20).collect();
+    Err(Failure::usage(format!(
+        "ARGS={beginning}…: {bytes} bytes, SEED included; valid: at most {MOST_BOOT_ARGS}"
+    )))
 }
 
 fn parse_timeout(value: Option<&str>) -> Result<Option<Duration>, Failure> {
@@ -615,6 +628,26 @@ mod tests {
         let options = check(&[("ARGS", "quick  twice"), ("SEED", "0xff")]).unwrap();
         assert_eq!(options.boot_args, ["quick", "twice", "seed=255"]);
         assert_eq!(options.seed, Some(255));
+    }
+
+    #[test]
+    fn long_boot_arguments_are_refused_by_their_length() {
+        let args = |bytes| "x".repeat(bytes);
+        assert!(check(&[("ARGS", &args(MOST_BOOT_ARGS))]).is_ok());
+        let pairs: [&[(&str, &str)]; 2] = [
+            &[("ARGS", &args(MOST_BOOT_ARGS + 1))],
+            &[("ARGS", &args(MOST_BOOT_ARGS - 6)), ("SEED", "1")],
+        ];
+        for pairs in pairs {
+            let failure = check(pairs).unwrap_err();
+            let message = failure.to_string();
+            assert_eq!(failure.status(), 2, "{message}");
+            assert!(
+                message.starts_with("ARGS=xxxxxxxxxxxxxxxxxxxx…: 501 bytes"),
+                "{message}"
+            );
+            assert!(message.ends_with("; valid: at most 500"), "{message}");
+        }
     }
 
     #[test]

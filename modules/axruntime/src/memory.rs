@@ -29,6 +29,10 @@ pub fn add_free(mapped: Range<usize>) {
             error!("{size:#x} bytes at {start:#x} are left alone: more than {MAX_RANGES} ranges");
         }
     });
+    if mapped.start == 0 && ranges.is_empty() {
+        let listed = axhal::inventory().ram().len();
+        error!("no free memory below 4 GiB: the firmware lists {listed} ranges of RAM");
+    }
     // SAFETY: nobody else has this memory, and it is mapped here for good.
     if !ranges.is_empty() && unsafe { axalloc::add_memory(&ranges) }.is_err() {
         error!("no range of free memory has room to keep track of all: {ranges:#x?}");

@@ -118,7 +118,9 @@ impl Inventory {
         }
     }
 
-    fn leave_alone(&mut self, what: &'static str, range: RawRange) {
+    /// Notes that something is not used, for a message: what it is and what is wrong
+    /// with it, and where it is.
+    pub fn leave_alone(&mut self, what: &'static str, range: RawRange) {
         let left = LeftAlone { what, range };
         if self.left_alone.try_push(left).is_err() {
             self.left_alone_unlisted += 1;

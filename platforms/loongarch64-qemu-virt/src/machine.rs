@@ -68,7 +68,12 @@ impl MachineIf for Machine {
             Some(tree) => tree.inventory(HART.load(Relaxed), DEVICE_TREE.load(Relaxed), &NEEDED),
             None => Inventory::new(HART.load(Relaxed)),
         };
-        found.keep(COMMAND_LINE.load(Relaxed), COMMAND_LINE_SIZE);
+        let command_line = (COMMAND_LINE.load(Relaxed), COMMAND_LINE_SIZE);
+        found.keep(command_line.0, command_line.1);
+        if Self::boot_args().len() == COMMAND_LINE_SIZE - 1 {
+            // QEMU cuts them without a word.
+            found.leave_alone("boot arguments beyond 511 bytes", command_line);
+        }
         found
     }
 
