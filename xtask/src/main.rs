@@ -15,6 +15,7 @@ mod check;
 mod command;
 mod console;
 mod debug;
+mod device_tree;
 mod failure;
 mod figures;
 mod files;

@@ -54,6 +54,6 @@ cfg_if::cfg_if! {
         #[cfg(all(target_arch = "x86_64", target_os = "none"))]
         use x86_64_pc as _;
 
-        pub use axmachine::{boot_args, inventory};
+        pub use axmachine::{Inventory, RawRange, boot_args, inventory};
     }
 }

@@ -15,6 +15,7 @@ use crate::options::Options;
 use crate::qemu::{self, Guest, Input};
 use crate::smp_test;
 
+use super::machines;
 use super::tally::Verdict;
 
 /// Harts and memory (in KiB) of the machines that boot.
@@ -34,7 +35,7 @@ const WHOLE: Duration = Duration::from_secs(300);
 const TAIL: usize = 30;
 
 /// The status of a panic and of a fault that nobody handles.
-const PANICKED: u8 = 101;
+pub const PANICKED: u8 = 101;
 
 /// How `apps/endings` ends: the status that tells so, and what the console says.
 const ENDINGS: [(&str, u8, &str); 23] = [
@@ -79,13 +80,15 @@ const ENDINGS: [(&str, u8, &str); 23] = [
 pub struct Boot {
     /// What it is called.
     pub name: String,
-    guest: Guest,
+    /// What is booted.
+    pub guest: Guest,
     patience: Patience,
-    judge: Judge,
+    /// Whether it went well.
+    pub judge: Judge,
 }
 
 /// Decides on a guest's end and console.
-type Judge = Box<dyn Fn(&End, &str) -> Verdict + Send>;
+pub type Judge = Box<dyn Fn(&End, &str) -> Verdict + Send>;
 
 impl Boot {
     /// The same case under another name.
@@ -135,7 +138,11 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
             .map(|(end, status, said)| ending(image, end, status, said))
             .chain([large(image)])
             .collect(),
-        "tasktest" => task_cases(options, image),
+        "tasktest" => {
+            let fast = machines::tasktest_cases(options, image);
+            task_cases(options, image).into_iter().chain(fast).collect()
+        }
+        "machine" => machines::machine_cases(options, image),
         "parallel" => vec![parallel_case(options, image)],
         _ => {
             let harts = options.smp.map_or_else(|| HARTS.to_vec(), |smp| vec![smp]);
@@ -145,9 +152,13 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
             let sizes = harts
                 .iter()
                 .flat_map(|smp| memory.iter().map(move |kib| (*smp, *kib)));
-            sizes
+            let mut cases: Vec<Boot> = sizes
                 .map(|(smp, kib)| app_case(options, app, image, smp, kib))
-                .collect()
+                .collect();
+            if app == "helloworld" && !image.machine.is_process() {
+                cases.extend(machines::helloworld_cases(options, image));
+            }
+            cases
         }
     }
 }
@@ -225,7 +236,7 @@ fn parallel_case(options: &Options, image: &Image) -> Boot {
 }
 
 /// Ended well, and with a line that begins with `sign`.
-fn says(end: &End, console: &str, sign: &str) -> Verdict {
+pub fn says(end: &End, console: &str, sign: &str) -> Verdict {
     let line = console.lines().rev().find(|line| line.starts_with(sign));
     match (end, line) {
         (End::Exit(0, words), Some(line)) if sign.ends_with("PASS ") => {

@@ -7,6 +7,7 @@ mod host;
 mod images;
 mod killed;
 mod long;
+mod machines;
 mod refusals;
 mod tally;
 
@@ -138,6 +139,7 @@ fn build_all(
         "helloworld",
         "memtest",
         "smpboot",
+        "machine",
         "storm",
         "tasktest",
         "parallel",

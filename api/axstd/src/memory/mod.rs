@@ -10,6 +10,7 @@ pub use axfeat::axalloc::{
 };
 pub use axfeat::axhal::hart::guard_of;
 pub use axfeat::axhal::mem::{IMAGE_IS_IN_RAM, MemRegionFlags, Section, sections};
+pub use axfeat::axhal::{Inventory, RawRange, inventory};
 
 #[cfg(feature = "paging")]
 pub use axfeat::axmm::{
@@ -24,6 +25,12 @@ pub use mapping::{Mapping, MappingFlags, kernel_aspace};
 /// kernel image, the heap, frames.
 pub fn virt_to_phys(vaddr: usize) -> usize {
     axfeat::axhal::mem::virt_to_phys(vaddr.into()).into()
+}
+
+/// The address of physical address `paddr` in the linear mapping, whether or not anything
+/// is mapped there.
+pub fn phys_to_virt(paddr: usize) -> usize {
+    axfeat::axhal::mem::phys_to_virt(paddr.into()).into()
 }
 
 /// What harts have made one another forget, since boot.

@@ -1,0 +1,98 @@
+//! Prints what the kernel found of the machine, and checks what of it is mapped: all
+//! that the kernel reads of what firmware handed over, and no other reserved memory.
+//!
+//! With `mapped=ADDR,…` and `unmapped=ADDR,…`, physical addresses, it checks these too.
+//! It ends in `PASS n/n` or `FAIL n/m`, and its exit status says the same.
+#![no_std]
+#![no_main]
+
+use axstd::memory::{RawRange, inventory, phys_to_virt, probe, usage};
+use axstd::time::Duration;
+use axstd::{env, println, process, thread};
+
+const PAGE: usize = 4096;
+
+/// How many checks went well, of how many.
+#[derive(Default)]
+struct Report {
+    passed: u32,
+    all: u32,
+}
+
+impl Report {
+    /// Checks whether the page at physical address `paddr` is mapped.
+    fn check(&mut self, what: &str, paddr: usize, should: bool) {
+        let is = probe::can_read(phys_to_virt(paddr));
+        self.all += 1;
+        if is == should {
+            self.passed += 1;
+        } else {
+            let not = if is { "" } else { "not " };
+            println!("{what}: {paddr:#x} is {not}mapped");
+        }
+    }
+
+    /// Checks the addresses in the value of the boot argument `name`.
+    fn check_all(&mut self, name: &str, should: bool) {
+        for word in env::var(name).unwrap_or_default().split(',') {
+            let digits = word.strip_prefix("0x").unwrap_or_default();
+            if let Ok(paddr) = usize::from_str_radix(digits, 16) {
+                self.check(name, paddr, should);
+            } else if !word.is_empty() {
+                println!("{name}={word}: not an address; valid: 0x…");
+                self.all += 1;
+            }
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+fn main() {
+    let machine = inventory();
+    print("RAM", machine.ram());
+    print("reserved", machine.reserved());
+    print("kept", machine.kept());
+    print("device", machine.devices());
+    println!("harts      {:x?}", machine.harts());
+    println!("memory     {}", usage());
+
+    let mut report = Report::default();
+    for &(start, size) in machine.kept() {
+        pages(start, size).for_each(|page| report.check("kept", page, true));
+    }
+    for &(start, size) in machine.reserved() {
+        for page in ends(start, size).filter(|page| !has(machine.kept(), *page)) {
+            report.check("reserved", page, false);
+        }
+    }
+    report.check_all("mapped", true);
+    report.check_all("unmapped", false);
+    // The timer and its interrupt are among what the kernel needs of the machine.
+    thread::sleep(Duration::from_millis(1));
+
+    let Report { passed, all } = report;
+    let verdict = if passed == all { "PASS" } else { "FAIL" };
+    println!("{verdict} {passed}/{all}");
+    process::exit(i32::from(passed != all));
+}
+
+fn print(what: &str, ranges: &[RawRange]) {
+    for (start, size) in ranges {
+        println!("{what:<10} {start:#014x}  {size:#x} bytes");
+    }
+}
+
+fn has(ranges: &[RawRange], page: usize) -> bool {
+    ranges
+        .iter()
+        .any(|&(start, size)| start <= page && page < start + size)
+}
+
+fn pages(start: usize, size: usize) -> impl Iterator<Item = usize> {
+    (start..start + size).step_by(PAGE)
+}
+
+/// The first and the last page of a range: it may be long.
+fn ends(start: usize, size: usize) -> impl Iterator<Item = usize> {
+    [start, start + size - PAGE].into_iter()
+}

@@ -1,0 +1,234 @@
+//! Cases of machines out of the ordinary: CPUs that lack something, device trees that
+//! are crowded or forbid memory, more memory than is mapped, long boot arguments.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::device_tree::{Node, Tree};
+use crate::files;
+use crate::image::Image;
+use crate::manifest::root;
+use crate::options::Options;
+use crate::qemu;
+
+use super::boots::{Boot, Judge, PANICKED, app_case, says};
+
+/// CPUs that lack what the kernel needs: machine, QEMU's model, and what is named.
+/// aarch64's needs nothing that one of QEMU's models lacks.
+const LACKING: [(&str, &str, &str); 8] = [
+    (
+        "riscv64",
+        "rv64,d=false",
+        "D (double-precision floating point)",
+    ),
+    (
+        "riscv64",
+        "rv64,sv39=off",
+        "Sv39 (paging with 39-bit addresses)",
+    ),
+    ("x86_64", "max,-nx", "NX (execute disable)"),
+    ("x86_64", "max,-apic", "APIC"),
+    ("x86_64", "max,-cmov", "CMOV"),
+    ("x86_64", "max,-lm", "LM (long mode, 64 bits)"),
+    ("x86_64", "pentium3", "LM (long mode, 64 bits)"),
+    ("loongarch64", "la132", "LA64 (64 bits)"),
+];
+
+/// On riscv64 the firmware puts the device tree at the end of RAM, and the kernel maps
+/// 128 GiB from address 0 on, RAM from 2 GiB on. The entry code's table reaches 256 GiB.
+const BEYOND_GIB: [u64; 2] = [127, 256];
+
+/// Bytes of boot arguments, more than any loader has room for.
+const LONG: usize = 6000;
+
+const MIB: u64 = 1 << 20;
+
+/// What helloworld is booted on beside the ordinary machines.
+pub fn helloworld_cases(options: &Options, image: &Image) -> Vec<Boot> {
+    let machine = image.machine;
+    let lacking = LACKING.iter().filter(|(arch, ..)| *arch == machine.arch);
+    let mut cases: Vec<Boot> = lacking
+        .map(|(_, cpu, name)| lacking_case(options, image, cpu, name))
+        .collect();
+    cases.push(long_case(options, image));
+    cases
+}
+
+/// Boot arguments that no loader has room for end no boot, and are not cut in silence.
+fn long_case(options: &Options, image: &Image) -> Boot {
+    let machine = image.machine;
+    let mut boot = case(options, "helloworld", image);
+    boot.name = format!("long boot arguments {machine}");
+    boot.guest.boot_args = vec!["word".repeat(LONG / 4)];
+    let said = match machine.arch {
+        "loongarch64" => "left alone: boot arguments beyond 511 bytes",
+        _ => "",
+    };
+    boot.judge = passes_and_says("Hello, world!", said.to_owned());
+    boot
+}
+
+/// tasktest where the clock is the fastest there is: a GHz.
+pub fn tasktest_cases(options: &Options, image: &Image) -> Vec<Boot> {
+    let mut fast = case(options, "tasktest", image);
+    fast.name = format!("tasktest {} -cpu max", image.machine);
+    fast.guest.extra = ["-cpu", "max"].map(str::to_owned).to_vec();
+    match image.machine.arch {
+        "aarch64" => vec![fast],
+        _ => Vec::new(),
+    }
+}
+
+/// What the application that looks at the machine is booted on.
+pub fn machine_cases(options: &Options, image: &Image) -> Vec<Boot> {
+    let mut cases = vec![case(options, "machine", image)];
+    if image.machine.takes_device_tree {
+        cases.push(tree_case(options, image, "crowded", CROWDED, crowd));
+        cases.push(tree_case(options, image, "forbidding", "", forbid));
+    }
+    if image.machine.arch == "riscv64" {
+        cases.extend(BEYOND_GIB.map(|gib| beyond_case(options, image, gib)));
+    }
+    cases
+}
+
+fn case(options: &Options, app: &str, image: &Image) -> Boot {
+    app_case(options, app, image, 1, qemu::DEFAULT_MEM_KIB)
+}
+
+fn lacking_case(options: &Options, image: &Image, cpu: &str, name: &'static str) -> Boot {
+    let machine = image.machine;
+    let mut boot = case(options, "helloworld", image);
+    boot.name = format!("-cpu {cpu} {machine}");
+    boot.guest.extra = vec!["-cpu".to_owned(), cpu.to_owned()];
+    let wanted = format!("this CPU has no {name}: {machine} needs it");
+    boot.judge = Box::new(move |end, console| match end.status() {
+        PANICKED if console.contains(&wanted) => Ok(wanted.clone()),
+        _ => Err(format!("{}; wanted: {wanted:?}", end.describe())),
+    });
+    boot
+}
+
+/// RAM beyond what the kernel maps is named, and the rest is used.
+fn beyond_case(options: &Options, image: &Image, gib: u64) -> Boot {
+    let mut boot = case(options, "machine", image);
+    boot.name = format!("machine {} MEM={gib}G", image.machine);
+    boot.guest.mem_kib = gib << 20;
+    let bytes = (gib - 126) << 30;
+    let named = format!("left alone: RAM beyond what the kernel maps at 0x2000000000, {bytes:#x}");
+    boot.judge = passes_and_says("PASS ", named);
+    boot
+}
+
+fn passes_and_says(sign: &'static str, wanted: String) -> Judge {
+    Box::new(move |end, console| match console.contains(&wanted) {
+        true => says(end, console, sign),
+        false => Err(format!("{}; wanted: {wanted:?}", end.describe())),
+    })
+}
+
+/// What the console says where a list is full.
+const CROWDED: &str = "left alone: a device for which the list is full at 0x10";
+
+/// A boot with a device tree that `change` has changed, given where RAM begins.
+fn tree_case(
+    options: &Options,
+    image: &Image,
+    name: &str,
+    said: &str,
+    change: fn(&mut Tree, u64),
+) -> Boot {
+    let mut boot = case(options, "machine", image);
+    boot.name = format!("{name} device tree {}", image.machine);
+    let judge = passes_and_says("PASS ", said.to_owned());
+    let written = changed_tree(&boot, name, change);
+    if let Ok(path) = &written {
+        let path = path.display().to_string();
+        boot.guest.extra = vec!["-dtb".to_owned(), path];
+    }
+    let written = written.map(drop).map_err(|error| format!("{error:#}"));
+    boot.judge = Box::new(move |end, console| {
+        written.clone()?;
+        judge(end, console)
+    });
+    boot
+}
+
+fn changed_tree(boot: &Boot, name: &str, change: fn(&mut Tree, u64)) -> Result<PathBuf> {
+    let file = format!("target/test/{name}-{}.dtb", boot.guest.machine);
+    let path = root().join(file);
+    let mut tree = Tree::of(&boot.guest, &path)?;
+    let memory = tree.root.child("memory");
+    let reg = memory.properties.iter().find(|(name, _)| name == "reg");
+    let start = reg.and_then(|(_, reg)| reg.first_chunk().copied());
+    let start = u64::from_be_bytes(start.context("the device tree has no memory")?);
+    change(&mut tree, start);
+    files::write(&path, tree.write())?;
+    Ok(path)
+}
+
+/// A hundred devices stand before those that the kernel uses.
+fn crowd(tree: &mut Tree, _ram: u64) {
+    const FIRST: u64 = 0x10_0000_0000;
+    let devices = (0..100).map(|n| FIRST + n * 0x1_0000);
+    let nodes = devices.map(|at| Node::new(&format!("extra@{at:x}")).with_reg(&[at, 0x1000]));
+    tree.root.children.splice(0..0, nodes.collect::<Vec<_>>());
+}
+
+/// Forty reserved ranges, every other one `no-map`; one that is disabled; one across a
+/// hole or in RAM, and one beyond RAM; a memory reservation; and memory nodes with a hole,
+/// one that is disabled and one that may be taken out. QEMU writes the memory nodes
+/// itself on aarch64.
+fn forbid(tree: &mut Tree, ram: u64) {
+    let at = |kib: u64| ram + (kib << 10);
+    let node = |name: &str, start: u64, size: u64| {
+        Node::new(&format!("{name}@{start:x}")).with_reg(&[start, size])
+    };
+    let mib = |mib: u64| at(mib << 10);
+    let (mut mapped, mut unmapped) = (vec![mib(48), mib(67), mib(113)], vec![mib(40)]);
+
+    let reserved = tree.root.child("reserved-memory");
+    reserved.set("#address-cells", &2_u32.to_be_bytes());
+    reserved.set("#size-cells", &2_u32.to_be_bytes());
+    reserved.set("ranges", &[]);
+    for n in 0..40 {
+        let start = at((16 << 10) + n * 512);
+        let forbidden = node("firmware", start, 0x1000);
+        reserved.children.push(match n % 2 {
+            0 => forbidden.with("no-map", &[]),
+            _ => forbidden,
+        });
+        unmapped.push(start);
+        mapped.push(start + 0x1000);
+    }
+    let off = node("off", mib(48), 0x1000).with("status", b"disabled\0");
+    let across = node("across", mib(55), 11 * MIB);
+    let beyond = node("beyond", at((127 << 10) + 512), 64 * MIB);
+    reserved.children.extend([off, across, beyond]);
+    unmapped.extend([mib(55), mib(57), mib(65), at((127 << 10) + 512)]);
+    tree.reservations.push((mib(40), 0x3000));
+
+    if ram == 0x8000_0000 {
+        let memory = |first: u64, end: u64| {
+            let node = node("memory", mib(first), (end - first) * MIB);
+            node.with("device_type", b"memory\0")
+        };
+        let is_memory = |node: &Node| node.name.starts_with("memory@");
+        tree.root.children.retain(|node| !is_memory(node));
+        tree.root.children.extend([
+            memory(0, 56),
+            memory(64, 96),
+            memory(96, 104).with("status", b"disabled\0"),
+            memory(104, 112).with("hotpluggable", &[]),
+            memory(112, 128),
+        ]);
+        unmapped.extend([mib(96), mib(100), mib(104), mib(111)]);
+    }
+    let list = |addresses: &[u64]| {
+        let words: Vec<String> = addresses.iter().map(|at| format!("{at:#x}")).collect();
+        words.join(",")
+    };
+    let words = format!("mapped={} unmapped={}\0", list(&mapped), list(&unmapped));
+    tree.root.child("chosen").set("bootargs", words.as_bytes());
+}
