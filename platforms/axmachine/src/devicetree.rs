@@ -19,6 +19,7 @@ impl DeviceTree {
     ///
     /// `blob` is readable for as many bytes as its header says, and what it
     /// points to never changes.
+    #[inline(never)]
     pub unsafe fn new(blob: *const u8) -> Option<Self> {
         // SAFETY: the caller's promise is this function's requirement.
         let fdt = unsafe { Fdt::new(blob) }?;

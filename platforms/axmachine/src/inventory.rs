@@ -130,17 +130,19 @@ impl Inventory {
     /// The lowest place from `from` on, page-aligned, for `size` bytes of RAM that
     /// are not reserved.
     pub fn room(&self, from: usize, size: usize) -> Option<usize> {
-        let size = size.checked_next_multiple_of(PAGE_SIZE)?;
-        let ends = self.reserved.iter().map(|&(start, size)| start + size);
-        let starts = self.ram.iter().map(|&(start, _)| start);
-        let places = ends.chain(starts).chain([from]);
-        let is_free = |&place: &usize| {
-            let fits = |&(start, room): &RawRange| {
-                start <= place && size <= room && place - start <= room - size
-            };
-            place >= from && self.ram.iter().any(fits) && !touches(&self.reserved, (place, size))
-        };
-        places.filter(is_free).min()
+        let (mut place, size) = outward(from, size.min(MAX_PHYS))?;
+        loop {
+            let here = (place, size);
+            if let Some(&(start, len)) = first_touching(&self.reserved, here) {
+                place = start + len;
+                continue;
+            }
+            let holds = |&(start, len): &RawRange| start <= place && place + size <= start + len;
+            if self.ram.iter().any(holds) {
+                return Some(place);
+            }
+            place = self.ram.iter().find(|range| range.0 > place)?.0;
+        }
     }
 
     /// All RAM.
@@ -190,9 +192,14 @@ fn outward(start: usize, size: usize) -> Option<RawRange> {
     (size > 0 && end > first).then(|| (first, end - first))
 }
 
-/// Whether any range of `list` overlaps another one.
-fn touches(list: &[RawRange], (start, size): RawRange) -> bool {
-    list.iter().any(|&(s, n)| s < start + size && start < s + n)
+/// The first range of `list` that overlaps another one.
+fn first_touching(list: &[RawRange], (start, size): RawRange) -> Option<&RawRange> {
+    list.iter()
+        .find(|&&(s, n)| s < start + size && start < s + n)
+}
+
+fn touches(list: &[RawRange], range: RawRange) -> bool {
+    first_touching(list, range).is_some()
 }
 
 /// Adds a range to a sorted list, as one with those that it touches. Returns
