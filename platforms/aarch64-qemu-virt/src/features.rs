@@ -39,7 +39,7 @@ missing_feature:
     .ltorg
 
 message:
-    .asciz  \"this CPU has no TGran4 (pages of 4 KiB): aarch64 needs it\\n[exit 101] at boot\\n\"
+    .asciz  \"this CPU has no TGran4 (pages of 4 KiB): aarch64 needs it\\n[exit 101]\\n\"
     .balign 4
     ",
     uart = const UART,

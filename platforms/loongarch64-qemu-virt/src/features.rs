@@ -58,7 +58,7 @@ missing_feature:
     move    $s0, $s1
     bl      print
     bl      1f
-    .asciz  \": loongarch64 needs it\\n[exit 101] at boot\\n\"
+    .asciz  \": loongarch64 needs it\\n[exit 101]\\n\"
     .balign 4
 1:  move    $s0, $ra
     bl      print

@@ -61,11 +61,11 @@ print:
 before_name:
     .asciz  \"this CPU has no \"
 behind_name:
-    .asciz  \": riscv64 needs it\\n[exit 101] at boot\\n\"
+    .asciz  \": riscv64 needs it\\n[exit 101]\\n\"
 name_of_d:
-    .asciz  \"D (double-precision floating point)\"
+    .asciz  \"D (floating point)\"
 name_of_sv39:
-    .asciz  \"Sv39 (paging with 39-bit addresses)\"
+    .asciz  \"Sv39 (paging)\"
     .balign 4
     ",
     float_on = const FLOAT_ON,

@@ -84,7 +84,7 @@ print:
 before_name:
     .asciz  \"this CPU has no \"
 behind_name:
-    .asciz  \": x86_64 needs it\\n[exit 101] at boot\\n\"
+    .asciz  \": x86_64 needs it\\n[exit 101]\\n\"
 
     // The bit of EDX that tells of each, in leaf 1, or with 32 added in leaf
     // 0x80000001; and its name.

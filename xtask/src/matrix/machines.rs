@@ -17,16 +17,8 @@ use super::boots::{Boot, Judge, PANICKED, app_case, says};
 /// CPUs that lack what the kernel needs: machine, QEMU's model, and what is named.
 /// aarch64's needs nothing that one of QEMU's models lacks.
 const LACKING: [(&str, &str, &str); 8] = [
-    (
-        "riscv64",
-        "rv64,d=false",
-        "D (double-precision floating point)",
-    ),
-    (
-        "riscv64",
-        "rv64,sv39=off",
-        "Sv39 (paging with 39-bit addresses)",
-    ),
+    ("riscv64", "rv64,d=false", "D (floating point)"),
+    ("riscv64", "rv64,sv39=off", "Sv39 (paging)"),
     ("x86_64", "max,-nx", "NX (execute disable)"),
     ("x86_64", "max,-apic", "APIC"),
     ("x86_64", "max,-cmov", "CMOV"),
