@@ -79,6 +79,7 @@ impl DeviceTree {
         self.find_device(name)?.u32(property)
     }
 
+    #[inline(never)]
     fn find_device(&self, name: &str) -> Option<Node> {
         find(self.fdt.root()?, BUS_DEPTH, name)
     }

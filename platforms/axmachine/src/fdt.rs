@@ -147,6 +147,7 @@ impl Node {
     }
 
     /// A property that is one 32-bit number.
+    #[inline(never)]
     pub fn u32(&self, name: &str) -> Option<u32> {
         word(self.property(name)?, 0).map(|word| word as u32)
     }

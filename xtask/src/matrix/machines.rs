@@ -76,8 +76,13 @@ pub fn tasktest_cases(options: &Options, image: &Image) -> Vec<Boot> {
 pub fn machine_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let mut cases = vec![case(options, "machine", image)];
     if image.machine.takes_device_tree {
-        cases.push(tree_case(options, image, "crowded", CROWDED, crowd));
-        cases.push(tree_case(options, image, "forbidding", "", forbid));
+        let boot = || case(options, "machine", image);
+        cases.push(tree_case(boot(), "crowded", CROWDED, crowd));
+        cases.push(tree_case(boot(), "forbidding", "", forbid));
+    }
+    if image.machine.arch == "aarch64" {
+        let boot = app_case(options, "machine", image, 2, qemu::DEFAULT_MEM_KIB);
+        cases.push(tree_case(boot, "regions", "", regions));
     }
     if image.machine.arch == "riscv64" {
         cases.extend(BEYOND_GIB.map(|gib| beyond_case(options, image, gib)));
@@ -124,15 +129,8 @@ fn passes_and_says(sign: &'static str, wanted: String) -> Judge {
 const CROWDED: &str = "left alone: a device for which the list is full at 0x10";
 
 /// A boot with a device tree that `change` has changed, given where RAM begins.
-fn tree_case(
-    options: &Options,
-    image: &Image,
-    name: &str,
-    said: &str,
-    change: fn(&mut Tree, u64),
-) -> Boot {
-    let mut boot = case(options, "machine", image);
-    boot.name = format!("{name} device tree {}", image.machine);
+fn tree_case(mut boot: Boot, name: &str, said: &str, change: fn(&mut Tree, u64)) -> Boot {
+    boot.name = format!("{name} device tree {}", boot.guest.machine);
     let judge = passes_and_says("PASS ", said.to_owned());
     let written = changed_tree(&boot, name, change);
     if let Ok(path) = &written {
@@ -166,6 +164,18 @@ fn crowd(tree: &mut Tree, _ram: u64) {
     let devices = (0..100).map(|n| FIRST + n * 0x1_0000);
     let nodes = devices.map(|at| Node::new(&format!("extra@{at:x}")).with_reg(&[at, 0x1000]));
     tree.root.children.splice(0..0, nodes.collect::<Vec<_>>());
+}
+
+/// Two harts' redistributors (aarch64) are a region each, the last one's first: the
+/// interrupt controller has each hart's in a region of its own.
+fn regions(tree: &mut Tree, _ram: u64) {
+    const DISTRIBUTOR: [u64; 2] = [0x800_0000, 0x1_0000];
+    const FIRST: [u64; 2] = [0x80a_0000, 0x2_0000];
+    const SECOND: [u64; 2] = [0x80c_0000, 0x2_0000];
+    let reg = [DISTRIBUTOR, SECOND, FIRST].concat();
+    let controller = tree.root.child("intc");
+    *controller = controller.clone().with_reg(&reg);
+    controller.set("#redistributor-regions", &2_u32.to_be_bytes());
 }
 
 /// Forty reserved ranges, every other one `no-map`; one that is disabled; one across a

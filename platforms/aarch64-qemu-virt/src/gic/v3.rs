@@ -2,10 +2,7 @@
 //! IHI 0069): each hart has a redistributor, found by its affinity, and takes
 //! its interrupts through system registers.
 
-use core::ptr::NonNull;
-
 use aarch64_cpu::asm::barrier;
-use arm_gic::gicv3::registers::GicrSgi;
 use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator};
 use arm_gic::gicv3::{SgiTarget, SgiTargetGroup};
 use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
@@ -17,31 +14,27 @@ use crate::machine::this_hart;
 const NAME: &str = "arm,gic-v3";
 
 pub struct Driver {
-    redistributors: SpinNoIrq<Redistributors>,
+    /// How many regions have redistributors in a row. Held while one of these is used.
+    regions: SpinNoIrq<usize>,
 }
-
-/// The first of a row of redistributors.
-struct Redistributors(NonNull<GicrSgi>);
-
-// SAFETY: the registers are the same ones from whichever hart.
-unsafe impl Send for Redistributors {}
 
 impl Driver {
     /// Finds the controller and lets its distributor work.
     pub fn find() -> Option<Self> {
         let distributor = registers(NAME, 0)?;
-        let redistributors = Redistributors(registers(NAME, 1)?);
+        let tree = crate::machine::device_tree()?;
+        let regions = tree.device_u32(NAME, "#redistributor-regions");
         // SAFETY: the device tree says that the distributor is there, both page
         // tables map it, and nobody else uses it, now or later.
         let distributor = unsafe { UniqueMmioPointer::new(distributor) };
         GicDistributor::new(distributor).configure_default_settings();
         Some(Self {
-            redistributors: SpinNoIrq::new(redistributors),
+            regions: SpinNoIrq::new(regions.unwrap_or(1) as usize),
         })
     }
 
     pub fn init_hart(&self) {
-        self.with_redistributor(|mine| {
+        self.with_redistributor(&mut |mine| {
             // It may be awake already.
             let _ = mine.mark_core_awake();
             mine.configure_default_settings();
@@ -53,21 +46,25 @@ impl Driver {
     }
 
     pub fn set_enable(&self, irq: usize, enabled: bool) {
-        self.with_redistributor(|mine| {
+        self.with_redistributor(&mut |mine| {
             // Only an interrupt that is no hart's own is refused.
             let _ = IntId::try_from(irq as u32).map(|id| mine.enable_interrupt(id, enabled));
         });
     }
 
-    /// Does something with the redistributor of the hart that runs this.
-    fn with_redistributor(&self, f: impl FnOnce(&mut GicRedistributor)) {
-        let first = self.redistributors.lock();
-        // SAFETY: the device tree says that they are there, up to the one that
-        // says it is the last, and both page tables map them; the lock is held.
-        let all = unsafe { GicRedistributorIterator::new(first.0) };
+    /// Does something with the redistributor of the hart that runs this. Each region
+    /// ends with one that says it is the last there.
+    fn with_redistributor(&self, f: &mut dyn FnMut(&mut GicRedistributor)) {
+        let regions = self.regions.lock();
         let is_mine = |one: &GicRedistributor| one.typer().core_mpidr() == this_hart() as u64;
-        if let Some(mut mine) = all.into_iter().flatten().find(is_mine) {
-            f(&mut mine);
+        for first in (1..=*regions).map_while(|index| registers(NAME, index)) {
+            // SAFETY: the device tree says that redistributors are there, up to the one
+            // that says it is the last, and both page tables map them. The lock is held,
+            // so no other hart uses them.
+            let all = unsafe { GicRedistributorIterator::new(first) };
+            if let Some(mut mine) = all.into_iter().flatten().find(is_mine) {
+                return f(&mut mine);
+            }
         }
     }
 }
