@@ -7,9 +7,10 @@ use alloc::vec::Vec;
 
 use axstd::memory::probe::{can_read, can_write};
 use axstd::memory::{
-    AxError, KERNEL_MAP_BASE, Mapping, MappingFlags, UsageKind, VirtAddrRange, alloc_frames_zeroed,
-    kernel_aspace, print_maps, usage,
+    AxError, KERNEL_MAP_BASE, Mapping, MappingFlags, MemRegionFlags, UsageKind, VirtAddrRange,
+    alloc_frames_zeroed, kernel_aspace, print_maps, usage,
 };
+use axstd::os::arceos::modules::axhal::mem::for_each_region;
 use axstd::{env, harts, println};
 use fastrand::Rng;
 
@@ -41,6 +42,7 @@ pub fn run(report: &mut Report, seed: u64) {
     report.test("mappings: lazy", || own(lazy));
     report.test("mappings: populated", || own(populated));
     report.test("mappings: linear", || own(linear));
+    report.test("mappings: a device's", || giving_all_back(devices));
     report.test("mappings: seen by every hart", || {
         giving_all_back(seen_by_every_hart)
     });
@@ -149,16 +151,56 @@ fn populated(rng: Rng) -> Result<(), String> {
 }
 
 fn linear(rng: Rng) -> Result<(), String> {
-    let mut frames = alloc_frames_zeroed(PAGES, PAGE, UsageKind::Global).map_err(say)?;
-    let mapping = Mapping::linear(frames.start().into(), PAGES * PAGE, RW).map_err(say)?;
+    let frames = alloc_frames_zeroed(PAGES, PAGE, UsageKind::Global).map_err(say)?;
+    let frames = frames.into_shared();
+    let mapping = Mapping::linear(frames.share().map_err(say)?, RW).map_err(say)?;
+    let frame = |page: usize| usize::from(frames.start()) + page * PAGE;
     for page in 0..PAGES {
-        touch(mapping.start() + page * PAGE, page as u64 + 1)?;
-        let mut there = frames.as_bytes_mut()[page * PAGE..].iter();
-        check(there.next() == Some(&(page as u8 + 1)), || {
-            format!("frame {page} was not written")
+        let addr = mapping.start() + page * PAGE;
+        let there = kernel_aspace().query(addr.into());
+        let paddr = there.map(|found| found.paddr.as_usize() + addr - found.vaddr.as_usize());
+        check(paddr == Some(frame(page)), || {
+            format!("page {page} is {paddr:x?}, not {:#x}", frame(page))
+        })?;
+        touch(addr, page as u64 + 1)?;
+    }
+    let owners = frames.references();
+    check(owners == 2, || format!("{owners} owners"))?;
+    protect_and_unmap(mapping, rng)?;
+    let frames = frames.try_unique().map_err(|left| format!("{left:?}"))?;
+    let written = |page: &usize| frames.as_bytes()[page * PAGE] != 0;
+    let written = (0..PAGES).filter(written).count();
+    check(written == PAGES, || {
+        format!("{} frames were not written", PAGES - written)
+    })
+}
+
+/// The first page of each device, which is uncached, and not copied.
+fn devices() -> Outcome {
+    let mut firsts = Vec::new();
+    for_each_region(|region| {
+        if region.flags.contains(MemRegionFlags::DEVICE) {
+            firsts.push(region.paddr.as_usize());
+        }
+    });
+    for &first in &firsts {
+        let mapping = Mapping::device(first, PAGE).map_err(say)?;
+        let start = mapping.start().into();
+        let found = kernel_aspace()
+            .query(start)
+            .map(|page| page.paddr.as_usize());
+        check(found == Some(first), || {
+            format!("{found:x?} is mapped, not {first:#x}")
+        })?;
+        let flags = kernel_aspace().area_at(start).map(|area| area.flags());
+        let wanted = RW | MappingFlags::DEVICE;
+        check(flags == Some(wanted), || format!("{first:#x}: {flags:?}"))?;
+        let read = kernel_aspace().read(start, &mut [0]);
+        check(read == Err(AxError::BadAddress), || {
+            format!("a register is copied: {read:?}")
         })?;
     }
-    protect_and_unmap(mapping, rng)
+    Ok(format!("{} devices", firsts.len()))
 }
 
 /// All harts touch every page of one lazy mapping at the same time: each page
@@ -301,7 +343,8 @@ fn refused() -> Outcome {
     expect("twice", twice, AxError::AlreadyExists)?;
     let top = aspace.map_alloc((usize::MAX & !(PAGE - 1)).into(), 2 * PAGE, RW, false);
     expect("beyond the end", top, invalid)?;
-    let odd = aspace.map_linear(start.into(), 0x10.into(), PAGE, RW);
+    // SAFETY: it is refused, or the test fails.
+    let odd = unsafe { aspace.map_linear(start.into(), 0x10.into(), PAGE, RW) };
     expect("half a frame", odd, invalid)?;
     let text = axstd::memory::sections()[0].start.into();
     expect("unmap the kernel", aspace.unmap(text, PAGE), invalid)?;
@@ -310,6 +353,25 @@ fn refused() -> Outcome {
         aspace.protect(text, PAGE, RW),
         invalid,
     )?;
+    let mut bytes = [1; 8];
+    for (what, addr) in [("the kernel's", text), ("a mapping's", start.into())] {
+        let written = aspace.write(addr, &bytes);
+        expect(&format!("write {what} bytes"), written, AxError::BadAddress)?;
+        let read = aspace.read(addr, &mut bytes);
+        expect(&format!("read {what} bytes"), read, AxError::BadAddress)?;
+    }
+    expect("unmap another's", aspace.unmap(start.into(), PAGE), invalid)?;
+    let given = aspace.protect(start.into(), PAGE, MappingFlags::empty());
+    expect("protect another's", given, invalid)?;
+    let frame = alloc_frames_zeroed(1, PAGE, UsageKind::Global).map_err(say)?;
+    let ram = usize::from(frame.start());
+    for (what, paddr, size) in [
+        ("memory as a device", ram, PAGE),
+        ("no device", ram, 0),
+        ("a device without an end", ram, usize::MAX),
+    ] {
+        expect(what, Mapping::device(paddr, size).map(drop), invalid)?;
+    }
     mapping.unmap(PAGE, PAGE).map_err(say)?;
     expect(
         "protect a hole",
@@ -317,7 +379,7 @@ fn refused() -> Outcome {
         AxError::NotFound,
     )?;
     touch(start, 1)?;
-    Ok(String::from("14 requests that cannot be"))
+    Ok(String::from("23 requests that cannot be"))
 }
 
 /// What `find_free_area` finds can be mapped, also if the search begins in what is fixed
@@ -360,7 +422,7 @@ fn listed() -> Outcome {
         .map_err(say)?;
     populated.unmap(128 * PAGE, 64 * PAGE).map_err(say)?;
     let frames = alloc_frames_zeroed(2 * MIB2 / PAGE, MIB2, UsageKind::Global).map_err(say)?;
-    let mut linear = Mapping::linear(frames.start().into(), 2 * MIB2, READ).map_err(say)?;
+    let mut linear = Mapping::linear(frames.into_shared(), READ).map_err(say)?;
     linear.protect(MIB2, PAGE, RW).map_err(say)?;
     println!();
     print_maps();

@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use axstd::harts;
 use axstd::memory::probe::{can_execute, can_read, can_write};
 use axstd::memory::{
-    AddrSpace, AxError, Grain, Mapping, MappingFlags, SharedAspace, USER_BASE, kernel_aspace,
-    new_user_aspace, tlb,
+    AddrSpace, AxError, Grain, KERNEL_MAP_BASE, Mapping, MappingFlags, SharedAspace, USER_BASE,
+    kernel_aspace, new_user_aspace, tlb,
 };
 
 use crate::mapped::{giving_all_back, say, word};
@@ -57,6 +57,7 @@ pub fn run(report: &mut Report) {
     report.test("spaces: copied in and out", || {
         giving_all_back(copied_in_and_out)
     });
+    report.test("spaces: not entered", || giving_all_back(not_entered));
 }
 
 fn space() -> Result<AddrSpace, String> {
@@ -370,18 +371,52 @@ fn ids_go_round() -> Outcome {
 
 /// The buffer of a copy is lazy itself, in the address space that is locked for it.
 fn into_a_lazy_buffer() -> Result<(), String> {
-    let [from, to] = [Mapping::lazy(2 * PAGE, RW), Mapping::lazy(2 * PAGE, RW)];
-    let (from, to) = (from.map_err(say)?, to.map_err(say)?);
+    const FROM: usize = KERNEL_MAP_BASE;
+    let kernel = kernel_aspace();
+    let mapped = kernel.map_alloc(FROM.into(), 2 * PAGE, RW, false);
+    mapped.map_err(say)?;
+    let to = Mapping::lazy(2 * PAGE, RW).map_err(say)?;
     // SAFETY: it is mapped, this test's alone, and the words of a page are bytes.
     let buffer = unsafe {
-        word(from.start() + PAGE).write_volatile(6);
+        word(FROM + PAGE).write_volatile(6);
         slice::from_raw_parts_mut(word(to.start()).cast::<u8>(), 2 * PAGE)
     };
-    let kernel = kernel_aspace();
-    kernel.read(from.start().into(), buffer).map_err(say)?;
+    kernel.read(FROM.into(), buffer).map_err(say)?;
+    kernel.unmap(FROM.into(), 2 * PAGE).map_err(say)?;
     check(buffer[PAGE] == 6, || {
         format!("{} came into a lazy buffer, not 6", buffer[PAGE])
     })
+}
+
+/// What a hart cannot be in is refused: what has mappings that are not the kernel's, or not
+/// all of the kernel's, and what is not in the user half.
+fn not_entered() -> Outcome {
+    let refused = |what: &str, result: Result<(), AxError>| {
+        check(result == Err(AxError::InvalidInput), || {
+            format!("{what}: {result:?}")
+        })
+    };
+    let entered = |space: AddrSpace| SharedAspace::new(space).run(|| ());
+    let user = || AddrSpace::new_empty_user(BASE.into(), SIZE).map_err(say);
+
+    let other = space_with_pages()?;
+    let mut borrower = user()?;
+    refused(
+        "another user's mappings",
+        borrower.copy_mappings_from(&other),
+    )?;
+    refused("to share a user's", other.share())?;
+    let with = AddrSpace::new_user_with(BASE.into(), SIZE, &other).map(drop);
+    refused("made with a user's", with)?;
+
+    let kernel = AddrSpace::new_empty(KERNEL_MAP_BASE.into(), SIZE).map_err(say)?;
+    borrower.copy_mappings_from(&kernel).map_err(say)?;
+    refused("to enter with another kernel's mappings", entered(borrower))?;
+    refused("to enter a kernel's", entered(kernel))?;
+    let upper = AddrSpace::new_empty_user(KERNEL_MAP_BASE.into(), SIZE).map_err(say)?;
+    refused("to enter one in the kernel's half", entered(upper))?;
+    entered(space()?).map_err(say)?;
+    Ok(String::from("3 loans, 3 entries"))
 }
 
 /// What is at an address: can it be read, written, executed?

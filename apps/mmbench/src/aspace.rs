@@ -7,8 +7,8 @@ use core::hint::black_box;
 use core::ops::Range;
 
 use axstd::memory::{
-    AxResult, KERNEL_MAP_BASE, MappingFlags, SharedAspace, VirtAddrRange, kernel_aspace,
-    load_kernel_aspace, new_kernel_aspace, new_user_aspace, tlb, usage,
+    AxResult, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, MappingFlags, SharedAspace, VirtAddrRange,
+    kernel_aspace, load_kernel_aspace, new_kernel_aspace, new_user_aspace, tlb, usage,
 };
 
 use crate::table::Table;
@@ -239,9 +239,9 @@ fn questions(table: &mut Table, count: usize, at: &str) {
     });
 }
 
-/// All addresses that mappings can have.
+/// All addresses of mappings that need no owner.
 fn everything() -> Range<usize> {
-    KERNEL_MAP_BASE..kernel_aspace().end().into()
+    KERNEL_MAP_BASE..KERNEL_OWNED_BASE
 }
 
 /// Maps `count` pages from the lowest address on.

@@ -6,7 +6,7 @@
 //! ```text
 //! PHYS_VIRT_OFFSET                        KERNEL_MAP_BASE         KERNEL_MAP_END
 //! |<- all physical addresses, one to one ->|<- mapped on demand ->|  ...
-//!      ^ the kernel image lies in here
+//!      ^ the kernel image lies in here                 ^ KERNEL_OWNED_BASE
 //! ```
 #![no_std]
 
@@ -67,6 +67,10 @@ pub const KERNEL_MAP_END: usize = if cfg!(not(target_os = "none")) {
             32 << 40
         }
 };
+
+/// The first address of the upper half of what the kernel maps on demand. What is mapped
+/// there has an owner, such as a thread its stack, and is changed by that owner alone.
+pub const KERNEL_OWNED_BASE: usize = KERNEL_MAP_BASE + (KERNEL_MAP_END - KERNEL_MAP_BASE) / 2;
 
 /// The first address that user programs can have. In a process they leave what lies
 /// lower to the process itself, and to an address sanitizer.

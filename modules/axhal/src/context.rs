@@ -72,8 +72,16 @@ impl NoFloat {
     pub const UNUSED: Self = Self;
 
     /// Nothing to save.
-    pub fn save(&mut self) {}
+    ///
+    /// # Safety
+    ///
+    /// None, here.
+    pub unsafe fn save(&mut self) {}
 
     /// Nothing to restore.
-    pub fn restore(&self) {}
+    ///
+    /// # Safety
+    ///
+    /// None, here.
+    pub unsafe fn restore(&self) {}
 }

@@ -61,7 +61,12 @@ pub fn is_online(number: usize) -> bool {
 
 /// Gives the first hart its own data and trap vector, and sets room aside for
 /// the others. The first thing the kernel does.
-pub fn init_primary() {
+///
+/// # Safety
+///
+/// It is called once, on the first hart, while no other runs and before anything uses a
+/// hart's own data.
+pub unsafe fn init_primary() {
     // Without room for the others the first hart still runs, alone.
     #[cfg(feature = "smp")]
     let in_place = !secondary::set_room_aside();
@@ -91,8 +96,12 @@ pub fn stack() -> usize {
 
 /// Says that this hart is about to run on the stack whose lowest address is `bottom`,
 /// with interrupts out: a trap that finds no room on it is reported.
+///
+/// # Safety
+///
+/// The stack is mapped from `bottom` on: a trap writes there without looking.
 #[cfg(feature = "multitask")]
-pub fn set_stack(bottom: usize) {
+pub unsafe fn set_stack(bottom: usize) {
     STACK_LIMIT.write_current(bottom + TRAP_ROOM);
 }
 
@@ -207,7 +216,12 @@ mod secondary {
     }
 
     /// Starts hart `number` and waits until it is up or its time is over.
-    pub fn start(number: usize) -> Arrival {
+    ///
+    /// # Safety
+    ///
+    /// It is called once for each hart but the first: what a hart runs ends when it is
+    /// started, and its stack is used from the top again.
+    pub unsafe fn start(number: usize) -> Arrival {
         let progress = &PROGRESS[number];
         progress.store(STARTING, Ordering::Release);
         let top = slot(number) + SLOT;
@@ -238,7 +252,12 @@ mod secondary {
     }
 
     /// Gives hart `number`, which runs this, its own data and trap vector.
-    pub fn init_secondary(number: usize) {
+    ///
+    /// # Safety
+    ///
+    /// It is called once on each hart that [`start`] has started, with its own number,
+    /// before anything there uses a hart's own data.
+    pub unsafe fn init_secondary(number: usize) {
         init_this(number, slot(number) + PAGE_SIZE);
     }
 

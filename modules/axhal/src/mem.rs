@@ -195,6 +195,14 @@ pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
     }
 }
 
+/// Whether `size` bytes from the physical address `start` on, at least one, are all of one
+/// device.
+pub fn is_device(start: usize, size: usize) -> bool {
+    let end = start.checked_add(size).filter(|end| *end > start);
+    let mut devices = axplat::mem::mmio_ranges().iter();
+    end.is_some_and(|end| devices.any(|&(first, len)| first <= start && end <= first + len))
+}
+
 /// Zeroes `len` bytes from `start` on, whole pages, as fast as the machine can:
 /// by the way that [`init_zeroing`] has chosen, and until then by one that works
 /// everywhere.

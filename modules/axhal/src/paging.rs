@@ -38,8 +38,13 @@ pub enum Forget {
 /// half to itself, as a machine's have. Where all share one, who waits does so until
 /// every hart has left the address space that has it; a hart that is in that one can
 /// be waiting for what this one holds.
-pub fn claim_user(root: PhysAddr) {
-    crate::arch::claim_user(root);
+///
+/// # Safety
+///
+/// `root` is that of a page table that stays until this hart has left it.
+pub unsafe fn claim_user(root: PhysAddr) {
+    // SAFETY: the caller's promise is this function's requirement.
+    unsafe { crate::arch::claim_user(root) };
 }
 
 /// Translates the lower half by the table at `root` from now on, on this hart. The

@@ -2,8 +2,7 @@
 //! `multitask` nobody does, and each of these is nothing.
 
 #[cfg(feature = "multitask")]
-pub use imp::*;
-#[cfg(not(feature = "multitask"))]
+pub use imp::ThreadsIf;
 pub(crate) use imp::*;
 
 #[cfg(feature = "multitask")]

@@ -48,10 +48,14 @@ pub struct PageFault {
 }
 
 /// Who owns the addresses: registered once, by the memory manager.
-pub trait PageFaultHandler: Sync {
+///
+/// # Safety
+///
+/// [`handle`](Self::handle) lets no interrupt in, and takes no trap that it would come back
+/// from: no more is saved yet than what a call may change.
+pub unsafe trait PageFaultHandler: Sync {
     /// Makes the access possible, if it is one that may be made. Runs with
-    /// interrupts off, and lets none in; nor is there a trap on its way that it
-    /// would come back from. For no more is saved yet than what a call may change.
+    /// interrupts off.
     fn handle(&self, addr: VirtAddr, access: Access) -> bool;
 
     /// Says in a few words what is mapped at `addr`. Must not wait for a lock:

@@ -9,6 +9,8 @@ mod zones;
 use core::fmt;
 use core::ops::Range;
 
+#[cfg(feature = "hal")]
+use axconfig::{USER_BASE, USER_END};
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr, VirtAddrRange};
 use page_table_multiarch::{MappingFlags, PagingMetaData};
@@ -41,12 +43,29 @@ pub struct AddrSpace<M: Machine = ThisMachine> {
     table: Table<M>,
     /// Below this nothing is unmapped or protected.
     fixed_end: usize,
+    /// From here on only the owner of a mapping changes it.
+    owned_from: usize,
     /// Which harts may remember translations.
     context: Context,
     /// Once harts have met here, these have the claims and the areas.
     zones: Zones<M>,
     /// Changed by the writer alone; others peek.
     areas: AreasCell,
+}
+
+/// A page table to look at, while it changes or not.
+pub struct TableView<'a, M: Machine>(&'a AddrSpace<M>);
+
+impl<M: Machine> TableView<'_, M> {
+    /// The physical address of the root.
+    pub fn root(&self) -> PhysAddr {
+        self.0.page_table_root()
+    }
+
+    /// The page that `vaddr` lies in, if it has a frame.
+    pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
+        self.0.query(vaddr)
+    }
 }
 
 impl<M: Machine> AddrSpace<M> {
@@ -109,6 +128,7 @@ impl<M: Machine> AddrSpace<M> {
             zones: Zones::none(),
             table,
             fixed_end: 0,
+            owned_from: usize::MAX,
             context,
         })
     }
@@ -118,8 +138,12 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// `NoMemory` for a table under each entry of the root.
+    /// `InvalidInput` for a user program's, whose mappings no other address space may
+    /// have; `NoMemory` for a table under each entry of the root.
     pub fn share(&self) -> AxResult {
+        if !self.context.is_kernel() {
+            return Err(AxError::InvalidInput);
+        }
         if self.table.is_shared() {
             return Ok(());
         }
@@ -133,14 +157,16 @@ impl<M: Machine> AddrSpace<M> {
         })
     }
 
-    /// Lets all mappings of `other` be seen here too: those made before, and, if it
-    /// is made to be [shared](Self::share), those made later. They stay the other's,
-    /// and go with it; but the tables that have been lent stay for good.
+    /// Lets all mappings of `other`, which is a kernel's, be seen here too: those made
+    /// before, and, if it is made to be [shared](Self::share), those made later. They stay
+    /// the other's, and go with it; but the tables that have been lent stay for good.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the two have addresses under one entry of a root, or there are
-    /// mappings of another here already.
+    /// `InvalidInput` if `other` is a user program's: a change there flushes the TLBs of
+    /// the harts inside it, and not of those inside this one. `InvalidInput` also if the
+    /// two have addresses under one entry of a root, or there are mappings of another here
+    /// already.
     pub fn copy_mappings_from(&mut self, other: &Self) -> AxResult {
         let span = self.span();
         other.lend(&mut self.table, &span)
@@ -149,7 +175,8 @@ impl<M: Machine> AddrSpace<M> {
     /// Lets the table of an address space over `span` see all mappings.
     fn lend(&self, table: &mut Table<M>, span: &Span) -> AxResult {
         let own = self.span();
-        if table.borrows() || self.table.shares_top(span, &own) {
+        let is_kernel = self.context.is_kernel();
+        if !is_kernel || table.borrows() || self.table.shares_top(span, &own) {
             return Err(AxError::InvalidInput);
         }
         // No entry of the root goes meanwhile.
@@ -177,9 +204,14 @@ impl<M: Machine> AddrSpace<M> {
         self.base().as_usize()..self.end().as_usize()
     }
 
-    /// The page table. Who walks it sees to it that nothing is unmapped meanwhile
+    /// The page table, to look at.
+    pub fn page_table(&self) -> TableView<'_, M> {
+        TableView(self)
+    }
+
+    /// The page table. Callers see to it that nothing is unmapped while they walk it
     /// ([`keep`](Self::keep)).
-    pub fn page_table(&self) -> &Table<M> {
+    pub(crate) fn table(&self) -> &Table<M> {
         &self.table
     }
 
@@ -235,14 +267,22 @@ impl<M: Machine> AddrSpace<M> {
     /// addresses, or `flags` are rights that a kernel mapping cannot have: none at
     /// all, any without read, or write together with execute. `AlreadyExists` if
     /// something is mapped in the range. `NoMemory`.
-    pub fn map_linear(
+    ///
+    /// # Safety
+    ///
+    /// As long as the mapping lasts, whatever is done through it may be done to that
+    /// physical memory: copies by [`read`](Self::read) and [`write`](Self::write), and
+    /// accesses by a user program. Rust references to the memory allow that at most for
+    /// reads, so with the right to write there are none.
+    pub unsafe fn map_linear(
         &self,
         start_vaddr: VirtAddr,
         start_paddr: PhysAddr,
         size: usize,
         flags: MappingFlags,
     ) -> AxResult {
-        self.map_linear_named("linear", start_vaddr, start_paddr, size, flags)
+        // SAFETY: the caller's promise is this function's requirement.
+        unsafe { self.map_linear_named("linear", start_vaddr, start_paddr, size, flags) }
     }
 
     /// As [`map_linear`](Self::map_linear), with a name for people.
@@ -250,7 +290,11 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// As [`map_linear`](Self::map_linear).
-    pub fn map_linear_named(
+    ///
+    /// # Safety
+    ///
+    /// As [`map_linear`](Self::map_linear).
+    pub unsafe fn map_linear_named(
         &self,
         name: &'static str,
         start_vaddr: VirtAddr,
@@ -328,7 +372,7 @@ impl<M: Machine> AddrSpace<M> {
         flags: MappingFlags,
         backend: Backend,
     ) -> AxResult {
-        let span = self.changeable(start, size)?;
+        let span = self.mappable(start, size)?;
         self.check_rights(flags)?;
         let mut edit = self.edit(&span);
         edit.reach()?;
@@ -360,11 +404,28 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` as for [`map_linear`](Self::map_linear), and for what the
-    /// kernel itself runs in; `NoMemory` if an area or a large page must be split, or
-    /// harts have worked apart in parts of the range, and there is none for that.
+    /// `InvalidInput` as for [`map_linear`](Self::map_linear), for what the kernel itself
+    /// runs in, and for what has an [owner](Self::own_from); `NoMemory` if an area or a
+    /// large page must be split, or harts have worked apart in parts of the range, and
+    /// there is none for that.
     pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
-        let span = self.changeable(start, size)?;
+        self.unmap_span(self.changeable(start, size)?)
+    }
+
+    /// As [`unmap`](Self::unmap), for the [owner](Self::own_from) of what is mapped there.
+    ///
+    /// # Errors
+    ///
+    /// As [`unmap`](Self::unmap), but for the owner.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns all that is mapped in the range, and nothing uses it any more.
+    pub unsafe fn unmap_owned(&self, start: VirtAddr, size: usize) -> AxResult {
+        self.unmap_span(self.mappable(start, size)?)
+    }
+
+    fn unmap_span(&self, span: Span) -> AxResult {
         let mut edit = self.edit(&span);
         edit.reach()?;
         edit.claim_with_tables(&span);
@@ -414,7 +475,30 @@ impl<M: Machine> AddrSpace<M> {
     /// are allowed for mappings of fresh frames. `NotFound` if some of the range
     /// is not mapped. `NoMemory` as for [`unmap`](Self::unmap).
     pub fn protect(&self, start: VirtAddr, size: usize, flags: MappingFlags) -> AxResult {
-        let span = self.changeable(start, size)?;
+        self.protect_span(self.changeable(start, size)?, flags)
+    }
+
+    /// As [`protect`](Self::protect), for the [owner](Self::own_from) of what is mapped
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// As [`protect`](Self::protect), but for the owner.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns all that is mapped in the range, and what uses it makes no access
+    /// that `flags` does not allow.
+    pub unsafe fn protect_owned(
+        &self,
+        start: VirtAddr,
+        size: usize,
+        flags: MappingFlags,
+    ) -> AxResult {
+        self.protect_span(self.mappable(start, size)?, flags)
+    }
+
+    fn protect_span(&self, span: Span, flags: MappingFlags) -> AxResult {
         self.check_rights(flags)?;
         let mut edit = self.edit(&span);
         edit.reach()?;
@@ -442,11 +526,29 @@ impl<M: Machine> AddrSpace<M> {
         Ok(())
     }
 
-    /// Whether a hart can be in it: it is a user program's, and where one root
-    /// translates both halves the kernel's mappings are there.
+    /// Whether all that another address space maps, now or later, is seen here, too: it
+    /// had been made to be [shared](Self::share) before its mappings were
+    /// [copied](Self::copy_mappings_from). `root` is its page table's.
+    pub fn sees_all_of(&self, root: PhysAddr) -> bool {
+        self.table.borrows_all_of(root)
+    }
+
+    /// Whether a hart can be in it: it is a user program's, in the user half, and its root
+    /// has what the kernel needs there. Where one root translates both halves that is all
+    /// that the kernel's root, `kernel()`, ever has. Elsewhere it is nothing: there another
+    /// address space's entries would translate addresses of the user half.
     #[cfg(feature = "hal")]
-    pub(crate) fn is_enterable(&self) -> bool {
-        !self.context.is_kernel() && (!axhal::paging::ONE_ROOT || self.table.borrows())
+    pub(crate) fn is_enterable(&self, kernel: impl FnOnce() -> PhysAddr) -> bool {
+        let user_half = USER_BASE..USER_END;
+        let in_user_half =
+            user_half.contains(&self.base().as_usize()) && self.end().as_usize() <= USER_END;
+        if self.context.is_kernel() || !in_user_half {
+            return false;
+        }
+        match axhal::paging::ONE_ROOT {
+            true => self.sees_all_of(kernel()),
+            false => !self.table.borrows(),
+        }
     }
 
     /// Which harts may remember translations.
@@ -544,10 +646,25 @@ impl<M: Machine> AddrSpace<M> {
         self.table.query(vaddr)
     }
 
-    /// Lets nobody map, unmap or protect anything below `end` from now on: what the
-    /// kernel itself runs in.
+    /// Keeps what is mapped below `end` as it is from now on, for it is what the kernel
+    /// itself runs in: nothing is mapped, unmapped or protected there, and no bytes are
+    /// copied out of it or into it. What is fixed already stays so.
     pub fn fix_below(&mut self, end: VirtAddr) {
-        self.fixed_end = end.as_usize();
+        self.fixed_end = self.fixed_end.max(end.as_usize());
+    }
+
+    /// Gives what is mapped from `start` on to the code that mapped it, its owner: only
+    /// [`unmap_owned`](Self::unmap_owned) and [`protect_owned`](Self::protect_owned) change
+    /// it, and no bytes are copied out of it or into it. So references to it can be valid.
+    /// What has owners already keeps them.
+    pub fn own_from(&mut self, start: VirtAddr) {
+        self.owned_from = self.owned_from.min(start.as_usize());
+    }
+
+    /// Whether bytes at `vaddr` may be copied: Rust code has references to what the kernel
+    /// runs in, and to what has an owner.
+    pub(crate) fn may_copy(&self, vaddr: VirtAddr) -> bool {
+        (self.fixed_end..self.owned_from).contains(&vaddr.as_usize())
     }
 
     /// Rights that a mapping can have. Read comes with all others: not every
@@ -566,7 +683,17 @@ impl<M: Machine> AddrSpace<M> {
         Ok(())
     }
 
+    /// The range, if what is mapped there has no owner and is not fixed.
     fn changeable(&self, start: VirtAddr, size: usize) -> AxResult<Span> {
+        let span = self.mappable(start, size)?;
+        match span.end <= self.owned_from {
+            true => Ok(span),
+            false => Err(AxError::InvalidInput),
+        }
+    }
+
+    /// The range, if it is not fixed.
+    fn mappable(&self, start: VirtAddr, size: usize) -> AxResult<Span> {
         let span = self.checked(start, size)?;
         match span.start >= self.fixed_end {
             true => Ok(span),
@@ -613,6 +740,7 @@ impl<M: Machine> Drop for AddrSpace<M> {
     fn drop(&mut self) {
         debug_assert!(self.context.is_kernel() || self.context.is_left());
         self.fixed_end = 0;
+        self.owned_from = usize::MAX;
         // It only fails where an area is cut, and none is.
         let _ = self.clear();
     }

@@ -155,7 +155,12 @@ impl Context {
     /// `hart` enters, which has seen ids up to `generation`. Answers the number that
     /// it is to know the address space by, and what to forget. Until it does it lets
     /// no interrupt in, and answers nobody: who asks it to forget must find it there.
-    pub fn enter(&self, ids: &Ids, hart: usize, generation: &mut u64) -> (usize, Stale) {
+    ///
+    /// # Safety
+    ///
+    /// `hart` is the one that runs this, which knows nothing that changed before
+    /// `generation`, and it forgets what it is told to.
+    pub unsafe fn enter(&self, ids: &Ids, hart: usize, generation: &mut u64) -> (usize, Stale) {
         self.inside.fetch_or(1 << hart, SeqCst);
         let marked = self.stale.fetch_and(!(1 << hart), SeqCst) >> hart & 1 != 0;
         let id = self.current_id(ids);
@@ -171,7 +176,12 @@ impl Context {
     }
 
     /// `hart` has left.
-    pub fn leave(&self, hart: usize) {
+    ///
+    /// # Safety
+    ///
+    /// `hart` is the one that runs this, and translates nothing by the address space any
+    /// more.
+    pub unsafe fn leave(&self, hart: usize) {
         self.inside.fetch_and(!(1 << hart), SeqCst);
     }
 
@@ -265,11 +275,15 @@ mod tests {
             match *step {
                 Step::Enter(hart, space) => {
                     if let Some((before, _)) = harts[hart].inside.take() {
-                        spaces[before].0.leave(hart);
+                        // SAFETY: the hart is simulated, and makes no access until it
+                        // enters again.
+                        unsafe { spaces[before].0.leave(hart) };
                     }
                     let Some(space) = space else { continue };
                     let this = &mut harts[hart];
-                    let (number, stale) = spaces[space].0.enter(&ids, hart, &mut this.generation);
+                    // SAFETY: the hart is simulated, and forgets what it is told to here.
+                    let (number, stale) =
+                        unsafe { spaces[space].0.enter(&ids, hart, &mut this.generation) };
                     assert!(number <= max);
                     match stale {
                         Stale::Nothing => kept += 1,

@@ -4,7 +4,9 @@
 use core::fmt::{self, Write};
 use core::ops::Range;
 
-use axconfig::{KERNEL_MAP_BASE, KERNEL_MAP_END, PHYS_VIRT_OFFSET, USER_BASE, USER_END};
+use axconfig::{
+    KERNEL_MAP_BASE, KERNEL_MAP_END, KERNEL_OWNED_BASE, PHYS_VIRT_OFFSET, USER_BASE, USER_END,
+};
 use axerrno::{AxError, AxResult};
 use axhal::mem::MemRegionFlags;
 use axhal::trap::{Access, PageFaultHandler};
@@ -34,10 +36,13 @@ pub fn new_kernel_aspace() -> AxResult<AddrSpace> {
         if result.is_ok() {
             let vaddr = axhal::mem::phys_to_virt(region.paddr);
             let flags = rights(region.flags);
-            result = aspace.map_linear_named(region.name, vaddr, region.paddr, region.size, flags);
+            let (name, paddr, size) = (region.name, region.paddr, region.size);
+            // SAFETY: it is fixed below, before anything can be copied through it.
+            result = unsafe { aspace.map_linear_named(name, vaddr, paddr, size, flags) };
         }
     });
     aspace.fix_below(VirtAddr::from_usize(KERNEL_MAP_BASE));
+    aspace.own_from(VirtAddr::from_usize(KERNEL_OWNED_BASE));
     result.map(|()| aspace)
 }
 
@@ -55,6 +60,11 @@ fn rights(region: MemRegionFlags) -> MappingFlags {
 
 /// The kernel's address space. It exists once
 /// [`init_memory_management`] has run.
+///
+/// From [`KERNEL_MAP_BASE`] on anybody may map, and, below [`KERNEL_OWNED_BASE`], unmap and
+/// protect what others have mapped. So code that makes references to such a mapping must
+/// keep its addresses to itself. From [`KERNEL_OWNED_BASE`] on each mapping has an owner
+/// ([`own_from`](AddrSpace::own_from)).
 pub fn kernel_aspace() -> &'static SharedAspace {
     &KERNEL_ASPACE
 }
@@ -108,8 +118,12 @@ pub fn init_memory_management() {
     init_memory_management_secondary();
 }
 
-/// Runs in the kernel's address space from now on. Every other hart calls it.
+/// Runs in the kernel's address space from now on. Every other hart calls it. A hart that
+/// is in a user program's is in the kernel's as well, and stays where it is.
 pub fn init_memory_management_secondary() {
+    if !SharedAspace::entered().is_null() {
+        return;
+    }
     // SAFETY: the table maps all of the image, of RAM and of the devices where
     // the kernel uses them (`new_kernel_aspace`).
     unsafe { axhal::paging::set_kernel_root(kernel_page_table_root()) };
@@ -121,14 +135,16 @@ impl SharedAspace {
     #[inline(always)]
     fn space_of(&self, addr: VirtAddr) -> Option<&Self> {
         match addr.as_usize() < USER_END {
-            true => Self::entered(),
+            true => Self::entered_here(),
             false => Some(self),
         }
     }
 }
 
 /// The kernel's is asked about every page fault.
-impl PageFaultHandler for SharedAspace {
+// SAFETY: a page that is brought needs no memory that is not mapped already, and no
+// interrupts: claims and locks are waited for with interrupts as they are.
+unsafe impl PageFaultHandler for SharedAspace {
     fn handle(&self, addr: VirtAddr, access: Access) -> bool {
         let mut wanted = MappingFlags::empty();
         for (access_to, right) in [

@@ -46,7 +46,7 @@ pub mod context;
 mod kernel;
 pub mod listing;
 mod machine;
-pub mod pagetable;
+mod pagetable;
 #[cfg(feature = "hal")]
 mod print;
 #[cfg(feature = "hal")]
@@ -57,8 +57,8 @@ mod test_memory;
 mod tlb;
 mod uaccess;
 
-pub use aspace::AddrSpace;
-pub use axconfig::{KERNEL_MAP_BASE, USER_BASE};
+pub use aspace::{AddrSpace, TableView};
+pub use axconfig::{KERNEL_MAP_BASE, KERNEL_OWNED_BASE, USER_BASE};
 pub use backend::{Backend, Grain};
 #[cfg(feature = "hal")]
 pub use kernel::{
@@ -68,11 +68,11 @@ pub use kernel::{
 pub use machine::{Machine, ThisMachine};
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 pub use page_table_multiarch::MappingFlags;
+pub use pagetable::Page;
 #[cfg(feature = "hal")]
 pub use print::print_maps;
 #[cfg(feature = "hal")]
 pub use shared::{AspaceGuard, SharedAspace};
-pub use table::Table;
 
 use axerrno::AxError;
 use page_table_multiarch::PagingError;

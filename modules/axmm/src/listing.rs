@@ -160,7 +160,7 @@ impl Lines {
         // It may have grown to the left meanwhile.
         let start = start.max(from);
         let kept = aspace.keep();
-        let resident = aspace.page_table().resident(start..end);
+        let resident = aspace.table().resident(start..end);
         drop(kept);
         self.next = Next::Area(end);
         self.areas += 1;
@@ -202,7 +202,7 @@ impl Lines {
     fn tables<M: Machine>(&mut self, aspace: &AddrSpace<M>, out: &mut impl Write) -> fmt::Result {
         self.next = Next::Over;
         let kept = aspace.keep();
-        let count = aspace.page_table().tables(whole(aspace));
+        let count = aspace.table().tables(whole(aspace));
         drop(kept);
         let kib = (count.iter().sum::<usize>() * PAGE_SIZE_4K) >> 10;
         write!(out, "page tables: {kib} KiB;")?;
@@ -220,7 +220,7 @@ impl Lines {
         out: &mut impl Write,
     ) -> fmt::Result {
         let kept = aspace.keep();
-        let seen = aspace.page_table().next_seen(whole(aspace), &mut reached);
+        let seen = aspace.table().next_seen(whole(aspace), &mut reached);
         drop(kept);
         let Some(seen) = seen else {
             self.next = Next::Over;

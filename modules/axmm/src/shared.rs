@@ -54,7 +54,7 @@ impl SharedAspace {
     pub fn new(aspace: AddrSpace) -> Self {
         Self {
             root: aspace.page_table_root(),
-            enterable: aspace.is_enterable(),
+            enterable: aspace.is_enterable(kernel_page_table_root),
             lock: SpinNoIrq::new(()),
             aspace,
         }
@@ -108,7 +108,7 @@ impl SharedAspace {
         if !self.enterable {
             return Err(AxError::InvalidInput);
         }
-        let before = Self::entered();
+        let before = Self::entered_here();
         // SAFETY: it is left, or entered by whoever had entered it before, before
         // `self` can go; and so is that one, whose own `run` has not returned.
         unsafe { Self::switch(Some(self)) };
@@ -126,7 +126,7 @@ impl SharedAspace {
     pub unsafe fn switch(to: Option<&Self>) {
         // An interrupt that asks this hart to forget must find it outside or inside.
         let _guard = IrqsOff::new();
-        let from = Self::entered();
+        let from = Self::entered_here();
         // Out of the one before first: whoever changes it finds this hart inside or gone.
         if let Some(from) = from
             && !to.is_some_and(|to| ptr::eq(from, to))
@@ -143,18 +143,24 @@ impl SharedAspace {
 
     /// With interrupts out.
     fn leave(&self) {
-        // SAFETY: the kernel's root stays for ever.
-        unsafe { leave_user(kernel_page_table_root()) };
-        self.context().leave(this_hart());
+        // SAFETY: the kernel's root stays for ever. After `leave_user` this hart translates
+        // nothing by this address space.
+        unsafe {
+            leave_user(kernel_page_table_root());
+            self.context().leave(this_hart());
+        }
     }
 
     /// # Safety
     ///
     /// As [`switch`](Self::switch), with interrupts out.
     unsafe fn enter(&self) {
-        claim_user(self.root);
+        // SAFETY: the root stays until this hart has left, by the caller's promise.
+        unsafe { claim_user(self.root) };
         let mut generation = GENERATION.read_current();
-        let (asid, stale) = self.context().enter(&IDS, this_hart(), &mut generation);
+        // SAFETY: `generation` is this hart's own, and `enter_user` below forgets what is
+        // stale; interrupts are out in between, by the caller's promise.
+        let (asid, stale) = unsafe { self.context().enter(&IDS, this_hart(), &mut generation) };
         GENERATION.write_current(generation);
         let forget = match stale {
             Stale::Nothing => Forget::Nothing,
@@ -165,13 +171,18 @@ impl SharedAspace {
         unsafe { enter_user(self.root, asid, forget) };
     }
 
-    /// The address space that this hart has entered. It stays as long as this hart is
-    /// in it, which is longer than whoever asks can tell.
-    pub fn entered() -> Option<&'static Self> {
-        let entered = ENTERED.read_current();
-        // SAFETY: `switch` has put it there, and whoever called that keeps it alive until
-        // it is there no more; no reference outlives what this hart does inside.
-        (entered != 0).then(|| unsafe { &*ptr::with_exposed_provenance(entered) })
+    /// The address space that this hart has entered; null if none. It is there until this
+    /// hart leaves it.
+    pub fn entered() -> *const Self {
+        ptr::with_exposed_provenance(ENTERED.read_current())
+    }
+
+    /// The address space that this hart has entered. Callers let the reference go before
+    /// this hart leaves it.
+    pub(crate) fn entered_here() -> Option<&'static Self> {
+        // SAFETY: `switch` has put it there, and the caller of that keeps it alive until
+        // this hart has left it; no reference in this crate outlives that.
+        unsafe { Self::entered().as_ref() }
     }
 
     /// Makes the access of the kernel at `vaddr` possible, if it may be made.

@@ -184,6 +184,9 @@ impl<M: Machine> AddrSpace<M> {
         access: MappingFlags,
         f: impl FnOnce(Piece) -> R,
     ) -> Option<R> {
+        if !self.may_copy(vaddr) {
+            return None;
+        }
         loop {
             let pin = M::pin();
             let mut bringing = self.bringing(vaddr)?;
@@ -198,7 +201,7 @@ impl<M: Machine> AddrSpace<M> {
             if !flags.contains(access) || flags.contains(MappingFlags::DEVICE) {
                 return None;
             }
-            if let Some(page) = self.page_table().query(vaddr)
+            if let Some(page) = self.table().query(vaddr)
                 && page.flags.contains(access)
             {
                 let offset = vaddr.as_usize() - page.vaddr.as_usize();

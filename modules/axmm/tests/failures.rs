@@ -11,7 +11,7 @@ use axmm::{AddrSpace, MappingFlags};
 mod support;
 
 use support::raw::Raw;
-use support::{GIB, KIB4, MIB2, NONE, RO, RW, RX, TestMachine, alone, phys, virt};
+use support::{GIB, KIB4, MIB2, MapPhysical, NONE, RO, RW, RX, TestMachine, alone, phys, virt};
 
 #[global_allocator]
 static HEAP: FailingHeap<System> = FailingHeap(System);
@@ -62,7 +62,7 @@ impl<M: TestMachine> Sweep<M> {
 
     fn linear(&mut self, start: usize, paddr: usize, size: usize) -> usize {
         self.go("map_linear", |aspace| {
-            aspace.map_linear(virt(start), phys(paddr), size, RW)
+            aspace.map_physical(virt(start), phys(paddr), size, RW)
         })
     }
 

@@ -11,7 +11,7 @@ use maps::{Entry, Run, Space, Table};
 mod support;
 
 use support::raw::{Format, Raw, RawPage};
-use support::{GIB, KIB4, MIB2, NONE, RO, RW, RX, TestMachine, alone, phys, virt};
+use support::{GIB, KIB4, MIB2, MapPhysical, NONE, RO, RW, RX, TestMachine, alone, phys, virt};
 
 #[global_allocator]
 static HEAP: FailingHeap<System> = FailingHeap(System);
@@ -24,7 +24,7 @@ fn space<M: TestMachine>() -> AddrSpace<M> {
     let mut aspace = AddrSpace::<M>::new_empty(virt(base), size).unwrap();
     let map = |aspace: &mut AddrSpace<M>, name, at, to, size, rights| {
         aspace
-            .map_linear_named(name, virt(base + at), phys(to), size, rights)
+            .map_physical_named(name, virt(base + at), phys(to), size, rights)
             .unwrap();
     };
     map(

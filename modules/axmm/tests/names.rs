@@ -42,9 +42,8 @@ fn a_program_is_loaded_as_by_arceos() {
 
     let device = va!(0x4000_0000);
     let paddr = PhysAddr::from_usize(0x1000_0000);
-    aspace
-        .map_linear(device, paddr, PAGE_SIZE_4K, FLAGS)
-        .unwrap();
+    // SAFETY: nothing is copied through it.
+    unsafe { aspace.map_linear(device, paddr, PAGE_SIZE_4K, FLAGS) }.unwrap();
     let (area, _) = (aspace.area_at(device).unwrap(), va_range!(0..1));
     let Backend::Linear { pa_va_offset } = *area.backing() else {
         panic!("not linear")

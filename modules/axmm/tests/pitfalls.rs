@@ -11,8 +11,8 @@ mod support;
 
 use support::raw::{Raw, RawPage};
 use support::{
-    DEVICE, EVERYTHING, EXECUTE, GIB, KIB4, MIB2, NONE, RO, RW, RX, TLB, TestMachine, Tlb,
-    UNCACHED, WRITE, alone, frames, phys, virt, words,
+    DEVICE, EVERYTHING, EXECUTE, GIB, KIB4, MIB2, MapPhysical, NONE, RO, RW, RX, TLB, TestMachine,
+    Tlb, UNCACHED, WRITE, alone, frames, phys, virt, words,
 };
 
 fn space<M: TestMachine>() -> AddrSpace<M> {
@@ -153,7 +153,7 @@ fn fresh_mappings_make_nobody_forget<M: TestMachine>() {
     let base = M::base();
     let flushes = forgotten(&mut aspace, |aspace| {
         aspace
-            .map_linear(virt(base + GIB), phys(8 * GIB), GIB, RW)
+            .map_physical(virt(base + GIB), phys(8 * GIB), GIB, RW)
             .unwrap();
         aspace.map_alloc(virt(base), 9 * KIB4, RW, true).unwrap();
         aspace
@@ -285,7 +285,7 @@ fn rights_that_hardware_reads_alike_make_nobody_forget<M: TestMachine>() {
     let base = M::base();
     for flags in [DEVICE, UNCACHED, RW, RO, RX] {
         aspace
-            .map_linear(virt(base), phys(8 * GIB), 2 * MIB2, flags)
+            .map_physical(virt(base), phys(8 * GIB), 2 * MIB2, flags)
             .unwrap();
         let flushes = forgotten(&mut aspace, |aspace| {
             aspace.protect(virt(base), 2 * MIB2, flags).unwrap();
@@ -300,7 +300,7 @@ fn a_large_page_is_forgotten_before_smaller_ones_take_its_place<M: TestMachine>(
     let aspace = space::<M>();
     let base = M::base();
     aspace
-        .map_linear(virt(base), phys(8 * GIB), GIB, RW)
+        .map_physical(virt(base), phys(8 * GIB), GIB, RW)
         .unwrap();
     Tlb::know(&Rc::new(M::walk(&aspace).unwrap()));
     let root = aspace.page_table_root().as_usize();
@@ -332,7 +332,7 @@ fn ranges_that_overflow_are_refused<M: TestMachine>() {
     for start in [base, base + KIB4, usize::MAX - 4095] {
         for size in [start.wrapping_neg(), usize::MAX - 4095, usize::MAX, 1 << 63] {
             let at = virt(start);
-            assert_eq!(aspace.map_linear(at, phys(0), size, RW), invalid);
+            assert_eq!(aspace.map_physical(at, phys(0), size, RW), invalid);
             assert_eq!(aspace.map_alloc(at, size, RW, true), invalid);
             assert_eq!(aspace.map_alloc(at, size, RW, false), invalid);
             assert_eq!(aspace.unmap(at, size), invalid);
@@ -372,15 +372,15 @@ fn physical_addresses_that_no_entry_holds_are_refused<M: TestMachine>() {
     let aspace = space::<M>();
     let (base, end) = (M::base(), 1 << M::PHYS_BITS);
     for paddr in [end, end - KIB4, 1 << 62, usize::MAX - 4095] {
-        let result = aspace.map_linear(virt(base), phys(paddr), 2 * KIB4, RW);
+        let result = aspace.map_physical(virt(base), phys(paddr), 2 * KIB4, RW);
         assert_eq!(result, Err(AxError::InvalidInput), "{paddr:#x}");
     }
     aspace
-        .map_linear(virt(base), phys(end - KIB4), KIB4, RW)
+        .map_physical(virt(base), phys(end - KIB4), KIB4, RW)
         .unwrap();
     assert_eq!(frame(&aspace, base), Some(end - KIB4));
     aspace
-        .map_linear(virt(base + KIB4), phys(0), KIB4, RO)
+        .map_physical(virt(base + KIB4), phys(0), KIB4, RO)
         .unwrap();
     assert_eq!(frame(&aspace, base + KIB4), Some(0));
 }
@@ -431,7 +431,9 @@ fn pages_of_every_size_are_found_through_every_level<M: TestMachine>() {
     ];
     for (offset, size, paddr) in sizes {
         let at = virt(base + offset);
-        aspace.map_linear(at, phys(paddr + size), size, RX).unwrap();
+        aspace
+            .map_physical(at, phys(paddr + size), size, RX)
+            .unwrap();
         let page = aspace.query(at + (size - 1)).unwrap();
         assert_eq!((page.vaddr, page.size, page.flags), (at, size, RX));
         assert_eq!(page.paddr.as_usize(), paddr + size);
@@ -449,7 +451,7 @@ fn hardware_reads_the_rights_that_were_asked_for<M: TestMachine>() {
     for size in [KIB4, MIB2, GIB] {
         for flags in [RO, RW, RX, DEVICE, UNCACHED] {
             let (at, to) = (virt(base + GIB), phys(8 * GIB));
-            aspace.map_linear(at, to, size, flags).unwrap();
+            aspace.map_physical(at, to, size, flags).unwrap();
             let pages = M::walk(&aspace).unwrap().pages;
             assert_eq!((pages.len(), pages[0].rights), (1, M::rights(flags)));
             aspace.protect(at, size, RO).unwrap();
@@ -467,7 +469,7 @@ fn the_largest_pages_that_fit_are_used<M: TestMachine>() {
     let paddr = 8 * GIB - MIB2 - KIB4;
     let size = GIB + 2 * MIB2 + 2 * KIB4;
     aspace
-        .map_linear(virt(start), phys(paddr), size, RW)
+        .map_physical(virt(start), phys(paddr), size, RW)
         .unwrap();
     let pages = M::walk(&aspace).unwrap().pages;
     let sizes: Vec<_> = pages.iter().map(|page| page.size).collect();
@@ -483,7 +485,7 @@ fn emptied_tables_are_given_back<M: TestMachine>() {
         .map_alloc(virt(base + GIB - KIB4), 2 * KIB4, RW, true)
         .unwrap();
     aspace
-        .map_linear(virt(base), phys(8 * GIB), 2 * MIB2, RW)
+        .map_physical(virt(base), phys(8 * GIB), 2 * MIB2, RW)
         .unwrap();
     let both = frames().1;
     aspace.unmap(virt(base + GIB), KIB4).unwrap();
@@ -499,10 +501,10 @@ fn a_free_area_lies_within_its_limit_when_areas_follow<M: TestMachine>() {
     let aspace = space::<M>();
     let base = M::base();
     aspace
-        .map_linear(virt(base + KIB4), phys(8 * GIB), KIB4, RW)
+        .map_physical(virt(base + KIB4), phys(8 * GIB), KIB4, RW)
         .unwrap();
     aspace
-        .map_linear(virt(base + 8 * KIB4), phys(8 * GIB), KIB4, RW)
+        .map_physical(virt(base + 8 * KIB4), phys(8 * GIB), KIB4, RW)
         .unwrap();
     let limit = VirtAddrRange::new(virt(base), virt(base + 4 * KIB4));
     let find = |hint: usize, pages: usize| {
@@ -522,7 +524,7 @@ fn a_split_that_runs_out_of_memory_leaves_the_page_whole<M: TestMachine>() {
     let mut aspace = space::<M>();
     let base = M::base();
     aspace
-        .map_linear(virt(base), phys(8 * GIB), GIB, RW)
+        .map_physical(virt(base), phys(8 * GIB), GIB, RW)
         .unwrap();
     let before = (frames(), M::walk(&aspace).unwrap());
     let mut needed = 0;
@@ -569,7 +571,7 @@ fn rights_no_kernel_mapping_has_are_refused<M: TestMachine>() {
     ] {
         let at = virt(base + KIB4);
         let refused = Err(AxError::InvalidInput);
-        assert_eq!(aspace.map_linear(at, phys(0), KIB4, flags), refused);
+        assert_eq!(aspace.map_physical(at, phys(0), KIB4, flags), refused);
         assert_eq!(aspace.map_alloc(at, KIB4, flags, true), refused);
         assert_eq!(aspace.protect(virt(base), KIB4, flags), refused);
     }
@@ -585,7 +587,7 @@ fn an_address_space_that_goes_leaves_no_frame<M: TestMachine>() {
         .unwrap();
     aspace.protect(virt(base + GIB), KIB4, NONE).unwrap();
     aspace
-        .map_linear(virt(base), phys(8 * GIB + KIB4), MIB2, RW)
+        .map_physical(virt(base), phys(8 * GIB + KIB4), MIB2, RW)
         .unwrap();
     aspace.fix_below(virt(base + 2 * MIB2));
     assert_eq!(aspace.clear(), Err(AxError::InvalidInput));
@@ -604,7 +606,49 @@ fn what_is_a_device_s_is_not_copied<M: TestMachine>() {
     assert_eq!(aspace.query(start), None, "nor brought for it");
 }
 
+/// Code with references to what it has mapped relies on it.
+fn what_has_an_owner_is_changed_by_it_alone<M: TestMachine>() {
+    let _alone = alone();
+    let (base, refused) = (M::base(), Err(AxError::InvalidInput));
+    let mut aspace = AddrSpace::<M>::new_empty(virt(base), GIB).unwrap();
+    let (free, owned) = (virt(base), virt(base + MIB2));
+    aspace.own_from(owned);
+    aspace.own_from(virt(base + 2 * MIB2));
+    aspace.map_alloc(free, 2 * MIB2, RW, true).unwrap();
+    for (start, size) in [(owned, KIB4), (virt(base + MIB2 - KIB4), 2 * KIB4)] {
+        assert_eq!(aspace.unmap(start, size), refused);
+        assert_eq!(aspace.protect(start, size, RO), refused);
+    }
+    assert_eq!(aspace.write_some(virt(base + MIB2 - 2), &[1; 4]), 2);
+    assert_eq!(aspace.read_some(virt(base + MIB2 - 2), &mut [0; 4]), 2);
+    assert!(frame(&aspace, owned.as_usize()).is_some());
+    aspace.protect(free, MIB2, RO).unwrap();
+    // SAFETY: the pages are this test's, and it has no references to them.
+    unsafe {
+        aspace.protect_owned(owned, KIB4, RO).unwrap();
+        aspace.unmap_owned(owned, MIB2).unwrap();
+    }
+    assert_eq!(frame(&aspace, owned.as_usize()), None);
+    aspace.unmap(free, MIB2).unwrap();
+}
+
+/// The kernel has references to what it runs in.
+fn what_is_fixed_is_not_copied_and_stays_fixed<M: TestMachine>() {
+    let _alone = alone();
+    let (base, refused) = (M::base(), Err(AxError::InvalidInput));
+    let mut aspace = AddrSpace::<M>::new_empty(virt(base), GIB).unwrap();
+    aspace.map_alloc(virt(base), 4 * KIB4, RW, true).unwrap();
+    aspace.fix_below(virt(base + 2 * KIB4));
+    aspace.fix_below(virt(base));
+    assert_eq!(aspace.unmap(virt(base), KIB4), refused);
+    assert_eq!(aspace.write_some(virt(base), &[1]), 0);
+    assert_eq!(aspace.read_some(virt(base + 2 * KIB4 - 1), &mut [0]), 0);
+    assert_eq!(aspace.write_some(virt(base + 2 * KIB4), &[1]), 1);
+}
+
 on_every_machine!(
+    what_has_an_owner_is_changed_by_it_alone,
+    what_is_fixed_is_not_copied_and_stays_fixed,
     what_is_a_device_s_is_not_copied,
     a_second_fault_on_a_page_keeps_the_page,
     populating_with_too_little_memory_fails_and_leaves_nothing,

@@ -16,7 +16,8 @@ use fastrand::Rng;
 mod support;
 
 use support::{
-    DEVICE, GIB, KIB4, MIB2, RAM, RO, RW, TestMachine, WRITE, alone, frames, phys, virt,
+    DEVICE, GIB, KIB4, MIB2, MapPhysical, RAM, RO, RW, TestMachine, WRITE, alone, frames, phys,
+    virt,
 };
 
 #[global_allocator]
@@ -166,7 +167,7 @@ fn a_copy_does_not_take_a_device_for_memory<R: TestMachine>() {
     let registers = phys(RAM.start);
     let exchange = move || {
         space.unmap(base, KIB4).unwrap();
-        space.map_linear(base, registers, KIB4, DEVICE).unwrap();
+        space.map_physical(base, registers, KIB4, DEVICE).unwrap();
     };
     // It first looks for an area that the buffer is in.
     AS_IT_PINS.set(Some(Box::new(move || {

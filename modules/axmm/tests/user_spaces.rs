@@ -2,12 +2,15 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axalloc::{UsageKind, usage};
 use axerrno::AxError;
 use axmm::{AddrSpace, Machine, MappingFlags, VirtAddr};
 use page_table_multiarch::PagingMetaData;
+
+mod support;
+
+use support::{MapPhysical, TestMachine, alone};
 
 const KERNEL: usize = 0xffff_c000_0000_0000;
 const KERNEL_SIZE: usize = 4 << 39;
@@ -16,19 +19,6 @@ const USER_SIZE: usize = 1 << 40;
 const PAGE: usize = 4096;
 const GIB: usize = 1 << 30;
 const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
-
-/// Memory for one test at a time: each counts all frames.
-fn alone() -> MutexGuard<'static, bool> {
-    static GIVEN: Mutex<bool> = Mutex::new(false);
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*given {
-        let memory = axalloc::host::physical_memory(1 << 30, 32 << 20).unwrap();
-        // SAFETY: mapped for this alone, and for good.
-        unsafe { axalloc::add_memory(&[memory]) }.unwrap();
-        *given = true;
-    }
-    given
-}
 
 fn at(addr: usize) -> VirtAddr {
     VirtAddr::from_usize(addr)
@@ -140,7 +130,7 @@ fn a_page_that_is_an_entry_of_the_root_goes_from_every_user_space_too() {
     let _alone = alone();
     let start = 0xffff_ffe0_0000_0000;
     let kernel = AddrSpace::<Small>::new_empty(at(start), 4 * GIB).unwrap();
-    kernel.map_linear(at(start), 0.into(), GIB, RW).unwrap();
+    kernel.map_physical(at(start), 0.into(), GIB, RW).unwrap();
     assert_eq!(kernel.query(at(start)).unwrap().size, GIB);
     let mut user = AddrSpace::<Small>::new_empty_user(at(USER), GIB).unwrap();
     kernel.share().unwrap();
@@ -237,7 +227,7 @@ fn nothing_is_mapped_below_the_fixed_end_that_users_would_not_see() {
     kernel.map_alloc(at(KERNEL), PAGE, RW, true).unwrap();
     kernel.fix_below(at(KERNEL + (8 << 39)));
     let user = sharing(&mut kernel);
-    let settled = kernel.map_linear(at(KERNEL + (3 << 39)), 0.into(), PAGE, RW);
+    let settled = kernel.map_physical(at(KERNEL + (3 << 39)), 0.into(), PAGE, RW);
     assert_eq!(settled, Err(AxError::InvalidInput));
     drop(user);
 }
@@ -305,3 +295,44 @@ fn a_lazy_tebibyte_loses_all_rights_and_gets_them_back() {
     user.read(last, &mut byte).unwrap();
     assert_eq!(byte, [7]);
 }
+
+/// Harts inside the borrower would not be told of what the owner unmaps.
+fn no_user_s_mappings_are_lent<M: TestMachine>() {
+    let _alone = alone();
+    let refused = Err(AxError::InvalidInput);
+    let owner = AddrSpace::<M>::new_empty_user(at(M::base()), 4 * GIB).unwrap();
+    owner.map_alloc(at(M::base()), PAGE, RW, true).unwrap();
+    assert_eq!(owner.share(), refused);
+    let mut user = AddrSpace::<M>::new_empty_user(at(USER), GIB).unwrap();
+    assert_eq!(user.copy_mappings_from(&owner), refused);
+    assert_eq!(user.query(at(M::base())), None);
+    let with = AddrSpace::<M>::new_user_with(at(USER), GIB, &owner);
+    assert_eq!(with.err(), Some(AxError::InvalidInput));
+    // What was refused has left no trace: the kernel's may be there.
+    let kernel = AddrSpace::<M>::new_empty(at(M::base()), 4 * GIB).unwrap();
+    kernel.map_alloc(at(M::base()), PAGE, RW, true).unwrap();
+    kernel.share().unwrap();
+    assert_eq!(user.copy_mappings_from(&kernel), Ok(()));
+    assert_eq!(user.query(at(M::base())), kernel.query(at(M::base())));
+}
+
+/// A hart that entered one in which some of the kernel's mappings are missing would find
+/// no handler for the fault.
+fn all_is_seen_of_a_kernel_that_was_shared_first<M: TestMachine>() {
+    let _alone = alone();
+    let kernel = || AddrSpace::<M>::new_empty(at(M::base()), 4 * GIB).unwrap();
+    let (kernel, other) = (kernel(), kernel());
+    let user = || AddrSpace::<M>::new_empty_user(at(USER), GIB).unwrap();
+    let (mut early, mut late) = (user(), user());
+    let sees_all = |user: &AddrSpace<M>| user.sees_all_of(kernel.page_table_root());
+    early.copy_mappings_from(&kernel).unwrap();
+    kernel.share().unwrap();
+    assert!(!sees_all(&early) && !sees_all(&late));
+    late.copy_mappings_from(&kernel).unwrap();
+    assert!(sees_all(&late) && !late.sees_all_of(other.page_table_root()));
+}
+
+on_every_machine!(
+    no_user_s_mappings_are_lent,
+    all_is_seen_of_a_kernel_that_was_shared_first,
+);

@@ -72,7 +72,8 @@ unsafe extern "Rust" {
 
 #[axplat::main]
 fn primary(cpu_id: usize, arg: usize) -> ! {
-    axhal::hart::init_primary();
+    // SAFETY: this is the first hart, and the first that it does.
+    unsafe { axhal::hart::init_primary() };
     axplat::init::init_early(cpu_id, arg);
     axlog::init();
     info!(

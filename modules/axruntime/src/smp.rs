@@ -29,7 +29,8 @@ type Work<'a> = &'a (dyn Fn(usize) + Sync);
 pub fn start_all() {
     for number in 1..hart::count() {
         let id = hart::hardware_id(number);
-        match hart::start(number) {
+        // SAFETY: each number is another, and the boot comes here once.
+        match unsafe { hart::start(number) } {
             Arrival::Up => info!("hart {number} (hardware id {id:#x}) is up"),
             Arrival::LeftOut => warn!(
                 "hart {number} (hardware id {id:#x}) did not come up and is left out; {} of {} harts run",
@@ -42,7 +43,9 @@ pub fn start_all() {
 
 #[axplat::secondary_main]
 fn secondary(cpu_id: usize) -> ! {
-    hart::init_secondary(cpu_id);
+    // SAFETY: the platform calls this once on each hart that is started, with its number,
+    // and nothing has run there before.
+    unsafe { hart::init_secondary(cpu_id) };
     axplat::init::init_early_secondary(cpu_id);
     #[cfg(feature = "paging")]
     axmm::init_memory_management_secondary();

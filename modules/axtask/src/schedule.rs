@@ -5,7 +5,7 @@ use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
-use axerrno::AxResult;
+use axerrno::{AxError, AxResult};
 use axhal::arch::{self, IrqsOff};
 use axhal::context::Context;
 use axhal::hart::{self, this_hart};
@@ -23,8 +23,12 @@ use crate::{PREEMPTIVE, SLICE_NS, Shared};
 ///
 /// # Errors
 ///
-/// `NoMemory`: no thread may be given to this hart.
+/// `NoMemory`: no thread may be given to this hart. `BadState` for a hart that runs a
+/// thread already.
 pub fn init_hart(name: &'static str) -> AxResult {
+    if this_thread().is_some() {
+        return Err(AxError::BadState);
+    }
     let number = this_hart();
     let idle = new_idle(number)?;
     let name = Cow::Borrowed(name);
@@ -86,7 +90,9 @@ fn schedule(leave: Leave) {
         return;
     };
     change_space(&before, &next);
-    hart::set_stack(next.stack_bottom());
+    // SAFETY: the stack of a thread that has not ended is mapped, guard and all, and this
+    // hart goes on there below.
+    unsafe { hart::set_stack(next.stack_bottom()) };
     let (from, to) = (before.context.get(), next.context.get().cast_const());
     replace_current(next);
     // Its owner now is the queue, whoever wakes it, or the grave.
@@ -116,7 +122,7 @@ fn choose(leave: Leave) -> Option<(Shared<Thread>, Shared<Thread>)> {
 /// Leaves the user address space that the thread that goes has entered, and enters that
 /// of the one that comes.
 fn change_space(before: &Thread, next: &Thread) {
-    let entered = SharedAspace::entered().map_or(ptr::null(), ptr::from_ref);
+    let entered = SharedAspace::entered();
     before
         .space
         .store(entered.expose_provenance(), Ordering::Relaxed);
@@ -150,7 +156,12 @@ pub fn yield_now() {
 }
 
 /// Ends the calling thread. The machine goes on.
-pub fn exit() -> ! {
+///
+/// # Safety
+///
+/// The thread's stack goes, and no value on it is dropped. So nothing that other threads
+/// borrow is on it, as it is within a scope that has threads, nor anything that is pinned.
+pub unsafe fn exit() -> ! {
     if is_ending() {
         fail(format_args!("the thread ends itself"), format_args!(""));
     }

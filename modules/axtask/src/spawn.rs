@@ -111,5 +111,7 @@ extern "C" fn begin<F: FnOnce()>() -> ! {
         enable_irqs();
         work();
     }
-    exit()
+    // SAFETY: the work has returned, and with it all that was on the stack has been
+    // dropped.
+    unsafe { exit() }
 }

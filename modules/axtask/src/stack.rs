@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use axconfig::{PAGE_SIZE, STACK_SIZE};
 use axerrno::{AxError, AxResult};
 use axlog::warn;
-use axmm::{KERNEL_MAP_BASE, MappingFlags, VirtAddr, VirtAddrRange, kernel_aspace};
+use axmm::{KERNEL_OWNED_BASE, MappingFlags, VirtAddr, VirtAddrRange, kernel_aspace};
 
 use crate::Lock;
 
@@ -46,7 +46,7 @@ impl Stack {
         let size = size.max(LEAST).checked_next_multiple_of(PAGE_SIZE);
         let size = size.ok_or(AxError::NoMemory)?;
         let whole = size.checked_add(PAGE_SIZE).ok_or(AxError::NoMemory)?;
-        let base = VirtAddr::from_usize(KERNEL_MAP_BASE);
+        let base = VirtAddr::from_usize(KERNEL_OWNED_BASE);
         let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
         loop {
@@ -82,7 +82,8 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let result = kernel_aspace().unmap(self.guard, PAGE_SIZE + self.size);
+        // SAFETY: this stack owns its pages, and its thread has ended.
+        let result = unsafe { kernel_aspace().unmap_owned(self.guard, PAGE_SIZE + self.size) };
         unmap(result, self.guard);
     }
 }
@@ -101,7 +102,8 @@ fn map(guard: VirtAddr, size: usize) -> AxResult {
     let rights = MappingFlags::READ | MappingFlags::WRITE;
     let mapped = aspace.map_alloc(guard + PAGE_SIZE, size, rights, true);
     if mapped.is_err() {
-        unmap(aspace.unmap(guard, PAGE_SIZE), guard);
+        // SAFETY: the guard page has just been mapped here, and nothing uses it.
+        unmap(unsafe { aspace.unmap_owned(guard, PAGE_SIZE) }, guard);
     }
     mapped
 }

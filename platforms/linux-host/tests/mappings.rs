@@ -154,9 +154,8 @@ fn a_frame_mapped_twice_is_one() {
         let aspace = kernel_aspace().lock();
         for (page, flags) in [(0, RW), (8, READ)] {
             let vaddr = at(BASE + page * PAGE);
-            aspace
-                .map_linear(vaddr, frame.start(), PAGE, flags)
-                .unwrap();
+            // SAFETY: the frame is the test's, which copies nothing through the mapping.
+            unsafe { aspace.map_linear(vaddr, frame.start(), PAGE, flags) }.unwrap();
         }
         drop(aspace);
         let (here, there) = (BASE, BASE + 8 * PAGE);
@@ -179,7 +178,8 @@ fn there_are_more_pages_than_linux_maps() {
         let aspace = kernel_aspace().lock();
         for page in 0..PAGES {
             let vaddr = at(BASE + page * PAGE);
-            aspace.map_linear(vaddr, frame.start(), PAGE, READ).unwrap();
+            // SAFETY: the frame is only read as long as it is mapped here.
+            unsafe { aspace.map_linear(vaddr, frame.start(), PAGE, READ) }.unwrap();
         }
         drop(aspace);
         let ones = |page| load(BASE + page * PAGE) == 0x1111_1111_1111_1111;
@@ -237,9 +237,8 @@ fn seen_through_a_stale_pointer<M: Machine>() -> Option<u64> {
     let ram = linux_host::ram::range();
     let linear = axhal::mem::phys_to_virt(ram.start.into());
     let aspace = AddrSpace::<M>::new_empty(linear, BASE + (1 << 30) - linear.as_usize()).unwrap();
-    aspace
-        .map_linear(linear, ram.start.into(), ram.len(), RW)
-        .unwrap();
+    // SAFETY: nothing is copied through it.
+    unsafe { aspace.map_linear(linear, ram.start.into(), ram.len(), RW) }.unwrap();
     aspace.map_alloc(at(BASE), PAGE, RW, true).unwrap();
     // SAFETY: it maps all of RAM, as the kernel's does.
     unsafe { axhal::paging::set_kernel_root(aspace.page_table_root()) };

@@ -56,6 +56,15 @@ fn threads_take_turns_in_the_order_of_their_birth() {
 }
 
 #[test]
+fn a_hart_has_one_first_thread() {
+    as_thread(|| {
+        let me = current().id();
+        assert_eq!(axtask::init_hart("second"), Err(AxError::BadState));
+        assert_eq!(current().id(), me);
+    });
+}
+
+#[test]
 fn a_thread_that_cannot_be_leaves_nothing() {
     as_thread(|| {
         let count = Arc::new(());

@@ -76,7 +76,8 @@ fn read_on_another_hart(space: &SharedAspace) -> (JoinHandle<u64>, Receiver<()>)
     let reader = move || {
         assert!(linux_host::harts::sit_down(1));
         sender.send(()).unwrap();
-        claim_user(root);
+        // SAFETY: the test keeps the address space until the reader has ended.
+        unsafe { claim_user(root) };
         let word = load(BASE);
         // SAFETY: the root is the kernel's.
         unsafe { leave_user(kernel_page_table_root()) };

@@ -8,6 +8,7 @@ mod images;
 mod killed;
 mod long;
 mod machines;
+mod misuse;
 mod refusals;
 mod tally;
 
@@ -34,6 +35,7 @@ use boots::{Boot, app_case, cases_of, drawn};
 use host::{host_tests, interleavings, process_tests, schedules, simulated_harts};
 use images::{fingerprints, symbols, unchanged};
 use killed::{VICTIMS, can_look, nothing_is_left};
+use misuse::misuse;
 use refusals::{WRONG, refused, refused_by_make};
 use tally::Tally;
 
@@ -57,6 +59,7 @@ pub fn test(options: &Options) -> Result<(), Failure> {
     tally.case("simulated harts, step by step", || {
         simulated_harts(SIMULATED_RUNS)
     });
+    tally.case("misuse by safe code does not compile", misuse);
     for (name, value) in WRONG {
         tally.case(&format!("{name}={value} is refused"), || {
             refused(name, value)

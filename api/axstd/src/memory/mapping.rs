@@ -3,15 +3,17 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use axfeat::axalloc::{AxError, AxResult};
-use axfeat::axmm::{AddrSpace, VirtAddr, VirtAddrRange};
+use axfeat::axalloc::{AxError, AxResult, SharedFrames};
+use axfeat::axhal::mem::is_device;
+use axfeat::axmm::{AddrSpace, KERNEL_OWNED_BASE, PhysAddr, VirtAddr, VirtAddrRange};
 pub use axfeat::axmm::{MappingFlags, kernel_aspace};
 
 /// A page of any mapping: 4 KiB.
 const PAGE: usize = 4096;
 
 /// A range of the kernel's address space that is mapped; what is left of it is
-/// unmapped when this goes.
+/// unmapped when this goes. Nothing else unmaps it, changes its rights, or copies bytes
+/// into it.
 ///
 /// Sizes and offsets are in bytes and must be multiples of 4 KiB.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Mapping {
     /// The offsets that are still this mapping's, in no order. What has been
     /// unmapped may be somebody else's by now.
     left: Vec<Range<usize>>,
+    /// The frames behind it, if they are not the address space's own or a device's.
+    frames: Option<SharedFrames>,
 }
 
 impl Mapping {
@@ -47,18 +51,52 @@ impl Mapping {
         })
     }
 
-    /// The physical memory from `paddr` on, which is somebody's for longer than
-    /// the mapping lasts, at an address with the same offset into 2 MiB.
+    /// All of `frames`, at an address with the same offset into 2 MiB. The mapping is one
+    /// of their owners: they go when it has gone, and the last of the other owners.
     ///
     /// # Errors
     ///
-    /// As [`lazy`](Self::lazy); `InvalidInput` also for `paddr`.
-    pub fn linear(paddr: usize, size: usize, flags: MappingFlags) -> AxResult<Self> {
+    /// `InvalidInput` for rights that cannot be; `NoMemory`. This owner of `frames` is
+    /// gone then.
+    pub fn linear(frames: SharedFrames, flags: MappingFlags) -> AxResult<Self> {
+        let (paddr, size) = (frames.start(), frames.count() * PAGE);
+        // SAFETY: frames with counted owners are reached by no reference, and the mapping
+        // keeps them until it has unmapped them.
+        let mut mapping = unsafe { Self::physical(paddr, size, flags)? };
+        mapping.frames = Some(frames);
+        Ok(mapping)
+    }
+
+    /// The registers of a device: the physical addresses from `paddr` on, uncached,
+    /// readable and writable, at an address with the same offset into 2 MiB. The kernel's
+    /// own driver may use them at the same time.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a range that is not wholly a device's, as far as the machine has
+    /// told the kernel, or not of whole pages; `NoMemory`.
+    pub fn device(paddr: usize, size: usize) -> AxResult<Self> {
+        if !is_device(paddr, size) {
+            return Err(AxError::InvalidInput);
+        }
+        let flags = MappingFlags::READ | MappingFlags::WRITE | MappingFlags::DEVICE;
+        // SAFETY: device registers are not memory: no reference leads to them, and nothing
+        // is copied through a device's mapping.
+        unsafe { Self::physical(paddr.into(), size, flags) }
+    }
+
+    /// The physical addresses from `paddr` on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`AddrSpace::map_linear`].
+    unsafe fn physical(paddr: PhysAddr, size: usize, flags: MappingFlags) -> AxResult<Self> {
         const ALIGN: usize = 2 << 20;
-        let offset = paddr % ALIGN;
+        let offset = paddr.as_usize() % ALIGN;
         let padded = offset.checked_add(size).ok_or(AxError::InvalidInput)?;
         let mut mapping = Self::map(padded, ALIGN, |aspace, start| {
-            aspace.map_linear(start + offset, paddr.into(), size, flags)
+            // SAFETY: the caller's promise is this function's requirement.
+            unsafe { aspace.map_linear(start + offset, paddr, size, flags) }
         })?;
         mapping.start += offset;
         mapping.size = size;
@@ -81,7 +119,7 @@ impl Mapping {
         let mut left = Vec::new();
         left.try_reserve(1).map_err(|_| AxError::NoMemory)?;
         left.push(0..size);
-        let base = VirtAddr::from_usize(axfeat::axmm::KERNEL_MAP_BASE);
+        let base = VirtAddr::from_usize(KERNEL_OWNED_BASE);
         let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
         loop {
@@ -90,7 +128,14 @@ impl Mapping {
             let start = VirtAddr::from_usize(found.as_usize().next_multiple_of(align));
             match map(aspace, start) {
                 Err(AxError::AlreadyExists) => {}
-                mapped => return mapped.map(|()| Self { start, size, left }),
+                mapped => {
+                    return mapped.map(|()| Self {
+                        start,
+                        size,
+                        left,
+                        frames: None,
+                    });
+                }
             }
         }
     }
@@ -114,7 +159,9 @@ impl Mapping {
     /// changed then.
     pub fn protect(&mut self, offset: usize, size: usize, flags: MappingFlags) -> AxResult {
         self.piece_with(offset, size)?;
-        kernel_aspace().protect(self.start + offset, size, flags)
+        // SAFETY: this mapping owns the piece. It hands out no references, and code that
+        // makes some borrows it for that long.
+        unsafe { kernel_aspace().protect_owned(self.start + offset, size, flags) }
     }
 
     /// Unmaps `size` bytes from `offset` on.
@@ -125,7 +172,9 @@ impl Mapping {
     pub fn unmap(&mut self, offset: usize, size: usize) -> AxResult {
         let index = self.piece_with(offset, size)?;
         self.left.try_reserve(1).map_err(|_| AxError::NoMemory)?;
-        kernel_aspace().unmap(self.start + offset, size)?;
+        // SAFETY: this mapping owns the piece. It hands out no references, and code that
+        // makes some borrows it for that long.
+        unsafe { kernel_aspace().unmap_owned(self.start + offset, size)? };
         let piece = self.left.swap_remove(index);
         let sides = [piece.start..offset, offset + size..piece.end];
         self.left
@@ -146,8 +195,11 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         for piece in &self.left {
             let start = self.start + piece.start;
-            let result = kernel_aspace().unmap(start, piece.len());
+            // SAFETY: this mapping owns the piece, and goes: nothing borrows it.
+            let result = unsafe { kernel_aspace().unmap_owned(start, piece.len()) };
             if let Err(error) = result {
+                // What stays mapped keeps its frames.
+                core::mem::forget(self.frames.take());
                 axfeat::axlog::warn!("a mapping at {start:#x} stays: {error:?}");
             }
         }

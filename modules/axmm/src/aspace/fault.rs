@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn tables(space: &AddrSpace) -> usize {
-        space.page_table().tables(BASE..BASE + SIZE).iter().sum()
+        space.table().tables(BASE..BASE + SIZE).iter().sum()
     }
 
     /// What is done under an address space's lock: frames are taken, and zeroed, before.

@@ -99,14 +99,16 @@ impl Machine {
 
     fn leave(&self, me: usize) {
         if let Some((_, from)) = self.with(me, |hart| hart.inside.take()) {
-            self.spaces[from].context.leave(me);
+            // SAFETY: the hart is simulated, and makes no access until it enters again.
+            unsafe { self.spaces[from].context.leave(me) };
         }
     }
 
     fn enter(&self, me: usize, space: usize, generation: &mut u64) {
         self.leave(me);
         let context = &self.spaces[space].context;
-        let (number, stale) = context.enter(&self.ids, me, generation);
+        // SAFETY: the hart is simulated, and forgets what it is told to below.
+        let (number, stale) = unsafe { context.enter(&self.ids, me, generation) };
         self.with(me, |hart| hart.inside = Some((number, space)));
         self.access(me, thread_rng().gen_range(0..HARTS), false);
         thread::yield_now();

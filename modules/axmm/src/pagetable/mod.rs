@@ -44,7 +44,7 @@ use spin::Once;
 
 use slot::{Slot, absent, read};
 
-pub use visit::{MOST_LEVELS, Reached, Resident, Seen};
+pub use visit::{Reached, Resident, Seen};
 
 /// Bits of an address that one level of the table resolves.
 const LEVEL_BITS: usize = 9;
@@ -129,6 +129,9 @@ where
     shared: Once<Shared>,
     /// Addresses for which the root's entries lead to another table's tables.
     borrowed: Range<usize>,
+    /// The other table's root, if it was shared by then: all that it ever translates is
+    /// translated here, too. Else 0, which is no table's.
+    lender: PhysAddr,
     /// Whether another table has entries of this one's root.
     lent: AtomicBool,
     _formats: PhantomData<(M, E, H)>,
@@ -154,6 +157,7 @@ where
             mark,
             shared: Once::new(),
             borrowed: 0..0,
+            lender: PhysAddr::from_usize(0),
             lent: AtomicBool::new(false),
             _formats: PhantomData,
         })

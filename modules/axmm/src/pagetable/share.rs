@@ -100,6 +100,7 @@ where
             Some(shared) => {
                 self.copy_entries(other, &shared.settled);
                 self.copy_entries(other, &shared.kept);
+                self.lender = other.root;
             }
             None => self.copy_entries(other, &pages),
         }
@@ -110,6 +111,12 @@ where
     /// Whether it has entries of another table's root.
     pub fn borrows(&self) -> bool {
         !self.borrowed.is_empty()
+    }
+
+    /// Whether all that the table with this root translates, now or later, is translated
+    /// here, too.
+    pub fn borrows_all_of(&self, root: PhysAddr) -> bool {
+        self.lender == root
     }
 
     fn copy_entries(&mut self, other: &Self, pages: &Pages) {

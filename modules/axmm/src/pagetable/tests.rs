@@ -31,6 +31,16 @@ thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::default();
 }
 
+impl TestTable {
+    /// Unmaps what is mapped in `pages`. A large page that lies in the range only in part
+    /// is split first.
+    fn unmap(&self, pages: Range<usize>, gather: &mut impl Gather) -> AxResult {
+        self.split_edges(&pages, gather)?;
+        self.unmap_whole(pages, gather);
+        Ok(())
+    }
+}
+
 /// Frames from the host's heap; physical addresses are host addresses.
 struct HostFrames;
 

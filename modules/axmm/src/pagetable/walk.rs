@@ -211,20 +211,7 @@ where
         Ok(count * size)
     }
 
-    /// Unmaps what is mapped in `pages` and gives it to `gather`. A large page
-    /// that lies in the range only in part is split first.
-    ///
-    /// # Errors
-    ///
-    /// `NoMemory` if there is none for the tables that a split needs; then
-    /// nothing has changed.
-    pub fn unmap(&self, pages: Pages, gather: &mut impl Gather) -> AxResult {
-        self.split_edges(&pages, gather)?;
-        self.unmap_whole(pages, gather);
-        Ok(())
-    }
-
-    /// Unmaps as [`unmap`](Self::unmap) what lies between addresses that are
+    /// Unmaps what is mapped in `pages` and gives it to `gather`. Both ends are
     /// boundaries between pages already ([`split_edges`](Self::split_edges)).
     pub fn unmap_whole(&self, pages: Pages, gather: &mut impl Gather) {
         if !self.leads_nowhere(&pages) {
@@ -370,7 +357,7 @@ where
     ///
     /// # Errors
     ///
-    /// `NoMemory`, as for [`unmap`](Self::unmap).
+    /// `NoMemory`, as for [`split_edges`](Self::split_edges).
     pub fn protect(&self, pages: Pages, flags: MappingFlags, gather: &mut impl Gather) -> AxResult {
         match flags.is_empty() {
             true => self.split_all(&pages, gather)?,

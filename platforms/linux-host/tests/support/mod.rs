@@ -42,7 +42,8 @@ static HART: LazyLock<Mutex<SyncSender<Work>>> = LazyLock::new(|| {
 /// As `axruntime` does it.
 fn boot() {
     assert!(linux_host::power_on(1, MEM, ""));
-    axhal::hart::init_primary();
+    // SAFETY: this thread is the only hart, and has done nothing before.
+    unsafe { axhal::hart::init_primary() };
     axalloc::init_hart().unwrap();
     let mut free = Vec::new();
     axhal::mem::for_each_free(|(start, size)| free.push(start..start + size));

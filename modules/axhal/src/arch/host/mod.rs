@@ -36,7 +36,8 @@ pub use paging::{
     flush_tlb_page, largest_page, page_mark, publish_entries, read_root, remote_flush, write_root,
 };
 pub use probe::{probe_execute, probe_read, probe_write};
-pub use trap::{TrapFrame, capture, init_trap};
+pub(crate) use trap::init_trap;
+pub use trap::{TrapFrame, capture};
 #[cfg(feature = "paging")]
 pub use user::{claim_user, enter_user, flush_asid, leave_user, max_asid};
 pub use zero::{init_zeroing, zero_pages};

@@ -39,7 +39,11 @@ pub fn max_asid() -> usize {
 
 /// Waits until the lower half is translated by the table at `root`, for this hart
 /// and all others inside.
-pub fn claim_user(root: PhysAddr) {
+///
+/// # Safety
+///
+/// As [`claim_user`](crate::paging::claim_user).
+pub unsafe fn claim_user(root: PhysAddr) {
     while !claim(root.as_usize()) {
         // SAFETY: it has no requirement.
         unsafe { libc::sched_yield() };

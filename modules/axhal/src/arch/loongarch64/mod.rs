@@ -23,5 +23,6 @@ pub use irqs::{
 #[cfg(feature = "paging")]
 pub use paging::*;
 pub use probe::{probe_execute, probe_read, probe_write};
-pub use trap::{TrapFrame, capture, init_trap};
+pub(crate) use trap::init_trap;
+pub use trap::{TrapFrame, capture};
 pub use zero::{init_zeroing, zero_pages};

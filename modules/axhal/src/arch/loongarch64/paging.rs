@@ -61,7 +61,11 @@ pub fn max_asid() -> usize {
 }
 
 /// Nothing to wait for: this hart's lower half is its own.
-pub fn claim_user(_root: PhysAddr) {}
+///
+/// # Safety
+///
+/// As [`claim_user`](crate::paging::claim_user).
+pub unsafe fn claim_user(_root: PhysAddr) {}
 
 /// Translates the lower half by the table at `root`, whose address space has the
 /// id `asid`.

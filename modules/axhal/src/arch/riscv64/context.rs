@@ -40,7 +40,11 @@ impl Float {
     };
 
     /// Keeps what the running thread, whose this is, has changed.
-    pub fn save(&mut self) {
+    ///
+    /// # Safety
+    ///
+    /// Interrupts are out, and the thread goes.
+    pub unsafe fn save(&mut self) {
         if status() == DIRTY {
             // SAFETY: there is room for all registers, and the unit is on.
             unsafe { store(self) };
@@ -50,7 +54,12 @@ impl Float {
 
     /// Gives the registers to the thread whose this is. One that has never used any
     /// may find anything in them.
-    pub fn restore(&self) {
+    ///
+    /// # Safety
+    ///
+    /// Interrupts are out, and that thread is the next to run: what the running one has in
+    /// the registers is lost.
+    pub unsafe fn restore(&self) {
         if status() == OFF {
             return;
         }

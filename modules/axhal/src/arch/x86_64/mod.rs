@@ -18,7 +18,8 @@ pub use kernel_guard::IrqSave as IrqsOff;
 #[cfg(feature = "paging")]
 pub use paging::*;
 pub use probe::{probe_execute, probe_read, probe_write};
-pub use trap::{TrapFrame, capture, init_trap};
+pub(crate) use trap::init_trap;
+pub use trap::{TrapFrame, capture};
 pub use zero::{init_zeroing, zero_pages};
 
 /// The vector of calls from other harts.

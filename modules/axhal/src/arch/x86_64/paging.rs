@@ -55,7 +55,7 @@ const NO_EXECUTE_ENABLE: u64 = 1 << 11;
 
 /// Makes this hart heed what an entry says: read-only binds the kernel too, no
 /// execution, global. And lets it tell address spaces apart, by PCID.
-pub fn init() {
+pub(super) fn init() {
     LARGEST_PAGE.store(find_largest_page(), Ordering::Relaxed);
     let cpu = CpuId::new();
     let has_no_execute = cpu
@@ -112,7 +112,11 @@ fn has_pcid() -> bool {
 }
 
 /// Nothing to wait for: this hart's lower half is its own.
-pub fn claim_user(_root: PhysAddr) {}
+///
+/// # Safety
+///
+/// As [`claim_user`](crate::paging::claim_user).
+pub unsafe fn claim_user(_root: PhysAddr) {}
 
 /// Translates all addresses by the table at `root`, whose address space has the id
 /// `asid`. Without PCIDs that forgets everything that is not global.

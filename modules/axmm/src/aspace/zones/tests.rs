@@ -316,7 +316,7 @@ fn a_zone_that_is_often_without_areas_goes_and_so_do_tables_on_its_boundary() {
     let (space, _) = some(2);
     let tables = || -> usize {
         let all = BASE..BASE + (1 << 40);
-        space.page_table().tables(all).iter().sum()
+        space.table().tables(all).iter().sum()
     };
     let rest = |page: usize| space.unmap(at(page), 2 * PAGE).unwrap();
     let again = |page: usize| {

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use axalloc::{UsageKind, add_memory, host, usage};
+use axerrno::AxResult;
 use axmm::{AddrSpace, Machine, MappingFlags, VirtAddr};
 use memory_addr::PhysAddr;
 use page_table_formats::aarch64::A64PTE;
@@ -277,6 +278,45 @@ pub fn alone() -> MutexGuard<'static, ()> {
 pub fn frames() -> (usize, usize) {
     let usage = usage();
     (usage.of(UsageKind::VirtMem), usage.of(UsageKind::PageTable))
+}
+
+/// Mappings of physical addresses that no test has references to as it copies.
+pub trait MapPhysical {
+    /// Maps `size` bytes from `start` on to those from `to` on.
+    fn map_physical(
+        &self,
+        start: VirtAddr,
+        to: PhysAddr,
+        size: usize,
+        flags: MappingFlags,
+    ) -> AxResult {
+        self.map_physical_named("linear", start, to, size, flags)
+    }
+
+    /// Maps `size` bytes from `start` on to those from `to` on, under a name.
+    fn map_physical_named(
+        &self,
+        name: &'static str,
+        start: VirtAddr,
+        to: PhysAddr,
+        size: usize,
+        flags: MappingFlags,
+    ) -> AxResult;
+}
+
+impl<M: Machine> MapPhysical for AddrSpace<M> {
+    fn map_physical_named(
+        &self,
+        name: &'static str,
+        start: VirtAddr,
+        to: PhysAddr,
+        size: usize,
+        flags: MappingFlags,
+    ) -> AxResult {
+        // SAFETY: the physical addresses are a device's of a simulated machine, or frames of
+        // a test that keeps no reference to them while it copies.
+        unsafe { self.map_linear_named(name, start, to, size, flags) }
+    }
 }
 
 pub fn virt(addr: usize) -> VirtAddr {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::outcome::{Outcome, failing};
 use super::{Behind, Checked, Frames, Mapped, PAGES, Place, Verdict};
 use crate::memory::{BLOCK, Free, blocks};
-use crate::{GIB, KIB4, MIB2, NONE, TestMachine, phys, virt};
+use crate::{GIB, KIB4, MIB2, MapPhysical, NONE, TestMachine, phys, virt};
 
 /// How many frames a hart takes from the free ones at a time, at most.
 const BATCH: usize = 64;
@@ -42,7 +42,7 @@ impl<M: TestMachine> Checked<M> {
         let free = usage().free;
         let map = || {
             self.aspace
-                .map_linear(virt(start), phys(paddr), size, flags)
+                .map_physical(virt(start), phys(paddr), size, flags)
         };
         let (result, failed) = failing(fail, map);
         let ok = good && self.allowed(flags) && flags != NONE;

@@ -286,21 +286,24 @@ impl<M: TestMachine> Simulation<M> {
         };
         let context = self.spaces[space].context();
         if world.fault == Fault::LeavesTooEarly {
-            context.leave(me());
+            // SAFETY: it is not so: the simulated hart goes on, and the test finds it out.
+            unsafe { context.leave(me()) };
             (0..4).for_each(|_| self.touch());
             world.harts[me()].borrow_mut().inside = None;
             return;
         }
         world.harts[me()].borrow_mut().inside = None;
         pause();
-        context.leave(me());
+        // SAFETY: the hart is simulated, and makes no access until it enters again.
+        unsafe { context.leave(me()) };
     }
 
     fn enter(&self, space: usize, generation: &mut u64) {
         self.leave();
         let world = world();
         let context = self.spaces[space].context();
-        let (number, stale) = context.enter(&self.ids, me(), generation);
+        // SAFETY: the hart is simulated, and forgets what it is told to below.
+        let (number, stale) = unsafe { context.enter(&self.ids, me(), generation) };
         pause();
         world.harts[me()].borrow_mut().inside = Some((number, space));
         // Hardware reads ahead before it forgets, by ways that lead to tables no more:
@@ -520,6 +523,7 @@ fn simulate<M: TestMachine>(rules: Rules, fault: Fault) {
     }
     // If something is wrong a hart may be inside still.
     for space in &simulation.spaces {
-        (0..HARTS).for_each(|hart| space.context().leave(hart));
+        // SAFETY: the simulated harts have ended.
+        (0..HARTS).for_each(|hart| unsafe { space.context().leave(hart) });
     }
 }

@@ -1,0 +1,116 @@
+//! The line below a comment of `//~` and the code of an error has that error. All others
+//! compile.
+
+use core::fmt;
+
+use axstd::memory::{AddrSpace, MappingFlags, SharedAspace, kernel_aspace};
+use axstd::os::arceos::modules::axhal::paging::{claim_user, leave_user, set_kernel_root};
+use axstd::os::arceos::modules::axhal::trap::{Access, PageFaultHandler};
+use axstd::os::arceos::modules::axhal::{arch, context, hart, mem};
+use axstd::os::arceos::modules::axmm::VirtAddr;
+use axstd::os::arceos::modules::{axalloc, axtask};
+use axstd::thread;
+
+const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
+
+/// The end of a thread whose stack another borrows from.
+pub fn end_within_a_scope() {
+    let borrowed = [0_u8; 64];
+    thread::scope(|scope| {
+        scope.spawn(|| borrowed.iter().sum::<u8>());
+        //~ E0133
+        axtask::exit()
+    });
+}
+
+/// A reference to an address space that is gone.
+pub fn keep_what_is_entered() -> Option<&'static SharedAspace> {
+    //~ E0133
+    SharedAspace::entered().as_ref()
+}
+
+/// Frames under a second address, through which they can be written.
+pub fn map_twice(space: &AddrSpace, frames: &axalloc::Frames) {
+    let start = space.base();
+    //~ E0133
+    let _ = space.map_linear(start, frames.start(), 4096, RW);
+    //~ E0133
+    let _ = kernel_aspace().map_linear(start, frames.start(), 4096, RW);
+    //~ E0133
+    let _ = space.map_linear_named("mine", start, frames.start(), 4096, RW);
+}
+
+/// A mapping that is another's: a thread's stack.
+pub fn take_a_stack_away(thread: &thread::Thread) {
+    let stack = thread.stack_bottom().into();
+    //~ E0133
+    let _ = kernel_aspace().unmap_owned(stack, 4096);
+    //~ E0133
+    let _ = kernel_aspace().protect_owned(stack, 4096, RW);
+}
+
+/// Frames that are somebody else's.
+pub fn take_frames(frames: &axalloc::Frames) {
+    //~ E0133
+    let _ = axalloc::Frames::from_raw(frames.start());
+    //~ E0133
+    let _ = axalloc::SharedFrames::from_raw(frames.start());
+    //~ E0133
+    let _ = axalloc::FrameRow::from_raw(frames.start(), 1);
+    //~ E0133
+    let _ = axalloc::add_memory(&[0..4096]);
+}
+
+/// A hart in an address space that it is not told about, or without the kernel.
+pub fn enter(space: &'static SharedAspace) {
+    //~ E0133
+    SharedAspace::switch(Some(space));
+    let root = space.page_table_root();
+    //~ E0133
+    claim_user(root);
+    //~ E0133
+    leave_user(root);
+    //~ E0133
+    set_kernel_root(root);
+    //~ E0133
+    space.context().leave(0);
+}
+
+/// A hart whose stack, or own data, is another's.
+pub fn start_again() {
+    //~ E0133
+    hart::init_primary();
+    //~ E0133
+    hart::init_secondary(0);
+    //~ E0133
+    let _ = hart::start(1);
+    //~ E0133
+    hart::set_stack(0);
+}
+
+/// Registers and memory that are in use.
+pub fn overwrite(start: *mut u8) {
+    //~ E0133
+    arch::Float::UNUSED.restore();
+    let mut here = context::Context::running();
+    let there = context::Context::running();
+    //~ E0133
+    context::Context::switch(&raw mut here, &raw const there);
+    //~ E0133
+    mem::zero_pages(start, 4096);
+}
+
+/// A fault that is handled with interrupts let in.
+pub struct Handler;
+
+//~ E0200
+impl PageFaultHandler for Handler {
+    fn handle(&self, _: VirtAddr, _: Access) -> bool {
+        arch::enable_irqs();
+        true
+    }
+
+    fn describe(&self, _: VirtAddr, _: &mut dyn fmt::Write) -> fmt::Result {
+        Ok(())
+    }
+}
