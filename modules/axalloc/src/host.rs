@@ -5,7 +5,9 @@ use std::alloc::GlobalAlloc;
 use std::io;
 use std::ops::Range;
 
-use axconfig::{MAX_PHYS, PAGE_SIZE, PHYS_VIRT_OFFSET};
+use axconfig::PAGE_SIZE;
+#[cfg(not(miri))]
+use axconfig::{MAX_PHYS, PHYS_VIRT_OFFSET};
 
 use crate::whole::HEAP;
 
@@ -16,6 +18,7 @@ use crate::whole::HEAP;
 ///
 /// Why there can be none: `start` and `size` are not multiples of 4 KiB, lie
 /// beyond [`MAX_PHYS`], or are mapped already.
+#[cfg(not(miri))]
 pub fn physical_memory(start: usize, size: usize) -> io::Result<Range<usize>> {
     let end = start.checked_add(size).filter(|end| *end <= MAX_PHYS);
     let end = end.ok_or(io::ErrorKind::InvalidInput)?;
@@ -31,6 +34,25 @@ pub fn physical_memory(start: usize, size: usize) -> io::Result<Range<usize>> {
     match mapped {
         libc::MAP_FAILED => Err(io::Error::last_os_error()),
         _ => Ok(start..end),
+    }
+}
+
+/// The same under Miri, which cannot map memory at a chosen address: `size` bytes
+/// elsewhere, aligned as `start` is up to 16 MiB.
+///
+/// # Errors
+///
+/// There is no such layout, or no memory.
+#[cfg(miri)]
+pub fn physical_memory(start: usize, size: usize) -> io::Result<Range<usize>> {
+    let align = (1 << start.trailing_zeros().min(24)).max(PAGE_SIZE);
+    let layout = std::alloc::Layout::from_size_align(size.max(PAGE_SIZE), align);
+    let layout = layout.map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the size is not 0.
+    let memory = unsafe { std::alloc::alloc_zeroed(layout) };
+    match memory.expose_provenance() {
+        0 => Err(io::ErrorKind::OutOfMemory.into()),
+        start => Ok(start..start + size),
     }
 }
 

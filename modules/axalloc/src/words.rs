@@ -63,17 +63,17 @@ impl Words {
     /// The words of `frames` as far as they are in one array; none if the first frame
     /// is not this module's.
     pub fn row(&self, frames: Range<usize>) -> &[Word] {
-        let Some(first) = self.get(frames.start) else {
-            return &[];
-        };
-        let Some(section) = self.0.get(frames.start / SECTION) else {
+        let (Some(_), Some(section)) = (self.get(frames.start), self.0.get(frames.start / SECTION))
+        else {
             return &[];
         };
         let index = frames.start % SECTION - section.first.load(Ordering::Relaxed) as usize;
         let behind = section.count.load(Ordering::Relaxed) as usize - index;
-        // SAFETY: `first` is in an array that is there for good, with `behind - 1`
-        // words behind it.
-        unsafe { slice::from_raw_parts(first, behind.min(frames.len())) }
+        let words = section.words.load(Ordering::Relaxed);
+        // SAFETY: `get` has found the word at `index` in the array that `publish` stored,
+        // which is there for good and has `behind` words from there on. The pointer is the
+        // array's own: one made of a reference to a single word may reach no other.
+        unsafe { slice::from_raw_parts(words.add(index), behind.min(frames.len())) }
     }
 
     /// How many words the frames in `ranges` need that have none yet.

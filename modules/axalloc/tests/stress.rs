@@ -14,8 +14,13 @@ mod support;
 
 use support::Numbers;
 
+/// Miri takes thousands of times as long.
+const fn fewer(count: usize) -> usize {
+    if cfg!(miri) { count / 1000 + 2 } else { count }
+}
+
 /// Frames of all memory.
-const FRAMES: usize = 2048;
+const FRAMES: usize = if cfg!(miri) { 256 } else { 2048 };
 
 /// One test at a time: each counts all frames.
 fn alone() -> MutexGuard<'static, ()> {
@@ -207,12 +212,12 @@ fn threads_pass_frames_around(threads: usize, steps: usize) {
 
 #[test]
 fn two_threads_pass_frames_around() {
-    threads_pass_frames_around(2, 60_000);
+    threads_pass_frames_around(2, fewer(60_000));
 }
 
 #[test]
 fn four_threads_pass_frames_around() {
-    threads_pass_frames_around(4, 30_000);
+    threads_pass_frames_around(4, fewer(30_000));
 }
 
 /// All frames that can be had, one by one.
@@ -255,12 +260,12 @@ fn threads_drain_memory(threads: usize, rounds: usize) {
 
 #[test]
 fn two_threads_drain_memory_at_once() {
-    threads_drain_memory(2, 40);
+    threads_drain_memory(2, fewer(40));
 }
 
 #[test]
 fn four_threads_drain_memory_at_once() {
-    threads_drain_memory(4, 20);
+    threads_drain_memory(4, fewer(20));
 }
 
 #[test]
@@ -323,7 +328,7 @@ fn what_one_thread_keeps_becomes_another_ones_run() {
 #[test]
 fn a_shared_run_goes_with_the_last_of_many_threads() {
     leaving_no_trace(|before| {
-        for round in 0..500 {
+        for round in 0..fewer(500) {
             let run = alloc_frames(1 + round % 5, PAGE_SIZE, UsageKind::Object).unwrap();
             let count = run.count();
             let shared = run.into_shared();
@@ -359,7 +364,7 @@ fn a_shared_run_goes_with_the_last_of_many_threads() {
 #[test]
 fn no_frame_is_refused_while_one_is_idle() {
     const THREADS: usize = 4;
-    const ROUNDS: usize = 100_000;
+    const ROUNDS: usize = fewer(100_000);
     leaving_no_trace(|before| {
         let rest = before.free - THREADS;
         let _held: Vec<Frames> = (0..rest)

@@ -31,9 +31,12 @@ pub const HART_START_TIMEOUT_NS: u64 = 2_000_000_000;
 /// memory. The others have 48-bit addresses.
 ///
 /// In a process, such as a test of the kernel's modules, it is an address that is
-/// free for that.
-pub const PHYS_VIRT_OFFSET: usize = if cfg!(not(target_os = "none")) {
-    0x1800_0000_0000
+/// free for that. Miri maps nothing at an address that is asked for, so there a test's
+/// physical memory is memory of the process, by its own addresses.
+pub const PHYS_VIRT_OFFSET: usize = if cfg!(miri) {
+    0
+} else if cfg!(not(target_os = "none")) {
+    PROCESS_PHYS
 } else if cfg!(target_arch = "riscv64") {
     0xffff_ffc0_0000_0000
 } else if cfg!(target_arch = "aarch64") {
@@ -41,6 +44,9 @@ pub const PHYS_VIRT_OFFSET: usize = if cfg!(not(target_os = "none")) {
 } else {
     0xffff_8000_0000_0000
 };
+
+/// Where physical memory begins in a process.
+const PROCESS_PHYS: usize = 0x1800_0000_0000;
 
 /// The first address that the kernel maps on demand; up to it lies physical
 /// memory.
@@ -84,7 +90,7 @@ pub const USER_BASE: usize = if cfg!(not(target_os = "none")) {
 /// Sv39 has 256 GiB of, and the others 128 TiB. In a process, what lies below the
 /// kernel's.
 pub const USER_END: usize = if cfg!(not(target_os = "none")) {
-    PHYS_VIRT_OFFSET
+    PROCESS_PHYS
 } else if cfg!(target_arch = "riscv64") {
     1 << 38
 } else {

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::manifest::{root, spec};
 use crate::options::Options;
 use crate::qemu;
+use crate::toolchain;
 
 use super::boots::storm_cases;
 use super::host::{simulated_harts, verdict_of_tests};
@@ -38,6 +39,28 @@ const TESTS: [(&str, &str, &[&str]); 5] = [
     ("allocator, the whole", "axalloc", &["--test", "model"]),
 ];
 
+/// The set-up item that brings Miri.
+const MIRI: &str = "miri";
+/// Frames are reached by their addresses, and the memory that they lie in stays.
+const MIRI_FLAGS: &str =
+    "-Zmiri-permissive-provenance -Zmiri-ignore-leaks -Zmiri-disable-isolation";
+
+/// What Miri runs, as in [`TESTS`]. It takes thousands of times as long, so the tests make
+/// themselves shorter there.
+const UNDER_MIRI: [(&str, &str, &[&str]); 3] = [
+    (
+        "areas",
+        "axmm",
+        &["--lib", "areas::", "--", "--skip", "model::"],
+    ),
+    ("words of frames", "axalloc", &["--lib", "word::tests"]),
+    (
+        "threads that allocate",
+        "axalloc",
+        &["--test", "stress", "pass_frames_around"],
+    ),
+];
+
 /// All of them, a line each and a summary.
 pub fn test_long(options: &Options) -> Result<(), Failure> {
     let tally = Tally::default();
@@ -56,11 +79,35 @@ pub fn test_long(options: &Options) -> Result<(), Failure> {
         });
     }
     tally.case("stale TLBs, step by step", || simulated_harts(STEP_BY_STEP));
+    under_miri(&tally);
     let count = tally.count();
-    say!("{} passed, {} failed", count.passed, count.failed);
+    let skipped = match count.skipped {
+        0 => String::new(),
+        cases => format!(", {cases} skipped"),
+    };
+    say!("{} passed, {} failed{skipped}", count.passed, count.failed);
     match count.failed {
         0 => Ok(()),
         _ => Err(Failure::reported(1)),
+    }
+}
+
+/// Tests that Miri interprets, which notices undefined behaviour and data races.
+fn under_miri(tally: &Tally) {
+    if toolchain::set_up(&[MIRI.to_owned()]).is_err() {
+        let reason = "no nightly Rust with Miri is to be had, see above; loom ran in `make test`";
+        return tally.skip("under Miri", reason);
+    }
+    for (name, package, which) in UNDER_MIRI {
+        tally.case(&format!("Miri: {name}"), || {
+            let mut cargo = command::nightly_cargo();
+            cargo
+                .args(["miri", "test", "--target-dir", "target/miri"])
+                .args(["--package", &spec(package)])
+                .args(which)
+                .env("MIRIFLAGS", MIRI_FLAGS);
+            verdict_of_tests(cargo)
+        });
     }
 }
 

@@ -14,11 +14,12 @@ pub struct Tally {
     count: Mutex<Count>,
 }
 
-/// How many cases passed and failed, and how many machines booted.
+/// How many cases passed, failed and could not be run, and how many machines booted.
 #[derive(Default, Clone, Copy)]
 pub struct Count {
     pub passed: u32,
     pub failed: u32,
+    pub skipped: u32,
     pub booted: u32,
 }
 
@@ -39,6 +40,14 @@ impl Tally {
                 say!("FAILED  {name:<48}{seconds:>7.1} s");
                 reason.lines().for_each(|line| say!("        | {line}"));
             }
+        }
+    }
+
+    /// Notes that a case cannot be run here, and why.
+    pub fn skip(&self, name: &str, reason: &str) {
+        if let Ok(mut count) = self.count.lock() {
+            count.skipped += 1;
+            say!("skipped {name:<48}           {reason}");
         }
     }
 
@@ -73,7 +82,9 @@ mod tests {
         let tally = Tally::default();
         tally.case("good", || Ok(String::new()));
         tally.case("bad", || Err("why".to_owned()));
+        tally.skip("absent", "no such program");
         let count = tally.count();
-        assert_eq!((count.passed, count.failed, count.booted), (1, 1, 0));
+        assert_eq!((count.passed, count.failed, count.skipped), (1, 1, 1));
+        assert_eq!(count.booted, 0);
     }
 }

@@ -85,6 +85,7 @@ fn rights_split_areas_and_their_return_joins_them() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes an hour")]
 fn a_promise_holds_however_high_the_tree_grows() {
     let areas = areas(&[(0, 0x1000)]);
     let promise = areas.promise(2).unwrap();
