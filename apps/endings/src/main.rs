@@ -11,12 +11,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hint::black_box;
 
-use axstd::memory::{Mapping, MappingFlags, sections};
+use axstd::memory::{Mapping, MappingFlags, sections, usage};
 use axstd::thread::{Builder, JoinHandle};
 use axstd::{env, harts, println, process};
 
 /// The endings there are, and what is to be seen of each.
-const ENDINGS: [(&str, fn()); 23] = [
+const ENDINGS: [(&str, fn()); 24] = [
     ("return", || {}),
     ("exit", || process::exit(42)),
     ("panic", || panic!("as asked for")),
@@ -28,6 +28,7 @@ const ENDINGS: [(&str, fn()); 23] = [
     ("read-only", || write_to(sections()[1].start)),
     ("unmapped", use_after_unmap),
     ("memory", || println!("{}", more_and_more().len())),
+    ("memory-of-page", touch_until_no_frame_is_left),
     ("stack", || println!("{}", deeper(1))),
     ("stack-of-thread", || {
         in_thread("deep", || println!("{}", deeper(1)));
@@ -104,6 +105,17 @@ fn more_and_more() -> Vec<Box<[u64; 4096]>> {
     let mut boxes = Vec::new();
     loop {
         boxes.push(Box::new([boxes.len() as u64; 4096]));
+    }
+}
+
+/// Writes to pages that get their frames at the first touch, until there is none.
+fn touch_until_no_frame_is_left() {
+    const PAGE: usize = 4096;
+    let pages = usage().total + 1;
+    let rights = MappingFlags::READ | MappingFlags::WRITE;
+    match Mapping::lazy(pages * PAGE, rights) {
+        Ok(mapping) => (0..pages).for_each(|page| write_to(mapping.start() + page * PAGE)),
+        Err(error) => println!("{pages} pages cannot be mapped: {error:?}"),
     }
 }
 

@@ -17,6 +17,7 @@ use page_table_multiarch::{MappingFlags, PagingMetaData};
 
 use self::claims::Claims;
 use self::edit::Apart;
+pub use self::fault::Fault;
 use self::zones::{AreasCell, Zones};
 use crate::areas::{Area, Entry, Span};
 use crate::backend::{Backend, Grain};

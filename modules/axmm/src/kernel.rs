@@ -15,8 +15,9 @@ use lazyinit::LazyInit;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
-use crate::AddrSpace;
+use crate::aspace::{AddrSpace, Fault};
 use crate::listing::Rights;
+use crate::refused;
 use crate::shared::{IDS, SharedAspace};
 
 static KERNEL_ASPACE: LazyInit<SharedAspace> = LazyInit::new();
@@ -154,15 +155,30 @@ unsafe impl PageFaultHandler for SharedAspace {
         ] {
             wanted.set(right, access.contains(access_to));
         }
-        let space = self.space_of(addr);
-        space.is_some_and(|space| space.handle_page_fault(addr, wanted))
+        let fault = match self.space_of(addr) {
+            Some(space) => space.kernel_fault(addr, wanted),
+            None => Err(Fault::Unmapped),
+        };
+        match fault {
+            Ok(()) => true,
+            Err(fault) => {
+                refused::note(addr, fault);
+                false
+            }
+        }
     }
 
     fn describe(&self, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
         let Some(space) = self.space_of(addr) else {
             return out.write_str("nothing: no user's address space is entered");
         };
-        describe(space, addr, out)
+        describe(space, addr, out)?;
+        match refused::last(addr) {
+            Some(Fault::NoMemory) => write!(out, "; out of memory: {}", axalloc::usage()),
+            // What is mapped there has been said.
+            Some(Fault::Unmapped) | None => Ok(()),
+            Some(fault) => write!(out, "; the access is {fault}"),
+        }
     }
 }
 

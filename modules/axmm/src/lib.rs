@@ -50,6 +50,8 @@ mod pagetable;
 #[cfg(feature = "hal")]
 mod print;
 #[cfg(feature = "hal")]
+mod refused;
+#[cfg(feature = "hal")]
 mod shared;
 mod table;
 #[cfg(test)]
@@ -57,7 +59,7 @@ mod test_memory;
 mod tlb;
 mod uaccess;
 
-pub use aspace::{AddrSpace, TableView};
+pub use aspace::{AddrSpace, Fault, TableView};
 pub use axconfig::{KERNEL_MAP_BASE, KERNEL_OWNED_BASE, USER_BASE};
 pub use backend::{Backend, Grain};
 #[cfg(feature = "hal")]

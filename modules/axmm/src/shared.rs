@@ -12,7 +12,7 @@ use kspin::{SpinNoIrq, SpinNoIrqGuard};
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
-use crate::aspace::AddrSpace;
+use crate::aspace::{AddrSpace, Fault};
 use crate::backend::Hand;
 use crate::context::{Ids, Stale};
 use crate::kernel::kernel_page_table_root;
@@ -187,7 +187,7 @@ impl SharedAspace {
 
     /// Makes the access of the kernel at `vaddr` possible, if it may be made.
     #[inline(always)]
-    pub(crate) fn handle_page_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+    pub(crate) fn kernel_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> Result<(), Fault> {
         // What most faults need is in hand, and full of zeroes, before anybody waits.
         let mut hand = Hand::with_one();
         self.bring_page(vaddr, access, MappingFlags::USER, &mut hand)

@@ -17,7 +17,7 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::areas::Area;
-use crate::aspace::AddrSpace;
+use crate::aspace::{AddrSpace, Fault};
 use crate::backend::Backend;
 use crate::machine::Machine;
 
@@ -28,32 +28,41 @@ struct Piece {
     len: usize,
 }
 
+/// How many bytes were copied, and why not more.
+type Copied = (usize, Result<(), Fault>);
+
 impl<M: Machine> AddrSpace<M> {
     /// Fills `buf` with what lies from `start` on.
     ///
     /// # Errors
     ///
-    /// `BadAddress` if some of it may not be read; `buf` holds what lies before
-    /// that. [`read_some`](Self::read_some) says how much it is.
+    /// `BadAddress` if some of it may not be read, `NoMemory` if there is none for a page
+    /// of it; `buf` holds what lies before that. [`read_some`](Self::read_some) says how
+    /// much it is.
     pub fn read(&self, start: VirtAddr, buf: &mut [u8]) -> AxResult {
-        all_of(buf.len(), self.read_some(start, buf))
+        Ok(self.copy_out(start, buf).1?)
     }
 
     /// Puts `buf` where `start` is.
     ///
     /// # Errors
     ///
-    /// `BadAddress` if some of it may not be written; what lies before that has
-    /// been. [`write_some`](Self::write_some) says how much it is.
+    /// `BadAddress` if some of it may not be written, `NoMemory` if there is none for a
+    /// page of it; what lies before that has been written.
+    /// [`write_some`](Self::write_some) says how much it is.
     pub fn write(&self, start: VirtAddr, buf: &[u8]) -> AxResult {
-        all_of(buf.len(), self.write_some(start, buf))
+        Ok(self.copy_in(start, buf).1?)
     }
 
-    /// As [`read`](Self::read), up to the first byte that cannot be had. Answers
+    /// As [`read`](Self::read), up to the first byte that cannot be had. Returns
     /// how many bytes came.
     pub fn read_some(&self, start: VirtAddr, buf: &mut [u8]) -> usize {
-        if !self.has_buffer(buf, MappingFlags::WRITE) {
-            return 0;
+        self.copy_out(start, buf).0
+    }
+
+    fn copy_out(&self, start: VirtAddr, buf: &mut [u8]) -> Copied {
+        if let Err(fault) = self.bring_buffer(buf, MappingFlags::WRITE) {
+            return (0, Err(fault));
         }
         self.process_area_data(start, buf.len(), MappingFlags::READ, |piece, done| {
             // SAFETY: the piece is `len` bytes of a mapped frame, which is not a
@@ -62,14 +71,19 @@ impl<M: Machine> AddrSpace<M> {
         })
     }
 
-    /// As [`write`](Self::write), up to the first byte that cannot be had. Answers
+    /// As [`write`](Self::write), up to the first byte that cannot be had. Returns
     /// how many bytes went.
     pub fn write_some(&self, start: VirtAddr, buf: &[u8]) -> usize {
-        if !self.has_buffer(buf, MappingFlags::READ) {
-            return 0;
+        self.copy_in(start, buf).0
+    }
+
+    fn copy_in(&self, start: VirtAddr, buf: &[u8]) -> Copied {
+        if let Err(fault) = self.bring_buffer(buf, MappingFlags::READ) {
+            return (0, Err(fault));
         }
         self.process_area_data(start, buf.len(), MappingFlags::WRITE, |piece, done| {
-            // SAFETY: as in `read_some`.
+            // SAFETY: the piece is `len` bytes of a mapped frame, which is not a
+            // buffer that Rust code holds a reference to: see `process_area_data`.
             unsafe { ptr::copy(buf[done..].as_ptr(), piece.bytes, piece.len) };
         })
     }
@@ -79,12 +93,10 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// `BadAddress` as for [`read`](Self::read); `InvalidInput` if `buf` is full and
-    /// no 0 has come.
+    /// `BadAddress` and `NoMemory` as for [`read`](Self::read); `InvalidInput` if `buf` is
+    /// full and no 0 has come.
     pub fn read_cstr<'buf>(&self, start: VirtAddr, buf: &'buf mut [u8]) -> AxResult<&'buf [u8]> {
-        if !self.has_buffer(buf, MappingFlags::WRITE) {
-            return Err(AxError::BadAddress);
-        }
+        self.bring_buffer(buf, MappingFlags::WRITE)?;
         let mut end = None;
         let room = buf.len();
         let mut done = 0;
@@ -93,11 +105,12 @@ impl<M: Machine> AddrSpace<M> {
             let vaddr = VirtAddr::from_usize(vaddr.ok_or(AxError::BadAddress)?);
             let copied = self.with_piece(vaddr, room - done, MappingFlags::READ, |piece| {
                 let part = &mut buf[done..done + piece.len];
-                // SAFETY: as in `read_some`.
+                // SAFETY: the piece is `len` bytes of a mapped frame, which is not a
+                // buffer that Rust code holds a reference to: see `process_area_data`.
                 unsafe { ptr::copy(piece.bytes, part.as_mut_ptr(), piece.len) };
                 (part.iter().position(|byte| *byte == 0), piece.len)
             });
-            let (zero, len) = copied.ok_or(AxError::BadAddress)?;
+            let (zero, len) = copied?;
             end = zero.map(|offset| done + offset);
             done += len;
         }
@@ -130,23 +143,26 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Brings the pages of a buffer of the kernel's that are this address space's, and
-    /// not there yet. Answers whether all are there.
-    fn has_buffer(&self, buf: &[u8], access: MappingFlags) -> bool {
+    /// not there yet.
+    fn bring_buffer(&self, buf: &[u8], access: MappingFlags) -> Result<(), Fault> {
         let start = VirtAddr::from_ptr_of(buf.as_ptr()).align_down_4k();
         let end = buf.as_ptr() as usize + buf.len();
         let mut pages = (start.as_usize()..end).step_by(PAGE_SIZE_4K);
-        pages.all(|page| {
+        pages.try_for_each(|page| {
             let vaddr = VirtAddr::from_usize(page);
             let comes_late = |area: &Area<Backend>| area.backing().owns_frames();
-            !self.area_at(vaddr).as_ref().is_some_and(comes_late)
-                || self.query(vaddr).is_some()
-                || self.handle_page_fault(vaddr, access)
+            let is_there = !self.area_at(vaddr).as_ref().is_some_and(comes_late)
+                || self.query(vaddr).is_some();
+            match is_there {
+                true => Ok(()),
+                false => self.fault(vaddr, access),
+            }
         })
     }
 
     /// Calls `f` for each page's part of `size` bytes from `start` on, with the
-    /// offset of the part, up to the first that may not be accessed. Answers how
-    /// many bytes that were.
+    /// offset of the part, up to the first that may not be accessed. Returns how
+    /// many bytes that were, and why not more.
     ///
     /// The frames are those of mappings. Nobody else in the kernel has a reference
     /// to their bytes: what they hold is only ever copied.
@@ -156,11 +172,11 @@ impl<M: Machine> AddrSpace<M> {
         size: usize,
         access: MappingFlags,
         mut f: impl FnMut(Piece, usize),
-    ) -> usize {
+    ) -> Copied {
         let mut done = 0;
         while done < size {
             let Some(vaddr) = start.as_usize().checked_add(done) else {
-                break;
+                return (done, Err(Fault::Unmapped));
             };
             let piece = self.with_piece(vaddr.into(), size - done, access, |piece| {
                 let len = piece.len;
@@ -168,11 +184,11 @@ impl<M: Machine> AddrSpace<M> {
                 len
             });
             match piece {
-                Some(len) => done += len,
-                None => break,
+                Ok(len) => done += len,
+                Err(fault) => return (done, Err(fault)),
             }
         }
-        done
+        (done, Ok(()))
     }
 
     /// Calls `f` with what of `size` bytes from `vaddr` on lies in one small page, if that
@@ -183,46 +199,37 @@ impl<M: Machine> AddrSpace<M> {
         size: usize,
         access: MappingFlags,
         f: impl FnOnce(Piece) -> R,
-    ) -> Option<R> {
+    ) -> Result<R, Fault> {
         if !self.may_copy(vaddr) {
-            return None;
+            return Err(Fault::Denied);
         }
         loop {
             let pin = M::pin();
-            let mut bringing = self.bringing(vaddr)?;
+            let mut bringing = self.bringing(vaddr).ok_or(Fault::Nested)?;
             let Some(area) = self.area_for(&mut bringing, vaddr) else {
                 drop((bringing, pin));
-                self.area_for_certain(vaddr)?;
+                self.area_for_certain(vaddr).ok_or(Fault::Unmapped)?;
                 continue;
             };
             // Device registers are not memory, and need not be in the linear mapping. The
             // area says what they are: not every format has it in the page's entry.
             let flags = area.flags();
             if !flags.contains(access) || flags.contains(MappingFlags::DEVICE) {
-                return None;
+                return Err(Fault::Denied);
             }
             if let Some(page) = self.table().query(vaddr)
                 && page.flags.contains(access)
             {
                 let offset = vaddr.as_usize() - page.vaddr.as_usize();
                 let address = page.paddr.as_usize() + offset + PHYS_VIRT_OFFSET;
-                return Some(f(Piece {
+                return Ok(f(Piece {
                     bytes: ptr::with_exposed_provenance_mut(address),
                     len: size.min(PAGE_SIZE_4K - vaddr.align_offset_4k()),
                 }));
             }
             drop((bringing, pin));
-            if !self.handle_page_fault(vaddr, access) {
-                return None;
-            }
+            self.fault(vaddr, access)?;
         }
-    }
-}
-
-fn all_of(size: usize, done: usize) -> AxResult {
-    match done == size {
-        true => Ok(()),
-        false => Err(AxError::BadAddress),
     }
 }
 

@@ -81,12 +81,7 @@ impl<M: TestMachine> Sweep<M> {
     }
 
     fn fault(&mut self, addr: usize) -> usize {
-        self.go("handle_page_fault", |aspace| {
-            match aspace.handle_page_fault(virt(addr), RO) {
-                true => Ok(()),
-                false => Err(AxError::NoMemory),
-            }
-        })
+        self.go("fault", |aspace| Ok(aspace.fault(virt(addr), RO)?))
     }
 }
 

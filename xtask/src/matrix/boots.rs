@@ -38,7 +38,7 @@ const TAIL: usize = 30;
 pub const PANICKED: u8 = 101;
 
 /// How `apps/endings` ends: the status that tells so, and what the console says.
-const ENDINGS: [(&str, u8, &str); 23] = [
+const ENDINGS: [(&str, u8, &str); 24] = [
     ("return", 0, ""),
     ("exit", 42, ""),
     (
@@ -52,6 +52,7 @@ const ENDINGS: [(&str, u8, &str); 23] = [
     ("read-only", PANICKED, "unhandled page fault: write to"),
     ("unmapped", PANICKED, "mapped there: nothing"),
     ("memory", PANICKED, "out of memory: wanted 32768 bytes; "),
+    ("memory-of-page", PANICKED, "no page yet; out of memory: "),
     ("stack", PANICKED, "stack overflow: sp 0x"),
     ("stack-of-thread", PANICKED, "\"deep\": stack overflow"),
     ("panic-slow", PANICKED, "the message at apps/endings"),

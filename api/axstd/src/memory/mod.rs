@@ -14,9 +14,9 @@ pub use axfeat::axhal::{Inventory, RawRange, inventory};
 
 #[cfg(feature = "paging")]
 pub use axfeat::axmm::{
-    AddrSpace, Grain, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, SharedAspace, USER_BASE, VirtAddrRange,
-    init_memory_management_secondary as load_kernel_aspace, new_kernel_aspace, new_user_aspace,
-    print_maps,
+    AddrSpace, Fault, Grain, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, SharedAspace, USER_BASE,
+    VirtAddrRange, init_memory_management_secondary as load_kernel_aspace, new_kernel_aspace,
+    new_user_aspace, print_maps,
 };
 #[cfg(feature = "paging")]
 pub use mapping::{Mapping, MappingFlags, kernel_aspace};

@@ -1,11 +1,14 @@
 //! Page faults, of whichever area: the page that is missing is brought, if the access
-//! is one that may be made.
+//! is one that may be made. Otherwise a [`Fault`] says why not.
 //!
 //! What a fault takes is in hand, and full of zeroes, before it says where it brings a page
 //! ([`Hand`]); where that is not what the area wants, it is fetched outside, and the fault
 //! looked at again. Faults do not wait for each other: of two on one page one is first,
 //! and the other finds it there.
 
+use core::fmt;
+
+use axerrno::AxError;
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
@@ -15,27 +18,78 @@ use crate::areas::Area;
 use crate::backend::{Backend, Grain, Hand};
 use crate::machine::{EVERYTHING, Machine};
 
-/// What came of a page fault.
+/// Why an access cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is mapped there.
+    Unmapped,
+    /// The rights of the mapping do not allow it.
+    Denied,
+    /// There is no memory for the page, or for a table on the way to it. The same access
+    /// succeeds when there is.
+    NoMemory,
+    /// This hart is changing what is mapped there, or is in the middle of another page
+    /// fault.
+    Nested,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unmapped => "not mapped",
+            Self::Denied => "not allowed",
+            Self::NoMemory => "out of memory",
+            Self::Nested => "within a change of the mapping",
+        })
+    }
+}
+
+impl From<Fault> for AxError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::NoMemory => Self::NoMemory,
+            Fault::Unmapped | Fault::Denied | Fault::Nested => Self::BadAddress,
+        }
+    }
+}
+
+/// What came of a page fault: the access can be made, or cannot as a [`Fault`] says. All in
+/// one enum, which fits in two registers.
 pub(crate) enum Resolved {
     /// The access can be made.
     Yes,
-    /// The access may not be made.
-    No,
     /// Frames for a fault of the grain should be in hand for it.
     Wants(Grain),
+    /// [`Fault::Unmapped`].
+    Unmapped,
+    /// [`Fault::Denied`].
+    Denied,
+    /// [`Fault::NoMemory`].
+    NoMemory,
+    /// [`Fault::Nested`].
+    Nested,
 }
 
 impl<M: Machine> AddrSpace<M> {
-    /// Brings the page that an access at `vaddr` needs, if the area there allows
-    /// the access. Answers whether the access can be made now: also when another
-    /// hart has brought the page meanwhile, or this one had a stale translation.
-    pub fn handle_page_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+    /// Brings the page that an access at `vaddr` needs, if the area there allows the
+    /// access. Returns `Ok` when the access can be made: also if another hart has brought
+    /// the page meanwhile, or this hart had a stale translation.
+    ///
+    /// # Errors
+    ///
+    /// Why the access cannot be made.
+    pub fn fault(&self, vaddr: VirtAddr, access: MappingFlags) -> Result<(), Fault> {
         let none = MappingFlags::empty();
         self.bring_more(vaddr, access, none, &mut Hand::empty(), None)
     }
 
-    /// As [`handle_page_fault`](Self::handle_page_fault), with the frames in hand, for an
-    /// area that has none of the rights `without`. Whoever calls stays on its hart, without
+    /// Whether [`fault`](Self::fault) makes the access possible.
+    pub fn handle_page_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+        self.fault(vaddr, access).is_ok()
+    }
+
+    /// As [`fault`](Self::fault), with the frames in hand, for an area that has none of the
+    /// rights `without`. Whoever calls stays on its hart, without
     /// interrupts.
     #[cfg(feature = "hal")]
     #[inline(always)]
@@ -45,15 +99,14 @@ impl<M: Machine> AddrSpace<M> {
         access: MappingFlags,
         without: MappingFlags,
         hand: &mut Hand,
-    ) -> bool {
+    ) -> Result<(), Fault> {
         match self.resolve(vaddr, access, without, hand) {
-            Resolved::Yes => true,
-            Resolved::No => false,
-            Resolved::Wants(grain) => self.bring_more(vaddr, access, without, hand, Some(grain)),
+            Resolved::Yes => Ok(()),
+            other => self.bring_more(vaddr, access, without, hand, Some(other)),
         }
     }
 
-    /// The same, wherever the caller is, with what is wanted in hand first.
+    /// Goes on after `resolved`, wherever the caller is, with what is wanted in hand first.
     #[cold]
     #[inline(never)]
     fn bring_more(
@@ -62,19 +115,21 @@ impl<M: Machine> AddrSpace<M> {
         access: MappingFlags,
         without: MappingFlags,
         hand: &mut Hand,
-        mut wanted: Option<Grain>,
-    ) -> bool {
+        mut resolved: Option<Resolved>,
+    ) -> Result<(), Fault> {
         loop {
-            // With interrupts as the caller has them: it may be much that is zeroed.
-            if let Some(grain) = wanted {
-                hand.fetch(grain);
+            match resolved {
+                None => {}
+                // With interrupts as the caller has them: it may be much that is zeroed.
+                Some(Resolved::Wants(grain)) => hand.fetch(grain),
+                Some(Resolved::Yes) => return Ok(()),
+                Some(Resolved::Unmapped) => return Err(Fault::Unmapped),
+                Some(Resolved::Denied) => return Err(Fault::Denied),
+                Some(Resolved::NoMemory) => return Err(Fault::NoMemory),
+                Some(Resolved::Nested) => return Err(Fault::Nested),
             }
             let _pin = M::pin();
-            match self.resolve(vaddr, access, without, hand) {
-                Resolved::Yes => return true,
-                Resolved::No => return false,
-                Resolved::Wants(grain) => wanted = Some(grain),
-            }
+            resolved = Some(self.resolve(vaddr, access, without, hand));
         }
     }
 
@@ -87,7 +142,7 @@ impl<M: Machine> AddrSpace<M> {
         hand: &mut Hand,
     ) -> Resolved {
         let Some(mut bringing) = self.bringing(vaddr) else {
-            return Resolved::No;
+            return Resolved::Nested;
         };
         let Some(area) = self.area_for(&mut bringing, vaddr) else {
             drop(bringing);
@@ -108,13 +163,13 @@ impl<M: Machine> AddrSpace<M> {
     ) -> Resolved {
         while self.area_for_certain(vaddr).is_some() {
             let Some(mut bringing) = self.bringing(vaddr) else {
-                return Resolved::No;
+                return Resolved::Nested;
             };
             if let Some(area) = self.area_for(&mut bringing, vaddr) {
                 return self.resolve_in(area, vaddr, access, without, hand);
             }
         }
-        Resolved::No
+        Resolved::Unmapped
     }
 
     #[inline(always)]
@@ -127,7 +182,7 @@ impl<M: Machine> AddrSpace<M> {
         hand: &mut Hand,
     ) -> Resolved {
         if !area.flags().contains(access) || area.flags().intersects(without) {
-            return Resolved::No;
+            return Resolved::Denied;
         }
         if Backend::fault_at_once::<M>(area, &self.table, vaddr, hand) {
             M::publish_entries();
@@ -161,7 +216,8 @@ impl<M: Machine> AddrSpace<M> {
                 Resolved::Yes
             }
             Ok(Some(grain)) => Resolved::Wants(grain),
-            Err(_) => self.is_there(vaddr, access),
+            Err(AxError::NoMemory) => self.is_there(vaddr, access, Resolved::NoMemory),
+            Err(_) => self.is_there(vaddr, access, Resolved::Unmapped),
         }
     }
 
@@ -199,16 +255,17 @@ impl<M: Machine> AddrSpace<M> {
         recent.area.as_ref()
     }
 
-    /// Whether the access can be made once this hart has forgotten what it knows.
+    /// Whether the access can be made once this hart has forgotten what it knows;
+    /// `missing` if there is no page.
     #[cold]
-    fn is_there(&self, vaddr: VirtAddr, access: MappingFlags) -> Resolved {
+    fn is_there(&self, vaddr: VirtAddr, access: MappingFlags, missing: Resolved) -> Resolved {
         let Some(page) = self.table.query(vaddr) else {
-            return Resolved::No;
+            return missing;
         };
         M::forget_here(EVERYTHING);
         match page.flags.contains(access) {
             true => Resolved::Yes,
-            false => Resolved::No,
+            false => Resolved::Denied,
         }
     }
 }
