@@ -15,14 +15,22 @@ use axstd::memory::{Mapping, MappingFlags, sections, usage};
 use axstd::thread::{Builder, JoinHandle};
 use axstd::{env, harts, println, process};
 
+const MIB: usize = 1 << 20;
+/// Bytes of the stack that harts and threads have by default.
+const STACK: usize = 256 << 10;
+/// The least that a thread's stack can have.
+const SMALL_STACK: usize = 16 << 10;
+
 /// The endings there are, and what is to be seen of each.
-const ENDINGS: [(&str, fn()); 24] = [
+const ENDINGS: [(&str, fn()); 27] = [
     ("return", || {}),
     ("exit", || process::exit(42)),
     ("panic", || panic!("as asked for")),
-    ("panic-elsewhere", panic_on_the_last_hart),
+    ("panic-elsewhere", || {
+        on_the_last_hart(|| panic!("as asked for"))
+    }),
     ("panic-in-thread", || {
-        in_thread("panics", || panic!("as asked for"))
+        in_thread(Builder::new(), "panics", || panic!("as asked for"))
     }),
     ("null", || write_to(0)),
     ("read-only", || write_to(sections()[1].start)),
@@ -31,7 +39,15 @@ const ENDINGS: [(&str, fn()); 24] = [
     ("memory-of-page", touch_until_no_frame_is_left),
     ("stack", || println!("{}", deeper(1))),
     ("stack-of-thread", || {
-        in_thread("deep", || println!("{}", deeper(1)));
+        in_thread(Builder::new(), "deep", || println!("{}", deeper(1)));
+    }),
+    ("large-frame", || large_frame::<{ 2 * STACK }>()),
+    ("large-frame-of-hart", || {
+        on_the_last_hart(large_frame::<{ STACK + MIB }>)
+    }),
+    ("large-frame-of-thread", || {
+        let small = Builder::new().stack_size(SMALL_STACK);
+        in_thread(small, "small", large_frame::<{ 23 << 10 }>);
     }),
     ("panic-slow", messages::slow),
     ("panic-sleeps", messages::sleeps),
@@ -66,20 +82,20 @@ fn main() {
     }
 }
 
-fn panic_on_the_last_hart() {
+fn on_the_last_hart(end: fn()) {
     let last = (0..harts::count()).rfind(|&hart| harts::is_online(hart));
     let ran = harts::run_on_all(|hart| {
         if Some(hart) == last {
-            panic!("as asked for");
+            end();
         }
     });
     println!("no hart has panicked: {ran:?}");
 }
 
 /// Ends a thread of this name on the last hart.
-fn in_thread(name: &str, end: fn()) {
+fn in_thread(thread: Builder, name: &str, end: fn()) {
     let last = (0..harts::count()).rfind(|&hart| harts::is_online(hart));
-    let thread = Builder::new().name(name.into()).hart(last.unwrap_or(0));
+    let thread = thread.name(name.into()).hart(last.unwrap_or(0));
     if let Err(error) = thread.spawn(end).and_then(JoinHandle::join) {
         println!("{error:?}");
     }
@@ -117,6 +133,13 @@ fn touch_until_no_frame_is_left() {
         Ok(mapping) => (0..pages).for_each(|page| write_to(mapping.start() + page * PAGE)),
         Err(error) => println!("{pages} pages cannot be mapped: {error:?}"),
     }
+}
+
+/// Fills an array of so many bytes on the stack.
+#[inline(never)]
+fn large_frame<const SIZE: usize>() {
+    let array = black_box([0x41_u8; SIZE]);
+    println!("{}", black_box(&array)[SIZE / 2]);
 }
 
 /// Calls itself until the stack is full.

@@ -31,7 +31,7 @@ static mut BSS: [u8; CODE] = [0; CODE];
 pub fn run(report: &mut Report) {
     report.test("map: image, page by page", every_page_of_the_image);
     report.test("map: only code is executable", only_code_is_executable);
-    report.test("map: guard pages and holes", guard_pages_and_holes);
+    report.test("map: guard zones and holes", guard_zones_and_holes);
     report.test("map: the same on every hart", the_same_on_every_hart);
 }
 
@@ -131,38 +131,36 @@ fn only_code_is_executable() -> Outcome {
     ))
 }
 
-/// The address of the guard page below the stack this runs on.
-fn own_guard_page() -> usize {
+/// Bytes below every stack where nothing is mapped, at least.
+const GUARD: usize = 1 << 20;
+
+/// The lowest address of the stack this runs on.
+fn own_stack() -> usize {
     let local = 0_u8;
     let mut page = &raw const local as usize & !(PAGE - 1);
-    while can_read(page) {
+    while can_read(page - 1) {
         page -= PAGE;
     }
     page
 }
 
-fn guard_pages_and_holes() -> Outcome {
+fn guard_zones_and_holes() -> Outcome {
     on_all(|hart| {
-        let guard = own_guard_page();
-        let of = guard_of(guard);
-        check(of == Some(hart), || {
-            format!("below the stack is the guard page of {of:?}")
-        })?;
-        expect(
-            "the guard page",
-            guard + PAGE - 1,
-            "read",
-            can_read(guard + PAGE - 1),
-            false,
-        )?;
-        // SAFETY: nothing is mapped there.
-        expect(
-            "the guard page",
-            guard,
-            "written",
-            unsafe { can_write(guard) },
-            false,
-        )
+        let stack = own_stack();
+        for below in (1..=GUARD).step_by(PAGE).chain([GUARD]) {
+            let addr = stack - below;
+            let of = guard_of(addr);
+            check(of == Some(hart), || {
+                format!("{below} bytes below the stack is the guard zone of {of:?}")
+            })?;
+            expect("the guard zone", addr, "read", can_read(addr), false)?;
+            // SAFETY: nothing is mapped there.
+            let writable = unsafe { can_write(addr) };
+            expect("the guard zone", addr, "written", writable, false)?;
+        }
+        check(guard_of(stack).is_none(), || {
+            format!("the stack at {stack:#x} counts as a guard zone")
+        })
     })?;
     // A process's image is where Linux has loaded it: no boot has mapped it twice.
     let boot_map = IMAGE_IS_IN_RAM.then(|| virt_to_phys(sections()[0].start));
@@ -174,7 +172,7 @@ fn guard_pages_and_holes() -> Outcome {
         expect(what, addr, "executed", unsafe { can_execute(addr) }, false)?;
     }
     Ok(format!(
-        "{} guard pages, the null page, {}",
+        "{} guard zones, the null page, {}",
         harts::online(),
         match IMAGE_IS_IN_RAM {
             true => "the boot's map",

@@ -6,16 +6,23 @@
 //! ```text
 //! PHYS_VIRT_OFFSET                        KERNEL_MAP_BASE         KERNEL_MAP_END
 //! |<- all physical addresses, one to one ->|<- mapped on demand ->|  ...
-//!      ^ the kernel image lies in here                 ^ KERNEL_OWNED_BASE
+//!      ^ the kernel image lies in here      KERNEL_OWNED_BASE ^    ^ harts' stacks
 //! ```
 #![no_std]
+
+use core::ops::Range;
 
 /// Bytes of a page, and of a physical frame.
 pub const PAGE_SIZE: usize = 4096;
 
-/// Bytes of each hart's boot stack, without the guard page below it. The first
-/// hart's is laid out by `platforms/kernel.ld`, which names the same number.
-pub const STACK_SIZE: usize = 64 * 1024;
+/// Bytes of each hart's stack, and of a thread's that asks for no other size, without
+/// the guard zone below it. `platforms/kernel.ld` sets the memory of the first hart's
+/// aside; each platform's `linker.ld` names the same number.
+pub const STACK_SIZE: usize = 256 * 1024;
+
+/// The least number of bytes below every stack where nothing is ever mapped. A
+/// function's frame that is not larger cannot jump over the zone.
+pub const STACK_GUARD: usize = 1024 * 1024;
 
 /// The most harts one image counts; a machine's harts beyond are left
 /// asleep. Sets of harts are one 64-bit word.
@@ -96,6 +103,24 @@ pub const USER_END: usize = if cfg!(not(target_os = "none")) {
 } else {
     1 << 47
 };
+
+/// Bytes from one hart's stack to the next: what one table of the lowest level maps.
+pub const HART_STACK_SLOT: usize = 2 << 20;
+
+/// The first of the addresses that are set aside for harts' stacks: the last that the
+/// kernel maps. Boot page tables map them as the kernel's own does, so that a hart keeps
+/// its stack when it goes from one to the other.
+pub const HART_STACKS: usize = KERNEL_MAP_END - MAX_HARTS * HART_STACK_SLOT;
+
+/// The addresses of the stack of hart `number`. It lies at the end of its slot; the rest
+/// of the slot is its guard zone.
+pub const fn hart_stack(number: usize) -> Range<usize> {
+    let end = HART_STACKS + (number + 1) * HART_STACK_SLOT;
+    end - STACK_SIZE..end
+}
+
+const _: () = assert!(HART_STACK_SLOT - STACK_SIZE >= STACK_GUARD);
+const _: () = assert!(HART_STACKS.is_multiple_of(HART_STACK_SLOT));
 
 /// The most physical memory the kernel half has room for, in bytes.
 pub const MAX_PHYS: usize = KERNEL_MAP_BASE - PHYS_VIRT_OFFSET;

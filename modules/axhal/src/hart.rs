@@ -5,8 +5,7 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-#[cfg(feature = "smp")]
-use axconfig::STACK_SIZE;
+use axconfig::{HART_STACK_SLOT, HART_STACKS, hart_stack};
 
 pub use axmachine::hardware_id;
 
@@ -30,10 +29,6 @@ static ONLINE: AtomicU64 = AtomicU64::new(0);
 /// How many harts the machine has, as far as the kernel counts.
 static COUNT: AtomicUsize = AtomicUsize::new(1);
 
-unsafe extern "C" {
-    static _stack: u8;
-}
-
 /// The number of the hart that runs this.
 pub fn this_hart() -> usize {
     NUMBER.read_current()
@@ -41,7 +36,24 @@ pub fn this_hart() -> usize {
 
 /// Where the data of the hart that runs this begins.
 pub fn own_data() -> usize {
-    percpu::percpu_area_base(this_hart())
+    own_data_of(this_hart())
+}
+
+/// Where the first hart's own data begins; the others' follow it.
+static OWN_DATA: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "C" {
+    /// Every hart's own data as it is at first. A hart that is alone uses it itself.
+    static _percpu_start: u8;
+}
+
+fn own_data_of(number: usize) -> usize {
+    OWN_DATA.load(Ordering::Relaxed) + number * own_data_size()
+}
+
+/// The bytes of a hart's own data, in whole cache lines.
+fn own_data_size() -> usize {
+    percpu::percpu_area_size().next_multiple_of(64)
 }
 
 /// How many harts the machine has, up or not.
@@ -69,23 +81,35 @@ pub fn is_online(number: usize) -> bool {
 pub unsafe fn init_primary() {
     // Without room for the others the first hart still runs, alone.
     #[cfg(feature = "smp")]
-    let in_place = !secondary::set_room_aside();
+    let own_data = secondary::set_room_aside();
     #[cfg(not(feature = "smp"))]
-    let in_place = true;
-    if in_place {
-        // It can only say that it has been done already.
-        let _ = percpu::init_in_place();
-    }
-    init_this(0, &raw const _stack as usize);
+    let own_data = None;
+    let own_data = own_data.unwrap_or(&raw const _percpu_start as usize);
+    OWN_DATA.store(own_data, Ordering::Relaxed);
+    init_this(0);
     ONLINE.store(1, Ordering::Release);
 }
 
 /// Gives hart `number`, which runs this, its own data and trap vector.
-fn init_this(number: usize, stack: usize) {
-    percpu::init_percpu_reg(number);
+fn init_this(number: usize) {
+    // SAFETY: the data is this hart's alone, and as every hart's is at first.
+    unsafe { percpu::write_percpu_reg(own_data_of(number)) };
     NUMBER.write_current(number);
-    STACK_LIMIT.write_current(stack + TRAP_ROOM);
+    STACK_LIMIT.write_current(hart_stack(number).start + TRAP_ROOM);
     crate::arch::init_trap();
+}
+
+/// Whether a trap that has interrupted code at stack pointer `sp` finds no room on the
+/// stack that this hart runs on.
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+pub(crate) fn is_below_stack(sp: usize) -> bool {
+    sp < STACK_LIMIT.read_current()
+}
+
+/// Lets traps be taken at any stack pointer from now on: this hart makes its last report
+/// on an emergency stack.
+pub(crate) fn lift_limit() {
+    STACK_LIMIT.write_current(0);
 }
 
 /// The lowest address of the stack that this hart runs on.
@@ -119,20 +143,16 @@ fn forget_what_nobody_said() {
     crate::arch::flush_tlb_all();
 }
 
-/// Whether `addr` is in a guard page, and below which hart's stack.
+/// The hart in whose stack's guard zone `addr` lies, if it is in one.
 pub fn guard_of(addr: usize) -> Option<usize> {
-    let guard_end = &raw const _stack as usize;
-    if (guard_end - axconfig::PAGE_SIZE..guard_end).contains(&addr) {
-        return Some(0);
-    }
-    #[cfg(feature = "smp")]
-    return secondary::guard_of(addr);
-    #[cfg(not(feature = "smp"))]
-    None
+    let number = addr.checked_sub(HART_STACKS)? / HART_STACK_SLOT;
+    (number < count() && addr < hart_stack(number).start).then_some(number)
 }
 
 #[cfg(feature = "smp")]
-pub use secondary::{Arrival, arrive, init_secondary, relax, secondary_stacks, start};
+pub use secondary::{Arrival, arrive, init_secondary, relax, start};
+#[cfg(feature = "smp")]
+pub(crate) use secondary::{STACK_MEMORY, stack_memory};
 
 /// One turn of waiting for another hart, which a machine of one never does.
 #[cfg(not(feature = "smp"))]
@@ -145,16 +165,17 @@ pub fn relax(_turn: usize) {
 mod secondary {
     use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-    use axconfig::{HART_START_TIMEOUT_NS, MAX_HARTS, PAGE_SIZE};
+    use axconfig::{HART_START_TIMEOUT_NS, MAX_HARTS, PAGE_SIZE, STACK_SIZE, hart_stack};
+    use axmachine::StackMemory;
 
-    use super::{COUNT, ONLINE, STACK_SIZE, init_this};
+    use super::{_percpu_start, COUNT, ONLINE, init_this, own_data_size};
     use crate::mem;
 
-    /// A stack with the guard page below it.
-    const SLOT: usize = PAGE_SIZE + STACK_SIZE;
+    /// Bytes of a stack's memory, with the table that maps it in the boot page table.
+    pub const STACK_MEMORY: usize = STACK_SIZE + PAGE_SIZE;
 
-    /// The first stack slot, as a virtual address.
-    static SLOTS: AtomicUsize = AtomicUsize::new(0);
+    /// The physical address of the first such memory, of hart 1.
+    static STACKS: AtomicUsize = AtomicUsize::new(0);
 
     /// How long the first hart sleeps before it looks again whether another is
     /// up, in nanoseconds.
@@ -179,40 +200,36 @@ mod secondary {
         LeftOut,
     }
 
-    /// Takes, from free RAM, a stack with a guard page for every hart but the
-    /// first, and behind them every hart's own data. Answers whether there was
-    /// room; without it the machine counts one hart.
-    pub fn set_room_aside() -> bool {
+    /// Takes, from free RAM, a stack for every hart but the first, and behind them every
+    /// hart's own data. Returns where that begins; without room the machine counts one
+    /// hart.
+    pub fn set_room_aside() -> Option<usize> {
         let harts = axplat::power::cpu_num().clamp(1, MAX_HARTS);
-        let stacks = (harts - 1) * SLOT;
-        let size = stacks + percpu::percpu_area_layout_expected(harts).size();
-        let Some(start) = mem::take_boot_memory(size) else {
-            return false;
-        };
-        let start = axplat::mem::phys_to_virt(start).as_usize();
-        SLOTS.store(start, Ordering::Relaxed);
+        let stacks = (harts - 1) * STACK_MEMORY;
+        let start = mem::take_boot_memory(stacks + harts * own_data_size())?;
+        STACKS.store(start.as_usize(), Ordering::Relaxed);
         COUNT.store(harts, Ordering::Relaxed);
-        percpu::init((start + stacks) as *mut u8, harts).is_ok()
+        for number in 1..harts {
+            let stack = stack_memory(number);
+            // SAFETY: the memory has just been taken for this, and the hart has not been
+            // started.
+            axmachine::map_stack(unsafe { StackMemory::new(number, stack, stack + STACK_SIZE) });
+        }
+        let data = axplat::mem::phys_to_virt(start).as_usize() + stacks;
+        for number in 0..harts {
+            let own = data + number * own_data_size();
+            // SAFETY: the memory has just been taken for this; the template is as long.
+            unsafe {
+                (&raw const _percpu_start)
+                    .copy_to_nonoverlapping(own as *mut u8, percpu::percpu_area_size());
+            }
+        }
+        Some(data)
     }
 
-    /// Where the slot of hart `number`, which is not the first, begins.
-    fn slot(number: usize) -> usize {
-        SLOTS.load(Ordering::Relaxed) + (number - 1) * SLOT
-    }
-
-    /// The stacks of all harts but the first, each with its guard page: address
-    /// of the guard page, address of the stack, end of the stack.
-    pub fn secondary_stacks() -> impl Iterator<Item = (usize, usize, usize)> {
-        (1..super::count()).map(|number| {
-            let guard = slot(number);
-            (guard, guard + PAGE_SIZE, guard + SLOT)
-        })
-    }
-
-    pub(super) fn guard_of(addr: usize) -> Option<usize> {
-        secondary_stacks()
-            .position(|(guard, stack, _)| (guard..stack).contains(&addr))
-            .map(|index| index + 1)
+    /// The physical address of the stack of hart `number`, which is not the first.
+    pub fn stack_memory(number: usize) -> usize {
+        STACKS.load(Ordering::Relaxed) + (number - 1) * STACK_MEMORY
     }
 
     /// Starts hart `number` and waits until it is up or its time is over.
@@ -224,8 +241,9 @@ mod secondary {
     pub unsafe fn start(number: usize) -> Arrival {
         let progress = &PROGRESS[number];
         progress.store(STARTING, Ordering::Release);
-        let top = slot(number) + SLOT;
-        axplat::power::cpu_boot(number, axplat::mem::virt_to_phys(top.into()).as_usize());
+        // Where it would be in the linear mapping: platforms add its offset again.
+        let top = axplat::mem::virt_to_phys(hart_stack(number).end.into());
+        axplat::power::cpu_boot(number, top.as_usize());
         let deadline = crate::time::monotonic_time_nanos().saturating_add(HART_START_TIMEOUT_NS);
         while !super::is_online(number) {
             if crate::time::monotonic_time_nanos() > deadline
@@ -258,12 +276,11 @@ mod secondary {
     /// It is called once on each hart that [`start`] has started, with its own number,
     /// before anything there uses a hart's own data.
     pub unsafe fn init_secondary(number: usize) {
-        init_this(number, slot(number) + PAGE_SIZE);
+        init_this(number);
     }
 
     /// Says that hart `number`, which runs this, is up and ready for anything.
-    /// `Arrival::LeftOut` says
-    /// that nobody waits for it any more: it must go to sleep.
+    /// `Arrival::LeftOut` says that nobody waits for it any more: it must go to sleep.
     pub fn arrive(number: usize) -> Arrival {
         if !moves_on(&PROGRESS[number], STARTING, ARRIVED) {
             return Arrival::LeftOut;

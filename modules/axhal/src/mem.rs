@@ -1,6 +1,6 @@
 //! Physical memory: what is where, and who has it at boot.
 
-use axconfig::PAGE_SIZE;
+use axconfig::{PAGE_SIZE, hart_stack};
 use axplat::mem::{MemRegionFlags as Flags, PhysAddr, PhysMemRegion, RawRange};
 use spin::Once;
 
@@ -21,9 +21,8 @@ unsafe extern "C" {
     static _srodata: u8;
     static _erodata: u8;
     static _sdata: u8;
-    static _stack_guard: u8;
+    static _ebss: u8;
     static _stack: u8;
-    static _stack_top: u8;
     static _ekernel: u8;
 }
 
@@ -40,8 +39,7 @@ pub struct Section {
     pub flags: Flags,
 }
 
-/// The parts of the kernel image. The guard page below the first hart's stack
-/// lies between the last two and belongs to none.
+/// The parts of the kernel image, and the first hart's stack.
 pub fn sections() -> [Section; 4] {
     let section = |name, start: *const u8, end: *const u8, flags| Section {
         name,
@@ -61,15 +59,15 @@ pub fn sections() -> [Section; 4] {
         section(
             ".data",
             &raw const _sdata,
-            &raw const _stack_guard,
+            &raw const _ebss,
             read | Flags::WRITE,
         ),
-        section(
-            "stack",
-            &raw const _stack,
-            &raw const _stack_top,
-            read | Flags::WRITE,
-        ),
+        Section {
+            name: "stack",
+            start: hart_stack(0).start,
+            end: hart_stack(0).end,
+            flags: read | Flags::WRITE,
+        },
     ]
 }
 
@@ -79,7 +77,7 @@ pub(crate) fn section_of(addr: usize) -> Option<Section> {
     sections.find(|section| (section.start..section.end).contains(&addr))
 }
 
-/// The physical range of the kernel image, guard page and stack included; of none
+/// The physical range of the kernel image, the first hart's stack included; of none
 /// an empty one.
 fn kernel_range() -> RawRange {
     if !IMAGE_IS_IN_RAM {
@@ -147,8 +145,23 @@ pub(crate) fn take_boot_memory(size: usize) -> Option<PhysAddr> {
     Some(PhysAddr::from_usize(start))
 }
 
-/// Calls `f` for every physical range the kernel's address space maps, with
-/// the rights it has there. Guard pages are in none of them, and neither is reserved
+/// Calls `f` for each hart whose stack lies in RAM: with its number, and the stack's
+/// physical address. [`hart_stack`] has the virtual one.
+pub fn for_each_stack(mut f: impl FnMut(usize, PhysAddr)) {
+    if IMAGE_IS_IN_RAM {
+        f(0, virt_to_phys((&raw const _stack as usize).into()));
+        #[cfg(feature = "smp")]
+        for number in 1..crate::hart::count() {
+            f(
+                number,
+                PhysAddr::from_usize(crate::hart::stack_memory(number)),
+            );
+        }
+    }
+}
+
+/// Calls `f` for every physical range that the kernel's address space has in the linear
+/// mapping, with the rights it has there. Harts' stacks are in none of them, and neither is reserved
 /// memory that the kernel does not read: the firmware may forbid to map it.
 pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
     let mut region = |name, start: usize, size: usize, flags| {
@@ -160,7 +173,10 @@ pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
         });
     };
     let phys = |vaddr: usize| virt_to_phys(vaddr.into()).as_usize();
-    for s in sections().into_iter().filter(|_| IMAGE_IS_IN_RAM) {
+    let image = sections()
+        .into_iter()
+        .filter(|section| section.name != "stack");
+    for s in image.filter(|_| IMAGE_IS_IN_RAM) {
         region(
             s.name,
             phys(s.start),
@@ -171,15 +187,11 @@ pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
     let rw = Flags::READ | Flags::WRITE;
     #[cfg(feature = "smp")]
     if let Some(&(start, size)) = TAKEN.get() {
-        let mut data = start;
-        for (_, stack, end) in crate::hart::secondary_stacks() {
-            region("stack", phys(stack), end - stack, rw | Flags::RESERVED);
-            data = phys(end);
-        }
+        let stacks = (crate::hart::count() - 1) * crate::hart::STACK_MEMORY;
         region(
             "per-hart data",
-            data,
-            start + size - data,
+            start + stacks,
+            size - stacks,
             rw | Flags::RESERVED,
         );
     }

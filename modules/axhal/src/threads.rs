@@ -19,7 +19,7 @@ mod imp {
         /// has its turn again.
         fn after_irq();
 
-        /// The guard page below the stack of the thread that this hart runs; an empty
+        /// The guard zone below the stack of the thread that this hart runs; an empty
         /// range if that is the hart's own. Takes no lock.
         fn current_guard() -> Range<usize>;
 
@@ -27,7 +27,7 @@ mod imp {
         fn current_name() -> Option<(u64, &'static str)>;
     }
 
-    /// Whether `addr` is in the guard page below the running thread's stack.
+    /// Whether `addr` is in the guard zone below the running thread's stack.
     pub(crate) fn in_guard(addr: usize) -> bool {
         current_guard().contains(&addr)
     }
@@ -42,7 +42,7 @@ mod imp {
 
 #[cfg(not(feature = "multitask"))]
 mod imp {
-    #[cfg(any(feature = "irq", target_os = "none"))]
+    #[cfg(target_os = "none")]
     pub(crate) fn after_irq() {}
 
     pub(crate) fn in_guard(_addr: usize) -> bool {

@@ -10,7 +10,7 @@ use memory_addr::VirtAddr;
 use spin::Once;
 
 use crate::arch::TrapFrame;
-use crate::hart::guard_of;
+use crate::hart::{guard_of, lift_limit};
 use crate::mem::{IMAGE_IS_IN_RAM, section_of};
 use crate::power::fail;
 use crate::threads;
@@ -78,12 +78,12 @@ impl fmt::Display for WhatIsAt {
         if let Some(number) = guard_of(self.0.as_usize()) {
             return write!(
                 f,
-                "the guard page below hart {number}'s stack: the stack has overflowed"
+                "the guard zone below hart {number}'s stack: the stack has overflowed"
             );
         }
         if threads::in_guard(self.0.as_usize()) {
             return f.write_str(
-                "the guard page below the running thread's stack: the stack has overflowed",
+                "the guard zone below the running thread's stack: the stack has overflowed",
             );
         }
         // What the page table does not map, the page-fault handler does not know.
@@ -143,6 +143,7 @@ pub(crate) fn on_exception(frame: &TrapFrame, what: fmt::Arguments) -> ! {
 /// The stack pointer has left the stack; the entry code has switched to the
 /// emergency stack.
 pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
+    lift_limit();
     let what = WhatIsAt(VirtAddr::from_usize(sp));
     fail(
         format_args!("stack overflow: sp {sp:#x}"),
@@ -150,7 +151,7 @@ pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
     )
 }
 
-/// Whether `addr` is in a guard page that the stack in use may have overflowed into.
+/// Whether `addr` is in a guard zone that the stack in use may have overflowed into.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn in_guard(addr: usize) -> bool {
     guard_of(addr).is_some() || threads::in_guard(addr)

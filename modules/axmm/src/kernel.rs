@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 use core::ops::Range;
 
 use axconfig::{
-    KERNEL_MAP_BASE, KERNEL_MAP_END, KERNEL_OWNED_BASE, PHYS_VIRT_OFFSET, USER_BASE, USER_END,
+    HART_STACK_SLOT, KERNEL_MAP_BASE, KERNEL_MAP_END, KERNEL_OWNED_BASE, PHYS_VIRT_OFFSET, USER_BASE, USER_END, hart_stack,
 };
 use axerrno::{AxError, AxResult};
 use axhal::mem::MemRegionFlags;
@@ -24,7 +24,7 @@ static KERNEL_ASPACE: LazyInit<SharedAspace> = LazyInit::new();
 
 /// An address space with everything the kernel needs: each part of its image
 /// with exactly its rights, the rest of RAM readable and writable, devices
-/// uncached; nothing executable but code, and no guard page.
+/// uncached; each hart's stack above its guard zone; nothing executable but code.
 ///
 /// # Errors
 ///
@@ -43,8 +43,25 @@ pub fn new_kernel_aspace() -> AxResult<AddrSpace> {
         }
     });
     aspace.fix_below(VirtAddr::from_usize(KERNEL_MAP_BASE));
+    axhal::mem::for_each_stack(|number, paddr| {
+        if result.is_ok() {
+            result = map_stack(&aspace, number, paddr);
+        }
+    });
     aspace.own_from(VirtAddr::from_usize(KERNEL_OWNED_BASE));
     result.map(|()| aspace)
+}
+
+/// Maps the stack of hart `number`, and its guard zone as an area without rights.
+fn map_stack(aspace: &AddrSpace, number: usize, paddr: PhysAddr) -> AxResult {
+    let Range { start, end } = hart_stack(number);
+    let guard = end - HART_STACK_SLOT;
+    let none = MappingFlags::empty();
+    aspace.map_alloc(VirtAddr::from_usize(guard), start - guard, none, false)?;
+    let rights = MappingFlags::READ | MappingFlags::WRITE;
+    // SAFETY: the memory is the stack's for good, and the linear mapping leaves it out
+    // (`for_each_region`). The hart alone changes what is mapped here (`own_from`).
+    unsafe { aspace.map_linear_named("stack", start.into(), paddr, end - start, rights) }
 }
 
 fn rights(region: MemRegionFlags) -> MappingFlags {

@@ -8,16 +8,19 @@
 //!
 //! The boot page table has 1 GiB blocks: `BOOT_MAPPED` bytes of physical memory.
 //! It is both halves' at once, since an address of the kernel half differs from
-//! the physical one only above the bits that a table is indexed by. It is left
+//! the physical one only above the bits that a table is indexed by. Harts' stacks
+//! have pages of 4 KiB at addresses of their own, with nothing below them. It is left
 //! behind when the kernel loads its own, and waits unchanged for other harts.
 //! Its entries are tagged with an ASID of their own, and the TLB keeps them apart
 //! from the kernel's, which map the same addresses by pages of other sizes
 //! ("TLB maintenance requirements": break before make).
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 
+use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{SCTLR_EL1, TCR_EL1};
-use axconfig::{BOOT_MAPPED, PHYS_VIRT_OFFSET};
+use axconfig::{BOOT_MAPPED, PHYS_VIRT_OFFSET, hart_stack};
+use axmachine::{BootTable, StackMemory};
 use page_table_entry::aarch64::{DescriptorAttr as Attr, MemAttr};
 
 /// The root, and the table of gigabytes that its first entry leads to.
@@ -25,6 +28,9 @@ use page_table_entry::aarch64::{DescriptorAttr as Attr, MemAttr};
 struct BootPageTable([[u64; 512]; 2]);
 
 static mut BOOT_PAGE_TABLE: BootPageTable = BootPageTable([[0; 512]; 2]);
+
+/// The two tables between the root and those of harts' stacks, and the first hart's own.
+static mut STACK_TABLES: [BootTable; 3] = [BootTable::EMPTY; 3];
 
 /// Leads to a table of the next level.
 const TABLE: u64 = Attr::VALID.bits() | Attr::NON_BLOCK.bits();
@@ -106,6 +112,12 @@ first_hart:
     add     x11, x11, x13
     cmp     x11, x12
     b.lo    0b
+    // Harts' stacks.
+    adrp    x10, {stack_tables}
+    add     x11, x10, #{table}
+    str     x11, [x9, #8 * {stacks_512g}]
+    add     x11, x11, #4096
+    str     x11, [x10, #8 * {stacks_1g}]
 
     // All of that went past the caches: what they hold of it is outdated.
     dmb     sy
@@ -169,6 +181,9 @@ enter_high_half:
     image_flags = const IMAGE_FLAGS,
     boot_page_table = sym BOOT_PAGE_TABLE,
     table = const TABLE,
+    stack_tables = sym STACK_TABLES,
+    stacks_512g = const BootTable::index_of_stacks(39),
+    stacks_1g = const BootTable::index_of_stacks(30),
     devices = const DEVICES,
     ram = const RAM,
     gib = const GIB,
@@ -183,9 +198,44 @@ enter_high_half:
     secondary = sym secondary,
 );
 
+unsafe extern "C" {
+    static _stack: u8;
+}
+
 extern "C" fn primary(device_tree: usize, ticks: u64) -> ! {
     crate::machine::remember_boot(device_tree, ticks);
+    let phys = |symbol: *const u8| symbol.addr() - PHYS_VIRT_OFFSET;
+    // SAFETY: the linker script has set the stack aside for the first hart, and the
+    // table is only this stack's. Nothing on the stack in use is needed any more when
+    // the hart goes on at the top of the same memory.
+    unsafe {
+        let table = phys((&raw const STACK_TABLES[2]).cast());
+        map_stack(StackMemory::new(0, phys(&raw const _stack), table));
+        asm!(
+            "mov sp, {top}",
+            "br {entry}",
+            top = in(reg) hart_stack(0).end,
+            entry = in(reg) on_own_stack as extern "C" fn(usize) -> !,
+            in("x0") device_tree,
+            options(noreturn),
+        )
+    }
+}
+
+extern "C" fn on_own_stack(device_tree: usize) -> ! {
     axplat::call_main(0, device_tree)
+}
+
+/// Maps a hart's stack in the boot page table. On the lowest level a page has the bit of
+/// a table.
+pub fn map_stack(memory: StackMemory) {
+    let to_page = |paddr: usize| paddr as u64 | RAM | TABLE;
+    let to_table = |paddr: usize| paddr as u64 | TABLE;
+    // SAFETY: only the first hart changes the boot page table, before it starts another.
+    unsafe { memory.map(&raw mut STACK_TABLES[1], to_page, to_table) };
+    // Walkers see the entries from here on.
+    barrier::dsb(barrier::ISHST);
+    barrier::isb(barrier::SY);
 }
 
 extern "C" fn secondary() -> ! {

@@ -4,7 +4,7 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
 use aarch64_cpu::registers::{MPIDR_EL1, Readable};
-use axmachine::{DeviceTree, HartId, Inventory, MachineIf, phys_to_virt};
+use axmachine::{DeviceTree, HartId, Inventory, MachineIf, StackMemory, phys_to_virt};
 
 /// The devices that the kernel uses: the console, and the interrupt controller of
 /// either kind. The power switch is the firmware.
@@ -54,6 +54,10 @@ impl MachineIf for Machine {
             Some(tree) => tree.inventory(HART.load(Relaxed), DEVICE_TREE.load(Relaxed), &NEEDED),
             None => Inventory::new(HART.load(Relaxed)),
         }
+    }
+
+    fn map_stack(memory: StackMemory) {
+        crate::boot::map_stack(memory);
     }
 
     fn exit(_status: u8) -> ! {

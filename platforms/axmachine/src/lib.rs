@@ -1,7 +1,8 @@
 //! What the platform crates share, beside the traits of [`axplat`]: the few
 //! questions about a machine that those do not ask ([`MachineIf`], [`CacheIf`]),
-//! the list of what was found at boot ([`Inventory`]), the device tree or the ACPI
-//! tables it is read from, a serial line, and the arithmetic of a clock.
+//! harts' stacks in a boot page table ([`StackMemory`]), the list of what was found at
+//! boot ([`Inventory`]), the device tree or the ACPI tables it is read from, a serial line,
+//! and the arithmetic of a clock.
 //!
 //! Locks: a [`Serial`]'s own, a leaf.
 //!
@@ -24,6 +25,7 @@ mod machine;
 mod mem;
 #[cfg(feature = "serial")]
 mod serial;
+mod stack;
 
 pub use clock::Clock;
 #[cfg(any(feature = "devicetree", test))]
@@ -32,12 +34,13 @@ pub use inventory::{HartId, Inventory, LeftAlone, RawRange};
 #[cfg(feature = "irq")]
 pub use ipi::for_each_target;
 pub use machine::{
-    CacheIf, MachineIf, boot_args, boot_ticks, cpu_of, exit, hardware_id, inventory,
+    CacheIf, MachineIf, boot_args, boot_ticks, cpu_of, exit, hardware_id, inventory, map_stack,
     remember_boot_ticks, zero_block,
 };
 pub use mem::phys_to_virt;
 #[cfg(feature = "serial")]
 pub use serial::Serial;
+pub use stack::{BootTable, StackMemory};
 #[cfg(feature = "serial")]
 pub use uart_16550::backend::MmioBackend;
 #[cfg(all(feature = "serial", target_arch = "x86_64"))]

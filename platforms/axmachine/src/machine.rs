@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 
-use crate::{HartId, Inventory};
+use crate::{HartId, Inventory, StackMemory};
 
 /// What a platform says of its machine.
 #[crate_interface::def_interface(gen_caller)]
@@ -14,6 +14,11 @@ pub trait MachineIf {
 
     /// Finds out what the machine has. Asked once, by the first hart.
     fn take_inventory() -> Inventory;
+
+    /// Maps the stack of a hart other than the first in the boot page table, where
+    /// [`hart_stack`](axconfig::hart_stack) says. The first hart maps its own when it
+    /// enters.
+    fn map_stack(memory: StackMemory);
 
     /// Powers the machine off and tells whoever watches it that it ended with
     /// `status`, over the machine's own channel where it has one.

@@ -29,11 +29,6 @@ process_start:
     start = sym start,
 );
 
-unsafe extern "C" {
-    static _stack_guard: u8;
-    static _stack_top: u8;
-}
-
 /// What ends a run that was asked for with wrong values.
 const USAGE: c_int = 2;
 
@@ -55,21 +50,14 @@ extern "C" fn start(count: c_int, arguments: *const *const c_char) -> c_int {
             USAGE,
         );
     };
-    if !crate::power_on(harts, mem, boot_args) || !guard_stack() {
+    if !crate::power_on(harts, mem, boot_args) || !crate::ram::map_stack(0) {
         return fail(
             c"there is no memfd of that size, or something lies where the kernel maps",
             1,
         );
     }
     // SAFETY: nobody else runs on the first hart's stack.
-    unsafe { go_on(&raw const _stack_top as usize, 0, primary) }
-}
-
-/// Takes the page below the first hart's stack away.
-fn guard_stack() -> bool {
-    let guard = (&raw const _stack_guard).cast_mut().cast();
-    // SAFETY: the linker script has put a page there that nobody uses.
-    unsafe { libc::mprotect(guard, axconfig::PAGE_SIZE, libc::PROT_NONE) == 0 }
+    unsafe { go_on(axconfig::hart_stack(0).end, 0, primary) }
 }
 
 fn variable(name: &CStr) -> Option<&'static str> {

@@ -1,6 +1,6 @@
 //! What the machine has: what [`power_on`] was told.
 
-use axmachine::{Inventory, MachineIf};
+use axmachine::{Inventory, MachineIf, StackMemory};
 use spin::Once;
 
 /// What was asked for.
@@ -37,6 +37,10 @@ impl MachineIf for Machine {
         found.add_ram(ram.start, ram.len());
         found
     }
+
+    /// Each hart's thread gives itself a stack, before and after the kernel has a page
+    /// table of its own.
+    fn map_stack(_memory: StackMemory) {}
 
     fn exit(status: u8) -> ! {
         crate::power::exit(status)

@@ -13,8 +13,8 @@ struct Power;
 #[axplat::impl_interface]
 impl PowerIf for Power {
     #[cfg(feature = "smp")]
-    fn cpu_boot(cpu_id: usize, stack_top_paddr: usize) {
-        secondary::start(cpu_id, stack_top_paddr + axconfig::PHYS_VIRT_OFFSET);
+    fn cpu_boot(cpu_id: usize, _stack_top_paddr: usize) {
+        secondary::start(cpu_id);
     }
 
     fn system_off() -> ! {
@@ -32,18 +32,10 @@ mod secondary {
     use core::ffi::c_void;
     use core::mem::MaybeUninit;
     use core::ptr;
-    use core::sync::atomic::AtomicUsize;
-    use core::sync::atomic::Ordering::Relaxed;
-
-    use axconfig::MAX_HARTS;
-
-    /// The end of each hart's stack.
-    static STACKS: [AtomicUsize; MAX_HARTS] = [const { AtomicUsize::new(0) }; MAX_HARTS];
 
     /// Starts a thread. One that Linux does not start is a hart that does not
     /// answer.
-    pub fn start(cpu_id: usize, stack_top: usize) {
-        STACKS[cpu_id].store(stack_top, Relaxed);
+    pub fn start(cpu_id: usize) {
         let mut thread = MaybeUninit::uninit();
         let argument = ptr::without_provenance_mut(cpu_id);
         // SAFETY: there is room for the thread's name, which nobody needs.
@@ -52,11 +44,11 @@ mod secondary {
 
     extern "C" fn begin(cpu_id: *mut c_void) -> *mut c_void {
         let cpu_id = cpu_id.addr();
-        if !crate::harts::sit_down(cpu_id) {
+        if !crate::ram::map_stack(cpu_id) || !crate::harts::sit_down(cpu_id) {
             return ptr::null_mut();
         }
-        // SAFETY: the kernel has set the stack aside for this hart.
-        unsafe { crate::boot::go_on(STACKS[cpu_id].load(Relaxed), cpu_id, secondary) }
+        // SAFETY: the stack is mapped, and only this hart's.
+        unsafe { crate::boot::go_on(axconfig::hart_stack(cpu_id).end, cpu_id, secondary) }
     }
 
     extern "C" fn secondary(cpu_id: usize) -> ! {

@@ -11,7 +11,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicI32, AtomicUsize};
 
 use axconfig::{
-    KERNEL_MAP_BASE, KERNEL_MAP_END, MAX_PHYS, PAGE_SIZE, PHYS_VIRT_OFFSET, USER_BASE, USER_END,
+    HART_STACKS, KERNEL_MAP_BASE, KERNEL_MAP_END, MAX_PHYS, PAGE_SIZE, PHYS_VIRT_OFFSET, USER_BASE,
+    USER_END, hart_stack,
 };
 
 /// Where RAM begins. Below it the linear mapping would lie in what an address
@@ -52,6 +53,7 @@ pub fn create(size: usize) -> bool {
     view.is_some()
         && windows()
             .into_iter()
+            .chain([HART_STACKS..KERNEL_MAP_END])
             .all(|window| reserve(window, libc::MAP_FIXED_NOREPLACE))
         && map(BASE + PHYS_VIRT_OFFSET, BASE, size, READ | WRITE)
 }
@@ -61,11 +63,23 @@ pub const USER: Range<usize> = USER_BASE..USER_END;
 
 /// The virtual addresses that page tables translate: user programs', the linear
 /// mapping of RAM, and what the kernel maps on demand. All others are the process's
-/// own.
+/// own, the stacks of harts too.
 pub fn windows() -> [Range<usize>; 3] {
     let Range { start, end } = range();
     let linear = start + PHYS_VIRT_OFFSET..end + PHYS_VIRT_OFFSET;
-    [USER, linear, KERNEL_MAP_BASE..KERNEL_MAP_END]
+    [USER, linear, KERNEL_MAP_BASE..HART_STACKS]
+}
+
+/// Gives hart `number` memory for its stack, which is never taken out of the process.
+/// Returns whether Linux had it.
+pub fn map_stack(number: usize) -> bool {
+    let stack = hart_stack(number);
+    let start = ptr::without_provenance_mut(stack.start);
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+    // SAFETY: `create` has reserved the addresses for harts' stacks, and this hart has
+    // not begun.
+    let mapped = unsafe { libc::mmap(start, stack.len(), READ | WRITE, kind, -1, 0) };
+    mapped != libc::MAP_FAILED
 }
 
 /// Lets nobody have anything at these addresses, nor Linux give them to anyone.

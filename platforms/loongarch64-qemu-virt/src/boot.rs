@@ -10,16 +10,19 @@
 //!                         │                └─ 128 to 511   devices, uncached
 //!                         ├─ 1                             devices, uncached
 //!                         └─ 2 to 511                      RAM, cached
+//!      └─ 447: one table ── 511: one table ── a table a hart: its stack
 //! ```
 //!
 //! So the boot page table has the first 512 GiB of physical memory, in pages of
-//! 2 MiB and 1 GiB; there is no identity map, and no direct mapping window. It
+//! 2 MiB and 1 GiB, and harts' stacks in pages of 4 KiB at addresses of their own, with
+//! nothing below them; there is no identity map, and no direct mapping window. It
 //! is left behind when the kernel loads its own. The hardware does not walk it:
 //! axhal's trap vector refills the TLB from it.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 
-use axconfig::PHYS_VIRT_OFFSET;
+use axconfig::{PHYS_VIRT_OFFSET, hart_stack};
+use axmachine::{BootTable, StackMemory};
 
 /// The tables of the drawing, bottom up, as the entry code fills them.
 #[repr(C, align(4096))]
@@ -36,6 +39,9 @@ static mut BOOT_PAGE_TABLE: BootPageTable = BootPageTable {
     root: [0; 512],
 };
 
+/// The two tables between the root and those of harts' stacks, and the first hart's own.
+static mut STACK_TABLES: [BootTable; 3] = [BootTable::EMPTY; 3];
+
 /// Valid, dirty, huge, present, writable, for privilege level 0, of memory type
 /// "strongly-ordered uncached" ("Page Table Entry Formats"): a boot page has
 /// every right, for as long as there is no other page table.
@@ -43,6 +49,8 @@ const DEVICE: u64 = 0b1_1100_0011;
 /// The same of memory type "coherent cached".
 const RAM: u64 = DEVICE | CACHED;
 const CACHED: u64 = 1 << 4;
+/// What makes a page of a higher level's entry.
+const HUGE: u64 = 1 << 6;
 
 /// `CRMD`: untranslated, privilege level 0, no interrupts, and memory is
 /// coherent cached, for instructions and data ("Current Mode Information").
@@ -97,8 +105,13 @@ _start:
     ori     $t3, $zero, 512 - 2
     bl      fill
     // The lower half of the root is empty; the upper begins with the gigabytes.
-    addi.d  $t0, $t0, 1024
-    st.d    $s2, $t0, 1024
+    addi.d  $t0, $t0, 2040
+    st.d    $s2, $t0, 2048 - 2040
+    // Harts' stacks.
+    la.pcrel $t1, {stack_tables}
+    st.d    $t1, $t0, 8 * {stacks_512g} - 2040
+    la.pcrel $t2, {stack_tables} + 4096
+    st.d    $t2, $t2, 8 * {stacks_1g} - 4096
 
     move    $a0, $a1
     move    $a1, $a2
@@ -154,14 +167,47 @@ enter_high_half:
     untranslated = const UNTRANSLATED,
     ram = const RAM,
     cached = const CACHED,
+    stack_tables = sym STACK_TABLES,
+    stacks_512g = const BootTable::index_of_stacks(39),
+    stacks_1g = const BootTable::index_of_stacks(30),
     offset = const PHYS_VIRT_OFFSET,
     primary = sym primary,
     secondary = sym secondary,
 );
 
+unsafe extern "C" {
+    static _stack: u8;
+}
+
 extern "C" fn primary(command_line: usize, system_table: usize, ticks: u64) -> ! {
     crate::machine::remember_boot(command_line, system_table, ticks);
+    let phys = |symbol: *const u8| symbol.addr() - PHYS_VIRT_OFFSET;
+    // SAFETY: the linker script has set the stack aside for the first hart, and the
+    // table is only this stack's. Nothing on the stack in use is needed any more when
+    // the hart goes on at the top of the same memory.
+    unsafe {
+        let table = phys((&raw const STACK_TABLES[2]).cast());
+        map_stack(StackMemory::new(0, phys(&raw const _stack), table));
+        asm!(
+            "move $sp, {top}",
+            "jr {entry}",
+            top = in(reg) hart_stack(0).end,
+            entry = in(reg) on_own_stack as extern "C" fn() -> !,
+            options(noreturn),
+        )
+    }
+}
+
+extern "C" fn on_own_stack() -> ! {
     axplat::call_main(0, 0)
+}
+
+/// Maps a hart's stack in the boot page table. An entry that leads to a table is its bare
+/// address.
+pub fn map_stack(memory: StackMemory) {
+    let to_page = |paddr: usize| paddr as u64 | (RAM & !HUGE);
+    // SAFETY: only the first hart changes the boot page table, before it starts another.
+    unsafe { memory.map(&raw mut STACK_TABLES[1], to_page, |paddr| paddr as u64) };
 }
 
 extern "C" fn secondary() -> ! {

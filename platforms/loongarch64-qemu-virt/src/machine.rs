@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
-use axmachine::{DeviceTree, HartId, Inventory, MachineIf, phys_to_virt};
+use axmachine::{DeviceTree, HartId, Inventory, MachineIf, StackMemory, phys_to_virt};
 
 /// The devices that the kernel uses: the console, and the power switch.
 const NEEDED: [&str; 2] = ["ns16550a", "syscon"];
@@ -75,6 +75,10 @@ impl MachineIf for Machine {
             found.leave_alone("boot arguments beyond 511 bytes", command_line);
         }
         found
+    }
+
+    fn map_stack(memory: StackMemory) {
+        crate::boot::map_stack(memory);
     }
 
     fn exit(_status: u8) -> ! {

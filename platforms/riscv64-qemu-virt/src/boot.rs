@@ -7,21 +7,25 @@
 //!
 //! The boot page table has 1 GiB pages (Sv39): all physical memory the kernel
 //! half has room for, and, one to one, the gigabyte the code runs in while
-//! paging is switched on. It is left behind when the kernel loads its own.
+//! paging is switched on. Harts' stacks have pages of 4 KiB at addresses of their
+//! own, with nothing below them. It is left behind when the kernel loads its own.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 
-use axconfig::PHYS_VIRT_OFFSET;
-
-#[repr(C, align(4096))]
-struct BootPageTable([u64; 512]);
+use axconfig::{PHYS_VIRT_OFFSET, hart_stack};
+use axmachine::{BootTable, StackMemory};
 
 #[unsafe(no_mangle)]
-static mut BOOT_PAGE_TABLE: BootPageTable = BootPageTable([0; 512]);
+static mut BOOT_PAGE_TABLE: BootTable = BootTable::EMPTY;
+
+/// The table of the gigabyte that harts' stacks lie in, and the first hart's own.
+static mut STACK_TABLES: [BootTable; 2] = [BootTable::EMPTY; 2];
 
 /// Valid, readable, writable, executable, accessed and dirty: a boot page has
 /// every right, for as long as there is no other page table.
 const BOOT_PAGE: u64 = 0b1100_1111;
+/// Valid, without a right: leads to a table.
+const BOOT_TABLE: u64 = 1;
 
 global_asm!(
     "
@@ -50,6 +54,11 @@ _start:
     add     t3, t3, t4
     addi    t1, t1, 8
     bltu    t1, t2, 0b
+    // One of them is for harts' stacks.
+    lla     t2, {stack_tables}
+    srli    t2, t2, 2
+    ori     t2, t2, {boot_table}
+    sd      t2, 8 * ({stacks} - 512)(t1)
     // One to one: the gigabyte this code runs in.
     lla     t1, _start
     srli    t1, t1, 30
@@ -91,6 +100,9 @@ enter_high_half:
     jr      t0
     ",
     boot_page = const BOOT_PAGE,
+    boot_table = const BOOT_TABLE,
+    stack_tables = sym STACK_TABLES,
+    stacks = const BootTable::index_of_stacks(30),
     offset = const PHYS_VIRT_OFFSET,
     primary = sym primary,
     secondary = sym secondary,
@@ -114,14 +126,53 @@ pub unsafe fn window(paddr: usize) -> *const u8 {
         for n in 0..2 {
             BOOT_PAGE_TABLE.0[FIRST + n] = ((gigabyte + n) << 28) as u64 | BOOT_PAGE;
         }
-        core::arch::asm!("sfence.vma", options(nostack));
+        asm!("sfence.vma", options(nostack));
     }
     ((FIRST << 30) | (paddr & ((1 << 30) - 1))) as *const u8
 }
 
+unsafe extern "C" {
+    static _stack: u8;
+}
+
 extern "C" fn primary(hart_id: usize, device_tree: usize, ticks: u64) -> ! {
     crate::machine::remember_boot(hart_id, device_tree, ticks);
+    let phys = |symbol: *const u8| symbol.addr() - PHYS_VIRT_OFFSET;
+    // SAFETY: the linker script has set the stack aside for the first hart, and the
+    // table is only this stack's. Nothing on the stack in use is needed any more when
+    // the hart goes on at the top of the same memory.
+    unsafe {
+        let table = phys((&raw const STACK_TABLES[1]).cast());
+        map_stack(StackMemory::new(0, phys(&raw const _stack), table));
+        asm!(
+            "mv sp, {top}",
+            "jr {entry}",
+            top = in(reg) hart_stack(0).end,
+            entry = in(reg) on_own_stack as extern "C" fn(usize) -> !,
+            in("a0") device_tree,
+            options(noreturn),
+        )
+    }
+}
+
+extern "C" fn on_own_stack(device_tree: usize) -> ! {
     axplat::call_main(0, device_tree)
+}
+
+/// Maps a hart's stack in the boot page table, whose entries have page numbers from bit
+/// 10 on.
+pub fn map_stack(memory: StackMemory) {
+    let entry = |paddr: usize, bits| (paddr >> 2) as u64 | bits;
+    // SAFETY: only the first hart changes the boot page table, before it starts another.
+    // Forgetting translations breaks nothing.
+    unsafe {
+        memory.map(
+            (&raw mut STACK_TABLES).cast(),
+            |paddr| entry(paddr, BOOT_PAGE),
+            |paddr| entry(paddr, BOOT_TABLE),
+        );
+        asm!("sfence.vma", options(nostack));
+    }
 }
 
 extern "C" fn secondary(hart_id: usize) -> ! {

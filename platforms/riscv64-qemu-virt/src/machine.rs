@@ -4,7 +4,7 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
 use axconfig::{MAX_PHYS, PHYS_VIRT_OFFSET};
-use axmachine::{CacheIf, DeviceTree, HartId, Inventory, MachineIf, phys_to_virt};
+use axmachine::{CacheIf, DeviceTree, HartId, Inventory, MachineIf, StackMemory, phys_to_virt};
 
 /// The devices that the kernel uses: the console, and the power switch.
 const NEEDED: [&str; 2] = ["ns16550a", "sifive,test0"];
@@ -81,6 +81,10 @@ impl MachineIf for Machine {
             Some(tree) => tree.inventory(HART.load(Relaxed), DEVICE_TREE.load(Relaxed), &NEEDED),
             None => Inventory::new(HART.load(Relaxed)),
         }
+    }
+
+    fn map_stack(memory: StackMemory) {
+        crate::boot::map_stack(memory);
     }
 
     fn exit(status: u8) -> ! {

@@ -6,14 +6,15 @@
 //!
 //! The boot page table has pages of 2 MiB: `BOOT_MAPPED` bytes of physical memory
 //! in the kernel half and, by the same tables, one to one, for the instructions
-//! around the switch to 64 bits. The guard page below the first hart's stack is
-//! left out. The first hart leaves the table behind when the kernel loads its own;
-//! every other hart comes up through it.
+//! around the switch to 64 bits. Harts' stacks have pages of 4 KiB at addresses of
+//! their own, with nothing below them. The first hart leaves the table behind when
+//! the kernel loads its own; every other hart comes up through it.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
-use axconfig::{BOOT_MAPPED, PHYS_VIRT_OFFSET};
+use axconfig::{BOOT_MAPPED, PHYS_VIRT_OFFSET, hart_stack};
+use axmachine::{BootTable, StackMemory};
 
 /// How many tables it takes to map that much in pages of 2 MiB.
 const GIGABYTES: usize = BOOT_MAPPED >> 30;
@@ -24,7 +25,6 @@ struct BootPageTable {
     root: [u64; 512],
     gigabytes: [u64; 512],
     megabytes: [[u64; 512]; GIGABYTES],
-    pages: [u64; 512],
 }
 
 #[unsafe(no_mangle)]
@@ -32,8 +32,11 @@ static mut BOOT_PAGE_TABLE: BootPageTable = BootPageTable {
     root: [0; 512],
     gigabytes: [0; 512],
     megabytes: [[0; 512]; GIGABYTES],
-    pages: [0; 512],
 };
+
+/// The two tables between the root and those of harts' stacks, and the first hart's own.
+#[unsafe(no_mangle)]
+static mut STACK_TABLES: [BootTable; 3] = [BootTable::EMPTY; 3];
 
 /// Present and writable: a table, or a 4 KiB page, which has every right, as all
 /// boot pages, for as long as there is no other page table.
@@ -148,21 +151,9 @@ build_boot_page_table:
     movl    $1 << 21, %ebx
     movl    ${number} * 512, %ecx
     call    fill_table
-    // The 2 MiB around the guard page, and the guard page.
-    movl    $BOOT_PAGE_TABLE - {offset} + {pages}, %edi
-    movl    $_stack_guard - {offset}, %eax
-    movl    %eax, %edx
-    movl    %eax, %esi
-    andl    $-1 << 21, %eax
-    orl     ${entry}, %eax
-    movl    $4096, %ebx
-    movl    $512, %ecx
-    call    fill_table
-    shrl    $21, %edx
-    movl    $BOOT_PAGE_TABLE - {offset} + {pages} + {entry}, BOOT_PAGE_TABLE - {offset} + {megabytes}(, %edx, 8)
-    shrl    $12, %esi
-    andl    $511, %esi
-    movl    $0, BOOT_PAGE_TABLE - {offset} + {pages}(, %esi, 8)
+    // Harts' stacks.
+    movl    $STACK_TABLES - {offset} + {entry}, BOOT_PAGE_TABLE - {offset} + 8 * {stacks_512g}
+    movl    $STACK_TABLES - {offset} + 4096 + {entry}, STACK_TABLES - {offset} + 8 * {stacks_1g}
     ret
 
     // ecx entries at edi: eax, and then ebx more each. The upper half of an
@@ -200,15 +191,48 @@ boot_gdt_pointer:
     offset = const PHYS_VIRT_OFFSET,
     gigabytes = const offset_of!(BootPageTable, gigabytes),
     megabytes = const offset_of!(BootPageTable, megabytes),
-    pages = const offset_of!(BootPageTable, pages),
     number = const GIGABYTES,
     entry = const ENTRY,
     large = const LARGE,
+    stacks_512g = const BootTable::index_of_stacks(39),
+    stacks_1g = const BootTable::index_of_stacks(30),
     primary = sym primary,
     options(att_syntax),
 );
 
+unsafe extern "C" {
+    static _stack: u8;
+}
+
 extern "C" fn primary(start_info: u32, ticks: u64, apic_id: u32) -> ! {
     crate::machine::remember_boot(start_info, ticks, apic_id);
-    axplat::call_main(0, start_info as usize)
+    let phys = |symbol: *const u8| symbol.addr() - PHYS_VIRT_OFFSET;
+    // SAFETY: the linker script has set the stack aside for the first hart, and the
+    // table is only this stack's. Nothing on the stack in use is needed any more when
+    // the hart goes on at the top of the same memory.
+    unsafe {
+        let table = phys((&raw const STACK_TABLES[2]).cast());
+        map_stack(StackMemory::new(0, phys(&raw const _stack), table));
+        asm!(
+            "mov rsp, {top}",
+            "xor ebp, ebp",
+            "push 0",
+            "jmp {entry}",
+            top = in(reg) hart_stack(0).end,
+            entry = in(reg) on_own_stack as extern "C" fn(usize) -> !,
+            in("rdi") start_info as usize,
+            options(noreturn),
+        )
+    }
+}
+
+extern "C" fn on_own_stack(start_info: usize) -> ! {
+    axplat::call_main(0, start_info)
+}
+
+/// Maps a hart's stack in the boot page table.
+pub fn map_stack(memory: StackMemory) {
+    let entry = |paddr: usize| paddr as u64 | ENTRY;
+    // SAFETY: only the first hart changes the boot page table, before it starts another.
+    unsafe { memory.map(&raw mut STACK_TABLES[1], entry, entry) };
 }

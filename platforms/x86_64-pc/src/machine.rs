@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, AtomicUsize};
 
 use axconfig::BOOT_MAPPED;
 use axmachine::acpi::Tables;
-use axmachine::{HartId, Inventory, MachineIf, phys_to_virt};
+use axmachine::{HartId, Inventory, MachineIf, StackMemory, phys_to_virt};
 use pvh::start_info::reader::{MemMap, StartInfoReader};
 use pvh::start_info::{MemmapType, StartInfo};
 
@@ -106,6 +106,10 @@ impl MachineIf for Machine {
 
     fn take_inventory() -> Inventory {
         discover()
+    }
+
+    fn map_stack(memory: StackMemory) {
+        crate::boot::map_stack(memory);
     }
 
     fn exit(status: u8) -> ! {

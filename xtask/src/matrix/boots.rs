@@ -38,7 +38,7 @@ const TAIL: usize = 30;
 pub const PANICKED: u8 = 101;
 
 /// How `apps/endings` ends: the status that tells so, and what the console says.
-const ENDINGS: [(&str, u8, &str); 24] = [
+const ENDINGS: [(&str, u8, &str); 27] = [
     ("return", 0, ""),
     ("exit", 42, ""),
     (
@@ -55,6 +55,17 @@ const ENDINGS: [(&str, u8, &str); 24] = [
     ("memory-of-page", PANICKED, "no page yet; out of memory: "),
     ("stack", PANICKED, "stack overflow: sp 0x"),
     ("stack-of-thread", PANICKED, "\"deep\": stack overflow"),
+    ("large-frame", PANICKED, "\"main\": stack overflow: sp 0x"),
+    (
+        "large-frame-of-hart",
+        PANICKED,
+        "\"work of all harts\": stack overflow: sp 0x",
+    ),
+    (
+        "large-frame-of-thread",
+        PANICKED,
+        "\"small\": stack overflow: sp 0x",
+    ),
     ("panic-slow", PANICKED, "the message at apps/endings"),
     ("panic-sleeps", PANICKED, "the message at apps/endings"),
     ("panic-waits", PANICKED, "PANIC again on hart 0: a wait for"),
@@ -75,6 +86,22 @@ const ENDINGS: [(&str, u8, &str); 24] = [
         "[from within\nthe message]\n[(from farther within\nthe message)\nthe message]\nunfinished\n",
     ),
     ("hang", HUNG, ""),
+];
+
+/// How `apps/overflow` ends, which has no page table of its own: boot arguments, status,
+/// and what the console says.
+const OVERFLOWS: [(&str, u8, &str); 3] = [
+    ("size=fits hart=3", 0, "102400 bytes of the stack"),
+    (
+        "hart=0",
+        PANICKED,
+        "zone below hart 0's stack: the stack has overflowed",
+    ),
+    (
+        "hart=3",
+        PANICKED,
+        "zone below hart 3's stack: the stack has overflowed",
+    ),
 ];
 
 /// A case that boots a machine.
@@ -138,6 +165,10 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
             .into_iter()
             .map(|(end, status, said)| ending(image, end, status, said))
             .chain([large(image)])
+            .collect(),
+        "overflow" => OVERFLOWS
+            .into_iter()
+            .map(|(args, status, said)| overflow(image, args, status, said))
             .collect(),
         "tasktest" => {
             let fast = machines::tasktest_cases(options, image);
@@ -321,6 +352,13 @@ fn ending(image: &Image, end: &str, wanted: u8, said: &'static str) -> Boot {
             status => Ok(format!("status {status}")),
         }),
     }
+}
+
+fn overflow(image: &Image, args: &str, wanted: u8, said: &'static str) -> Boot {
+    let mut boot = ending(image, "", wanted, said);
+    boot.name = format!("overflow {args} {}", image.machine);
+    boot.guest.boot_args = args.split(' ').map(str::to_owned).collect();
+    boot
 }
 
 /// An application whose console holds a listing, which is drawn.

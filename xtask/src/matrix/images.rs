@@ -10,8 +10,8 @@ use crate::symbols::Symbols;
 
 use super::tally::Verdict;
 
-/// Crates that only features bring: helloworld has none of them, memtest all of
-/// the first two.
+/// Crates that only features bring: helloworld and overflow have none of them, memtest
+/// all of the first two.
 const FEATURE_CRATES: [&str; 6] = [
     "axmm",
     "axalloc",
@@ -31,9 +31,9 @@ pub fn symbols(app: &str, image: &Image) -> Verdict {
     if let Some(symbol) = PEERS.iter().find_map(|name| symbols.mention(name)) {
         return Err(format!("it is no benchmark and yet holds {symbol}"));
     }
-    if app == "helloworld" {
+    if app == "helloworld" || app == "overflow" {
         return match FEATURE_CRATES.iter().find_map(|name| symbols.mention(name)) {
-            Some(symbol) => Err(format!("it enables nothing and yet holds {symbol}")),
+            Some(symbol) => Err(format!("it enables none of it and yet holds {symbol}")),
             None if crates.is_empty() => Err("the image has no symbols".to_owned()),
             None => Ok(format!("none of {}", FEATURE_CRATES.join(", "))),
         };

@@ -147,6 +147,7 @@ fn build_all(
         "tasktest",
         "parallel",
         "endings",
+        "overflow",
     ] {
         let begin = Instant::now();
         match build(options, machine, &root().join("apps").join(app)) {

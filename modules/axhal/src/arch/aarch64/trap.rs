@@ -131,9 +131,6 @@ stack_overflow:
     mov     sp, x0
     mrs     x0, tpidrro_el0
     scratch st
-    // From here on the limit is the emergency stack's own.
-    mrs     x2, tpidr_el1
-    str     xzr, [x2, #:lo12:__PERCPU_STACK_LIMIT]
     mrs     x2, sp_el0
     mov     x1, #{overflow}
     b       trap_at

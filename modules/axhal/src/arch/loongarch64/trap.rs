@@ -139,9 +139,6 @@ stack_overflow:
     csrrd   $t1, PRMD
     st.d    $t0, $sp, 32 * 8
     st.d    $t1, $sp, 33 * 8
-    // From here on the limit is the emergency stack's own.
-    ori     $t0, $zero, %abs_lo12(__PERCPU_STACK_LIMIT)
-    stx.d   $zero, $r21, $t0
     move    $a0, $sp
     bl      {overflow}
 

@@ -122,10 +122,6 @@ stack_overflow:
     csrr    t1, sstatus
     sd      t0, 32 * 8(sp)
     sd      t1, 33 * 8(sp)
-    // From here on the limit is the emergency stack's own.
-    lui     t0, %hi(__PERCPU_STACK_LIMIT)
-    add     t0, t0, gp
-    sd      zero, %lo(__PERCPU_STACK_LIMIT)(t0)
     mv      a0, sp
     call    {overflow}
 

@@ -7,6 +7,7 @@ use core::mem::offset_of;
 use memory_addr::VirtAddr;
 use x86::controlregs::cr2;
 
+use crate::hart::is_below_stack;
 use crate::probe::fix_up;
 use crate::trap::{
     Access, PageFault, in_guard, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve,
@@ -201,6 +202,7 @@ extern "C" fn on_fault(error_code: usize, rip: usize) -> bool {
 extern "C" fn on_trap(frame: &mut TrapFrame) {
     let vector = frame.vector;
     match vector {
+        _ if is_below_stack(frame.rsp) => on_stack_overflow(frame, frame.rsp),
         PAGE_FAULT => {
             let addr = faulting_address();
             on_page_fault(frame, addr, access(frame.error_code, addr, frame.rip));
