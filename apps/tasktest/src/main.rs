@@ -5,7 +5,8 @@
 //!   address spaces (`turns`);
 //! - work on all harts, from any (`work`);
 //! - waiting for each other: no wake-up is lost, no count is wrong (`sync`);
-//! - little memory, and what lies below a stack (`memory`).
+//! - their stacks, and work of any size (`stacks`);
+//! - little memory (`memory`).
 //!
 //! It ends in `PASS n/n` or `FAIL n/m`, and its exit status says the same.
 #![no_std]
@@ -16,6 +17,7 @@ extern crate alloc;
 mod lives;
 mod memory;
 mod report;
+mod stacks;
 mod sync;
 mod turns;
 mod work;
@@ -30,6 +32,7 @@ fn main() {
     turns::run(&mut report);
     work::run(&mut report);
     sync::run(&mut report);
+    stacks::run(&mut report);
     memory::run(&mut report);
     // Last: it leaves a thread that sleeps for ever.
     report.test("turns: a sleep without end", turns::endless_sleep);

@@ -35,7 +35,8 @@
 //! the place of one; without it, for tests and benchmarks on a host, each thread of a
 //! plain process is a hart.
 //!
-//! Locks: the heap's, then the buddy system's; both keep interrupts out. No other
+//! Locks: the heap's, then the buddy system's, and the keeper's ([`set_keeper`]); all keep
+//! interrupts out. No other
 //! lock is taken while one of them is held, so that both are leaves to everyone
 //! else, and may be taken in an interrupt.
 #![cfg_attr(feature = "hal", no_std)]
@@ -74,6 +75,8 @@ cfg_if::cfg_if! {
         pub use hart::init_hart;
         pub use list::FrameList;
         pub use row::FrameRow;
-        pub use whole::{add_memory, largest_free_run, last_refused, usage};
+        pub use whole::{
+            add_memory, give_back_kept, largest_free_run, last_refused, set_keeper, usage,
+        };
     }
 }

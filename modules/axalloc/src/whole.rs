@@ -2,13 +2,14 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ops::Range;
+use core::ptr;
 use core::sync::atomic::Ordering;
 
 use axerrno::AxResult;
 #[cfg(feature = "hal")]
 pub use axhal::mem::zero_pages;
 
-use crate::hart::{Harts, ThisMachine};
+use crate::hart::{Harts, Lock, ThisMachine};
 use crate::heap::Heap;
 #[cfg(not(feature = "hal"))]
 pub use crate::host::zero_pages;
@@ -28,8 +29,22 @@ pub static HEAP: KernelHeap = KernelHeap(Guarded::new(Heap::new(&FRAMES)));
 pub struct KernelHeap(Guarded<Heap<ThisMachine>>);
 
 impl KernelHeap {
+    /// A block of `size` bytes from `alloc`, which is asked once more if it has none and
+    /// memory that others keep comes back.
     #[inline]
-    fn noted(&self, block: *mut u8, size: usize) -> *mut u8 {
+    fn noted(&self, size: usize, alloc: impl Fn() -> *mut u8) -> *mut u8 {
+        match alloc() {
+            block if block.is_null() => Self::refused(size, alloc),
+            block => block,
+        }
+    }
+
+    #[cold]
+    fn refused(size: usize, alloc: impl Fn() -> *mut u8) -> *mut u8 {
+        let block = match give_back_kept() {
+            true => alloc(),
+            false => ptr::null_mut(),
+        };
         if block.is_null() {
             note_refused(size);
         }
@@ -42,7 +57,7 @@ unsafe impl GlobalAlloc for KernelHeap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        self.noted(unsafe { self.0.alloc(layout) }, layout.size())
+        self.noted(layout.size(), || unsafe { self.0.alloc(layout) })
     }
 
     #[inline]
@@ -53,8 +68,8 @@ unsafe impl GlobalAlloc for KernelHeap {
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's promise.
-        self.noted(unsafe { self.0.realloc(block, layout, size) }, size)
+        // SAFETY: the caller's promise; a block that could not be resized stays as it is.
+        self.noted(size, || unsafe { self.0.realloc(block, layout, size) })
     }
 }
 
@@ -104,8 +119,32 @@ pub fn largest_free_run() -> usize {
     FRAMES.largest()
 }
 
-/// Gives all frames back that the heap keeps for later.
+/// Gives all frames back that the heap and others keep for later.
 #[cold]
 pub fn reclaim() {
+    give_back_kept();
     HEAP.0.inner().shrink();
+}
+
+/// Gives back memory that another module keeps. See [`set_keeper`].
+static KEEPER: Lock<Option<fn() -> bool>> = Lock::new(None);
+
+/// Registers a function that gives memory back which its module keeps for later, and
+/// returns whether there was any. It is called where no memory is found, and no lock of
+/// the kernel is held.
+pub fn set_keeper(give_back: fn() -> bool) {
+    *KEEPER.lock() = Some(give_back);
+}
+
+/// Lets the [keeper](set_keeper) give memory back. Returns whether it had any. With
+/// interrupts out nothing is given back: this hart may hold a lock of the kernel, each of
+/// which keeps them out.
+#[cold]
+pub fn give_back_kept() -> bool {
+    #[cfg(feature = "hal")]
+    if !axhal::arch::irqs_enabled() {
+        return false;
+    }
+    let keeper = *KEEPER.lock();
+    keeper.is_some_and(|give_back| give_back())
 }

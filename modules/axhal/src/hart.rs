@@ -79,12 +79,10 @@ pub fn is_online(number: usize) -> bool {
 /// It is called once, on the first hart, while no other runs and before anything uses a
 /// hart's own data.
 pub unsafe fn init_primary() {
+    let own_data = &raw const _percpu_start as usize;
     // Without room for the others the first hart still runs, alone.
     #[cfg(feature = "smp")]
-    let own_data = secondary::set_room_aside();
-    #[cfg(not(feature = "smp"))]
-    let own_data = None;
-    let own_data = own_data.unwrap_or(&raw const _percpu_start as usize);
+    let own_data = secondary::set_room_aside().unwrap_or(own_data);
     OWN_DATA.store(own_data, Ordering::Relaxed);
     init_this(0);
     ONLINE.store(1, Ordering::Release);

@@ -25,6 +25,7 @@ use crate::context::Context;
 use crate::machine::{Machine, ThisMachine};
 use crate::pagetable::Page;
 use crate::table::Table;
+use crate::tlb::TlbGather;
 
 /// An address space: what each of its addresses means.
 ///
@@ -373,6 +374,18 @@ impl<M: Machine> AddrSpace<M> {
         flags: MappingFlags,
         backend: Backend,
     ) -> AxResult {
+        with_memory::<M>(|| self.try_map(name, start, size, flags, backend))
+    }
+
+    #[inline(always)]
+    fn try_map(
+        &self,
+        name: &'static str,
+        start: VirtAddr,
+        size: usize,
+        flags: MappingFlags,
+        backend: Backend,
+    ) -> AxResult {
         let span = self.mappable(start, size)?;
         self.check_rights(flags)?;
         let mut edit = self.edit(&span);
@@ -410,7 +423,7 @@ impl<M: Machine> AddrSpace<M> {
     /// large page must be split, or harts have worked apart in parts of the range, and
     /// there is none for that.
     pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
-        self.unmap_span(self.changeable(start, size)?)
+        with_memory::<M>(|| self.unmap_span(self.changeable(start, size)?))
     }
 
     /// As [`unmap`](Self::unmap), for the [owner](Self::own_from) of what is mapped there.
@@ -423,7 +436,7 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// The caller owns all that is mapped in the range, and nothing uses it any more.
     pub unsafe fn unmap_owned(&self, start: VirtAddr, size: usize) -> AxResult {
-        self.unmap_span(self.mappable(start, size)?)
+        with_memory::<M>(|| self.unmap_span(self.mappable(start, size)?))
     }
 
     fn unmap_span(&self, span: Span) -> AxResult {
@@ -432,7 +445,7 @@ impl<M: Machine> AddrSpace<M> {
         edit.claim_with_tables(&span);
         edit.reserve_cuts(&span)?;
         if !self.table.leads_nowhere(&span) {
-            edit.apart(|apart| self.unmap_pages(&span, apart))?;
+            edit.apart(|apart| self.unmap_pages(&span, apart, &mut apart.gather(false)))?;
         }
         edit.remove(&span);
         edit.free_tables(&span);
@@ -444,9 +457,64 @@ impl<M: Machine> AddrSpace<M> {
         Ok(())
     }
 
-    fn unmap_pages(&self, span: &Span, apart: &Apart<'_, '_, M>) -> AxResult {
-        let mut gather = apart.gather(false);
-        self.table.split_edges(span, &mut gather)?;
+    /// Unmaps several ranges in one operation, for the [owner](Self::own_from) of what is
+    /// mapped there, so that every hart forgets all of them at once. They come in ascending
+    /// order, and each holds areas as a whole.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` as for [`map_linear`](Self::map_linear), for ranges in another order,
+    /// and for one that holds a part of an area; `NoMemory` if harts have worked apart
+    /// between the first and the last range, and there is none to join those parts. Nothing
+    /// has changed then.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns all that is mapped in the ranges, and nothing uses it any more.
+    pub unsafe fn unmap_each(
+        &self,
+        ranges: impl Iterator<Item = Range<VirtAddr>> + Clone,
+    ) -> AxResult {
+        let spans = ranges.map(|range| range.start.as_usize()..range.end.as_usize());
+        let Some(whole) = self.ascending(spans.clone())? else {
+            return Ok(());
+        };
+        let mut edit = self.edit(&whole);
+        edit.reach()?;
+        edit.claim_with_tables(&whole);
+        if !spans.clone().all(|span| edit.holds_whole(&span)) {
+            return Err(AxError::InvalidInput);
+        }
+        edit.apart(|apart| {
+            let gather = &mut apart.gather(false);
+            let mut spans = spans.clone();
+            spans.try_for_each(|span| self.unmap_pages(&span, apart, gather))
+        })?;
+        spans.for_each(|span| edit.remove(&span));
+        edit.free_tables(&whole);
+        Ok(())
+    }
+
+    /// From the start of the first span to the end of the last, if there is any.
+    fn ascending(&self, mut spans: impl Iterator<Item = Span>) -> AxResult<Option<Span>> {
+        spans.try_fold(None, |joined: Option<Span>, span| {
+            let span = self.mappable(span.start.into(), span.end.wrapping_sub(span.start))?;
+            match joined {
+                None => Ok(Some(span)),
+                Some(joined) if joined.end <= span.start => Ok(Some(joined.start..span.end)),
+                Some(_) => Err(AxError::InvalidInput),
+            }
+        })
+    }
+
+    /// Unmaps what areas have in `span`. It fails only where a page crosses an end of it.
+    fn unmap_pages(
+        &self,
+        span: &Span,
+        apart: &Apart<'_, '_, M>,
+        gather: &mut TlbGather<'_, M>,
+    ) -> AxResult {
+        self.table.split_edges(span, gather)?;
         let mut from = span.start;
         while let Some(area) = apart.area_from(from) {
             let Range { start, end } = area.span();
@@ -455,7 +523,7 @@ impl<M: Machine> AddrSpace<M> {
             }
             gather.own(area.backing().owns_frames());
             let part = start.max(span.start)..end.min(span.end);
-            self.table.unmap_whole(part, &mut gather);
+            self.table.unmap_whole(part, gather);
             if end >= span.end {
                 break;
             }
@@ -476,7 +544,7 @@ impl<M: Machine> AddrSpace<M> {
     /// are allowed for mappings of fresh frames. `NotFound` if some of the range
     /// is not mapped. `NoMemory` as for [`unmap`](Self::unmap).
     pub fn protect(&self, start: VirtAddr, size: usize, flags: MappingFlags) -> AxResult {
-        self.protect_span(self.changeable(start, size)?, flags)
+        with_memory::<M>(|| self.protect_span(self.changeable(start, size)?, flags))
     }
 
     /// As [`protect`](Self::protect), for the [owner](Self::own_from) of what is mapped
@@ -496,7 +564,7 @@ impl<M: Machine> AddrSpace<M> {
         size: usize,
         flags: MappingFlags,
     ) -> AxResult {
-        self.protect_span(self.mappable(start, size)?, flags)
+        with_memory::<M>(|| self.protect_span(self.mappable(start, size)?, flags))
     }
 
     fn protect_span(&self, span: Span, flags: MappingFlags) -> AxResult {
@@ -707,6 +775,18 @@ impl<M: Machine> AddrSpace<M> {
         match self.contains_range(start, size) {
             true => Ok(span),
             false => Err(AxError::InvalidInput),
+        }
+    }
+}
+
+/// Does `work`, again as long as there is no memory for it and other modules give some
+/// back. No lock of this module is held here.
+#[inline(always)]
+fn with_memory<M: Machine>(work: impl Fn() -> AxResult) -> AxResult {
+    loop {
+        match work() {
+            Err(AxError::NoMemory) if M::reclaim() => {}
+            result => return result,
         }
     }
 }

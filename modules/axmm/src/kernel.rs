@@ -5,7 +5,8 @@ use core::fmt::{self, Write};
 use core::ops::Range;
 
 use axconfig::{
-    HART_STACK_SLOT, KERNEL_MAP_BASE, KERNEL_MAP_END, KERNEL_OWNED_BASE, PHYS_VIRT_OFFSET, USER_BASE, USER_END, hart_stack,
+    HART_STACK_SLOT, KERNEL_MAP_BASE, KERNEL_MAP_END, KERNEL_OWNED_BASE, PHYS_VIRT_OFFSET,
+    USER_BASE, USER_END, hart_stack,
 };
 use axerrno::{AxError, AxResult};
 use axhal::mem::MemRegionFlags;

@@ -61,6 +61,13 @@ pub unsafe trait Machine: 'static {
     /// The `turn`th turn of waiting for another hart. That one may be waiting for this
     /// one to forget something: here it does.
     fn relax(turn: usize);
+
+    /// Lets other modules give memory back that they keep for later, where the caller can
+    /// wait for that. Returns whether there was any, so that what has failed without memory
+    /// is tried again.
+    fn reclaim() -> bool {
+        false
+    }
 }
 
 /// All addresses, the way to tables included.
@@ -117,6 +124,11 @@ unsafe impl Machine for ThisMachine {
     fn relax(turn: usize) {
         axhal::tlb::answer();
         axhal::hart::relax(turn);
+    }
+
+    #[cold]
+    fn reclaim() -> bool {
+        axalloc::give_back_kept()
     }
 }
 

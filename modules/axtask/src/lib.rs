@@ -33,11 +33,11 @@
 //!
 //! Promises: no memory is a value of [`spawn()`], of which nothing is left then. Nothing
 //! else allocates: to wait, to wake, to sleep and to end need no memory. Below every
-//! stack lies a page without rights, and all of a stack's own pages have their frames,
-//! so that a trap on it finds room, or is reported with the thread's name. A dead
-//! thread's stack is unmapped before anyone who joins it goes on, or one of the few that
-//! are kept for the next threads. A panic in a thread is
-//! the machine's end, as any other.
+//! stack lies a guard zone of at least 1 MiB, and all of a stack's own pages have their
+//! frames, so that a trap on it finds room, or is reported with the thread's name. When a
+//! thread is joined, its stack is unmapped or kept for the next threads; what is kept goes
+//! back when memory is short (`stack`). A panic in a thread is the machine's end, as any
+//! other.
 //!
 //! Locks, each a leaf that keeps interrupts out: a hart's queue, a [`WaitQueue`]'s list,
 //! whether a thread waits, its stack, and those that are kept. None is held while another is taken, but for
@@ -56,8 +56,9 @@ mod thread;
 mod wait;
 
 pub use schedule::{exit, idle_of, init_hart, sleep_until, yield_now};
-pub use shared::Shared;
-pub use spawn::{Spawn, spawn, spawn_borrowing};
+pub use shared::{Shared, try_box};
+pub use spawn::{MOST_ON_STACK, Spawn, spawn, spawn_borrowing};
+pub use stack::give_back as give_back_stacks;
 pub use thread::{Thread, current, current_id, park, park_until};
 pub use wait::WaitQueue;
 

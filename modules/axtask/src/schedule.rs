@@ -14,7 +14,7 @@ use axhal::time::monotonic_time_nanos;
 use axmm::SharedAspace;
 
 use crate::queue::{Queue, queue_of, this_queue};
-use crate::stack::{LEAST, Stack};
+use crate::stack::{LEAST, Stack, give_back};
 use crate::thread::{Thread, current, replace_current, this_thread};
 use crate::{PREEMPTIVE, SLICE_NS, Shared};
 
@@ -38,6 +38,10 @@ pub fn init_hart(name: &'static str) -> AxResult {
     queue.admit()?;
     queue.idle = Some(idle);
     replace_current(first);
+    drop(queue);
+    if PREEMPTIVE {
+        axalloc::set_keeper(give_back);
+    }
     Ok(())
 }
 

@@ -9,6 +9,20 @@ use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use axerrno::{AxError, AxResult};
 
+/// A value on the heap.
+///
+/// # Errors
+///
+/// `NoMemory`; the value is dropped then.
+pub fn try_box<T>(value: T) -> AxResult<Box<T>> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(1).map_err(|_| AxError::NoMemory)?;
+    room.push(value);
+    let values: *mut [T] = Box::into_raw(room.into_boxed_slice());
+    // SAFETY: `values` is a box of one value, which has the layout of the value.
+    Ok(unsafe { Box::from_raw(values.cast()) })
+}
+
 /// One of the owners of a value, which goes with the last.
 pub struct Shared<T>(NonNull<Inner<T>>);
 
@@ -29,16 +43,11 @@ impl<T> Shared<T> {
     ///
     /// `NoMemory`.
     pub fn try_new(value: T) -> AxResult<Self> {
-        let mut room = Vec::new();
-        room.try_reserve_exact(1).map_err(|_| AxError::NoMemory)?;
-        room.push(Inner {
+        let inner = try_box(Inner {
             owners: AtomicUsize::new(1),
             value,
-        });
-        let inner: *mut [Inner<T>] = Box::into_raw(room.into_boxed_slice());
-        NonNull::new(inner.cast())
-            .map(Self)
-            .ok_or(AxError::NoMemory)
+        })?;
+        Ok(Self(NonNull::from(Box::leak(inner))))
     }
 
     /// Gives the ownership away: the value stays until [`from_raw`](Self::from_raw).

@@ -1,6 +1,7 @@
 //! How a thread begins.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use core::mem::align_of;
 
 use axconfig::STACK_SIZE;
@@ -12,8 +13,13 @@ use axhal::hart;
 use crate::Shared;
 use crate::queue::queue_of;
 use crate::schedule::{exit, finish};
-use crate::stack::Stack;
+use crate::shared::try_box;
+use crate::stack::{Stack, retried};
 use crate::thread::{Thread, make_ready, this_thread};
+
+/// Work of more bytes than this lies on the heap, other work at the end of its thread's
+/// stack.
+pub const MOST_ON_STACK: usize = 1024;
 
 /// What a thread-to-be is like.
 #[derive(Debug)]
@@ -40,8 +46,8 @@ impl Default for Spawn {
 ///
 /// # Errors
 ///
-/// `NoMemory`; `InvalidInput` for a hart that is not up, or work that does not fit into
-/// half the stack. Nothing has begun then, and `work` is dropped.
+/// `NoMemory`; `InvalidInput` for a hart that is not up. Nothing has begun then, and `work`
+/// is dropped.
 pub fn spawn<F: FnOnce() + Send + 'static>(spawn: Spawn, work: F) -> AxResult<Shared<Thread>> {
     // SAFETY: what it has borrowed stays for ever.
     unsafe { spawn_borrowing(spawn, work) }
@@ -60,6 +66,22 @@ pub unsafe fn spawn_borrowing<F: FnOnce() + Send>(
     spawn: Spawn,
     work: F,
 ) -> AxResult<Shared<Thread>> {
+    if size_of::<F>() <= MOST_ON_STACK {
+        // SAFETY: the caller's promise.
+        return unsafe { spawn_on_stack(spawn, work) };
+    }
+    // Called through a pointer, the work is not moved to the stack.
+    let work: Box<dyn FnOnce() + Send + '_> = try_box(work)?;
+    // SAFETY: the caller's promise.
+    unsafe { spawn_on_stack(spawn, work) }
+}
+
+/// As [`spawn_borrowing`], of work that fits on any stack.
+///
+/// # Safety
+///
+/// What it has borrowed stays until the work is done.
+unsafe fn spawn_on_stack<F: FnOnce() + Send>(spawn: Spawn, work: F) -> AxResult<Shared<Thread>> {
     let hart = spawn.hart.unwrap_or_else(fewest);
     let runs = |hart| hart::is_online(hart) && queue_of(hart).lock().idle.is_some();
     if !runs(hart) {
@@ -67,15 +89,13 @@ pub unsafe fn spawn_borrowing<F: FnOnce() + Send>(
     }
     let stack = Stack::new(spawn.stack_size)?;
     let (bottom, place) = (stack.bottom(), place_of::<F>(stack.top()));
-    if place < bottom + (stack.top() - bottom) / 2 {
-        return Err(AxError::InvalidInput);
-    }
     // SAFETY: the room below `place` is the new stack's, which is mapped, and nobody's.
     let context = unsafe { Context::starting(place, begin::<F>) };
     let thread = Thread::new(spawn.name, hart, context, bottom, Some(stack));
     let thread = Shared::try_new(thread)?;
-    queue_of(hart).lock().admit()?;
-    // SAFETY: so is the room above it, which is large enough and aligned (`place_of`).
+    retried(|| queue_of(hart).lock().admit())?;
+    // SAFETY: `place_of` has left room for the work between `place` and the end of the new
+    // stack, aligned for it; the stack is mapped, and this function's alone.
     unsafe { (place as *mut F).write(work) };
     make_ready(thread.clone());
     Ok(thread)
@@ -91,7 +111,8 @@ fn fewest() -> usize {
     least.unwrap_or(me)
 }
 
-/// Where a thread's work lies: at the end of its stack.
+/// Where a thread's work of at most `MOST_ON_STACK` bytes lies: at the end of its stack,
+/// which is larger than that and than any alignment of such work.
 const fn place_of<F>(top: usize) -> usize {
     let align = if align_of::<F>() > 16 {
         align_of::<F>()

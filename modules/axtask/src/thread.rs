@@ -6,7 +6,7 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use axconfig::PAGE_SIZE;
+use axconfig::STACK_GUARD;
 use axhal::context::Context;
 use axhal::percpu;
 use axhal::time::monotonic_time_nanos;
@@ -120,12 +120,12 @@ impl Thread {
         self.own_stack
     }
 
-    /// The page below its stack.
+    /// The addresses below its stack that stay unmapped, as far as they are at least.
     pub fn guard(&self) -> Range<usize> {
-        self.bottom - PAGE_SIZE..self.bottom
+        self.bottom - STACK_GUARD..self.bottom
     }
 
-    /// Whether it has ended, and its stack is gone.
+    /// Whether it has ended, and its stack is unmapped or kept for the next thread.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
@@ -167,7 +167,7 @@ impl Thread {
         waits
     }
 
-    /// Gives back what a dead thread has, and wakes who waits for that.
+    /// Gives back what a dead thread has, and wakes the threads that wait for its end.
     pub(crate) fn bury(&self) {
         let stack = self.stack.lock().take();
         if let Some(stack) = stack {

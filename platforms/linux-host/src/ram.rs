@@ -5,6 +5,7 @@
 //! number of places, each with rights of its own, and all see the same bytes.
 
 use core::ffi::c_int;
+use core::iter;
 use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
@@ -53,7 +54,7 @@ pub fn create(size: usize) -> bool {
     view.is_some()
         && windows()
             .into_iter()
-            .chain([HART_STACKS..KERNEL_MAP_END])
+            .chain(iter::once(HART_STACKS..KERNEL_MAP_END))
             .all(|window| reserve(window, libc::MAP_FIXED_NOREPLACE))
         && map(BASE + PHYS_VIRT_OFFSET, BASE, size, READ | WRITE)
 }

@@ -10,7 +10,9 @@ use axalloc::fault::fail_from;
 use axalloc::{AxError, usage};
 use axhal::probe::can_read;
 use axhal::time::monotonic_time_nanos;
-use axtask::{Spawn, WaitQueue, current, park_until, sleep_until, spawn, yield_now};
+use axtask::{
+    Spawn, WaitQueue, current, give_back_stacks, park_until, sleep_until, spawn, yield_now,
+};
 
 use support::{load, on_hart, store, writable};
 
@@ -26,7 +28,7 @@ fn as_thread(test: impl FnOnce() + Send + 'static) {
     });
 }
 
-/// A thread with a stack of a size that is not kept when it ends.
+/// A thread with the smallest stack there is.
 fn small() -> Spawn {
     Spawn {
         name: "small".into(),
@@ -70,6 +72,7 @@ fn a_thread_that_cannot_be_leaves_nothing() {
         let count = Arc::new(());
         let mut refused = 0;
         for n in 1.. {
+            give_back_stacks();
             let (free, its) = (usage().free, count.clone());
             let armed = fail_from(n);
             let large = Spawn {
@@ -99,9 +102,11 @@ fn what_no_thread_can_have_is_refused() {
             ..small()
         };
         assert_eq!(spawn(hart, || {}).err(), Some(AxError::InvalidInput));
-        let large = [0_u8; 9 << 10];
-        let work = move || assert_eq!(large[0], 0);
-        assert_eq!(spawn(small(), work).err(), Some(AxError::InvalidInput));
+        let none = Spawn {
+            stack_size: usize::MAX - 4096,
+            ..small()
+        };
+        assert_eq!(spawn(none, || {}).err(), Some(AxError::NoMemory));
     });
 }
 
@@ -115,7 +120,42 @@ fn a_stack_goes_with_its_thread() {
         store(bottom, 7);
         assert!(writable(bottom) && !can_read(bottom - 1));
         thread.join();
+        give_back_stacks();
         assert!(!can_read(bottom));
+    });
+}
+
+#[test]
+fn work_that_is_larger_than_a_stack_lies_on_the_heap() {
+    as_thread(|| {
+        let sum = Arc::new(AtomicUsize::new(0));
+        let (load, its) = ([1_u8; 40 << 10], sum.clone());
+        let add_up = move || {
+            let sum = load.iter().map(|byte| usize::from(*byte)).sum();
+            its.store(sum, Ordering::Relaxed);
+        };
+        spawn(small(), add_up).unwrap().join();
+        assert_eq!(sum.load(Ordering::Relaxed), 40 << 10);
+    });
+}
+
+#[test]
+fn stacks_are_used_again_and_go_back_in_one_operation() {
+    as_thread(|| {
+        let bottoms = |count: usize| {
+            let threads: Vec<_> = (0..count).map(|_| spawn(small(), || {}).unwrap()).collect();
+            threads.iter().for_each(|thread| thread.join());
+            let mut bottoms: Vec<_> = threads.iter().map(|thread| thread.stack_bottom()).collect();
+            bottoms.sort_unstable();
+            bottoms
+        };
+        give_back_stacks();
+        let first = bottoms(20);
+        assert!(first.iter().all(|bottom| can_read(*bottom)), "kept");
+        assert_eq!(bottoms(20), first, "used again");
+        assert!(give_back_stacks());
+        assert!(!first.iter().any(|bottom| can_read(*bottom)), "unmapped");
+        assert!(!give_back_stacks(), "none is left");
     });
 }
 

@@ -1,13 +1,14 @@
 //! Threads as in `std`. A panic in any of them is the machine's end.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 use core::num::{NonZeroU64, NonZeroUsize};
 use core::time::Duration;
 
 use axfeat::axhal::hart;
-use axfeat::axtask::{self, Shared, Spawn};
+use axfeat::axtask::{self, MOST_ON_STACK, Shared, Spawn, try_box};
 
 use super::deadline;
 use crate::io;
@@ -44,7 +45,7 @@ impl Thread {
         self.0.hart()
     }
 
-    /// The lowest address of its stack; the page below is its guard.
+    /// The lowest address of its stack; at least 1 MiB below it is not mapped.
     pub fn stack_bottom(&self) -> usize {
         self.0.stack_bottom()
     }
@@ -70,7 +71,7 @@ impl fmt::Debug for Thread {
 pub struct Builder(Spawn);
 
 impl Builder {
-    /// A thread without a name, with a stack of 64 KiB, on the hart that has the fewest.
+    /// A thread without a name, with a stack of 256 KiB, on the hart that has the fewest.
     pub fn new() -> Self {
         Self::default()
     }
@@ -81,7 +82,8 @@ impl Builder {
         self
     }
 
-    /// Gives it a stack of at least `size` bytes, and no less than 16 KiB.
+    /// Gives it a stack of at least `size` bytes, and no less than 16 KiB. All of it is
+    /// memory from the start.
     pub fn stack_size(mut self, size: usize) -> Self {
         self.0.stack_size = size;
         self
@@ -97,8 +99,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `NoMemory`; `InvalidInput` for a hart that is not up, or an `f` that does not fit
-    /// into half the stack.
+    /// `NoMemory`; `InvalidInput` for a hart that is not up.
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -119,6 +120,26 @@ impl Builder {
         f: F,
         last: impl FnOnce() + Send,
     ) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        if size_of::<F>() <= MOST_ON_STACK {
+            // SAFETY: the caller's promise.
+            return unsafe { self.spawn_small(f, last) };
+        }
+        // Called through a pointer, what `f` holds is not moved to the thread's stack.
+        let f: Box<dyn FnOnce() -> T + Send + '_> = try_box(f)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.spawn_small(f, last) }
+    }
+
+    /// As [`spawn_borrowing`](Self::spawn_borrowing), of an `f` that fits on any stack.
+    ///
+    /// # Safety
+    ///
+    /// What `f` and its result borrow stays until `last` is called.
+    unsafe fn spawn_small<F, T>(self, f: F, last: impl FnOnce() + Send) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send,
         T: Send,

@@ -162,6 +162,12 @@ impl<B: Backing> Areas<B> {
         areas.take_while(move |area| area.start() < end)
     }
 
+    /// Whether no area lies on both sides of an end of `span`.
+    pub fn holds_whole(&self, span: &Span) -> bool {
+        let mut areas = self.overlapping(span).map(|area| area.span());
+        areas.all(|area| span.start <= area.start && area.end <= span.end)
+    }
+
     /// Whether every address of `span` is in an area.
     pub fn cover(&self, span: &Span) -> bool {
         self.cover_with(span, |_| true)
