@@ -49,6 +49,9 @@ const ENDINGS: [(&str, fn()); 27] = [
         let small = Builder::new().stack_size(SMALL_STACK);
         in_thread(small, "small", large_frame::<{ 23 << 10 }>);
     }),
+    ("stack-everywhere", || {
+        let _ = harts::run_on_all(|_| println!("{}", deeper(1)));
+    }),
     ("panic-slow", messages::slow),
     ("panic-sleeps", messages::sleeps),
     ("panic-waits", messages::waits),

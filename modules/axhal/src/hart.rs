@@ -19,6 +19,17 @@ static NUMBER: usize = 0;
 #[unsafe(no_mangle)]
 static STACK_LIMIT: usize = 0;
 
+/// The end of the stack on which this hart reports that another stack has overflowed. The
+/// trap entries read it, as `__PERCPU_EMERGENCY_STACK`. It is the lowest part of the
+/// hart's own first stack: each hart has one, for several may overflow at a time, and what
+/// code has left there is not used again, for the machine ends.
+#[percpu::def_percpu]
+#[unsafe(no_mangle)]
+static EMERGENCY_STACK: usize = 0;
+
+/// Bytes of a stack for such a report.
+pub(crate) const EMERGENCY_SIZE: usize = 8 * 1024;
+
 /// Room that a trap needs on the interrupted stack: the frame, and the calls up
 /// to the point where the kernel's own guard page would catch an overflow.
 const TRAP_ROOM: usize = 1024;
@@ -93,8 +104,16 @@ fn init_this(number: usize) {
     // SAFETY: the data is this hart's alone, and as every hart's is at first.
     unsafe { percpu::write_percpu_reg(own_data_of(number)) };
     NUMBER.write_current(number);
-    STACK_LIMIT.write_current(hart_stack(number).start + TRAP_ROOM);
+    let bottom = hart_stack(number).start;
+    STACK_LIMIT.write_current(bottom + TRAP_ROOM);
+    EMERGENCY_STACK.write_current(bottom + EMERGENCY_SIZE);
     crate::arch::init_trap();
+}
+
+/// The end of this hart's stack for the report of an overflow.
+#[cfg(all(target_arch = "x86_64", target_os = "none"))]
+pub(crate) fn emergency_stack() -> usize {
+    EMERGENCY_STACK.read_current()
 }
 
 /// Whether a trap that has interrupted code at stack pointer `sp` finds no room on the

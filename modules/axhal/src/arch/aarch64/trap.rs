@@ -126,9 +126,9 @@ back:
 stack_overflow:
     mov     x0, sp
     msr     sp_el0, x0
-    adrp    x0, {emergency_stack} + {emergency_size} - {frame_size}
-    add     x0, x0, #:lo12:{emergency_stack} + {emergency_size} - {frame_size}
-    mov     sp, x0
+    mrs     x0, tpidr_el1
+    ldr     x0, [x0, #:lo12:__PERCPU_EMERGENCY_STACK]
+    sub     sp, x0, #{frame_size}
     mrs     x0, tpidrro_el0
     scratch st
     mrs     x2, sp_el0
@@ -160,16 +160,7 @@ capture_registers:
     overflow = const OVERFLOW,
     resolve = sym on_fault,
     handler = sym on_trap,
-    emergency_stack = sym EMERGENCY_STACK,
-    emergency_size = const EMERGENCY_SIZE,
 );
-
-/// Where a hart whose stack has overflowed makes its report. One for all: the
-/// first to need it ends the machine.
-#[repr(C, align(16))]
-struct Stack([u8; EMERGENCY_SIZE]);
-const EMERGENCY_SIZE: usize = 8 * 1024;
-static mut EMERGENCY_STACK: Stack = Stack([0; EMERGENCY_SIZE]);
 
 unsafe extern "C" {
     fn trap_vectors();

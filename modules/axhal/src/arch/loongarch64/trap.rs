@@ -127,7 +127,9 @@ trap_vector:
 
 stack_overflow:
     move    $t0, $sp
-    la.pcrel $sp, {emergency_stack} + {emergency_size} - {frame_size}
+    ori     $sp, $zero, %abs_lo12(__PERCPU_EMERGENCY_STACK)
+    ldx.d   $sp, $r21, $sp
+    addi.d  $sp, $sp, -{frame_size}
     .irp n, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     st.d    $r\\n, $sp, \\n * 8
     .endr
@@ -159,16 +161,7 @@ capture_registers:
     resolve = sym on_fault,
     handler = sym on_trap,
     overflow = sym overflow,
-    emergency_stack = sym EMERGENCY_STACK,
-    emergency_size = const EMERGENCY_SIZE,
 );
-
-/// Where a hart whose stack has overflowed makes its report. One for all: the
-/// first to need it ends the machine.
-#[repr(C, align(16))]
-struct Stack([u8; EMERGENCY_SIZE]);
-const EMERGENCY_SIZE: usize = 8 * 1024;
-static mut EMERGENCY_STACK: Stack = Stack([0; EMERGENCY_SIZE]);
 
 unsafe extern "C" {
     fn trap_vector();

@@ -110,7 +110,10 @@ trap_vector:
 
 stack_overflow:
     mv      t0, sp
-    lla     sp, {emergency_stack} + {emergency_size} - {frame_size}
+    lui     sp, %hi(__PERCPU_EMERGENCY_STACK)
+    add     sp, sp, gp
+    ld      sp, %lo(__PERCPU_EMERGENCY_STACK)(sp)
+    addi    sp, sp, -{frame_size}
     .irp n, 1, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     sd      x\\n, \\n * 8(sp)
     .endr
@@ -139,16 +142,7 @@ capture_registers:
     resolve = sym on_fault,
     handler = sym on_trap,
     overflow = sym overflow,
-    emergency_stack = sym EMERGENCY_STACK,
-    emergency_size = const EMERGENCY_SIZE,
 );
-
-/// Where a hart whose stack has overflowed makes its report. One for all: the
-/// first to need it ends the machine.
-#[repr(C, align(16))]
-struct Stack([u8; EMERGENCY_SIZE]);
-const EMERGENCY_SIZE: usize = 8 * 1024;
-static mut EMERGENCY_STACK: Stack = Stack([0; EMERGENCY_SIZE]);
 
 unsafe extern "C" {
     fn trap_vector();

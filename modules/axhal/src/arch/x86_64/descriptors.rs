@@ -9,6 +9,8 @@ use x86::bits64::task::TaskStateSegment;
 use x86::dtables::{DescriptorTablePointer, lgdt, lidt};
 use x86::segmentation::SegmentSelector;
 
+use crate::hart::{EMERGENCY_SIZE, emergency_stack};
+
 use super::trap::{DOUBLE_FAULT, NMI, VECTORS, vector_entry};
 
 /// The selectors of the first two descriptors are those the boot code has
@@ -28,20 +30,13 @@ static TASK_STATE: TaskStateSegment = TaskStateSegment::new();
 
 static INTERRUPTS: Once<[u128; VECTORS]> = Once::new();
 
-/// Where a hart whose stack has overflowed makes its report, and one that is
-/// interrupted at any moment at all. One of each for all harts: the first to
-/// need one ends the machine.
-#[repr(C, align(16))]
-struct Stack([u8; EMERGENCY_SIZE]);
-const EMERGENCY_SIZE: usize = 8 * 1024;
-static mut EMERGENCY_STACKS: [Stack; 2] = [const { Stack([0; EMERGENCY_SIZE]) }; 2];
-
 /// Loads this hart's tables.
 pub fn load() {
     let tss = TASK_STATE.with_current(|tss| {
-        let first = (&raw const EMERGENCY_STACKS) as u64;
-        tss.set_ist(0, first + EMERGENCY_SIZE as u64);
-        tss.set_ist(1, first + 2 * EMERGENCY_SIZE as u64);
+        // Two neighbours: a double fault's report can be interrupted.
+        let end = emergency_stack();
+        tss.set_ist(0, end as u64);
+        tss.set_ist(1, (end + EMERGENCY_SIZE) as u64);
         // No map of I/O ports behind it: the kernel alone may use them.
         tss.iomap_base = size_of::<TaskStateSegment>() as u16;
         &raw const *tss as u64
