@@ -38,7 +38,7 @@ const TAIL: usize = 30;
 pub const PANICKED: u8 = 101;
 
 /// How `apps/endings` ends: the status that tells so, and what the console says.
-const ENDINGS: [(&str, u8, &str); 27] = [
+const ENDINGS: &[(&str, u8, &str)] = &[
     ("return", 0, ""),
     ("exit", 42, ""),
     (
@@ -163,8 +163,8 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
         "smpboot" => smp_cases(options, image),
         "storm" => storm_cases(options, image, 1),
         "endings" => ENDINGS
-            .into_iter()
-            .map(|(end, status, said)| ending(image, end, status, said))
+            .iter()
+            .map(|(end, status, said)| ending(image, end, *status, said))
             .chain([large(image)])
             .collect(),
         "overflow" => OVERFLOWS
