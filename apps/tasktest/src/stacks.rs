@@ -187,7 +187,7 @@ fn kept_go_back() -> Outcome {
     const WANTED: usize = COUNT * SIZE / 2;
     let mapped = || usage().of(UsageKind::VirtMem);
     type Use = (&'static str, fn() -> bool);
-    let uses: [Use; 4] = [
+    let uses: [Use; 5] = [
         ("frames", || frames_left(WANTED / PAGE)),
         ("a mapping", || {
             let rights = MappingFlags::READ | MappingFlags::WRITE;
@@ -199,6 +199,15 @@ fn kept_go_back() -> Outcome {
                 block.try_reserve_exact(SIZE / 2).map(|()| block)
             });
             blocks.collect::<Result<Vec<_>, _>>().is_ok()
+        }),
+        ("pages at first touch", || {
+            let rights = MappingFlags::READ | MappingFlags::WRITE;
+            Mapping::lazy(WANTED, rights).is_ok_and(|mapping| {
+                let pages = (0..WANTED).step_by(PAGE);
+                let mut bytes = pages.map(|at| mapping.start() + at);
+                // SAFETY: the bytes are this mapping's, and nothing else uses them.
+                bytes.all(|byte| unsafe { probe::can_write(byte) })
+            })
         }),
         ("another stack", || {
             let thread = Builder::new().stack_size(WANTED).spawn(|| 1);

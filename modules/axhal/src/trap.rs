@@ -58,6 +58,11 @@ pub unsafe trait PageFaultHandler: Sync {
     /// interrupts off.
     fn handle(&self, addr: VirtAddr, access: Access) -> bool;
 
+    /// Gives back memory that is kept for reuse, if the last access of this hart that
+    /// [`handle`](Self::handle) refused was the one at `addr`, and for want of memory.
+    /// Returns whether there was any. Called with interrupts off, where they may be let in.
+    fn give_back_for(&self, addr: VirtAddr) -> bool;
+
     /// Says in a few words what is mapped at `addr`. Must not wait for a lock:
     /// it is asked when the kernel is about to end.
     fn describe(&self, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result;
@@ -99,7 +104,6 @@ impl fmt::Display for WhatIsAt {
 
 /// A page fault, from the architecture's entry code, which has saved no frame yet.
 /// Answers whether the access can be made now: if not, [`on_page_fault`] is next.
-#[cfg(any(feature = "paging", target_os = "none"))]
 pub(crate) fn resolve(addr: usize, access: Access) -> bool {
     let handler = PAGE_FAULT_HANDLER.get();
     handler.is_some_and(|handler| handler.handle(VirtAddr::from_usize(addr), access))
@@ -111,12 +115,18 @@ pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) 
         addr: VirtAddr::from_usize(addr),
         access,
     };
-    if !crate::probe::fix_up(frame, &fault) {
-        fail(
-            format_args!("unhandled page fault: {access} {addr:#x}"),
-            format_args!("  mapped there: {}\n{frame}", WhatIsAt(fault.addr)),
-        );
+    // Code with interrupts in holds no lock of the kernel, so that memory can be given back.
+    let retry = frame.irqs_were_on()
+        && PAGE_FAULT_HANDLER
+            .get()
+            .is_some_and(|handler| handler.give_back_for(fault.addr));
+    if (retry && resolve(addr, access)) || crate::probe::fix_up(frame, &fault) {
+        return;
     }
+    fail(
+        format_args!("unhandled page fault: {access} {addr:#x}"),
+        format_args!("  mapped there: {}\n{frame}", WhatIsAt(fault.addr)),
+    );
 }
 
 /// An interrupt, from the architecture's entry code. A process has no entry for any.

@@ -186,6 +186,16 @@ unsafe impl PageFaultHandler for SharedAspace {
         }
     }
 
+    fn give_back_for(&self, addr: VirtAddr) -> bool {
+        if refused::last(addr) != Some(Fault::NoMemory) {
+            return false;
+        }
+        axhal::arch::enable_irqs();
+        let any = axalloc::give_back_kept();
+        axhal::arch::disable_irqs();
+        any
+    }
+
     fn describe(&self, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
         let Some(space) = self.space_of(addr) else {
             return out.write_str("nothing: no user's address space is entered");

@@ -25,10 +25,18 @@ const LR: usize = 30;
 /// The stack pointer among `x`.
 const SP: usize = 31;
 
+/// `SPSR_EL1.I`: interrupts were kept out when the trap came.
+const SPSR_I: usize = 1 << 7;
+
 impl TrapFrame {
     /// The instruction that was interrupted.
     pub fn pc(&self) -> usize {
         self.elr
+    }
+
+    /// Whether interrupts were let in.
+    pub fn irqs_were_on(&self) -> bool {
+        self.spsr & SPSR_I == 0
     }
 
     /// Goes on at `pc` instead.

@@ -48,6 +48,11 @@ impl TrapFrame {
         self.register(REG_RIP)
     }
 
+    /// Whether interrupts were let in: a process takes none where it does not wait.
+    pub fn irqs_were_on(&self) -> bool {
+        false
+    }
+
     /// Goes on at `pc` instead.
     pub fn set_pc(&mut self, pc: usize) {
         self.0.gregs[REG_RIP as usize] = pc as i64;

@@ -27,10 +27,18 @@ const NAMES: [&str; 32] = [
     "s7", "s8",
 ];
 
+/// `PRMD.PIE`: interrupts were let in when the trap came.
+const PRMD_PIE: usize = 1 << 2;
+
 impl TrapFrame {
     /// The instruction that was interrupted.
     pub fn pc(&self) -> usize {
         self.era
+    }
+
+    /// Whether interrupts were let in.
+    pub fn irqs_were_on(&self) -> bool {
+        self.prmd & PRMD_PIE != 0
     }
 
     /// Goes on at `pc` instead.

@@ -22,10 +22,18 @@ const NAMES: [&str; 32] = [
     "t5", "t6",
 ];
 
+/// `sstatus.SPIE`: interrupts were let in when the trap came.
+const SSTATUS_SPIE: usize = 1 << 5;
+
 impl TrapFrame {
     /// The instruction that was interrupted.
     pub fn pc(&self) -> usize {
         self.sepc
+    }
+
+    /// Whether interrupts were let in.
+    pub fn irqs_were_on(&self) -> bool {
+        self.sstatus & SSTATUS_SPIE != 0
     }
 
     /// Goes on at `pc` instead.

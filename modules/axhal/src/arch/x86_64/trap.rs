@@ -7,6 +7,7 @@ use core::mem::offset_of;
 use memory_addr::VirtAddr;
 use x86::controlregs::cr2;
 
+use super::RFLAGS_IF;
 use crate::hart::is_below_stack;
 use crate::probe::fix_up;
 use crate::trap::{
@@ -39,6 +40,11 @@ impl TrapFrame {
     /// The instruction that was interrupted.
     pub fn pc(&self) -> usize {
         self.rip
+    }
+
+    /// Whether interrupts were let in.
+    pub fn irqs_were_on(&self) -> bool {
+        self.rflags & RFLAGS_IF != 0
     }
 
     /// Goes on at `pc` instead.
