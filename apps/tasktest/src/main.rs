@@ -6,7 +6,8 @@
 //! - work on all harts, from any (`work`);
 //! - waiting for each other: no wake-up is lost, no count is wrong (`sync`);
 //! - their stacks, and work of any size (`stacks`);
-//! - little memory (`memory`).
+//! - little memory (`memory`);
+//! - a stack that has just been mapped (`fresh`).
 //!
 //! It ends in `PASS n/n` or `FAIL n/m`, and its exit status says the same.
 #![no_std]
@@ -14,6 +15,7 @@
 
 extern crate alloc;
 
+mod fresh;
 mod lives;
 mod memory;
 mod report;
@@ -34,6 +36,7 @@ fn main() {
     sync::run(&mut report);
     stacks::run(&mut report);
     memory::run(&mut report);
+    fresh::run(&mut report);
     // Last: it leaves a thread that sleeps for ever.
     report.test("turns: a sleep without end", turns::endless_sleep);
     process::exit(report.finish());

@@ -157,7 +157,10 @@ pub fn answer_others() {
 #[cfg(feature = "smp")]
 fn forget_what_nobody_said() {
     #[cfg(feature = "paging")]
-    crate::arch::flush_tlb_all();
+    {
+        crate::arch::flush_tlb_all();
+        crate::arch::fetch_anew();
+    }
 }
 
 /// The hart in whose stack's guard zone `addr` lies, if it is in one.

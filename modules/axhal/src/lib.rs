@@ -30,6 +30,8 @@ cfg_if::cfg_if! {
         #[cfg(feature = "multitask")]
         pub mod context;
         pub mod hart;
+        #[cfg(feature = "paging")]
+        pub mod icache;
         #[cfg(feature = "irq")]
         pub mod irq;
         pub mod mem;

@@ -1,9 +1,10 @@
 //! Accesses that may fault, and come back all the same.
 //!
-//! Each architecture has three short functions that make exactly one access. A
-//! table in read-only memory (`.fixup_table`) names the instruction that may
+//! Each architecture has three short functions that make exactly one access, and one
+//! that copies bytes. A table in read-only memory (`.fixup_table`) names the instruction that may
 //! fault and where to go on if it does; a fault whose instruction is in the
-//! table, and that nobody else handles, goes on there. An instruction fetch
+//! table, and that the page-fault handler does not resolve, goes on there. So does an
+//! access that physical memory refuses (access faults, external aborts). An instruction fetch
 //! faults at the address it was to fetch from, so it is found by the address it
 //! would have returned to.
 
@@ -84,4 +85,17 @@ pub unsafe fn can_execute(addr: usize) -> bool {
     // SAFETY: the call faults at its first instruction, and is fixed up, or
     // runs what the caller vouches for.
     unsafe { probe_execute(addr) }
+}
+
+/// Copies `len` bytes, up to the first access that faults and is not resolved. Returns how
+/// many bytes were copied. Up to 32 more may have been written behind those.
+///
+/// # Safety
+///
+/// Bytes that are mapped at `from` can be copied, and those at `to` overwritten: no Rust
+/// code relies on what they are meanwhile.
+#[cfg(feature = "paging")]
+pub unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+    // SAFETY: the caller's promise; a fault is fixed up.
+    len - unsafe { crate::arch::probe_copy(to, from, len) }
 }

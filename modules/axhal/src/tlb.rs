@@ -66,6 +66,26 @@ pub fn flush_here(pages: Range<usize>) {
     }
 }
 
+/// Flushes what this hart may hold of `pages` from before they were mapped, so that its
+/// next access to them does not fault.
+///
+/// A fresh mapping is flushed nowhere: an access that meets a stale entry faults, and the
+/// handler resolves that. A stack cannot wait for it, for the trap entry itself uses the
+/// stack. So a hart calls this before it runs on a stack that was mapped since it last
+/// did, once it knows that the stack is mapped. docs/shootdown.md has what each
+/// architecture may hold.
+#[cfg(feature = "multitask")]
+pub fn flush_fresh(pages: Range<usize>) {
+    arch::flush_fresh(pages);
+}
+
+/// Makes every other hart that is up fetch instructions anew; see
+/// [`icache::sync`](crate::icache::sync).
+pub(crate) fn fetch_anew_on_others() {
+    #[cfg(feature = "smp")]
+    others::fetch_anew();
+}
+
 /// Does what another hart has asked of this one, which nobody does on a machine of one.
 #[cfg(not(feature = "smp"))]
 pub fn answer() {}
@@ -116,6 +136,14 @@ mod others {
         counter.store(counter.load(Relaxed) + 1, Relaxed);
     }
 
+    /// In the place of pages: instructions are to be fetched anew.
+    const INSTRUCTIONS: Range<usize> = usize::MAX..usize::MAX;
+
+    /// Makes all harts that are up, but for this one, fetch instructions anew.
+    pub fn fetch_anew() {
+        flush(u64::MAX, INSTRUCTIONS);
+    }
+
     /// Makes those of `harts` that are up, but for this one, forget `pages`.
     pub fn flush(harts: u64, pages: Range<usize>) {
         // Behind what the caller has written to tables: a hart that comes up is seen
@@ -133,7 +161,11 @@ mod others {
         let _guard = IrqsOff::new();
         let counted = &COUNTED[me];
         count(&counted.requests);
-        if arch::remote_flush(others, pages.clone()) {
+        let carried_out = match pages == INSTRUCTIONS {
+            true => arch::remote_fetch_anew(others),
+            false => arch::remote_flush(others, pages.clone()),
+        };
+        if carried_out {
             return count(&counted.carried_out);
         }
         let interrupt = |hart| {
@@ -156,7 +188,10 @@ mod others {
 
     fn forget(pages: Range<usize>) {
         count(&COUNTED[this_hart()].answers);
-        flush_here(pages);
+        match pages == INSTRUCTIONS {
+            true => arch::fetch_anew(),
+            false => flush_here(pages),
+        }
     }
 
     /// What harts have made one another forget, since boot.

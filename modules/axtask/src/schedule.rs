@@ -94,6 +94,7 @@ fn schedule(leave: Leave) {
         return;
     };
     change_space(&before, &next);
+    next.flush_fresh_stack();
     // SAFETY: the stack of a thread that has not ended is mapped, guard and all, and this
     // hart goes on there below.
     unsafe { hart::set_stack(next.stack_bottom()) };

@@ -53,6 +53,8 @@ pub struct Stack {
     guard: VirtAddr,
     /// Bytes above the guard zone.
     size: usize,
+    /// One bit for each hart that has run on it since it was mapped.
+    harts: u64,
 }
 
 impl Stack {
@@ -91,7 +93,13 @@ impl Stack {
             match map(guard, size) {
                 // Another hart was faster.
                 Err(AxError::AlreadyExists) => {}
-                mapped => return mapped.map(|()| Self { guard, size }),
+                mapped => {
+                    return mapped.map(|()| Self {
+                        guard,
+                        size,
+                        harts: 0,
+                    });
+                }
             }
         }
     }
@@ -105,6 +113,15 @@ impl Stack {
             Ok(too_many) => unmap_all(too_many),
             Err(stack) => drop(stack),
         }
+    }
+
+    /// Gives it to a thread of hart `hart`. Returns whether it is the hart's first since the
+    /// stack was mapped: then the hart may hold stale entries of it, and
+    /// [flushes](axhal::tlb::flush_fresh) them before it runs on it.
+    pub fn give_to(&mut self, hart: usize) -> bool {
+        let is_first = self.harts >> hart & 1 == 0;
+        self.harts |= 1 << hart;
+        is_first
     }
 
     /// The lowest address.

@@ -36,6 +36,8 @@ pub struct Thread {
     own_stack: bool,
     /// Its stack as long as it lives, but for a hart's first thread, whose is the hart's.
     pub(crate) stack: Lock<Option<Stack>>,
+    /// Whether its hart must [flush](axhal::tlb::flush_fresh) its stack before it runs.
+    is_stack_fresh: AtomicBool,
     /// The user address space that it has entered, while it does not run; 0 for none.
     pub(crate) space: AtomicUsize,
     wake: Lock<Wake>,
@@ -70,9 +72,11 @@ impl Thread {
         hart: usize,
         context: Context,
         bottom: usize,
-        stack: Option<Stack>,
+        mut stack: Option<Stack>,
     ) -> Self {
+        let is_stack_fresh = stack.as_mut().is_some_and(|stack| stack.give_to(hart));
         Self {
+            is_stack_fresh: AtomicBool::new(is_stack_fresh),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name,
             hart,
@@ -113,6 +117,17 @@ impl Thread {
     /// The end of its own stack; 0 if that is its hart's.
     pub(crate) fn stack_top(&self) -> usize {
         self.stack.lock().as_ref().map_or(0, Stack::top)
+    }
+
+    /// Makes this hart, which is about to run the thread, able to take a trap on its stack:
+    /// the trap entry uses the stack before it can take another.
+    pub(crate) fn flush_fresh_stack(&self) {
+        // Relaxed: only the thread's hart calls this, and the queue that it has the thread
+        // from orders it behind the mapping of the stack.
+        if self.is_stack_fresh.load(Ordering::Relaxed) {
+            self.is_stack_fresh.store(false, Ordering::Relaxed);
+            axhal::tlb::flush_fresh(self.bottom..self.stack_top());
+        }
     }
 
     /// Whether its stack is not its hart's, as that of a hart's first thread is.

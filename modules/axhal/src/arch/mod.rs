@@ -11,6 +11,7 @@
 //! | `halt` | sleeps for ever, deaf |
 //! | `TIMER_IRQ`, `IPI_IRQ` | the interrupt numbers of this hart's timer and of other harts' calls |
 //! | `probe_read`, `probe_write`, `probe_execute` | one access, and whether it faulted |
+//! | `probe_copy` | copies bytes, up to the first access that faults |
 //! | `init_zeroing`, `zero_pages` | chooses the machine's fastest way to zero pages; zeroes them |
 //! | `SAVED`, `RETURN`, `switch_stacks` | from one thread to another: what a call preserves, on the stack |
 //! | `Float` | the floating-point registers, if code for this machine may use any |
@@ -26,7 +27,10 @@
 //! | `FORGETS_EVERYWHERE` | whether the next two reach every hart |
 //! | `read_root`, `write_root` | the page table the kernel half is translated by |
 //! | `flush_tlb_page`, `flush_tlb_all` | forget on this hart |
+//! | `flush_fresh` | flush on this hart what it may hold of pages from before they were mapped |
 //! | `remote_flush` | forget on other harts without interrupting them, where the machine can |
+//! | `needs_cleaning`, `clean_code` | whether data caches keep code from instruction fetches; write it back |
+//! | `fetch_anew`, `remote_fetch_anew` | drop the instructions that this hart, or others, have fetched |
 
 cfg_if::cfg_if! {
     if #[cfg(target_os = "linux")] {

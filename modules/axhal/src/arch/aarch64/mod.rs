@@ -4,6 +4,9 @@
 
 #[cfg(feature = "multitask")]
 mod context;
+#[cfg(feature = "paging")]
+mod copy;
+mod icache;
 mod paging;
 mod probe;
 mod trap;
@@ -16,6 +19,10 @@ use aarch64_cpu::registers::{DAIF, Readable};
 
 #[cfg(feature = "multitask")]
 pub use context::*;
+#[cfg(feature = "paging")]
+pub use copy::probe_copy;
+#[cfg(feature = "paging")]
+pub use icache::*;
 /// Keeps interrupts out as long as it lives.
 pub use kernel_guard::IrqSave as IrqsOff;
 #[cfg(feature = "paging")]

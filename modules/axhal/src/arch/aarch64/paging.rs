@@ -152,6 +152,14 @@ pub fn flush_tlb_all() {
     barrier::isb(barrier::SY);
 }
 
+/// Nothing is flushed, for no hart caches an entry that is not valid. But without
+/// FEAT_ETS2 this hart may have translated an access early, before it knew of the mapping:
+/// what comes behind a context synchronization is translated anew.
+#[cfg(feature = "multitask")]
+pub fn flush_fresh(_pages: Range<usize>) {
+    barrier::isb(barrier::SY);
+}
+
 /// More pages than this are forgotten by forgetting everything. In QEMU a page takes
 /// 308 ns, everything 19358 ns and 152 ns for each page that is used again: as much as
 /// `(19358 + 256 * 152) / 308 = 189` pages, if 256 are (`make

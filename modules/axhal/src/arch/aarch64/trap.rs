@@ -7,7 +7,10 @@ use core::mem::offset_of;
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{VBAR_EL1, Writeable};
 
-use crate::trap::{Access, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve};
+use crate::probe::fix_up;
+use crate::trap::{
+    Access, PageFault, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve,
+};
 
 /// The registers of what was interrupted.
 #[repr(C)]
@@ -228,6 +231,11 @@ fn on_synchronous(frame: &mut TrapFrame, esr: usize, far: usize) {
     if let Some(access) = access(esr) {
         return on_page_fault(frame, far, access);
     }
+    let addr = far.into();
+    let refused = wanted(esr).filter(|_| is_external(esr));
+    if refused.is_some_and(|access| fix_up(frame, &PageFault { addr, access })) {
+        return;
+    }
     match esr >> 26 & 0x3f {
         class @ (INSTRUCTION_ABORT | DATA_ABORT) => on_exception(
             frame,
@@ -239,16 +247,26 @@ fn on_synchronous(frame: &mut TrapFrame, esr: usize, far: usize) {
 
 /// What a page fault's access wanted to do; `None` for anything else.
 fn access(esr: usize) -> Option<Access> {
+    wanted(esr).filter(|_| is_page_fault(esr))
+}
+
+/// What an abort's access wanted to do; `None` for any other exception.
+fn wanted(esr: usize) -> Option<Access> {
     /// Of a data abort: the access was a write.
     const WNR: usize = 1 << 6;
 
     match esr >> 26 & 0x3f {
-        _ if !is_page_fault(esr) => None,
         INSTRUCTION_ABORT => Some(Access::EXECUTE),
         DATA_ABORT if esr & WNR != 0 => Some(Access::WRITE),
         DATA_ABORT => Some(Access::READ),
         _ => None,
     }
+}
+
+/// Whether an abort's fault status code is that of a synchronous external abort: no
+/// physical memory has answered the access, or a table's on the walk for it.
+fn is_external(esr: usize) -> bool {
+    matches!(esr & 0x3f, 0x10 | 0x14..=0x17)
 }
 
 /// Whether an abort's fault status code, whose lowest two bits are the level,

@@ -9,11 +9,14 @@
 //! ```
 //!
 //! Code that runs in the processor's user mode as well is that of `x86_64`: the page
-//! table's format, zeroing, probes.
+//! table's format, zeroing, probes, copies.
 
 #[cfg(feature = "multitask")]
 #[path = "../x86_64/context.rs"]
 mod context;
+#[cfg(feature = "paging")]
+#[path = "../x86_64/copy.rs"]
+mod copy;
 #[cfg(feature = "paging")]
 mod paging;
 #[path = "../x86_64/probe.rs"]
@@ -26,14 +29,19 @@ mod zero;
 
 #[cfg(feature = "multitask")]
 pub use context::*;
+#[cfg(feature = "paging")]
+pub use copy::probe_copy;
 /// Keeps interrupts out as long as it lives: there are none where it could.
 pub use kernel_guard::IrqSave as IrqsOff;
 #[cfg(feature = "irq")]
 pub use linux_host::irq::{IPI as IPI_IRQ, TIMER as TIMER_IRQ};
+#[cfg(all(feature = "multitask", feature = "paging"))]
+pub use paging::flush_fresh;
 #[cfg(feature = "paging")]
 pub use paging::{
-    FORGETS_EVERYWHERE, MOST_PAGES, ONE_ROOT, PagingMeta, Pte, flush_all_asids, flush_tlb_all,
-    flush_tlb_page, largest_page, page_mark, publish_entries, read_root, remote_flush, write_root,
+    FORGETS_EVERYWHERE, MOST_PAGES, ONE_ROOT, PagingMeta, Pte, clean_code, fetch_anew,
+    flush_all_asids, flush_tlb_all, flush_tlb_page, largest_page, needs_cleaning, page_mark,
+    publish_entries, read_root, remote_fetch_anew, remote_flush, write_root,
 };
 pub use probe::{probe_execute, probe_read, probe_write};
 pub(crate) use trap::init_trap;

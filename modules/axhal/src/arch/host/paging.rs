@@ -94,6 +94,10 @@ pub fn flush_tlb_all() {
     forget_all();
 }
 
+/// Nothing to flush: what is absent is not kept.
+#[cfg(feature = "multitask")]
+pub fn flush_fresh(_pages: Range<usize>) {}
+
 /// More pages than this are forgotten by forgetting everything.
 pub const MOST_PAGES: usize = 32;
 
@@ -102,6 +106,23 @@ pub const FORGETS_EVERYWHERE: bool = true;
 
 /// Answers that other harts have forgotten already.
 pub fn remote_flush(_harts: u64, _pages: Range<usize>) -> bool {
+    true
+}
+
+/// Nothing is to be cleaned, as on any x86_64.
+pub const fn needs_cleaning() -> bool {
+    false
+}
+
+/// Does nothing: see [`needs_cleaning`].
+pub fn clean_code(_bytes: Range<usize>) {}
+
+/// Nothing to do: where a page becomes executable Linux has changed its mapping, and has
+/// interrupted the threads that had it.
+pub fn fetch_anew() {}
+
+/// Nothing to do, as for [`fetch_anew`].
+pub fn remote_fetch_anew(_harts: u64) -> bool {
     true
 }
 

@@ -7,7 +7,10 @@
 
 #[cfg(feature = "multitask")]
 mod context;
+#[cfg(feature = "paging")]
+mod copy;
 mod csr;
+mod icache;
 mod irqs;
 mod paging;
 mod probe;
@@ -17,6 +20,10 @@ mod zero;
 
 #[cfg(feature = "multitask")]
 pub use context::*;
+#[cfg(feature = "paging")]
+pub use copy::probe_copy;
+#[cfg(feature = "paging")]
+pub use icache::*;
 pub use irqs::{
     IPI_IRQ, IrqsOff, TIMER_IRQ, disable_irqs, enable_irqs, halt, irqs_enabled, wait_for_irqs,
 };

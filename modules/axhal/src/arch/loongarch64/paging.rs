@@ -116,6 +116,14 @@ pub fn flush_tlb_all() {
 /// Forgets all translations on this hart.
 pub use flush_tlb_all as flush_all_asids;
 
+/// Flushes what this hart may hold of `pages` from before they were mapped. A refill loads
+/// a pair of pages, so an access to the neighbour of an absent page leaves that in the TLB
+/// as not valid.
+#[cfg(feature = "multitask")]
+pub fn flush_fresh(pages: Range<usize>) {
+    crate::tlb::flush_here(pages);
+}
+
 /// More pages than this are forgotten by forgetting everything. In QEMU a page takes
 /// 2645 ns, everything 3297 ns and 254 ns for each page that is used again: as much as
 /// `(3297 + 256 * 254) / 2645 = 26` pages, if 256 are (`make

@@ -140,6 +140,14 @@ pub fn flush_tlb_all() {
 /// Forgets all translations on this hart.
 pub use flush_tlb_all as flush_all_asids;
 
+/// Flushes what this hart may hold of `pages` from before they were mapped: invalid
+/// entries, which may be cached at every level ("Supervisor Memory-Management Fence
+/// Instruction"). A fence with an address is for leaf entries alone.
+#[cfg(feature = "multitask")]
+pub fn flush_fresh(_pages: Range<usize>) {
+    flush_tlb_all();
+}
+
 /// More pages than this are forgotten by forgetting everything. In QEMU a page takes
 /// 1143 ns, everything 1316 ns and 121 ns for each page that is used again: as much as
 /// `(1316 + 256 * 121) / 1143 = 28` pages, if 256 are (`make
@@ -150,9 +158,17 @@ pub const MOST_PAGES: usize = 32;
 pub const FORGETS_EVERYWHERE: bool = false;
 
 /// Makes each hart of the set `harts` forget `pages`: SBI's remote fence
-/// extension, which returns when they have. One call asks for up to 64 hardware
-/// ids from the lowest on, so that harts are asked at the same time, not in turn.
+/// extension, which returns when they have.
 pub fn remote_flush(harts: u64, pages: Range<usize>) -> bool {
+    for_each_mask(harts, |mask| {
+        sbi_rt::remote_sfence_vma(mask, pages.start, pages.len()).is_ok()
+    })
+}
+
+/// Calls `ask` for the harts of a set, until it returns false. One call has up to 64
+/// hardware ids from the lowest on, so that harts are asked at the same time, not in turn.
+/// Returns whether all calls were answered by true.
+pub(super) fn for_each_mask(harts: u64, ask: impl Fn(sbi_rt::HartMask) -> bool) -> bool {
     let mut left = harts;
     while left != 0 {
         let ids = bits(left).map(|number| (number, hardware_id(number)));
@@ -162,8 +178,7 @@ pub fn remote_flush(harts: u64, pages: Range<usize>) -> bool {
             asked |= 1 << number;
             mask |= 1 << (id - base);
         }
-        let mask = sbi_rt::HartMask::from_mask_base(mask, base);
-        if sbi_rt::remote_sfence_vma(mask, pages.start, pages.len()).is_err() {
+        if !ask(sbi_rt::HartMask::from_mask_base(mask, base)) {
             return false;
         }
         left &= !asked;

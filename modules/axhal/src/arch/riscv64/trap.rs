@@ -3,7 +3,10 @@
 use core::arch::{asm, global_asm};
 use core::fmt;
 
-use crate::trap::{Access, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve};
+use crate::probe::fix_up;
+use crate::trap::{
+    Access, PageFault, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve,
+};
 
 /// The registers of what was interrupted.
 #[repr(C)]
@@ -185,12 +188,16 @@ extern "C" fn on_trap(frame: &mut TrapFrame, scause: usize, stval: usize) {
     if scause & INTERRUPT != 0 {
         return on_irq(scause & !INTERRUPT);
     }
-    match access(scause) {
-        Some(access) => on_page_fault(frame, stval, access),
-        None => on_exception(
+    if let Some(access) = access(scause) {
+        return on_page_fault(frame, stval, access);
+    }
+    let addr = stval.into();
+    let refused = access_fault(scause).map(|access| PageFault { addr, access });
+    if !refused.is_some_and(|fault| fix_up(frame, &fault)) {
+        on_exception(
             frame,
             format_args!("{} (scause {scause}, stval {stval:#x})", name(scause)),
-        ),
+        );
     }
 }
 
@@ -200,6 +207,17 @@ fn access(scause: usize) -> Option<Access> {
         12 => Some(Access::EXECUTE),
         13 => Some(Access::READ),
         15 => Some(Access::WRITE),
+        _ => None,
+    }
+}
+
+/// What an access wanted to do that physical memory refused: nothing is there, or the
+/// firmware keeps it for itself ("Physical Memory Protection").
+fn access_fault(scause: usize) -> Option<Access> {
+    match scause {
+        1 => Some(Access::EXECUTE),
+        5 => Some(Access::READ),
+        7 => Some(Access::WRITE),
         _ => None,
     }
 }

@@ -3,7 +3,10 @@
 
 #[cfg(feature = "multitask")]
 mod context;
+#[cfg(feature = "paging")]
+mod copy;
 mod descriptors;
+mod icache;
 mod paging;
 mod probe;
 mod trap;
@@ -13,6 +16,10 @@ use core::arch::asm;
 
 #[cfg(feature = "multitask")]
 pub use context::*;
+#[cfg(feature = "paging")]
+pub use copy::probe_copy;
+#[cfg(feature = "paging")]
+pub use icache::*;
 /// Keeps interrupts out as long as it lives.
 pub use kernel_guard::IrqSave as IrqsOff;
 #[cfg(feature = "paging")]

@@ -1,0 +1,78 @@
+//! Instruction fetches and data: see [`crate::icache`].
+#![cfg(feature = "paging")]
+
+use core::arch::{asm, global_asm};
+use core::ops::Range;
+
+use aarch64_cpu::asm::barrier;
+
+/// `CTR_EL0`: the binary logarithm of the words, of 4 bytes each, of the smallest data
+/// cache line; and whether data need not be cleaned (`IDC`), and instructions not be
+/// invalidated (`DIC`), for fetches to see them.
+const DMIN_LINE_SHIFT: usize = 16;
+const DMIN_LINE: usize = 0xf;
+const IDC: usize = 1 << 28;
+const DIC: usize = 1 << 29;
+
+fn cache_type() -> usize {
+    let ctr: usize;
+    // SAFETY: reading the register changes nothing.
+    unsafe { asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags)) };
+    ctr
+}
+
+/// Whether data must be cleaned to the point of unification.
+pub fn needs_cleaning() -> bool {
+    cache_type() & IDC == 0
+}
+
+/// Cleans a range to the point of unification, line by line. Data caches have one line for
+/// all addresses of a frame.
+pub fn clean_code(bytes: Range<usize>) {
+    let ctr = cache_type();
+    if ctr & IDC == 0 {
+        let line = 4 << (ctr >> DMIN_LINE_SHIFT & DMIN_LINE);
+        // SAFETY: cleaning a line changes no byte; a fault is fixed up.
+        unsafe { clean_lines(bytes.start & !(line - 1), bytes.end, line) };
+    }
+}
+
+global_asm!(
+    "
+    .section .text.clean, \"ax\"
+    .global clean_lines
+clean_lines: // x0: start, x1: end, x2: bytes of a line
+1:  cmp     x0, x1
+    b.hs    3f
+2:  dc      cvau, x0
+    add     x0, x0, x2
+    b       1b
+3:  ret
+    .pushsection .fixup_table, \"a\"
+    .quad   2b, 3b
+    .popsection
+    "
+);
+
+unsafe extern "C" {
+    /// Cleans the lines from `start` on up to `end`, or to the first that is not mapped.
+    unsafe fn clean_lines(start: usize, end: usize, line: usize);
+}
+
+/// Makes this hart's next fetches see what has been cleaned. All of the instruction cache
+/// goes: one that is indexed by virtual addresses may hold a frame under several ("IC",
+/// "VIPT instruction caches").
+pub fn fetch_anew() {
+    barrier::dsb(barrier::ISH);
+    if cache_type() & DIC == 0 {
+        // SAFETY: invalidating instruction caches changes nothing.
+        unsafe { asm!("ic ialluis", options(nostack, preserves_flags)) };
+        barrier::dsb(barrier::ISH);
+    }
+    barrier::isb(barrier::SY);
+}
+
+/// Hardware invalidates all harts' caches, but each must drop what it has fetched ahead.
+pub fn remote_fetch_anew(_harts: u64) -> bool {
+    false
+}
