@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use axconfig::{MAX_PHYS, PHYS_VIRT_OFFSET};
 use axstd::harts;
 use axstd::memory::probe::{can_execute, can_read, can_write};
 use axstd::memory::{
@@ -58,6 +59,9 @@ pub fn run(report: &mut Report) {
         giving_all_back(copied_in_and_out)
     });
     report.test("spaces: not entered", || giving_all_back(not_entered));
+    report.test("spaces: copied from nowhere", || {
+        giving_all_back(copied_from_nowhere)
+    });
 }
 
 fn space() -> Result<AddrSpace, String> {
@@ -419,6 +423,81 @@ fn not_entered() -> Outcome {
     Ok(String::from("3 loans, 3 entries"))
 }
 
+/// The buffer of a copy is a page that this hart remembers otherwise: as absent, for it has
+/// used the page that LoongArch's TLB has in one entry with it; or as read-only.
+fn into_a_stale_buffer() -> Result<(), String> {
+    const FROM: usize = KERNEL_MAP_BASE;
+    const EVEN: usize = FROM + 2 * PAGE;
+    const LATE: usize = EVEN + PAGE;
+    let kernel = kernel_aspace();
+    for page in [FROM, EVEN] {
+        let mapped = kernel.map_alloc(page.into(), PAGE, RW, false);
+        mapped.map_err(say)?;
+        // SAFETY: it is mapped, and this test's alone.
+        unsafe { word(page).write_volatile(6) };
+    }
+    let mapped = kernel.map_alloc(LATE.into(), PAGE, RW, true);
+    mapped.map_err(say)?;
+    copied_into(FROM, LATE)?;
+
+    let mut mapping = Mapping::populated(harts::count() * PAGE, RW).map_err(say)?;
+    let (start, size) = (mapping.start(), mapping.size());
+    let page = |hart: usize| start + hart * PAGE;
+    mapping.protect(0, size, READ).map_err(say)?;
+    on_all(|hart| {
+        check(can_read(page(hart)), || {
+            format!("{:#x} cannot be read", page(hart))
+        })
+    })?;
+    mapping.protect(0, size, RW).map_err(say)?;
+    on_all(|hart| copied_into(FROM, page(hart)))?;
+    kernel.unmap(FROM.into(), 4 * PAGE).map_err(say)
+}
+
+/// Copies a page from `from`, where the first word is 6, to `to`.
+fn copied_into(from: usize, to: usize) -> Result<(), String> {
+    // SAFETY: the page is mapped writable, and this test's alone.
+    let buffer = unsafe { slice::from_raw_parts_mut(word(to).cast::<u8>(), PAGE) };
+    kernel_aspace().read(from.into(), buffer).map_err(say)?;
+    check(buffer[0] == 6, || {
+        format!("{} came to {to:#x}, not 6", buffer[0])
+    })
+}
+
+/// Pages that a linear mapping leads to where there is no memory, or where the kernel
+/// does not reach it, are an error to copies, in and out.
+fn copied_from_nowhere() -> Outcome {
+    // The end of what the direct map has room for, beyond it, and what the address in
+    // the direct map overflows at; the first page of memory of riscv64 is the firmware's.
+    let mut nowhere = Vec::from([MAX_PHYS - PAGE, MAX_PHYS, PHYS_VIRT_OFFSET.wrapping_neg()]);
+    if cfg!(target_arch = "riscv64") {
+        nowhere.push(0x8000_0000);
+    }
+    let space = space()?;
+    let mut tried = 0;
+    for paddr in nowhere {
+        // SAFETY: what is accessed through it is no memory of Rust's.
+        match unsafe { space.map_linear(BASE.into(), paddr.into(), PAGE, RW) } {
+            // The machine has no such address.
+            Err(AxError::InvalidInput) => continue,
+            mapped => mapped.map_err(say)?,
+        }
+        let mut buffer = [7; 100];
+        let copies = [
+            space.read(BASE.into(), &mut buffer),
+            space.write((BASE + 8).into(), &buffer),
+            space.read_cstr(BASE.into(), &mut buffer).map(drop),
+        ];
+        let refused = copies.iter().all(|copy| *copy == Err(AxError::BadAddress));
+        check(refused, || {
+            format!("read, write, text at {paddr:#x}: {copies:?}")
+        })?;
+        space.unmap(BASE.into(), PAGE).map_err(say)?;
+        tried += copies.len();
+    }
+    Ok(format!("{tried} copies"))
+}
+
 /// What is at an address: can it be read, written, executed?
 type Can = (bool, bool, bool);
 
@@ -530,5 +609,6 @@ fn copied_in_and_out() -> Outcome {
         format!("past the end: {beyond:?}")
     })?;
     into_a_lazy_buffer()?;
+    into_a_stale_buffer()?;
     Ok(format!("{} bytes", bytes.len()))
 }

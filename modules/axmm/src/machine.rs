@@ -2,7 +2,9 @@
 
 use core::ops::Range;
 
-use memory_addr::VirtAddr;
+#[cfg(feature = "hal")]
+use axconfig::{MAX_PHYS, PHYS_VIRT_OFFSET};
+use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingMetaData};
 
 /// A machine: its page-table format, and how its harts forget translations.
@@ -45,6 +47,32 @@ pub unsafe trait Machine: 'static {
 
     /// Makes this hart forget its translations of `pages`.
     fn forget_here(pages: Range<usize>);
+
+    /// Whether code must be [cleaned](Self::clean_code).
+    fn needs_cleaning() -> bool {
+        false
+    }
+
+    /// Makes what has been written to `len` bytes at `paddr` reach where instruction
+    /// fetches look.
+    fn clean_code(_paddr: PhysAddr, _len: usize) {}
+
+    /// Makes every hart fetch anew the instructions that have been cleaned; returns when
+    /// all have dropped what they had fetched before.
+    fn sync_icache() {}
+
+    /// Copies `len` bytes, up to the first access that faults. Returns how many were
+    /// copied.
+    ///
+    /// # Safety
+    ///
+    /// Bytes that are mapped at `from` can be copied, and those at `to` overwritten: no
+    /// Rust code relies on what they are meanwhile.
+    unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+        // SAFETY: the caller's promise; in a process all of them are mapped.
+        unsafe { from.copy_to(to, len) };
+        len
+    }
 
     /// Keeps what runs on its hart, and interrupts out.
     type Pin;
@@ -105,6 +133,29 @@ unsafe impl Machine for ThisMachine {
 
     fn forget_here(pages: Range<usize>) {
         axhal::tlb::flush_here(pages);
+    }
+
+    fn needs_cleaning() -> bool {
+        axhal::icache::needs_cleaning()
+    }
+
+    fn clean_code(paddr: PhysAddr, len: usize) {
+        // What lies beyond the direct map cannot be cleaned there, nor has the kernel
+        // written it there.
+        let start = paddr.as_usize();
+        if start < MAX_PHYS {
+            let end = start.saturating_add(len).min(MAX_PHYS);
+            axhal::icache::clean(PHYS_VIRT_OFFSET + start..PHYS_VIRT_OFFSET + end);
+        }
+    }
+
+    fn sync_icache() {
+        axhal::icache::sync();
+    }
+
+    unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { axhal::probe::copy(from, to, len) }
     }
 
     type Pin = axhal::arch::IrqsOff;

@@ -1,90 +1,109 @@
 //! Copying into and out of an address space, whichever one is loaded.
 //!
-//! A copy goes page by page through the linear mapping of physical memory. A page
-//! that is not there yet is brought, and rights are respected, as if the access
-//! had been made by an instruction in that address space; what could not be had
-//! by one ends the copy there. Nothing traps: as for a page fault, nobody takes the page
-//! away meanwhile; and where the buffer itself lies in the address space, its pages are
-//! brought first, for a fault by whoever copies there could not be helped.
+//! A copy goes page by page through the kernel's direct map of physical memory. A page
+//! that has no frame yet gets one, and rights are respected, as if the access had been
+//! made by an instruction in that address space. The copy ends at the first byte that
+//! such an instruction could not have accessed.
+//!
+//! While a page is copied it stays mapped, as during a page fault. So a fault of the copy
+//! itself cannot be resolved there: it ends the copy of this page ([`Machine::copy`]).
+//!
+//! - Where the caller's buffer has faulted, the copy goes on through a few bytes on the
+//!   stack. They are moved from or to the buffer once the page may go, by accesses that may
+//!   take any fault: of a lazy page, a stale translation, or another address space.
+//! - Where the frame has faulted, there is no memory at the physical address of a linear
+//!   mapping, or the kernel's direct map does not reach it. The copy ends.
 
 use core::mem::MaybeUninit;
 use core::ptr;
 
-use axconfig::PHYS_VIRT_OFFSET;
+use axconfig::{MAX_PHYS, PHYS_VIRT_OFFSET};
 use axerrno::{AxError, AxResult};
 use bytemuck::{AnyBitPattern, NoUninit};
-use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
-use crate::areas::Area;
 use crate::aspace::{AddrSpace, Fault};
-use crate::backend::Backend;
 use crate::machine::Machine;
+
+/// Bytes that are copied by way of the stack where the caller's buffer has faulted.
+const BOUNCE: usize = 64;
 
 /// A part of a copy that lies in one page.
 struct Piece {
-    /// Where the page's bytes are in the linear mapping.
+    /// Where the page's bytes are in the kernel's direct map.
     bytes: *mut u8,
     len: usize,
+    paddr: PhysAddr,
+    /// Whether the page may be executed.
+    is_code: bool,
+}
+
+impl Piece {
+    /// Writes the beginning of `from` here. Returns how many bytes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Machine::copy`]; `from` has as many bytes as this.
+    unsafe fn write<M: Machine>(&self, from: *const u8) -> usize {
+        // SAFETY: the caller's promise.
+        let count = unsafe { M::copy(from, self.bytes, self.len) };
+        if self.is_code {
+            M::clean_code(self.paddr, count);
+            M::sync_icache();
+        }
+        count
+    }
 }
 
 /// How many bytes were copied, and why not more.
 type Copied = (usize, Result<(), Fault>);
 
 impl<M: Machine> AddrSpace<M> {
-    /// Fills `buf` with what lies from `start` on.
+    /// Fills `buf` with the bytes from `start` on.
     ///
     /// # Errors
     ///
-    /// `BadAddress` if some of it may not be read, `NoMemory` if there is none for a page
-    /// of it; `buf` holds what lies before that. [`read_some`](Self::read_some) says how
-    /// much it is.
+    /// `BadAddress` if some of them may not be read, `NoMemory` if there is none for a page
+    /// of theirs; `buf` holds those before. [`read_some`](Self::read_some) says how many
+    /// they are.
     pub fn read(&self, start: VirtAddr, buf: &mut [u8]) -> AxResult {
         Ok(self.copy_out(start, buf).1?)
     }
 
-    /// Puts `buf` where `start` is.
+    /// Copies `buf` to `start`. Instruction fetches of every hart see it where the pages
+    /// may be executed.
     ///
     /// # Errors
     ///
-    /// `BadAddress` if some of it may not be written, `NoMemory` if there is none for a
-    /// page of it; what lies before that has been written.
-    /// [`write_some`](Self::write_some) says how much it is.
+    /// `BadAddress` if some of the bytes there may not be written, `NoMemory` if there is
+    /// none for a page of theirs; those before have been written.
+    /// [`write_some`](Self::write_some) says how many they are.
     pub fn write(&self, start: VirtAddr, buf: &[u8]) -> AxResult {
         Ok(self.copy_in(start, buf).1?)
     }
 
-    /// As [`read`](Self::read), up to the first byte that cannot be had. Returns
-    /// how many bytes came.
+    /// As [`read`](Self::read), up to the first byte that may not be read. Returns how
+    /// many bytes were read.
     pub fn read_some(&self, start: VirtAddr, buf: &mut [u8]) -> usize {
         self.copy_out(start, buf).0
     }
 
     fn copy_out(&self, start: VirtAddr, buf: &mut [u8]) -> Copied {
-        if let Err(fault) = self.bring_buffer(buf, MappingFlags::WRITE) {
-            return (0, Err(fault));
-        }
-        self.process_area_data(start, buf.len(), MappingFlags::READ, |piece, done| {
-            // SAFETY: the piece is `len` bytes of a mapped frame, which is not a
-            // buffer that Rust code holds a reference to: see `process_area_data`.
-            unsafe { ptr::copy(piece.bytes, buf[done..].as_mut_ptr(), piece.len) };
+        piece_by_piece(start, buf.len(), |vaddr, done| {
+            self.read_piece(vaddr, &mut buf[done..])
         })
     }
 
-    /// As [`write`](Self::write), up to the first byte that cannot be had. Returns
-    /// how many bytes went.
+    /// As [`write`](Self::write), up to the first byte that may not be written. Returns
+    /// how many bytes were written.
     pub fn write_some(&self, start: VirtAddr, buf: &[u8]) -> usize {
         self.copy_in(start, buf).0
     }
 
     fn copy_in(&self, start: VirtAddr, buf: &[u8]) -> Copied {
-        if let Err(fault) = self.bring_buffer(buf, MappingFlags::READ) {
-            return (0, Err(fault));
-        }
-        self.process_area_data(start, buf.len(), MappingFlags::WRITE, |piece, done| {
-            // SAFETY: the piece is `len` bytes of a mapped frame, which is not a
-            // buffer that Rust code holds a reference to: see `process_area_data`.
-            unsafe { ptr::copy(buf[done..].as_ptr(), piece.bytes, piece.len) };
+        piece_by_piece(start, buf.len(), |vaddr, done| {
+            self.write_piece(vaddr, &buf[done..])
         })
     }
 
@@ -93,27 +112,20 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// `BadAddress` and `NoMemory` as for [`read`](Self::read); `InvalidInput` if `buf` is
-    /// full and no 0 has come.
+    /// `BadAddress` and `NoMemory` as for [`read`](Self::read); `InvalidInput` if `buf` is full before
+    /// the first 0.
     pub fn read_cstr<'buf>(&self, start: VirtAddr, buf: &'buf mut [u8]) -> AxResult<&'buf [u8]> {
-        self.bring_buffer(buf, MappingFlags::WRITE)?;
         let mut end = None;
-        let room = buf.len();
-        let mut done = 0;
-        while done < room && end.is_none() {
-            let vaddr = start.as_usize().checked_add(done);
-            let vaddr = VirtAddr::from_usize(vaddr.ok_or(AxError::BadAddress)?);
-            let copied = self.with_piece(vaddr, room - done, MappingFlags::READ, |piece| {
-                let part = &mut buf[done..done + piece.len];
-                // SAFETY: the piece is `len` bytes of a mapped frame, which is not a
-                // buffer that Rust code holds a reference to: see `process_area_data`.
-                unsafe { ptr::copy(piece.bytes, part.as_mut_ptr(), piece.len) };
-                (part.iter().position(|byte| *byte == 0), piece.len)
-            });
-            let (zero, len) = copied?;
+        let (_, copied) = piece_by_piece(start, buf.len(), |vaddr, done| {
+            if end.is_some() {
+                return Ok(0);
+            }
+            let count = self.read_piece(vaddr, &mut buf[done..])?;
+            let zero = buf[done..done + count].iter().position(|byte| *byte == 0);
             end = zero.map(|offset| done + offset);
-            done += len;
-        }
+            Ok(count)
+        });
+        copied?;
         end.map(|end| &buf[..end]).ok_or(AxError::InvalidInput)
     }
 
@@ -133,7 +145,7 @@ impl<M: Machine> AddrSpace<M> {
         Ok(unsafe { value.assume_init() })
     }
 
-    /// Puts `value` where `start` is, at any alignment.
+    /// Copies `value` to `start`, at any alignment.
     ///
     /// # Errors
     ///
@@ -142,57 +154,66 @@ impl<M: Machine> AddrSpace<M> {
         self.write(start, bytemuck::bytes_of(value))
     }
 
-    /// Brings the pages of a buffer of the kernel's that are this address space's, and
-    /// not there yet.
-    fn bring_buffer(&self, buf: &[u8], access: MappingFlags) -> Result<(), Fault> {
-        let start = VirtAddr::from_ptr_of(buf.as_ptr()).align_down_4k();
-        let end = buf.as_ptr() as usize + buf.len();
-        let mut pages = (start.as_usize()..end).step_by(PAGE_SIZE_4K);
-        pages.try_for_each(|page| {
-            let vaddr = VirtAddr::from_usize(page);
-            let comes_late = |area: &Area<Backend>| area.backing().owns_frames();
-            let is_there = !self.area_at(vaddr).as_ref().is_some_and(comes_late)
-                || self.query(vaddr).is_some();
-            match is_there {
-                true => Ok(()),
-                false => self.fault(vaddr, access),
-            }
-        })
-    }
-
-    /// Calls `f` for each page's part of `size` bytes from `start` on, with the
-    /// offset of the part, up to the first that may not be accessed. Returns how
-    /// many bytes that were, and why not more.
-    ///
-    /// The frames are those of mappings. Nobody else in the kernel has a reference
-    /// to their bytes: what they hold is only ever copied.
-    fn process_area_data(
-        &self,
-        start: VirtAddr,
-        size: usize,
-        access: MappingFlags,
-        mut f: impl FnMut(Piece, usize),
-    ) -> Copied {
-        let mut done = 0;
-        while done < size {
-            let Some(vaddr) = start.as_usize().checked_add(done) else {
-                return (done, Err(Fault::Unmapped));
-            };
-            let piece = self.with_piece(vaddr.into(), size - done, access, |piece| {
-                let len = piece.len;
-                f(piece, done);
-                len
-            });
-            match piece {
-                Ok(len) => done += len,
-                Err(fault) => return (done, Err(fault)),
-            }
+    /// Fills the beginning of `buf`, which is not empty, with bytes of one page from
+    /// `vaddr` on. Returns how many.
+    fn read_piece(&self, vaddr: VirtAddr, buf: &mut [u8]) -> Result<usize, Fault> {
+        let direct = self.with_piece(vaddr, buf.len(), MappingFlags::READ, |piece| {
+            // SAFETY: `bytes` is `len` bytes of a mapped frame, which no Rust code holds
+            // a reference to (`with_piece`); `buf` has room for them.
+            unsafe { M::copy(piece.bytes, buf.as_mut_ptr(), piece.len) }
+        });
+        match direct {
+            Ok(0) => self.read_bounced(vaddr, buf),
+            direct => direct,
         }
-        (done, Ok(()))
     }
 
-    /// Calls `f` with what of `size` bytes from `vaddr` on lies in one small page, if that
-    /// may be accessed. The page stays meanwhile.
+    /// As [`read_piece`](Self::read_piece), where the buffer, or the frame, has faulted.
+    #[cold]
+    fn read_bounced(&self, vaddr: VirtAddr, buf: &mut [u8]) -> Result<usize, Fault> {
+        let mut bounce = [0; BOUNCE];
+        let size = buf.len().min(BOUNCE);
+        let count = self.with_piece(vaddr, size, MappingFlags::READ, |piece| {
+            // SAFETY: as in `read_piece`; a piece is no longer than `size` bytes.
+            unsafe { M::copy(piece.bytes, bounce.as_mut_ptr(), piece.len) }
+        });
+        let count = is_memory(count?)?;
+        buf[..count].copy_from_slice(&bounce[..count]);
+        Ok(count)
+    }
+
+    /// Copies the beginning of `buf`, which is not empty, to bytes of one page from `vaddr`
+    /// on. Returns how many.
+    fn write_piece(&self, vaddr: VirtAddr, buf: &[u8]) -> Result<usize, Fault> {
+        let direct = self.with_piece(vaddr, buf.len(), MappingFlags::WRITE, |piece| {
+            // SAFETY: `bytes` is `len` bytes of a mapped frame, which no Rust code holds
+            // a reference to (`with_piece`); `buf` has as many.
+            unsafe { piece.write::<M>(buf.as_ptr()) }
+        });
+        match direct {
+            Ok(0) => self.write_bounced(vaddr, buf),
+            direct => direct,
+        }
+    }
+
+    /// As [`write_piece`](Self::write_piece), where the buffer, or the frame, has faulted.
+    #[cold]
+    fn write_bounced(&self, vaddr: VirtAddr, buf: &[u8]) -> Result<usize, Fault> {
+        let mut bounce = [0; BOUNCE];
+        let size = buf.len().min(BOUNCE);
+        bounce[..size].copy_from_slice(&buf[..size]);
+        let count = self.with_piece(vaddr, size, MappingFlags::WRITE, |piece| {
+            // SAFETY: as in `write_piece`; a piece is no longer than `size` bytes.
+            unsafe { piece.write::<M>(bounce.as_ptr()) }
+        });
+        is_memory(count?)
+    }
+
+    /// Calls `f` with the part of `size` bytes from `vaddr` on that lies in one small page,
+    /// if it may be accessed. The page stays mapped meanwhile.
+    ///
+    /// The frames are those of mappings. No Rust code in the kernel has a reference to
+    /// their bytes: what they hold is only ever copied.
     fn with_piece<R>(
         &self,
         vaddr: VirtAddr,
@@ -211,7 +232,7 @@ impl<M: Machine> AddrSpace<M> {
                 self.area_for_certain(vaddr).ok_or(Fault::Unmapped)?;
                 continue;
             };
-            // Device registers are not memory, and need not be in the linear mapping. The
+            // Device registers are not memory, and need not be in the direct map. The
             // area says what they are: not every format has it in the page's entry.
             let flags = area.flags();
             if !flags.contains(access) || flags.contains(MappingFlags::DEVICE) {
@@ -220,10 +241,11 @@ impl<M: Machine> AddrSpace<M> {
             if let Some(page) = self.table().query(vaddr)
                 && page.flags.contains(access)
             {
-                let offset = vaddr.as_usize() - page.vaddr.as_usize();
-                let address = page.paddr.as_usize() + offset + PHYS_VIRT_OFFSET;
+                let paddr = page.paddr + (vaddr.as_usize() - page.vaddr.as_usize());
                 return Ok(f(Piece {
-                    bytes: ptr::with_exposed_provenance_mut(address),
+                    bytes: in_direct_map(paddr).ok_or(Fault::Unmapped)?,
+                    paddr,
+                    is_code: flags.contains(MappingFlags::EXECUTE),
                     len: size.min(PAGE_SIZE_4K - vaddr.align_offset_4k()),
                 }));
             }
@@ -231,6 +253,42 @@ impl<M: Machine> AddrSpace<M> {
             self.fault(vaddr, access)?;
         }
     }
+}
+
+/// Where the byte at a physical address is in the kernel's direct map; `None` beyond its
+/// end. A page lies in it as a whole, or not at all.
+fn in_direct_map(paddr: PhysAddr) -> Option<*mut u8> {
+    let paddr = paddr.as_usize();
+    (paddr < MAX_PHYS).then(|| ptr::with_exposed_provenance_mut(PHYS_VIRT_OFFSET + paddr))
+}
+
+/// A copy by way of the stack, which does not fault, of no byte at all: there is no memory.
+fn is_memory(count: usize) -> Result<usize, Fault> {
+    match count {
+        0 => Err(Fault::Unmapped),
+        count => Ok(count),
+    }
+}
+
+/// Calls `copy` with an address, and its offset, until it has copied `size` bytes from
+/// `start` on, or none. Returns how many bytes were copied, and why not more.
+fn piece_by_piece(
+    start: VirtAddr,
+    size: usize,
+    mut copy: impl FnMut(VirtAddr, usize) -> Result<usize, Fault>,
+) -> Copied {
+    let mut done = 0;
+    while done < size {
+        let Some(vaddr) = start.as_usize().checked_add(done) else {
+            return (done, Err(Fault::Unmapped));
+        };
+        match copy(VirtAddr::from_usize(vaddr), done) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(fault) => return (done, Err(fault)),
+        }
+    }
+    (done, Ok(()))
 }
 
 #[cfg(test)]

@@ -169,10 +169,7 @@ fn a_copy_does_not_take_a_device_for_memory<R: TestMachine>() {
         space.unmap(base, KIB4).unwrap();
         space.map_physical(base, registers, KIB4, DEVICE).unwrap();
     };
-    // It first looks for an area that the buffer is in.
-    AS_IT_PINS.set(Some(Box::new(move || {
-        AS_IT_PINS.set(Some(Box::new(exchange)));
-    })));
+    AS_IT_PINS.set(Some(Box::new(exchange)));
     assert_eq!(space.read_val::<u64>(base), Err(AxError::BadAddress));
     end(space);
 }

@@ -3,6 +3,8 @@
 //!
 //! axmm's tests and its fuzz targets use it.
 
+pub mod code;
+pub mod copies;
 pub mod memory;
 pub mod model;
 pub mod raw;
@@ -186,6 +188,26 @@ where
         });
     }
 
+    fn needs_cleaning() -> bool {
+        true
+    }
+
+    fn clean_code(paddr: PhysAddr, len: usize) {
+        let start = paddr.as_usize();
+        code::happened(code::Event::Cleaned(start..start + len));
+    }
+
+    fn sync_icache() {
+        code::happened(code::Event::Synced(code::executable()));
+    }
+
+    unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+        let len = copies::until_fault(from.addr(), len).min(copies::until_fault(to.addr(), len));
+        // SAFETY: the caller's promise, of fewer bytes.
+        unsafe { from.copy_to(to, len) };
+        len
+    }
+
     type Pin = ();
 
     fn pin() {}
@@ -343,7 +365,7 @@ pub fn bytes(frame: usize) -> &'static mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), KIB4) }
 }
 
-type Walk = fn(usize) -> Result<Raw, String>;
+pub type Walk = fn(usize) -> Result<Raw, String>;
 
 /// What is forgotten where a table goes.
 pub const EVERYTHING: Range<usize> = 0..usize::MAX;
