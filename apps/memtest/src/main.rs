@@ -8,6 +8,7 @@
 //!   everything back (`mappings`);
 //! - are address spaces of user programs apart, and the kernel's mappings in each
 //!   (`spaces`);
+//! - does every hart execute the code that was written last (`code`);
 //! - do harts leave each other's pages and frames alone (`races`).
 //!
 //! It ends in a table, then `PASS n/n` or `FAIL n/m`, and its exit status says
@@ -17,6 +18,7 @@
 
 extern crate alloc;
 
+mod code;
 mod frames;
 mod heap;
 mod kernel_map;
@@ -53,6 +55,7 @@ fn main() {
     kernel_map::run(&mut report);
     mappings::run(&mut report, seed);
     spaces::run(&mut report);
+    code::run(&mut report);
     races::run(&mut report);
     heap::run(&mut report, seed);
     frames::run(&mut report, seed);

@@ -23,7 +23,7 @@ use crate::areas::{Area, Entry, Span};
 use crate::backend::{Backend, Grain};
 use crate::context::Context;
 use crate::machine::{Machine, ThisMachine};
-use crate::pagetable::Page;
+use crate::pagetable::{Change, Page};
 use crate::table::Table;
 use crate::tlb::TlbGather;
 
@@ -403,7 +403,11 @@ impl<M: Machine> AddrSpace<M> {
         edit.insert(area);
         let mapped = edit.apart(|apart| {
             let undo = &mut apart.gather(backend.owns_frames());
-            backend.map::<M>(&self.table, span.clone(), flags, undo)
+            backend.map::<M>(&self.table, span.clone(), flags, undo)?;
+            if flags.contains(MappingFlags::EXECUTE) {
+                self.sync_claimed(&span);
+            }
+            Ok(())
         });
         if mapped.is_err() {
             edit.remove(&span);
@@ -535,8 +539,11 @@ impl<M: Machine> AddrSpace<M> {
     /// Gives `size` bytes from `start` on, all of which are mapped, the rights
     /// `flags`: those of pages that are there, and those that later ones get.
     ///
-    /// Who gives the right to execute what has just been written makes the harts'
-    /// instruction caches see it: that is not done here.
+    /// With the right to execute, instruction fetches of every hart see what has been
+    /// written to the pages. Where the kind of memory changes
+    /// ([`DEVICE`](MappingFlags::DEVICE), [`UNCACHED`](MappingFlags::UNCACHED)) the pages
+    /// are not there for a moment, and an access waits: it must not be one that a trap
+    /// needs, as to a stack.
     ///
     /// # Errors
     ///
@@ -583,14 +590,26 @@ impl<M: Machine> AddrSpace<M> {
         let adds = edit
             .overlapping(&span)
             .all(|area| adds(area.flags(), flags));
+        let change = Change {
+            flags,
+            may_break: edit
+                .overlapping(&span)
+                .any(|area| Table::<M>::differ_in_kind(area.flags(), flags)),
+        };
         edit.apart(|apart| {
-            let gather = &mut apart.gather(false);
+            let mut gather = apart.gather(false);
             if adds {
                 gather.only_adds();
             }
-            self.table.protect(span.clone(), flags, gather)
+            self.table.protect(span.clone(), change, &mut gather)?;
+            // From here on no hart writes to pages that have lost the right.
+            drop(gather);
+            M::publish_entries();
+            if flags.contains(MappingFlags::EXECUTE) {
+                self.sync_claimed(&span);
+            }
+            AxResult::Ok(())
         })?;
-        M::publish_entries();
         edit.set_flags(&span, flags);
         Ok(())
     }

@@ -112,6 +112,19 @@ pub fn new_user_aspace(base: VirtAddr, size: usize) -> AxResult<AddrSpace> {
     AddrSpace::new_user_with(base, size, &KERNEL_ASPACE)
 }
 
+/// Makes instruction fetches of every hart see what the caller has written to a range of
+/// addresses, or knows to have been written: of the kernel's, or in the lower half those of
+/// the address space that this hart has entered.
+///
+/// Only for code in pages that are executable already. To make pages executable
+/// ([`protect`](AddrSpace::protect)) does it, too.
+pub fn sync_icache(range: Range<usize>) {
+    let start = VirtAddr::from_usize(range.start);
+    if let Some(space) = KERNEL_ASPACE.space_of(start) {
+        space.sync_icache(start, range.len());
+    }
+}
+
 /// The physical address of the kernel's root page table.
 pub fn kernel_page_table_root() -> PhysAddr {
     KERNEL_ASPACE.page_table_root()

@@ -5,6 +5,7 @@
 //!      │    └── backend   how an area gets its frames                 backend/
 //!      └─────── PageTable the hardware's view of it, walked by range  pagetable/
 //!                  └───── TlbGather  forgotten everywhere, then freed tlb.rs
+//!  code.rs                instruction fetches see what was written
 //!  Listing                what there is, for people and for programs  listing.rs
 //! ```
 //!
@@ -41,6 +42,7 @@ mod aspace;
 mod atomic;
 mod backend;
 mod boxed;
+mod code;
 pub mod context;
 #[cfg(feature = "hal")]
 mod kernel;
@@ -65,7 +67,7 @@ pub use backend::{Backend, Grain};
 #[cfg(feature = "hal")]
 pub use kernel::{
     init_memory_management, init_memory_management_secondary, kernel_aspace,
-    kernel_page_table_root, new_kernel_aspace, new_user_aspace,
+    kernel_page_table_root, new_kernel_aspace, new_user_aspace, sync_icache,
 };
 pub use machine::{Machine, ThisMachine};
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};

@@ -7,8 +7,9 @@
 //! meanwhile but who has not forgotten them yet. Which harts are asked is the
 //! address space's [`Context`] to say.
 //!
-//! There are two exceptions. A large page is forgotten at once when it is split,
-//! before smaller ones take its place ([`forget_now`](Gather::forget_now)). And a
+//! There are three exceptions. A large page is forgotten at once when it is split,
+//! before smaller ones take its place ([`forget_now`](Gather::forget_now)). So are pages
+//! that become another kind of memory. And a
 //! frame that has other owners besides the page table, which none has yet, cannot
 //! have another behind it in the list: what has come so far is forgotten and goes,
 //! and the list begins anew.
@@ -25,7 +26,7 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
 use crate::context::Context;
 use crate::machine::{EVERYTHING, Machine};
-use crate::pagetable::{Gather, Page};
+use crate::pagetable::Gather;
 
 /// What becomes any range that is joined to it.
 const NOTHING: Range<usize> = Range {
@@ -136,9 +137,8 @@ impl<M: Machine> Gather for TlbGather<'_, M> {
         self.free(frame, 1);
     }
 
-    fn forget_now(&mut self, page: Page) {
-        let start = page.vaddr.as_usize();
-        self.forget_all(start..start + page.size);
+    fn forget_now(&mut self, pages: Range<usize>) {
+        self.forget_all(pages);
     }
 
     fn is_alone(&self, first: usize, last: usize) -> bool {

@@ -323,6 +323,43 @@ fn a_large_page_is_forgotten_before_smaller_ones_take_its_place<M: TestMachine>(
     assert_eq!(raw.pages.len(), 511 + 512);
 }
 
+/// Arm Architecture Reference Manual, D8.16.1 "break-before-make".
+fn another_kind_of_memory_comes_after_none<M: TestMachine>() {
+    let _alone = alone();
+    let aspace = space::<M>();
+    let base = M::base();
+    // A large page, and small ones.
+    let size = MIB2 + 4 * KIB4;
+    aspace
+        .map_physical(virt(base), phys(8 * GIB), size, RW)
+        .unwrap();
+    let root = aspace.page_table_root().as_usize();
+    for flags in [UNCACHED, RW, DEVICE] {
+        Tlb::know(&Rc::new(M::walk(&aspace).unwrap()));
+        TLB.with_borrow_mut(|tlb| {
+            tlb.watch = Some((root, |root| Ok(M::walk_from(root).unwrap_or_default())));
+        });
+        aspace.protect(virt(base), size, flags).unwrap();
+        let (flushes, watched) =
+            TLB.with_borrow_mut(|tlb| (tlb.flushes.clone(), std::mem::take(&mut tlb.watched)));
+        if M::memory(RW) == M::memory(UNCACHED) {
+            assert_eq!(flushes, [], "{flags:?}");
+            continue;
+        }
+        let (large, small) = (base..base + MIB2, base + MIB2..base + size);
+        assert_eq!(flushes[..2], [large, small], "{flags:?}");
+        for (raw, flush) in watched.iter().zip(&flushes).take(2) {
+            let mut pages = raw.pages.iter().filter(|page| page.rights.read);
+            let there = pages.any(|page| flush.contains(&page.vaddr));
+            assert!(!there, "{flush:x?} is forgotten while it is mapped");
+        }
+        let raw = M::walk(&aspace).unwrap();
+        assert_eq!(raw.pages.len(), 5);
+        let kind = M::memory(flags);
+        assert!(raw.pages.iter().all(|page| page.rights.memory == kind));
+    }
+}
+
 fn ranges_that_overflow_are_refused<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
@@ -664,6 +701,7 @@ on_every_machine!(
     a_change_of_rights_is_forgotten_once,
     rights_that_hardware_reads_alike_make_nobody_forget,
     a_large_page_is_forgotten_before_smaller_ones_take_its_place,
+    another_kind_of_memory_comes_after_none,
     ranges_that_overflow_are_refused,
     an_address_space_whose_addresses_no_table_tells_apart_is_refused,
     physical_addresses_that_no_entry_holds_are_refused,

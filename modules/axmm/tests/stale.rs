@@ -45,7 +45,7 @@ fn no_hart_reaches_what_is_gone<M: TestMachine>() {
 }
 
 /// Each fault of a machine shows within so many runs.
-const SOON: u64 = 20_000;
+const SOON: u64 = 60_000;
 
 fn who_forgets_too_little_is_found<M: TestMachine>() {
     let _alone = alone();
@@ -58,6 +58,9 @@ fn who_forgets_too_little_is_found<M: TestMachine>() {
         Fault::DoesNotWait,
         Fault::EntersAsItIs,
         Fault::LeavesTooEarly,
+        Fault::RunsAsItIs,
+        Fault::KeepsInstructions,
+        Fault::CleansNothing,
     ];
     for rules in rules_of::<M>() {
         for fault in faults.into_iter().filter(|fault| matters(*fault, &rules)) {
@@ -78,10 +81,12 @@ on_every_machine!(
 /// Where nobody remembers upper entries none can be kept; where nobody is asked, nobody
 /// is waited for.
 fn matters(fault: Fault, rules: &Rules) -> bool {
-    use support::stale::rules::{Upper, Way};
+    use support::stale::rules::{Fresh, Upper, Way};
     match fault {
         Fault::KeepsUpper => rules.upper != Upper::None,
         Fault::DoesNotWait => rules.way == Way::Interrupt,
+        Fault::CleansNothing => rules.cleans,
+        Fault::RunsAsItIs => rules.fresh != Fresh::Nothing,
         Fault::LeavesTooEarly => rules.way != Way::Broadcast,
         _ => true,
     }

@@ -16,7 +16,7 @@ pub use axfeat::axhal::{Inventory, RawRange, inventory};
 pub use axfeat::axmm::{
     AddrSpace, Fault, Grain, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, SharedAspace, USER_BASE,
     VirtAddrRange, init_memory_management_secondary as load_kernel_aspace, new_kernel_aspace,
-    new_user_aspace, print_maps,
+    new_user_aspace, print_maps, sync_icache,
 };
 #[cfg(feature = "paging")]
 pub use mapping::{Mapping, MappingFlags, kernel_aspace};

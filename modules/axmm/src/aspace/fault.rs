@@ -18,6 +18,9 @@ use crate::areas::Area;
 use crate::backend::{Backend, Grain, Hand};
 use crate::machine::{EVERYTHING, Machine};
 
+/// The right of areas whose pages come with more to do.
+const EXECUTE: MappingFlags = MappingFlags::EXECUTE;
+
 /// Why an access cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -181,12 +184,33 @@ impl<M: Machine> AddrSpace<M> {
         without: MappingFlags,
         hand: &mut Hand,
     ) -> Resolved {
-        if !area.flags().contains(access) || area.flags().intersects(without) {
-            return Resolved::Denied;
+        if !area.flags().contains(access) || area.flags().intersects(without | EXECUTE) {
+            return self.resolve_code(area, vaddr, access, without, hand);
         }
         if Backend::fault_at_once::<M>(area, &self.table, vaddr, hand) {
             M::publish_entries();
             return Resolved::Yes;
+        }
+        self.resolve_slowly(area, vaddr, access, hand)
+    }
+
+    /// As [`resolve_in`](Self::resolve_in), where the area forbids the access, or its pages
+    /// may be executed. Then every hart fetches anew what is in hand before it is mapped.
+    #[cold]
+    #[inline(never)]
+    fn resolve_code(
+        &self,
+        area: &Area<Backend>,
+        vaddr: VirtAddr,
+        access: MappingFlags,
+        without: MappingFlags,
+        hand: &mut Hand,
+    ) -> Resolved {
+        if !area.flags().contains(access) || area.flags().intersects(without) {
+            return Resolved::Denied;
+        }
+        if self.table.query(vaddr).is_none() {
+            hand.sync_icache::<M>();
         }
         self.resolve_slowly(area, vaddr, access, hand)
     }

@@ -274,6 +274,20 @@ impl Hand {
         self.more = more;
     }
 
+    /// Makes every hart fetch anew what is here, if anything is: zeroes where there may
+    /// have been code.
+    pub fn sync_icache<M: Machine>(&self) {
+        if let Some(frame) = self.one {
+            M::clean_code(frame, PAGE_SIZE_4K);
+        }
+        if let Some(more) = &self.more {
+            M::clean_code(more.start(), more.count() * PAGE_SIZE_4K);
+        }
+        if self.one.is_some() || self.more.is_some() {
+            M::sync_icache();
+        }
+    }
+
     /// The first frame of a large page's, if they are here.
     fn block(&self) -> Option<PhysAddr> {
         let block = self.more.as_ref()?;

@@ -42,7 +42,7 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 use spin::Once;
 
-use slot::{Slot, absent, read};
+use slot::{Slot, absent, read, readable};
 
 pub use visit::{Reached, Resident, Seen};
 
@@ -79,10 +79,10 @@ pub trait Gather {
     /// The table in `frame` is no longer part of the page table.
     fn table(&mut self, frame: PhysAddr);
 
-    /// A large page is about to become a table: every hart must have forgotten
-    /// it when this returns (Arm Architecture Reference Manual, D8.16.1
-    /// "break-before-make").
-    fn forget_now(&mut self, page: Page);
+    /// Pages that are absent now are about to be there in another way: as a table of
+    /// smaller ones, or as another kind of memory. Every hart must have forgotten them when
+    /// this returns (Arm Architecture Reference Manual, D8.16.1 "break-before-make").
+    fn forget_now(&mut self, pages: Range<usize>);
 
     /// Whether nobody else maps or unmaps anything from `first` to `last`, so that a
     /// table of which that is all goes back when it is empty.
@@ -103,6 +103,27 @@ pub trait Source {
     ///
     /// The mapping's.
     fn frames(&mut self, vaddr: usize, size: usize, count: usize) -> AxResult<(PhysAddr, usize)>;
+}
+
+/// What becomes of pages that are [protected](PageTable::protect).
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// The rights that they get.
+    pub flags: MappingFlags,
+    /// Whether some may be another kind of memory by then. Those are absent, and forgotten,
+    /// before.
+    pub may_break: bool,
+}
+
+#[cfg(test)]
+impl Change {
+    /// Of rights alone.
+    fn of(flags: MappingFlags) -> Self {
+        Self {
+            flags,
+            may_break: false,
+        }
+    }
 }
 
 /// What of a root stays as it is, so that others may have its entries.
@@ -188,6 +209,14 @@ where
             }
         }
         None
+    }
+
+    /// Whether pages with these flags would be different kinds of memory, as far as the
+    /// format has kinds. Without rights they are of no kind.
+    pub fn differ_in_kind(one: MappingFlags, other: MappingFlags) -> bool {
+        let kinds = MappingFlags::DEVICE | MappingFlags::UNCACHED;
+        let kind = |flags| readable::<E>(flags, 0) & kinds;
+        !one.is_empty() && !other.is_empty() && kind(one) != kind(other)
     }
 
     /// The bytes that one entry of a level translates; 0 is the lowest.

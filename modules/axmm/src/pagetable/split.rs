@@ -151,7 +151,8 @@ where
         };
         let entry = self.entry(table, page.vaddr, level);
         clear(entry);
-        gather.forget_now(page);
+        let start = page.vaddr.as_usize();
+        gather.forget_now(start..start + page.size);
         write_table(entry, small);
         Ok(())
     }

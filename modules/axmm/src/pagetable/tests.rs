@@ -9,7 +9,7 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::x86_64::X64PagingMetaData;
 use page_table_multiarch::{MappingFlags, PagingHandler};
 
-use super::{Gather, Page, PageTable, Source};
+use super::{Change, Gather, PageTable, Source};
 
 type TestTable = PageTable<X64PagingMetaData, page_table_entry::x86_64::X64PTE, HostFrames>;
 
@@ -115,7 +115,7 @@ impl Gather for Seen {
         HostFrames::dealloc_frame(frame);
     }
 
-    fn forget_now(&mut self, _page: Page) {}
+    fn forget_now(&mut self, _pages: Range<usize>) {}
 
     fn is_alone(&self, _first: usize, _last: usize) -> bool {
         true
@@ -336,7 +336,9 @@ fn what_lies_in_a_row_is_told_of_in_one_piece() {
         map(&mut table, start, paddr, size * KIB4, RW).unwrap();
     }
     let hidden = BASE + 7 * KIB4..BASE + 9 * KIB4;
-    table.protect(hidden, NONE, &mut Seen::default()).unwrap();
+    table
+        .protect(hidden, Change::of(NONE), &mut Seen::default())
+        .unwrap();
     table.unmap(BASE..BASE + MIB2, &mut seen).unwrap();
     let rows = [(0..3, 0x5000), (3..5, 0x9000), (6..10, 0x20_0000)];
     let rows = rows.map(|(pages, paddr): (Range<usize>, usize)| {
@@ -352,10 +354,14 @@ fn no_rights_keep_the_frame() {
     let mut table = table();
     let mut seen = Seen::default();
     map(&mut table, BASE, MIB2, MIB2, RW).unwrap();
-    table.protect(BASE..BASE + MIB2, NONE, &mut seen).unwrap();
+    table
+        .protect(BASE..BASE + MIB2, Change::of(NONE), &mut seen)
+        .unwrap();
     let page = table.query(VirtAddr::from_usize(BASE + KIB4)).unwrap();
     assert_eq!((page.paddr.as_usize(), page.flags), (MIB2 + KIB4, NONE));
-    table.protect(BASE..BASE + MIB2, RO, &mut seen).unwrap();
+    table
+        .protect(BASE..BASE + MIB2, Change::of(RO), &mut seen)
+        .unwrap();
     table.unmap(BASE..BASE + MIB2, &mut seen).unwrap();
     assert_eq!(seen.bytes(), MIB2);
 }
@@ -365,9 +371,13 @@ fn rights_that_stay_the_same_are_not_reported() {
     let mut table = table();
     let mut seen = Seen::default();
     map(&mut table, BASE, 0x1000, 4 * KIB4, RW).unwrap();
-    table.protect(BASE..BASE + 2 * KIB4, RO, &mut seen).unwrap();
+    table
+        .protect(BASE..BASE + 2 * KIB4, Change::of(RO), &mut seen)
+        .unwrap();
     assert_eq!(seen.changed, 2 * KIB4);
-    table.protect(BASE..BASE + 2 * KIB4, RO, &mut seen).unwrap();
+    table
+        .protect(BASE..BASE + 2 * KIB4, Change::of(RO), &mut seen)
+        .unwrap();
     assert_eq!(seen.changed, 2 * KIB4);
 }
 
@@ -407,7 +417,7 @@ fn random_operations_agree_with_a_flat_model() {
             _ => {
                 let flags = if none { NONE } else { flags };
                 table
-                    .protect(pages.clone(), flags, &mut Seen::default())
+                    .protect(pages.clone(), Change::of(flags), &mut Seen::default())
                     .unwrap();
                 model
                     .range_mut(pages)

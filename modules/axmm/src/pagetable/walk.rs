@@ -12,7 +12,7 @@ use super::slot::{
     write_pages, write_table,
 };
 use super::split::Spare;
-use super::{ENTRIES, Gather, PageTable, Source};
+use super::{Change, ENTRIES, Gather, PageTable, Source};
 
 /// A page-aligned range of virtual addresses, not empty.
 pub type Pages = Range<usize>;
@@ -352,18 +352,18 @@ where
         Self::is_empty(table)
     }
 
-    /// Gives every page that is mapped in `pages` the rights `flags`; `gather`
-    /// is told of the tables' parts where any entry was another before.
+    /// Changes every page that is mapped in `pages`; `gather` is told of the tables' parts
+    /// where any entry was another before.
     ///
     /// # Errors
     ///
     /// `NoMemory`, as for [`split_edges`](Self::split_edges).
-    pub fn protect(&self, pages: Pages, flags: MappingFlags, gather: &mut impl Gather) -> AxResult {
-        match flags.is_empty() {
+    pub fn protect(&self, pages: Pages, change: Change, gather: &mut impl Gather) -> AxResult {
+        match change.flags.is_empty() {
             true => self.split_all(&pages, gather)?,
             false => self.split_edges(&pages, gather)?,
         }
-        self.protect_in(self.root, M::LEVELS - 1, pages, flags, gather);
+        self.protect_in(self.root, M::LEVELS - 1, pages, change, gather);
         Ok(())
     }
 
@@ -372,31 +372,58 @@ where
         table: PhysAddr,
         level: usize,
         pages: Pages,
-        flags: MappingFlags,
+        change: Change,
         gather: &mut impl Gather,
     ) {
         let size = Self::entry_size(level);
         if level == 0 {
-            let entry = self.entry(table, VirtAddr::from_usize(pages.start), level);
-            // SAFETY: one table of this page table translates all of the range.
-            if unsafe { protect_pages(entry, pages.len() / size, flags, self.mark) } {
-                gather.changed(pages);
-            }
-            return;
+            return self.protect_leaf(table, pages, change, gather);
         }
+        let flags = change.flags;
         for part in parts(pages, size) {
             let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
             match read::<E>(entry, level) {
                 Slot::Absent => {}
-                Slot::Table(next) => self.protect_in(next, level - 1, part, flags, gather),
+                Slot::Table(next) => self.protect_in(next, level - 1, part, change, gather),
                 // The format may not have all that was asked for.
                 Slot::Page(_, before) if before == readable::<E>(flags, level) => {}
-                Slot::Page(paddr, _) => {
+                Slot::Page(paddr, before) => {
+                    if Self::differ_in_kind(before, flags) {
+                        clear(entry);
+                        gather.forget_now(part.clone());
+                    }
                     // SAFETY: the entry is one of this page table's.
                     unsafe { write_pages(entry, 1, level, paddr, flags, self.mark) };
                     gather.changed(part);
                 }
             }
+        }
+    }
+
+    /// As [`protect_in`](Self::protect_in), of a table of the lowest level.
+    #[inline(always)]
+    fn protect_leaf(
+        &self,
+        table: PhysAddr,
+        pages: Pages,
+        change: Change,
+        gather: &mut impl Gather,
+    ) {
+        let entry = self.entry(table, VirtAddr::from_usize(pages.start), 0);
+        let count = pages.len() / PAGE_SIZE_4K;
+        // SAFETY: one table of this page table translates all of the range.
+        let protect = |flags| unsafe { protect_pages(entry, count, flags, self.mark) };
+        // SAFETY: as above.
+        let flags = |index| match read::<E>(unsafe { entry.add(index) }, 0) {
+            Slot::Page(_, flags) => flags,
+            Slot::Absent | Slot::Table(_) => MappingFlags::empty(),
+        };
+        let differs = |index| Self::differ_in_kind(flags(index), change.flags);
+        if change.may_break && (0..count).any(differs) && protect(MappingFlags::empty()) {
+            gather.forget_now(pages.clone());
+        }
+        if protect(change.flags) {
+            gather.changed(pages);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! A simulated hart: its TLB, which keeps all that the architecture allows it to.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use axconfig::PHYS_VIRT_OFFSET;
 use shuttle::rand::{Rng, thread_rng};
 
-use super::rules::{Rules, Upper};
+use super::rules::{Absent, Fresh, Rules, Upper};
 use crate::raw::{Entry, Format, Rights};
 use crate::{KIB4, RAM};
 
@@ -49,15 +50,18 @@ pub struct Hart {
     pub inside: Option<(usize, usize)>,
     /// What each hart has asked of it.
     pub asked: Vec<Option<Range<usize>>>,
+    /// The instructions that it has fetched, by physical address.
+    fetched: HashMap<usize, u64>,
 }
 
 impl Known {
-    /// Whether both are pages, for the same address, of different sizes.
+    /// Whether both are pages, for the same address, of different sizes or kinds of memory.
     fn conflicts(&self, other: &Self) -> bool {
+        let (Some((_, one)), Some((_, two))) = (self.page, other.page) else {
+            return false;
+        };
         self.tag == other.tag
-            && self.size != other.size
-            && self.page.is_some()
-            && other.page.is_some()
+            && (self.size != other.size || one.memory != two.memory)
             && (covers(self.start, self.size, other.start)
                 || covers(other.start, other.size, self.start))
     }
@@ -143,13 +147,55 @@ impl Hart {
             return Ok(*self.known.iter().filter(found).nth(at).unwrap());
         }
         let known = self.walk::<F>(rules, tag, root, vaddr)?;
-        if rules.one_size && self.known.iter().any(|other| other.conflicts(&known)) {
-            return Err(format!("two pages of two sizes are known for {vaddr:#x}"));
-        }
-        if known.page.is_some() || rules.absent {
-            self.known.push(known);
+        self.keep(rules, known)?;
+        if rules.pairs && known.size == KIB4 {
+            let neighbour = self.walk::<F>(rules, tag, root, known.start ^ KIB4)?;
+            self.keep(rules, neighbour)?;
         }
         Ok(known)
+    }
+
+    /// Remembers what has been read, if it may be.
+    fn keep(&mut self, rules: &Rules, known: Known) -> Result<(), String> {
+        if rules.one_kind && self.known.iter().any(|other| other.conflicts(&known)) {
+            let start = known.start;
+            return Err(format!("two pages of two kinds are known for {start:#x}"));
+        }
+        if known.page.is_some() || rules.absent != Absent::Never {
+            self.known.push(known);
+        }
+        Ok(())
+    }
+
+    /// The word at the physical address `paddr` as an instruction: as it was fetched before,
+    /// or as `fetch` finds it.
+    pub fn fetch(&mut self, paddr: usize, fetch: impl FnOnce() -> u64) -> u64 {
+        if thread_rng().gen_range(0..8) == 0 {
+            self.fetched.remove(&paddr);
+        }
+        *self.fetched.entry(paddr).or_insert_with(fetch)
+    }
+
+    /// Drops all instructions that it has fetched.
+    pub fn fetch_anew(&mut self) {
+        self.fetched.clear();
+    }
+
+    /// An exception, or a context synchronization.
+    pub fn synchronize(&mut self, rules: &Rules) {
+        if rules.absent == Absent::UntilSynchronized {
+            self.known.retain(|known| known.page.is_some());
+        }
+    }
+
+    /// Is about to run on a stack of these pages.
+    pub fn flush_fresh(&mut self, rules: &Rules, pages: &Range<usize>) {
+        match rules.fresh {
+            Fresh::Nothing => {}
+            Fresh::Synchronizes => self.synchronize(rules),
+            Fresh::ForgetsPages => self.forget(rules, pages),
+            Fresh::ForgetsAll => self.forget_all(),
+        }
     }
 
     /// Translates `vaddr` though nobody asks.

@@ -9,6 +9,14 @@
 //! - what the table says, if no operation on that address is under way;
 //! - a frame that is this page's, in any case: what has been written there is its own.
 //!
+//! A hart may also be given a stack that another has mapped, beside a page that it uses. It
+//! does what axtask does before a thread first runs, and then no access to the stack may
+//! fault: that would be a fault of the trap entry's own.
+//!
+//! What is executed must be what was written: harts keep the instructions that they have
+//! fetched, and where data caches keep stores from fetches, what has not been cleaned is not
+//! what they find.
+//!
 //! In the end a page is there only where an area is, and all frames go back.
 //!
 //! Harts enter and leave by the kernel's own [`Context`](axmm::context::Context). A run
@@ -18,6 +26,7 @@ pub mod hart;
 pub mod rules;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::rc::Rc;
@@ -26,11 +35,12 @@ use std::sync::Arc;
 use axerrno::AxResult;
 use axmm::context::{Ids, Stale};
 use axmm::{AddrSpace, Grain, Machine, MappingFlags};
+use memory_addr::PhysAddr;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config, Runner, thread};
 
-use crate::{KIB4, MIB2, RO, RW, TestMachine, WRITE, frames, virt};
+use crate::{EXECUTE, KIB4, MIB2, RAM, RO, RW, RX, TestMachine, UNCACHED, WRITE, frames, virt};
 use hart::{Hart, Tag, word_at};
 use rules::{Rules, Way};
 
@@ -47,6 +57,20 @@ const USERS_BASE: usize = 64 * MIB2;
 const PAGES: [usize; 6] = [0, 1, 511, 512, 1023, 1024];
 /// How many at a time.
 const COUNTS: [usize; 8] = [1, 1, 1, 2, 4, 40, 512, 1024];
+
+/// The first page of each hart's stack, behind all that is mapped and unmapped otherwise:
+/// the second one of the last pair is a page that stays.
+const STACKS: [usize; HARTS] = [2048, 2056, 2064];
+const STACK: usize = 3;
+
+/// A page of the kernel's that holds code, written anew again and again.
+const CODE: usize = 2080;
+
+/// In the place of pages: instructions are to be fetched anew.
+const INSTRUCTIONS: Range<usize> = usize::MAX..usize::MAX;
+
+/// What fetches find where nothing has ever been cleaned.
+const NEVER_CLEANED: u64 = u64::MAX;
 
 /// What a machine does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,18 +92,48 @@ pub enum Fault {
     EntersAsItIs,
     /// A hart says that it has left while it is inside.
     LeavesTooEarly,
+    /// A hart runs on a fresh stack as it is.
+    RunsAsItIs,
+    /// Harts keep the instructions they have fetched.
+    KeepsInstructions,
+    /// Code is not cleaned.
+    CleansNothing,
+}
+
+/// What a run is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Theme {
+    /// Pages and tables that come and go.
+    Tables,
+    /// Code, stacks, and kinds of memory, too.
+    Code,
 }
 
 /// What is going on.
 struct World {
+    theme: Theme,
     rules: Rules,
     fault: Fault,
     harts: [RefCell<Hart>; HARTS],
     /// The pages of each address space that operations are about.
     busy: [RefCell<Vec<Range<usize>>>; SPACES],
+    stacks: [Cell<Stack>; HARTS],
+    /// How often the code has been written, and whether a hart is at it.
+    code: Cell<(u64, bool)>,
+    /// What instruction fetches find at physical addresses, where code must be cleaned.
+    clean: RefCell<HashMap<usize, u64>>,
     /// How many harts have steps to do.
     at_work: Cell<usize>,
     wrong: RefCell<Option<String>>,
+}
+
+/// A hart's stack, on which a thread is to run once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stack {
+    None,
+    /// A hart maps it.
+    Coming,
+    Mapped,
 }
 
 std::thread_local! {
@@ -116,6 +170,7 @@ impl World {
     fn forget(&self, hart: usize, pages: &Range<usize>) {
         let mut hart = self.harts[hart].borrow_mut();
         match self.fault {
+            _ if *pages == INSTRUCTIONS => hart.fetch_anew(),
             Fault::FirstPageOnly if *pages != crate::EVERYTHING => {
                 hart.forget(&self.rules, &(pages.start..pages.start + KIB4));
             }
@@ -151,6 +206,20 @@ impl World {
         while !answered() && !self.is_over() && self.fault != Fault::DoesNotWait {
             self.answer();
             pause();
+        }
+    }
+
+    /// What a fetch finds at a physical address: what was cleaned last, or what is there, if
+    /// it has left the data cache by itself.
+    fn find_instruction(&self, paddr: usize) -> u64 {
+        let written = word_at(paddr).load(std::sync::atomic::Ordering::Relaxed);
+        match self.rules.cleans && thread_rng().gen_range(0..4) != 0 {
+            true => *self
+                .clean
+                .borrow_mut()
+                .entry(paddr)
+                .or_insert(NEVER_CLEANED),
+            false => written,
         }
     }
 
@@ -200,6 +269,30 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
         pause();
     }
 
+    fn needs_cleaning() -> bool {
+        world().rules.cleans
+    }
+
+    fn clean_code(paddr: PhysAddr, len: usize) {
+        let world = world();
+        if world.fault != Fault::CleansNothing {
+            let pages = paddr.as_usize()..paddr.as_usize() + len;
+            for page in pages.step_by(KIB4).filter(|page| RAM.contains(page)) {
+                let word = word_at(page).load(std::sync::atomic::Ordering::Relaxed);
+                world.clean.borrow_mut().insert(page, word);
+            }
+        }
+        pause();
+    }
+
+    fn sync_icache() {
+        let world = world();
+        if world.fault != Fault::KeepsInstructions && !world.is_over() {
+            world.forget_on(u64::MAX, &INSTRUCTIONS);
+        }
+        pause();
+    }
+
     type Pin = ();
 
     fn pin() {}
@@ -235,6 +328,13 @@ impl<M: TestMachine> Simulation<M> {
             }?;
             let flags = Self::flags(number, RW);
             space.map_alloc_with(start, pages * KIB4, flags, false, Self::grain())?;
+            if number == KERNELS {
+                space.map_alloc(virt(Self::page(KERNELS, CODE)), KIB4, RX, false)?;
+                for stack in STACKS {
+                    let neighbour = virt(Self::page(KERNELS, stack + STACK));
+                    space.map_alloc(neighbour, KIB4, RW, false)?;
+                }
+            }
             AxResult::Ok(space)
         };
         Self {
@@ -259,13 +359,20 @@ impl<M: TestMachine> Simulation<M> {
                 break;
             }
             let space = thread_rng().gen_range(0..SPACES);
-            match thread_rng().gen_range(0..20) {
-                0 => self.leave(),
-                1..4 => self.enter(space.max(1), &mut generation),
-                4..6 => self.map(space),
-                6..9 => self.unmap(space),
-                9..11 => self.protect(space),
-                _ => self.touch(),
+            match (world.theme, thread_rng().gen_range(0..20)) {
+                (_, 0) => self.leave(),
+                (Theme::Tables, 1..4) | (Theme::Code, 1..3) => {
+                    self.enter(space.max(1), &mut generation);
+                }
+                (Theme::Tables, 4..6) | (Theme::Code, 3..5) => self.map(space),
+                (Theme::Tables, 6..9) | (Theme::Code, 5..7) => self.unmap(space),
+                (Theme::Tables, 9..11) | (Theme::Code, 7..9) => self.protect(space),
+                (Theme::Tables, _) => self.touch(),
+                (Theme::Code, 9..11) => self.map_stack(),
+                (Theme::Code, 11..13) => self.run_on_stack(),
+                (Theme::Code, 13..15) => self.touch_at_stack(),
+                (Theme::Code, 15..18) => self.execute(),
+                (Theme::Code, _) => self.write_code(),
             }
             world.answer();
             pause();
@@ -358,7 +465,10 @@ impl<M: TestMachine> Simulation<M> {
     }
 
     fn map(&self, space: usize) {
-        let flags = [RW, RW, RO][thread_rng().gen_range(0..3)];
+        let flags = match world().theme {
+            Theme::Tables => [RW, RW, RO][thread_rng().gen_range(0..3)],
+            Theme::Code => [RW, RX, UNCACHED][thread_rng().gen_range(0..3)],
+        };
         let grain = Self::grain();
         let populate = thread_rng().gen_range(0..3) == 0;
         self.operation(space, |aspace, start, size| {
@@ -374,10 +484,76 @@ impl<M: TestMachine> Simulation<M> {
     }
 
     fn protect(&self, space: usize) {
-        let flags = [RO, RO, RW][thread_rng().gen_range(0..3)];
+        let flags = match world().theme {
+            Theme::Tables => [RO, RO, RW][thread_rng().gen_range(0..3)],
+            Theme::Code => [RO, RW, RX, UNCACHED][thread_rng().gen_range(0..4)],
+        };
         self.operation(space, |aspace, start, size| {
             let _ = aspace.protect(virt(start), size, Self::flags(space, flags));
         });
+    }
+
+    /// Maps a stack for some hart.
+    fn map_stack(&self) {
+        let hart = thread_rng().gen_range(0..HARTS);
+        let world = world();
+        let stack = &world.stacks[hart];
+        if stack.get() != Stack::None {
+            return;
+        }
+        stack.set(Stack::Coming);
+        let start = virt(Self::page(KERNELS, STACKS[hart]));
+        let mapped = self.spaces[KERNELS].map_alloc(start, STACK * KIB4, RW, true);
+        stack.set(if mapped.is_ok() {
+            Stack::Mapped
+        } else {
+            Stack::None
+        });
+    }
+
+    /// Runs on the stack of this hart, if one is mapped, and unmaps it.
+    fn run_on_stack(&self) {
+        let world = world();
+        let stack = &world.stacks[me()];
+        if stack.get() != Stack::Mapped {
+            return;
+        }
+        let start = Self::page(KERNELS, STACKS[me()]);
+        let pages = start..start + STACK * KIB4;
+        if world.fault != Fault::RunsAsItIs {
+            let mut hart = world.harts[me()].borrow_mut();
+            hart.flush_fresh(&world.rules, &pages);
+        }
+        for vaddr in pages.clone().rev().step_by(KIB4) {
+            pause();
+            let Some(known) = self.translate(self.root(KERNELS), Tag::Global, vaddr) else {
+                return;
+            };
+            if !known.at(vaddr).is_some_and(|(_, rights)| rights.write) {
+                let hart = me();
+                return world.is_wrong(format!("hart {hart}: a trap's push to {vaddr:#x} faults"));
+            }
+        }
+        let unmapped = self.spaces[KERNELS].unmap(virt(start), pages.len());
+        if unmapped.is_ok() {
+            stack.set(Stack::None);
+        }
+    }
+
+    /// An access to the page beside the stack of this hart, or to where the stack is not,
+    /// or the translation of one that is not made yet.
+    fn touch_at_stack(&self) {
+        let stack = STACKS[me()];
+        if thread_rng().gen_range(0..2) == 0 {
+            let ahead = Self::page(KERNELS, stack + thread_rng().gen_range(0..STACK));
+            self.translate(self.root(KERNELS), Tag::Global, ahead);
+            return;
+        }
+        let page = match world().stacks[me()].get() {
+            Stack::None => stack + thread_rng().gen_range(0..=STACK),
+            _ => stack + STACK,
+        };
+        self.touch_page(Tag::Global, KERNELS, page);
     }
 
     fn translate(&self, root: usize, tag: Tag, vaddr: usize) -> Option<hart::Known> {
@@ -387,17 +563,99 @@ impl<M: TestMachine> Simulation<M> {
         known.map_err(|what| world.is_wrong(what)).ok()
     }
 
-    /// An access where this hart is, or to the kernel's.
-    fn touch(&self) {
-        let world = world();
-        let inside = world.harts[me()].borrow().inside;
-        let (tag, space) = match inside {
+    /// An address space to make an access in: where this hart is, or the kernel's.
+    fn reachable(&self) -> (Tag, usize) {
+        let inside = world().harts[me()].borrow().inside;
+        match inside {
             Some((number, space)) if thread_rng().gen_range(0..4) != 0 => {
                 (Tag::Number(number), space)
             }
             _ => (Tag::Global, KERNELS),
+        }
+    }
+
+    /// Executes what a page holds.
+    fn execute(&self) {
+        let world = world();
+        let (tag, space, page) = match thread_rng().gen_range(0..2) {
+            0 => (Tag::Global, KERNELS, CODE),
+            _ => {
+                let (tag, space) = self.reachable();
+                (tag, space, PAGES[thread_rng().gen_range(0..PAGES.len())])
+            }
         };
-        let page = PAGES[thread_rng().gen_range(0..PAGES.len())];
+        let vaddr = Self::page(space, page);
+        for _ in 0..16 {
+            let root = self.root(space);
+            let Some(known) = self.translate(root, tag, vaddr) else {
+                return;
+            };
+            if let Some((paddr, rights)) = known.at(vaddr)
+                && rights.execute
+            {
+                return self.fetch(space, vaddr, paddr);
+            }
+            world.harts[me()].borrow_mut().synchronize(&world.rules);
+            if !self.spaces[space].handle_page_fault(virt(vaddr), EXECUTE) {
+                return;
+            }
+        }
+        world.is_wrong(format!("{vaddr:#x} faults again and again"));
+    }
+
+    /// Writes other code to the page that holds some, unless another hart is at it.
+    fn write_code(&self) {
+        let world = world();
+        let (number, is_busy) = world.code.get();
+        if is_busy {
+            return;
+        }
+        world.code.set((number + 1, true));
+        let start = Self::page(KERNELS, CODE);
+        let pages = start..start + KIB4;
+        world.busy[KERNELS].borrow_mut().push(pages.clone());
+        let kernel = &self.spaces[KERNELS];
+        let protect = |flags| kernel.protect(virt(start), KIB4, flags).is_ok();
+        if protect(RW) && kernel.handle_page_fault(virt(start), WRITE) {
+            let paddr = kernel
+                .query(virt(start))
+                .expect("it stays")
+                .paddr
+                .as_usize();
+            let code = u64::MAX << 40 | number << 1 | 1;
+            word_at(paddr).store(code, std::sync::atomic::Ordering::Relaxed);
+        }
+        let is_code = protect(RX);
+        world.busy[KERNELS]
+            .borrow_mut()
+            .retain(|busy| *busy != pages);
+        // Where memory is missing it stays as it is.
+        world.code.set((number + 1, !is_code));
+    }
+
+    /// What is fetched is what was written, if no operation there is under way.
+    fn fetch(&self, space: usize, vaddr: usize, paddr: usize) {
+        let world = world();
+        let mut hart = world.harts[me()].borrow_mut();
+        let fetched = hart.fetch(paddr, || world.find_instruction(paddr));
+        let written = word_at(paddr).load(std::sync::atomic::Ordering::Relaxed);
+        let busy = world.busy[space].borrow();
+        if fetched != written && !busy.iter().any(|busy| busy.contains(&vaddr)) {
+            let hart = me();
+            world.is_wrong(format!(
+                "hart {hart} executes {fetched:#x} at {vaddr:#x}: {written:#x} was written"
+            ));
+        }
+    }
+
+    /// An access where this hart is, or to the kernel's.
+    fn touch(&self) {
+        let (tag, space) = self.reachable();
+        self.touch_page(tag, space, PAGES[thread_rng().gen_range(0..PAGES.len())]);
+    }
+
+    fn touch_page(&self, tag: Tag, space: usize, page: usize) {
+        let world = world();
         let vaddr = Self::page(space, page);
         let write = thread_rng().gen_range(0..2) == 0;
         for _ in 0..16 {
@@ -412,6 +670,7 @@ impl<M: TestMachine> Simulation<M> {
                 _ => {}
             }
             // A page fault.
+            world.harts[me()].borrow_mut().synchronize(&world.rules);
             if !self.spaces[space].handle_page_fault(virt(vaddr), if write { WRITE } else { RO }) {
                 return;
             }
@@ -500,10 +759,17 @@ pub fn run<M: TestMachine>(rules: Rules, fault: Fault, seed: u64) -> Option<Stri
 
 fn simulate<M: TestMachine>(rules: Rules, fault: Fault) {
     WORLD.set(Some(Rc::new(World {
+        theme: match thread_rng().gen_range(0..8) {
+            0 => Theme::Code,
+            _ => Theme::Tables,
+        },
         rules,
         fault,
         harts: [(); HARTS].map(|()| RefCell::new(Hart::new(HARTS))),
         busy: [(); SPACES].map(|()| RefCell::default()),
+        stacks: [(); HARTS].map(|()| Cell::new(Stack::None)),
+        code: Cell::new((0, false)),
+        clean: RefCell::default(),
         at_work: Cell::new(HARTS),
         wrong: RefCell::new(None),
     })));

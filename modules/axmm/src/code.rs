@@ -1,0 +1,68 @@
+//! Code: what has been written as data and is to be executed.
+//!
+//! Instruction fetches see it once it has been cleaned and every hart fetches anew
+//! ([`Machine::sync_icache`]). The address space does both
+//!
+//! - where an operation makes pages executable: [`protect`](AddrSpace::protect) and
+//!   mappings that have their frames at once, when no hart can write the pages any more;
+//! - for a lazy page, before the page fault maps it, since no operation is under way that
+//!   other harts would wait for: they may execute the page as soon as it is mapped;
+//! - for what [`write`](AddrSpace::write) puts into executable pages.
+//!
+//! Code that is written by other means, into pages that a user program may both write and
+//! execute, is its writer's to synchronize ([`sync_icache`](AddrSpace::sync_icache)).
+
+use core::ops::ControlFlow;
+
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
+
+use crate::areas::Span;
+use crate::aspace::AddrSpace;
+use crate::machine::Machine;
+use crate::pagetable::Seen;
+
+impl<M: Machine> AddrSpace<M> {
+    /// Makes instruction fetches of every hart see what the caller has written to `size`
+    /// bytes from `start` on, or knows to have been written. Pages that are not mapped are
+    /// passed over.
+    pub fn sync_icache(&self, start: VirtAddr, size: usize) {
+        if M::needs_cleaning() {
+            let end = start.as_usize().saturating_add(size);
+            let pages = start.align_down_4k().as_usize()..end;
+            pages
+                .step_by(PAGE_SIZE_4K)
+                .for_each(|page| self.clean_page(page.into()));
+        }
+        M::sync_icache();
+    }
+
+    /// Cleans the small page at `vaddr`, if it is mapped. It stays mapped meanwhile.
+    fn clean_page(&self, vaddr: VirtAddr) {
+        let _pin = M::pin();
+        if let Some(_bringing) = self.bringing(vaddr)
+            && let Some(page) = self.table().query(vaddr)
+        {
+            let offset = vaddr.as_usize() - page.vaddr.as_usize();
+            M::clean_code(page.paddr + offset, PAGE_SIZE_4K);
+        }
+    }
+
+    /// As [`sync_icache`](Self::sync_icache), for pages that the caller has claimed.
+    pub(crate) fn sync_claimed(&self, pages: &Span) {
+        if M::needs_cleaning() {
+            let _ = self.table().visit::<()>(pages.clone(), |seen| {
+                if let Seen::Run {
+                    pages: run, paddr, ..
+                } = seen
+                {
+                    // The first page may begin in front of the range.
+                    let skipped = pages.start.saturating_sub(run.start);
+                    let len = run.end.min(pages.end) - run.start - skipped;
+                    M::clean_code(paddr + skipped, len);
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        M::sync_icache();
+    }
+}
