@@ -242,11 +242,12 @@ fn map(guard: VirtAddr, size: usize) -> AxResult {
     aspace.map_alloc(guard, STACK_GUARD, MappingFlags::empty(), false)?;
     let rights = MappingFlags::READ | MappingFlags::WRITE;
     let mapped = aspace.map_alloc(guard + STACK_GUARD, size, rights, true);
-    // SAFETY: the guard zone has just been mapped here, and nothing uses it.
-    if mapped.is_err()
-        && let Err(error) = unsafe { aspace.unmap_owned(guard, STACK_GUARD) }
-    {
-        warn!("the guard zone at {guard:#x} stays: {error:?}");
+    if mapped.is_err() {
+        // SAFETY: the guard zone has just been mapped here, and nothing uses it.
+        let unmapped = unsafe { aspace.unmap_owned(guard, STACK_GUARD) };
+        if let Err(error) = unmapped {
+            warn!("the guard zone at {guard:#x} stays: {error:?}");
+        }
     }
     mapped
 }
