@@ -65,7 +65,10 @@ pub fn exit(status: u8) -> ! {
 /// failure during that not at all.
 pub fn fail(what: fmt::Arguments, details: fmt::Arguments) -> ! {
     match begin() {
-        0 => report(what, details),
+        0 => {
+            wait_for_others();
+            report(what, details);
+        }
         1 => {
             axlog::end_line();
             ax_println!("PANIC again on hart {}: {what}", this_hart());
@@ -122,16 +125,18 @@ fn end(status: u8) -> ! {
 }
 
 #[cfg(not(feature = "smp"))]
-use alone::{stop, stop_others};
+use alone::{stop, stop_others, wait_for_others};
 #[cfg(feature = "smp")]
 pub(crate) use others::stop_if_ended;
 #[cfg(feature = "smp")]
-use others::{stop, stop_others};
+use others::{stop, stop_others, wait_for_others};
 
 /// A machine of one hart.
 #[cfg(not(feature = "smp"))]
 mod alone {
     pub fn stop_others() {}
+
+    pub fn wait_for_others() {}
 
     pub fn stop() -> ! {
         crate::arch::halt()
@@ -150,8 +155,7 @@ mod others {
     use crate::hart::{online, this_hart};
     use crate::time::monotonic_time_nanos;
 
-    /// How long the hart that ends the machine waits for the others to stop: for what
-    /// they have on their way to the console.
+    /// How long a report waits for the other harts to stop.
     const STOPS_NS: u64 = 20_000_000;
 
     /// How long the report may take before another hart ends the machine.
@@ -167,6 +171,12 @@ mod others {
         for cpu_id in (0..u64::BITS as usize).filter(|hart| others & 1 << hart != 0) {
             axplat::irq::send_ipi(arch::IPI_IRQ, IpiTarget::Other { cpu_id });
         }
+    }
+
+    /// Waits until every other hart has stopped, if that is soon: what they have on their
+    /// way to the console comes before the report.
+    pub fn wait_for_others() {
+        let others = online() & !(1 << this_hart());
         let deadline = monotonic_time_nanos().saturating_add(STOPS_NS);
         while STOPPED.load(Ordering::Acquire) & others != others
             && monotonic_time_nanos() < deadline

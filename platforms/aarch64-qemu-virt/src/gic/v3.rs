@@ -2,7 +2,10 @@
 //! IHI 0069): each hart has a redistributor, found by its affinity, and takes
 //! its interrupts through system registers.
 
+use core::ptr::NonNull;
+
 use aarch64_cpu::asm::barrier;
+use arm_gic::gicv3::registers::GicrSgi;
 use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator};
 use arm_gic::gicv3::{SgiTarget, SgiTargetGroup};
 use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
@@ -14,8 +17,26 @@ use crate::machine::this_hart;
 const NAME: &str = "arm,gic-v3";
 
 pub struct Driver {
-    /// How many regions have redistributors in a row. Held while one of these is used.
-    regions: SpinNoIrq<usize>,
+    /// Held while a redistributor is used.
+    regions: SpinNoIrq<Regions>,
+}
+
+/// The regions of redistributors.
+struct Regions {
+    count: usize,
+    /// The first one's virtual address, kept since most machines have one region, and to
+    /// find it in the device tree takes longer than all else here.
+    first: Option<NonNull<GicrSgi>>,
+}
+
+// SAFETY: the registers are the same ones from whichever hart.
+unsafe impl Send for Regions {}
+
+impl Regions {
+    fn each(&self) -> impl Iterator<Item = NonNull<GicrSgi>> {
+        let others = (2..=self.count).map_while(|index| registers(NAME, index));
+        self.first.into_iter().chain(others)
+    }
 }
 
 impl Driver {
@@ -29,7 +50,10 @@ impl Driver {
         let distributor = unsafe { UniqueMmioPointer::new(distributor) };
         GicDistributor::new(distributor).configure_default_settings();
         Some(Self {
-            regions: SpinNoIrq::new(regions.unwrap_or(1) as usize),
+            regions: SpinNoIrq::new(Regions {
+                count: regions.unwrap_or(1) as usize,
+                first: registers(NAME, 1),
+            }),
         })
     }
 
@@ -57,7 +81,7 @@ impl Driver {
     fn with_redistributor(&self, f: &mut dyn FnMut(&mut GicRedistributor)) {
         let regions = self.regions.lock();
         let is_mine = |one: &GicRedistributor| one.typer().core_mpidr() == this_hart() as u64;
-        for first in (1..=*regions).map_while(|index| registers(NAME, index)) {
+        for first in regions.each() {
             // SAFETY: the device tree says that redistributors are there, up to the one
             // that says it is the last, and both page tables map them. The lock is held,
             // so no other hart uses them.
