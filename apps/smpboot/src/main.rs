@@ -148,7 +148,13 @@ fn main() {
     println!("\n  no    id  stack               guard   own data            ticks  idle thread");
     let all = (0..count).filter(|&hart| harts::is_online(hart));
     let placed = all.filter(|&hart| place(hart)).count();
-    let passed = passed.min(placed);
+    let mut passed = passed.min(placed);
+    for absent in [count, 64, usize::MAX] {
+        if harts::idle_thread(absent).is_some() || harts::is_online(absent) {
+            println!("hart {absent} is none, and yet it runs");
+            passed = 0;
+        }
+    }
     let verdict = if passed == count { "PASS" } else { "FAIL" };
     println!("{verdict} {passed}/{count}");
     process::exit(i32::from(passed != count));

@@ -56,7 +56,8 @@ fn new_idle(hart: usize) -> AxResult<Shared<Thread>> {
 
 /// The thread that hart `number` runs while no other is ready, if it runs threads.
 pub fn idle_of(number: usize) -> Option<Shared<Thread>> {
-    queue_of(number).lock().idle.clone()
+    let exists = number < hart::count();
+    exists.then(|| queue_of(number).lock().idle.clone())?
 }
 
 /// What a hart does that has nothing to do: it sleeps. An interrupt that makes a thread
