@@ -66,7 +66,7 @@ const ENDINGS: &[(&str, u8, &str)] = &[
         PANICKED,
         "\"small\": stack overflow: sp 0x",
     ),
-    ("stack-everywhere", PANICKED, "the stack has overflowed"),
+    ("stack-everywhere", PANICKED, "stack overflow: sp 0x"),
     ("panic-slow", PANICKED, "the message at apps/endings"),
     ("panic-sleeps", PANICKED, "the message at apps/endings"),
     ("panic-waits", PANICKED, "PANIC again on hart 0: a wait for"),
