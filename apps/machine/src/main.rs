@@ -1,5 +1,6 @@
-//! Prints what the kernel found of the machine, and checks what of it is mapped: all
-//! that the kernel reads of what firmware handed over, and no other reserved memory.
+//! Prints what the kernel found of the machine, and checks what of it is mapped: both ends
+//! of RAM, all that the kernel reads of what firmware handed over, and no other reserved
+//! memory.
 //!
 //! With `mapped=ADDR,…` and `unmapped=ADDR,…`, physical addresses, it checks these too.
 //! It ends in `PASS n/n` or `FAIL n/m`, and its exit status says the same.
@@ -57,6 +58,13 @@ fn main() {
     println!("memory     {}", usage());
 
     let mut report = Report::default();
+    // The kernel never maps the first frame there can be.
+    for &(start, size) in machine.ram() {
+        let free = |page: &usize| *page != 0 && !has(machine.reserved(), *page);
+        ends(start, size)
+            .filter(free)
+            .for_each(|page| report.check("RAM", page, true));
+    }
     for &(start, size) in machine.kept() {
         pages(start, size).for_each(|page| report.check("kept", page, true));
     }
