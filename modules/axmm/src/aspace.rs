@@ -374,24 +374,18 @@ impl<M: Machine> AddrSpace<M> {
         flags: MappingFlags,
         backend: Backend,
     ) -> AxResult {
-        with_memory::<M>(|| self.try_map(name, start, size, flags, backend))
+        let span = self.mappable(start, size)?;
+        self.check_rights(flags)?;
+        let area = Area::new(span, flags, name, backend);
+        with_memory::<M>(|| self.map_area(area))
     }
 
     #[inline(always)]
-    fn try_map(
-        &self,
-        name: &'static str,
-        start: VirtAddr,
-        size: usize,
-        flags: MappingFlags,
-        backend: Backend,
-    ) -> AxResult {
-        let span = self.mappable(start, size)?;
-        self.check_rights(flags)?;
+    fn map_area(&self, area: Area<Backend>) -> AxResult {
+        let (span, flags, backend) = (area.span(), area.flags(), *area.backing());
         let mut edit = self.edit(&span);
         edit.reach()?;
         edit.reserve_insert(&span)?;
-        let area = Area::new(span.clone(), flags, name, backend);
         if backend.is_lazy() {
             edit.insert(area);
             return Ok(());
