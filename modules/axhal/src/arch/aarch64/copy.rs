@@ -13,6 +13,14 @@ global_asm!(
     .popsection
     .endm
 
+    .macro  copy_byte
+    may_fault ldrb w10, [x1]
+    may_fault strb w10, [x0]
+    add     x1, x1, #1
+    add     x0, x0, #1
+    sub     x2, x2, #1
+    .endm
+
     .section .text.copy, \"ax\"
     .global probe_copy
 probe_copy: // x0: to, x1: from, x2: bytes
@@ -22,11 +30,7 @@ probe_copy: // x0: to, x1: from, x2: bytes
 1:  tst     x0, #7
     b.eq    2f
     cbz     x2, copy_end
-    may_fault ldrb w10, [x1]
-    may_fault strb w10, [x0]
-    add     x1, x1, #1
-    add     x0, x0, #1
-    sub     x2, x2, #1
+    copy_byte
     b       1b
 
 2:  cmp     x2, #32
@@ -50,16 +54,13 @@ probe_copy: // x0: to, x1: from, x2: bytes
     b       3b
 
 4:  cbz     x2, copy_end
-    may_fault ldrb w10, [x1]
-    may_fault strb w10, [x0]
-    add     x1, x1, #1
-    add     x0, x0, #1
-    sub     x2, x2, #1
+    copy_byte
     b       4b
 
 copy_end:
     mov     x0, x2
     ret
+    .purgem copy_byte
     .purgem may_fault
     "
 );

@@ -13,6 +13,14 @@ global_asm!(
     .popsection
     .endm
 
+    .macro  copy_byte
+    may_fault ld.bu $t1, $a1, 0
+    may_fault st.b  $t1, $a0, 0
+    addi.d  $a1, $a1, 1
+    addi.d  $a0, $a0, 1
+    addi.d  $a2, $a2, -1
+    .endm
+
     .section .text.copy, \"ax\"
     .global probe_copy
 probe_copy: // a0: to, a1: from, a2: bytes
@@ -24,11 +32,7 @@ probe_copy: // a0: to, a1: from, a2: bytes
 1:  andi    $t0, $a0, 7
     beqz    $t0, 2f
     beqz    $a2, copy_end
-    may_fault ld.bu $t1, $a1, 0
-    may_fault st.b  $t1, $a0, 0
-    addi.d  $a1, $a1, 1
-    addi.d  $a0, $a0, 1
-    addi.d  $a2, $a2, -1
+    copy_byte
     b       1b
 
 2:  bltu    $a2, $t6, 3f
@@ -54,16 +58,13 @@ probe_copy: // a0: to, a1: from, a2: bytes
     b       3b
 
 4:  beqz    $a2, copy_end
-    may_fault ld.bu $t1, $a1, 0
-    may_fault st.b  $t1, $a0, 0
-    addi.d  $a1, $a1, 1
-    addi.d  $a0, $a0, 1
-    addi.d  $a2, $a2, -1
+    copy_byte
     b       4b
 
 copy_end:
     move    $a0, $a2
     ret
+    .purgem copy_byte
     .purgem may_fault
     "
 );

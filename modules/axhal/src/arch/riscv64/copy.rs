@@ -13,6 +13,14 @@ global_asm!(
     .popsection
     .endm
 
+    .macro  copy_byte
+    may_fault lbu t1, 0(a1)
+    may_fault sb  t1, 0(a0)
+    addi    a1, a1, 1
+    addi    a0, a0, 1
+    addi    a2, a2, -1
+    .endm
+
     .section .text.copy, \"ax\"
     .global probe_copy
 probe_copy: // a0: to, a1: from, a2: bytes
@@ -22,11 +30,7 @@ probe_copy: // a0: to, a1: from, a2: bytes
 1:  andi    t0, a0, 7
     beqz    t0, 2f
     beqz    a2, copy_end
-    may_fault lbu t1, 0(a1)
-    may_fault sb  t1, 0(a0)
-    addi    a1, a1, 1
-    addi    a0, a0, 1
-    addi    a2, a2, -1
+    copy_byte
     j       1b
 
 2:  li      t0, 32
@@ -54,16 +58,13 @@ probe_copy: // a0: to, a1: from, a2: bytes
     j       3b
 
 4:  beqz    a2, copy_end
-    may_fault lbu t1, 0(a1)
-    may_fault sb  t1, 0(a0)
-    addi    a1, a1, 1
-    addi    a0, a0, 1
-    addi    a2, a2, -1
+    copy_byte
     j       4b
 
 copy_end:
     mv      a0, a2
     ret
+    .purgem copy_byte
     .purgem may_fault
     "
 );
