@@ -15,8 +15,7 @@ pub fn init() {
         TIMER_TICKS.with_current(|ticks| *ticks += 1);
     });
     axplat::irq::register(IPI_IRQ, || {
-        #[cfg(feature = "smp")]
-        crate::power::stop_if_ended();
+        axlog::stop_if_taken();
         #[cfg(feature = "paging")]
         crate::tlb::answer();
     });

@@ -125,11 +125,13 @@ fn end(status: u8) -> ! {
 }
 
 #[cfg(not(feature = "smp"))]
-use alone::{stop, stop_others, wait_for_others};
+pub use alone::stop;
+#[cfg(not(feature = "smp"))]
+use alone::{stop_others, wait_for_others};
 #[cfg(feature = "smp")]
-pub(crate) use others::stop_if_ended;
+pub use others::stop;
 #[cfg(feature = "smp")]
-use others::{stop, stop_others, wait_for_others};
+use others::{stop_others, wait_for_others};
 
 /// A machine of one hart.
 #[cfg(not(feature = "smp"))]
@@ -138,6 +140,7 @@ mod alone {
 
     pub fn wait_for_others() {}
 
+    /// Stops the hart, which nothing asks for where there is no other.
     pub fn stop() -> ! {
         crate::arch::halt()
     }
@@ -182,14 +185,6 @@ mod others {
             && monotonic_time_nanos() < deadline
         {
             core::hint::spin_loop();
-        }
-    }
-
-    /// Stops the calling hart if another one ends the machine. The handler of interrupts
-    /// from other harts calls it.
-    pub fn stop_if_ended() {
-        if axlog::is_taken() && !axlog::has_console() {
-            stop();
         }
     }
 

@@ -12,7 +12,7 @@
 use core::fmt::{self, Arguments, Write};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::{hart, owner, wait};
+use crate::{hart, owner, stop, wait};
 
 /// No owner, and no hart that has taken the console.
 const NONE: usize = 0;
@@ -111,7 +111,7 @@ pub fn seize_console() {
 }
 
 /// Whether a hart has taken the console for good.
-pub fn is_taken() -> bool {
+fn is_taken() -> bool {
     TAKEN_BY.load(Ordering::Acquire) != NONE
 }
 
@@ -128,9 +128,9 @@ pub fn end_line() {
     }
 }
 
-/// Holds any hart up for good, but for the one that has taken the console, if one has.
-fn stop_if_taken() {
-    while is_taken() && !has_console() {
-        wait(0);
+/// Stops the calling hart if another one has taken the console for good.
+pub fn stop_if_taken() {
+    if is_taken() && !has_console() {
+        stop();
     }
 }

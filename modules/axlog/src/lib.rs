@@ -15,7 +15,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 #[doc(hidden)]
 pub use console::print;
-pub use console::{Turn, end_line, has_console, is_taken, seize_console, take_console};
+pub use console::{Turn, end_line, has_console, seize_console, stop_if_taken, take_console};
 #[doc(hidden)]
 pub use log;
 pub use log::Level;
@@ -33,6 +33,9 @@ pub trait LogIf {
     /// Waits a little, for the `turn`th time, for another owner to finish its line. Returns
     /// whether waiting longer can help.
     fn wait(turn: usize) -> bool;
+
+    /// Stops the hart that runs this for good: another one says the machine's last words.
+    fn stop() -> !;
 }
 
 /// Prints to the console.

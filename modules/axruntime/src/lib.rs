@@ -59,6 +59,10 @@ impl axlog::LogIf for Log {
         axhal::hart::relax(turn);
         true
     }
+
+    fn stop() -> ! {
+        axhal::power::stop()
+    }
 }
 
 /// How many turns a caller that keeps interrupts out waits for the console. The owner may

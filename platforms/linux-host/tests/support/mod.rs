@@ -26,6 +26,10 @@ impl axlog::LogIf for Log {
         std::hint::spin_loop();
         true
     }
+
+    fn stop() -> ! {
+        axhal::power::stop()
+    }
 }
 
 type Work = Box<dyn FnOnce() + Send>;
