@@ -1,6 +1,6 @@
-//! Lines for whoever has called: `say!` on standard output, `complain!` on standard
-//! error. std's macros panic where nothing can be written; the threads of a test run
-//! would go on without a word.
+//! Lines for the caller: `say!` on standard output, `complain!` on standard error. std's
+//! macros panic where nothing can be written, and the other threads of a test run would
+//! go on without a word.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};

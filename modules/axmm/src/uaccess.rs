@@ -157,27 +157,27 @@ impl<M: Machine> AddrSpace<M> {
     /// Fills the beginning of `buf`, which is not empty, with bytes of one page from
     /// `vaddr` on. Returns how many.
     fn read_piece(&self, vaddr: VirtAddr, buf: &mut [u8]) -> Result<usize, Fault> {
-        let direct = self.with_piece(vaddr, buf.len(), MappingFlags::READ, |piece| {
-            // SAFETY: `bytes` is `len` bytes of a mapped frame, which no Rust code holds
-            // a reference to (`with_piece`); `buf` has room for them.
-            unsafe { M::copy(piece.bytes, buf.as_mut_ptr(), piece.len) }
-        });
-        match direct {
+        match self.read_at_once(vaddr, buf) {
             Ok(0) => self.read_bounced(vaddr, buf),
             direct => direct,
         }
     }
 
-    /// As [`read_piece`](Self::read_piece), where the buffer, or the frame, has faulted.
+    /// Reads a piece straight into `buf`: 0 bytes if the buffer, or the frame, faults.
+    fn read_at_once(&self, vaddr: VirtAddr, buf: &mut [u8]) -> Result<usize, Fault> {
+        self.with_piece(vaddr, buf.len(), MappingFlags::READ, |piece| {
+            // SAFETY: `bytes` is `len` bytes of a mapped frame, which no Rust code holds
+            // a reference to (`with_piece`); `buf` has room for them.
+            unsafe { M::copy(piece.bytes, buf.as_mut_ptr(), piece.len) }
+        })
+    }
+
+    /// Reads a piece by way of the stack, whose pages are there.
     #[cold]
     fn read_bounced(&self, vaddr: VirtAddr, buf: &mut [u8]) -> Result<usize, Fault> {
         let mut bounce = [0; BOUNCE];
         let size = buf.len().min(BOUNCE);
-        let count = self.with_piece(vaddr, size, MappingFlags::READ, |piece| {
-            // SAFETY: as in `read_piece`; a piece is no longer than `size` bytes.
-            unsafe { M::copy(piece.bytes, bounce.as_mut_ptr(), piece.len) }
-        });
-        let count = is_memory(count?)?;
+        let count = is_memory(self.read_at_once(vaddr, &mut bounce[..size])?)?;
         buf[..count].copy_from_slice(&bounce[..count]);
         Ok(count)
     }
@@ -185,28 +185,28 @@ impl<M: Machine> AddrSpace<M> {
     /// Copies the beginning of `buf`, which is not empty, to bytes of one page from `vaddr`
     /// on. Returns how many.
     fn write_piece(&self, vaddr: VirtAddr, buf: &[u8]) -> Result<usize, Fault> {
-        let direct = self.with_piece(vaddr, buf.len(), MappingFlags::WRITE, |piece| {
-            // SAFETY: `bytes` is `len` bytes of a mapped frame, which no Rust code holds
-            // a reference to (`with_piece`); `buf` has as many.
-            unsafe { piece.write::<M>(buf.as_ptr()) }
-        });
-        match direct {
+        match self.write_at_once(vaddr, buf) {
             Ok(0) => self.write_bounced(vaddr, buf),
             direct => direct,
         }
     }
 
-    /// As [`write_piece`](Self::write_piece), where the buffer, or the frame, has faulted.
+    /// Writes a piece straight from `buf`: 0 bytes if the buffer, or the frame, faults.
+    fn write_at_once(&self, vaddr: VirtAddr, buf: &[u8]) -> Result<usize, Fault> {
+        self.with_piece(vaddr, buf.len(), MappingFlags::WRITE, |piece| {
+            // SAFETY: `bytes` is `len` bytes of a mapped frame, which no Rust code holds
+            // a reference to (`with_piece`); `buf` has as many.
+            unsafe { piece.write::<M>(buf.as_ptr()) }
+        })
+    }
+
+    /// Writes a piece by way of the stack, whose pages are there.
     #[cold]
     fn write_bounced(&self, vaddr: VirtAddr, buf: &[u8]) -> Result<usize, Fault> {
         let mut bounce = [0; BOUNCE];
         let size = buf.len().min(BOUNCE);
         bounce[..size].copy_from_slice(&buf[..size]);
-        let count = self.with_piece(vaddr, size, MappingFlags::WRITE, |piece| {
-            // SAFETY: as in `write_piece`; a piece is no longer than `size` bytes.
-            unsafe { piece.write::<M>(bounce.as_ptr()) }
-        });
-        is_memory(count?)
+        is_memory(self.write_at_once(vaddr, &bounce[..size])?)
     }
 
     /// Calls `f` with the part of `size` bytes from `vaddr` on that lies in one small page,

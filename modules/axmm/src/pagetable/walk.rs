@@ -400,7 +400,8 @@ where
         }
     }
 
-    /// As [`protect_in`](Self::protect_in), of a table of the lowest level.
+    /// Changes the rights of `pages`, which one table of the lowest level translates. Pages
+    /// whose kind of memory changes lose all rights first, where a break is allowed.
     #[inline(always)]
     fn protect_leaf(
         &self,
@@ -413,7 +414,7 @@ where
         let count = pages.len() / PAGE_SIZE_4K;
         // SAFETY: one table of this page table translates all of the range.
         let protect = |flags| unsafe { protect_pages(entry, count, flags, self.mark) };
-        // SAFETY: as above.
+        // SAFETY: `index` is below `count`, and all of the range's entries are in one table.
         let flags = |index| match read::<E>(unsafe { entry.add(index) }, 0) {
             Slot::Page(_, flags) => flags,
             Slot::Absent | Slot::Table(_) => MappingFlags::empty(),
