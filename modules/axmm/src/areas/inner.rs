@@ -18,10 +18,10 @@ pub struct Inner {
     /// Where each child ends: the highest address of all for the last, and for
     /// those that are not there, so that a search always ends at a child.
     ends: [Word; CAPACITY],
-    /// The largest gap in each child, or between it and the one before.
-    gaps: [Word; CAPACITY],
-    /// The largest of these from each child on; 0 behind the last.
-    rest: [Word; CAPACITY + 1],
+    /// A tournament of gaps. Entry `CAPACITY + slot` is the largest gap in the child in
+    /// `slot`, or between it and the one before; entry `n` is the larger of entries `2n` and
+    /// `2n + 1`. So entry 1 is the largest of all.
+    gaps: [Word; 2 * CAPACITY],
     children: [Word; CAPACITY],
 }
 
@@ -34,7 +34,6 @@ impl Node for Inner {
             next: Link::none(),
             ends: Word::row(usize::MAX),
             gaps: Word::row(0),
-            rest: Word::row(0),
             children: Word::row(0),
         }
     }
@@ -82,7 +81,7 @@ impl Inner {
         Extent {
             start: self.start.get(),
             end: self.end.get(),
-            gap: self.rest[0].get(),
+            gap: self.gaps[1].get(),
         }
     }
 
@@ -104,22 +103,41 @@ impl Inner {
         self.ends.get(slot.checked_sub(1)?).map(Word::get)
     }
 
-    /// Whether any slot from `slot` on has a gap of `size` bytes, at least one, in its
+    /// The first slot, from `slot` on, that has a gap of `size` bytes, at least one, in its
     /// child or before it.
-    pub fn has_gap_from(&self, slot: usize, size: usize) -> bool {
-        self.rest[slot].get() >= size
+    #[inline(always)]
+    pub fn gap_from(&self, slot: usize, size: usize) -> Option<usize> {
+        let mut entry = match slot {
+            0 => 1,
+            CAPACITY => return None,
+            _ => CAPACITY + slot,
+        };
+        // On to the next subtree to the right, the largest that starts there.
+        while self.is_gap_below(entry, size) {
+            entry += 1;
+            if entry.is_power_of_two() {
+                return None;
+            }
+            while entry.is_multiple_of(2) {
+                entry /= 2;
+            }
+        }
+        while entry < CAPACITY {
+            entry *= 2;
+            entry += usize::from(self.is_gap_below(entry, size));
+        }
+        Some(entry - CAPACITY)
     }
 
-    /// The first such slot.
-    pub fn gap_from(&self, slot: usize, size: usize) -> Option<usize> {
-        let gaps = self.gaps.get(slot..self.len())?;
-        let first = gaps.iter().position(|gap| gap.get() >= size)?;
-        Some(slot + first)
+    /// Whether entry `entry` of the tournament is less than `size`.
+    #[inline(always)]
+    fn is_gap_below(&self, entry: usize, size: usize) -> bool {
+        self.gaps[entry % (2 * CAPACITY)].get() < size
     }
 
     /// Whether there is a gap of `size` bytes in the child in `slot` or before it.
     pub fn has_gap(&self, slot: usize, size: usize) -> bool {
-        self.gaps[slot].get() >= size
+        self.gaps[CAPACITY + slot].get() >= size
     }
 
     /// The child behind the one in `slot`.
@@ -156,25 +174,23 @@ impl Inner {
     }
 
     #[inline(always)]
-    fn set_gap(&self, mut slot: usize, gap: usize) {
-        self.gaps[slot].set(gap);
-        let mut largest = gap.max(self.rest[slot + 1].get());
-        // Children before one that knows of no other gap do not either.
-        loop {
-            let before = self.rest[slot].get();
-            self.rest[slot].set(largest);
-            if before == largest || slot == 0 {
+    fn set_gap(&self, slot: usize, gap: usize) {
+        let mut entry = CAPACITY + slot;
+        self.gaps[entry].set(gap);
+        // Above one that stays the same all others do.
+        while entry > 1 {
+            let largest = self.gaps[entry].get().max(self.gaps[entry ^ 1].get());
+            entry /= 2;
+            if self.gaps[entry].get() == largest {
                 return;
             }
-            slot -= 1;
-            largest = largest.max(self.gaps[slot].get());
+            self.gaps[entry].set(largest);
         }
     }
 
     fn forget_gaps(&self) {
         Word::fill(&self.ends, usize::MAX);
         Word::fill(&self.gaps, 0);
-        Word::fill(&self.rest, 0);
     }
 
     /// Takes over the extent of the child in `slot`, below `len`, of all children
@@ -265,9 +281,9 @@ impl Inner {
         let mut extent = children[0];
         for (slot, child) in children.iter().enumerate() {
             let gap = before(slot).map_or(0, |end| child.start.checked_sub(end).unwrap());
-            assert_eq!(self.gaps[slot].get(), gap.max(child.gap));
+            assert_eq!(self.gaps[CAPACITY + slot].get(), gap.max(child.gap));
             extent.end = child.end;
-            extent.gap = extent.gap.max(self.gaps[slot].get());
+            extent.gap = extent.gap.max(self.gaps[CAPACITY + slot].get());
             let end = match slot + 1 < children.len() {
                 true => child.end,
                 false => usize::MAX,
@@ -279,10 +295,11 @@ impl Inner {
                 .iter()
                 .all(|end| end.get() == usize::MAX)
         );
-        assert!(self.gaps[children.len()..].iter().all(|gap| gap.get() == 0));
-        for slot in 0..=CAPACITY {
-            let largest = self.gaps[slot..].iter().map(Word::get).max();
-            assert_eq!(self.rest[slot].get(), largest.unwrap_or(0));
+        let gaps = &self.gaps[CAPACITY + children.len()..];
+        assert!(gaps.iter().all(|gap| gap.get() == 0));
+        for entry in 1..CAPACITY {
+            let [left, right] = [2 * entry, 2 * entry + 1].map(|below| self.gaps[below].get());
+            assert_eq!(self.gaps[entry].get(), left.max(right));
         }
         assert!(extent == self.extent());
         extent

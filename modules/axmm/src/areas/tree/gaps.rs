@@ -36,8 +36,8 @@ impl<B: Backing> Tree<B> {
             height = below;
             let inner = inners.get(id);
             let slot = inner.search(addr);
-            if inner.has_gap_from(slot + 1, size) {
-                behind = Some((inner, slot + 1, height));
+            if let Some(next) = inner.gap_from(slot + 1, size) {
+                behind = Some((inner, next, height));
             }
             if !inner.has_gap(slot, size) {
                 break;
@@ -55,7 +55,7 @@ impl<B: Backing> Tree<B> {
             }
         }
         let (inner, slot, height) = behind?;
-        self.first_gap(inner, inner.gap_from(slot, size)?, height, size)
+        self.first_gap(inner, slot, height, size)
     }
 
     /// The first gap of `size` bytes before or in the child in `slot` of `inner`,
