@@ -12,6 +12,28 @@ pub use modelled::{AtomicU64, AtomicUsize};
 #[cfg(shuttle)]
 pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
+/// The order of a load whose value is the address of the next access: what C++ calls
+/// consume, and Linux `rcu_dereference`. The address was stored with Release, and the memory
+/// behind it was filled before.
+///
+/// The language knows no such order, so by its rules only Acquire is enough. Where that
+/// costs nothing, under Miri and on x86_64, it is Acquire. Elsewhere Acquire would be a fence
+/// at each level of a page-table walk, and the machine orders the two accesses already,
+/// because the second needs the value of the first:
+///
+/// - riscv64: RVWMO, preserved program order, rule 9, a syntactic address dependency;
+/// - aarch64: the address dependency of Armv8's dependency-ordered-before relation;
+/// - loongarch64: the manual calls memory weakly consistent and has no word on dependencies.
+///   Linux relies on them there, as on every architecture but Alpha;
+/// - x86_64: TSO orders any two loads.
+///
+/// A compiler could break the dependency only if it knew the value. It cannot: the address
+/// of a table is not compared with anything before it is used.
+pub const CONSUME: Ordering = match cfg!(any(miri, target_arch = "x86_64")) {
+    true => Ordering::Acquire,
+    false => Ordering::Relaxed,
+};
+
 /// A word of data, as part of what a version guards. Shuttle takes turns at the version
 /// alone: a turn at each word would leave it no time for anything else.
 #[cfg(not(all(loom, test)))]

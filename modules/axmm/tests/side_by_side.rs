@@ -5,6 +5,7 @@ use std::alloc::System;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -96,16 +97,13 @@ fn meanwhile(what: Option<Box<dyn FnOnce()>>) {
 
 type Space<R> = AddrSpace<Harts<R>>;
 
-fn space<R: TestMachine>() -> &'static Space<R> {
-    Box::leak(Box::new(
-        Space::<R>::new_empty(virt(R::base()), 2 * GIB).unwrap(),
-    ))
+fn space<R: TestMachine>() -> Arc<Space<R>> {
+    Arc::new(Space::<R>::new_empty(virt(R::base()), 2 * GIB).unwrap())
 }
 
-/// Gives a space back that has been leaked, when no other hart is left that knows it.
-fn end<R: TestMachine>(space: &'static Space<R>) {
-    // SAFETY: `space` made it of a box, and its test is over.
-    drop(unsafe { Box::from_raw(std::ptr::from_ref(space).cast_mut()) });
+/// Drops the last reference to an address space.
+fn end<R: TestMachine>(space: Arc<Space<R>>) {
+    drop(Arc::into_inner(space).expect("another hart still has a reference"));
 }
 
 fn pages(range: Range<usize>) -> (usize, usize) {
@@ -113,7 +111,7 @@ fn pages(range: Range<usize>) -> (usize, usize) {
 }
 
 /// One area of a block of 2 MiB, of which the page 100 alone is there.
-fn sparse<R: TestMachine>(grain: Grain) -> &'static Space<R> {
+fn sparse<R: TestMachine>(grain: Grain) -> Arc<Space<R>> {
     let space = space::<R>();
     for range in [100..101, 0..100, 101..512] {
         let (start, size) = pages(range.clone());
@@ -133,8 +131,9 @@ fn a_fault_brings_nothing_that_another_unmaps<R: TestMachine>() {
     let _alone = alone();
     let before = frames();
     let space = sparse::<R>(AROUND);
-    AS_IT_FORGETS.set(Some(Box::new(|| {
-        assert!(space.handle_page_fault(virt(R::base() + 50 * KIB4), WRITE));
+    let other = space.clone();
+    AS_IT_FORGETS.set(Some(Box::new(move || {
+        assert!(other.handle_page_fault(virt(R::base() + 50 * KIB4), WRITE));
     })));
     let (start, size) = pages(100..200);
     space.unmap(virt(R::base() + start), size).unwrap();
@@ -148,8 +147,9 @@ fn a_fault_brings_nothing_that_another_unmaps<R: TestMachine>() {
 fn a_fault_brings_nothing_that_another_protects<R: TestMachine>() {
     let _alone = alone();
     let space = sparse::<R>(AROUND);
-    AS_IT_FORGETS.set(Some(Box::new(|| {
-        assert!(space.handle_page_fault(virt(R::base() + 50 * KIB4), WRITE));
+    let other = space.clone();
+    AS_IT_FORGETS.set(Some(Box::new(move || {
+        assert!(other.handle_page_fault(virt(R::base() + 50 * KIB4), WRITE));
     })));
     let (start, size) = pages(100..200);
     space.protect(virt(R::base() + start), size, RO).unwrap();
@@ -165,9 +165,10 @@ fn a_copy_does_not_take_a_device_for_memory<R: TestMachine>() {
     let base = virt(R::base());
     space.map_alloc(base, KIB4, RW, true).unwrap();
     let registers = phys(RAM.start);
+    let other = space.clone();
     let exchange = move || {
-        space.unmap(base, KIB4).unwrap();
-        space.map_physical(base, registers, KIB4, DEVICE).unwrap();
+        other.unmap(base, KIB4).unwrap();
+        other.map_physical(base, registers, KIB4, DEVICE).unwrap();
     };
     AS_IT_PINS.set(Some(Box::new(exchange)));
     assert_eq!(space.read_val::<u64>(base), Err(AxError::BadAddress));
@@ -213,22 +214,23 @@ fn two_that_unmap_side_by_side_leave_no_table<R: TestMachine>() {
     space.map_alloc(page(512), KIB4, RW, true).unwrap();
     // The table of the first block is left to the one hart by a second, and found empty
     // while a third works in the next block.
+    let (second, third) = (space.clone(), space.clone());
     AS_IT_FORGETS.set(Some(Box::new(move || {
-        space.unmap(page(10), KIB4).unwrap();
+        second.unmap(page(10), KIB4).unwrap();
         let (works, working) = channel();
         let (go_on, told) = channel();
-        let third = thread::spawn(move || {
+        let thread = thread::spawn(move || {
             HART.set(2);
             AS_IT_FORGETS.set(Some(Box::new(move || {
                 works.send(()).unwrap();
                 told.recv().unwrap();
             })));
-            space.unmap(page(512), KIB4).unwrap();
+            third.unmap(page(512), KIB4).unwrap();
         });
         working.recv().unwrap();
         AS_IT_FORGETS.set(Some(Box::new(move || {
             go_on.send(()).unwrap();
-            third.join().unwrap();
+            thread.join().unwrap();
         })));
     })));
     space.unmap(page(0), KIB4).unwrap();
@@ -236,9 +238,10 @@ fn two_that_unmap_side_by_side_leave_no_table<R: TestMachine>() {
     end(space);
 }
 
-/// What each thread does before all is looked at, and how often.
-const STEPS: usize = 60;
-const ROUNDS: usize = 1000;
+/// How many operations each thread does before the whole address space is checked, and how
+/// often. Miri takes thousands of times as long.
+const STEPS: usize = if cfg!(miri) { 20 } else { 60 };
+const ROUNDS: usize = if cfg!(miri) { 2 } else { 1000 };
 /// The pages of each thread's own, and between those of two.
 const OWN: usize = 120;
 const BETWEEN: usize = 8;
@@ -268,16 +271,16 @@ fn stamp(addr: VirtAddr) -> u64 {
 type Own = Option<(bool, u64)>;
 
 /// A thread: a hart.
-struct Thread<R: TestMachine> {
-    space: &'static Space<R>,
+struct Thread<'a, R: TestMachine> {
+    space: &'a Space<R>,
     rng: Rng,
     /// Where its own pages begin, and what they are.
     first: usize,
     own: Vec<Own>,
 }
 
-impl<R: TestMachine> Thread<R> {
-    fn new(space: &'static Space<R>, hart: usize) -> Self {
+impl<'a, R: TestMachine> Thread<'a, R> {
+    fn new(space: &'a Space<R>, hart: usize) -> Self {
         Self {
             space,
             rng: Rng::with_seed(hart as u64),
@@ -445,7 +448,10 @@ fn check_pages<R: TestMachine>(space: &Space<R>) {
 }
 
 /// Calls `f` for each thread at the same time.
-fn side_by_side<R: TestMachine>(threads: &mut [Thread<R>], f: impl Fn(&mut Thread<R>) + Sync) {
+fn side_by_side<'a, R: TestMachine>(
+    threads: &mut [Thread<'a, R>],
+    f: impl Fn(&mut Thread<'a, R>) + Sync,
+) {
     thread::scope(|scope| {
         for (hart, thread) in threads.iter_mut().enumerate() {
             let f = &f;
@@ -462,10 +468,10 @@ fn threads_do_as_they_like<R: TestMachine>() {
     let none = frames();
     let space = space::<R>();
     let before = frames();
-    let mut threads: Vec<_> = (0..HARTS).map(|hart| Thread::new(space, hart)).collect();
+    let mut threads: Vec<_> = (0..HARTS).map(|hart| Thread::new(&space, hart)).collect();
     for _ in 0..ROUNDS {
         side_by_side(&mut threads, Thread::work);
-        check_pages(space);
+        check_pages(&space);
         side_by_side(&mut threads, Thread::unmap_all);
         assert_eq!(space.areas().count(), 0);
         assert_eq!(space.join_zones(), Ok(()));

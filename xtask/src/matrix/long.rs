@@ -47,7 +47,7 @@ const MIRI_FLAGS: &str =
 
 /// What Miri runs, as in [`TESTS`]. It takes thousands of times as long, so the tests make
 /// themselves shorter there.
-const UNDER_MIRI: [(&str, &str, &[&str]); 3] = [
+const UNDER_MIRI: [(&str, &str, &[&str]); 4] = [
     (
         "areas",
         "axmm",
@@ -58,6 +58,11 @@ const UNDER_MIRI: [(&str, &str, &[&str]); 3] = [
         "threads that allocate",
         "axalloc",
         &["--test", "stress", "pass_frames_around"],
+    ),
+    (
+        "threads in one address space",
+        "axmm",
+        &["--test", "side_by_side", "threads_do_as_they_like"],
     ),
 ];
 

@@ -8,6 +8,7 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags};
 
 use super::LEVEL_BITS;
+use crate::atomic::CONSUME;
 
 /// What an entry says.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +21,7 @@ pub enum Slot {
     Page(PhysAddr, MappingFlags),
 }
 
-/// Reads the entry `entry` of a table.
+/// Reads the entry `entry` of a table, whose address part the caller does not follow.
 ///
 /// # Safety
 ///
@@ -29,6 +30,19 @@ pub enum Slot {
 unsafe fn load<E: GenericPTE>(entry: *mut E) -> u64 {
     // SAFETY: the caller's promise; entries are words (`value`), aligned as such.
     unsafe { AtomicU64::from_ptr(entry.cast()) }.load(Ordering::Relaxed)
+}
+
+/// Reads the entry `entry` of a table, whose table or page the caller may read next. The
+/// partner is the Release of whoever wrote the entry: it comes after the filling of that table
+/// or page.
+///
+/// # Safety
+///
+/// It is in a table.
+#[inline(always)]
+unsafe fn follow<E: GenericPTE>(entry: *mut E) -> u64 {
+    // SAFETY: the caller's promise; entries are words (`value`), aligned as such.
+    unsafe { AtomicU64::from_ptr(entry.cast()) }.load(CONSUME)
 }
 
 /// Writes the entry `entry` of a table.
@@ -56,7 +70,7 @@ fn value<E: GenericPTE>(bits: u64) -> E {
 #[inline(always)]
 pub fn read<E: GenericPTE>(entry: *mut E, level: usize) -> Slot {
     // SAFETY: the walker derives `entry` from a table it owns.
-    let value = value::<E>(unsafe { load(entry) });
+    let value = value::<E>(unsafe { follow(entry) });
     if value.is_unused() {
         Slot::Absent
     } else if level == 0 || value.is_huge() {
@@ -161,7 +175,7 @@ pub unsafe fn write_pages<E: GenericPTE>(
 /// As for [`write_pages`], and the others are in a table, too.
 pub unsafe fn copy<E: GenericPTE>(from: *mut E, to: *mut E, count: usize) {
     // SAFETY: the caller's promise.
-    let copy = |index: usize| unsafe { store(to.add(index), load(from.add(index))) };
+    let copy = |index: usize| unsafe { store(to.add(index), follow(from.add(index))) };
     in_runs::<32>(count, copy);
 }
 
@@ -246,6 +260,8 @@ pub unsafe fn protect_pages<E: GenericPTE>(
             let before = load(entry);
             if before != 0 {
                 let after = before & address::<E>() | rights;
+                // Relaxed: the page was filled before the entry was first written. Whoever
+                // reads the page through the new entry does so after the caller's claim.
                 store(entry, after);
                 changed |= before ^ after;
             }
