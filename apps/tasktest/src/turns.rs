@@ -7,6 +7,10 @@ use core::hint::spin_loop;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axstd::memory::{MappingFlags, SharedAspace, USER_BASE, new_user_aspace};
+use axstd::os::arceos::modules::axhal::arch::IrqsOff;
+use axstd::os::arceos::modules::axhal::irq::timer_ticks;
+use axstd::os::arceos::modules::axhal::threads::NoPreempt;
+use axstd::os::arceos::modules::axhal::time::{monotonic_time_nanos, set_oneshot_timer};
 use axstd::sync::{Arc, Condvar, Mutex};
 use axstd::thread::{self, Builder, JoinHandle};
 use axstd::time::{Duration, Instant};
@@ -20,6 +24,7 @@ pub fn run(report: &mut Report) {
     report.test("turns: sleep", sleep);
     report.test("turns: many sleepers", sleepers);
     report.test("turns: taken from who spins", preempted);
+    report.test("turns: kept by a NoPreempt", kept);
     report.test("turns: floating point is kept", floats);
     report.test("turns: user spaces are kept", spaces);
 }
@@ -175,6 +180,103 @@ fn preempted() -> Outcome {
         true => format!("after {spins} spins"),
         false => "by yielding: a process's harts are not taken".to_string(),
     })
+}
+
+/// A thread with a `NoPreempt` keeps its hart for several time slices, although another
+/// thread is ready there and the timer interrupts. When the guard is dropped, the other
+/// thread runs before the drop returns, or as soon as interrupts are let in.
+fn kept() -> Outcome {
+    if !thread::PREEMPTIVE {
+        return Ok("a process's harts are not taken".to_string());
+    }
+    let (turns, stop) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let other = {
+        let (turns, stop) = (turns.clone(), stop.clone());
+        here(move || {
+            while !stop.load(Ordering::Acquire) {
+                turns.fetch_add(1, Ordering::Relaxed);
+                thread::yield_now();
+            }
+        })
+    };
+    let other = other.map_err(said)?;
+    while turns.load(Ordering::Relaxed) == 0 {
+        thread::yield_now();
+    }
+    let kept = keep(&turns).and_then(|rings| keep_past_irqs_off(&turns).map(|()| rings));
+    stop.store(true, Ordering::Release);
+    other.join().map_err(said)?;
+    kept.map(|rings| format!("during {rings} interrupts, and not after"))
+}
+
+/// How many timer interrupts a guard is held for, and the time between them. All in all it
+/// is three time slices.
+const RINGS: u64 = 15;
+const BETWEEN: Duration = Duration::from_millis(2);
+
+/// Returns how many timer interrupts came while this thread had the hart.
+fn keep(turns: &AtomicUsize) -> Result<u64, String> {
+    let ticks = timer_ticks();
+    let outer = NoPreempt::new();
+    let before = turns.load(Ordering::Relaxed);
+    for _ in 0..RINGS {
+        let inner = NoPreempt::new();
+        let rings = ring();
+        drop(inner);
+        rings?;
+    }
+    let during = turns.load(Ordering::Relaxed);
+    drop(outer);
+    let after = turns.load(Ordering::Relaxed);
+    check(during == before, || {
+        format!("the other ran {} times under the guard", during - before)
+    })?;
+    check(after > during, || {
+        "the other did not run when the guard was dropped".to_string()
+    })?;
+    Ok(timer_ticks() - ticks)
+}
+
+/// The last guard is dropped while interrupts are off.
+fn keep_past_irqs_off(turns: &AtomicUsize) -> Result<(), String> {
+    let guard = NoPreempt::new();
+    let rings = (0..RINGS).try_for_each(|_| ring());
+    let no_interrupts = IrqsOff::new();
+    let before = turns.load(Ordering::Relaxed);
+    drop(guard);
+    let during = turns.load(Ordering::Relaxed);
+    drop(no_interrupts);
+    rings?;
+    check(during == before, || {
+        "the other ran with interrupts off".to_string()
+    })?;
+    let end = Instant::now() + LONG;
+    while turns.load(Ordering::Relaxed) == during {
+        check(Instant::now() < end, || {
+            "the other did not run when interrupts were let in".to_string()
+        })?;
+    }
+    Ok(())
+}
+
+/// Longer than any hart takes to answer an interrupt.
+const LONG: Duration = Duration::from_secs(5);
+
+/// Sets the timer and spins until it has rung on this hart.
+fn ring() -> Result<(), String> {
+    let ticks = timer_ticks();
+    set_oneshot_timer(monotonic_time_nanos() + BETWEEN.as_nanos() as u64);
+    let end = Instant::now() + LONG;
+    while timer_ticks() == ticks {
+        check(Instant::now() < end, || {
+            "the timer did not ring".to_string()
+        })?;
+        spin_loop();
+    }
+    Ok(())
 }
 
 /// Threads of one hart count in floating-point numbers, each until the hart has been taken

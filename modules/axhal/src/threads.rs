@@ -1,9 +1,14 @@
 //! What the machine asks of whoever runs threads on its harts. Without the feature
 //! `multitask` nobody does, and each of these is nothing.
 
+mod no_preempt;
+
 #[cfg(feature = "multitask")]
 pub use imp::ThreadsIf;
 pub(crate) use imp::*;
+#[cfg(target_os = "none")]
+pub(crate) use no_preempt::after_irq_or_later;
+pub use no_preempt::{NoPreempt, may_switch};
 
 #[cfg(feature = "multitask")]
 mod imp {
@@ -16,7 +21,8 @@ mod imp {
     pub trait ThreadsIf {
         /// An interrupt has been handled on this hart, and interrupts are still out: the
         /// moment to go on with another thread. It returns when what was interrupted
-        /// has its turn again.
+        /// has its turn again. While a [`NoPreempt`](super::NoPreempt) exists on this hart
+        /// the call is put off until the guard is dropped.
         fn after_irq();
 
         /// The guard zone below the stack of the thread that this hart runs; an empty
@@ -42,9 +48,6 @@ mod imp {
 
 #[cfg(not(feature = "multitask"))]
 mod imp {
-    #[cfg(target_os = "none")]
-    pub(crate) fn after_irq() {}
-
     pub(crate) fn in_guard(_addr: usize) -> bool {
         false
     }

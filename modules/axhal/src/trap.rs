@@ -135,9 +135,7 @@ pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) 
 pub(crate) fn on_irq(irq: usize) {
     #[cfg(feature = "irq")]
     axplat::irq::handle(irq);
-    if !crate::power::is_ending() {
-        threads::after_irq();
-    }
+    threads::after_irq_or_later();
     #[cfg(not(feature = "irq"))]
     let _ = irq;
 }

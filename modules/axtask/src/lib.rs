@@ -23,9 +23,9 @@
 //! an interrupt; whoever makes a thread ready for another hart sends it one.
 //!
 //! Interrupts are out from the moment a thread is taken from the hart until the next one
-//! has it. A hart can be taken from any code that lets interrupts in, and from no other:
-//! all locks of the kernel keep interrupts out, and who works on a hart's own data does,
-//! too. In a process there are no interrupts where a hart does not wait: threads of
+//! has it. A hart can be taken from any code that lets interrupts in and holds no
+//! `axhal::threads::NoPreempt`, and from no other: all locks of the kernel keep interrupts
+//! out, and so does code that works on a hart's own data. In a process there are no interrupts where a hart does not wait: threads of
 //! `ARCH=host` take turns only where they wait or yield.
 //!
 //! A user address space that a thread has entered (`SharedAspace::run`) is the thread's:

@@ -10,6 +10,7 @@ use axhal::arch::{self, IrqsOff};
 use axhal::context::Context;
 use axhal::hart::{self, this_hart};
 use axhal::power::{fail, is_ending};
+use axhal::threads::may_switch;
 use axhal::time::monotonic_time_nanos;
 use axmm::SharedAspace;
 
@@ -91,6 +92,7 @@ enum Leave {
 /// Goes on with the hart's next thread, with interrupts out; returns when the calling
 /// one's turn comes.
 fn schedule(leave: Leave) {
+    debug_assert!(may_switch(), "a thread with a NoPreempt leaves its hart");
     let Some((before, next)) = choose(leave) else {
         return;
     };
@@ -183,6 +185,7 @@ pub fn block(deadline: Option<u64>) {
     if is_ending() {
         return spin_in_last_words(deadline);
     }
+    debug_assert!(may_switch(), "a thread with a NoPreempt waits");
     let _no_interrupts = IrqsOff::new();
     let me = current();
     if !me.fall_asleep(me.clone()) {
