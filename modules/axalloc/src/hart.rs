@@ -24,7 +24,6 @@ mod imp {
     use axconfig::{MAX_HARTS, PAGE_SIZE, PHYS_VIRT_OFFSET};
     use axerrno::{AxError, AxResult};
     use axhal::arch::IrqsOff;
-    use axhal::percpu;
 
     use super::Harts;
     use crate::UsageKind;

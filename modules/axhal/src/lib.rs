@@ -19,13 +19,6 @@ mod shootdown;
 // Under loom and shuttle only the part without locks is there, for its tests.
 cfg_if::cfg_if! {
     if #[cfg(not(any(loom, shuttle)))] {
-        /// Per-hart data.
-        #[cfg(target_os = "linux")]
-        pub extern crate linux_percpu as percpu;
-        /// Per-hart data.
-        #[cfg(not(target_os = "linux"))]
-        pub extern crate percpu;
-
         pub mod arch;
         #[cfg(feature = "multitask")]
         pub mod context;

@@ -1,7 +1,6 @@
 //! Why the last page fault of this hart that failed has failed: for the report of an
 //! access that ends the machine. The trap entry only learns that it has failed.
 
-use axhal::percpu;
 use memory_addr::VirtAddr;
 
 use crate::aspace::Fault;

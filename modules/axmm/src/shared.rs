@@ -7,7 +7,6 @@ use axerrno::{AxError, AxResult};
 use axhal::arch::IrqsOff;
 use axhal::hart::this_hart;
 use axhal::paging::{Forget, claim_user, enter_user, leave_user};
-use axhal::percpu;
 use kspin::{SpinNoIrq, SpinNoIrqGuard};
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;

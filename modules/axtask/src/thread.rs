@@ -8,7 +8,6 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use axconfig::STACK_GUARD;
 use axhal::context::Context;
-use axhal::percpu;
 use axhal::time::monotonic_time_nanos;
 use intrusive_collections::LinkedListAtomicLink;
 

@@ -6,7 +6,7 @@ use core::fmt;
 use axstd::memory::{AddrSpace, MappingFlags, SharedAspace, kernel_aspace};
 use axstd::os::arceos::modules::axhal::paging::{claim_user, leave_user, set_kernel_root};
 use axstd::os::arceos::modules::axhal::trap::{Access, PageFaultHandler};
-use axstd::os::arceos::modules::axhal::{arch, context, hart, mem};
+use axstd::os::arceos::modules::axhal::{self, arch, context, hart, mem};
 use axstd::os::arceos::modules::axmm::VirtAddr;
 use axstd::os::arceos::modules::{axalloc, axtask};
 use axstd::thread;
@@ -86,6 +86,12 @@ pub fn start_again() {
     let _ = hart::start(1);
     //~ E0133
     hart::set_stack(0);
+}
+
+/// The set-up of harts' own data, which would begin again.
+pub fn own_data_again(memory: *mut u8) {
+    //~ E0433
+    let _ = axhal::percpu::init(memory, 1);
 }
 
 /// Registers and memory that are in use.

@@ -1,15 +1,11 @@
-//! Per-hart data for a process of Linux on x86_64: what the kernel uses of the crate
-//! `percpu`, under the same names. That crate needs std outside a bare machine, which
-//! brings a panic handler and a way to be out of memory of its own; its macro does
-//! not.
+//! Per-hart data for a process of Linux on x86_64. `percpu` would bring std, and with it a
+//! panic handler and a way to be out of memory of its own; its macro does not.
 //!
 //! Each hart has a copy of the section `.percpu`, or, if it is alone, the section. Code names
 //! a variable by its address in that section, from the register GS on: GS is as far
 //! before the hart's copy as the section is behind address 0.
-#![no_std]
-#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
-pub use percpu_macros::def_percpu;
+use percpu_macros::def_percpu;
 
 use crate as percpu;
 
