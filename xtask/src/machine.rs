@@ -135,8 +135,8 @@ pub static MACHINES: [Machine; 5] = [
     },
 ];
 
-/// The application that counts instructions, which only an emulator can.
-const COUNTS: &str = "mmbench";
+/// The applications that count instructions, which only an emulator can.
+const COUNTS: [&str; 2] = ["mmbench", "irqbench"];
 
 impl Machine {
     /// The machine that a value of `ARCH` names.
@@ -170,7 +170,7 @@ impl Machine {
 
     /// Whether the application of this name can be built for it.
     pub fn takes(&self, app: &str) -> bool {
-        !self.is_process() || app != COUNTS
+        !self.is_process() || !COUNTS.contains(&app)
     }
 
     /// Whether this computer's own CPU is of the machine's architecture, so that

@@ -1,5 +1,5 @@
-//! What is aimed at with many harts: how much two threads get done beside one, and how
-//! many others an operation disturbs.
+//! What is aimed at beside the cost of an operation: how much two threads get done beside
+//! one, how many other harts an operation disturbs, and how long it keeps interrupts out.
 
 use std::fmt;
 
@@ -120,6 +120,50 @@ pub fn asked() -> Vec<Asked> {
     SPACES.into_iter().flat_map(of).collect()
 }
 
+/// A row of how long an operation keeps interrupts out.
+#[derive(Debug)]
+pub struct IrqsOut {
+    /// The row's name.
+    pub row: String,
+    /// The operation, and on how much memory.
+    pub work: String,
+}
+
+/// What each of these rows is to be, in instructions.
+pub const IRQS_OUT: Bound = Bound::AtMost(20_000.0);
+
+/// Operations that interrupts are kept out by, and what is done.
+const INTERRUPTED: [(&str, &str); 6] = [
+    ("populate", "mapped with frames"),
+    ("unmap", "unmapped, with frames"),
+    ("protect", "made read-only, then writable again"),
+    ("fault", "first write to each page"),
+    ("drop", "a user's address space dropped, with frames"),
+    (
+        "listing",
+        "the kernel's address space listed, with frames mapped",
+    ),
+];
+
+/// Amounts of memory.
+const AMOUNTS: [(&str, &str); 3] = [("4k", "4 KiB"), ("2m", "2 MiB"), ("512m", "512 MiB")];
+
+/// The rows of `apps/irqbench`.
+pub fn irqs_out() -> Vec<IrqsOut> {
+    let idle = IrqsOut {
+        row: "irqs_out.idle".to_owned(),
+        work: "an empty loop, nothing keeps interrupts out".to_owned(),
+    };
+    let of = |(operation, done): (&str, &str)| {
+        AMOUNTS.map(|(amount, memory)| IrqsOut {
+            row: format!("irqs_out.{operation}.{amount}"),
+            work: format!("{memory}: {done}"),
+        })
+    };
+    let all = INTERRUPTED.into_iter().flat_map(of);
+    [idle].into_iter().chain(all).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +180,19 @@ mod tests {
             [least, most].map(|b| b.to_string()),
             ["at least 1.95", "at most 5"]
         );
+    }
+
+    #[test]
+    fn interrupts_are_kept_out_by_each_operation_on_each_amount() {
+        let rows: Vec<String> = irqs_out().into_iter().map(|aim| aim.row).collect();
+        assert_eq!(rows.len(), 19);
+        for row in [
+            "irqs_out.idle",
+            "irqs_out.populate.512m",
+            "irqs_out.listing.4k",
+        ] {
+            assert!(rows.iter().any(|one| one == row), "{row}");
+        }
     }
 
     #[test]

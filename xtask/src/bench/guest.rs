@@ -17,7 +17,7 @@ const APP: &str = "apps/mmbench";
 /// Its feature that brings other people's allocators along.
 const PEERS: &str = "peers";
 /// Its word for what a nanosecond is.
-const UNIT: &str = "unit=instructions";
+pub const UNIT: &str = "unit=instructions";
 
 /// Its word for the rows of a machine of so many harts.
 const MANY: (&str, u32) = ("rows=harts", 4);

@@ -3,10 +3,11 @@
 //! | room | has |
 //! |---|---|
 //! | `guest` | `apps/mmbench` on a machine |
+//! | `irqs` | `apps/irqbench` on a machine |
 //! | `arceos` | ArceOS's own crates on the same machine, the same rows |
 //! | `host` | allocators and address spaces on the host, counted by callgrind |
 //! | `threads` | `bench-threads`: what two threads get done beside one, in time |
-//! | `aims` | what is aimed at with many harts |
+//! | `aims` | what is aimed at with many harts, and for interrupts |
 //! | `goals` | what each row is to cost, what others take, and why it may fall short |
 //! | `report` | the page of all that |
 //! | `boot` | `bench-boot` |
@@ -17,6 +18,7 @@ pub mod boot;
 mod goals;
 mod guest;
 pub mod host;
+mod irqs;
 mod report;
 pub mod threads;
 
@@ -43,6 +45,7 @@ pub fn bench(options: &Options) -> Result<(), Failure> {
     let mut absent = HashMap::new();
     for machine in machines {
         guest::measure(options, machine)?;
+        irqs::measure(options, machine)?;
         absent.extend(arceos::measure(options, machine)?.map(|why| (machine.arch, why)));
     }
     if options.arch.is_none() {

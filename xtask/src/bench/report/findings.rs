@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::bench::{arceos, guest, host, threads};
+use crate::bench::{arceos, guest, host, irqs, threads};
 use crate::figures::{self, Row};
 use crate::machine::MACHINES;
 
@@ -34,6 +34,8 @@ pub struct Measured {
     pub arceos: Vec<Row>,
     /// What operations ask of other harts.
     pub asked: Vec<Row>,
+    /// How long operations keep interrupts out.
+    pub irqs: Vec<Row>,
     /// Why there are none of ArceOS's.
     pub absent: Option<String>,
 }
@@ -50,6 +52,7 @@ impl Findings {
             rows: rows(&guest::file(machine)),
             arceos: rows(&arceos::file(machine)),
             asked: rows(&guest::harts_file(machine)),
+            irqs: rows(&irqs::file(machine)),
             absent: absent.get(machine.arch).cloned(),
         });
         Findings {

@@ -7,6 +7,7 @@
 //! | `verdict` | a row held against its goal |
 //! | `page` | the page, section by section |
 //! | `many` | its section of many harts |
+//! | `irqs` | its section of interrupts |
 //! | `drawings`, `table` | what its sections are made of |
 //! | `chart` | one bar chart |
 //! | `html` | text and numbers as they stand in a page |
@@ -15,6 +16,7 @@ mod chart;
 mod drawings;
 mod findings;
 mod html;
+mod irqs;
 mod many;
 mod page;
 mod table;

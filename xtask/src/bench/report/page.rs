@@ -3,7 +3,7 @@
 use super::findings::{Findings, Measured};
 use super::html::{escape, ratio};
 use super::verdict::{Outcome, Verdict};
-use super::{drawings, many, table};
+use super::{drawings, irqs, many, table};
 use crate::bench::goals::GOALS;
 use crate::figures::Row;
 
@@ -37,6 +37,7 @@ pub fn page(findings: &Findings) -> String {
         ),
         section("Instructions", COSTS, &drawings::costs(findings)),
         section("Many harts", many::LEAD, &many::body(findings)),
+        section("Interrupts", irqs::LEAD, &irqs::body(findings)),
         section(
             "Address spaces on the host",
             SPACES,

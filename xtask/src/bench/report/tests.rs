@@ -215,6 +215,42 @@ fn whom_an_operation_disturbs_is_told_of_each_machine() {
 }
 
 #[test]
+fn how_long_interrupts_stay_out_is_told_of_each_machine() {
+    let rows = |most| {
+        let rows = [
+            row("irqs_out.idle", 600.0),
+            row("irqs_out.unmap.2m", 12_000.0),
+            row("irqs_out.populate.512m", most),
+        ];
+        rows.join(",\n")
+    };
+    let (riscv64, x86_64) = (rows(19_000.0), rows(68.8e6));
+    let files = [
+        ("mmbench-riscv64.json", ours()),
+        ("mmbench-x86_64.json", ours()),
+        ("irqs-riscv64.json", riscv64),
+        ("irqs-x86_64.json", x86_64),
+    ];
+    let folder = Folder::new(
+        "irqs",
+        &files.each_ref().map(|(file, rows)| (*file, rows.as_str())),
+    );
+    let page = page(&folder.findings(&[]));
+    let line = |name: &str| {
+        let begin = format!("<code>irqs_out.{name}</code>");
+        page.lines().find(|line| line.contains(&begin)).unwrap()
+    };
+    assert!(line("idle").contains("reached"));
+    assert!(line("unmap.2m").contains("12,000") && line("unmap.2m").contains("reached"));
+    let populate = line("populate.512m");
+    assert!(populate.contains("19,000") && populate.contains("68.8\u{202f}M"));
+    assert!(populate.contains("missed") && populate.contains("at most 20000"));
+    assert!(line("listing.4k").contains("not measured"));
+    let without = Folder::new("no-irqs", &[("mmbench-riscv64.json", &ours())]);
+    assert!(!self::page(&without.findings(&[])).contains("irqs_out"));
+}
+
+#[test]
 fn text_is_escaped() {
     let folder = Folder::new("escape", &[("mmbench-x86_64.json", &ours())]);
     let page = page(&folder.findings(&[("x86_64", "error: <no> crate & \"none\"")]));
