@@ -52,11 +52,6 @@ impl<B: Backing> Area<B> {
         }
     }
 
-    /// Its addresses.
-    pub fn span(&self) -> Span {
-        self.start..self.end
-    }
-
     /// Its rights.
     pub fn flags(&self) -> MappingFlags {
         self.flags
@@ -89,5 +84,35 @@ impl<B: Backing> Area<B> {
             && self.flags == next.flags
             && self.name == next.name
             && self.backing.continues(self.end - self.start, &next.backing)
+    }
+}
+
+impl<B> Area<B> {
+    /// Its addresses.
+    pub fn span(&self) -> Span {
+        self.start..self.end
+    }
+}
+
+/// The words of a backing. Leaves take and give these, so no code of a [`Backing`] runs
+/// between [`begin`](super::version::Version::begin) and [`end`](super::version::Version::end).
+/// Such code could use the same areas, and would leave an even version on a leaf that is
+/// still being written.
+pub(super) type Packed = [usize; 2];
+
+/// An area with its backing as words.
+pub(super) type PackedArea = Area<Packed>;
+
+impl PackedArea {
+    /// The area with the backing that the words are of.
+    #[inline(always)]
+    pub(super) fn unpack<B: Backing>(self) -> Area<B> {
+        Area {
+            start: self.start,
+            end: self.end,
+            flags: self.flags,
+            name: self.name,
+            backing: B::unpack(self.backing),
+        }
     }
 }

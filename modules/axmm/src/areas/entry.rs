@@ -8,6 +8,7 @@ use core::{slice, str};
 
 use page_table_multiarch::MappingFlags;
 
+use super::area::{Packed, PackedArea};
 use super::leaf::Leaf;
 use super::word::Word;
 use super::{Area, Backing, Span};
@@ -62,6 +63,11 @@ impl<'a, B: Backing> Entry<'a, B> {
 
     /// All of it.
     pub fn area(&self) -> Area<B> {
+        self.packed().unpack()
+    }
+
+    /// All of it, in the form in which it is kept.
+    pub(super) fn packed(&self) -> PackedArea {
         let words = self.leaf.details(self.slot).words();
         // SAFETY: the one hart that writes the words has this `Entry` (`SharedAreas`), so
         // that the words are those of one area.
@@ -97,14 +103,14 @@ impl Details {
         }
     }
 
-    /// Writes those of `area`.
-    pub fn set<B: Backing>(&self, area: &Area<B>) {
+    /// Writes those of `area`, whose backing is `backing`.
+    pub fn set<T>(&self, area: &Area<T>, backing: Packed) {
         self.set_flags(area.flags);
         let name = area.name.as_ptr().cast_mut();
         // Relaxed: as for any `Word`.
         self.name.store(name, Ordering::Relaxed);
         self.name_len.set(area.name.len());
-        let [first, second] = area.backing.pack();
+        let [first, second] = backing;
         self.backing[0].set(first);
         self.backing[1].set(second);
     }
@@ -142,7 +148,7 @@ impl DetailWords {
     ///
     /// The words are those of one area: none was written while they were read.
     #[inline(always)]
-    pub unsafe fn into_area<B: Backing>(self, start: usize, end: usize) -> Area<B> {
+    pub unsafe fn into_area(self, start: usize, end: usize) -> PackedArea {
         // SAFETY: `Details::set` and `Details::none` alone write a name, that of a `str`
         // that stays for good; the caller promises that address and length are of one.
         let name =
@@ -152,7 +158,7 @@ impl DetailWords {
             end,
             flags: MappingFlags::from_bits_retain(self.flags),
             name,
-            backing: B::unpack(self.backing),
+            backing: self.backing,
         }
     }
 }

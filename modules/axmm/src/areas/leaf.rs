@@ -4,6 +4,7 @@ use core::marker::PhantomData;
 
 use page_table_multiarch::MappingFlags;
 
+use super::area::{Packed, PackedArea};
 use super::entry::{Details, Entry};
 use super::order::Order;
 use super::pool::Node;
@@ -209,7 +210,8 @@ impl<B: Backing> Leaf<B> {
         }
         // SAFETY: the version was the same before and after the words were read, so none
         // was written meanwhile, and they are those of one area.
-        Some((unsafe { words.into_area(span.start, span.end) }, version))
+        let area = unsafe { words.into_area(span.start, span.end) };
+        Some((area.unpack(), version))
     }
 
     /// The first gap between two areas of the leaf that ends above `addr` and has
@@ -237,13 +239,13 @@ impl<B: Backing> Leaf<B> {
         })
     }
 
-    /// Adds `area` at `position`, not above `len`, to a leaf with room. Returns
-    /// whether the [extent](Self::extent) has changed.
-    pub fn insert(&self, position: usize, area: &Area<B>) -> bool {
+    /// Adds `area` at `position`, not above `len`, to a leaf with room; `backing` is its
+    /// backing's words. Returns whether the [extent](Self::extent) has changed.
+    pub fn insert(&self, position: usize, area: &Area<B>, backing: Packed) -> bool {
         let span = area.span();
         let room = self.room(position, position, &span);
         self.version.begin();
-        self.put(position, area);
+        self.put(position, area, backing);
         self.version.end();
         self.settle(position, &room, room.empty(), &span)
     }
@@ -278,15 +280,15 @@ impl<B: Backing> Leaf<B> {
         self.reshaped(position, &old, &(old.start..end))
     }
 
-    /// Puts `area` in the place of the one at `position`, between its neighbours.
-    /// Returns whether the extent has changed.
-    pub fn replace(&self, position: usize, area: &Area<B>) -> bool {
+    /// Puts `area` in the place of the one at `position`, between its neighbours; `backing`
+    /// is its backing's words. Returns whether the extent has changed.
+    pub fn replace(&self, position: usize, area: &Area<B>, backing: Packed) -> bool {
         let slot = self.order().slot(position);
         let old = self.slot_span(slot);
         let new = area.span();
         self.version.begin();
         self.place(slot, &new);
-        self.details[slot].set(area);
+        self.details[slot].set(area, backing);
         self.version.end();
         self.reshaped(position, &old, &new)
     }
@@ -314,7 +316,7 @@ impl<B: Backing> Leaf<B> {
         let fits = self.len() + right.len() <= Self::CAPACITY;
         if fits {
             while let Some(area) = right.pull(0) {
-                self.put(self.len(), &area);
+                self.put(self.len(), &area, area.backing);
             }
             self.next.set(right.next.get());
             self.measure();
@@ -339,22 +341,22 @@ impl<B: Backing> Leaf<B> {
         while self.len() > right.len() + 1
             && let Some(area) = self.pull(self.len() - 1)
         {
-            right.put(0, &area);
+            right.put(0, &area, area.backing);
         }
         while right.len() > self.len()
             && let Some(area) = right.pull(0)
         {
-            self.put(self.len(), &area);
+            self.put(self.len(), &area, area.backing);
         }
         self.measure();
         right.measure();
     }
 
-    fn put(&self, position: usize, area: &Area<B>) {
+    fn put<T>(&self, position: usize, area: &Area<T>, backing: Packed) {
         let mut order = self.order();
         let slot = order.insert(position);
         self.place(slot, &area.span());
-        self.details[slot].set(area);
+        self.details[slot].set(area, backing);
         self.order.set(order.to_bits());
     }
 
@@ -366,8 +368,8 @@ impl<B: Backing> Leaf<B> {
         self.order.set(order.to_bits());
     }
 
-    fn pull(&self, position: usize) -> Option<Area<B>> {
-        let area = self.get(position)?.area();
+    fn pull(&self, position: usize) -> Option<PackedArea> {
+        let area = self.get(position)?.packed();
         self.take_out(position);
         Some(area)
     }

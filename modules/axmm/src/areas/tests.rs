@@ -3,6 +3,7 @@
 use super::*;
 
 mod model;
+mod nosy;
 mod peeking;
 
 /// Physical memory from an address on.

@@ -20,7 +20,8 @@ impl Version {
     /// From now on the words are written. One hart at a time calls it.
     #[inline(always)]
     pub fn begin(&self) {
-        let next = self.0.load(Ordering::Relaxed).wrapping_add(1);
+        // Odd already if a panic kept an earlier writer from its end, and odd then, too.
+        let next = self.0.load(Ordering::Relaxed) | 1;
         self.0.store(next, Ordering::Relaxed);
         // Pairs with the fence of `is_still`: a reader of any word that is written from
         // here on sees the odd version, or a later one.

@@ -41,6 +41,10 @@ fn area(start: usize, end: usize, flags: MappingFlags) -> Area<Twice> {
     Area::new(start..end, flags, "test", Twice(start + end))
 }
 
+fn insert(leaf: &Leaf<Twice>, position: usize, area: Area<Twice>) {
+    leaf.insert(position, &area, area.backing.pack());
+}
+
 /// Lets `change` run beside a look at `addr` in a leaf with the areas 10..20 and 30..40.
 /// The look finds one of the areas of `possible`, or says nothing for certain; both happen,
 /// and each area is found.
@@ -51,8 +55,8 @@ fn peek_beside<const N: usize>(addr: usize, possible: [Area<Twice>; N], change: 
     builder.preemption_bound = Some(3);
     builder.check(move || {
         let leaf = Arc::new(Leaf::<Twice>::new());
-        leaf.insert(0, &area(10, 20, RW));
-        leaf.insert(1, &area(30, 40, RW));
+        insert(&leaf, 0, area(10, 20, RW));
+        insert(&leaf, 1, area(30, 40, RW));
         let reader = leaf.clone();
         let reader = thread::spawn(move || {
             let Some((seen, _)) = reader.peek(addr) else {
@@ -87,7 +91,8 @@ fn an_area_is_seen_with_its_old_rights_or_its_new_ones() {
 fn an_area_is_seen_whole_when_another_takes_its_place() {
     let possible = [area(30, 40, RW), area(32, 40, RO)];
     peek_beside(35, possible, |leaf| {
-        leaf.replace(1, &area(32, 40, RO));
+        let area = area(32, 40, RO);
+        leaf.replace(1, &area, area.backing.pack());
     });
 }
 
@@ -101,6 +106,6 @@ fn an_area_that_goes_is_seen_whole_or_not_at_all() {
 #[test]
 fn an_area_is_found_though_another_comes_before_it() {
     peek_beside(35, [area(30, 40, RW)], |leaf| {
-        leaf.insert(1, &area(22, 25, RO));
+        insert(leaf, 1, area(22, 25, RO));
     });
 }

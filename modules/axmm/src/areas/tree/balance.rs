@@ -2,12 +2,13 @@
 //! merging nodes.
 
 use super::{Tree, Turn};
+use crate::areas::area::Packed;
 use crate::areas::inner::Inner;
 use crate::areas::{Area, Backing};
 
 impl<B: Backing> Tree<B> {
     /// Splits the leaf under the finger and inserts `area` at what was `position`.
-    pub(super) fn split(&self, position: usize, area: &Area<B>) {
+    pub(super) fn split(&self, position: usize, area: &Area<B>, backing: Packed) {
         let Some(id) = self.finger.leaf.get() else {
             return;
         };
@@ -16,8 +17,8 @@ impl<B: Backing> Tree<B> {
         let (left, right) = (self.nodes.leaves.get(id), self.nodes.leaves.get(right_id));
         left.split(right, right_id);
         match position.checked_sub(left.len()) {
-            Some(behind) if behind > 0 => right.insert(behind, area),
-            _ => left.insert(position, area),
+            Some(behind) if behind > 0 => right.insert(behind, area, backing),
+            _ => left.insert(position, area, backing),
         };
         self.grow(right_id);
         self.nodes.shape.end();

@@ -335,8 +335,9 @@ impl<B: Backing> Tree<B> {
     /// Puts `area` in the place of the one at `position` under the finger, between its
     /// neighbours.
     pub fn replace(&self, position: usize, area: &Area<B>) {
+        let backing = area.backing.pack();
         if let Some((leaf, old)) = self.touch()
-            && leaf.replace(position, area)
+            && leaf.replace(position, area, backing)
         {
             self.refresh(0, old, leaf.extent());
         }
@@ -345,6 +346,7 @@ impl<B: Backing> Tree<B> {
     /// Inserts `area` at `position` under the finger. Room has been
     /// [reserved](Self::reserve).
     pub fn insert(&self, position: usize, area: &Area<B>) {
+        let backing = area.backing.pack();
         if self.nodes.root.get().is_none() {
             self.plant();
         }
@@ -352,9 +354,9 @@ impl<B: Backing> Tree<B> {
             return;
         };
         if leaf.is_full() {
-            return self.split(position, area);
+            return self.split(position, area, backing);
         }
-        if leaf.insert(position, area) {
+        if leaf.insert(position, area, backing) {
             self.refresh(0, old, leaf.extent());
         }
         // Who maps something mostly goes on with it.
