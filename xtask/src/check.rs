@@ -131,9 +131,16 @@ fn host_clippy(debian: bool) -> Command {
 
 fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
     let toolchain = Toolchain::of(machine)?;
-    // Once without a feature, where what only features use is dead code; then all.
+    // Once without a feature, and once each with threads of one hart and with harts
+    // without threads: what only other features use is dead code there. Then all.
     let mut bare = clippy(toolchain, machine);
     bare.args(["--package", "helloworld", "--", "-D", "warnings"]);
+    let some = ["multitask", "smp"].map(|feature| {
+        let mut some = clippy(toolchain, machine);
+        some.args(["--package", "axstd", "--features", feature]);
+        some.args(["--", "-D", "warnings"]);
+        some
+    });
     let mut full = clippy(toolchain, machine);
     let apps = crates_in("apps").into_iter();
     full.args(packages(apps.filter(|app| machine.takes(app))))
@@ -141,7 +148,10 @@ fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
     let mut doc = documentation(toolchain, machine);
     doc.arg("-q");
     Ok(vec![
-        (format!("clippy for {machine}"), vec![bare, full]),
+        (
+            format!("clippy for {machine}"),
+            [bare].into_iter().chain(some).chain([full]).collect(),
+        ),
         (format!("rustdoc for {machine}"), vec![doc]),
     ])
 }

@@ -1,4 +1,4 @@
-//! Each hart's registers for calls between harts: interrupts and mailboxes.
+//! Each hart's registers for interrupts between harts.
 
 use axmachine::HartId;
 
@@ -9,10 +9,9 @@ const ENABLE: usize = 0x1004;
 /// Writing ones forgets them.
 const CLEAR: usize = 0x100c;
 const SEND_INTERRUPT: usize = 0x1040;
-const SEND_MAIL: usize = 0x1048;
 
 /// The sender waits until what it sends has arrived.
-const BLOCKING: u64 = 1 << 31;
+pub const BLOCKING: u64 = 1 << 31;
 
 /// Lets other harts' interrupts through to this hart.
 pub fn enable_interrupts() {
@@ -42,18 +41,4 @@ fn write_word(register: usize, value: u32) {
     unsafe {
         core::arch::asm!("iocsrwr.w {}, {}", in(reg) value, in(reg) register, options(nostack))
     };
-}
-
-/// Puts `value` into one of `hart`'s mailboxes: the upper half first, for the
-/// receiver looks at the lower.
-#[cfg(feature = "smp")]
-pub fn send_mail(hart: HartId, mailbox: u64, value: usize) {
-    for half in [1, 0] {
-        let data = (value as u64) >> (32 * half) << 32;
-        let message = data | BLOCKING | (hart as u64) << 16 | (2 * mailbox + half) << 2;
-        // SAFETY: a mailbox is read only by a hart that waits to be started.
-        unsafe {
-            core::arch::asm!("iocsrwr.d {}, {}", in(reg) message, in(reg) SEND_MAIL, options(nostack))
-        };
-    }
 }

@@ -24,6 +24,8 @@ mod iocsr;
 #[cfg(feature = "irq")]
 mod irq;
 mod machine;
+#[cfg(feature = "smp")]
+mod mailbox;
 mod power;
 #[cfg(feature = "smp")]
 mod secondary;

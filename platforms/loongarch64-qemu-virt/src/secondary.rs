@@ -9,7 +9,7 @@
 use axmachine::HartId;
 use kspin::SpinNoIrq;
 
-use crate::{iocsr, machine};
+use crate::{iocsr, machine, mailbox};
 
 /// The hart that has been called and has not come: its id, and the physical
 /// address of the top of its stack.
@@ -30,8 +30,8 @@ pub fn call_again() {
     }
     if let Some((hart, stack_top_paddr)) = *CALLED.lock() {
         let entry = _start_secondary as *const () as usize - axconfig::PHYS_VIRT_OFFSET;
-        iocsr::send_mail(hart, 1, stack_top_paddr);
-        iocsr::send_mail(hart, 0, entry);
+        mailbox::send(hart, 1, stack_top_paddr);
+        mailbox::send(hart, 0, entry);
         iocsr::send_interrupt(hart);
     }
 }
