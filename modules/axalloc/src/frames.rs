@@ -140,6 +140,20 @@ impl Frames {
         unsafe { zero_pages(self.as_mut_ptr(), self.count() * PAGE_SIZE) };
     }
 
+    /// As [`zero`](Self::zero), `most` frames at a time, and calls `between` after each
+    /// piece.
+    #[inline]
+    pub fn zero_in_pieces(&mut self, most: usize, between: impl Fn()) {
+        let (mut done, count) = (0, self.count());
+        while done < count {
+            let piece = most.clamp(1, count - done);
+            // SAFETY: `done + piece` is at most `count`: whole frames of this owner's alone.
+            unsafe { zero_pages(self.as_mut_ptr().add(done * PAGE_SIZE), piece * PAGE_SIZE) };
+            done += piece;
+            between();
+        }
+    }
+
     /// Makes two runs of this one, the first of them `count` frames long.
     ///
     /// # Errors

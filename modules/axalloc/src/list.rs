@@ -10,7 +10,7 @@ use core::mem;
 
 use crate::row::FrameRow;
 use crate::whole::FRAMES;
-use crate::word::NIL;
+use crate::word::{NIL, Word};
 
 /// Any number of rows of single frames. When dropped, each frame goes back that has
 /// no other owner.
@@ -54,17 +54,26 @@ impl FrameList {
         Ok(())
     }
 
-    /// Frees all there is.
+    /// Takes out at most `most` frames, at least one. `None` if there is none.
     #[inline(never)]
-    fn free(&mut self) {
-        drop(mem::replace(&mut self.last, FrameRow::EMPTY));
-        // No frame has the number that stands for none.
-        while let Some(word) = FRAMES.word(self.before as usize)
-            && let Some((count, before)) = word.unlist()
-        {
-            let first = mem::replace(&mut self.before, before);
-            drop(FrameRow { first, count });
+    pub fn pop(&mut self, most: usize) -> Option<FrameRow> {
+        let most = most.clamp(1, u32::MAX as usize) as u32;
+        if self.last.count > most {
+            self.last.count -= most;
+            let first = self.last.first + self.last.count;
+            return Some(FrameRow { first, count: most });
         }
+        // No frame has the number that stands for none.
+        let word = FRAMES.word(self.before as usize);
+        let next = match word.and_then(Word::unlist) {
+            Some((count, before)) => {
+                let first = mem::replace(&mut self.before, before);
+                FrameRow { first, count }
+            }
+            None => FrameRow::EMPTY,
+        };
+        let row = mem::replace(&mut self.last, next);
+        (row.count > 0).then_some(row)
     }
 }
 
@@ -77,8 +86,8 @@ impl Default for FrameList {
 impl Drop for FrameList {
     #[inline]
     fn drop(&mut self) {
-        if self.last.count > 0 || self.before != NIL {
-            self.free();
+        while let Some(row) = self.pop(usize::MAX) {
+            drop(row);
         }
     }
 }
