@@ -3,7 +3,7 @@
 //! all others, in random sizes and grains, and checks every value it finds, every fault
 //! that must be, and what every operation answers (`stretch`, `page`). Stretches lie
 //! side by side, across the edges of page tables, so that harts meet in areas and
-//! tables; others lie far apart, so that address spaces are cut into zones.
+//! tables; others lie far apart, in shards of their own.
 //!
 //! It ends in a table, then `storm: PASS …` or `storm: FAIL …`, and its exit status says
 //! the same. The boot arguments `seconds=N` and `seed=N` say how long, and which; one
@@ -58,7 +58,6 @@ const NAP: Duration = Duration::from_micros(50);
 
 /// The storm over one set of stretches.
 struct Storm<'a> {
-    spaces: &'a [Space],
     stretches: &'a [Stretch<'a>],
     seed: u64,
     begin: Instant,
@@ -115,7 +114,6 @@ fn run(seed: u64, length: Duration) -> Result<Tally, String> {
         let spaces = spaces()?;
         let stretches = stretches(&spaces);
         weather(&Storm {
-            spaces: &spaces,
             stretches: &stretches,
             seed,
             begin: Instant::now(),
@@ -147,7 +145,7 @@ fn spaces() -> Result<Vec<Space>, String> {
 
 /// In each address space a wide and a narrow stretch for all harts, then a narrow one
 /// for each hart alone, one behind the other with nothing between; and one for each hart
-/// alone that is far from all others, so that the address space can be cut into zones.
+/// alone that is far from all others, in another shard of the address space.
 fn stretches(spaces: &[Space]) -> Vec<Stretch<'_>> {
     let online = (0..harts::count()).filter(|hart| harts::is_online(*hart));
     let own: Vec<u64> = online.map(|hart| 1 << hart).collect();
@@ -183,21 +181,12 @@ fn weather(storm: &Storm) -> Result<Tally, String> {
         all += tally;
     }
     println!(" all{all}");
-    let zones = storm
-        .spaces
-        .iter()
-        .map(|space| format!("{} {}", space.name(), space.zones()));
-    println!("zones: {}", zones.collect::<Vec<_>>().join(", "));
     storm.verdict()?;
     let hart = storm.hart(harts::current());
     storm
         .stretches
         .iter()
         .try_for_each(|stretch| stretch.clear(&hart))?;
-    for space in storm.spaces {
-        let joined = space.join_zones();
-        joined.map_err(|error| format!("{}: {error:?} for making zones one", space.name()))?;
-    }
     run_on_all(|number| {
         let mut hart = storm.hart(number);
         for stretch in storm.stretches {

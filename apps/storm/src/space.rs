@@ -6,16 +6,19 @@
 use alloc::boxed::Box;
 
 use axstd::memory::{
-    AxResult, Grain, KERNEL_MAP_BASE, MappingFlags, SharedAspace, USER_BASE, VirtAddrRange,
-    kernel_aspace, new_user_aspace,
+    AxResult, Grain, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, MappingFlags, SharedAspace, USER_BASE,
+    VirtAddrRange, kernel_aspace, new_user_aspace,
 };
 
-/// Where the storm's addresses begin in each address space: at a page table's edge of
-/// any level but the highest, and far from what the kernel maps for itself.
-const FAR: usize = 4 << 30;
+/// Where the storm's addresses begin, a table's worth before an edge between page tables of
+/// any level but the highest, and, where address spaces have several shards, between two.
+const BEFORE_EDGE: usize = 2 << 20;
+
+/// Half of the addresses that anybody may map in the kernel's address space.
+const KERNEL_HALF: usize = (KERNEL_OWNED_BASE - KERNEL_MAP_BASE) / 2;
 
 /// Bytes of a user's address space.
-const USER_SIZE: usize = 8 << 30;
+const USER_SIZE: usize = 64 << 30;
 
 /// How a mapping gets its frames.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +54,8 @@ impl Space {
     /// The first address that the storm uses.
     pub fn base(&self) -> usize {
         match self {
-            Self::Kernel => KERNEL_MAP_BASE + FAR,
-            Self::User(_) => USER_BASE + FAR,
+            Self::Kernel => KERNEL_MAP_BASE + KERNEL_HALF - BEFORE_EDGE,
+            Self::User(_) => USER_BASE + USER_SIZE / 2 - BEFORE_EDGE,
         }
     }
 
@@ -94,16 +97,6 @@ impl Space {
     pub fn is_empty(&self, start: usize, size: usize) -> bool {
         let range = VirtAddrRange::from_start_size(start.into(), size);
         self.shared().find_free_area(start.into(), size, range) == Some(start.into())
-    }
-
-    /// Into how many zones it is cut, as harts have met.
-    pub fn zones(&self) -> usize {
-        self.shared().zones()
-    }
-
-    /// Makes them one, so that no table is left that lay in two.
-    pub fn join_zones(&self) -> AxResult {
-        self.shared().join_zones()
     }
 
     /// Runs `work` where the addresses are this address space's.

@@ -27,8 +27,8 @@ use crate::tally::Tally;
 /// Bytes of a large page.
 const LARGE: usize = 2 << 20;
 
-/// How often a hart maps and unmaps in a row at times: another will do so meanwhile, and
-/// address spaces are cut into zones where harts meet often.
+/// How often a hart maps and unmaps in a row at times: another will do so meanwhile, and the
+/// two meet at the locks.
 const MANY: usize = 256;
 
 /// A page when it is first touched.

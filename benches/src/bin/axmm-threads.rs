@@ -44,6 +44,12 @@ fn rows(processors: Processors) -> Option<()> {
         let linux = [Linux::new(work), Linux::new(work)];
         row_of(&format!("{row}@linux"), linux.each_ref(), processors);
     }
+    for pages in [1, 16, 256] {
+        let work = Work::MapTouchUnmapNearby(pages);
+        let nearby = [Ours::new(work)?, Ours::new(work)?];
+        let row = format!("threads.map_touch_unmap.{pages}@one-shard");
+        row_of(&row, nearby.each_ref(), processors);
+    }
     row_of(
         &format!("{FAULTS}@lock-per-area"),
         [&Fenced::by_area()?, &Fenced::by_area()?],

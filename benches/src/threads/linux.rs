@@ -54,7 +54,7 @@ impl Load for Linux {
         let start = match self.work {
             Work::FaultsInOneArea => self.all + thread * TOUCHED * PAGE,
             Work::FaultsInAnAreaEach => map(TOUCHED),
-            Work::MapTouchUnmap(_) => 0,
+            Work::MapTouchUnmap(_) | Work::MapTouchUnmapNearby(_) => 0,
         };
         self.start[thread].store(start, Ordering::Relaxed);
     }
@@ -64,7 +64,7 @@ impl Load for Linux {
             Work::FaultsInOneArea | Work::FaultsInAnAreaEach => {
                 touch(self.start[thread].load(Ordering::Relaxed), TOUCHED);
             }
-            Work::MapTouchUnmap(count) => {
+            Work::MapTouchUnmap(count) | Work::MapTouchUnmapNearby(count) => {
                 for _ in 0..TOUCHED / count {
                     let start = map(count);
                     touch(start, count);
@@ -82,7 +82,7 @@ impl Load for Linux {
                 libc::madvise(start as *mut _, TOUCHED * PAGE, libc::MADV_DONTNEED);
             },
             Work::FaultsInAnAreaEach => unmap(start, TOUCHED),
-            Work::MapTouchUnmap(_) => {}
+            Work::MapTouchUnmap(_) | Work::MapTouchUnmapNearby(_) => {}
         }
     }
 }

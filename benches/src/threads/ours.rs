@@ -5,16 +5,17 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::vec::Vec;
 
-use axmm::{AddrSpace, Machine, MappingFlags, ThisMachine};
+use axmm::{AddrSpace, Machine, MappingFlags, ThisMachine, VirtAddrRange};
 
 use super::{Load, PAGE, THREADS, TOUCHED};
 use crate::ours::Frames;
 
 const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
 
-/// Where threads work: a GiB for each.
-const ALL: Range<usize> = 1 << 40..1 << 41;
-const APART: usize = 1 << 30;
+/// The address space: as large as a user program's.
+const ALL: Range<usize> = 1 << 40..1 << 47;
+/// The area of all threads.
+const SHARED: usize = ALL.start;
 
 std::thread_local! {
     static HART: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -29,6 +30,7 @@ unsafe impl Machine for Threads {
     type Meta = <ThisMachine as Machine>::Meta;
     type Pte = <ThisMachine as Machine>::Pte;
     type Pin = ();
+    type Stay = ();
 
     fn largest_page() -> usize {
         1 << 30
@@ -45,6 +47,8 @@ unsafe impl Machine for Threads {
     fn forget_here(_: Range<usize>) {}
 
     fn pin() {}
+
+    fn stay() {}
 
     fn harts() -> usize {
         THREADS
@@ -66,14 +70,19 @@ pub enum Work {
     FaultsInOneArea,
     /// Page faults in an area of each thread's own.
     FaultsInAnAreaEach,
-    /// Maps so many pages, touches each, and unmaps them.
+    /// Maps so many pages where the address space chooses, touches each, and unmaps them.
     MapTouchUnmap(usize),
+    /// Maps so many pages in places of the threads' choice, 1 GiB apart in one shard,
+    /// touches each, and unmaps them.
+    MapTouchUnmapNearby(usize),
 }
 
 /// One address space for all threads.
 pub struct Ours {
     space: AddrSpace<Threads>,
     work: Work,
+    /// Where each thread's own pages are.
+    own: [usize; THREADS],
 }
 
 impl Ours {
@@ -83,21 +92,25 @@ impl Ours {
         Frames::new();
         HART.set(0);
         let space = AddrSpace::new_empty(ALL.start.into(), ALL.len()).ok()?;
-        Some(Self { space, work })
+        let limit = VirtAddrRange::new(space.base(), space.end());
+        let mut own = [0; THREADS];
+        for (thread, place) in own.iter_mut().enumerate() {
+            HART.set(thread);
+            let found = space.find_free_arena(TOUCHED * PAGE, limit)?;
+            *place = found.as_usize();
+        }
+        Some(Self { space, work, own })
     }
 
-    fn start(thread: usize) -> usize {
-        ALL.start + (thread + 1) * APART
-    }
-
-    /// Where a thread's pages are.
+    /// Where a thread's pages are: an address of their own is the address space's choice.
     fn pages(&self, thread: usize) -> Range<usize> {
         let start = match self.work {
-            Work::FaultsInOneArea => Self::start(0) + thread * TOUCHED * PAGE,
-            Work::FaultsInAnAreaEach | Work::MapTouchUnmap(_) => Self::start(thread),
+            Work::FaultsInOneArea => SHARED + thread * TOUCHED * PAGE,
+            Work::FaultsInAnAreaEach | Work::MapTouchUnmap(_) => self.own[thread],
+            Work::MapTouchUnmapNearby(_) => SHARED + (thread << 30),
         };
         let count = match self.work {
-            Work::MapTouchUnmap(pages) => pages,
+            Work::MapTouchUnmap(pages) | Work::MapTouchUnmapNearby(pages) => pages,
             _ => TOUCHED,
         };
         start..start + count * PAGE
@@ -133,7 +146,7 @@ impl Load for Ours {
         match self.work {
             // Beside the other's, of which it becomes one area.
             Work::FaultsInOneArea | Work::FaultsInAnAreaEach => self.map(&self.pages(thread)),
-            Work::MapTouchUnmap(_) => {}
+            Work::MapTouchUnmap(_) | Work::MapTouchUnmapNearby(_) => {}
         }
     }
 
@@ -141,7 +154,7 @@ impl Load for Ours {
         let pages = self.pages(thread);
         match self.work {
             Work::FaultsInOneArea | Work::FaultsInAnAreaEach => self.touch(pages),
-            Work::MapTouchUnmap(count) => {
+            Work::MapTouchUnmap(count) | Work::MapTouchUnmapNearby(count) => {
                 for _ in 0..TOUCHED / count {
                     self.map(&pages);
                     self.touch(pages.clone());
@@ -154,7 +167,7 @@ impl Load for Ours {
     fn finish(&self, thread: usize) {
         match self.work {
             Work::FaultsInOneArea | Work::FaultsInAnAreaEach => self.unmap(&self.pages(thread)),
-            Work::MapTouchUnmap(_) => {}
+            Work::MapTouchUnmap(_) | Work::MapTouchUnmapNearby(_) => {}
         }
     }
 }
@@ -198,7 +211,7 @@ impl Load for Fenced {
 
     fn work(&self, thread: usize) {
         for page in self.ours.pages(thread).step_by(PAGE) {
-            let Lock(lock) = &self.locks[(page - Ours::start(0)) / self.each];
+            let Lock(lock) = &self.locks[(page - SHARED) / self.each];
             while lock.swap(true, Ordering::Acquire) {
                 std::hint::spin_loop();
             }

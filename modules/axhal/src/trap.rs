@@ -9,7 +9,7 @@ use bitflags::bitflags;
 use memory_addr::VirtAddr;
 use spin::Once;
 
-use crate::arch::TrapFrame;
+use crate::arch::{TrapFrame, disable_irqs, enable_irqs};
 use crate::hart::{guard_of, lift_limit};
 use crate::mem::{IMAGE_IS_IN_RAM, section_of};
 use crate::power::fail;
@@ -54,14 +54,14 @@ pub struct PageFault {
 /// [`handle`](Self::handle) lets no interrupt in, and takes no trap that it would come back
 /// from: no more is saved yet than what a call may change.
 pub unsafe trait PageFaultHandler: Sync {
-    /// Makes the access possible, if it is one that may be made. Runs with
-    /// interrupts off.
+    /// Makes the access possible, if it may be made and that takes a bounded number of
+    /// instructions. Returns whether it did. Runs with interrupts off.
     fn handle(&self, addr: VirtAddr, access: Access) -> bool;
 
-    /// Gives back memory that is kept for reuse, if the last access of this hart that
-    /// [`handle`](Self::handle) refused was the one at `addr`, and for want of memory.
-    /// Returns whether there was any. Called with interrupts off, where they may be let in.
-    fn give_back_for(&self, addr: VirtAddr) -> bool;
+    /// Makes the access possible, if it may be made, however long that takes. Returns whether
+    /// it did. Called when [`handle`](Self::handle) has returned `false`, with interrupts as
+    /// the interrupted code had them.
+    fn handle_at_length(&self, addr: VirtAddr, access: Access) -> bool;
 
     /// Says in a few words what is mapped at `addr`. Must not wait for a lock:
     /// it is asked when the kernel is about to end.
@@ -103,7 +103,8 @@ impl fmt::Display for WhatIsAt {
 }
 
 /// A page fault, from the architecture's entry code, which has saved no frame yet.
-/// Answers whether the access can be made now: if not, [`on_page_fault`] is next.
+/// Returns whether the access can be made now. If not, [`on_page_fault`] is next.
+#[cfg(any(target_os = "none", feature = "paging"))]
 pub(crate) fn resolve(addr: usize, access: Access) -> bool {
     let handler = PAGE_FAULT_HANDLER.get();
     handler.is_some_and(|handler| handler.handle(VirtAddr::from_usize(addr), access))
@@ -115,18 +116,30 @@ pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) 
         addr: VirtAddr::from_usize(addr),
         access,
     };
-    // Code with interrupts in holds no lock of the kernel, so that memory can be given back.
-    let retry = frame.irqs_were_on()
-        && PAGE_FAULT_HANDLER
-            .get()
-            .is_some_and(|handler| handler.give_back_for(fault.addr));
-    if (retry && resolve(addr, access)) || crate::probe::fix_up(frame, &fault) {
+    if resolve_at_length(frame, &fault) || crate::probe::fix_up(frame, &fault) {
         return;
     }
     fail(
         format_args!("unhandled page fault: {access} {addr:#x}"),
         format_args!("  mapped there: {}\n{frame}", WhatIsAt(fault.addr)),
     );
+}
+
+/// Resolves a page fault with interrupts as the interrupted code had them. Returns whether
+/// the access can be made now.
+fn resolve_at_length(frame: &TrapFrame, fault: &PageFault) -> bool {
+    let Some(handler) = PAGE_FAULT_HANDLER.get() else {
+        return false;
+    };
+    let irqs_were_on = frame.irqs_were_on();
+    if irqs_were_on {
+        enable_irqs();
+    }
+    let resolved = handler.handle_at_length(fault.addr, fault.access);
+    if irqs_were_on {
+        disable_irqs();
+    }
+    resolved
 }
 
 /// An interrupt, from the architecture's entry code. A process has no entry for any.

@@ -1,10 +1,12 @@
 //! The address space: its areas, and the page table that carries them out.
 
-mod claims;
-mod edit;
 mod fault;
 mod glance;
-mod zones;
+pub(crate) mod guard;
+mod map;
+mod operation;
+mod protect;
+mod unmap;
 
 use core::fmt;
 use core::ops::Range;
@@ -15,17 +17,16 @@ use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr, VirtAddrRange};
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
-use self::claims::Claims;
-use self::edit::Apart;
 pub use self::fault::Fault;
-use self::zones::{AreasCell, Zones};
-use crate::areas::{Area, Entry, Span};
-use crate::backend::{Backend, Grain};
+use self::guard::WriteGuard;
+use self::operation::{Missing, Operation};
+use crate::areas::{Area, Span};
+use crate::backend::Backend;
 use crate::context::Context;
+use crate::locking::shards::{Places, Shards, clip};
 use crate::machine::{Machine, ThisMachine};
-use crate::pagetable::{Change, Page};
+use crate::pagetable::{Page, Reached, Seen};
 use crate::table::Table;
-use crate::tlb::TlbGather;
 
 /// An address space: what each of its addresses means.
 ///
@@ -33,14 +34,20 @@ use crate::tlb::TlbGather;
 /// changed nothing. Addresses and sizes are in bytes and must be multiples of
 /// 4 KiB.
 ///
-/// Many harts may call any of them at a time. Operations on ranges that do not overlap
-/// run side by side; of two that do, one comes after the other. Who needs several to be
-/// one, as to find free addresses and to map them, keeps others out by a lock of its own,
-/// or tries again where `AlreadyExists` says that another was faster.
+/// Many harts may call any of them at a time. Operations on ranges that do not overlap run
+/// side by side. Overlapping operations are serialized in the order in which they were
+/// called. A caller that needs several operations to be one, as to find free addresses and
+/// to map them, uses a lock of its own, or tries again when `AlreadyExists` says that another
+/// hart was faster.
+///
+/// An operation keeps interrupts out for a bounded time, whatever its size, unless its caller
+/// keeps them out. Called by an interrupt handler that has interrupted an operation of the
+/// same hart, it fails with `ResourceBusy`; a page fault of such a handler in what is being
+/// changed is [`Fault::Nested`].
 #[repr(C)]
 pub struct AddrSpace<M: Machine = ThisMachine> {
-    /// Which hart works where: first, since atomics of some machines have no offset.
-    claims: Claims<M>,
+    /// The areas and their locks: first, since atomics of some machines have no offset.
+    shards: Shards<M>,
     range: VirtAddrRange,
     table: Table<M>,
     /// Below this nothing is unmapped or protected.
@@ -49,10 +56,6 @@ pub struct AddrSpace<M: Machine = ThisMachine> {
     owned_from: usize,
     /// Which harts may remember translations.
     context: Context,
-    /// Once harts have met here, these have the claims and the areas.
-    zones: Zones<M>,
-    /// Changed by the writer alone; others peek.
-    areas: AreasCell,
 }
 
 /// A page table to look at, while it changes or not.
@@ -123,11 +126,11 @@ impl<M: Machine> AddrSpace<M> {
         }
         let mut table = Table::<M>::new(M::largest_page(), M::page_mark(context.is_kernel()))?;
         prepare(&mut table)?;
+        let entry = Table::<M>::entry_size(Table::<M>::LEVELS - 1);
+        let places = Places::new(&span, entry.ilog2())?;
         Ok(Self {
+            shards: Shards::new(places),
             range: VirtAddrRange::from_start_size(base, span.len()),
-            claims: Claims::new()?,
-            areas: AreasCell::empty(),
-            zones: Zones::none(),
             table,
             fixed_end: 0,
             owned_from: usize::MAX,
@@ -149,14 +152,13 @@ impl<M: Machine> AddrSpace<M> {
         if self.table.is_shared() {
             return Ok(());
         }
-        let all = self.span();
-        let mut edit = self.edit(&all);
-        edit.reach()?;
-        edit.claim(&all);
-        edit.apart(|apart| {
-            let gather = &mut apart.gather(false);
-            self.table.share_top(all, self.fixed_end, gather)
-        })
+        let Span { start, end } = self.span();
+        let changing = start.max(self.fixed_end)..end;
+        match changing.is_empty() {
+            true => self.table.share_top(start..end, self.fixed_end),
+            false => self.perform(&changing, &Share)?,
+        }
+        Ok(())
     }
 
     /// Lets all mappings of `other`, which is a kernel's, be seen here too: those made
@@ -181,8 +183,16 @@ impl<M: Machine> AddrSpace<M> {
         if !is_kernel || table.borrows() || self.table.shares_top(span, &own) {
             return Err(AxError::InvalidInput);
         }
-        // No entry of the root goes meanwhile.
-        let _kept = self.keep();
+        // Of a shared table no entry of the root goes.
+        if self.table.is_shared() {
+            table.copy_top(&self.table, own);
+            return Ok(());
+        }
+        let shards = 0..self.shards.count();
+        shards
+            .clone()
+            .try_for_each(|number| self.shards.make(number).map(drop))?;
+        let _guards = self.write_areas_of(shards, &own)?;
         table.copy_top(&self.table, own);
         Ok(())
     }
@@ -211,10 +221,15 @@ impl<M: Machine> AddrSpace<M> {
         TableView(self)
     }
 
-    /// The page table. Callers see to it that nothing is unmapped while they walk it
-    /// ([`keep`](Self::keep)).
+    /// The page table. Callers see to it that nothing is unmapped while they walk it.
     pub(crate) fn table(&self) -> &Table<M> {
         &self.table
+    }
+
+    /// The shards.
+    #[cfg(test)]
+    pub(crate) fn shards(&self) -> &Shards<M> {
+        &self.shards
     }
 
     /// The physical address of the page table's root.
@@ -247,365 +262,37 @@ impl<M: Machine> AddrSpace<M> {
         if size == 0 || !size.is_multiple_of(PAGE_SIZE_4K) || start >= end {
             return None;
         }
-        let (mut addr, mut from) = (start, hint.as_usize());
+        let mut from = hint.as_usize().max(start);
+        let mut number = self.shards.number_of(from);
         loop {
-            let areas = self.look(addr)?;
-            // As if nothing were mapped behind what can be looked at.
-            from = areas.find_free(from, size, &(start..end), PAGE_SIZE_4K)?;
-            if from + (size - 1) <= areas.last() {
+            // The first gap from here on, as if nothing were mapped behind this shard.
+            if let Some(shard) = self.shards.get(number) {
+                from =
+                    self.read_areas(shard)?
+                        .find_free(from, size, &(start..end), PAGE_SIZE_4K)?;
+            }
+            let last = from.checked_add(size - 1).filter(|last| *last < end)?;
+            if last <= self.shards.bounds(number).1 {
                 return Some(VirtAddr::from_usize(from));
             }
-            addr = areas.last() + 1;
+            number += 1;
         }
     }
 
-    /// Maps `size` bytes from `start_vaddr` on to the physical addresses from
-    /// `start_paddr` on, with the largest pages that fit both.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` if an address or the size is not page-aligned, the range is
-    /// empty or not within the address space, the machine has no such physical
-    /// addresses, or `flags` are rights that a kernel mapping cannot have: none at
-    /// all, any without read, or write together with execute. `AlreadyExists` if
-    /// something is mapped in the range. `NoMemory`.
-    ///
-    /// # Safety
-    ///
-    /// As long as the mapping lasts, whatever is done through it may be done to that
-    /// physical memory: copies by [`read`](Self::read) and [`write`](Self::write), and
-    /// accesses by a user program. Rust references to the memory allow that at most for
-    /// reads, so with the right to write there are none.
-    pub unsafe fn map_linear(
-        &self,
-        start_vaddr: VirtAddr,
-        start_paddr: PhysAddr,
-        size: usize,
-        flags: MappingFlags,
-    ) -> AxResult {
-        // SAFETY: the caller's promise is this function's requirement.
-        unsafe { self.map_linear_named("linear", start_vaddr, start_paddr, size, flags) }
-    }
-
-    /// As [`map_linear`](Self::map_linear), with a name for people.
-    ///
-    /// # Errors
-    ///
-    /// As [`map_linear`](Self::map_linear).
-    ///
-    /// # Safety
-    ///
-    /// As [`map_linear`](Self::map_linear).
-    pub unsafe fn map_linear_named(
-        &self,
-        name: &'static str,
-        start_vaddr: VirtAddr,
-        start_paddr: PhysAddr,
-        size: usize,
-        flags: MappingFlags,
-    ) -> AxResult {
-        let last = start_paddr
-            .as_usize()
-            .checked_add(size)
-            .and_then(|end| end.checked_sub(1));
-        let exists = last.is_some_and(M::Meta::paddr_is_valid);
-        if !start_paddr.is_aligned_4k() || !exists || flags.is_empty() {
-            return Err(AxError::InvalidInput);
-        }
-        let pa_va_offset = start_vaddr.as_usize().wrapping_sub(start_paddr.as_usize());
-        self.map(
-            name,
-            start_vaddr,
-            size,
-            flags,
-            Backend::Linear { pa_va_offset },
-        )
-    }
-
-    /// Maps `size` bytes from `start` on to fresh frames full of zeroes: all now
-    /// (`populate`), or each when its page is first touched.
-    ///
-    /// # Errors
-    ///
-    /// As [`map_linear`](Self::map_linear); but no rights at all are allowed,
-    /// for pages that get some later ([`protect`](Self::protect)).
-    pub fn map_alloc(
-        &self,
-        start: VirtAddr,
-        size: usize,
-        flags: MappingFlags,
-        populate: bool,
-    ) -> AxResult {
-        self.map_alloc_with(start, size, flags, populate, Grain::Page)
-    }
-
-    /// As [`map_alloc`](Self::map_alloc); each page fault brings as much as `grain`
-    /// says, and a large grain populates with large pages where blocks are free.
-    ///
-    /// # Errors
-    ///
-    /// As [`map_alloc`](Self::map_alloc); `InvalidInput` also for a grain that
-    /// cannot be.
-    pub fn map_alloc_with(
-        &self,
-        start: VirtAddr,
-        size: usize,
-        flags: MappingFlags,
-        populate: bool,
-        grain: Grain,
-    ) -> AxResult {
-        if !grain.is_valid() {
-            return Err(AxError::InvalidInput);
-        }
-        self.map(
-            "alloc",
-            start,
-            size,
-            flags,
-            Backend::Alloc { populate, grain },
-        )
-    }
-
-    fn map(
-        &self,
-        name: &'static str,
-        start: VirtAddr,
-        size: usize,
-        flags: MappingFlags,
-        backend: Backend,
-    ) -> AxResult {
-        let span = self.mappable(start, size)?;
-        self.check_rights(flags)?;
-        let area = Area::new(span, flags, name, backend);
-        with_memory::<M>(|| self.map_area(area))
-    }
-
-    #[inline(always)]
-    fn map_area(&self, area: Area<Backend>) -> AxResult {
-        let (span, flags, backend) = (area.span(), area.flags(), *area.backing());
-        let mut edit = self.edit(&span);
-        edit.reach()?;
-        edit.reserve_insert(&span)?;
-        if backend.is_lazy() {
-            edit.insert(area);
-            return Ok(());
-        }
-        // One to come, and one if it must be cut out of another again.
-        edit.reserve(2)?;
-        edit.claim_with_tables(&span);
-        // Who looks for room meanwhile sees that it is taken.
-        edit.insert(area);
-        let mapped = edit.apart(|apart| {
-            let undo = &mut apart.gather(backend.owns_frames());
-            backend.map::<M>(&self.table, span.clone(), flags, undo)?;
-            if flags.contains(MappingFlags::EXECUTE) {
-                self.sync_claimed(&span);
-            }
-            Ok(())
-        });
-        if mapped.is_err() {
-            edit.remove(&span);
-            edit.free_tables(&span);
-        }
-        M::publish_entries();
-        mapped
-    }
-
-    /// Unmaps `size` bytes from `start` on: whatever is mapped there. When it
-    /// returns, no hart can reach the pages, and their frames are free.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` as for [`map_linear`](Self::map_linear), for what the kernel itself
-    /// runs in, and for what has an [owner](Self::own_from); `NoMemory` if an area or a
-    /// large page must be split, or harts have worked apart in parts of the range, and
-    /// there is none for that.
-    pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
-        with_memory::<M>(|| self.unmap_span(self.changeable(start, size)?))
-    }
-
-    /// As [`unmap`](Self::unmap), for the [owner](Self::own_from) of what is mapped there.
-    ///
-    /// # Errors
-    ///
-    /// As [`unmap`](Self::unmap), but for the owner.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns all that is mapped in the range, and nothing uses it any more.
-    pub unsafe fn unmap_owned(&self, start: VirtAddr, size: usize) -> AxResult {
-        with_memory::<M>(|| self.unmap_span(self.mappable(start, size)?))
-    }
-
-    fn unmap_span(&self, span: Span) -> AxResult {
-        let mut edit = self.edit(&span);
-        edit.reach()?;
-        edit.claim_with_tables(&span);
-        edit.reserve_cuts(&span)?;
-        if !self.table.leads_nowhere(&span) {
-            edit.apart(|apart| self.unmap_pages(&span, apart, &mut apart.gather(false)))?;
-        }
-        edit.remove(&span);
-        edit.free_tables(&span);
-        let is_zone_spent = edit.is_zone_spent();
-        drop(edit);
-        if is_zone_spent {
-            self.give_up_zone(span.start);
-        }
-        Ok(())
-    }
-
-    /// Unmaps several ranges in one operation, for the [owner](Self::own_from) of what is
-    /// mapped there, so that every hart forgets all of them at once. They come in ascending
-    /// order, and each holds areas as a whole.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` as for [`map_linear`](Self::map_linear), for ranges in another order,
-    /// and for one that holds a part of an area; `NoMemory` if harts have worked apart
-    /// between the first and the last range, and there is none to join those parts. Nothing
-    /// has changed then.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns all that is mapped in the ranges, and nothing uses it any more.
-    pub unsafe fn unmap_each(
-        &self,
-        ranges: impl Iterator<Item = Range<VirtAddr>> + Clone,
-    ) -> AxResult {
-        let spans = ranges.map(|range| range.start.as_usize()..range.end.as_usize());
-        let Some(whole) = self.ascending(spans.clone())? else {
-            return Ok(());
-        };
-        let mut edit = self.edit(&whole);
-        edit.reach()?;
-        edit.claim_with_tables(&whole);
-        if !spans.clone().all(|span| edit.holds_whole(&span)) {
-            return Err(AxError::InvalidInput);
-        }
-        edit.apart(|apart| {
-            let gather = &mut apart.gather(false);
-            let mut spans = spans.clone();
-            spans.try_for_each(|span| self.unmap_pages(&span, apart, gather))
-        })?;
-        spans.for_each(|span| edit.remove(&span));
-        edit.free_tables(&whole);
-        Ok(())
-    }
-
-    /// From the start of the first span to the end of the last, if there is any.
-    fn ascending(&self, mut spans: impl Iterator<Item = Span>) -> AxResult<Option<Span>> {
-        spans.try_fold(None, |joined: Option<Span>, span| {
-            let span = self.mappable(span.start.into(), span.end.wrapping_sub(span.start))?;
-            match joined {
-                None => Ok(Some(span)),
-                Some(joined) if joined.end <= span.start => Ok(Some(joined.start..span.end)),
-                Some(_) => Err(AxError::InvalidInput),
-            }
-        })
-    }
-
-    /// Unmaps what areas have in `span`. It fails only where a page crosses an end of it.
-    fn unmap_pages(
-        &self,
-        span: &Span,
-        apart: &Apart<'_, '_, M>,
-        gather: &mut TlbGather<'_, M>,
-    ) -> AxResult {
-        self.table.split_edges(span, gather)?;
-        let mut from = span.start;
-        while let Some(area) = apart.area_from(from) {
-            let Range { start, end } = area.span();
-            if start >= span.end {
-                break;
-            }
-            gather.own(area.backing().owns_frames());
-            let part = start.max(span.start)..end.min(span.end);
-            self.table.unmap_whole(part, gather);
-            if end >= span.end {
-                break;
-            }
-            from = end;
-        }
-        Ok(())
-    }
-
-    /// Gives `size` bytes from `start` on, all of which are mapped, the rights
-    /// `flags`: those of pages that are there, and those that later ones get.
-    ///
-    /// With the right to execute, instruction fetches of every hart see what has been
-    /// written to the pages. Where the kind of memory changes
-    /// ([`DEVICE`](MappingFlags::DEVICE), [`UNCACHED`](MappingFlags::UNCACHED)) the pages
-    /// are not there for a moment, and an access waits: it must not be one that a trap
-    /// needs, as to a stack.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` as for [`map_linear`](Self::map_linear); no rights at all
-    /// are allowed for mappings of fresh frames. `NotFound` if some of the range
-    /// is not mapped. `NoMemory` as for [`unmap`](Self::unmap).
-    pub fn protect(&self, start: VirtAddr, size: usize, flags: MappingFlags) -> AxResult {
-        with_memory::<M>(|| self.protect_span(self.changeable(start, size)?, flags))
-    }
-
-    /// As [`protect`](Self::protect), for the [owner](Self::own_from) of what is mapped
-    /// there.
-    ///
-    /// # Errors
-    ///
-    /// As [`protect`](Self::protect), but for the owner.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns all that is mapped in the range, and what uses it makes no access
-    /// that `flags` does not allow.
-    pub unsafe fn protect_owned(
-        &self,
-        start: VirtAddr,
-        size: usize,
-        flags: MappingFlags,
-    ) -> AxResult {
-        with_memory::<M>(|| self.protect_span(self.mappable(start, size)?, flags))
-    }
-
-    fn protect_span(&self, span: Span, flags: MappingFlags) -> AxResult {
-        self.check_rights(flags)?;
-        let mut edit = self.edit(&span);
-        edit.reach()?;
-        edit.claim(&span);
-        if !edit.cover(&span) {
-            return Err(AxError::NotFound);
-        }
-        let foreign = |area: Entry<Backend>| !area.backing().owns_frames();
-        if flags.is_empty() && edit.overlapping(&span).any(foreign) {
-            return Err(AxError::InvalidInput);
-        }
-        edit.reserve_cuts(&span)?;
-        let adds = edit
-            .overlapping(&span)
-            .all(|area| adds(area.flags(), flags));
-        let change = Change {
-            flags,
-            may_break: edit
-                .overlapping(&span)
-                .any(|area| Table::<M>::differ_in_kind(area.flags(), flags)),
-        };
-        edit.apart(|apart| {
-            let mut gather = apart.gather(false);
-            if adds {
-                gather.only_adds();
-            }
-            self.table.protect(span.clone(), change, &mut gather)?;
-            // From here on no hart writes to pages that have lost the right.
-            drop(gather);
-            M::publish_entries();
-            if flags.contains(MappingFlags::EXECUTE) {
-                self.sync_claimed(&span);
-            }
-            AxResult::Ok(())
-        })?;
-        edit.set_flags(&span, flags);
-        Ok(())
+    /// Returns an address in `limit` for a mapping of `size` bytes whose address does not
+    /// matter: as [`find_free_area`](Self::find_free_area), but first in the arena of this
+    /// hart, one of the shards that `limit` lies in. Harts that map and unmap in their own
+    /// arenas do not meet at a lock, nor in page tables.
+    pub fn find_free_arena(&self, size: usize, limit: VirtAddrRange) -> Option<VirtAddr> {
+        let last = limit.end.as_usize().checked_sub(1)?;
+        let first = self.shards.number_of(limit.start.as_usize());
+        let arenas = self.shards.number_of(last).checked_sub(first)? + 1;
+        let (start, end) = self.shards.bounds(first + M::hart() % arenas);
+        let start = limit.start.max(VirtAddr::from_usize(start));
+        let end = limit.end.min(VirtAddr::from_usize(end.saturating_add(1)));
+        let arena = (start < end).then(|| VirtAddrRange::new(start, end));
+        let found = arena.and_then(|arena| self.find_free_area(start, size, arena));
+        found.or_else(|| self.find_free_area(limit.start, size, limit))
     }
 
     /// Whether all that another address space maps, now or later, is seen here, too: it
@@ -647,7 +334,7 @@ impl<M: Machine> AddrSpace<M> {
         let span = start.as_usize()..end;
         let mut reached = span.start;
         while reached < span.end {
-            match self.area_at(VirtAddr::from_usize(reached)) {
+            match self.part_at(VirtAddr::from_usize(reached)) {
                 Some(area) if area.flags().contains(flags) => reached = area.span().end,
                 _ => return false,
             }
@@ -660,26 +347,9 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `InvalidInput` for the kernel's own; never for lack of memory, since no area
-    /// is cut.
+    /// is cut. `ResourceBusy` as for [`unmap`](Self::unmap).
     pub fn clear(&self) -> AxResult {
-        match self.unmap(self.base(), self.size()) {
-            Err(AxError::NoMemory) => self.clear_zones(),
-            cleared => cleared,
-        }
-    }
-
-    /// The same one zone after the other.
-    #[cold]
-    fn clear_zones(&self) -> AxResult {
-        let mut from = self.base().as_usize();
-        let end = self.end().as_usize();
-        while from < end {
-            let last = self.look(from).ok_or(AxError::BadState)?.last();
-            let to = last.saturating_add(1).min(end);
-            self.unmap(from.into(), to - from)?;
-            from = to;
-        }
-        Ok(())
+        self.unmap(self.base(), self.size())
     }
 
     /// Everything that is mapped, in order: addresses, rights, name, and whether
@@ -688,44 +358,119 @@ impl<M: Machine> AddrSpace<M> {
         self.areas_from(VirtAddr::from_usize(0))
     }
 
-    /// As [`areas`](Self::areas), from the one on that ends above `vaddr`. Each is as it
-    /// is when it is answered.
+    /// As [`areas`](Self::areas), from the one on that ends above `vaddr`. Each is as it is
+    /// when it is returned.
     pub fn areas_from(&self, vaddr: VirtAddr) -> impl Iterator<Item = Area<Backend>> {
         let mut from = vaddr.as_usize();
         core::iter::from_fn(move || {
-            loop {
-                let areas = self.look(from)?;
-                if let Some(area) = areas.iter_from(from).next() {
-                    from = area.end();
-                    return Some(area.area());
-                }
-                from = areas.last().checked_add(1)?;
-            }
+            let area = self.next_part(from)?;
+            let area = self.joined(area);
+            from = area.span().end;
+            Some(area)
         })
     }
 
     /// What is mapped at `vaddr`.
     pub fn area_at(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
-        let part = self.part_at(vaddr.as_usize());
-        match part.and_then(|part| part.areas.peek(vaddr.as_usize())) {
+        self.part_at(vaddr).map(|part| self.joined(part))
+    }
+
+    /// The part in its shard of the area that `vaddr` lies in.
+    fn part_at(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+        let shard = self.shards.at(vaddr.as_usize())?;
+        match shard.shared_areas().peek(vaddr.as_usize()) {
             Some((area, _)) => Some(area),
             None => self.area_for_certain(vaddr),
         }
     }
 
-    /// The same where it has to be looked up without others changing anything.
+    /// The part in its shard of the area that `vaddr` lies in, looked up with the index lock
+    /// held: a lookup without it can miss an area while others are changed.
     #[cold]
     pub(crate) fn area_for_certain(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
-        let areas = self.look(vaddr.as_usize())?;
+        let number = self.shards.number_of(vaddr.as_usize());
+        let areas = self.read_areas(self.shards.get(number)?)?;
         let area = areas.find(vaddr.as_usize())?;
         Some(area.area())
     }
 
+    /// The part in its shard of the first area that ends above `from`.
+    fn next_part(&self, from: usize) -> Option<Area<Backend>> {
+        let mut shards = self.shards.made_from(self.shards.number_of(from));
+        shards.find_map(|shard| {
+            let areas = self.read_areas(shard)?;
+            Some(areas.iter_from(from).next()?.area())
+        })
+    }
+
+    /// The whole area of which `part` lies in one shard.
+    #[inline(always)]
+    fn joined(&self, part: Area<Backend>) -> Area<Backend> {
+        match self.shards.count() {
+            1 => part,
+            _ => self.joined_across(part),
+        }
+    }
+
+    #[inline(never)]
+    fn joined_across(&self, mut area: Area<Backend>) -> Area<Backend> {
+        let starts_shard = |addr| self.shards.bounds(self.shards.number_of(addr)).0 == addr;
+        while starts_shard(area.span().end)
+            && let Some(part) = self.area_for_certain(VirtAddr::from_usize(area.span().end))
+            && area.continues(&part)
+        {
+            area = area.with_end(part.span().end);
+        }
+        while starts_shard(area.span().start)
+            && let Some(before) = area.span().start.checked_sub(1)
+            && let Some(part) = self.area_for_certain(VirtAddr::from_usize(before))
+            && part.continues(&area)
+        {
+            area = part.with_end(area.span().end);
+        }
+        area
+    }
+
     /// The page that `vaddr` lies in, if it has a frame.
     pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
-        let _pin = M::pin();
-        let _bringing = self.bringing(vaddr)?;
+        let _slot = self.fault_slot(vaddr).ok()?;
         self.table.query(vaddr)
+    }
+
+    /// Shows `see` at most `most` tables and runs of pages behind what has been `reached` in
+    /// `pages`, up to `false`; nothing there is unmapped meanwhile. Returns whether there may
+    /// be more.
+    pub(crate) fn visit_some(
+        &self,
+        pages: &Span,
+        reached: &mut Reached,
+        most: usize,
+        see: &mut dyn FnMut(&Seen) -> bool,
+    ) -> bool {
+        let from = pages.start.max(reached.vaddr());
+        if from >= pages.end {
+            return false;
+        }
+        let number = self.shards.number_of(from);
+        let bounds = self.shards.bounds(number);
+        let part = clip(&(from..pages.end), bounds);
+        if let Some(shard) = self.shards.get(number) {
+            // Not in an interrupt handler that has interrupted an operation there.
+            let mut guard = WriteGuard::new(self, shard, part.clone());
+            if guard.begin().is_err() {
+                return false;
+            }
+            if let Some(more) = self.table.visit_some(part, reached, most, see) {
+                return more;
+            }
+        }
+        match bounds.1.checked_add(1) {
+            Some(next) if next < pages.end => {
+                reached.skip_to(next);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Keeps what is mapped below `end` as it is from now on, for it is what the kernel
@@ -792,6 +537,27 @@ impl<M: Machine> AddrSpace<M> {
     }
 }
 
+/// Makes tables below the root that stay, for other address spaces.
+struct Share;
+
+impl<M: Machine> Operation<M> for Share {
+    const MISSING: Missing = Missing::Make;
+
+    fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
+        guard.lock_range();
+        guard.unlocked(|unlocked| {
+            let mut gather = unlocked.gather();
+            let table = &unlocked.space().table;
+            table.make_top(unlocked.span().clone(), &mut gather)
+        })
+    }
+
+    fn settle(&self, guard: &mut WriteGuard<'_, M>) {
+        let space = guard.space();
+        space.table.share_top(space.span(), space.fixed_end);
+    }
+}
+
 /// Does `work`, again as long as there is no memory for it and other modules give some
 /// back. No lock of this module is held here.
 #[inline(always)]
@@ -802,13 +568,6 @@ fn with_memory<M: Machine>(work: impl Fn() -> AxResult) -> AxResult {
             result => return result,
         }
     }
-}
-
-/// Whether pages with the rights `after` may be accessed in every way that they may be with
-/// `before`, and are the same kind of memory.
-fn adds(before: MappingFlags, after: MappingFlags) -> bool {
-    let rights = MappingFlags::READ | MappingFlags::WRITE | MappingFlags::EXECUTE;
-    after.contains(before) && rights.contains(after ^ before)
 }
 
 fn checked(start: VirtAddr, size: usize) -> AxResult<Span> {
@@ -822,8 +581,8 @@ fn checked(start: VirtAddr, size: usize) -> AxResult<Span> {
     Ok(start.as_usize()..end)
 }
 
-// SAFETY: the areas are `Sync`. A line of the claims is its hart's, and harts are told
-// apart as `Machine` promises.
+// SAFETY: the areas are `Sync`. The state of each hart in a range lock is used by that hart
+// alone, or is atomic, and harts are told apart as `Machine` promises.
 unsafe impl<M: Machine + Sync> Sync for AddrSpace<M> {}
 
 // SAFETY: it belongs to no hart.

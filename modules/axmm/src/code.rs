@@ -38,8 +38,7 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Cleans the small page at `vaddr`, if it is mapped. It stays mapped meanwhile.
     fn clean_page(&self, vaddr: VirtAddr) {
-        let _pin = M::pin();
-        if let Some(_bringing) = self.bringing(vaddr)
+        if let Ok(_slot) = self.fault_slot(vaddr)
             && let Some(page) = self.table().query(vaddr)
         {
             let offset = vaddr.as_usize() - page.vaddr.as_usize();
@@ -47,8 +46,8 @@ impl<M: Machine> AddrSpace<M> {
         }
     }
 
-    /// As [`sync_icache`](Self::sync_icache), for pages that the caller has claimed.
-    pub(crate) fn sync_claimed(&self, pages: &Span) {
+    /// As [`sync_icache`](Self::sync_icache), for pages whose range the caller has locked.
+    pub(crate) fn sync_locked(&self, pages: &Span) {
         if M::needs_cleaning() {
             let _ = self.table().visit::<()>(pages.clone(), |seen| {
                 if let Seen::Run {
@@ -59,6 +58,7 @@ impl<M: Machine> AddrSpace<M> {
                     let skipped = pages.start.saturating_sub(run.start);
                     let len = run.end.min(pages.end) - run.start - skipped;
                     M::clean_code(paddr + skipped, len);
+                    M::poll();
                 }
                 ControlFlow::Continue(())
             });

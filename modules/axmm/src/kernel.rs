@@ -174,39 +174,31 @@ impl SharedAspace {
 }
 
 /// The kernel's is asked about every page fault.
-// SAFETY: a page that is brought needs no memory that is not mapped already, and no
-// interrupts: claims and locks are waited for with interrupts as they are.
+// SAFETY: `handle` uses only memory that is mapped already, and lets no interrupt in.
 unsafe impl PageFaultHandler for SharedAspace {
+    #[inline(always)]
     fn handle(&self, addr: VirtAddr, access: Access) -> bool {
-        let mut wanted = MappingFlags::empty();
-        for (access_to, right) in [
-            (Access::READ, MappingFlags::READ),
-            (Access::WRITE, MappingFlags::WRITE),
-            (Access::EXECUTE, MappingFlags::EXECUTE),
-        ] {
-            wanted.set(right, access.contains(access_to));
-        }
-        let fault = match self.space_of(addr) {
-            Some(space) => space.kernel_fault(addr, wanted),
-            None => Err(Fault::Unmapped),
-        };
-        match fault {
-            Ok(()) => true,
-            Err(fault) => {
-                refused::note(addr, fault);
-                false
-            }
-        }
+        let space = self.space_of(addr);
+        space.is_some_and(|space| space.kernel_fault(addr, rights_for(access)))
     }
 
-    fn give_back_for(&self, addr: VirtAddr) -> bool {
-        if refused::last(addr) != Some(Fault::NoMemory) {
-            return false;
+    fn handle_at_length(&self, addr: VirtAddr, access: Access) -> bool {
+        loop {
+            let fault = match self.space_of(addr) {
+                Some(space) => space.kernel_fault_at_length(addr, rights_for(access)),
+                None => Err(Fault::Unmapped),
+            };
+            match fault {
+                Ok(()) => return true,
+                // Code that has interrupts in holds no lock of the kernel.
+                Err(Fault::NoMemory)
+                    if axhal::arch::irqs_enabled() && axalloc::give_back_kept() => {}
+                Err(fault) => {
+                    refused::note(addr, fault);
+                    return false;
+                }
+            }
         }
-        axhal::arch::enable_irqs();
-        let any = axalloc::give_back_kept();
-        axhal::arch::disable_irqs();
-        any
     }
 
     fn describe(&self, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
@@ -221,6 +213,20 @@ unsafe impl PageFaultHandler for SharedAspace {
             Some(fault) => write!(out, "; the access is {fault}"),
         }
     }
+}
+
+/// The rights that an access needs.
+#[inline(always)]
+fn rights_for(access: Access) -> MappingFlags {
+    let mut wanted = MappingFlags::empty();
+    for (access_to, right) in [
+        (Access::READ, MappingFlags::READ),
+        (Access::WRITE, MappingFlags::WRITE),
+        (Access::EXECUTE, MappingFlags::EXECUTE),
+    ] {
+        wanted.set(right, access.contains(access_to));
+    }
+    wanted
 }
 
 /// Says what is mapped at `addr`, without waiting for whatever changes it.

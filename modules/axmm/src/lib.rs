@@ -22,17 +22,16 @@
 //!
 //! | lock | guards | taken inside |
 //! |---|---|---|
-//! | [`SharedAspace::lock`] | nothing: several operations are one for those that call it | nothing of axmm |
-//! | a claim | what is mapped in a range | `lock` |
-//! | the writer's turn | areas, and the making of claims | a claim |
-//! | a hart's line | a page that it brings | a user program's, then the kernel's |
+//! | [`SharedAspace::lock`] | nothing by itself: several operations are one for its callers | no other lock of axmm |
+//! | a range lock | what is mapped in a range | `lock` |
+//! | an index lock | the areas of a shard, and its range locks | a range lock |
+//! | a hart's fault slot | the page that it faults in | a user program's, then the kernel's |
 //! | `axalloc`'s | frames, heap | any |
 //!
-//! Operations on ranges that do not overlap run side by side (`aspace/claims.rs`).
-//! Interrupts are out while one works. Whoever waits for another hart here, with
-//! interrupts in or out, answers TLB requests meanwhile ([`Machine::relax`]), for that one
-//! may be waiting for the answer. So nobody may hold another spin lock, with interrupts
-//! out, that a hart in here can be waiting for.
+//! Operations on ranges that do not overlap run side by side (docs/locking.md). A hart that
+//! waits for another acknowledges TLB requests meanwhile ([`Machine::relax`]), with
+//! interrupts in or out, because the other may be waiting for that. So a caller holds no spin
+//! lock, with interrupts out, that a hart in here can be waiting for.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -47,6 +46,7 @@ pub mod context;
 #[cfg(feature = "hal")]
 mod kernel;
 pub mod listing;
+mod locking;
 mod machine;
 mod pagetable;
 #[cfg(feature = "hal")]

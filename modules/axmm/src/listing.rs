@@ -26,7 +26,7 @@ use crate::areas::Area;
 use crate::aspace::AddrSpace;
 use crate::backend::{Backend, Grain};
 use crate::machine::{Machine, ThisMachine};
-use crate::pagetable::{Reached, Resident, Seen};
+use crate::pagetable::{MOST_LEVELS, Reached, Resident, Seen};
 use crate::table::Table;
 
 /// What the lines of data begin with, and no others.
@@ -159,9 +159,7 @@ impl Lines {
         let Range { start, end } = area.span();
         // It may have grown to the left meanwhile.
         let start = start.max(from);
-        let kept = aspace.keep();
-        let resident = aspace.table().resident(start..end);
-        drop(kept);
+        let resident = resident(aspace, start..end);
         self.next = Next::Area(end);
         self.areas += 1;
         self.bytes += end - start;
@@ -201,9 +199,7 @@ impl Lines {
 
     fn tables<M: Machine>(&mut self, aspace: &AddrSpace<M>, out: &mut impl Write) -> fmt::Result {
         self.next = Next::Over;
-        let kept = aspace.keep();
-        let count = aspace.table().tables(whole(aspace));
-        drop(kept);
+        let count = tables(aspace);
         let kib = (count.iter().sum::<usize>() * PAGE_SIZE_4K) >> 10;
         write!(out, "page tables: {kib} KiB;")?;
         for level in (0..Table::<M>::LEVELS).rev() {
@@ -219,10 +215,7 @@ impl Lines {
         mut reached: Reached,
         out: &mut impl Write,
     ) -> fmt::Result {
-        let kept = aspace.keep();
-        let seen = aspace.table().next_seen(whole(aspace), &mut reached);
-        drop(kept);
-        let Some(seen) = seen else {
+        let Some(seen) = next_seen(aspace, &mut reached) else {
             self.next = Next::Over;
             return write!(out, "{MARK}end");
         };
@@ -252,6 +245,60 @@ impl Lines {
             ),
         }
     }
+}
+
+/// Tables and runs of pages that are looked at before other operations get their turn.
+const AT_A_TIME: usize = 1;
+
+/// How much memory is behind `pages`, looked up in pieces.
+fn resident<M: Machine>(aspace: &AddrSpace<M>, pages: Range<usize>) -> Resident {
+    let (mut reached, mut sum) = (Reached::NOTHING, Resident::default());
+    let inside = pages.clone();
+    walk(aspace, pages, &mut reached, &mut |seen| {
+        if let Seen::Run {
+            level, pages: run, ..
+        } = seen
+        {
+            let bytes = run.end.min(inside.end) - run.start.max(inside.start);
+            sum.all += bytes;
+            sum.huge += if *level > 0 { bytes } else { 0 };
+        }
+        true
+    });
+    sum
+}
+
+/// How many tables of each level there are, counted in pieces.
+fn tables<M: Machine>(aspace: &AddrSpace<M>) -> [usize; MOST_LEVELS] {
+    let (mut reached, mut count) = (Reached::NOTHING, [0; MOST_LEVELS]);
+    walk(aspace, whole(aspace), &mut reached, &mut |seen| {
+        if let Seen::Table { level, .. } = seen {
+            count[*level] += 1;
+        }
+        true
+    });
+    count
+}
+
+/// What the page table holds behind what has been `reached`.
+fn next_seen<M: Machine>(aspace: &AddrSpace<M>, reached: &mut Reached) -> Option<Seen> {
+    let mut next = None;
+    walk(aspace, whole(aspace), reached, &mut |seen| {
+        next = Some(seen.clone());
+        false
+    });
+    next
+}
+
+/// Shows `see` what the page table holds in `pages` behind what has been `reached`, up to
+/// `false`. In each piece nothing is unmapped; between pieces anything may change.
+fn walk<M: Machine>(
+    aspace: &AddrSpace<M>,
+    pages: Range<usize>,
+    reached: &mut Reached,
+    see: &mut dyn FnMut(&Seen) -> bool,
+) {
+    while aspace.visit_some(&pages, reached, AT_A_TIME, see) {}
 }
 
 fn whole<M: Machine>(aspace: &AddrSpace<M>) -> Range<usize> {

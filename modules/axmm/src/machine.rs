@@ -23,14 +23,6 @@ pub unsafe trait Machine: 'static {
     /// The format of its entries.
     type Pte: GenericPTE;
 
-    /// So often one hart waits for another that works on areas elsewhere before the two
-    /// get areas of their own, at least 1.
-    const MEETINGS: usize = 16;
-
-    /// So often those areas of a hart's own go, to the last, before they are one with
-    /// others again, at least 1: who maps and unmaps one area again and again keeps them.
-    const PATIENCE: usize = 1024;
-
     /// The bytes of the largest page.
     fn largest_page() -> usize;
 
@@ -79,6 +71,16 @@ pub unsafe trait Machine: 'static {
 
     /// Makes a [`Pin`](Self::Pin).
     fn pin() -> Self::Pin;
+
+    /// Keeps other threads from taking the hart. Interrupts come.
+    type Stay;
+
+    /// Makes a [`Stay`](Self::Stay).
+    fn stay() -> Self::Stay;
+
+    /// Acknowledges what other harts have asked of this one, where interrupts are out. Long
+    /// loops call it every few thousand instructions.
+    fn poll() {}
 
     /// How many harts there are, at least 1, at most 64.
     fn harts() -> usize;
@@ -164,6 +166,16 @@ unsafe impl Machine for ThisMachine {
         axhal::arch::IrqsOff::new()
     }
 
+    type Stay = axhal::threads::NoPreempt;
+
+    fn stay() -> axhal::threads::NoPreempt {
+        axhal::threads::NoPreempt::new()
+    }
+
+    fn poll() {
+        axhal::tlb::answer();
+    }
+
     fn harts() -> usize {
         axhal::hart::count()
     }
@@ -207,6 +219,10 @@ unsafe impl Machine for ThisMachine {
     type Pin = ();
 
     fn pin() {}
+
+    type Stay = ();
+
+    fn stay() {}
 
     fn harts() -> usize {
         1

@@ -184,12 +184,26 @@ impl SharedAspace {
         unsafe { Self::entered().as_ref() }
     }
 
-    /// Makes the access of the kernel at `vaddr` possible, if it may be made.
+    /// Makes the access of the kernel at `vaddr` possible, if it may be made and that takes a
+    /// bounded number of instructions. Returns whether it did. Called with interrupts off.
     #[inline(always)]
-    pub(crate) fn kernel_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> Result<(), Fault> {
-        // What most faults need is in hand, and full of zeroes, before anybody waits.
+    pub(crate) fn kernel_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+        // What most faults need is in hand, and full of zeroes, before the fault slot is.
         let mut hand = Hand::with_one();
-        self.bring_page(vaddr, access, MappingFlags::USER, &mut hand)
+        self.fault_in_at_once(vaddr, access, MappingFlags::USER, &mut hand)
+    }
+
+    /// Makes the access of the kernel at `vaddr` possible, if it may be made.
+    ///
+    /// # Errors
+    ///
+    /// Why the access cannot be made.
+    pub(crate) fn kernel_fault_at_length(
+        &self,
+        vaddr: VirtAddr,
+        access: MappingFlags,
+    ) -> Result<(), Fault> {
+        self.fault_in(vaddr, access, MappingFlags::USER)
     }
 }
 

@@ -14,9 +14,8 @@
 //! have another behind it in the list: what has come so far is forgotten and goes,
 //! and the list begins anew.
 //!
-//! It runs with the addresses claimed, so no other hart maps them anew before the last
-//! has forgotten them; a hart that waits for the claim to go answers while it waits
-//! (`aspace/claims.rs`).
+//! It runs with the addresses locked, so no other hart maps them anew before the last
+//! has forgotten them; a hart that waits for the lock acknowledges while it waits.
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -28,6 +27,9 @@ use crate::context::Context;
 use crate::machine::{EVERYTHING, Machine};
 use crate::pagetable::Gather;
 
+/// Frames that are freed before requests of other harts are looked for.
+const FREED_AT_A_TIME: usize = 1024;
+
 /// What becomes any range that is joined to it.
 const NOTHING: Range<usize> = Range {
     start: usize::MAX,
@@ -37,7 +39,7 @@ const NOTHING: Range<usize> = Range {
 /// Collects what an operation has detached, until everyone has forgotten it.
 pub struct TlbGather<'a, M: Machine> {
     context: &'a Context,
-    /// The first and the last address of where nobody else changes anything.
+    /// The first and the last address of what this operation alone changes.
     alone: (usize, usize),
     /// The smallest range that holds everything to be forgotten; empty for
     /// nothing.
@@ -51,18 +53,23 @@ pub struct TlbGather<'a, M: Machine> {
 }
 
 impl<'a, M: Machine> TlbGather<'a, M> {
-    /// Nothing to forget yet. `owns_pages` is as for [`own`](Self::own); `alone` are
-    /// the first and the last address of where nobody else changes anything.
-    pub fn new(context: &'a Context, alone: (usize, usize), owns_pages: bool) -> Self {
+    /// Nothing to flush yet, nothing owned, and no address where tables may be freed.
+    pub fn new(context: &'a Context) -> Self {
         Self {
             context,
-            alone,
+            alone: (1, 0),
             pages: NOTHING,
             frames: FrameList::new(),
-            owns_pages,
+            owns_pages: false,
             adds: false,
             _machine: PhantomData,
         }
+    }
+
+    /// Says that from now on tables may be freed that translate nothing outside of `alone`,
+    /// the first and the last address: no other operation changes anything there.
+    pub fn set_alone(&mut self, alone: (usize, usize)) {
+        self.alone = alone;
     }
 
     /// Says that pages get rights, and lose none: only this hart forgets what it knows,
@@ -106,7 +113,13 @@ impl<'a, M: Machine> TlbGather<'a, M> {
         self.context.change(|harts| M::forget(harts, pages));
     }
 
-    /// Makes every hart forget what has come so far, then frees the frames.
+    /// Flushes all that has come from the TLB of every hart that may hold it, in one go, then
+    /// frees the frames.
+    pub fn finish(mut self) {
+        self.flush();
+    }
+
+    /// As [`finish`](Self::finish), and begins anew.
     fn flush(&mut self) {
         match self.adds {
             _ if self.pages.is_empty() => {}
@@ -114,7 +127,10 @@ impl<'a, M: Machine> TlbGather<'a, M> {
             false => self.forget_all(self.pages.clone()),
         }
         self.pages = NOTHING;
-        self.frames = FrameList::new();
+        while let Some(frames) = self.frames.pop(FREED_AT_A_TIME) {
+            drop(frames);
+            M::poll();
+        }
     }
 }
 
@@ -124,10 +140,12 @@ impl<M: Machine> Gather for TlbGather<'_, M> {
             self.free(frame, pages.len() / PAGE_SIZE_4K);
         }
         self.forget(pages);
+        M::poll();
     }
 
     fn changed(&mut self, pages: Range<usize>) {
         self.forget(pages);
+        M::poll();
     }
 
     fn table(&mut self, frame: PhysAddr) {
@@ -141,9 +159,15 @@ impl<M: Machine> Gather for TlbGather<'_, M> {
         self.forget_all(pages);
     }
 
-    fn is_alone(&self, first: usize, last: usize) -> bool {
+    type Alone = M::Pin;
+
+    fn alone(&self, first: usize, last: usize) -> Option<M::Pin> {
         let (from, to) = self.alone;
-        from <= first && last <= to
+        (from <= first && last <= to).then(M::pin)
+    }
+
+    fn undisturbed(&self) -> M::Pin {
+        M::pin()
     }
 }
 

@@ -225,10 +225,9 @@ impl<M: Machine> AddrSpace<M> {
             return Err(Fault::Denied);
         }
         loop {
-            let pin = M::pin();
-            let mut bringing = self.bringing(vaddr).ok_or(Fault::Nested)?;
-            let Some(area) = self.area_for(&mut bringing, vaddr) else {
-                drop((bringing, pin));
+            let (mut slot, pin) = self.fault_slot(vaddr)?;
+            let Some(area) = self.area_for(&mut slot, vaddr) else {
+                drop((slot, pin));
                 self.area_for_certain(vaddr).ok_or(Fault::Unmapped)?;
                 continue;
             };
@@ -249,7 +248,7 @@ impl<M: Machine> AddrSpace<M> {
                     len: size.min(PAGE_SIZE_4K - vaddr.align_offset_4k()),
                 }));
             }
-            drop((bringing, pin));
+            drop((slot, pin));
             self.fault(vaddr, access)?;
         }
     }

@@ -97,14 +97,15 @@ fn insert(areas: &Areas<Fresh>, at: Range<usize>, flags: MappingFlags) -> AxResu
 fn remove(areas: &Areas<Fresh>, at: Range<usize>) -> AxResult {
     areas.reserve_cuts(&pages(at.clone()))?;
     ALLOWED.set(Some(0));
-    areas.remove(&pages(at));
+    areas.remove(&pages(at), usize::MAX);
     Ok(())
 }
 
 fn set_flags(areas: &Areas<Fresh>, at: Range<usize>) -> AxResult {
     areas.reserve_cuts(&pages(at.clone()))?;
     ALLOWED.set(Some(0));
-    areas.set_flags(&pages(at), RO);
+    areas.cut(&pages(at.clone()));
+    areas.set_flags(&pages(at), RO, usize::MAX);
     Ok(())
 }
 

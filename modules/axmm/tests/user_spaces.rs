@@ -109,8 +109,11 @@ unsafe impl Machine for Small {
     fn forget_here(_: Range<usize>) {}
 
     type Pin = ();
+    type Stay = ();
 
     fn pin() {}
+
+    fn stay() {}
 
     fn harts() -> usize {
         1

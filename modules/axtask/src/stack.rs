@@ -88,7 +88,7 @@ impl Stack {
         let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
         loop {
-            let guard = aspace.find_free_area(base, whole, limit);
+            let guard = aspace.find_free_arena(whole, limit);
             let guard = guard.ok_or(AxError::NoMemory)?;
             match map(guard, size) {
                 // Another hart was faster.

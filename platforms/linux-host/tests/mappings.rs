@@ -212,9 +212,14 @@ unsafe impl Machine for Remembers {
     fn forget_here(_: Range<usize>) {}
 
     type Pin = <ThisMachine as Machine>::Pin;
+    type Stay = <ThisMachine as Machine>::Stay;
 
     fn pin() -> Self::Pin {
         ThisMachine::pin()
+    }
+
+    fn stay() -> Self::Stay {
+        ThisMachine::stay()
     }
 
     fn harts() -> usize {

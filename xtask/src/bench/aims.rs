@@ -57,17 +57,17 @@ pub static THREADS: [Threads; 6] = [
     Threads {
         row: "threads.map_touch_unmap.1",
         work: "a page mapped, touched, unmapped",
-        bound: Bound::AtLeast(1.8),
+        bound: Bound::AtLeast(1.85),
     },
     Threads {
         row: "threads.map_touch_unmap.16",
         work: "the same, 16 pages at a time",
-        bound: Bound::AtLeast(1.8),
+        bound: Bound::AtLeast(1.85),
     },
     Threads {
         row: "threads.map_touch_unmap.256",
         work: "the same, 256 pages at a time",
-        bound: Bound::AtLeast(1.8),
+        bound: Bound::AtLeast(1.85),
     },
     Threads {
         row: "threads.frame_pair",

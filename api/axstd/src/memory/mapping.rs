@@ -123,7 +123,7 @@ impl Mapping {
         let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
         loop {
-            let found = aspace.find_free_area(base, room, limit);
+            let found = aspace.find_free_arena(room, limit);
             let found = found.ok_or(AxError::NoMemory)?;
             let start = VirtAddr::from_usize(found.as_usize().next_multiple_of(align));
             match map(aspace, start) {

@@ -78,8 +78,13 @@ impl<B: Backing> Area<B> {
         }
     }
 
+    /// This area, up to `end` instead.
+    pub(crate) fn with_end(&self, end: usize) -> Self {
+        Self { end, ..*self }
+    }
+
     /// Whether this area and `next` can be one.
-    pub(super) fn continues(&self, next: &Self) -> bool {
+    pub(crate) fn continues(&self, next: &Self) -> bool {
         self.end == next.start
             && self.flags == next.flags
             && self.name == next.name

@@ -293,17 +293,17 @@ impl<B: Backing> Areas<B> {
         }
     }
 
-    /// Takes `span` out of every area it overlaps. Room for the cuts has been
-    /// [reserved](Self::reserve_cuts).
-    pub fn remove(&self, span: &Span) {
-        loop {
+    /// Takes `span` out of at most `most` of the areas that it overlaps, in order. Returns
+    /// whether none is left. Room for the cuts has been [reserved](Self::reserve_cuts).
+    pub fn remove(&self, span: &Span, most: usize) -> bool {
+        for _ in 0..most {
             let position = self.tree.seek(span.start);
             let Some(area) = self.tree.at(position) else {
-                return;
+                return true;
             };
             let Span { start, end } = area.span();
             if start >= span.end {
-                return;
+                return true;
             }
             let right = (span.end < end).then(|| area.area().part(&(span.end..end)));
             match (start < span.start, right) {
@@ -317,28 +317,35 @@ impl<B: Backing> Areas<B> {
                 }
             }
             if span.end <= end {
-                return;
+                return true;
             }
         }
+        false
     }
 
-    /// Gives the parts of areas that lie in `span` the rights `flags`. Room for
-    /// the cuts has been [reserved](Self::reserve_cuts).
-    pub fn set_flags(&self, span: &Span, flags: MappingFlags) {
+    /// Makes both ends of `span` boundaries between areas. Room has been
+    /// [reserved](Self::reserve_cuts).
+    pub fn cut(&self, span: &Span) {
         self.cut_at(span.start);
         self.cut_at(span.end);
+    }
+
+    /// Gives at most `most` areas from `span.start` on, which is a boundary as `span.end` is,
+    /// the rights `flags`. Neighbours that can be one area then are. Returns where to go on.
+    pub fn set_flags(&self, span: &Span, flags: MappingFlags, most: usize) -> Option<usize> {
         let mut reached = span.start;
-        loop {
+        for _ in 0..most {
             let position = self.tree.seek(reached);
             let inside = self.tree.at(position).map(|area| area.span());
             let Some(area) = inside.filter(|area| area.start < span.end) else {
-                break;
+                self.join_at(reached);
+                return None;
             };
             reached = area.end;
             self.tree.set_flags(position, flags);
             self.join_at(area.start);
         }
-        self.join_at(reached);
+        Some(reached)
     }
 
     /// Makes `addr` a boundary between two areas if it lies inside one.

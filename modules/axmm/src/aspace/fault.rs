@@ -13,9 +13,10 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use super::AddrSpace;
-use super::claims::{Bringing, Claimed};
 use crate::areas::Area;
 use crate::backend::{Backend, Grain, Hand};
+use crate::locking::range_lock::{FaultGuard, LockedBy};
+use crate::locking::shards::Shard;
 use crate::machine::{EVERYTHING, Machine};
 
 /// The right of areas whose pages come with more to do.
@@ -56,21 +57,14 @@ impl From<Fault> for AxError {
     }
 }
 
-/// What came of a page fault: the access can be made, or cannot as a [`Fault`] says. All in
-/// one enum, which fits in two registers.
+/// What came of a page fault.
 pub(crate) enum Resolved {
     /// The access can be made.
     Yes,
     /// Frames for a fault of the grain should be in hand for it.
     Wants(Grain),
-    /// [`Fault::Unmapped`].
-    Unmapped,
-    /// [`Fault::Denied`].
-    Denied,
-    /// [`Fault::NoMemory`].
-    NoMemory,
-    /// [`Fault::Nested`].
-    Nested,
+    /// The access cannot be made.
+    No(Fault),
 }
 
 impl<M: Machine> AddrSpace<M> {
@@ -82,8 +76,7 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// Why the access cannot be made.
     pub fn fault(&self, vaddr: VirtAddr, access: MappingFlags) -> Result<(), Fault> {
-        let none = MappingFlags::empty();
-        self.bring_more(vaddr, access, none, &mut Hand::empty(), None)
+        self.fault_in(vaddr, access, MappingFlags::empty())
     }
 
     /// Whether [`fault`](Self::fault) makes the access possible.
@@ -91,51 +84,59 @@ impl<M: Machine> AddrSpace<M> {
         self.fault(vaddr, access).is_ok()
     }
 
-    /// As [`fault`](Self::fault), with the frames in hand, for an area that has none of the
-    /// rights `without`. Whoever calls stays on its hart, without
-    /// interrupts.
+    /// Faults in the page with the frames in hand, if the area has none of the rights
+    /// `without`, and no other hart is waited for. Returns whether the access can be made. The
+    /// caller keeps interrupts out.
     #[cfg(feature = "hal")]
     #[inline(always)]
-    pub(crate) fn bring_page(
+    pub(crate) fn fault_in_at_once(
         &self,
         vaddr: VirtAddr,
         access: MappingFlags,
         without: MappingFlags,
         hand: &mut Hand,
-    ) -> Result<(), Fault> {
-        match self.resolve(vaddr, access, without, hand) {
-            Resolved::Yes => Ok(()),
-            other => self.bring_more(vaddr, access, without, hand, Some(other)),
-        }
+    ) -> bool {
+        matches!(self.resolve(vaddr, access, without, hand), Resolved::Yes)
     }
 
-    /// Goes on after `resolved`, wherever the caller is, with what is wanted in hand first.
+    /// As [`fault`](Self::fault), for an area that has none of the rights `without`. Frames
+    /// are zeroed, and other harts waited for, with interrupts as the caller has them.
+    ///
+    /// # Errors
+    ///
+    /// Why the access cannot be made.
     #[cold]
     #[inline(never)]
-    fn bring_more(
+    pub(crate) fn fault_in(
         &self,
         vaddr: VirtAddr,
         access: MappingFlags,
         without: MappingFlags,
-        hand: &mut Hand,
-        mut resolved: Option<Resolved>,
     ) -> Result<(), Fault> {
+        let mut hand = Hand::empty();
         loop {
+            let (mut slot, pin) = self.fault_slot(vaddr)?;
+            let resolved = match self.area_for(&mut slot, vaddr) {
+                Some(area) => self.resolve_in(area, vaddr, access, without, &mut hand),
+                None => {
+                    drop((slot, pin));
+                    // Another hart may be changing areas nearby.
+                    self.area_for_certain(vaddr).ok_or(Fault::Unmapped)?;
+                    continue;
+                }
+            };
+            drop((slot, pin));
             match resolved {
-                None => {}
-                // With interrupts as the caller has them: it may be much that is zeroed.
-                Some(Resolved::Wants(grain)) => hand.fetch(grain),
-                Some(Resolved::Yes) => return Ok(()),
-                Some(Resolved::Unmapped) => return Err(Fault::Unmapped),
-                Some(Resolved::Denied) => return Err(Fault::Denied),
-                Some(Resolved::NoMemory) => return Err(Fault::NoMemory),
-                Some(Resolved::Nested) => return Err(Fault::Nested),
+                Resolved::Yes => return Ok(()),
+                Resolved::Wants(grain) => hand.fetch::<M>(grain),
+                Resolved::No(fault) => return Err(fault),
             }
-            let _pin = M::pin();
-            resolved = Some(self.resolve(vaddr, access, without, hand));
         }
     }
 
+    /// Resolves a fault, if the slot is free, no other hart has locked the address, and the
+    /// area is found without a lock. `Nested` otherwise.
+    #[cfg(any(feature = "hal", test))]
     #[inline(always)]
     fn resolve(
         &self,
@@ -144,35 +145,14 @@ impl<M: Machine> AddrSpace<M> {
         without: MappingFlags,
         hand: &mut Hand,
     ) -> Resolved {
-        let Some(mut bringing) = self.bringing(vaddr) else {
-            return Resolved::Nested;
+        let not_now = Resolved::No(Fault::Nested);
+        let Some(mut slot) = self.try_fault_slot(vaddr) else {
+            return not_now;
         };
-        let Some(area) = self.area_for(&mut bringing, vaddr) else {
-            drop(bringing);
-            return self.look_again(vaddr, access, without, hand);
-        };
-        self.resolve_in(area, vaddr, access, without, hand)
-    }
-
-    /// For certain: `vaddr` may be in an area that another hart was changing.
-    #[cold]
-    #[inline(never)]
-    fn look_again(
-        &self,
-        vaddr: VirtAddr,
-        access: MappingFlags,
-        without: MappingFlags,
-        hand: &mut Hand,
-    ) -> Resolved {
-        while self.area_for_certain(vaddr).is_some() {
-            let Some(mut bringing) = self.bringing(vaddr) else {
-                return Resolved::Nested;
-            };
-            if let Some(area) = self.area_for(&mut bringing, vaddr) {
-                return self.resolve_in(area, vaddr, access, without, hand);
-            }
+        match self.area_for(&mut slot, vaddr) {
+            Some(area) => self.resolve_in(area, vaddr, access, without, hand),
+            None => not_now,
         }
-        Resolved::Unmapped
     }
 
     #[inline(always)]
@@ -207,7 +187,7 @@ impl<M: Machine> AddrSpace<M> {
         hand: &mut Hand,
     ) -> Resolved {
         if !area.flags().contains(access) || area.flags().intersects(without) {
-            return Resolved::Denied;
+            return Resolved::No(Fault::Denied);
         }
         if self.table.query(vaddr).is_none() {
             hand.sync_icache::<M>();
@@ -228,11 +208,12 @@ impl<M: Machine> AddrSpace<M> {
     ) -> Resolved {
         let page = vaddr.align_down_4k().as_usize();
         let alone = area.part(&(page..page + PAGE_SIZE_4K));
-        // What was claimed beside the page may be no area's any more: the area is looked up
-        // behind that. Who claims something there from now on waits for this hart.
-        let part = self.part_at(page);
-        let free = part.filter(|part| !part.claims.is_block_claimed(page));
-        let whole = free.and_then(|part| part.areas.peek(page));
+        // Where some of the block was locked, the area may have changed beside the page, so
+        // it is looked up after the locks. Operations that lock some of the block from now on
+        // wait for this hart's fault slot.
+        let shard = self.shards.at(page);
+        let free = shard.filter(|shard| !shard.lock.is_block_locked(page));
+        let whole = free.and_then(|shard| shard.shared_areas().peek(page));
         let area = whole.as_ref().map_or(&alone, |(area, _)| area);
         match Backend::fault::<M>(area, &self.table, vaddr, hand) {
             Ok(None) => {
@@ -240,43 +221,118 @@ impl<M: Machine> AddrSpace<M> {
                 Resolved::Yes
             }
             Ok(Some(grain)) => Resolved::Wants(grain),
-            Err(AxError::NoMemory) => self.is_there(vaddr, access, Resolved::NoMemory),
-            Err(_) => self.is_there(vaddr, access, Resolved::Unmapped),
+            Err(AxError::NoMemory) => self.is_there(vaddr, access, Resolved::No(Fault::NoMemory)),
+            Err(_) => self.is_there(vaddr, access, Resolved::No(Fault::Unmapped)),
         }
     }
 
-    /// Says that this hart, which stays on it, brings a page at `vaddr`, when nobody else
-    /// has claimed that. `None` if this is a fault of the code that changes what is mapped
-    /// there, or that brings a page itself.
+    /// Takes this hart's fault slot for a fault at `vaddr`, if that is free, and no hart has
+    /// locked the address. The caller keeps interrupts out.
     #[inline(always)]
-    pub(crate) fn bringing(&self, vaddr: VirtAddr) -> Option<Bringing<'_>> {
+    pub(crate) fn try_fault_slot(&self, vaddr: VirtAddr) -> Option<FaultGuard<'_>> {
         let (hart, addr) = (M::hart(), vaddr.as_usize());
-        if let Some(bringing) = self.claims.bring(hart, addr)
-            && self.claims.claimed(hart, addr) == Claimed::No
-        {
-            return Some(bringing);
-        }
-        self.bringing_later(hart, addr)
+        let shard = self.shards.at(addr)?;
+        let slot = shard.lock.fault_slot(hart, addr)?;
+        let locked = shard.lock.locked_by(hart, addr);
+        (locked == LockedBy::None).then_some(slot)
     }
 
-    /// The area that `vaddr` lies in. `None` says nothing for certain.
+    /// Takes this hart's fault slot for a fault at `vaddr`, once no other hart has locked the
+    /// address, and keeps interrupts out. While it waits they are as the caller has them.
+    ///
+    /// # Errors
+    ///
+    /// `Unmapped` if nothing has ever been mapped in the shard; `Nested` if this is a fault of
+    /// code that changes what is mapped there, or that handles a fault itself.
+    #[inline(always)]
+    pub(crate) fn fault_slot(&self, vaddr: VirtAddr) -> Result<(FaultGuard<'_>, M::Pin), Fault> {
+        let pin = M::pin();
+        match self.try_fault_slot(vaddr) {
+            Some(slot) => Ok((slot, pin)),
+            None => {
+                drop(pin);
+                self.fault_slot_in_turn(vaddr)
+            }
+        }
+    }
+
+    /// Takes the fault slot in the address's place in the queue: operations that ask later do
+    /// not get ahead of the fault.
+    #[cold]
+    #[inline(never)]
+    fn fault_slot_in_turn(&self, vaddr: VirtAddr) -> Result<(FaultGuard<'_>, M::Pin), Fault> {
+        let _stay = M::stay();
+        let (hart, addr) = (M::hart(), vaddr.as_usize());
+        let shard = self.shards.at(addr).ok_or(Fault::Unmapped)?;
+        // An operation that this hart waits for could be waiting for the slot that it holds.
+        let mut shards = self.shards.made_from(0);
+        if shards.any(|shard| shard.lock.is_faulting(hart))
+            || shard.lock.index().is_held_by(hart)
+            || shard.lock.locked_by(hart, addr) == LockedBy::ThisHart
+        {
+            return Err(Fault::Nested);
+        }
+        if self.is_busy(hart) {
+            return Self::fault_slot_amid(shard, hart, addr);
+        }
+        let page = addr & !(PAGE_SIZE_4K - 1);
+        let bounds = (page, page | (PAGE_SIZE_4K - 1));
+        let pin = shard.lock.lock_index_in_turn(hart, bounds);
+        // Ranges are locked with the index lock held: the slot is seen by the next of them.
+        let slot = shard.lock.fault_slot(hart, addr);
+        shard.lock.index().unlock();
+        slot.map(|slot| (slot, pin)).ok_or(Fault::Nested)
+    }
+
+    /// Takes the fault slot for an interrupt handler that has interrupted an operation of
+    /// this hart. It does not queue: an operation ahead of it could be waiting for the
+    /// interrupted one.
+    #[cold]
+    fn fault_slot_amid(
+        shard: &Shard<M>,
+        hart: usize,
+        addr: usize,
+    ) -> Result<(FaultGuard<'_>, M::Pin), Fault> {
+        let mut turn = 0;
+        loop {
+            let pin = M::pin();
+            // A fault that gives way leaves its slot empty meanwhile, so that operations
+            // need not wait for it again and again.
+            match shard.lock.locked_by(hart, addr) {
+                LockedBy::None => {
+                    let slot = shard.lock.fault_slot(hart, addr).ok_or(Fault::Nested)?;
+                    if shard.lock.locked_by(hart, addr) == LockedBy::None {
+                        return Ok((slot, pin));
+                    }
+                }
+                LockedBy::ThisHart => return Err(Fault::Nested),
+                LockedBy::Another => {}
+            }
+            drop(pin);
+            M::relax(turn);
+            turn += 1;
+        }
+    }
+
+    /// The part in its shard of the area that `vaddr` lies in, where this hart holds its
+    /// fault slot. `None` is not certain: others may be changing areas nearby.
     #[inline(always)]
     pub(crate) fn area_for<'b>(
         &self,
-        bringing: &'b mut Bringing<'_>,
+        slot: &'b mut FaultGuard<'_>,
         vaddr: VirtAddr,
     ) -> Option<&'b Area<Backend>> {
-        let recent = bringing.recent();
+        let cache = slot.cache();
         let inside = |area: &Area<Backend>| area.span().contains(&vaddr.as_usize());
-        // SAFETY: the areas exist as long as the address space does.
-        let known = recent.area.as_ref().is_some_and(inside) && unsafe { recent.sight.holds() };
+        // SAFETY: the leaf was seen in this address space, whose areas exist as long as it.
+        let known = cache.area.as_ref().is_some_and(inside) && unsafe { cache.sight.holds() };
         if !known {
-            let part = self.part_at(vaddr.as_usize())?;
-            let (area, sight) = part.areas.peek(vaddr.as_usize())?;
-            recent.area = Some(area);
-            recent.sight = sight;
+            let shard = self.shards.at(vaddr.as_usize())?;
+            let (area, sight) = shard.shared_areas().peek(vaddr.as_usize())?;
+            cache.area = Some(area);
+            cache.sight = sight;
         }
-        recent.area.as_ref()
+        cache.area.as_ref()
     }
 
     /// Whether the access can be made once this hart has forgotten what it knows;
@@ -289,7 +345,7 @@ impl<M: Machine> AddrSpace<M> {
         M::forget_here(EVERYTHING);
         match page.flags.contains(access) {
             true => Resolved::Yes,
-            false => Resolved::Denied,
+            false => Resolved::No(Fault::Denied),
         }
     }
 }
@@ -334,7 +390,7 @@ mod tests {
                 panic!("{grain:?}: an empty hand is enough");
             };
             assert!(!armed.has_fired(), "{grain:?}: it looks only");
-            hand.fetch(count);
+            hand.fetch::<crate::machine::ThisMachine>(count);
             let before = tables(&space);
             // A large page is in the table of the level above the lowest.
             let missing = if grain == Grain::Large { 2 } else { 3 };

@@ -5,21 +5,25 @@ use axerrno::{AxError, AxResult};
 use memory_addr::VirtAddr;
 
 use super::AddrSpace;
-use super::claims::Claimed;
 use crate::areas::Area;
 use crate::backend::Backend;
+use crate::locking::range_lock::LockedBy;
 use crate::machine::Machine;
 use crate::pagetable::Page;
 
 impl<M: Machine> AddrSpace<M> {
-    /// The area at `vaddr`, as [`area_at`](Self::area_at) finds it.
+    /// The area at `vaddr`, as [`area_at`](Self::area_at) finds it, or, if it reaches over
+    /// several shards of the address space, its part in the one that `vaddr` lies in.
     ///
     /// # Errors
     ///
     /// `ResourceBusy` if a hart, this one included, is changing the areas around `vaddr`.
     pub fn try_area_at(&self, vaddr: VirtAddr) -> AxResult<Option<Area<Backend>>> {
-        let areas = self.try_look(vaddr.as_usize());
-        let areas = areas.ok_or(AxError::ResourceBusy)?;
+        let number = self.shards.number_of(vaddr.as_usize());
+        let Some(shard) = self.shards.get(number) else {
+            return Ok(None);
+        };
+        let areas = self.try_read_areas(shard).ok_or(AxError::ResourceBusy)?;
         Ok(areas.find(vaddr.as_usize()).map(|area| area.area()))
     }
 
@@ -32,11 +36,13 @@ impl<M: Machine> AddrSpace<M> {
     pub fn try_query(&self, vaddr: VirtAddr) -> AxResult<Option<Page>> {
         let _pin = M::pin();
         let (hart, addr) = (M::hart(), vaddr.as_usize());
-        let part = self.part_at(addr).ok_or(AxError::ResourceBusy)?;
+        let Some(shard) = self.shards.at(addr) else {
+            return Ok(None);
+        };
         // While the hart holds its fault slot, nothing around `vaddr` is unmapped.
-        let slot = part.claims.bring(hart, addr);
+        let slot = shard.lock.fault_slot(hart, addr);
         let _slot = slot.ok_or(AxError::ResourceBusy)?;
-        if part.claims.claimed(hart, addr) != Claimed::No || !part.covers((addr, addr)) {
+        if shard.lock.locked_by(hart, addr) != LockedBy::None {
             return Err(AxError::ResourceBusy);
         }
         Ok(self.table.query(vaddr))
@@ -77,7 +83,9 @@ mod tests {
     fn a_space_in_the_middle_of_an_operation_is_busy() {
         let space = space();
         let span = BASE.as_usize()..BASE.as_usize() + SIZE;
-        let edit = space.edit(&span);
+        let edit = space
+            .write_areas(space.shards.get(0).unwrap(), &span)
+            .unwrap();
         let area = space.try_area_at(BASE);
         assert_eq!(area.map(|_| ()), Err(AxError::ResourceBusy));
         drop(edit);
@@ -87,7 +95,7 @@ mod tests {
     #[test]
     fn a_page_is_not_looked_up_in_the_middle_of_a_fault() {
         let space = space();
-        let fault = space.bringing(BASE);
+        let fault = space.fault_slot(BASE);
         assert_eq!(space.try_query(BASE), Err(AxError::ResourceBusy));
         drop(fault);
         assert!(space.try_query(BASE).is_ok());

@@ -1,8 +1,9 @@
 //! Fresh zeroed frames.
 
 use core::iter::successors;
+use core::marker::PhantomData;
 
-use axalloc::{FrameRow, Frames, UsageKind, alloc_frame_zeroed, alloc_frames_zeroed};
+use axalloc::{FrameRow, Frames, UsageKind, alloc_frame_zeroed, alloc_frames};
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
@@ -17,6 +18,9 @@ use crate::tlb::TlbGather;
 /// The bytes, and the small pages, of a large page.
 const LARGE: usize = 2 << 20;
 const SMALL_IN_LARGE: usize = LARGE / PAGE_SIZE_4K;
+
+/// Pages that are filled with zeroes before requests of other harts are looked for.
+const MOST_AT_A_TIME: usize = 64;
 
 /// How much a page fault brings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,10 +86,11 @@ pub fn populate<M: Machine>(
     grain: Grain,
     undo: &mut TlbGather<M>,
 ) -> AxResult {
-    let mut source = Fresh {
+    let mut source = Fresh::<M> {
         most: usize::MAX,
         large: grain.is_large(flags),
         block: None,
+        _machine: PhantomData,
     };
     table.map(span, flags, &mut source, undo)
 }
@@ -256,15 +261,15 @@ impl Hand {
     /// Holds what a fault of the grain takes, or less where there is no such run,
     /// instead of what it held.
     #[inline(never)]
-    pub fn fetch(&mut self, grain: Grain) {
+    pub fn fetch<M: Machine>(&mut self, grain: Grain) {
         // What it held may be what is wanted now.
         *self = Self::empty();
         let more = match grain {
             Grain::Page => None,
-            Grain::Large => run(SMALL_IN_LARGE),
+            Grain::Large => run::<M>(SMALL_IN_LARGE),
             Grain::Around(pages) => {
                 let shorter = successors(Some(usize::from(pages)), |count| Some(count / 2));
-                shorter.take_while(|count| *count > 1).find_map(run)
+                shorter.take_while(|count| *count > 1).find_map(run::<M>)
             }
         };
         if more.is_none() {
@@ -338,9 +343,18 @@ impl Hand {
     }
 }
 
-/// `count` frames in a row, the first aligned to all of them.
-fn run(count: usize) -> Option<Frames> {
-    alloc_frames_zeroed(count, count * PAGE_SIZE_4K, UsageKind::VirtMem).ok()
+/// `count` contiguous frames, the first aligned to all of them, full of zeroes. Between
+/// pieces the hart acknowledges requests to flush.
+fn run<M: Machine>(count: usize) -> Option<Frames> {
+    let mut frames = alloc_frames(count, count * PAGE_SIZE_4K, UsageKind::VirtMem).ok()?;
+    for piece in frames
+        .as_bytes_mut()
+        .chunks_mut(MOST_AT_A_TIME * PAGE_SIZE_4K)
+    {
+        piece.fill(0);
+        M::poll();
+    }
+    Some(frames)
 }
 
 impl Drop for Hand {
@@ -360,16 +374,17 @@ fn give_back(frame: PhysAddr) {
 }
 
 /// Frames that go back one by one. They are taken in runs where there are some.
-struct Fresh {
-    /// Longer runs are not asked for: there was none.
+struct Fresh<M> {
+    /// Longer runs are not asked for.
     most: usize,
     /// Whether blocks for large pages are asked for.
     large: bool,
-    /// One that there was.
+    /// A block for the next large page.
     block: Option<Frames>,
+    _machine: PhantomData<M>,
 }
 
-impl Source for Fresh {
+impl<M: Machine> Source for Fresh<M> {
     #[inline(always)]
     fn fits(&mut self, _vaddr: usize, size: usize) -> bool {
         size == PAGE_SIZE_4K || (self.large && size == LARGE && self.finds_block())
@@ -389,9 +404,9 @@ impl Source for Fresh {
     }
 }
 
-impl Fresh {
+impl<M: Machine> Fresh<M> {
     fn finds_block(&mut self) -> bool {
-        self.block = run(SMALL_IN_LARGE);
+        self.block = run::<M>(SMALL_IN_LARGE);
         self.block.is_some()
     }
 
@@ -400,9 +415,13 @@ impl Fresh {
         self.most = self.most.min(count.next_power_of_two());
         loop {
             let count = count.min(self.most);
-            match alloc_frames_zeroed(count, PAGE_SIZE_4K, UsageKind::VirtMem) {
+            match alloc_frames(count, PAGE_SIZE_4K, UsageKind::VirtMem) {
                 Err(AxError::NoMemory) if count > 1 => self.most = count / 2,
-                result => return result,
+                Err(error) => return Err(error),
+                Ok(mut frames) => {
+                    frames.zero_in_pieces(MOST_AT_A_TIME, M::poll);
+                    return Ok(frames);
+                }
             }
         }
     }

@@ -16,7 +16,7 @@
 //! Many harts may work on one table at a time. An operation on a range is the only one
 //! there, by its caller's promise; but two of ranges side by side meet in the tables
 //! above. So an entry that is absent comes to lead to a table by compare-and-swap, and a
-//! table goes back only where the caller is [alone](Gather::is_alone) in all that it
+//! table goes back only where the caller is [alone](Gather::alone) in all that it
 //! translates. Page faults ([`map_page`](PageTable::map_page),
 //! [`map_new`](PageTable::map_new)) may bring pages of one range at the same time: they
 //! only ever fill entries that are absent, and the first one's page stays.
@@ -44,7 +44,7 @@ use spin::Once;
 
 use slot::{Slot, absent, read, readable};
 
-pub use visit::{Reached, Resident, Seen};
+pub use visit::{MOST_LEVELS, Reached, Resident, Seen};
 
 /// Bits of an address that one level of the table resolves.
 const LEVEL_BITS: usize = 9;
@@ -84,9 +84,15 @@ pub trait Gather {
     /// this returns (Arm Architecture Reference Manual, D8.16.1 "break-before-make").
     fn forget_now(&mut self, pages: Range<usize>);
 
-    /// Whether nobody else maps or unmaps anything from `first` to `last`, so that a
-    /// table of which that is all goes back when it is empty.
-    fn is_alone(&self, first: usize, last: usize) -> bool;
+    /// While it exists, no page fault of an interrupt handler changes the page table.
+    type Alone;
+
+    /// `Some` if this operation alone maps and unmaps from `first` to `last`, so that an
+    /// empty table that translates nothing else may be freed.
+    fn alone(&self, first: usize, last: usize) -> Option<Self::Alone>;
+
+    /// Keeps out page faults of interrupt handlers.
+    fn undisturbed(&self) -> Self::Alone;
 }
 
 /// Where the frames of a mapping come from.
@@ -105,7 +111,7 @@ pub trait Source {
     fn frames(&mut self, vaddr: usize, size: usize, count: usize) -> AxResult<(PhysAddr, usize)>;
 }
 
-/// What becomes of pages that are [protected](PageTable::protect).
+/// What becomes of pages that are [protected](PageTable::protect_whole).
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
     /// The rights that they get.

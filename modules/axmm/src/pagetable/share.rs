@@ -32,16 +32,13 @@ where
     /// The level of the root's entries.
     const TOP: usize = M::LEVELS - 1;
 
-    /// Makes every entry of the root that translates `pages`, and whose mappings
-    /// may change, lead to a table that stays even when it is empty. Below `fixed`
-    /// no mapping changes: there the entries stay as they are.
+    /// Makes every entry of the root that translates some of `pages` lead to a table.
     ///
     /// # Errors
     ///
     /// `NoMemory`; then nothing has changed.
-    pub fn share_top(&self, pages: Pages, fixed: usize, gather: &mut impl Gather) -> AxResult {
-        let changing = pages.start.max(fixed)..pages.end.max(fixed);
-        let tops = parts(changing.clone(), Self::entry_size(Self::TOP));
+    pub fn make_top(&self, pages: Pages, gather: &mut impl Gather) -> AxResult {
+        let tops = parts(pages, Self::entry_size(Self::TOP));
         let tops = tops.map(|part| VirtAddr::from_usize(part.start));
         let missing = tops.clone().filter(|top| self.table_at(*top).is_none());
         let mut spare = Spare::<H>::take(missing.count())?;
@@ -58,11 +55,18 @@ where
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Makes the tables that entries of the root lead to stay, even when they are empty. All
+    /// entries that translate some of `pages`, and whose mappings may change, lead to
+    /// [one](Self::make_top). Below `fixed` no mapping changes, and entries stay as they are.
+    pub fn share_top(&self, pages: Pages, fixed: usize) {
+        let changing = pages.start.max(fixed)..pages.end.max(fixed);
         self.shared.call_once(|| Shared {
             settled: pages.start..self.last_in_use(pages.start..changing.start),
             kept: changing,
         });
-        Ok(())
     }
 
     /// Whether [`share_top`](Self::share_top) has been done.

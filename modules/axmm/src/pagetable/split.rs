@@ -35,6 +35,11 @@ where
         self.split_at(end, &mut spare, gather)
     }
 
+    /// Whether no large page lies across an end of `pages`.
+    pub fn has_split_edges(&self, pages: &Pages) -> bool {
+        self.tables_across(pages.start, None) == 0 && self.tables_across(pages.end, None) == 0
+    }
+
     /// How many tables it takes to make `addr` a boundary between pages, once
     /// `done` is one.
     fn tables_across(&self, addr: usize, done: Option<usize>) -> usize {
@@ -66,7 +71,11 @@ where
 
     /// Splits every large page of `pages` down to the smallest: a page without
     /// rights cannot be told from a table above the lowest level.
-    pub(super) fn split_all(&self, pages: &Pages, gather: &mut impl Gather) -> AxResult {
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; then nothing has changed.
+    pub fn split_all(&self, pages: &Pages, gather: &mut impl Gather) -> AxResult {
         let mut count = 0;
         self.for_large(pages, |_, page| {
             let inside = page.vaddr.as_usize().max(pages.start)
@@ -150,6 +159,7 @@ where
             );
         };
         let entry = self.entry(table, page.vaddr, level);
+        let _undisturbed = gather.undisturbed();
         clear(entry);
         let start = page.vaddr.as_usize();
         gather.forget_now(start..start + page.size);

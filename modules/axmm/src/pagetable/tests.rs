@@ -117,8 +117,24 @@ impl Gather for Seen {
 
     fn forget_now(&mut self, _pages: Range<usize>) {}
 
-    fn is_alone(&self, _first: usize, _last: usize) -> bool {
-        true
+    type Alone = ();
+
+    fn alone(&self, _first: usize, _last: usize) -> Option<()> {
+        Some(())
+    }
+
+    fn undisturbed(&self) {}
+}
+
+impl TestTable {
+    /// As an operation does: splits what must be split, then changes all.
+    fn protect(&self, pages: Range<usize>, change: Change, gather: &mut Seen) -> AxResult {
+        match change.flags.is_empty() {
+            true => self.split_all(&pages, gather)?,
+            false => self.split_edges(&pages, gather)?,
+        }
+        self.protect_whole(pages, change, gather);
+        Ok(())
     }
 }
 

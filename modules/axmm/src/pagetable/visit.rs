@@ -8,7 +8,7 @@ use core::ops::{ControlFlow, Range};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
-use super::slot::{Slot, read};
+use super::slot::{Slot, absent, read};
 use super::walk::{Pages, first_part};
 use super::{ENTRIES, PageTable};
 
@@ -64,6 +64,21 @@ impl Reached {
         vaddr: 0,
         level: usize::MAX,
     };
+
+    /// The address where the visit goes on.
+    pub fn vaddr(&self) -> usize {
+        self.vaddr
+    }
+
+    /// Goes on at `vaddr`, if that lies ahead.
+    pub fn skip_to(&mut self, vaddr: usize) {
+        if vaddr > self.vaddr {
+            *self = Self {
+                vaddr,
+                level: usize::MAX,
+            };
+        }
+    }
 
     /// Goes on to `seen`, if that lies ahead.
     fn advance(&mut self, seen: &Seen) -> bool {
@@ -124,7 +139,11 @@ where
             at = part.end;
             let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
             match read::<E>(entry, level) {
-                Slot::Absent => {}
+                Slot::Absent => {
+                    let left = (pages.end - at) / size;
+                    // SAFETY: as many entries as are left lie behind it in the same table.
+                    at += size * unsafe { absent(entry.add(1), left) };
+                }
                 Slot::Table(next) => self.visit_in(next, level - 1, part, see)?,
                 Slot::Page(paddr, flags) => {
                     at = self.run_end(table, level, part.start..pages.end, paddr, flags);
@@ -165,38 +184,36 @@ where
         at
     }
 
-    /// What comes behind what has been `reached` among `pages`. The page table
-    /// may have changed since the step before.
-    pub fn next_seen(&self, pages: Pages, reached: &mut Reached) -> Option<Seen> {
+    /// Shows `see` at most `most` things behind what has been `reached` among `pages`, up to
+    /// `false`. Returns whether to go on, or `None` if there is no more. The page table may have
+    /// changed since the call before.
+    pub fn visit_some(
+        &self,
+        pages: Pages,
+        reached: &mut Reached,
+        most: usize,
+        see: &mut dyn FnMut(&Seen) -> bool,
+    ) -> Option<bool> {
         let left = pages.start.max(reached.vaddr)..pages.end;
         if left.is_empty() {
             return None;
         }
-        let found = self.visit(left, |seen| match reached.advance(&seen) {
-            true => ControlFlow::Break(seen),
-            false => ControlFlow::Continue(()),
+        let mut count = 0;
+        let found = self.visit(left, |seen| {
+            if !reached.advance(&seen) {
+                return ControlFlow::Continue(());
+            }
+            count += 1;
+            match (see(&seen), count < most) {
+                (true, true) => ControlFlow::Continue(()),
+                (more, _) => ControlFlow::Break(more),
+            }
         });
         found.break_value()
     }
 
-    /// How much memory is behind `pages`.
-    pub fn resident(&self, pages: Pages) -> Resident {
-        let mut sum = Resident::default();
-        let _ = self.visit::<()>(pages.clone(), |seen| {
-            if let Seen::Run {
-                level, pages: run, ..
-            } = seen
-            {
-                let bytes = run.end.min(pages.end) - run.start.max(pages.start);
-                sum.all += bytes;
-                sum.huge += if level > 0 { bytes } else { 0 };
-            }
-            ControlFlow::Continue(())
-        });
-        sum
-    }
-
     /// How many tables of each level translate `pages`.
+    #[cfg(test)]
     pub fn tables(&self, pages: Pages) -> [usize; MOST_LEVELS] {
         const { assert!(M::LEVELS <= MOST_LEVELS) };
         let mut count = [0; MOST_LEVELS];

@@ -236,8 +236,8 @@ where
         false
     }
 
-    /// Clears all entries of a range whose ends no page crosses. Answers whether
-    /// the table has become empty.
+    /// Clears all entries of a range whose ends no page crosses. Returns whether the table
+    /// may have become empty.
     fn clear_in(
         &self,
         table: PhysAddr,
@@ -268,8 +268,11 @@ where
                     gather.pages(part, paddr);
                 }
                 Slot::Table(next) => {
-                    let empty = self.clear_in(next, level - 1, part, gather);
-                    if empty && self.gives_back(level, vaddr, gather) {
+                    let whole = part.len() == size;
+                    if self.clear_in(next, level - 1, part, gather)
+                        && let Some(_alone) = self.may_free(level, vaddr, gather)
+                        && (whole || Self::is_empty(next))
+                    {
                         clear(entry);
                         cleared = true;
                         gather.table(next);
@@ -277,8 +280,7 @@ where
                 }
             }
         }
-        // An empty table is never left behind, and the root is never given back.
-        whole || (cleared && level + 1 < M::LEVELS && Self::is_empty(table))
+        whole || cleared
     }
 
     /// As [`clear_in`](Self::clear_in), of a table of the lowest level: a loop
@@ -299,14 +301,18 @@ where
                 gather.pages(row, frame);
             }
         }
-        whole || (cleared && Self::is_empty(table))
+        whole || cleared
     }
 
-    /// Whether the empty table that the entry of `level` for `vaddr` leads to goes back.
-    fn gives_back(&self, level: usize, vaddr: VirtAddr, gather: &impl Gather) -> bool {
+    /// `Some` if the table that the entry of `level` for `vaddr` leads to may be freed once it
+    /// is empty. It stays empty meanwhile.
+    fn may_free<G: Gather>(&self, level: usize, vaddr: VirtAddr, gather: &G) -> Option<G::Alone> {
         let size = Self::entry_size(level);
         let first = vaddr.as_usize() & !(size - 1);
-        gather.is_alone(first, first | (size - 1)) && !self.keeps(level, vaddr)
+        match self.keeps(level, vaddr) {
+            true => None,
+            false => gather.alone(first, first | (size - 1)),
+        }
     }
 
     /// Gives back empty tables on the way to `vaddr`.
@@ -332,39 +338,28 @@ where
         false
     }
 
-    /// Gives back empty tables on the way to `vaddr`, which a mapping that
-    /// failed there may have left. Answers whether this table is one.
-    fn prune_in(
-        &self,
-        table: PhysAddr,
-        level: usize,
-        vaddr: VirtAddr,
-        gather: &mut impl Gather,
-    ) -> bool {
+    /// Frees empty tables on the way to `vaddr` below an entry of `table`.
+    fn prune_in(&self, table: PhysAddr, level: usize, vaddr: VirtAddr, gather: &mut impl Gather) {
         let entry = self.entry(table, vaddr, level);
-        if let Slot::Table(next) = read::<E>(entry, level)
-            && self.prune_in(next, level - 1, vaddr, gather)
-            && self.gives_back(level, vaddr, gather)
+        let Slot::Table(next) = read::<E>(entry, level) else {
+            return;
+        };
+        if level > 1 {
+            self.prune_in(next, level - 1, vaddr, gather);
+        }
+        if let Some(_alone) = self.may_free(level, vaddr, gather)
+            && Self::is_empty(next)
         {
             clear(entry);
             gather.table(next);
         }
-        Self::is_empty(table)
     }
 
-    /// Changes every page that is mapped in `pages`; `gather` is told of the tables' parts
+    /// Changes every page that is mapped in `pages`, which no page crosses an end of.
+    /// Without rights there is no large page in it. `gather` is told of the tables' parts
     /// where any entry was another before.
-    ///
-    /// # Errors
-    ///
-    /// `NoMemory`, as for [`split_edges`](Self::split_edges).
-    pub fn protect(&self, pages: Pages, change: Change, gather: &mut impl Gather) -> AxResult {
-        match change.flags.is_empty() {
-            true => self.split_all(&pages, gather)?,
-            false => self.split_edges(&pages, gather)?,
-        }
+    pub fn protect_whole(&self, pages: Pages, change: Change, gather: &mut impl Gather) {
         self.protect_in(self.root, M::LEVELS - 1, pages, change, gather);
-        Ok(())
     }
 
     fn protect_in(

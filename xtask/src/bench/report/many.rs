@@ -31,6 +31,7 @@ fn named(whose: &str) -> (&str, &'static str) {
     match whose {
         "" => ("ours", "ours"),
         "linux" => ("Linux", "linux"),
+        "one-shard" => ("in one shard", "peer theirs"),
         "lock-per-area" => ("a lock an area", "peer theirs"),
         "lock-per-table" => ("a lock a table", "peer"),
         other => (other, "peer"),

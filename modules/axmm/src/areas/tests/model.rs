@@ -102,12 +102,12 @@ impl Both {
             Op::Insert(at, len, flags, kind) => self.insert(at, len, flags, kind),
             Op::Remove(at, len) => {
                 self.areas.reserve_cuts(&span(at, len)).unwrap();
-                self.areas.remove(&span(at, len));
+                while !self.areas.remove(&span(at, len), 2) {}
                 self.pages[at..at + len].fill(None);
             }
             Op::SetFlags(at, len, flags) => {
                 self.areas.reserve_cuts(&span(at, len)).unwrap();
-                self.areas.set_flags(&span(at, len), flags);
+                set_flags(&self.areas, &span(at, len), flags);
                 for page in self.pages[at..at + len].iter_mut().flatten() {
                     page.0 = flags;
                 }

@@ -64,7 +64,7 @@ fn insert(areas: &Areas<Nosy>, span: Span) {
 
 fn remove(areas: &Areas<Nosy>, span: &Span) {
     areas.reserve_cuts(span).unwrap();
-    areas.remove(span);
+    areas.remove(span, usize::MAX);
 }
 
 #[test]
@@ -81,8 +81,9 @@ fn no_code_of_a_backing_runs_while_a_node_is_written() {
     for number in (1..COUNT).step_by(2) {
         let middle = start(number) + PAGE..start(number) + 2 * PAGE;
         areas.reserve_cuts(&middle).unwrap();
-        areas.set_flags(&middle, RO);
-        areas.set_flags(&middle, RW);
+        areas.cut(&middle);
+        areas.set_flags(&middle, RO, usize::MAX);
+        areas.set_flags(&middle, RW, usize::MAX);
         remove(areas, &middle);
         insert(areas, middle);
         remove(areas, &(start(number)..start(number) + PAGE));

@@ -39,7 +39,7 @@ fn change(areas: &Areas<From>, slot: usize, writable: bool) {
     let span = new.span();
     if areas.find(span.start).is_some() {
         areas.reserve_cuts(&span).unwrap();
-        areas.remove(&span);
+        areas.remove(&span, usize::MAX);
     }
     if !slot.is_multiple_of(7) || writable {
         areas.reserve_insert(&span).unwrap();

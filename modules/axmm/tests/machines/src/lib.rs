@@ -209,8 +209,11 @@ where
     }
 
     type Pin = ();
+    type Stay = ();
 
     fn pin() {}
+
+    fn stay() {}
 
     fn harts() -> usize {
         1

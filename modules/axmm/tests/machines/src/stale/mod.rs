@@ -241,9 +241,6 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
     type Meta = M::Meta;
     type Pte = M::Pte;
 
-    const MEETINGS: usize = 1;
-    const PATIENCE: usize = 2;
-
     fn largest_page() -> usize {
         M::largest_page()
     }
@@ -294,8 +291,11 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
     }
 
     type Pin = ();
+    type Stay = ();
 
     fn pin() {}
+
+    fn stay() {}
 
     fn harts() -> usize {
         HARTS

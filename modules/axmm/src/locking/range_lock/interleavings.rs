@@ -57,8 +57,11 @@ unsafe impl Machine for Modelled {
     fn forget_here(_: core::ops::Range<usize>) {}
 
     type Pin = ();
+    type Stay = ();
 
     fn pin() {}
+
+    fn stay() {}
 
     fn harts() -> usize {
         HARTS

@@ -1,0 +1,151 @@
+//! An operation on a span, all or nothing, in however many shards it lies.
+//!
+//! ```text
+//!   in one shard                     in several
+//!     begin                            write_areas_of: their ranges are locked
+//!     prepare   may fail               prepare each; one fails: undo those before
+//!     change    page table             change each
+//!     flush TLBs, free frames          flush TLBs, free frames, once for all
+//!     after_flush                      after_flush each
+//!     settle    areas                  settle each
+//! ```
+
+use axerrno::{AxError, AxResult};
+
+use super::AddrSpace;
+use super::guard::{Guards, Unlocked, WriteGuard};
+use crate::areas::Span;
+use crate::machine::Machine;
+use crate::tlb::TlbGather;
+
+/// What an operation does in a shard in which nothing has ever been mapped.
+#[derive(Clone, Copy)]
+pub enum Missing {
+    /// It makes the shard.
+    Make,
+    /// Nothing.
+    Skip,
+    /// It fails with `NotFound`.
+    Fail,
+}
+
+/// What an operation does in each shard of its span. The guard's span is the part that lies
+/// in the shard.
+pub trait Operation<M: Machine> {
+    /// What it does in a shard that has not been made.
+    const MISSING: Missing;
+
+    /// Does what can fail. If it does, nothing has changed.
+    fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult;
+
+    /// Undoes [`prepare`](Self::prepare).
+    fn undo(&self, _guard: &mut WriteGuard<'_, M>) {}
+
+    /// Whether there is anything to [change](Self::change).
+    fn changes_pages(&self, _guard: &WriteGuard<'_, M>) -> bool {
+        false
+    }
+
+    /// Changes the page table.
+    fn change(&self, _unlocked: &Unlocked<'_, '_, M>, _gather: &mut TlbGather<'_, M>) {}
+
+    /// Does what waits for TLBs to be flushed.
+    fn after_flush(&self, _unlocked: &Unlocked<'_, '_, M>) {}
+
+    /// Changes the areas.
+    fn settle(&self, _guard: &mut WriteGuard<'_, M>) {}
+}
+
+impl<M: Machine> AddrSpace<M> {
+    /// Performs an operation on `span`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operation; `ResourceBusy` if an interrupt handler calls this while its
+    /// hart is in the middle of an operation in one of the shards; `NoMemory` for a shard.
+    #[inline(always)]
+    pub(super) fn perform<O: Operation<M>>(&self, span: &Span, operation: &O) -> AxResult {
+        let number = self.shards.number_of(span.start);
+        if number != self.shards.number_of(span.end - 1) {
+            return self.perform_across(span, operation);
+        }
+        let shard = match self.shards.get(number) {
+            Some(shard) => shard,
+            None => match O::MISSING {
+                Missing::Make => self.shards.make(number)?,
+                Missing::Skip => return Ok(()),
+                Missing::Fail => return Err(AxError::NotFound),
+            },
+        };
+        let mut guard = WriteGuard::new(self, shard, span.clone());
+        guard.begin()?;
+        operation.prepare(&mut guard)?;
+        if operation.changes_pages(&guard) {
+            guard.unlocked(|unlocked| {
+                let mut gather = TlbGather::new(&self.context);
+                operation.change(unlocked, &mut gather);
+                gather.finish();
+                operation.after_flush(unlocked);
+            });
+        }
+        operation.settle(&mut guard);
+        Ok(())
+    }
+
+    /// Performs an operation on a `span` that lies in several shards.
+    #[cold]
+    #[inline(never)]
+    fn perform_across<O: Operation<M>>(&self, span: &Span, operation: &O) -> AxResult {
+        let [first, last] = [span.start, span.end - 1].map(|addr| self.shards.number_of(addr));
+        for number in first..=last {
+            match O::MISSING {
+                Missing::Make => _ = self.shards.make(number)?,
+                Missing::Fail if self.shards.get(number).is_none() => {
+                    return Err(AxError::NotFound);
+                }
+                Missing::Skip | Missing::Fail => {}
+            }
+        }
+        let mut guards = self.write_areas_of(first..last + 1, span)?;
+        prepare_all(&mut guards, operation)?;
+        let mut gather = TlbGather::new(&self.context);
+        for guard in &guards {
+            operation.change(&Unlocked::new(guard), &mut gather);
+        }
+        gather.finish();
+        for guard in &guards {
+            operation.after_flush(&Unlocked::new(guard));
+        }
+        for mut guard in guards {
+            guard.lock_index();
+            operation.settle(&mut guard);
+        }
+        Ok(())
+    }
+}
+
+/// Prepares an operation in each shard, or in none.
+fn prepare_all<M: Machine, O: Operation<M>>(guards: &mut Guards<'_, M>, operation: &O) -> AxResult {
+    for index in 0..guards.len() {
+        let guard = &mut guards[index];
+        guard.lock_index();
+        let prepared = operation.prepare(guard);
+        let unlocked = prepared.and_then(|()| {
+            let unlocked = guard.unlock_index();
+            if unlocked.is_err() {
+                operation.undo(guard);
+            }
+            unlocked
+        });
+        if unlocked.is_err() {
+            // This one's index lock is free before another is taken.
+            guards.truncate(index);
+            for mut guard in guards.drain(..).rev() {
+                guard.lock_index();
+                operation.undo(&mut guard);
+            }
+            return unlocked;
+        }
+    }
+    Ok(())
+}

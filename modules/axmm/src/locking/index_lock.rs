@@ -1,0 +1,125 @@
+//! The index lock of a shard: a spin lock that no hart waits for in vain.
+//!
+//! A free lock goes to the first hart that asks, for that is fastest. A hart that has waited
+//! for [`PATIENCE`] turns sets its bit in `waiting`. From then on each holder names the next
+//! one as it unlocks: the first waiting hart after its own, cyclically. Other harts do not
+//! take the lock. So once its bit is set, a hart sees each other hart take the lock at most
+//! once more.
+
+use core::marker::PhantomData;
+
+use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::machine::Machine;
+
+/// Turns of waiting after which a hart is served in cyclic order.
+const PATIENCE: usize = 32;
+
+/// A spin lock that knows which hart holds it.
+pub struct IndexLock<M> {
+    /// The number of the hart that holds the lock, plus one; 0 while it is free.
+    owner: AtomicUsize,
+    /// The number of the only hart that may take the lock, plus one; 0 if any may.
+    next: AtomicUsize,
+    /// One bit for each hart that is served in cyclic order.
+    waiting: AtomicU64,
+    _machine: PhantomData<M>,
+}
+
+impl<M: Machine> IndexLock<M> {
+    /// A free lock.
+    pub fn new() -> Self {
+        Self {
+            owner: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            waiting: AtomicU64::new(0),
+            _machine: PhantomData,
+        }
+    }
+
+    /// Locks it for `hart`, which runs this and does not hold it. Interrupts are out when
+    /// this returns; while the hart waits, they are as they were before `pin`, and it
+    /// acknowledges requests to flush.
+    #[inline(always)]
+    pub fn lock(&self, hart: usize, pin: &mut Option<M::Pin>) {
+        if !self.try_lock(hart) {
+            self.wait(hart, Some(pin));
+        }
+    }
+
+    /// As [`lock`](Self::lock), with interrupts out all the while: for a hart that holds the
+    /// index lock of another shard.
+    #[inline(always)]
+    pub fn lock_beside_others(&self, hart: usize) {
+        if !self.try_lock(hart) {
+            self.wait(hart, None);
+        }
+    }
+
+    /// Locks it for `hart` if that may have it now. Returns whether it did.
+    #[inline(always)]
+    pub fn try_lock(&self, hart: usize) -> bool {
+        // Relaxed: `next` only says who may try.
+        let next = self.next.load(Ordering::Relaxed);
+        (next == 0 || next == hart + 1)
+            && self
+                .owner
+                // Acquire pairs with the release in `unlock`.
+                .compare_exchange(0, hart + 1, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    #[cold]
+    fn wait(&self, hart: usize, mut pin: Option<&mut Option<M::Pin>>) {
+        let _stay = M::stay();
+        let mut turn = 0;
+        while !self.try_lock(hart) {
+            if turn == PATIENCE {
+                // Relaxed: the holder reads it before some later unlock.
+                self.waiting.fetch_or(1 << hart, Ordering::Relaxed);
+            }
+            if let Some(pin) = &mut pin {
+                **pin = None;
+            }
+            M::relax(turn);
+            if let Some(pin) = &mut pin {
+                **pin = Some(M::pin());
+            }
+            turn += 1;
+        }
+        if turn > PATIENCE {
+            self.waiting.fetch_and(!(1 << hart), Ordering::Relaxed);
+            self.next.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Unlocks it. The caller holds it.
+    #[inline(always)]
+    pub fn unlock(&self) {
+        if self.waiting.load(Ordering::Relaxed) != 0 {
+            self.name_next();
+        }
+        // Release pairs with the acquire in `try_lock`.
+        self.owner.store(0, Ordering::Release);
+    }
+
+    /// Names the first waiting hart after the holder.
+    #[cold]
+    fn name_next(&self) {
+        let holder = self.owner.load(Ordering::Relaxed) - 1;
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let after = waiting & (u64::MAX << holder) << 1;
+        let next = match after {
+            0 => waiting,
+            _ => after,
+        };
+        self.next
+            .store(next.trailing_zeros() as usize + 1, Ordering::Relaxed);
+    }
+
+    /// Whether `hart`, which runs this, holds the lock.
+    #[inline(always)]
+    pub fn is_held_by(&self, hart: usize) -> bool {
+        // Relaxed: only the hart itself writes its own number here.
+        self.owner.load(Ordering::Relaxed) == hart + 1
+    }
+}

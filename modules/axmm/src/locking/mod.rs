@@ -1,0 +1,15 @@
+//! Who may change what, and when (docs/locking.md).
+//!
+//! ```text
+//!   shards.rs       an address space in up to 32 shards
+//!   range_lock.rs   exclusive ranges, their queue, fault slots     one per shard
+//!   index_lock.rs   a ticket lock for the areas and for the above  one per shard
+//! ```
+//!
+//! Order: range locks by address, then one index lock at a time. Only an operation that
+//! reaches over several shards holds the index locks of all of them at once, by address,
+//! while it takes its place in their queues.
+
+pub mod index_lock;
+pub mod range_lock;
+pub mod shards;

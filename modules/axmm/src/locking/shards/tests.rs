@@ -1,0 +1,272 @@
+//! Where shards are, and operations that reach over several.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use axalloc::fault::fail_from;
+use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
+use page_table_entry::x86_64::X64PTE;
+use page_table_multiarch::MappingFlags;
+use page_table_multiarch::x86_64::X64PagingMetaData;
+
+use super::*;
+use crate::test_memory;
+use crate::{AddrSpace, Fault};
+
+/// Four harts, each a thread or several by turns.
+struct Four;
+
+std::thread_local! {
+    static HART: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: the tests run on one thread each, whose number changes between operations alone.
+unsafe impl Machine for Four {
+    type Meta = X64PagingMetaData;
+    type Pte = X64PTE;
+    type Pin = ();
+    type Stay = ();
+
+    fn largest_page() -> usize {
+        1 << 30
+    }
+
+    fn publish_entries() {}
+
+    fn page_mark(_: bool) -> u64 {
+        0
+    }
+
+    fn forget(_: u64, _: Range<usize>) {}
+
+    fn forget_here(_: Range<usize>) {}
+
+    fn pin() {}
+
+    fn stay() {}
+
+    fn harts() -> usize {
+        4
+    }
+
+    fn hart() -> usize {
+        HART.get()
+    }
+
+    fn relax(turn: usize) {
+        assert!(turn < 1000, "a hart waits for ever");
+    }
+}
+
+/// What an entry of the root translates.
+const TOP: usize = 512 << 30;
+const MIB: usize = 1 << 20;
+const PAGE: usize = 4096;
+const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
+const RO: MappingFlags = MappingFlags::READ;
+/// A boundary between shards of 1 GiB.
+const EDGE: usize = 2 * TOP;
+
+fn space() -> AddrSpace<Four> {
+    test_memory::give();
+    AddrSpace::new_empty(VirtAddr::from_usize(TOP), 3 * TOP).unwrap()
+}
+
+fn at(addr: usize) -> VirtAddr {
+    VirtAddr::from_usize(addr)
+}
+
+#[test]
+fn every_address_is_in_the_shard_of_its_number() {
+    for (span, bits) in [
+        (0x1000..0x40_0000_0000 - 0x1000, 30),
+        (0xffff_ffc0_0000_0000..0xffff_fff0_0000_0000, 30),
+        (0xffff_8000_0000_0000..0xffff_e000_0000_0000, 39),
+        (0x4000_0000..0x8000_0000, 39),
+        (3 * TOP + PAGE..4 * TOP + PAGE, 39),
+    ] {
+        let span: Span = span;
+        let shards = Shards::<Four>::new(Places::new(&span, bits).unwrap());
+        assert!(shards.count() <= MOST);
+        let mut first = 0;
+        for number in 0..shards.count() {
+            let bounds = shards.bounds(number);
+            assert_eq!(bounds.0, first);
+            assert_eq!(shards.number_of(bounds.0), number);
+            assert_eq!(shards.number_of(bounds.1), number);
+            first = bounds.1.wrapping_add(1);
+            assert!(first.is_multiple_of(1 << bits));
+        }
+        assert!(first == 0 || first >= span.end);
+        assert_eq!(shards.number_of(span.start), 0);
+    }
+}
+
+#[test]
+fn a_shard_is_made_for_the_first_mapping_there() {
+    let space = space();
+    assert_eq!(space.fault(at(EDGE), RO), Err(Fault::Unmapped));
+    assert_eq!(space.unmap(at(EDGE), PAGE), Ok(()));
+    assert!(space.area_at(at(EDGE)).is_none());
+    space.map_alloc(at(EDGE), PAGE, RW, false).unwrap();
+    assert_eq!(space.fault(at(EDGE), RW), Ok(()));
+    space.unmap(at(EDGE), PAGE).unwrap();
+    assert_eq!(space.areas().count(), 0);
+}
+
+#[test]
+fn an_area_in_several_shards_is_one() {
+    let space = space();
+    let (start, size) = (EDGE - MIB, TOP + 2 * MIB);
+    space.map_alloc(at(start), size, RW, false).unwrap();
+    let whole = start..start + size;
+    for addr in [start, EDGE - PAGE, EDGE, EDGE + TOP - 1, EDGE + TOP] {
+        assert_eq!(space.area_at(at(addr)).unwrap().span(), whole);
+    }
+    let spans = || space.areas().map(|area| area.span()).collect::<Vec<_>>();
+    assert_eq!(spans(), std::slice::from_ref(&whole));
+    space.protect(at(EDGE), TOP, RO).unwrap();
+    assert_eq!(
+        spans(),
+        [start..EDGE, EDGE..EDGE + TOP, EDGE + TOP..whole.end]
+    );
+    assert_eq!(space.fault(at(EDGE), RW), Err(Fault::Denied));
+    space.protect(at(EDGE), TOP, RW).unwrap();
+    assert_eq!(spans(), std::slice::from_ref(&whole));
+    space.unmap(at(EDGE - PAGE), 2 * PAGE).unwrap();
+    assert_eq!(spans(), [start..EDGE - PAGE, EDGE + PAGE..whole.end]);
+}
+
+#[test]
+fn free_addresses_are_found_across_a_boundary() {
+    let space = space();
+    let limit = VirtAddrRange::from_start_size(at(TOP), 3 * TOP);
+    let find = |size| space.find_free_area(at(TOP), size, limit);
+    assert_eq!(find(2 * TOP), Some(at(TOP)));
+    space.map_alloc(at(TOP), TOP - MIB, RW, false).unwrap();
+    space.map_alloc(at(EDGE + MIB), PAGE, RW, false).unwrap();
+    assert_eq!(find(2 * MIB), Some(at(EDGE - MIB)));
+    assert_eq!(find(2 * MIB + PAGE), Some(at(EDGE + MIB + PAGE)));
+    assert_eq!(find(2 * TOP - MIB - PAGE), Some(at(EDGE + MIB + PAGE)));
+    assert_eq!(find(2 * TOP - MIB), None);
+}
+
+/// What is mapped, page for page.
+fn state(space: &AddrSpace<Four>) -> Vec<(Span, MappingFlags)> {
+    space
+        .areas()
+        .map(|area| (area.span(), area.flags()))
+        .collect()
+}
+
+#[test]
+fn an_operation_in_several_shards_is_all_or_nothing() {
+    let space = space();
+    let start = at(EDGE - 3 * PAGE);
+    space
+        .map_alloc(at(EDGE + TOP - PAGE), 2 * PAGE, RO, true)
+        .unwrap();
+    let size = TOP + 6 * PAGE;
+    type Change<'a> = (&'a str, &'a dyn Fn() -> AxResult, &'a dyn Fn());
+    let changes: [Change; 4] = [
+        (
+            "map",
+            &|| space.map_alloc(start, 6 * PAGE, RW, true),
+            &|| space.unmap(start, 6 * PAGE).unwrap(),
+        ),
+        (
+            "map across what is mapped",
+            &|| match space.map_alloc(start, size, RW, true) {
+                Err(AxError::AlreadyExists) => Ok(()),
+                other => other,
+            },
+            &|| {},
+        ),
+        (
+            "linear",
+            // SAFETY: nothing is copied through the mapping.
+            &|| unsafe { space.map_linear(start, PhysAddr::from_usize(0), 6 * PAGE, RW) },
+            &|| space.unmap(start, 6 * PAGE).unwrap(),
+        ),
+        (
+            "protect",
+            &|| {
+                let end = at(EDGE + TOP - PAGE);
+                space.protect(end, 2 * PAGE, RW)?;
+                space.protect(end, 2 * PAGE, RO)
+            },
+            &|| {},
+        ),
+    ];
+    for (name, change, undo) in changes {
+        let before = (state(&space), axalloc::usage().free);
+        for count in 1.. {
+            let armed = fail_from(count);
+            let result = change();
+            if !armed.has_fired() {
+                assert_eq!(result, Ok(()), "{name}");
+                break;
+            }
+            assert_eq!(result, Err(AxError::NoMemory), "{name}: {count}");
+            assert_eq!(
+                (state(&space), axalloc::usage().free),
+                before,
+                "{name}: {count}"
+            );
+        }
+        undo();
+        assert_eq!(state(&space), before.0, "{name}");
+    }
+}
+
+#[test]
+fn an_interrupt_handler_is_refused_what_its_hart_is_changing() {
+    let space = space();
+    let span = EDGE..EDGE + 4 * PAGE;
+    space.map_alloc(at(EDGE), 8 * PAGE, RW, false).unwrap();
+    let shard = space.shards().get(1).unwrap();
+    let mut guard = space.write_areas(shard, &span).unwrap();
+    guard.lock_range();
+    guard.unlocked(|_| {
+        let busy = Err(AxError::ResourceBusy);
+        assert_eq!(space.unmap(at(EDGE), PAGE), busy);
+        assert_eq!(space.map_alloc(at(EDGE + 8 * PAGE), PAGE, RW, false), busy);
+        assert_eq!(space.fault(at(EDGE), RW), Err(Fault::Nested));
+        // Beside it, and in other shards, a handler may do what it likes.
+        assert_eq!(space.fault(at(EDGE + 4 * PAGE), RW), Ok(()));
+        assert_eq!(space.map_alloc(at(TOP), PAGE, RW, false), Ok(()));
+        assert_eq!(space.unmap(at(TOP), PAGE), Ok(()));
+    });
+    drop(guard);
+    assert_eq!(space.fault(at(EDGE), RW), Ok(()));
+}
+
+#[test]
+fn an_operation_waits_for_those_that_asked_earlier_and_no_later_one() {
+    let space = space();
+    space.map_alloc(at(TOP), 8 * PAGE, RW, false).unwrap();
+    let shard = space.shards().get(0).unwrap();
+    let lock = &shard.shard.lock;
+    let bounds = |first: usize, last: usize| (TOP + first * PAGE, TOP + last * PAGE - 1);
+    lock.index().lock(0, &mut None);
+    lock.lock(0, bounds(0, 2));
+    // Hart 1 waits for hart 0, and hart 2 for hart 1, but hart 3 for neither.
+    assert!(!lock.is_turn(1, bounds(1, 4)));
+    lock.enqueue(1, bounds(1, 4));
+    assert!(!lock.is_turn(2, bounds(3, 6)));
+    lock.enqueue(2, bounds(3, 6));
+    assert!(lock.is_turn(3, bounds(6, 8)));
+    assert!(!lock.is_turn(3, bounds(5, 8)), "it asked later");
+    lock.unlock(0);
+    assert!(lock.is_turn(1, bounds(1, 4)));
+    assert!(!lock.is_turn(2, bounds(3, 6)));
+    assert!(!lock.is_turn(0, bounds(0, 2)), "it asks again");
+    lock.lock(1, bounds(1, 4));
+    lock.dequeue(1);
+    assert!(!lock.is_turn(2, bounds(3, 6)));
+    lock.unlock(1);
+    assert!(lock.is_turn(2, bounds(3, 6)));
+    lock.dequeue(2);
+    assert!(lock.is_idle());
+    lock.index().unlock();
+}
