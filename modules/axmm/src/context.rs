@@ -218,6 +218,8 @@ impl Context {
     }
 }
 
+#[cfg(all(test, loom))]
+mod interleavings;
 #[cfg(all(test, shuttle))]
 mod schedules;
 
@@ -285,6 +287,7 @@ mod tests {
                     let (number, stale) =
                         unsafe { spaces[space].0.enter(&ids, hart, &mut this.generation) };
                     assert!(number <= max);
+                    assert!(number != 0 || max == 0, "0 is what the kernel's own has");
                     match stale {
                         Stale::Nothing => kept += 1,
                         Stale::Own => drop(this.tlb.remove(&number)),

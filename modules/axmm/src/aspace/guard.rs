@@ -187,7 +187,7 @@ fn lock_ranges<M: Machine>(guards: &mut Guards<'_, M>, hart: usize, pin: &mut Op
 
 /// Waits until it is the turn of `hart` for each part. The index locks of all are held,
 /// before and after, and free in between, with interrupts as they were before `pin`.
-fn wait_for_turns<M: Machine>(parts: &[Part<M>], hart: usize, pin: &mut Option<M::Pin>) {
+pub(crate) fn wait_for_turns<M: Machine>(parts: &[Part<M>], hart: usize, pin: &mut Option<M::Pin>) {
     let is_turn = |part: &Part<M>| part.lock.is_turn(hart, part.bounds);
     while !parts.iter().all(is_turn) {
         for part in parts {

@@ -13,3 +13,6 @@
 pub mod index_lock;
 pub mod range_lock;
 pub mod shards;
+
+#[cfg(all(test, loom))]
+mod modelled;

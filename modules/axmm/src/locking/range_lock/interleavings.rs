@@ -1,92 +1,34 @@
-//! Every interleaving of two harts, and every order that memory may have.
+//! Two harts that fault and change, in every interleaving.
 //!
-//! What is mapped in a block is a cell that loom watches: who brings a page reads it, for
-//! many do at a time; who has claimed it writes. The areas are one that the writer writes.
-//! A test fails also if a hart waits for ever.
+//! What is mapped in a block is a cell that loom watches. A page fault reads it, because
+//! several may run at a time; an operation that has locked the block writes it. The areas
+//! are a cell that each holder of the index lock writes.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use loom::cell;
-use loom::model::Builder;
-use loom::sync::{Arc, Notify};
-use loom::thread;
-use page_table_multiarch::x86_64::X64PagingMetaData;
+use loom::sync::Notify;
 
 use super::*;
+use crate::aspace::guard::{Part, wait_for_turns};
+use crate::locking::modelled::{Modelled, WAITED, harts, wake_other};
 
-const HARTS: usize = 2;
 const BLOCKS: usize = 3;
 
-/// Harts of which loom knows.
-struct Modelled;
-
-/// Whether any hart has waited for another, in any run of a test.
-static WAITED: AtomicBool = AtomicBool::new(false);
-
-loom::thread_local! {
-    static ME: Cell<usize> = Cell::new(0);
-}
-
-loom::lazy_static! {
-    /// What ends a hart's waiting: that the other has done something, or waits itself.
-    static ref WAKES: [Notify; HARTS] = [(); HARTS].map(|()| Notify::new());
-}
-
-fn wake_other() {
-    WAKES[1 - ME.with(Cell::get)].notify();
-}
-
-// SAFETY: each thread of a test is the hart that it says.
-unsafe impl Machine for Modelled {
-    type Meta = X64PagingMetaData;
-    type Pte = page_table_entry::x86_64::X64PTE;
-
-    fn largest_page() -> usize {
-        1 << 30
-    }
-
-    fn publish_entries() {}
-
-    fn page_mark(_: bool) -> u64 {
-        0
-    }
-
-    fn forget(_: u64, _: core::ops::Range<usize>) {}
-
-    fn forget_here(_: core::ops::Range<usize>) {}
-
-    type Pin = ();
-    type Stay = ();
-
-    fn pin() {}
-
-    fn stay() {}
-
-    fn harts() -> usize {
-        HARTS
-    }
-
-    fn hart() -> usize {
-        unreachable!("claims are told which hart")
-    }
-
-    fn relax(_: usize) {
-        WAITED.store(true, Relaxed);
-        wake_other();
-        WAKES[ME.with(Cell::get)].wait();
-    }
-}
-
+/// A range lock, and what it guards.
 struct Space {
-    claims: Claims<Modelled>,
+    lock: RangeLock<Modelled>,
     areas: cell::UnsafeCell<usize>,
     mapped: [cell::UnsafeCell<usize>; BLOCKS],
+    /// How often hart 1 has had its turn, for tests that count. Loom does not see it.
+    served: AtomicUsize,
+    /// The other hart may go on, where a test says so.
+    go_on: Notify,
 }
 
-// SAFETY: a line is its hart's, and loom sees to the cells.
+// SAFETY: each fault slot is used by its own hart, and loom checks the cells.
 unsafe impl Sync for Space {}
-// SAFETY: it belongs to no hart.
+// SAFETY: nothing in it depends on the thread.
 unsafe impl Send for Space {}
 
 /// Blocks, from the first to the last.
@@ -95,105 +37,114 @@ fn blocks(from: usize, to: usize) -> Bounds {
 }
 
 impl Space {
-    fn new() -> Arc<Self> {
-        // Who makes them tells the other of all it has done.
-        WAKES.iter().for_each(|_| {});
-        Arc::new(Self {
-            claims: Claims::new().unwrap(),
+    fn new() -> Self {
+        Self {
+            lock: RangeLock::new(HartState::of_others::<Modelled>().unwrap()),
             areas: cell::UnsafeCell::new(0),
             mapped: [(); BLOCKS].map(|()| cell::UnsafeCell::new(0)),
-        })
-    }
-
-    /// As a page fault does: brings a page of `block` once nobody else has claimed it.
-    fn bring(&self, hart: usize, block: usize) {
-        let addr = block << BLOCK_BITS;
-        loop {
-            let bringing = self.claims.bring(hart, addr).expect("it brings no other");
-            let claimed = self.claims.claimed(hart, addr);
-            if claimed == Claimed::No {
-                self.mapped[block].with(|_| {});
-            }
-            drop(bringing);
-            wake_other();
-            if claimed == Claimed::No {
-                return;
-            }
-            while self.claims.claimed(hart, addr) != Claimed::No {
-                Modelled::relax(0);
-            }
+            served: AtomicUsize::new(0),
+            go_on: Notify::new(),
         }
     }
 
-    /// As an operation does: claims blocks, works on them, changes the areas.
+    /// Faults a page of `block` in.
+    fn fault(&self, hart: usize, block: usize) {
+        let addr = block << BLOCK_BITS;
+        let mut slot = self.lock.fault_slot(hart, addr);
+        if self.lock.locked_by(hart, addr) != LockedBy::None {
+            drop(slot);
+            wake_other();
+            self.lock.lock_index_in_turn(hart, (addr, addr));
+            self.serve(hart);
+            slot = self.lock.fault_slot(hart, addr);
+            self.unlock_index();
+        }
+        assert!(slot.is_some(), "no other fault of this hart");
+        self.mapped[block].with(|_| {});
+        drop(slot);
+        wake_other();
+    }
+
+    /// Performs an operation on blocks: locks them, changes what is mapped, then the areas.
     fn change(&self, hart: usize, from: usize, to: usize) {
         self.change_and(hart, from, to, || {});
     }
 
+    /// An operation that also does `work` with its blocks locked.
     fn change_and(&self, hart: usize, from: usize, to: usize, work: impl FnOnce()) {
-        let bounds = blocks(from, to);
-        self.claims.begin(hart);
-        if self.claims.is_claimed(hart, bounds) {
-            self.claims.wait_for_claims(hart, bounds);
-        }
-        self.areas.with_mut(|_| {});
-        self.claims.claim(hart, bounds);
-        self.end();
+        self.begin(hart, from, to);
+        self.serve(hart);
+        self.unlock_index();
         for block in from..=to {
             self.mapped[block].with_mut(|_| {});
         }
         work();
-        self.claims.begin(hart);
-        self.areas.with_mut(|_| {});
-        self.claims.unclaim(hart);
-        self.end();
+        self.end(hart);
     }
 
-    fn end(&self) {
-        self.claims.end();
+    /// Locks blocks, and leaves the index lock held.
+    fn begin(&self, hart: usize, from: usize, to: usize) {
+        let bounds = blocks(from, to);
+        self.lock.lock_index_in_turn(hart, bounds);
+        self.areas.with_mut(|_| {});
+        self.lock.lock(hart, bounds);
+    }
+
+    /// Unlocks the blocks.
+    fn end(&self, hart: usize) {
+        self.lock.index().lock(hart, &mut None);
+        self.areas.with_mut(|_| {});
+        self.lock.unlock(hart);
+        self.unlock_index();
+    }
+
+    fn unlock_index(&self) {
+        self.lock.index().unlock();
         wake_other();
     }
-}
 
-/// Two harts, in every interleaving with so many preemptions.
-fn harts(preemptions: usize, first: fn(&Space), second: fn(&Space)) {
-    let mut model = Builder::new();
-    model.preemption_bound = Some(preemptions);
-    model.check(move || {
-        let space = Space::new();
-        let other = space.clone();
-        let other = thread::spawn(move || {
-            ME.with(|me| me.set(1));
-            second(&other);
-        });
-        first(&space);
-        other.join().unwrap();
-    });
+    fn serve(&self, hart: usize) {
+        self.served.fetch_add(hart, Relaxed);
+    }
+
+    /// Lets hart 1 go on, and waits until it is in the queue.
+    fn let_the_other_queue(&self) {
+        self.go_on.notify();
+        while !self.lock.is_busy(1) {
+            Modelled::relax(0);
+        }
+    }
 }
 
 #[test]
-fn nobody_brings_a_page_where_another_has_a_claim() {
-    harts(4, |space| space.bring(0, 1), |space| space.change(1, 0, 2));
-}
-
-#[test]
-fn who_brings_sees_what_was_done_before() {
+fn a_fault_never_touches_a_block_that_another_hart_has_locked() {
     harts(
         3,
+        Space::new,
+        |space| space.fault(0, 1),
+        |space| space.change(1, 0, 2),
+    );
+}
+
+#[test]
+fn a_fault_sees_what_was_done_before() {
+    harts(
+        2,
+        Space::new,
         |space| {
-            space.bring(0, 1);
+            space.fault(0, 1);
             space.change(0, 1, 1);
         },
         |space| {
             space.change(1, 1, 1);
-            space.bring(1, 1);
+            space.fault(1, 1);
         },
     );
 }
 
-/// The ends of one claim are there still, or of the next one already, as a hart looks.
+/// A fault may read one end of an earlier range and one of the range that replaces it.
 #[test]
-fn ends_of_another_claim_lead_nobody_astray() {
+fn a_fault_is_not_misled_by_the_ends_of_two_ranges() {
     let up = |space: &Space| {
         space.change(1, 0, 0);
         space.change(1, 2, 2);
@@ -203,123 +154,145 @@ fn ends_of_another_claim_lead_nobody_astray() {
         space.change(1, 0, 0);
     };
     for change in [up as fn(&Space), down] {
-        harts(3, |space| space.bring(0, 0), change);
-        harts(3, |space| space.bring(0, 2), change);
+        harts(2, Space::new, |space| space.fault(0, 0), change);
+        harts(2, Space::new, |space| space.fault(0, 2), change);
     }
 }
 
-/// As tables are given back: a claim becomes a wider one.
+/// A locked range is replaced by a wider one where tables are freed.
 #[test]
-fn a_claim_may_grow() {
+fn a_locked_range_may_grow() {
     harts(
         3,
-        |space| space.bring(0, 0),
+        Space::new,
+        |space| space.fault(0, 0),
         |space| {
-            space.claims.begin(1);
-            space.claims.claim(1, blocks(1, 1));
-            space.end();
+            space.begin(1, 1, 1);
+            space.unlock_index();
             space.mapped[1].with_mut(|_| {});
-            space.claims.begin(1);
-            space.claims.claim(1, blocks(0, 1));
-            space.end();
+            space.lock.index().lock(1, &mut None);
+            space.lock.lock(1, blocks(0, 1));
+            space.unlock_index();
             space.mapped[0].with_mut(|_| {});
-            space.claims.begin(1);
-            space.claims.unclaim(1);
-            space.end();
+            space.end(1);
         },
     );
 }
 
 #[test]
-fn claims_do_not_overlap() {
+fn locked_ranges_do_not_overlap() {
     harts(
         3,
+        Space::new,
         |space| space.change(0, 0, 1),
         |space| space.change(1, 1, 2),
     );
 }
 
-/// One has its claim until the other, elsewhere, is done: nobody waits for ever.
+/// Hart 0 keeps its range locked until hart 1 has finished elsewhere.
 #[test]
-fn claims_side_by_side_do_not_wait_for_each_other() {
-    let mut model = Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
-        let space = Space::new();
-        let done = Arc::new(Notify::new());
-        let (other, tells) = (space.clone(), done.clone());
-        let other = thread::spawn(move || {
-            ME.with(|me| me.set(1));
-            other.change(1, 2, 2);
-            other.bring(1, 1);
-            tells.notify();
-        });
-        space.change_and(0, 0, 0, || done.wait());
-        other.join().unwrap();
+fn ranges_side_by_side_do_not_wait_for_each_other() {
+    harts(
+        3,
+        Space::new,
+        |space| space.change_and(0, 0, 0, || space.go_on.wait()),
+        |space| {
+            space.change(1, 2, 2);
+            space.fault(1, 1);
+            space.go_on.notify();
+        },
+    );
+}
+
+/// Hart 0 unlocks its range and asks for it again at once.
+fn asks_again(space: &Space) {
+    space.change_and(0, 0, 1, || space.let_the_other_queue());
+    space.change_and(0, 0, 1, || {
+        assert_eq!(space.served.load(Relaxed), 1, "hart 1 asked earlier");
     });
 }
 
-/// As where zones change: who has closed is alone, whatever others have begun.
 #[test]
-fn who_closes_is_alone() {
-    let close = |space: &Space| {
-        while !space.claims.try_close(1) {
-            Modelled::relax(0);
-        }
+fn an_operation_in_the_queue_comes_before_one_that_asks_later() {
+    harts(2, Space::new, asks_again, |space| {
+        space.go_on.wait();
+        space.change(1, 1, 2);
+    });
+}
+
+#[test]
+fn a_fault_in_the_queue_comes_before_an_operation_that_asks_later() {
+    harts(2, Space::new, asks_again, |space| {
+        space.go_on.wait();
+        space.fault(1, 1);
+    });
+}
+
+/// A fault that finds a range unlocked does not wait for those in the queue.
+#[test]
+fn a_fault_runs_while_an_operation_is_in_the_queue() {
+    harts(
+        2,
+        Space::new,
+        |space| {
+            space.change_and(0, 0, 0, || space.let_the_other_queue());
+            space.fault(0, 1);
+        },
+        |space| {
+            space.go_on.wait();
+            space.change(1, 0, 1);
+        },
+    );
+}
+
+/// An operation over two shards, each with a range lock of its own.
+fn change_both(spaces: &[Space; 2], hart: usize, block: usize) {
+    let bounds = blocks(block, block);
+    let parts = [&spaces[0], &spaces[1]].map(|space| Part {
+        lock: &space.lock,
+        bounds,
+    });
+    for space in spaces {
+        space.lock.index().lock_beside_others(hart);
+    }
+    wait_for_turns::<Modelled>(&parts, hart, &mut None);
+    for space in spaces {
+        space.lock.dequeue(hart);
         space.areas.with_mut(|_| {});
-        space.mapped.iter().for_each(|block| block.with_mut(|_| {}));
-        space.claims.open(1);
-        wake_other();
-    };
-    harts(3, |space| space.bring(0, 1), close);
-    harts(3, |space| space.change(0, 0, 1), close);
+        space.lock.lock(hart, bounds);
+    }
+    spaces.iter().for_each(Space::unlock_index);
+    for space in spaces {
+        space.mapped[block].with_mut(|_| {});
+    }
+    spaces.iter().for_each(|space| space.end(hart));
 }
 
-/// Once a hart has made others give way, nobody does anything here.
 #[test]
-fn who_comes_later_is_sent_away() {
-    let give_way = |space: &Space| {
-        let alone = || {
-            space.areas.with_mut(|_| {});
-            space.mapped.iter().for_each(|block| block.with_mut(|_| {}));
-        };
-        while !space.claims.give_way(1, alone) {
-            Modelled::relax(0);
-        }
-        wake_other();
-    };
-    let bring = |space: &Space| {
-        for _ in 0..2 {
-            match space.claims.bring(0, 1 << BLOCK_BITS) {
-                Some(_bringing) => space.mapped[1].with(|_| {}),
-                None => assert!(!space.claims.is_bringing(0)),
-            }
-            wake_other();
-        }
-    };
-    let change = |space: &Space| {
-        for _ in 0..2 {
-            if space.claims.try_begin(0) {
-                space.areas.with_mut(|_| {});
-                space.claims.claim(0, blocks(0, 1));
-                space.end();
-                space.mapped[0].with_mut(|_| {});
-                // The claim stands: nobody is sent away.
-                space.claims.begin(0);
-                space.areas.with_mut(|_| {});
-                space.claims.unclaim(0);
-                space.end();
-            }
-            wake_other();
-        }
-    };
-    harts(3, bring, give_way);
-    harts(3, change, give_way);
+fn an_operation_over_two_shards_has_its_turn_in_both_at_once() {
+    let make = || [Space::new(), Space::new()];
+    harts(
+        2,
+        make,
+        |spaces| change_both(spaces, 0, 1),
+        |spaces| spaces[1].change(1, 1, 1),
+    );
+    harts(
+        1,
+        make,
+        |spaces| change_both(spaces, 0, 1),
+        |spaces| change_both(spaces, 1, 1),
+    );
 }
 
-/// The tests above say nothing if no hart ever meets another.
+/// The tests above say nothing if no hart ever meets the other.
 #[test]
 fn harts_meet() {
-    harts(2, |space| space.bring(0, 1), |space| space.change(1, 1, 1));
+    harts(
+        2,
+        Space::new,
+        |space| space.fault(0, 1),
+        |space| space.change(1, 1, 1),
+    );
     assert!(WAITED.load(Relaxed));
 }
