@@ -5,12 +5,14 @@ use std::alloc::System;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use axalloc::fault::{FailingHeap, fail_from};
 use axerrno::{AxError, AxResult};
+use axmm::listing::{Form, Listing};
 use axmm::{AddrSpace, Grain, Machine, VirtAddr};
 use fastrand::Rng;
 
@@ -31,6 +33,10 @@ thread_local! {
     static HART: Cell<usize> = const { Cell::new(0) };
     /// What others do when this hart next makes harts forget something.
     static AS_IT_FORGETS: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    /// What others do when this hart next copies bytes of a page.
+    static AS_IT_COPIES: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    /// What others do when this hart next waits.
+    static AS_IT_WAITS: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
     /// What others do before this hart next lets interrupts out.
     static AS_IT_PINS: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
 }
@@ -79,7 +85,15 @@ unsafe impl<R: TestMachine> Machine for Harts<R> {
         HART.get()
     }
 
+    unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+        meanwhile(AS_IT_COPIES.take());
+        // SAFETY: the caller's promise; in a process all of them are mapped.
+        unsafe { from.copy_to(to, len) };
+        len
+    }
+
     fn relax(turn: usize) {
+        meanwhile(AS_IT_WAITS.take());
         if turn > 64 {
             thread::yield_now();
         }
@@ -92,6 +106,29 @@ fn meanwhile(what: Option<Box<dyn FnOnce()>>) {
         let this = HART.replace(HART.get() + 1);
         axalloc::fault::paused(what);
         HART.set(this);
+    }
+}
+
+/// Lets hart 2 do `work` in a thread. Returns once it waits.
+fn waits(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let (tell, told) = channel();
+    let thread = thread::spawn(move || {
+        HART.set(2);
+        let waits = tell.clone();
+        AS_IT_WAITS.set(Some(Box::new(move || _ = waits.send(true))));
+        work();
+        _ = tell.send(false);
+    });
+    assert_eq!(told.recv(), Ok(true), "it does not wait");
+    thread
+}
+
+/// Threads that a test joins at its end.
+type Threads = Rc<RefCell<Vec<JoinHandle<()>>>>;
+
+fn join(threads: Threads) {
+    for thread in threads.take() {
+        thread.join().unwrap();
     }
 }
 
@@ -156,6 +193,50 @@ fn a_fault_brings_nothing_that_another_protects<R: TestMachine>() {
     let writable = (100..200).filter_map(|page| space.query(virt(R::base() + page * KIB4)));
     let writable = writable.filter(|page| page.flags.contains(WRITE));
     assert_eq!(writable.count(), 0);
+    end(space);
+}
+
+fn a_page_stays_while_it_is_copied<R: TestMachine>() {
+    let _alone = alone();
+    let space = space::<R>();
+    let base = virt(R::base());
+    space.map_alloc(base, KIB4, RW, true).unwrap();
+    let threads = Threads::default();
+    let (other, started) = (space.clone(), threads.clone());
+    AS_IT_COPIES.set(Some(Box::new(move || {
+        let thread = waits(move || other.unmap(base, KIB4).unwrap());
+        started.borrow_mut().push(thread);
+    })));
+    assert_eq!(space.read_val::<u64>(base), Ok(0));
+    join(threads);
+    end(space);
+}
+
+/// Faults, lookups and listings of what another hart unmaps.
+fn what_is_locked_is_waited_for<R: TestMachine>() {
+    let _alone = alone();
+    let space = space::<R>();
+    let base = virt(R::base());
+    let looks: [fn(&Space<R>, VirtAddr); 4] = [
+        |space, page| assert!(!space.handle_page_fault(page, WRITE)),
+        |space, page| assert!(space.query(page).is_none()),
+        |space, page| assert!(space.read_val::<u64>(page).is_err()),
+        |space, _| {
+            let text = Listing(space, Form::Data).to_string();
+            assert!(!text.contains("@map run"), "{text}");
+        },
+    ];
+    for look in looks {
+        space.map_alloc(base, KIB4, RW, true).unwrap();
+        let threads = Threads::default();
+        let (other, started) = (space.clone(), threads.clone());
+        AS_IT_FORGETS.set(Some(Box::new(move || {
+            let thread = waits(move || look(&other, base));
+            started.borrow_mut().push(thread);
+        })));
+        space.unmap(base, KIB4).unwrap();
+        join(threads);
+    }
     end(space);
 }
 
@@ -484,6 +565,8 @@ on_every_machine!(
     threads_do_as_they_like,
     a_fault_brings_nothing_that_another_unmaps,
     a_fault_brings_nothing_that_another_protects,
+    a_page_stays_while_it_is_copied,
+    what_is_locked_is_waited_for,
     a_copy_does_not_take_a_device_for_memory,
     what_cuts_nothing_needs_no_memory,
     tables_go_at_the_top_too,

@@ -1,7 +1,8 @@
 //! Where shards are, and operations that reach over several.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
+use std::rc::Rc;
 
 use axalloc::fault::fail_from;
 use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
@@ -10,14 +11,26 @@ use page_table_multiarch::MappingFlags;
 use page_table_multiarch::x86_64::X64PagingMetaData;
 
 use super::*;
+use crate::backend::Hand;
+use crate::locking::range_lock::FaultGuard;
 use crate::test_memory;
-use crate::{AddrSpace, Fault};
+use crate::{AddrSpace, Fault, Grain};
 
 /// Four harts, each a thread or several by turns.
 struct Four;
 
 std::thread_local! {
     static HART: Cell<usize> = const { Cell::new(0) };
+    /// What another hart does when this one next waits.
+    static AS_IT_WAITS: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+/// Does `work` as another hart.
+fn as_hart<R>(hart: usize, work: impl FnOnce() -> R) -> R {
+    let this = HART.replace(hart);
+    let result = work();
+    HART.set(this);
+    result
 }
 
 // SAFETY: the tests run on one thread each, whose number changes between operations alone.
@@ -54,6 +67,9 @@ unsafe impl Machine for Four {
     }
 
     fn relax(turn: usize) {
+        if let Some(work) = AS_IT_WAITS.take() {
+            work();
+        }
         assert!(turn < 1000, "a hart waits for ever");
     }
 }
@@ -231,6 +247,8 @@ fn an_interrupt_handler_is_refused_what_its_hart_is_changing() {
         let busy = Err(AxError::ResourceBusy);
         assert_eq!(space.unmap(at(EDGE), PAGE), busy);
         assert_eq!(space.map_alloc(at(EDGE + 8 * PAGE), PAGE, RW, false), busy);
+        let across = space.map_alloc(at(EDGE - PAGE), 2 * PAGE, RW, false);
+        assert_eq!(across, busy, "over two shards");
         assert_eq!(space.fault(at(EDGE), RW), Err(Fault::Nested));
         // Beside it, and in other shards, a handler may do what it likes.
         assert_eq!(space.fault(at(EDGE + 4 * PAGE), RW), Ok(()));
@@ -269,4 +287,92 @@ fn an_operation_waits_for_those_that_asked_earlier_and_no_later_one() {
     lock.dequeue(2);
     assert!(lock.is_idle());
     lock.index().unlock();
+}
+
+#[test]
+fn a_fault_that_cannot_wait_is_refused_where_another_hart_is_changing_something() {
+    let space = space();
+    space.map_alloc(at(EDGE), 8 * PAGE, RW, false).unwrap();
+    space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
+    let shard = space.shards().get(1).unwrap();
+    let mut guard = space.write_areas(shard, &(EDGE..EDGE + PAGE)).unwrap();
+    guard.lock_range();
+    guard.unlocked(|_| {
+        as_hart(1, || {
+            let fault = space.fault_slot(at(TOP));
+            assert_eq!(space.fault(at(EDGE), RW), Err(Fault::Nested), "in a fault");
+            drop(fault);
+            let areas = space.read_areas(shard);
+            let fault = space.fault(at(EDGE), RW);
+            assert_eq!(fault, Err(Fault::Nested), "with the index lock held");
+            drop(areas);
+        });
+    });
+    drop(guard);
+    assert_eq!(as_hart(1, || space.fault(at(EDGE), RW)), Ok(()));
+}
+
+/// A fault that has begun before the range is locked maps a large page across its end.
+#[test]
+fn a_large_page_that_comes_to_an_end_of_a_range_is_locked_with_it() {
+    let space = Rc::new(space());
+    let block = TOP..TOP + 2 * MIB;
+    space
+        .map_alloc_with(at(TOP), 2 * MIB, RW, false, Grain::Large)
+        .unwrap();
+    let (there, done) = (space.clone(), Rc::new(Cell::new(false)));
+    let (sets, page) = (done.clone(), at(TOP));
+    let slot = as_hart(1, || {
+        space.shards().get(0).unwrap().shard.lock.fault_slot(1, TOP)
+    });
+    // SAFETY: the slot is used as long as the address space exists: until it is dropped below.
+    let slot: FaultGuard<'static> = unsafe { std::mem::transmute(slot.unwrap()) };
+    AS_IT_WAITS.set(Some(Box::new(move || {
+        let area = there.area_at(page).unwrap();
+        let mut hand = Hand::empty();
+        hand.fetch::<Four>(Grain::Large);
+        let fault = Backend::fault::<Four>(&area, there.table(), page, &mut hand);
+        assert!(matches!(fault, Ok(None)));
+        drop(slot);
+        sets.set(true);
+    })));
+    let shard = space.shards().get(0).unwrap();
+    let span = TOP + PAGE..TOP + 2 * PAGE;
+    let mut guard = space.write_areas(shard, &span).unwrap();
+    guard.lock_range();
+    assert!(done.get());
+    guard.unlocked(|unlocked| assert_eq!(unlocked.alone(), (block.start, block.end - 1)));
+}
+
+/// An operation that has freed the index lock can add its areas afterwards, whatever others
+/// have added meanwhile, and without memory.
+#[test]
+fn an_operation_keeps_room_for_its_areas() {
+    for before in 0..80 {
+        let space = space();
+        let page = |number: usize| at(TOP + number * PAGE);
+        let map = |number: usize| space.map_alloc(page(number), PAGE, RW, false);
+        // Other areas around one of three pages, and behind them.
+        (0..before).for_each(|number| map(2 * number).unwrap());
+        let middle = 2 * before;
+        space.map_alloc(page(middle), 3 * PAGE, RW, false).unwrap();
+        (0..100).for_each(|number| map(middle + 4 + 2 * number).unwrap());
+        let span = page(middle + 1).as_usize()..page(middle + 2).as_usize();
+        let mut guard = space
+            .write_areas(space.shards().get(0).unwrap(), &span)
+            .unwrap();
+        guard.lock_range();
+        guard.reserve_cuts(&span).unwrap();
+        let mut others = 0;
+        let armed = guard.unlocked(|_| {
+            let armed = fail_from(1);
+            let mut add = || as_hart(1, || map(middle + 204 + 2 * others)).map(|()| others += 1);
+            while add().is_ok() {}
+            armed
+        });
+        guard.cut(&span);
+        drop(armed);
+        drop(guard);
+        assert_eq!(space.areas().count(), before + 3 + 100 + others);
+    }
 }

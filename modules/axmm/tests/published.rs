@@ -1,0 +1,111 @@
+//! Entries that an operation has written are published before it ends. The host needs no
+//! barrier, so a machine records what the page table held at each.
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use axmm::{AddrSpace, Grain, Machine};
+
+mod support;
+
+use support::raw::Raw;
+use support::{GIB, KIB4, MIB2, RO, RW, TestMachine, alone, virt};
+
+thread_local! {
+    /// The root that is looked at.
+    static ROOT: Cell<Option<usize>> = const { Cell::new(None) };
+    /// What the table held when entries were published last.
+    static PUBLISHED: RefCell<Option<Raw>> = const { RefCell::new(None) };
+}
+
+/// A machine of one hart, or of two of which one runs.
+struct Publishing<R, const HARTS: usize>(PhantomData<(R, *const ())>);
+
+// SAFETY: it is not `Sync`.
+unsafe impl<R: TestMachine, const HARTS: usize> Machine for Publishing<R, HARTS> {
+    type Meta = R::Meta;
+    type Pte = R::Pte;
+    type Pin = ();
+    type Stay = ();
+
+    fn largest_page() -> usize {
+        R::largest_page()
+    }
+
+    fn publish_entries() {
+        if let Some(root) = ROOT.get() {
+            PUBLISHED.set(Some(R::walk_from(root).unwrap()));
+        }
+    }
+
+    fn page_mark(kernel: bool) -> u64 {
+        R::page_mark(kernel)
+    }
+
+    fn forget(_: u64, _: Range<usize>) {}
+
+    fn forget_here(_: Range<usize>) {}
+
+    fn pin() {}
+
+    fn stay() {}
+
+    fn harts() -> usize {
+        HARTS
+    }
+
+    fn hart() -> usize {
+        0
+    }
+
+    fn relax(_: usize) {
+        panic!("no other hart runs");
+    }
+}
+
+fn every_entry_is_published<R: TestMachine>() {
+    published::<R, 1>();
+    published::<R, 2>();
+}
+
+fn published<R: TestMachine, const HARTS: usize>() {
+    type Space<R, const HARTS: usize> = AddrSpace<Publishing<R, HARTS>>;
+    let _alone = alone();
+    let space = Space::<R, HARTS>::new_empty(virt(R::base()), GIB).unwrap();
+    let root = space.page_table_root().as_usize();
+    let [lazy, large, all] = [0, 2, 4].map(|block| virt(R::base() + block * MIB2));
+    type Step<'a> = (&'a str, &'a dyn Fn());
+    let fault = |page| assert!(space.handle_page_fault(page, RW));
+    let steps: [Step; 7] = [
+        ("a fault that makes tables", &|| fault(lazy)),
+        ("a fault of one page", &|| fault(lazy + KIB4)),
+        ("a fault of a large page", &|| fault(large)),
+        ("a populated mapping", &|| {
+            space.map_alloc(all, 3 * KIB4, RW, true).unwrap();
+        }),
+        ("a right that goes", &|| {
+            space.protect(all, 2 * KIB4, RO).unwrap();
+        }),
+        ("a right that comes", &|| {
+            space.protect(all, KIB4, RW).unwrap();
+        }),
+        ("a large page that is split", &|| {
+            space.protect(large, KIB4, RO).unwrap();
+        }),
+    ];
+    space.map_alloc(lazy, MIB2, RW, false).unwrap();
+    space
+        .map_alloc_with(large, MIB2, RW, false, Grain::Large)
+        .unwrap();
+    for (name, step) in steps {
+        PUBLISHED.take();
+        ROOT.set(Some(root));
+        step();
+        ROOT.set(None);
+        let now = R::walk_from(root).unwrap();
+        assert_eq!(PUBLISHED.take(), Some(now), "{name}, {HARTS} harts");
+    }
+}
+
+on_every_machine!(every_entry_is_published);
