@@ -183,3 +183,23 @@ fn room_for_many_is_reserved_at_once() {
     ALLOWED.set(None);
     assert_eq!(areas.iter().count(), 2000);
 }
+
+/// A tree that grows needs nodes of several levels at a time.
+#[test]
+fn an_insertion_into_many_areas_needs_only_what_was_reserved() {
+    const COUNT: usize = 3000;
+    type Place = fn(usize) -> usize;
+    let ascending: Place = |number| 2 * number;
+    let descending: Place = |number| 2 * (COUNT - number);
+    for place in [ascending, descending] {
+        let areas = Areas::empty();
+        for number in 0..COUNT {
+            let page = place(number);
+            let inserted = insert(&areas, page..page + 1, RO);
+            ALLOWED.set(None);
+            assert_eq!(inserted, Ok(()));
+            assert!(areas.find(page * PAGE).is_some(), "area {number}");
+        }
+        assert_eq!(areas.iter().count(), COUNT);
+    }
+}

@@ -376,3 +376,57 @@ fn an_operation_keeps_room_for_its_areas() {
         assert_eq!(space.areas().count(), before + 3 + 100 + others);
     }
 }
+
+/// Does `work` as hart 2, which finds the index lock free.
+fn with_index_lock(space: &AddrSpace<Four>, number: usize, work: impl Fn(&RangeLock<Four>)) {
+    let shard = space.shards().get(number).unwrap();
+    assert!(shard.lock.index().try_lock(2), "index lock {number}");
+    work(&shard.lock);
+    shard.lock.index().unlock();
+}
+
+#[test]
+fn a_fault_that_waits_is_in_the_queue() {
+    let space = Rc::new(space());
+    space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
+    with_index_lock(&space, 0, |lock| lock.lock(2, (TOP, TOP + PAGE - 1)));
+    let there = space.clone();
+    AS_IT_WAITS.set(Some(Box::new(move || {
+        with_index_lock(&there, 0, |lock| {
+            assert!(lock.is_busy(0), "it is in the queue");
+            lock.unlock(2);
+        });
+    })));
+    assert_eq!(space.fault(at(TOP), RW), Ok(()));
+    assert!(AS_IT_WAITS.take().is_none(), "it has waited");
+    assert!(space.shards().get(0).unwrap().lock.is_idle());
+}
+
+#[test]
+fn an_operation_over_two_shards_waits_with_both_index_locks_free() {
+    let space = Rc::new(space());
+    let pages = (at(EDGE - PAGE), 2 * PAGE);
+    space.map_alloc(pages.0, pages.1, RW, false).unwrap();
+    let lock = |space: &AddrSpace<Four>, number: usize, work: &dyn Fn(&RangeLock<Four>)| {
+        let shard = space.shards().get(number).unwrap();
+        assert!(shard.lock.index().try_lock(2), "index lock {number}");
+        work(&shard.lock);
+        shard.lock.index().unlock();
+    };
+    lock(&space, 1, &|lock| lock.lock(2, (EDGE, EDGE + PAGE - 1)));
+    let there = space.clone();
+    AS_IT_WAITS.set(Some(Box::new(move || {
+        lock(&there, 0, &|lock| {
+            assert!(lock.is_busy(0), "queued in both")
+        });
+        lock(&there, 1, &|lock| {
+            assert!(lock.is_busy(0), "queued in both")
+        });
+        lock(&there, 1, &|lock| lock.unlock(2));
+    })));
+    space.unmap(pages.0, pages.1).unwrap();
+    assert!(AS_IT_WAITS.take().is_none(), "it has waited");
+    assert_eq!(space.areas().count(), 0);
+    let idle = |number| space.shards().get(number).unwrap().lock.is_idle();
+    assert!(idle(0) && idle(1));
+}
