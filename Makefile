@@ -6,7 +6,7 @@
 VARIABLES := A ARCH SMP MEM MODE LOG FEATURES APP_FEATURES ACCEL QEMU_ARGS ARGS SEED TIMEOUT TIME N V
 export $(VARIABLES)
 
-VERBS := build run test test-long fuzz smp-test smp-soak debug disasm size maps bench bench-boot bench-threads doc check setup
+VERBS := build run test test-long fuzz mutants smp-test smp-soak debug disasm size maps bench bench-boot bench-threads doc check setup
 
 .DEFAULT_GOAL := help
 .PHONY: help clean $(VERBS)
@@ -17,6 +17,7 @@ make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
   run       build an application, boot it      build       the image only
   test      host tests, then every machine     smp-test    do all harts come up?
   test-long the random tests, longer           fuzz        look for more, TIME long
+  mutants   breaks a rule at a time: does a test notice?
   debug     gdb on the first instruction       disasm      the image as assembly
   size      what the image is made of          bench-boot  image size, boot time
   maps      boot, and draw the kernel's address space

@@ -27,6 +27,7 @@ mod manifest;
 mod maps;
 mod matrix;
 mod missing_hart;
+mod mutants;
 mod options;
 mod qemu;
 mod size;
@@ -45,12 +46,13 @@ use toolchain::Toolchain;
 
 type Verb = fn(&Options) -> Result<(), Failure>;
 
-const VERBS: [(&str, Verb); 17] = [
+const VERBS: [(&str, Verb); 18] = [
     ("build", build),
     ("run", qemu::run),
     ("test", matrix::test),
     ("test-long", matrix::test_long),
     ("fuzz", fuzz::fuzz),
+    ("mutants", mutants::mutants),
     ("smp-test", smp_test::smp_test),
     ("smp-soak", smp_soak::smp_soak),
     ("debug", debug::debug),

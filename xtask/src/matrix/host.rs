@@ -94,7 +94,7 @@ pub fn verdict_of_tests(mut cargo: Command) -> Verdict {
 
 /// How many tests a runner says to have run: nextest's `Summary … N tests run`, or
 /// the sum of cargo test's `test result: ok. N passed`.
-fn tests_run(text: &str) -> u32 {
+pub fn tests_run(text: &str) -> u32 {
     let count = |line: &str, before: &str| -> Option<u32> {
         line.split_once(before)?
             .0

@@ -39,6 +39,7 @@ use misuse::misuse;
 use refusals::{WRONG, refused, refused_by_make};
 use tally::Tally;
 
+pub use host::tests_run;
 pub use long::test_long;
 pub use refusals::forget_variables;
 

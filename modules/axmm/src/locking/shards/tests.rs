@@ -184,7 +184,12 @@ fn an_operation_in_several_shards_is_all_or_nothing() {
         .unwrap();
     let size = TOP + 6 * PAGE;
     type Change<'a> = (&'a str, &'a dyn Fn() -> AxResult, &'a dyn Fn());
-    let changes: [Change; 4] = [
+    let changes: [Change; 5] = [
+        (
+            "lazy",
+            &|| space.map_alloc(start, 6 * PAGE, RW, false),
+            &|| space.unmap(start, 6 * PAGE).unwrap(),
+        ),
         (
             "map",
             &|| space.map_alloc(start, 6 * PAGE, RW, true),
