@@ -11,12 +11,18 @@ use super::*;
 fn a_hart_that_enters_is_asked_or_finds_its_mark() {
     loom::model(|| {
         let space = Arc::new((Ids::new(8), Context::user()));
-        let mut generation = 0;
-        // SAFETY: no hart of this test has a TLB.
-        unsafe {
-            space.1.enter(&space.0, 1, &mut generation);
-            space.1.leave(1);
-        }
+        // In a thread of its own, so that it orders nothing of the change below.
+        let before = space.clone();
+        let entered = thread::spawn(move || {
+            let mut generation = 0;
+            // SAFETY: no hart of this test has a TLB.
+            unsafe {
+                before.1.enter(&before.0, 1, &mut generation);
+                before.1.leave(1);
+            }
+            generation
+        });
+        let mut generation = entered.join().unwrap();
         let there = space.clone();
         let hart = thread::spawn(move || {
             let (ids, context) = &*there;

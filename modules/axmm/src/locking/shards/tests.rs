@@ -435,3 +435,20 @@ fn an_operation_over_two_shards_waits_with_both_index_locks_free() {
     let idle = |number| space.shards().get(number).unwrap().lock.is_idle();
     assert!(idle(0) && idle(1));
 }
+
+#[test]
+fn tables_in_which_another_hart_works_are_left_to_it() {
+    let space = space();
+    space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
+    let others = (TOP + 10 * PAGE, TOP + 20 * PAGE - 1);
+    with_index_lock(&space, 0, |lock| lock.lock(2, others));
+    let shard = space.shards().get(0).unwrap();
+    let mut guard = space.write_areas(shard, &(TOP..TOP + PAGE)).unwrap();
+    guard.lock_range_and_tables();
+    guard.unlocked(|unlocked| assert!(unlocked.alone().1 < others.0));
+    drop(guard);
+    with_index_lock(&space, 0, |lock| lock.unlock(2));
+    let mut guard = space.write_areas(shard, &(TOP..TOP + PAGE)).unwrap();
+    guard.lock_range_and_tables();
+    guard.unlocked(|unlocked| assert!(unlocked.alone().1 > others.1, "no hart works there"));
+}
