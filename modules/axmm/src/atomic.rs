@@ -41,9 +41,10 @@ pub type DataUsize = core::sync::atomic::AtomicUsize;
 #[cfg(all(loom, test))]
 pub type DataUsize = AtomicUsize;
 
-/// Loom knows of a sequential order of fences alone, and takes `SeqCst` elsewhere for
-/// `AcqRel`. So here a fence is between a write in that order and the next read in it: not
-/// without the one, nor the other.
+/// Loom knows a sequential order of fences. A load in that order reads the latest value there,
+/// whatever the order of the store before it. So here a fence is between a write in that order
+/// and the next read in it: not without the one, nor the other. The accesses themselves are
+/// `Acquire` and `Release`.
 #[cfg(all(loom, test))]
 mod modelled {
     use core::cell::Cell;
@@ -59,18 +60,29 @@ mod modelled {
         if order == Ordering::SeqCst && WROTE.with(Cell::take) {
             fence(order);
         }
-        order
+        match order {
+            Ordering::SeqCst => Ordering::Acquire,
+            order => order,
+        }
     }
 
     fn writes(order: Ordering) -> Ordering {
         if order == Ordering::SeqCst {
             WROTE.with(|wrote| wrote.set(true));
         }
-        order
+        match order {
+            Ordering::SeqCst => Ordering::Release,
+            order => order,
+        }
     }
 
     fn both(order: Ordering) -> Ordering {
-        writes(reads(order))
+        reads(order);
+        writes(order);
+        match order {
+            Ordering::SeqCst => Ordering::AcqRel,
+            order => order,
+        }
     }
 
     macro_rules! atomic {
