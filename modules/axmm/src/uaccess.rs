@@ -225,9 +225,9 @@ impl<M: Machine> AddrSpace<M> {
             return Err(Fault::Denied);
         }
         loop {
-            let (mut slot, pin) = self.fault_slot(vaddr)?;
-            let Some(area) = self.area_for(&mut slot, vaddr) else {
-                drop((slot, pin));
+            let mut pinned = self.fault_slot(vaddr)?;
+            let Some(area) = self.area_for(&mut pinned.slot, vaddr) else {
+                drop(pinned);
                 self.area_for_certain(vaddr).ok_or(Fault::Unmapped)?;
                 continue;
             };
@@ -248,7 +248,7 @@ impl<M: Machine> AddrSpace<M> {
                     len: size.min(PAGE_SIZE_4K - vaddr.align_offset_4k()),
                 }));
             }
-            drop((slot, pin));
+            drop(pinned);
             self.fault(vaddr, access)?;
         }
     }

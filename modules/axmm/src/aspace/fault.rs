@@ -67,6 +67,14 @@ pub(crate) enum Resolved {
     No(Fault),
 }
 
+/// A fault slot in use, with interrupts out.
+pub(crate) struct PinnedSlot<'a, M: Machine> {
+    /// The slot.
+    pub slot: FaultGuard<'a>,
+    /// Last: an interrupt handler must find the slot empty.
+    _pin: M::Pin,
+}
+
 impl<M: Machine> AddrSpace<M> {
     /// Brings the page that an access at `vaddr` needs, if the area there allows the
     /// access. Returns `Ok` when the access can be made: also if another hart has brought
@@ -115,17 +123,17 @@ impl<M: Machine> AddrSpace<M> {
     ) -> Result<(), Fault> {
         let mut hand = Hand::empty();
         loop {
-            let (mut slot, pin) = self.fault_slot(vaddr)?;
-            let resolved = match self.area_for(&mut slot, vaddr) {
+            let mut pinned = self.fault_slot(vaddr)?;
+            let resolved = match self.area_for(&mut pinned.slot, vaddr) {
                 Some(area) => self.resolve_in(area, vaddr, access, without, &mut hand),
                 None => {
-                    drop((slot, pin));
+                    drop(pinned);
                     // Another hart may be changing areas nearby.
                     self.area_for_certain(vaddr).ok_or(Fault::Unmapped)?;
                     continue;
                 }
             };
-            drop((slot, pin));
+            drop(pinned);
             match resolved {
                 Resolved::Yes => return Ok(()),
                 Resolved::Wants(grain) => hand.fetch::<M>(grain),
@@ -245,10 +253,10 @@ impl<M: Machine> AddrSpace<M> {
     /// `Unmapped` if nothing has ever been mapped in the shard; `Nested` if this is a fault of
     /// code that changes what is mapped there, or that handles a fault itself.
     #[inline(always)]
-    pub(crate) fn fault_slot(&self, vaddr: VirtAddr) -> Result<(FaultGuard<'_>, M::Pin), Fault> {
+    pub(crate) fn fault_slot(&self, vaddr: VirtAddr) -> Result<PinnedSlot<'_, M>, Fault> {
         let pin = M::pin();
         match self.try_fault_slot(vaddr) {
-            Some(slot) => Ok((slot, pin)),
+            Some(slot) => Ok(PinnedSlot { slot, _pin: pin }),
             None => {
                 drop(pin);
                 self.fault_slot_in_turn(vaddr)
@@ -260,7 +268,7 @@ impl<M: Machine> AddrSpace<M> {
     /// not get ahead of the fault.
     #[cold]
     #[inline(never)]
-    fn fault_slot_in_turn(&self, vaddr: VirtAddr) -> Result<(FaultGuard<'_>, M::Pin), Fault> {
+    fn fault_slot_in_turn(&self, vaddr: VirtAddr) -> Result<PinnedSlot<'_, M>, Fault> {
         let _stay = M::stay();
         let (hart, addr) = (M::hart(), vaddr.as_usize());
         let shard = self.shards.at(addr).ok_or(Fault::Unmapped)?;
@@ -281,7 +289,8 @@ impl<M: Machine> AddrSpace<M> {
         // Ranges are locked with the index lock held: the slot is seen by the next of them.
         let slot = shard.lock.fault_slot(hart, addr);
         shard.lock.index().unlock();
-        slot.map(|slot| (slot, pin)).ok_or(Fault::Nested)
+        let slot = slot.ok_or(Fault::Nested)?;
+        Ok(PinnedSlot { slot, _pin: pin })
     }
 
     /// Takes the fault slot for an interrupt handler that has interrupted an operation of
@@ -292,7 +301,7 @@ impl<M: Machine> AddrSpace<M> {
         shard: &Shard<M>,
         hart: usize,
         addr: usize,
-    ) -> Result<(FaultGuard<'_>, M::Pin), Fault> {
+    ) -> Result<PinnedSlot<'_, M>, Fault> {
         let mut turn = 0;
         loop {
             let pin = M::pin();
@@ -302,7 +311,7 @@ impl<M: Machine> AddrSpace<M> {
                 LockedBy::None => {
                     let slot = shard.lock.fault_slot(hart, addr).ok_or(Fault::Nested)?;
                     if shard.lock.locked_by(hart, addr) == LockedBy::None {
-                        return Ok((slot, pin));
+                        return Ok(PinnedSlot { slot, _pin: pin });
                     }
                 }
                 LockedBy::ThisHart => return Err(Fault::Nested),

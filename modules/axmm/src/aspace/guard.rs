@@ -118,8 +118,8 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Begins an operation on the parts of `span` that lie in the shards with these
-    /// `numbers`, as far as they have been made, with each part locked and the index locks free. The operation comes in the same order in all
-    /// their queues.
+    /// `numbers`, as far as they have been made. Each part is locked then, and the index locks
+    /// are free. The operation has the same place in the order of all their queues.
     ///
     /// # Errors
     ///
@@ -245,7 +245,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     /// # Errors
     ///
     /// `ResourceBusy` if this hart is in the middle of an operation, which an interrupt
-    /// handler has interrupted, and the span is not free.
+    /// handler has interrupted, and any range of the shard is locked or queued.
     #[inline(always)]
     pub fn begin(&mut self) -> AxResult {
         self.pin = Some(M::pin());
