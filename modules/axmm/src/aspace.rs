@@ -349,7 +349,19 @@ impl<M: Machine> AddrSpace<M> {
     /// `InvalidInput` for the kernel's own; never for lack of memory, since no area
     /// is cut. `ResourceBusy` as for [`unmap`](Self::unmap).
     pub fn clear(&self) -> AxResult {
-        self.unmap(self.base(), self.size())
+        match self.unmap(self.base(), self.size()) {
+            Err(AxError::NoMemory) => self.clear_shards(),
+            cleared => cleared,
+        }
+    }
+
+    /// Unmaps everything, shard after shard: that takes no memory.
+    #[cold]
+    fn clear_shards(&self) -> AxResult {
+        (0..self.shards.count()).try_for_each(|number| {
+            let part = clip(&self.span(), self.shards.bounds(number));
+            self.unmap(part.start.into(), part.len())
+        })
     }
 
     /// Everything that is mapped, in order: addresses, rights, name, and whether

@@ -1,10 +1,9 @@
-//! Page faults, of whichever area: the page that is missing is brought, if the access
-//! is one that may be made. Otherwise a [`Fault`] says why not.
+//! Page faults: the missing page is faulted in if the area allows the access. Otherwise a
+//! [`Fault`] says why not.
 //!
-//! What a fault takes is in hand, and full of zeroes, before it says where it brings a page
-//! ([`Hand`]); where that is not what the area wants, it is fetched outside, and the fault
-//! looked at again. Faults do not wait for each other: of two on one page one is first,
-//! and the other finds it there.
+//! A frame full of zeroes is preallocated ([`Hand`]) before the fault slot is taken. If the
+//! area wants more, that is allocated with the slot empty, and the fault starts again. Faults
+//! do not wait for each other: the second of two faults on one page finds it there.
 
 use core::fmt;
 

@@ -20,9 +20,10 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `InvalidInput` as for [`map_linear`](Self::map_linear), for what the kernel itself
-    /// runs in, and for what has an [owner](Self::own_from); `NoMemory` if an area or a
-    /// large page must be split, or harts have worked apart in parts of the range, and
-    /// there is none for that.
+    /// runs in, and for what has an [owner](Self::own_from). `NoMemory` for nodes and tables
+    /// where an area or a large page must be split, or where the range lies in several shards.
+    /// `ResourceBusy` if an interrupt handler calls this while its hart is in the middle of an
+    /// operation. Nothing has changed then.
     pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.changeable(start, size)?;
         with_memory::<M>(|| self.perform(&span, &Unmap))
@@ -49,9 +50,8 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `InvalidInput` as for [`map_linear`](Self::map_linear), for ranges in another order,
-    /// and for one that holds a part of an area; `NoMemory` if harts have worked apart
-    /// between the first and the last range, and there is none to join those parts. Nothing
-    /// has changed then.
+    /// and for one that holds a part of an area. `NoMemory` and `ResourceBusy` as for
+    /// [`unmap`](Self::unmap). Nothing has changed then.
     ///
     /// # Safety
     ///

@@ -261,7 +261,7 @@ pub unsafe fn protect_pages<E: GenericPTE>(
             if before != 0 {
                 let after = before & address::<E>() | rights;
                 // Relaxed: the page was filled before the entry was first written. Whoever
-                // reads the page through the new entry does so after the caller's claim.
+                // reads the page through the new entry does so after the caller's range lock.
                 store(entry, after);
                 changed |= before ^ after;
             }
