@@ -62,21 +62,13 @@ struct Counting;
 
 // SAFETY: each thread of a test is a hart of its own.
 unsafe impl Machine for Counting {
-    type Meta = <X64 as Machine>::Meta;
-    type Pte = <X64 as Machine>::Pte;
+    axmm_machines::page_tables_of!(X64);
+
     type Pin = ();
     type Stay = ();
 
-    fn largest_page() -> usize {
-        X64::largest_page()
-    }
-
     fn publish_entries() {
         is_served();
-    }
-
-    fn page_mark(kernel: bool) -> u64 {
-        X64::page_mark(kernel)
     }
 
     fn forget(_: u64, _: Range<usize>) {

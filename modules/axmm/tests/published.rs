@@ -24,23 +24,15 @@ struct Publishing<R, const HARTS: usize>(PhantomData<(R, *const ())>);
 
 // SAFETY: it is not `Sync`.
 unsafe impl<R: TestMachine, const HARTS: usize> Machine for Publishing<R, HARTS> {
-    type Meta = R::Meta;
-    type Pte = R::Pte;
+    axmm_machines::page_tables_of!(R);
+
     type Pin = ();
     type Stay = ();
-
-    fn largest_page() -> usize {
-        R::largest_page()
-    }
 
     fn publish_entries() {
         if let Some(root) = ROOT.get() {
             PUBLISHED.set(Some(R::walk_from(root).unwrap()));
         }
-    }
-
-    fn page_mark(kernel: bool) -> u64 {
-        R::page_mark(kernel)
     }
 
     fn forget(_: u64, _: Range<usize>) {}

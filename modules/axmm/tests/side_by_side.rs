@@ -47,21 +47,13 @@ struct Harts<R>(PhantomData<fn() -> R>);
 // SAFETY: a thread has one number at a time. Two threads that run at a time have others,
 // and one that is several harts by turns comes back to each as it left it.
 unsafe impl<R: TestMachine> Machine for Harts<R> {
-    type Meta = R::Meta;
-    type Pte = R::Pte;
+    axmm_machines::page_tables_of!(R);
+
     type Pin = ();
     type Stay = ();
 
-    fn largest_page() -> usize {
-        R::largest_page()
-    }
-
     fn publish_entries() {
         thread::yield_now();
-    }
-
-    fn page_mark(kernel: bool) -> u64 {
-        R::page_mark(kernel)
     }
 
     fn forget(_: u64, _: Range<usize>) {

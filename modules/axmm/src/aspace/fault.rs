@@ -280,7 +280,7 @@ impl<M: Machine> AddrSpace<M> {
             return Err(Fault::Nested);
         }
         if self.is_busy(hart) {
-            return Self::fault_slot_amid(shard, hart, addr);
+            return self.fault_slot_amid(shard, vaddr);
         }
         let page = addr & !(PAGE_SIZE_4K - 1);
         let bounds = (page, page | (PAGE_SIZE_4K - 1));
@@ -297,26 +297,24 @@ impl<M: Machine> AddrSpace<M> {
     /// interrupted one.
     #[cold]
     fn fault_slot_amid(
+        &self,
         shard: &Shard<M>,
-        hart: usize,
-        addr: usize,
+        vaddr: VirtAddr,
     ) -> Result<PinnedSlot<'_, M>, Fault> {
         let mut turn = 0;
         loop {
-            let pin = M::pin();
-            // A fault that gives way leaves its slot empty meanwhile, so that operations
-            // need not wait for it again and again.
-            match shard.lock.locked_by(hart, addr) {
+            // The slot stays empty while the range is locked, so that operations need not
+            // wait for it again and again.
+            match shard.lock.locked_by(M::hart(), vaddr.as_usize()) {
                 LockedBy::None => {
-                    let slot = shard.lock.fault_slot(hart, addr).ok_or(Fault::Nested)?;
-                    if shard.lock.locked_by(hart, addr) == LockedBy::None {
+                    let pin = M::pin();
+                    if let Some(slot) = self.try_fault_slot(vaddr) {
                         return Ok(PinnedSlot { slot, _pin: pin });
                     }
                 }
                 LockedBy::ThisHart => return Err(Fault::Nested),
                 LockedBy::Another => {}
             }
-            drop(pin);
             M::relax(turn);
             turn += 1;
         }

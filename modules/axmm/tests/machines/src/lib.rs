@@ -3,6 +3,23 @@
 //!
 //! axmm's tests and its fuzz targets use it.
 
+/// The items of a [`Machine`] that say what its page tables are: those of another one.
+#[macro_export]
+macro_rules! page_tables_of {
+    ($machine:ty) => {
+        type Meta = <$machine as ::axmm::Machine>::Meta;
+        type Pte = <$machine as ::axmm::Machine>::Pte;
+
+        fn largest_page() -> usize {
+            <$machine as ::axmm::Machine>::largest_page()
+        }
+
+        fn page_mark(kernel: bool) -> u64 {
+            <$machine as ::axmm::Machine>::page_mark(kernel)
+        }
+    };
+}
+
 pub mod code;
 pub mod copies;
 pub mod memory;

@@ -238,19 +238,10 @@ pub struct Simulated<M>(PhantomData<fn() -> M>);
 
 // SAFETY: a thread of shuttle has its number, and keeps it.
 unsafe impl<M: TestMachine> Machine for Simulated<M> {
-    type Meta = M::Meta;
-    type Pte = M::Pte;
-
-    fn largest_page() -> usize {
-        M::largest_page()
-    }
+    crate::page_tables_of!(M);
 
     fn publish_entries() {
         pause();
-    }
-
-    fn page_mark(kernel: bool) -> u64 {
-        M::page_mark(kernel)
     }
 
     fn forget(harts: u64, pages: Range<usize>) {
