@@ -1,8 +1,8 @@
 //! The section of interrupts: how long operations keep them out.
 
 use super::findings::{Findings, Measured};
-use super::html::{escape, number};
-use super::table::{cell, heads, wrapped};
+use super::html::number;
+use super::table::{cell, heads, row_line, wrapped};
 use crate::bench::aims::{self, IRQS_OUT, IrqsOut};
 use crate::bench::irqs::found;
 
@@ -34,21 +34,12 @@ fn line(aim: &IrqsOut, machines: &[&Measured]) -> String {
     };
     let values: String = machines.iter().map(value).collect();
     let all: Vec<_> = machines.iter().filter_map(of).collect();
-    let (class, word) = match all.iter().all(|(_, reached)| *reached) {
-        _ if all.is_empty() => ("none", "not measured"),
-        true => ("ok", "reached"),
-        false => ("miss", "missed"),
-    };
-    let name = format!(
-        "<code>{}</code><small>{}</small>",
-        aim.row,
-        escape(&aim.work)
-    );
-    let cells = [
-        cell("row", "row", &name),
-        values,
-        cell("n", "goal", &IRQS_OUT.to_string()),
-        cell(&format!("mark {class}"), "", word),
-    ];
-    format!("<tr class=first>{}</tr>\n", cells.concat())
+    let reached = all.iter().all(|(_, reached)| *reached);
+    let goal = IRQS_OUT.to_string();
+    row_line(
+        (&aim.row, &aim.work),
+        &values,
+        &goal,
+        (!all.is_empty()).then_some(reached),
+    )
 }

@@ -4,7 +4,7 @@
 use super::chart::{Bar, Chart, Group};
 use super::findings::{Findings, Measured};
 use super::html::{escape, number};
-use super::table::{cell, heads, wrapped};
+use super::table::{came_of, cell, heads, row_line, wrapped};
 use crate::bench::aims::{self, Asked, Bound, PAGES, THREADS, Threads};
 use crate::bench::guest::Disturbed;
 use crate::bench::threads::{LOAD, Spread, whose};
@@ -105,20 +105,19 @@ fn threads_line(aim: &Threads, rows: &[Row]) -> Option<String> {
         none if none.is_empty() => "–".to_owned(),
         some => some.join("<br>"),
     };
-    let (class, word) = outcome(aim.bound.holds(ours.median));
-    let name = format!(
-        "<code>{}</code><small>{}</small>",
-        aim.row,
-        escape(aim.work)
-    );
-    let cells = [
-        cell("row", "row", &name),
+    let reached = aim.bound.holds(ours.median);
+    let (class, _) = came_of(reached);
+    let values = [
         cell(&format!("n ours {class}"), "ours", &figures(ours, unit)),
         cell("words", "others", &others),
-        cell("n", "goal", &format!("{}{unit}", aim.bound)),
-        cell(&format!("mark {class}"), "", word),
     ];
-    Some(format!("<tr class=first>{}</tr>\n", cells.concat()))
+    let goal = format!("{}{unit}", aim.bound);
+    Some(row_line(
+        (aim.row, aim.work),
+        &values.concat(),
+        &goal,
+        Some(reached),
+    ))
 }
 
 fn figures(spread: Spread, unit: &str) -> String {
@@ -128,13 +127,6 @@ fn figures(spread: Spread, unit: &str) -> String {
         most,
     } = spread;
     format!("<b>{median:.2}{unit}</b> <small>({least:.2} to {most:.2})</small>")
-}
-
-fn outcome(reached: bool) -> (&'static str, &'static str) {
-    match reached {
-        true => ("ok", "reached"),
-        false => ("miss", "missed"),
-    }
 }
 
 /// How busy the computer was, if it is known.
@@ -178,22 +170,13 @@ fn asked_line(aim: &Asked, machines: &[&Measured]) -> String {
     let values: String = machines.iter().map(value).collect();
     let all: Vec<Disturbed> = machines.iter().flat_map(found).collect();
     let reached = all.iter().all(|one| one.reaches(aim));
-    let (class, word) = match all.is_empty() {
-        true => ("none", "not measured"),
-        false => outcome(reached),
-    };
-    let name = format!(
-        "<code>{}</code><small>{}</small>",
-        aim.row,
-        escape(&aim.work)
-    );
-    let cells = [
-        cell("row", "row", &name),
-        values,
-        cell("n", "goal", &format!("at most {}", number(aim.most))),
-        cell(&format!("mark {class}"), "", word),
-    ];
-    format!("<tr class=first>{}</tr>\n", cells.concat())
+    let goal = format!("at most {}", number(aim.most));
+    row_line(
+        (&aim.row, &aim.work),
+        &values,
+        &goal,
+        (!all.is_empty()).then_some(reached),
+    )
 }
 
 /// Requests, and interrupts or who has spared them; of so many pages each.

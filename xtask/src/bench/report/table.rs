@@ -43,6 +43,36 @@ fn verdicts<'a>(goal: &'static Goal, findings: &'a Findings) -> Vec<Verdict<'a>>
         .collect()
 }
 
+/// A line of a table with one line a row: its name and what is measured, the cells of
+/// `values`, the goal, and what came of it; `None` if nothing was measured.
+pub fn row_line(
+    (row, work): (&str, &str),
+    values: &str,
+    goal: &str,
+    reached: Option<bool>,
+) -> String {
+    let (class, word) = match reached {
+        None => ("none", "not measured"),
+        Some(reached) => came_of(reached),
+    };
+    let name = format!("<code>{row}</code><small>{}</small>", escape(work));
+    let cells = [
+        &cell("row", "row", &name),
+        values,
+        &cell("n", "goal", goal),
+        &cell(&format!("mark {class}"), "", word),
+    ];
+    format!("<tr class=first>{}</tr>\n", cells.concat())
+}
+
+/// The style and the word of a goal that is reached, or missed.
+pub fn came_of(reached: bool) -> (&'static str, &'static str) {
+    match reached {
+        true => ("ok", "reached"),
+        false => ("miss", "missed"),
+    }
+}
+
 /// `name` is the cell for all lines of the row, in the first of them.
 fn goal_line(verdict: &Verdict, name: &str) -> String {
     let (class, word) = outcome(verdict);
@@ -66,8 +96,8 @@ fn goal_line(verdict: &Verdict, name: &str) -> String {
 /// An outcome's style and its word.
 fn outcome(verdict: &Verdict) -> (&'static str, &'static str) {
     match verdict.outcome {
-        Outcome::Reached => ("ok", "reached"),
-        Outcome::Missed => ("miss", "missed"),
+        Outcome::Reached => came_of(true),
+        Outcome::Missed => came_of(false),
         Outcome::NotMeasured => ("none", "not measured"),
         Outcome::NoGoal => ("none", "no goal"),
     }
