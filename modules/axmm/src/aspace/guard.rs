@@ -376,38 +376,48 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         (first, last)
     }
 
-    /// Frees the tables at the ends of the span that translate nothing any more, now that
-    /// the span is free. Where two operations side by side share such a table, the last of
-    /// them finds no other's lock, and frees it.
+    /// Frees the tables on the way to the ends of the span that have become empty, now that
+    /// the span is free. A table that another operation works below stays: whichever of the
+    /// two ends last frees it.
     #[inline(always)]
     pub fn free_tables(&mut self) {
         if !self.lock().is_one_hart() {
-            self.free_tables_around();
+            while let Some((end, bounds)) = self.empty_table() {
+                self.free_tables_at(end, bounds);
+            }
         }
     }
 
+    /// A table that is empty, by an end of the span that it lies on the way to, and what is
+    /// to be locked so that it may be freed. The span is locked: no other operation frees a
+    /// table on the way to it.
     #[inline(never)]
-    fn free_tables_around(&mut self) {
-        let ends = [self.span.start, self.span.end - 1].map(VirtAddr::from_usize);
+    fn empty_table(&self) -> Option<(VirtAddr, Bounds)> {
+        let (first, last) = bounds(&self.span);
         let table = &self.space.table;
-        let mut done = bounds(&self.span);
-        loop {
-            let room = self.with_tables(done);
-            if !ends.iter().any(|end| table.has_table_in(*end, room)) {
-                return;
+        for level in 1..Table::<M>::LEVELS {
+            for end in [first, last].map(VirtAddr::from_usize) {
+                let Some((low, high)) = table.empty_table_at(end, level) else {
+                    continue;
+                };
+                let bounds = (low.min(first), high.max(last));
+                if self.lock().is_free(self.hart, bounds) {
+                    return Some((end, bounds));
+                }
             }
-            self.lock().lock(self.hart, room);
-            self.locked = Some(room);
-            self.unlocked(|guard| {
-                let mut gather = guard.gather();
-                ends.iter().for_each(|end| table.prune(*end, &mut gather));
-                gather.finish();
-            });
-            if room == done {
-                return;
-            }
-            done = room;
         }
+        None
+    }
+
+    #[cold]
+    fn free_tables_at(&mut self, end: VirtAddr, bounds: Bounds) {
+        self.lock().lock(self.hart, bounds);
+        self.locked = Some(bounds);
+        self.unlocked(|unlocked| {
+            let mut gather = unlocked.gather();
+            unlocked.space().table.prune(end, &mut gather);
+            gather.finish();
+        });
     }
 
     /// Does `work` on the page table of the locked range with the index lock free, and

@@ -23,7 +23,8 @@ impl<M: Machine> AddrSpace<M> {
     /// runs in, and for what has an [owner](Self::own_from). `NoMemory` for nodes and tables
     /// where an area or a large page must be split, or where the range lies in several shards.
     /// `ResourceBusy` if an interrupt handler calls this while its hart is in the middle of an
-    /// operation. Nothing has changed then.
+    /// operation. Nothing has changed then, except that large pages across the ends of a range
+    /// in several shards may have been split.
     pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.changeable(start, size)?;
         with_memory::<M>(|| self.perform(&span, &Unmap))

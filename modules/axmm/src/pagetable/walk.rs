@@ -320,22 +320,20 @@ where
         self.prune_in(self.root, M::LEVELS - 1, vaddr, gather);
     }
 
-    /// Whether there is a table on the way to `vaddr` that translates nothing outside of
-    /// `bounds`, the first and the last address, and may go when it is empty.
-    pub fn has_table_in(&self, vaddr: VirtAddr, bounds: (usize, usize)) -> bool {
+    /// What the table below the entry of `level` for `vaddr` translates, the first and the
+    /// last address, if it is empty and may be freed.
+    pub fn empty_table_at(&self, vaddr: VirtAddr, level: usize) -> Option<(usize, usize)> {
         let mut table = self.root;
-        for level in (1..M::LEVELS).rev() {
-            let Slot::Table(next) = read::<E>(self.entry(table, vaddr, level), level) else {
-                return false;
+        for above in (level..M::LEVELS).rev() {
+            let Slot::Table(next) = read::<E>(self.entry(table, vaddr, above), above) else {
+                return None;
             };
-            let size = Self::entry_size(level);
-            let first = vaddr.as_usize() & !(size - 1);
-            if bounds.0 <= first && first | (size - 1) <= bounds.1 && !self.keeps(level, vaddr) {
-                return true;
-            }
             table = next;
         }
-        false
+        let size = Self::entry_size(level);
+        let first = vaddr.as_usize() & !(size - 1);
+        let may_go = !self.keeps(level, vaddr) && Self::is_empty(table);
+        may_go.then_some((first, first | (size - 1)))
     }
 
     /// Frees empty tables on the way to `vaddr` below an entry of `table`.
