@@ -1,8 +1,9 @@
 //! All frames: the harts' magazines, and behind them the buddy system.
 //!
 //! A single frame comes out of the magazine of the hart that asks, and goes back
-//! into the magazine of the hart that frees it; half a magazine at a time goes to
-//! or comes from the buddy system. Only when nothing else is left are the
+//! into the magazine of the hart that frees it. Many in a row go back into the hart's
+//! second magazine, which keeps them as rows; an empty magazine is filled from a row, or
+//! from the buddy system, half of it at a time. Only when nothing else is left are the
 //! magazines of all harts emptied into the buddy system, so that no frame and no
 //! run is refused while a hart keeps it idle.
 
@@ -21,7 +22,7 @@ use crate::usage::{Usage, UsageKind};
 use crate::word::Word;
 use crate::words::Words;
 
-/// How many frames go to or from the buddy system at a time.
+/// How many frames fill an empty magazine, and the most in one row.
 const BATCH: usize = stock::FRAMES / 2;
 
 /// As many frames in a row are few.
@@ -121,20 +122,18 @@ impl<H: Harts> FramePool<H> {
         });
     }
 
-    /// Gives back `count` frames from `first` on that came one by one: few of them the same
-    /// way, as far as the magazine has room, for whoever takes the next.
+    /// Gives back `count` frames from `first` on that came one by one, for whoever takes the
+    /// next on this hart, as far as its magazines have room.
     #[inline(never)]
     pub fn free_singles(&self, first: usize, count: usize, kind: UsageKind) {
-        let mut left = count;
-        if count <= FEW {
-            self.harts.with_this(|stock| {
-                // The last in is the first out.
-                while left > 0 && stock.frames.push(first + left - 1).is_ok() {
-                    left -= 1;
-                }
-                stock.used.add(kind, left as isize - count as isize);
-            });
-        }
+        let left = self.harts.with_this(|stock| {
+            let left = match count <= FEW {
+                true => push_singles(stock, first, count),
+                false => push_rows(stock, first, count),
+            };
+            stock.used.add(kind, left as isize - count as isize);
+            left
+        });
         if left > 0 {
             self.free_run(first, left, kind);
         }
@@ -191,11 +190,17 @@ impl<H: Harts> FramePool<H> {
         self.harts.with_this(|stock| stock.used.add(kind, frames));
     }
 
-    /// Takes one frame, and fills the empty magazine by half, the smallest blocks
-    /// first so that large ones stay whole.
+    /// Takes one frame, and fills the empty magazine by half: from a row, or from the
+    /// smallest blocks, so that large ones stay whole.
     #[cold]
     fn refill(&self, stock: &Stock) -> Option<usize> {
         let mut buddy = self.buddy.lock();
+        // While they are moved from one magazine to the other nobody may miss them.
+        if let Some(row) = stock.rows.pop() {
+            let Range { start, end } = unpacked(row);
+            push_singles(stock, start + 1, end - start - 1);
+            return Some(start);
+        }
         let first = buddy.alloc_at_most(&self.words, 0);
         let (frame, _) = first.or_else(|| {
             self.empty_stocks(&mut buddy);
@@ -256,9 +261,46 @@ impl<H: Harts> FramePool<H> {
     /// until it has what it wants: no hart can fill its magazine meanwhile.
     #[cold]
     fn empty_stocks(&self, buddy: &mut Buddy) {
-        let mut free = |frame| buddy.dealloc(&self.words, frame, 1);
-        self.harts.for_each(|stock| stock.frames.steal(&mut free));
+        self.harts.for_each(|stock| {
+            let mut free = |row: Range<usize>| buddy.dealloc(&self.words, row.start, row.len());
+            stock.frames.steal(|frame| free(frame..frame + 1));
+            stock.rows.steal(|row| free(unpacked(row)));
+        });
     }
+}
+
+/// Puts `count` frames from `first` on into the hart's magazine so that they come out in
+/// their order. Returns how many, from `first` on, are left for want of room.
+fn push_singles(stock: &Stock, first: usize, count: usize) -> usize {
+    let mut left = count;
+    // The last in is the first out.
+    while left > 0 && stock.frames.push(first + left - 1).is_ok() {
+        left -= 1;
+    }
+    left
+}
+
+/// As [`push_singles`], into the magazine of rows.
+fn push_rows(stock: &Stock, first: usize, count: usize) -> usize {
+    let mut left = count;
+    while left > 0 {
+        let row = left.min(BATCH);
+        if stock.rows.push(packed(first + left - row, row)).is_err() {
+            break;
+        }
+        left -= row;
+    }
+    left
+}
+
+/// The number of a row's first frame, which has 32 bits, and its length, which is not 0.
+pub fn packed(first: usize, count: usize) -> usize {
+    count << u32::BITS | first
+}
+
+fn unpacked(row: usize) -> Range<usize> {
+    let first = row as u32 as usize;
+    first..first + (row >> u32::BITS)
 }
 
 /// The whole frames in a range of physical addresses.

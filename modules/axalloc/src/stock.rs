@@ -8,8 +8,11 @@ use crate::heap::classes::Classes;
 use crate::magazine::Magazine;
 use crate::usage::Counters;
 
-/// How many frames a hart keeps at most.
+/// How many single frames a hart keeps at most.
 pub const FRAMES: usize = 64;
+
+/// How many rows of frames a hart keeps at most.
+pub const ROWS: usize = 32;
 
 /// What one hart has of its own: only it changes it, with interrupts out, but
 /// anyone may steal from the magazines.
@@ -22,6 +25,8 @@ pub struct Stock {
     pub used: Counters,
     /// Single free frames, by number.
     pub frames: Magazine<FRAMES>,
+    /// Rows of free frames, [packed](crate::pool::packed).
+    pub rows: Magazine<ROWS>,
     /// Free heap blocks, by address.
     pub heap: Classes,
     /// How many bytes the heap's latest refused request was for.
@@ -36,6 +41,7 @@ impl Stock {
     pub const fn new() -> Self {
         Self {
             frames: Magazine::new(),
+            rows: Magazine::new(),
             used: Counters::new(),
             heap: Classes::new(),
             refused: AtomicUsize::new(0),

@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::FramePool;
+use super::{BATCH, FramePool};
 use crate::UsageKind;
 use crate::hart::Harts;
 use crate::host::physical_memory;
@@ -172,6 +172,8 @@ impl Machine {
         self.held.remove(&first);
         match count {
             1 => self.pool.free_one(first, kind),
+            // Of some runs each frame has been another's.
+            _ if which.is_multiple_of(2) => self.pool.free_singles(first, count, kind),
             _ => self.pool.free_run(first, count, kind),
         }
         self.used[kind as usize] -= count;
@@ -297,6 +299,47 @@ fn a_run_is_made_of_what_harts_keep() {
     assert_eq!(pool.buddy.lock().largest(), 0);
     let run = pool.alloc_run(32, 32, UsageKind::Dma);
     assert_eq!(run, Some(first + 32));
+}
+
+/// Many frames in a row go back without the buddy system, and come out as they lie.
+#[test]
+fn a_hart_keeps_rows() {
+    let _memory = memory();
+    let first = BASE / PAGE_SIZE;
+    let pool = pool_of(TestHarts::new(), &ranges_of(first, &[(0, 2048)]));
+    let count = BATCH * stock::ROWS;
+    let run = pool.alloc_run(count, 1, UsageKind::VirtMem).unwrap();
+    let rest = drain_runs(&pool);
+    pool.free_singles(run, count, UsageKind::VirtMem);
+    assert_eq!(pool.buddy.lock().largest(), 0, "the hart has them");
+    assert_eq!(pool.usage().free, count);
+    let one = || pool.alloc_one(UsageKind::VirtMem);
+    assert!((run..run + BATCH + 5).all(|frame| one() == Some(frame)));
+    pool.harts().go_to(1);
+    assert_eq!(
+        drain(&pool).len(),
+        count - BATCH - 5,
+        "another hart gets all"
+    );
+    pool.free_singles(run, count, UsageKind::VirtMem);
+    pool.free_singles(rest.start, rest.len(), UsageKind::Global);
+    assert!(pool.buddy.lock().largest() > 0, "there is no room for all");
+}
+
+/// All frames of the buddy system, which are one run.
+fn drain_runs(pool: &FramePool<TestHarts>) -> Range<usize> {
+    let mut all: Option<Range<usize>> = None;
+    loop {
+        let count = pool.buddy.lock().largest();
+        if count == 0 {
+            return all.unwrap_or_default();
+        }
+        let run = pool.alloc_run(count, 1, UsageKind::Global).unwrap();
+        all = Some(match all {
+            Some(all) => run.min(all.start)..(run + count).max(all.end),
+            None => run..run + count,
+        });
+    }
 }
 
 /// RAM that comes later is as good, and usage counts it.
