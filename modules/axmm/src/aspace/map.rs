@@ -129,15 +129,20 @@ impl<M: Machine> AddrSpace<M> {
     ) -> AxResult {
         let span = self.mappable(start, size)?;
         self.check_rights(flags)?;
-        let area = Area::new(span, flags, name, backend);
-        let map = Map { area };
-        with_memory::<M>(|| self.perform(&map.area.span(), &map))
+        let map = Map {
+            name,
+            flags,
+            backend,
+        };
+        with_memory::<M>(|| self.perform(&span, &map))
     }
 }
 
 /// The operation.
 struct Map {
-    area: Area<Backend>,
+    name: &'static str,
+    flags: MappingFlags,
+    backend: Backend,
 }
 
 impl<M: Machine> Operation<M> for Map {
@@ -145,12 +150,33 @@ impl<M: Machine> Operation<M> for Map {
 
     #[inline(always)]
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
-        let area = self.area.part(guard.span());
-        guard.reserve_insert(&area.span())?;
-        if area.backing().is_lazy() {
+        let span = guard.span().clone();
+        guard.reserve_insert(&span)?;
+        let area = Area::new(span, self.flags, self.name, self.backend);
+        if self.backend.is_lazy() {
             guard.insert(area);
             return Ok(());
         }
+        self.populate(guard, area)
+    }
+
+    fn undo(&self, guard: &mut WriteGuard<'_, M>) {
+        guard.unlocked(|unlocked| {
+            let mut gather = unlocked.gather();
+            gather.own(self.backend.owns_frames());
+            let table = &unlocked.space().table;
+            table.unmap_whole(unlocked.span().clone(), &mut gather);
+            gather.finish();
+        });
+        guard.remove_areas();
+        guard.free_tables();
+    }
+}
+
+impl Map {
+    /// Maps what is there from the beginning, and adds the area.
+    #[inline(never)]
+    fn populate<M: Machine>(&self, guard: &mut WriteGuard<'_, M>, area: Area<Backend>) -> AxResult {
         // One for the area, and one if it must be cut out of a neighbour again.
         guard.reserve(2)?;
         guard.lock_range_and_tables();
@@ -173,17 +199,5 @@ impl<M: Machine> Operation<M> for Map {
         }
         M::publish_entries();
         mapped
-    }
-
-    fn undo(&self, guard: &mut WriteGuard<'_, M>) {
-        guard.unlocked(|unlocked| {
-            let mut gather = unlocked.gather();
-            gather.own(self.area.backing().owns_frames());
-            let table = &unlocked.space().table;
-            table.unmap_whole(unlocked.span().clone(), &mut gather);
-            gather.finish();
-        });
-        guard.remove_areas();
-        guard.free_tables();
     }
 }

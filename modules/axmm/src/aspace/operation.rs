@@ -81,12 +81,7 @@ impl<M: Machine> AddrSpace<M> {
         guard.begin()?;
         operation.prepare(&mut guard)?;
         if operation.changes_pages(&guard) {
-            guard.unlocked(|unlocked| {
-                let mut gather = TlbGather::new(&self.context);
-                operation.change(unlocked, &mut gather);
-                gather.finish();
-                operation.after_flush(unlocked);
-            });
+            change_pages(&mut guard, operation);
         }
         operation.settle(&mut guard);
         Ok(())
@@ -122,6 +117,18 @@ impl<M: Machine> AddrSpace<M> {
         }
         Ok(())
     }
+}
+
+/// Changes the page table in one shard.
+#[inline(never)]
+fn change_pages<M: Machine, O: Operation<M>>(guard: &mut WriteGuard<'_, M>, operation: &O) {
+    let context = &guard.space().context;
+    guard.unlocked(|unlocked| {
+        let mut gather = TlbGather::new(context);
+        operation.change(unlocked, &mut gather);
+        gather.finish();
+        operation.after_flush(unlocked);
+    });
 }
 
 /// Prepares an operation in each shard, or in none.

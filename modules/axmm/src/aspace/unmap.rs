@@ -1,5 +1,6 @@
 //! Unmapping: of a range, and of several at once.
 
+use core::cell::Cell;
 use core::ops::Range;
 
 use axerrno::{AxError, AxResult};
@@ -27,7 +28,7 @@ impl<M: Machine> AddrSpace<M> {
     /// in several shards may have been split.
     pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.changeable(start, size)?;
-        with_memory::<M>(|| self.perform(&span, &Unmap))
+        with_memory::<M>(|| self.perform(&span, &Unmap::new()))
     }
 
     /// As [`unmap`](Self::unmap), for the [owner](Self::own_from) of what is mapped there.
@@ -41,7 +42,7 @@ impl<M: Machine> AddrSpace<M> {
     /// The caller owns all that is mapped in the range, and nothing uses it any more.
     pub unsafe fn unmap_owned(&self, start: VirtAddr, size: usize) -> AxResult {
         let span = self.mappable(start, size)?;
-        with_memory::<M>(|| self.perform(&span, &Unmap))
+        with_memory::<M>(|| self.perform(&span, &Unmap::new()))
     }
 
     /// Unmaps several ranges in one operation, for the [owner](Self::own_from) of what is
@@ -82,7 +83,18 @@ impl<M: Machine> AddrSpace<M> {
 }
 
 /// Unmaps all that there is in the span.
-struct Unmap;
+struct Unmap {
+    /// Whether the page table may translate some of the span.
+    has_pages: Cell<bool>,
+}
+
+impl Unmap {
+    fn new() -> Self {
+        Self {
+            has_pages: Cell::new(false),
+        }
+    }
+}
 
 impl<M: Machine> Operation<M> for Unmap {
     const MISSING: Missing = Missing::Skip;
@@ -92,12 +104,17 @@ impl<M: Machine> Operation<M> for Unmap {
         guard.lock_range_and_tables();
         let span = guard.span().clone();
         guard.reserve_cuts(&span)?;
+        // The range is locked: no page comes from here on.
+        if guard.space().table.leads_nowhere(&span) {
+            return Ok(());
+        }
+        self.has_pages.set(true);
         guard.split_edges()
     }
 
     #[inline(always)]
-    fn changes_pages(&self, guard: &WriteGuard<'_, M>) -> bool {
-        !guard.space().table.leads_nowhere(guard.span())
+    fn changes_pages(&self, _guard: &WriteGuard<'_, M>) -> bool {
+        self.has_pages.get()
     }
 
     #[inline(always)]
