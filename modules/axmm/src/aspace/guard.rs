@@ -23,7 +23,7 @@ use super::AddrSpace;
 use crate::areas::{Area, Areas, Promise, Span};
 use crate::backend::Backend;
 use crate::locking::range_lock::{ALL, Bounds, RangeLock};
-use crate::locking::shards::{MOST, ShardAt, clip};
+use crate::locking::shards::{MOST, Shard, clip};
 use crate::machine::Machine;
 use crate::table::Table;
 use crate::tlb::TlbGather;
@@ -39,7 +39,7 @@ pub const AT_A_TIME: usize = 64;
 
 /// The areas of a shard, with the index lock held: they do not change.
 pub struct ReadGuard<'a, M: Machine> {
-    shard: ShardAt<'a, M>,
+    shard: &'a Shard<M>,
     /// Last, so that interrupts come in when the index lock is free.
     _pin: Option<M::Pin>,
 }
@@ -47,7 +47,7 @@ pub struct ReadGuard<'a, M: Machine> {
 /// An operation on a span of one shard.
 pub struct WriteGuard<'a, M: Machine> {
     space: &'a AddrSpace<M>,
-    shard: ShardAt<'a, M>,
+    shard: &'a Shard<M>,
     span: Span,
     hart: usize,
     /// What has been locked of the shard.
@@ -78,9 +78,9 @@ impl<M: Machine> AddrSpace<M> {
     /// The areas of a shard, to look at. `None` if this is a fault of the hart that holds
     /// the index lock.
     #[inline(always)]
-    pub(crate) fn read_areas<'a>(&self, shard: ShardAt<'a, M>) -> Option<ReadGuard<'a, M>> {
+    pub(crate) fn read_areas<'a>(&self, shard: &'a Shard<M>) -> Option<ReadGuard<'a, M>> {
         let mut pin = Some(M::pin());
-        let (index, hart) = (shard.shard.lock.index(), M::hart());
+        let (index, hart) = (shard.lock.index(), M::hart());
         if index.is_held_by(hart) {
             return None;
         }
@@ -89,9 +89,9 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// As [`read_areas`](Self::read_areas), but `None` if any hart holds the index lock.
-    pub(crate) fn try_read_areas<'a>(&self, shard: ShardAt<'a, M>) -> Option<ReadGuard<'a, M>> {
+    pub(crate) fn try_read_areas<'a>(&self, shard: &'a Shard<M>) -> Option<ReadGuard<'a, M>> {
         let pin = Some(M::pin());
-        let locked = shard.shard.lock.index().try_lock(M::hart());
+        let locked = shard.lock.index().try_lock(M::hart());
         locked.then(|| ReadGuard { shard, _pin: pin })
     }
 
@@ -99,7 +99,7 @@ impl<M: Machine> AddrSpace<M> {
     #[cfg(test)]
     pub(crate) fn write_areas<'a>(
         &'a self,
-        shard: ShardAt<'a, M>,
+        shard: &'a Shard<M>,
         span: &Span,
     ) -> AxResult<WriteGuard<'a, M>> {
         let mut guard = WriteGuard::new(self, shard, span.clone());
@@ -132,10 +132,11 @@ impl<M: Machine> AddrSpace<M> {
         let stay = M::stay();
         let mut pin = Some(M::pin());
         let hart = M::hart();
-        let shards = numbers.filter_map(|number| self.shards.get(number));
-        let mut guards: Guards<'_, M> = shards
-            .map(|shard| WriteGuard::new(self, shard, clip(span, shard.bounds)))
-            .collect();
+        let guard = |number| {
+            let part = clip(span, self.shards.bounds(number));
+            Some(WriteGuard::new(self, self.shards.get(number)?, part))
+        };
+        let mut guards: Guards<'_, M> = numbers.filter_map(guard).collect();
         for guard in &guards {
             guard.lock().index().lock_beside_others(hart);
         }
@@ -225,7 +226,7 @@ impl<M: Machine> RangeLock<M> {
 impl<'a, M: Machine> WriteGuard<'a, M> {
     /// An operation on `span`, which lies in `shard`, that has yet to [begin](Self::begin).
     #[inline(always)]
-    pub fn new(space: &'a AddrSpace<M>, shard: ShardAt<'a, M>, span: Span) -> Self {
+    pub fn new(space: &'a AddrSpace<M>, shard: &'a Shard<M>, span: Span) -> Self {
         Self {
             space,
             shard,
@@ -259,7 +260,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
 
     #[inline(always)]
     fn lock(&self) -> &'a RangeLock<M> {
-        &self.shard.shard.lock
+        &self.shard.lock
     }
 
     /// The address space.
@@ -359,7 +360,8 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     /// `pages` together with the free addresses around the span that share tables with it.
     fn with_tables(&self, pages: Bounds) -> Bounds {
         let room = self.room_around(&self.span);
-        let (lowest, highest) = self.shard.bounds;
+        let shards = &self.space.shards;
+        let (lowest, highest) = shards.bounds(shards.number_of(self.span.start));
         let room = (room.0.max(lowest), room.1.min(highest));
         let (mut first, mut last) = pages;
         for level in 1..Table::<M>::LEVELS {
@@ -601,7 +603,7 @@ impl<M: Machine> Deref for WriteGuard<'_, M> {
         // SAFETY: this hart holds the index lock: `begin` and `lock_index` take it.
         // `unlock_index` needs `&mut self`, so no reference from before outlives it, and its
         // callers take the lock again before they look at areas.
-        unsafe { self.shard.shard.areas() }
+        unsafe { self.shard.areas() }
     }
 }
 
@@ -628,14 +630,14 @@ impl<M: Machine> Deref for ReadGuard<'_, M> {
     #[inline(always)]
     fn deref(&self) -> &Areas<Backend> {
         // SAFETY: this hart holds the index lock until the guard is dropped.
-        unsafe { self.shard.shard.areas() }
+        unsafe { self.shard.areas() }
     }
 }
 
 impl<M: Machine> Drop for ReadGuard<'_, M> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.shard.shard.lock.index().unlock();
+        self.shard.lock.index().unlock();
     }
 }
 

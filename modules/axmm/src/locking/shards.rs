@@ -15,7 +15,6 @@
 //! and stay until the address space is dropped.
 
 use alloc::boxed::Box;
-use core::ops::Deref;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
@@ -130,31 +129,6 @@ impl<M: Machine> Places<M> {
     }
 }
 
-/// A shard, and where it is.
-pub struct ShardAt<'a, M> {
-    /// The shard.
-    pub shard: &'a Shard<M>,
-    /// Its first and its last address.
-    pub bounds: Bounds,
-}
-
-impl<M> Clone for ShardAt<'_, M> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<M> Copy for ShardAt<'_, M> {}
-
-impl<M> Deref for ShardAt<'_, M> {
-    type Target = Shard<M>;
-
-    #[inline(always)]
-    fn deref(&self) -> &Shard<M> {
-        self.shard
-    }
-}
-
 impl<M: Machine> Shards<M> {
     /// Shards at these places, none of which but the first has been made.
     #[inline(always)]
@@ -197,15 +171,11 @@ impl<M: Machine> Shards<M> {
 
     /// Shard `number`, if it has been made.
     #[inline(always)]
-    pub fn get(&self, number: usize) -> Option<ShardAt<'_, M>> {
-        let shard = match number {
-            0 => &self.first,
-            _ => self.other(number)?,
-        };
-        Some(ShardAt {
-            shard,
-            bounds: self.bounds(number),
-        })
+    pub fn get(&self, number: usize) -> Option<&Shard<M>> {
+        match number {
+            0 => Some(&self.first),
+            _ => self.other(number),
+        }
     }
 
     #[inline(never)]
@@ -230,7 +200,7 @@ impl<M: Machine> Shards<M> {
     ///
     /// `NoMemory`; `InvalidInput` if there is no such shard.
     #[inline(always)]
-    pub fn make(&self, number: usize) -> AxResult<ShardAt<'_, M>> {
+    pub fn make(&self, number: usize) -> AxResult<&Shard<M>> {
         match self.get(number) {
             Some(shard) => Ok(shard),
             None => self.make_other(number),
@@ -238,7 +208,7 @@ impl<M: Machine> Shards<M> {
     }
 
     #[cold]
-    fn make_other(&self, number: usize) -> AxResult<ShardAt<'_, M>> {
+    fn make_other(&self, number: usize) -> AxResult<&Shard<M>> {
         let place = self.others.get(number - 1).ok_or(AxError::InvalidInput)?;
         let made = Box::into_raw(boxed(Shard::new(HartState::of_others::<M>()?))?);
         // Release publishes the shard; another hart may have been faster.
@@ -252,7 +222,7 @@ impl<M: Machine> Shards<M> {
     }
 
     /// The shards that have been made, in order, from `number` on.
-    pub fn made_from(&self, number: usize) -> impl Iterator<Item = ShardAt<'_, M>> {
+    pub fn made_from(&self, number: usize) -> impl Iterator<Item = &Shard<M>> {
         (number..self.count()).filter_map(|number| self.get(number))
     }
 }

@@ -187,12 +187,10 @@ impl<B: Backing> Tree<B> {
     ///
     /// `NoMemory`.
     pub fn reserve(&self, count: usize) -> AxResult {
-        self.nodes
-            .leaves
-            .reserve(count.saturating_add(self.promised.get()))?;
-        let own = count.saturating_mul(self.depth() + 1);
-        let promised = self.promised.get() * (self.depth() + 2);
-        self.nodes.inners.reserve(own.saturating_add(promised))
+        let (depth, promised) = (self.depth(), self.promised.get());
+        self.nodes.leaves.reserve(count + promised)?;
+        let inners = count * (depth + 1) + promised * (depth + 2);
+        self.nodes.inners.reserve(inners)
     }
 
     /// Puts the finger on the leaf of the first area that ends above `addr`, or

@@ -278,7 +278,7 @@ fn an_operation_waits_for_those_that_asked_earlier_and_no_later_one() {
     let space = space();
     space.map_alloc(at(TOP), 8 * PAGE, RW, false).unwrap();
     let shard = space.shards().get(0).unwrap();
-    let lock = &shard.shard.lock;
+    let lock = &shard.lock;
     let bounds = |first: usize, last: usize| (TOP + first * PAGE, TOP + last * PAGE - 1);
     lock.index().lock(0, &mut None);
     lock.lock(0, bounds(0, 2));
@@ -336,9 +336,7 @@ fn a_large_page_that_comes_to_an_end_of_a_range_is_locked_with_it() {
         .unwrap();
     let (there, done) = (space.clone(), Rc::new(Cell::new(false)));
     let (sets, page) = (done.clone(), at(TOP));
-    let slot = as_hart(1, || {
-        space.shards().get(0).unwrap().shard.lock.fault_slot(1, TOP)
-    });
+    let slot = as_hart(1, || space.shards().get(0).unwrap().lock.fault_slot(1, TOP));
     // SAFETY: the slot is used as long as the address space exists: until it is dropped below.
     let slot: FaultGuard<'static> = unsafe { std::mem::transmute(slot.unwrap()) };
     AS_IT_WAITS.set(Some(Box::new(move || {
