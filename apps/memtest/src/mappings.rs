@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use axstd::memory::probe::{can_read, can_write};
 use axstd::memory::{
     AxError, KERNEL_MAP_BASE, Mapping, MappingFlags, MemRegionFlags, UsageKind, VirtAddrRange,
-    alloc_frames_zeroed, kernel_aspace, print_maps, usage,
+    alloc_frames_zeroed, kernel_aspace, print_maps, tlb_counters, usage,
 };
 use axstd::os::arceos::modules::axhal::mem::for_each_region;
 use axstd::{env, harts, println};
@@ -269,7 +269,14 @@ fn stale_on_no_hart() -> Outcome {
         mapping.unmap(0, (round + 1) * PAGE).map_err(say)?;
         all_read(0, round + 1, false)?;
         all_read(round + 1, PAGES, true)?;
+        // In pieces, which go at once.
+        mapping.unmap((PAGES - 2) * PAGE, PAGE).map_err(say)?;
+        let before = tlb_counters().requests;
         drop(mapping);
+        let asked = tlb_counters().requests - before;
+        check(asked <= 1, || {
+            format!("{asked} requests to forget 2 pieces")
+        })?;
         all_read(0, PAGES, false)?;
     }
     Ok(format!(

@@ -182,6 +182,21 @@ impl Mapping {
         Ok(())
     }
 
+    /// Unmaps all pieces in one operation, so that every hart forgets them at once.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if one is a part of an area, together with a neighbour's mapping. Nothing
+    /// has changed then.
+    fn unmap_at_once(&mut self) -> AxResult {
+        self.left.sort_unstable_by_key(|piece| piece.start);
+        let start = self.start;
+        let pieces = self.left.iter();
+        let pieces = pieces.map(|piece| start + piece.start..start + piece.end);
+        // SAFETY: this mapping owns the pieces, and goes: nothing borrows it.
+        unsafe { kernel_aspace().unmap_each(pieces) }
+    }
+
     /// Which piece of what is left holds the whole range.
     fn piece_with(&self, offset: usize, size: usize) -> AxResult<usize> {
         let end = offset.checked_add(size).filter(|end| *end <= self.size);
@@ -193,6 +208,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if self.left.len() > 1 && self.unmap_at_once().is_ok() {
+            return;
+        }
         for piece in &self.left {
             let start = self.start + piece.start;
             // SAFETY: this mapping owns the piece, and goes: nothing borrows it.
