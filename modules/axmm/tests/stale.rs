@@ -5,10 +5,12 @@
 //! formats together; `TESSERA_SEED` repeats one that has failed. Under `--cfg shuttle`
 //! harts take turns at each step of axmm's own atomics, too: claims, versions, marks.
 
+use std::ops::Range;
+
 mod support;
 
 use support::stale::rules::{A64, LA64, Rules, SV, X64, X64_WITHOUT_IDS};
-use support::stale::{Fault, run};
+use support::stale::{Fault, Theme, run, run_about};
 use support::{TestMachine, alone};
 
 /// Runs in all.
@@ -16,6 +18,14 @@ const RUNS: u64 = 100_000;
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+/// The seeds of so many runs, or the one that is asked for.
+fn seeds(runs: u64) -> Range<u64> {
+    match from_environment("TESSERA_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..runs,
+    }
 }
 
 fn rules_of<M: TestMachine>() -> Vec<Rules> {
@@ -32,16 +42,31 @@ fn no_hart_reaches_what_is_gone<M: TestMachine>() {
     let rules = rules_of::<M>();
     let runs = from_environment("TESSERA_RUNS").unwrap_or(RUNS) / 5 / rules.len() as u64;
     for rules in rules {
-        let seeds = match from_environment("TESSERA_SEED") {
-            Some(seed) => seed..seed + 1,
-            None => 0..runs,
-        };
-        for seed in seeds {
+        for seed in seeds(runs) {
             if let Some(wrong) = run::<M>(rules, Fault::None, seed) {
                 panic!("{}, TESSERA_SEED={seed}: {wrong}", M::NAME);
             }
         }
     }
+}
+
+/// Runs in all in which harts meet in a queue.
+const CROWDS: u64 = 10_000;
+
+fn no_hart_is_overtaken_again_and_again<M: TestMachine>() {
+    let _alone = alone();
+    let runs = from_environment("TESSERA_RUNS").unwrap_or(CROWDS) / 5;
+    let rules = rules_of::<M>()[0];
+    let mut waits = 0;
+    for seed in seeds(runs) {
+        let outcome = run_about::<M>(Some(Theme::Crowd), rules, Fault::None, seed);
+        if let Some(wrong) = outcome.wrong {
+            panic!("{}, TESSERA_SEED={seed}: {wrong}", M::NAME);
+        }
+        waits += outcome.waits;
+    }
+    let is_enough = waits as u64 >= runs || from_environment("TESSERA_SEED").is_some();
+    assert!(is_enough, "{}: {waits} waits in {runs} runs", M::NAME);
 }
 
 /// Each fault of a machine shows within so many runs.
@@ -75,6 +100,7 @@ fn who_forgets_too_little_is_found<M: TestMachine>() {
 
 on_every_machine!(
     no_hart_reaches_what_is_gone,
+    no_hart_is_overtaken_again_and_again,
     who_forgets_too_little_is_found
 );
 

@@ -17,12 +17,15 @@
 //! fetched, and where data caches keep stores from fetches, what has not been cleaned is not
 //! what they find.
 //!
+//! No hart that waits in a queue is overtaken too often ([`queue`]).
+//!
 //! In the end a page is there only where an area is, and all frames go back.
 //!
 //! Harts enter and leave by the kernel's own [`Context`](axmm::context::Context). A run
 //! is repeated by its seed.
 
 pub mod hart;
+mod queue;
 pub mod rules;
 
 use std::cell::{Cell, RefCell};
@@ -42,6 +45,7 @@ use shuttle::{Config, Runner, thread};
 
 use crate::{EXECUTE, KIB4, MIB2, RAM, RO, RW, RX, TestMachine, UNCACHED, WRITE, frames, virt};
 use hart::{Hart, Tag, word_at};
+use queue::{Kind, Queue};
 use rules::{Rules, Way};
 
 const HARTS: usize = 3;
@@ -57,6 +61,9 @@ const USERS_BASE: usize = 64 * MIB2;
 const PAGES: [usize; 6] = [0, 1, 511, 512, 1023, 1024];
 /// How many at a time.
 const COUNTS: [usize; 8] = [1, 1, 1, 2, 4, 40, 512, 1024];
+
+/// A page that is in the range of each operation, where harts are to meet in the queue.
+const CROWDED: usize = 3;
 
 /// The first page of each hart's stack, behind all that is mapped and unmapped otherwise:
 /// the second one of the last pair is a page that stays.
@@ -102,11 +109,21 @@ pub enum Fault {
 
 /// What a run is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Theme {
+pub enum Theme {
     /// Pages and tables that come and go.
     Tables,
     /// Code, stacks, and kinds of memory, too.
     Code,
+    /// Operations that overlap, all of them, and faults amid them.
+    Crowd,
+}
+
+/// What has come of a run.
+pub struct Outcome {
+    /// What is wrong, if anything.
+    pub wrong: Option<String>,
+    /// How often a hart has waited in a queue.
+    pub waits: usize,
 }
 
 /// What is going on.
@@ -117,6 +134,7 @@ struct World {
     harts: [RefCell<Hart>; HARTS],
     /// The pages of each address space that operations are about.
     busy: [RefCell<Vec<Range<usize>>>; SPACES],
+    queue: Queue,
     stacks: [Cell<Stack>; HARTS],
     /// How often the code has been written, and whether a hart is at it.
     code: Cell<(u64, bool)>,
@@ -165,6 +183,13 @@ impl World {
 
     fn is_wrong(&self, what: String) {
         self.wrong.borrow_mut().get_or_insert(what);
+    }
+
+    /// Notes a hart that has been overtaken too often.
+    fn note(&self, turn: Result<(), String>) {
+        if let Err(what) = turn {
+            self.is_wrong(what);
+        }
     }
 
     fn forget(&self, hart: usize, pages: &Range<usize>) {
@@ -241,11 +266,14 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
     crate::page_tables_of!(M);
 
     fn publish_entries() {
+        let world = world();
+        world.note(world.queue.begin(me()));
         pause();
     }
 
     fn forget(harts: u64, pages: Range<usize>) {
         let world = world();
+        world.note(world.queue.begin(me()));
         if !world.is_over() {
             world.forget_on(harts, &pages);
             pause();
@@ -253,7 +281,9 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
     }
 
     fn forget_here(pages: Range<usize>) {
-        world().forget(me(), &pages);
+        let world = world();
+        world.note(world.queue.begin(me()));
+        world.forget(me(), &pages);
         pause();
     }
 
@@ -282,11 +312,18 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
     }
 
     type Pin = ();
-    type Stay = ();
 
-    fn pin() {}
+    fn pin() {
+        let world = world();
+        world.note(world.queue.pin(me()));
+    }
 
-    fn stay() {}
+    type Stay = Stay;
+
+    fn stay() -> Stay {
+        world().queue.stay(me());
+        Stay
+    }
 
     fn harts() -> usize {
         HARTS
@@ -296,9 +333,20 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
         me()
     }
 
-    fn relax(_: usize) {
-        world().answer();
+    fn relax(turn: usize) {
+        let world = world();
+        world.note(world.queue.relax(me(), turn));
+        world.answer();
         pause();
+    }
+}
+
+/// Keeps other threads from taking a simulated hart.
+pub struct Stay;
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        world().queue.leave(me());
     }
 }
 
@@ -364,6 +412,10 @@ impl<M: TestMachine> Simulation<M> {
                 (Theme::Code, 13..15) => self.touch_at_stack(),
                 (Theme::Code, 15..18) => self.execute(),
                 (Theme::Code, _) => self.write_code(),
+                (Theme::Crowd, 4..8) => self.map(KERNELS),
+                (Theme::Crowd, 8..11) => self.unmap(KERNELS),
+                (Theme::Crowd, 11..17) => self.protect(KERNELS),
+                (Theme::Crowd, _) => self.touch_page(Tag::Global, KERNELS, CROWDED),
             }
             world.answer();
             pause();
@@ -426,14 +478,26 @@ impl<M: TestMachine> Simulation<M> {
         space: usize,
         operate: impl FnOnce(&AddrSpace<Simulated<M>>, usize, usize),
     ) {
-        let first = PAGES[thread_rng().gen_range(0..PAGES.len())];
-        let count = COUNTS[thread_rng().gen_range(0..COUNTS.len())];
+        let world = world();
+        let (first, count) = match world.theme {
+            Theme::Crowd => {
+                let first = thread_rng().gen_range(0..=CROWDED);
+                (first, CROWDED - first + thread_rng().gen_range(1..4))
+            }
+            _ => (
+                PAGES[thread_rng().gen_range(0..PAGES.len())],
+                COUNTS[thread_rng().gen_range(0..COUNTS.len())],
+            ),
+        };
         // A large page that is cut is another for the pages around, too.
         let hull = Self::page(space, first / 512 * 512)
             ..Self::page(space, (first + count).next_multiple_of(512));
-        let world = world();
         world.busy[space].borrow_mut().push(hull.clone());
-        operate(&self.spaces[space], Self::page(space, first), count * KIB4);
+        let (start, size) = (Self::page(space, first), count * KIB4);
+        let pages = start..start + size;
+        world.queue.ask(me(), space, pages, Kind::Change);
+        operate(&self.spaces[space], start, size);
+        world.queue.finish(me());
         let mut busy = world.busy[space].borrow_mut();
         let at = busy.iter().position(|other| *other == hull);
         busy.swap_remove(at.expect("it is there"));
@@ -457,7 +521,7 @@ impl<M: TestMachine> Simulation<M> {
 
     fn map(&self, space: usize) {
         let flags = match world().theme {
-            Theme::Tables => [RW, RW, RO][thread_rng().gen_range(0..3)],
+            Theme::Tables | Theme::Crowd => [RW, RW, RO][thread_rng().gen_range(0..3)],
             Theme::Code => [RW, RX, UNCACHED][thread_rng().gen_range(0..3)],
         };
         let grain = Self::grain();
@@ -476,7 +540,7 @@ impl<M: TestMachine> Simulation<M> {
 
     fn protect(&self, space: usize) {
         let flags = match world().theme {
-            Theme::Tables => [RO, RO, RW][thread_rng().gen_range(0..3)],
+            Theme::Tables | Theme::Crowd => [RO, RO, RW][thread_rng().gen_range(0..3)],
             Theme::Code => [RO, RW, RX, UNCACHED][thread_rng().gen_range(0..4)],
         };
         self.operation(space, |aspace, start, size| {
@@ -662,11 +726,21 @@ impl<M: TestMachine> Simulation<M> {
             }
             // A page fault.
             world.harts[me()].borrow_mut().synchronize(&world.rules);
-            if !self.spaces[space].handle_page_fault(virt(vaddr), if write { WRITE } else { RO }) {
+            if !self.fault(space, vaddr, if write { WRITE } else { RO }) {
                 return;
             }
         }
         world.is_wrong(format!("{vaddr:#x} faults again and again"));
+    }
+
+    /// Faults in the page at `vaddr`. Returns whether the access can be made.
+    fn fault(&self, space: usize, vaddr: usize, access: MappingFlags) -> bool {
+        let world = world();
+        let pages = vaddr..vaddr + KIB4;
+        world.queue.ask(me(), space, pages, Kind::Fault);
+        let done = self.spaces[space].handle_page_fault(virt(vaddr), access);
+        world.queue.finish(me());
+        done
     }
 
     /// When all is done a page is there only where an area is, with no more rights.
@@ -738,26 +812,42 @@ fn stamp(space: usize, vaddr: usize) -> u64 {
 
 /// One run: what is wrong, if anything.
 pub fn run<M: TestMachine>(rules: Rules, fault: Fault, seed: u64) -> Option<String> {
+    run_about::<M>(None, rules, fault, seed).wrong
+}
+
+/// One run about a theme, which is the seed's to choose if there is none.
+pub fn run_about<M: TestMachine>(
+    theme: Option<Theme>,
+    rules: Rules,
+    fault: Fault,
+    seed: u64,
+) -> Outcome {
     let mut config = Config::new();
     config.stack_size = 256 << 10;
     let runner = Runner::new(RandomScheduler::new_from_seed(seed, 1), config);
     let before = frames();
-    runner.run(move || simulate::<M>(rules, fault));
-    let wrong = WORLD.take().and_then(|world| world.wrong.take());
+    runner.run(move || simulate::<M>(theme, rules, fault));
+    let world = WORLD.take().expect("a simulation has run");
     let left = || format!("of frames {before:?}, {:?} are left", frames());
-    wrong.or_else(|| (frames() != before).then(left))
+    let wrong = world.wrong.take();
+    Outcome {
+        wrong: wrong.or_else(|| (frames() != before).then(left)),
+        waits: world.queue.waits(),
+    }
 }
 
-fn simulate<M: TestMachine>(rules: Rules, fault: Fault) {
+fn simulate<M: TestMachine>(theme: Option<Theme>, rules: Rules, fault: Fault) {
+    let any_theme = || match thread_rng().gen_range(0..8) {
+        0 => Theme::Code,
+        _ => Theme::Tables,
+    };
     WORLD.set(Some(Rc::new(World {
-        theme: match thread_rng().gen_range(0..8) {
-            0 => Theme::Code,
-            _ => Theme::Tables,
-        },
+        theme: theme.unwrap_or_else(any_theme),
         rules,
         fault,
         harts: [(); HARTS].map(|()| RefCell::new(Hart::new(HARTS))),
         busy: [(); SPACES].map(|()| RefCell::default()),
+        queue: Queue::default(),
         stacks: [(); HARTS].map(|()| Cell::new(Stack::None)),
         code: Cell::new((0, false)),
         clean: RefCell::default(),
