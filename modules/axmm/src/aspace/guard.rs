@@ -168,13 +168,14 @@ fn lock_ranges<M: Machine>(guards: &mut Guards<'_, M>, hart: usize, pin: &mut Op
         let parts: ArrayVec<_, MOST> = parts.collect();
         wait_for_turns::<M>(&parts, hart, pin);
         for part in &parts {
-            part.lock.dequeue(hart);
             part.lock.lock(hart, part.bounds);
         }
-        // Until a range is locked, a fault may bring a large page across its ends.
+        // Until a range is locked, a fault may bring a large page across its ends. Where one
+        // has, the operation keeps its place in the queues.
         let mut both = guards.iter().zip(&parts);
         if both.all(|(guard, part)| guard.with_large_pages() == part.bounds) {
             for (guard, part) in guards.iter_mut().zip(&parts) {
+                part.lock.dequeue(hart);
                 guard.locked = Some(part.bounds);
                 guard.stay = Some(M::stay());
             }

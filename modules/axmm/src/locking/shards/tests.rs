@@ -443,6 +443,30 @@ fn an_operation_over_two_shards_waits_with_both_index_locks_free() {
     assert!(idle(0) && idle(1));
 }
 
+/// While an operation over two shards waits, a large page comes to an end of its span. Another
+/// hart has asked for some of that page, later.
+#[test]
+fn an_operation_over_two_shards_keeps_its_place_when_it_finds_a_large_page() {
+    let space = Rc::new(space());
+    let block = EDGE - 2 * MIB;
+    space
+        .map_alloc_with(at(block), 2 * MIB, RW, false, Grain::Large)
+        .unwrap();
+    space.map_alloc(at(EDGE), PAGE, RW, false).unwrap();
+    with_index_lock(&space, 1, |lock| lock.lock(2, (EDGE, EDGE + PAGE - 1)));
+    let there = space.clone();
+    AS_IT_WAITS.set(Some(Box::new(move || {
+        assert_eq!(as_hart(1, || there.fault(at(block), RW)), Ok(()));
+        with_index_lock(&there, 0, |lock| lock.enqueue(1, (block, block + PAGE - 1)));
+        with_index_lock(&there, 1, |lock| lock.unlock(2));
+    })));
+    assert_eq!(space.protect(at(EDGE - PAGE), 2 * PAGE, RO), Ok(()));
+    assert!(AS_IT_WAITS.take().is_none(), "it has waited");
+    with_index_lock(&space, 0, |lock| lock.dequeue(1));
+    let idle = |number| space.shards().get(number).unwrap().lock.is_idle();
+    assert!(idle(0) && idle(1));
+}
+
 #[test]
 fn tables_in_which_another_hart_works_are_left_to_it() {
     let space = space();
