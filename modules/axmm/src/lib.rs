@@ -69,6 +69,8 @@ pub use kernel::{
     init_memory_management, init_memory_management_secondary, kernel_aspace,
     kernel_page_table_root, new_kernel_aspace, new_user_aspace, sync_icache,
 };
+#[cfg(feature = "overtakes")]
+pub use locking::overtakes::{Overtaken, overtaken};
 pub use machine::{Machine, ThisMachine};
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 pub use page_table_multiarch::MappingFlags;

@@ -18,6 +18,9 @@ pub use axfeat::axmm::{
     VirtAddrRange, init_memory_management_secondary as load_kernel_aspace, new_kernel_aspace,
     new_user_aspace, print_maps, sync_icache,
 };
+/// How often changes of mappings that waited for others have been overtaken, since boot.
+#[cfg(feature = "overtakes")]
+pub use axfeat::axmm::{Overtaken, overtaken};
 #[cfg(feature = "paging")]
 pub use mapping::{Mapping, MappingFlags, kernel_aspace};
 

@@ -176,6 +176,7 @@ fn lock_ranges<M: Machine>(guards: &mut Guards<'_, M>, hart: usize, pin: &mut Op
         if both.all(|(guard, part)| guard.with_large_pages() == part.bounds) {
             for (guard, part) in guards.iter_mut().zip(&parts) {
                 part.lock.dequeue(hart);
+                part.lock.count_turn(hart, part.bounds);
                 guard.locked = Some(part.bounds);
                 guard.stay = Some(M::stay());
             }
@@ -219,6 +220,7 @@ impl<M: Machine> RangeLock<M> {
         self.index().lock(hart, &mut pin);
         let part = Part { lock: self, bounds };
         wait_for_turns::<M>(core::slice::from_ref(&part), hart, &mut pin);
+        self.count_turn(hart, bounds);
         self.dequeue(hart);
         pin.unwrap_or_else(M::pin)
     }
@@ -282,6 +284,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
             return Err(AxError::ResourceBusy);
         }
         self.wait_in_queue(bounds);
+        self.lock().count_turn(self.hart, bounds);
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 //! ```text
 //!   shards.rs       an address space in up to 32 shards
 //!   range_lock.rs   exclusive ranges, their queue, fault slots     one per shard
-//!   index_lock.rs   a ticket lock for the areas and for the above  one per shard
+//!   index_lock.rs   a spin lock for the areas and for the above    one per shard
+//!   overtakes.rs    a count of how fair the queue is, for tests
 //! ```
 //!
 //! Order: range locks by address, then one index lock at a time. Only an operation that
@@ -11,6 +12,7 @@
 //! while it takes its place in their queues.
 
 pub mod index_lock;
+pub mod overtakes;
 pub mod range_lock;
 pub mod shards;
 

@@ -22,6 +22,7 @@ use core::cell::UnsafeCell;
 use axerrno::AxResult;
 
 use super::index_lock::IndexLock;
+use super::overtakes::Overtakes;
 use crate::areas::{Area, Sight};
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use crate::backend::Backend;
@@ -53,6 +54,8 @@ pub struct HartState {
     cache: UnsafeCell<AreaCache>,
     /// Its place in the queue, while it waits.
     ticket: AtomicUsize,
+    /// How often it is overtaken meanwhile.
+    overtakes: Overtakes,
 }
 
 /// The area that a hart faulted a page into last. As long as its leaf is unchanged, the
@@ -89,6 +92,7 @@ impl HartState {
                 sight: Sight::NOWHERE,
             }),
             ticket: AtomicUsize::new(0),
+            overtakes: Overtakes::new(),
         }
     }
 
@@ -279,6 +283,7 @@ impl<M: Machine> RangeLock<M> {
             let ticket = self.tickets.load(Ordering::Relaxed);
             self.tickets.store(ticket + 1, Ordering::Relaxed);
             state.ticket.store(ticket, Ordering::Relaxed);
+            state.overtakes.start();
             self.queued.store(queued | 1 << hart, Ordering::Relaxed);
         }
     }
@@ -289,6 +294,19 @@ impl<M: Machine> RangeLock<M> {
         let queued = self.queued.load(Ordering::Relaxed);
         if queued >> hart & 1 != 0 {
             self.queued.store(queued & !(1 << hart), Ordering::Relaxed);
+            self.state(hart).overtakes.finish();
+        }
+    }
+
+    /// Counts an operation of `hart` on `bounds`, whose turn has come, as one that overtakes
+    /// each hart that waits for any of them. With the index lock held.
+    #[inline(always)]
+    pub fn count_turn(&self, hart: usize, bounds: Bounds) {
+        if Overtakes::ARE_COUNTED {
+            let queued = self.queued.load(Ordering::Relaxed) & !(1 << hart);
+            for number in self.overlapping(queued, bounds) {
+                self.state(number).overtakes.add(hart);
+            }
         }
     }
 
