@@ -3,7 +3,8 @@
 //! all others, in random sizes and grains, and checks every value it finds, every fault
 //! that must be, and what every operation answers (`stretch`, `page`). Stretches lie
 //! side by side, across the edges of page tables, so that harts meet in areas and
-//! tables; others lie far apart, in shards of their own.
+//! tables; others lie far apart, in shards of their own. Before, all harts change the same
+//! pages, and whether each has its turn is counted (`crowd`).
 //!
 //! It ends in a table, then `storm: PASS …` or `storm: FAIL …`, and its exit status says
 //! the same. The boot arguments `seconds=N` and `seed=N` say how long, and which; one
@@ -13,6 +14,7 @@
 
 extern crate alloc;
 
+mod crowd;
 mod page;
 mod space;
 mod stretch;
@@ -112,6 +114,7 @@ fn run(seed: u64, length: Duration) -> Result<Tally, String> {
     let before = taken();
     let all = {
         let spaces = spaces()?;
+        spaces.iter().try_for_each(crowd::meet)?;
         let stretches = stretches(&spaces);
         weather(&Storm {
             stretches: &stretches,
@@ -193,7 +196,8 @@ fn weather(storm: &Storm) -> Result<Tally, String> {
             storm.note(stretch.look(&mut hart));
         }
     })?;
-    storm.verdict().map(|()| all)
+    storm.verdict()?;
+    crowd::verdict().map(|()| all)
 }
 
 fn run_on_all(work: impl Fn(usize) + Sync) -> Result<(), String> {
