@@ -117,7 +117,7 @@ fn translations(raw: &Raw) -> Vec<RawPage> {
             {
                 row.size += page.size;
             }
-            _ => rows.push(page.clone()),
+            _ => rows.push(*page),
         }
     }
     rows
