@@ -483,3 +483,22 @@ fn tables_in_which_another_hart_works_are_left_to_it() {
     guard.lock_range_and_tables();
     guard.unlocked(|unlocked| assert!(unlocked.alone().1 > others.1, "no hart works there"));
 }
+
+#[test]
+fn an_empty_table_in_which_another_hart_works_is_left_to_it() {
+    let space = space();
+    let beside = TOP + 10 * PAGE;
+    let tables = || space.table().tables(TOP..TOP + 2 * MIB)[0];
+    for start in [TOP, beside] {
+        space.map_alloc(at(start), PAGE, RW, false).unwrap();
+    }
+    assert_eq!(space.fault(at(TOP), RW), Ok(()));
+    let others = (beside, beside + PAGE - 1);
+    with_index_lock(&space, 0, |lock| lock.lock(2, others));
+    space.unmap(at(TOP), PAGE).unwrap();
+    assert_eq!(tables(), 1, "it translates what the other hart changes");
+    with_index_lock(&space, 0, |lock| lock.unlock(2));
+    space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
+    space.unmap(at(TOP), PAGE).unwrap();
+    assert_eq!(tables(), 0, "no hart works there");
+}
