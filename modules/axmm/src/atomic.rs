@@ -103,18 +103,6 @@ mod modelled {
                     self.0.store(value, writes(order));
                 }
 
-                pub fn swap(&self, value: $value, order: Ordering) -> $value {
-                    self.0.swap(value, both(order))
-                }
-
-                pub fn fetch_or(&self, bits: $value, order: Ordering) -> $value {
-                    self.0.fetch_or(bits, both(order))
-                }
-
-                pub fn fetch_and(&self, bits: $value, order: Ordering) -> $value {
-                    self.0.fetch_and(bits, both(order))
-                }
-
                 pub fn compare_exchange(
                     &self,
                     old: $value,
@@ -124,19 +112,29 @@ mod modelled {
                 ) -> Result<$value, $value> {
                     self.0.compare_exchange(old, new, both(success), failure)
                 }
-
-                pub fn fetch_update(
-                    &self,
-                    success: Ordering,
-                    failure: Ordering,
-                    change: impl FnMut($value) -> Option<$value>,
-                ) -> Result<$value, $value> {
-                    self.0.fetch_update(both(success), failure, change)
-                }
             }
         };
     }
 
     atomic!(AtomicU64, u64);
     atomic!(AtomicUsize, usize);
+
+    impl AtomicU64 {
+        pub fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
+            self.0.fetch_or(bits, both(order))
+        }
+
+        pub fn fetch_and(&self, bits: u64, order: Ordering) -> u64 {
+            self.0.fetch_and(bits, both(order))
+        }
+
+        pub fn fetch_update(
+            &self,
+            success: Ordering,
+            failure: Ordering,
+            change: impl FnMut(u64) -> Option<u64>,
+        ) -> Result<u64, u64> {
+            self.0.fetch_update(both(success), failure, change)
+        }
+    }
 }
