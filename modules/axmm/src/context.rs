@@ -351,7 +351,33 @@ mod tests {
     }
 
     #[test]
+    fn numbers_go_up_to_the_largest_that_is_set() {
+        let ids = Ids::new(0);
+        ids.set_max(3);
+        let numbers: Vec<u64> = (0..7).map(|_| ids.give() & NUMBER).collect();
+        assert_eq!(numbers, [1, 2, 3, 1, 2, 3, 1]);
+    }
+
+    #[test]
+    fn a_space_is_left_when_every_hart_has_left_it() {
+        let (ids, space) = (Ids::new(NUMBERS), Context::user());
+        assert!(space.is_left());
+        for hart in [0, 2] {
+            // SAFETY: the hart is simulated, and makes no access.
+            unsafe { space.enter(&ids, hart, &mut 0) };
+        }
+        for hart in [0, 2] {
+            assert!(!space.is_left());
+            // SAFETY: the hart is simulated, and makes no access.
+            unsafe { space.leave(hart) };
+        }
+        assert!(space.is_left());
+    }
+
+    #[test]
     fn the_kernels_is_everyones() {
+        assert!(Context::kernel().is_kernel());
+        assert!(!Context::user().is_kernel());
         let mut asked = 0;
         Context::kernel().change(|harts| asked = harts);
         assert_eq!(asked, u64::MAX);

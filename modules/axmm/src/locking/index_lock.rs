@@ -13,6 +13,8 @@ use crate::machine::Machine;
 
 #[cfg(all(test, loom))]
 mod interleavings;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
 
 /// Turns of waiting after which a hart is served in cyclic order. Few under loom, so that its
 /// tests reach the hand-over.

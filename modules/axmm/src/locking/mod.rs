@@ -16,5 +16,7 @@ pub mod overtakes;
 pub mod range_lock;
 pub mod shards;
 
+#[cfg(test)]
+mod by_turns;
 #[cfg(all(test, loom))]
 mod modelled;

@@ -31,6 +31,8 @@ use crate::machine::Machine;
 
 #[cfg(all(test, loom))]
 mod interleavings;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
 
 /// log2 of the bytes that one table of the lowest level translates.
 const BLOCK_BITS: u32 = 21;

@@ -1,78 +1,18 @@
 //! Where shards are, and operations that reach over several.
 
-use std::cell::{Cell, RefCell};
-use std::ops::Range;
+use std::cell::Cell;
 use std::rc::Rc;
 
 use axalloc::fault::fail_from;
 use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
-use page_table_entry::x86_64::X64PTE;
 use page_table_multiarch::MappingFlags;
-use page_table_multiarch::x86_64::X64PagingMetaData;
 
 use super::*;
+use crate::aspace::guard::Unlocked;
 use crate::backend::Hand;
-use crate::locking::range_lock::FaultGuard;
+use crate::locking::by_turns::{AS_IT_WAITS, Four, as_hart};
 use crate::test_memory;
 use crate::{AddrSpace, Fault, Grain};
-
-/// Four harts, each a thread or several by turns.
-struct Four;
-
-std::thread_local! {
-    static HART: Cell<usize> = const { Cell::new(0) };
-    /// What another hart does when this one next waits.
-    static AS_IT_WAITS: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
-}
-
-/// Does `work` as another hart.
-fn as_hart<R>(hart: usize, work: impl FnOnce() -> R) -> R {
-    let this = HART.replace(hart);
-    let result = work();
-    HART.set(this);
-    result
-}
-
-// SAFETY: the tests run on one thread each, whose number changes between operations alone.
-unsafe impl Machine for Four {
-    type Meta = X64PagingMetaData;
-    type Pte = X64PTE;
-    type Pin = ();
-    type Stay = ();
-
-    fn largest_page() -> usize {
-        1 << 30
-    }
-
-    fn publish_entries() {}
-
-    fn page_mark(_: bool) -> u64 {
-        0
-    }
-
-    fn forget(_: u64, _: Range<usize>) {}
-
-    fn forget_here(_: Range<usize>) {}
-
-    fn pin() {}
-
-    fn stay() {}
-
-    fn harts() -> usize {
-        4
-    }
-
-    fn hart() -> usize {
-        HART.get()
-    }
-
-    fn relax(turn: usize) {
-        if let Some(work) = AS_IT_WAITS.take() {
-            work();
-        }
-        assert!(turn < 1000, "a hart waits for ever");
-    }
-}
 
 /// What an entry of the root translates.
 const TOP: usize = 512 << 30;
@@ -326,34 +266,67 @@ fn a_fault_that_cannot_wait_is_refused_where_another_hart_is_changing_something(
     assert_eq!(as_hart(1, || space.fault(at(EDGE), RW)), Ok(()));
 }
 
-/// A fault that has begun before the range is locked maps a large page across its end.
-#[test]
-fn a_large_page_that_comes_to_an_end_of_a_range_is_locked_with_it() {
-    let space = Rc::new(space());
-    let block = TOP..TOP + 2 * MIB;
+/// An address space that is never dropped, with 4 MiB around `EDGE` that come as large pages.
+fn large_pages() -> &'static AddrSpace<Four> {
+    let space = Box::leak(Box::new(space()));
     space
-        .map_alloc_with(at(TOP), 2 * MIB, RW, false, Grain::Large)
+        .map_alloc_with(at(EDGE - 2 * MIB), 4 * MIB, RW, false, Grain::Large)
         .unwrap();
-    let (there, done) = (space.clone(), Rc::new(Cell::new(false)));
-    let (sets, page) = (done.clone(), at(TOP));
-    let slot = as_hart(1, || space.shards().get(0).unwrap().lock.fault_slot(1, TOP));
-    // SAFETY: the slot is used as long as the address space exists: until it is dropped below.
-    let slot: FaultGuard<'static> = unsafe { std::mem::transmute(slot.unwrap()) };
+    space
+}
+
+/// Begins a page fault of hart 1, which maps the large page at `addr` when hart 0 next waits.
+/// Returns whether it has ended.
+fn begin_fault(space: &'static AddrSpace<Four>, addr: usize) -> Rc<Cell<bool>> {
+    let slot = space.shards().at(addr).unwrap().lock.fault_slot(1, addr);
+    let ended = Rc::new(Cell::new(false));
+    let sets = ended.clone();
     AS_IT_WAITS.set(Some(Box::new(move || {
-        let area = there.area_at(page).unwrap();
+        let area = space.area_at(at(addr)).unwrap();
         let mut hand = Hand::empty();
         hand.fetch::<Four>(Grain::Large);
-        let fault = Backend::fault::<Four>(&area, there.table(), page, &mut hand);
+        let fault = Backend::fault::<Four>(&area, space.table(), at(addr), &mut hand);
         assert!(matches!(fault, Ok(None)));
         drop(slot);
         sets.set(true);
     })));
-    let shard = space.shards().get(0).unwrap();
-    let span = TOP + PAGE..TOP + 2 * PAGE;
+    ended
+}
+
+/// The fault has begun before the range is locked.
+#[test]
+fn a_large_page_that_comes_to_an_end_of_a_range_is_locked_with_it() {
+    let space = large_pages();
+    let ended = begin_fault(space, EDGE);
+    let shard = space.shards().get(1).unwrap();
+    let span = EDGE + PAGE..EDGE + 2 * PAGE;
     let mut guard = space.write_areas(shard, &span).unwrap();
     guard.lock_range();
-    assert!(done.get());
-    guard.unlocked(|unlocked| assert_eq!(unlocked.alone(), (block.start, block.end - 1)));
+    assert!(ended.get());
+    let block = (EDGE, EDGE + 2 * MIB - 1);
+    guard.unlocked(|unlocked| assert_eq!(unlocked.alone(), block));
+    drop(guard);
+    space.unmap(at(EDGE - 2 * MIB), 4 * MIB).unwrap();
+}
+
+#[test]
+fn a_large_page_that_comes_to_an_end_of_a_range_in_two_shards_is_locked_with_it() {
+    for (page, span) in [
+        (EDGE - 2 * MIB, EDGE - PAGE..EDGE + 2 * MIB),
+        (EDGE, EDGE - 2 * MIB..EDGE + PAGE),
+    ] {
+        let space = large_pages();
+        let ended = begin_fault(space, page);
+        let guards = space.write_areas_of(0..2, &span).unwrap();
+        assert!(ended.get());
+        let locked = [0, 1].map(|index| Unlocked::new(&guards[index]).alone());
+        assert_eq!(
+            locked,
+            [(EDGE - 2 * MIB, EDGE - 1), (EDGE, EDGE + 2 * MIB - 1)]
+        );
+        drop(guards);
+        space.unmap(at(EDGE - 2 * MIB), 4 * MIB).unwrap();
+    }
 }
 
 /// An operation that has freed the index lock can add its areas afterwards, whatever others

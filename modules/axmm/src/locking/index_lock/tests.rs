@@ -1,0 +1,89 @@
+//! Which hart gets the index lock next.
+
+use std::boxed::Box;
+
+use fastrand::Rng;
+
+use super::*;
+use crate::locking::by_turns::{AS_IT_WAITS, Four, HARTS};
+
+const MOST_HARTS: usize = 64;
+
+#[test]
+fn a_free_lock_goes_to_any_hart_and_to_no_other_until_it_is_free() {
+    let lock = IndexLock::<Four>::new();
+    for hart in 0..HARTS {
+        assert!(lock.try_lock(hart));
+        for other in 0..HARTS {
+            assert!(!lock.try_lock(other));
+            assert_eq!(lock.is_held_by(other), other == hart);
+        }
+        lock.unlock();
+        assert!((0..HARTS).all(|hart| !lock.is_held_by(hart)));
+    }
+}
+
+#[test]
+fn a_holder_names_the_first_waiting_hart_behind_it() {
+    let mut rng = Rng::with_seed(0);
+    for holder in (0..MOST_HARTS).cycle().take(1000) {
+        let lock = IndexLock::<Four>::new();
+        // Few harts, so that often none is behind the holder.
+        let waiting = 1 << rng.usize(..MOST_HARTS) | 1 << rng.usize(..MOST_HARTS);
+        assert!(lock.try_lock(holder));
+        lock.waiting.store(waiting, Ordering::Relaxed);
+        lock.unlock();
+        let behind = (holder + 1..=holder + MOST_HARTS).map(|number| number % MOST_HARTS);
+        let next = behind.into_iter().find(|hart| waiting >> hart & 1 != 0);
+        let others = (0..MOST_HARTS).filter(|hart| Some(*hart) != next);
+        assert!(!others.into_iter().any(|hart| lock.try_lock(hart)));
+        assert!(lock.try_lock(next.unwrap()));
+    }
+}
+
+/// Does `work` at the `turn`th turn of waiting.
+fn at_turn(turn: usize, work: impl FnOnce() + 'static) {
+    AS_IT_WAITS.set(Some(match turn {
+        0 => Box::new(work),
+        _ => Box::new(move || at_turn(turn - 1, work)),
+    }));
+}
+
+#[test]
+fn a_hart_waits_its_patience_and_then_in_cyclic_order() {
+    let wait: [fn(&IndexLock<Four>, usize); 2] = [
+        |lock, hart| lock.lock(hart, &mut None),
+        |lock, hart| lock.lock_beside_others(hart),
+    ];
+    for (wait, more) in wait.into_iter().flat_map(|wait| [(wait, 0), (wait, 5)]) {
+        let lock: &'static _ = Box::leak(Box::new(IndexLock::<Four>::new()));
+        assert!(lock.try_lock(2));
+        at_turn(PATIENCE - 1, move || {
+            assert_eq!(lock.waiting.load(Ordering::Relaxed), 0);
+            at_turn(more, move || {
+                assert_eq!(lock.waiting.load(Ordering::Relaxed), 1 << 1);
+                lock.unlock();
+                assert!(!lock.try_lock(2), "hart 1 has waited long");
+            });
+        });
+        wait(lock, 1);
+        assert!(lock.is_held_by(1));
+        assert!(AS_IT_WAITS.take().is_none(), "it has waited");
+        lock.unlock();
+        assert!(lock.try_lock(3), "no hart waits any more");
+    }
+}
+
+#[test]
+fn other_harts_stay_in_cyclic_order() {
+    let lock: &'static _ = Box::leak(Box::new(IndexLock::<Four>::new()));
+    assert!(lock.try_lock(0));
+    at_turn(PATIENCE, || {
+        lock.waiting.fetch_or(1 << 3, Ordering::Relaxed);
+        lock.unlock();
+    });
+    lock.lock(1, &mut None);
+    lock.unlock();
+    assert!(!lock.try_lock(1));
+    assert!(lock.try_lock(3));
+}

@@ -1,0 +1,200 @@
+//! What the range lock says of harts, beside a model of what each one does.
+
+use std::boxed::Box;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use fastrand::Rng;
+
+use super::*;
+use crate::locking::by_turns::{AS_IT_WAITS, Four, HARTS};
+
+const BLOCK: usize = 1 << BLOCK_BITS;
+/// Addresses are multiples of this in `BLOCKS` blocks.
+const STEP: usize = BLOCK / 4;
+const BLOCKS: usize = 4;
+const STEPS: usize = 20_000;
+
+/// What one hart does.
+#[derive(Default)]
+struct Hart {
+    /// The range that it has locked, or waits for.
+    range: Bounds,
+    is_locked: bool,
+    ticket: Option<usize>,
+}
+
+impl Hart {
+    fn is_busy(&self) -> bool {
+        self.is_locked || self.ticket.is_some()
+    }
+
+    fn overlaps(&self, (first, last): Bounds) -> bool {
+        (first..=last)
+            .step_by(STEP)
+            .any(|addr| (self.range.0..=self.range.1).contains(&addr))
+    }
+}
+
+/// Fault slots in use, each with the block.
+type Slots = Rc<RefCell<[Option<(usize, FaultGuard<'static>)>; HARTS]>>;
+
+/// The lock, and what harts have done with it.
+struct Model {
+    lock: &'static RangeLock<Four>,
+    harts: [Hart; HARTS],
+    slots: Slots,
+    tickets: usize,
+    rng: Rng,
+}
+
+impl Model {
+    fn new() -> Self {
+        let states = HartState::of_others::<Four>().unwrap();
+        Self {
+            lock: Box::leak(Box::new(RangeLock::new(states))),
+            harts: Default::default(),
+            slots: Slots::default(),
+            tickets: 0,
+            rng: Rng::with_seed(0),
+        }
+    }
+
+    fn some_addr(&mut self) -> usize {
+        STEP * self.rng.usize(..BLOCKS * BLOCK / STEP)
+    }
+
+    fn some_range(&mut self) -> Bounds {
+        let (one, other) = (self.some_addr(), self.some_addr());
+        (one.min(other), one.max(other) + (STEP - 1))
+    }
+
+    fn others(&self, hart: usize) -> impl Iterator<Item = &Hart> {
+        let harts = self.harts.iter().enumerate();
+        harts.filter_map(move |(other, state)| (other != hart).then_some(state))
+    }
+
+    fn is_turn(&self, hart: usize, range: Bounds) -> bool {
+        let own = self.harts[hart].ticket.unwrap_or(usize::MAX);
+        let ahead = |other: &Hart| other.is_locked || other.ticket.is_some_and(|it| it < own);
+        let mut others = self.others(hart);
+        !others.any(|other| ahead(other) && other.overlaps(range))
+    }
+
+    fn locked_by(&self, hart: usize, addr: usize) -> LockedBy {
+        let has_locked = |hart: &Hart| hart.is_locked && hart.overlaps((addr, addr));
+        match self.harts.iter().position(has_locked) {
+            None => LockedBy::None,
+            Some(number) if number == hart => LockedBy::ThisHart,
+            Some(_) => LockedBy::Another,
+        }
+    }
+
+    /// Every question, for each hart.
+    fn check(&mut self) {
+        let (addr, range) = (self.some_addr(), self.some_range());
+        let lock = self.lock;
+        let block = addr / BLOCK * BLOCK;
+        let block = (block, block + (BLOCK - 1));
+        let block_locked = |hart: &Hart| hart.is_locked && hart.overlaps(block);
+        let is_block_locked = self.harts.iter().any(block_locked);
+        assert_eq!(lock.is_block_locked(addr), is_block_locked);
+        assert_eq!(lock.is_idle(), !self.harts.iter().any(Hart::is_busy));
+        for hart in 0..HARTS {
+            let mut busy = self.others(hart).filter(|other| other.is_busy());
+            let is_free = !busy.any(|other| other.overlaps(range));
+            let is_faulting = self.slots.borrow()[hart].is_some();
+            assert_eq!(lock.is_busy(hart), self.harts[hart].is_busy());
+            assert_eq!(lock.is_free(hart, range), is_free);
+            assert_eq!(lock.is_turn(hart, range), self.is_turn(hart, range));
+            assert_eq!(lock.locked_by(hart, addr), self.locked_by(hart, addr));
+            assert_eq!(lock.is_faulting(hart), is_faulting);
+        }
+    }
+
+    fn step(&mut self) {
+        let hart = self.rng.usize(..HARTS);
+        match self.rng.usize(..8) {
+            0 | 1 => self.enqueue(hart),
+            2 => self.dequeue(hart),
+            3 | 4 => self.lock(hart),
+            5 => {
+                self.lock.unlock(hart);
+                self.harts[hart].is_locked = false;
+            }
+            6 => self.fault(hart),
+            _ => drop(self.slots.borrow_mut()[hart].take()),
+        }
+    }
+
+    fn enqueue(&mut self, hart: usize) {
+        if !self.harts[hart].is_locked {
+            let range = self.some_range();
+            self.lock.enqueue(hart, range);
+            self.harts[hart].range = range;
+            self.harts[hart].ticket.get_or_insert(self.tickets);
+            self.tickets += 1;
+        }
+    }
+
+    fn dequeue(&mut self, hart: usize) {
+        self.lock.dequeue(hart);
+        self.harts[hart].ticket = None;
+    }
+
+    /// Locks a range, if it is the hart's turn. Faults in its blocks end as it waits.
+    fn lock(&mut self, hart: usize) {
+        let range = self.some_range();
+        if !self.is_turn(hart, range) {
+            return;
+        }
+        let blocks = range.0 / BLOCK..=range.1 / BLOCK;
+        let slots = self.slots.clone();
+        let is_inside = move |block: usize| blocks.contains(&block);
+        let waits = slots
+            .borrow()
+            .iter()
+            .flatten()
+            .any(|(block, _)| is_inside(*block));
+        AS_IT_WAITS.set(Some(Box::new(move || {
+            for slot in slots.borrow_mut().iter_mut() {
+                drop(slot.take_if(|(block, _)| is_inside(*block)));
+            }
+        })));
+        self.lock.lock(hart, range);
+        let has_waited = AS_IT_WAITS.take().is_none();
+        assert_eq!(has_waited, waits, "{range:x?}");
+        self.harts[hart].range = range;
+        self.harts[hart].is_locked = true;
+    }
+
+    fn fault(&mut self, hart: usize) {
+        let addr = self.some_addr();
+        let mut slots = self.slots.borrow_mut();
+        let slot = self.lock.fault_slot(hart, addr);
+        assert_eq!(slot.is_some(), slots[hart].is_none(), "one fault at a time");
+        if let Some(slot) = slot {
+            slots[hart] = Some((addr / BLOCK, slot));
+        }
+    }
+}
+
+#[test]
+fn a_hart_finds_what_the_others_have_locked_and_wait_for() {
+    let mut model = Model::new();
+    for _ in 0..STEPS {
+        model.step();
+        model.check();
+    }
+}
+
+/// The fault is of the code that locks the range: an interrupt handler's.
+#[test]
+fn the_only_hart_waits_for_no_fault() {
+    let lock = RangeLock::<Four>::new(Box::default());
+    assert!(lock.is_one_hart());
+    let slot = lock.fault_slot(0, 0);
+    lock.lock(0, (0, BLOCK - 1));
+    assert!(AS_IT_WAITS.take().is_none());
+    drop(slot);
+}
