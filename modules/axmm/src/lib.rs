@@ -41,6 +41,8 @@ mod aspace;
 mod atomic;
 mod backend;
 mod boxed;
+#[cfg(test)]
+mod by_turns;
 mod code;
 pub mod context;
 #[cfg(feature = "hal")]

@@ -176,3 +176,6 @@ impl<M: Machine> Drop for TlbGather<'_, M> {
         self.flush();
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

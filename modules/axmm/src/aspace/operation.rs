@@ -156,3 +156,6 @@ fn prepare_all<M: Machine, O: Operation<M>>(guards: &mut Guards<'_, M>, operatio
     }
     Ok(())
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

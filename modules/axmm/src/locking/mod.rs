@@ -16,7 +16,5 @@ pub mod overtakes;
 pub mod range_lock;
 pub mod shards;
 
-#[cfg(test)]
-mod by_turns;
 #[cfg(all(test, loom))]
 mod modelled;

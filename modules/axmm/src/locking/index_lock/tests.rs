@@ -1,11 +1,9 @@
 //! Which hart gets the index lock next.
 
-use std::boxed::Box;
-
 use fastrand::Rng;
 
 use super::*;
-use crate::locking::by_turns::{AS_IT_WAITS, Four, HARTS};
+use crate::by_turns::{AS_IT_WAITS, Four, HARTS, at_turn};
 
 const MOST_HARTS: usize = 64;
 
@@ -39,14 +37,6 @@ fn a_holder_names_the_first_waiting_hart_behind_it() {
         assert!(!others.into_iter().any(|hart| lock.try_lock(hart)));
         assert!(lock.try_lock(next.unwrap()));
     }
-}
-
-/// Does `work` at the `turn`th turn of waiting.
-fn at_turn(turn: usize, work: impl FnOnce() + 'static) {
-    AS_IT_WAITS.set(Some(match turn {
-        0 => Box::new(work),
-        _ => Box::new(move || at_turn(turn - 1, work)),
-    }));
 }
 
 #[test]

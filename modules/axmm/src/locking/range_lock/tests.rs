@@ -1,13 +1,12 @@
 //! What the range lock says of harts, beside a model of what each one does.
 
-use std::boxed::Box;
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use fastrand::Rng;
 
 use super::*;
-use crate::locking::by_turns::{AS_IT_WAITS, Four, HARTS};
+use crate::by_turns::{AS_IT_WAITS, Four, HARTS, TURN, at_turn};
 
 const BLOCK: usize = 1 << BLOCK_BITS;
 /// Addresses are multiples of this in `BLOCKS` blocks.
@@ -197,4 +196,16 @@ fn the_only_hart_waits_for_no_fault() {
     lock.lock(0, (0, BLOCK - 1));
     assert!(AS_IT_WAITS.take().is_none());
     drop(slot);
+}
+
+#[test]
+fn turns_of_waiting_for_a_fault_are_counted() {
+    let lock = Model::new().lock;
+    let slot = lock.fault_slot(1, 0);
+    at_turn(3, || {
+        assert_eq!(TURN.get(), 3);
+        drop(slot);
+    });
+    lock.lock(0, (0, BLOCK - 1));
+    assert!(AS_IT_WAITS.take().is_none(), "it has waited");
 }

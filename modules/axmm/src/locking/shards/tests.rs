@@ -10,13 +10,14 @@ use page_table_multiarch::MappingFlags;
 use super::*;
 use crate::aspace::guard::Unlocked;
 use crate::backend::Hand;
-use crate::locking::by_turns::{AS_IT_WAITS, Four, as_hart};
+use crate::by_turns::{AS_IT_WAITS, Four, TURN, as_hart, at_turn};
 use crate::test_memory;
 use crate::{AddrSpace, Fault, Grain};
 
 /// What an entry of the root translates.
 const TOP: usize = 512 << 30;
 const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
 const PAGE: usize = 4096;
 const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
 const RO: MappingFlags = MappingFlags::READ;
@@ -363,7 +364,11 @@ fn an_operation_keeps_room_for_its_areas() {
 }
 
 /// Does `work` as hart 2, which finds the index lock free.
-fn with_index_lock(space: &AddrSpace<Four>, number: usize, work: impl Fn(&RangeLock<Four>)) {
+fn with_index_lock<R>(
+    space: &AddrSpace<Four>,
+    number: usize,
+    work: impl Fn(&RangeLock<Four>) -> R,
+) {
     let shard = space.shards().get(number).unwrap();
     assert!(shard.lock.index().try_lock(2), "index lock {number}");
     work(&shard.lock);
@@ -371,20 +376,27 @@ fn with_index_lock(space: &AddrSpace<Four>, number: usize, work: impl Fn(&RangeL
 }
 
 #[test]
-fn a_fault_that_waits_is_in_the_queue() {
-    let space = Rc::new(space());
-    space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
-    with_index_lock(&space, 0, |lock| lock.lock(2, (TOP, TOP + PAGE - 1)));
-    let there = space.clone();
-    AS_IT_WAITS.set(Some(Box::new(move || {
-        with_index_lock(&there, 0, |lock| {
-            assert!(lock.is_busy(0), "it is in the queue");
-            lock.unlock(2);
+fn a_fault_and_an_operation_that_wait_are_in_the_queue() {
+    let waits: [fn(&AddrSpace<Four>); 2] = [
+        |space| assert_eq!(space.fault(at(TOP), RW), Ok(())),
+        |space| assert_eq!(space.unmap(at(TOP), PAGE), Ok(())),
+    ];
+    for waits in waits {
+        let space = Rc::new(space());
+        space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
+        with_index_lock(&space, 0, |lock| lock.lock(2, (TOP, TOP + PAGE - 1)));
+        let there = space.clone();
+        at_turn(3, move || {
+            assert_eq!(TURN.get(), 3);
+            with_index_lock(&there, 0, |lock| {
+                assert!(lock.is_busy(0), "it is in the queue");
+                lock.unlock(2);
+            });
         });
-    })));
-    assert_eq!(space.fault(at(TOP), RW), Ok(()));
-    assert!(AS_IT_WAITS.take().is_none(), "it has waited");
-    assert!(space.shards().get(0).unwrap().lock.is_idle());
+        waits(&space);
+        assert!(AS_IT_WAITS.take().is_none(), "it has waited");
+        assert!(space.shards().get(0).unwrap().lock.is_idle());
+    }
 }
 
 #[test]
@@ -474,4 +486,67 @@ fn an_empty_table_in_which_another_hart_works_is_left_to_it() {
     space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
     space.unmap(at(TOP), PAGE).unwrap();
     assert_eq!(tables(), 0, "no hart works there");
+}
+
+/// Around the page are others at different distances: areas, or what other harts have locked.
+#[test]
+fn a_range_is_locked_with_the_free_addresses_in_its_tables() {
+    let page = EDGE + 256 * GIB + GIB / 2 + MIB;
+    let sizes = [PAGE, 2 * MIB, GIB, TOP];
+    let distances = [64 * PAGE, 4 * MIB, 2 * GIB, 2 * TOP];
+    for (below, above, are_areas) in distances.into_iter().flat_map(|below| {
+        let pairs = distances.into_iter().map(move |above| (below, above));
+        pairs.flat_map(|(below, above)| [(below, above, true), (below, above, false)])
+    }) {
+        let space = space();
+        space.map_alloc(at(page), PAGE, RW, false).unwrap();
+        let others = [page - below, page + above];
+        let inside = |addr: &usize| (EDGE..EDGE + TOP).contains(addr);
+        for (hart, other) in [2, 3]
+            .into_iter()
+            .zip(others)
+            .filter(|(_, addr)| inside(addr))
+        {
+            match are_areas {
+                true => space.map_alloc(at(other), PAGE, RW, false).unwrap(),
+                false => with_index_lock(&space, 1, |lock| {
+                    lock.lock(hart, (other, other + PAGE - 1));
+                }),
+            }
+        }
+        let mut guard = space
+            .write_areas(space.shards().get(1).unwrap(), &(page..page + PAGE))
+            .unwrap();
+        guard.lock_range_and_tables();
+        let firsts = sizes.map(|size| page & !(size - 1));
+        let lasts = sizes.map(|size| page | (size - 1));
+        let first = firsts.into_iter().rfind(|first| *first > others[0]);
+        let last = lasts.into_iter().rfind(|last| *last < others[1]);
+        guard.unlocked(|unlocked| {
+            let locked = unlocked.alone();
+            assert_eq!(
+                (Some(locked.0), Some(locked.1)),
+                (first, last),
+                "{others:x?}"
+            );
+        });
+        drop(guard);
+        with_index_lock(&space, 1, |lock| [2, 3].map(|hart| lock.unlock(hart)));
+    }
+}
+
+#[test]
+fn the_last_operation_in_a_table_frees_it() {
+    let space = space();
+    let tables = || space.table().tables(TOP..4 * TOP);
+    let before = tables();
+    let other = TOP + 10 * PAGE;
+    space.map_alloc(at(TOP), PAGE, RW, true).unwrap();
+    space.map_alloc(at(other), PAGE, RW, false).unwrap();
+    with_index_lock(&space, 0, |lock| lock.lock(2, (other, other + PAGE - 1)));
+    space.unmap(at(TOP), PAGE).unwrap();
+    assert_ne!(tables(), before, "another hart works in the table");
+    with_index_lock(&space, 0, |lock| lock.unlock(2));
+    space.unmap(at(other), PAGE).unwrap();
+    assert_eq!(tables(), before);
 }
