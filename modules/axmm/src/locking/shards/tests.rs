@@ -95,6 +95,45 @@ fn an_area_in_several_shards_is_one() {
 }
 
 #[test]
+fn an_area_may_fill_all_shards() {
+    let space = space();
+    let (start, size) = (at(TOP), 3 * TOP);
+    assert_eq!(space.map_alloc(start, size, RW, false), Ok(()));
+    assert_eq!(space.protect(start, size, RO), Ok(()));
+    assert_eq!(state(&space), [(TOP..4 * TOP, RO)]);
+    assert_eq!(space.unmap(start, size), Ok(()));
+    assert_eq!(state(&space), []);
+}
+
+#[test]
+fn what_reaches_into_a_shard_that_was_never_made_is_not_protected() {
+    let space = space();
+    let start = at(EDGE - PAGE);
+    space.map_alloc(start, PAGE, RW, false).unwrap();
+    let protected = space.protect(start, 2 * PAGE, RO);
+    assert_eq!(protected, Err(AxError::NotFound));
+    assert_eq!(state(&space), [(EDGE - PAGE..EDGE, RW)]);
+}
+
+/// An operation in several shards may need some.
+#[test]
+fn an_operation_up_to_the_end_of_its_shard_needs_no_memory() {
+    let space = space();
+    let (start, size) = (at(EDGE - 8 * PAGE), 8 * PAGE);
+    space.map_alloc(start, size, RW, true).unwrap();
+    let armed = fail_from(1);
+    // Until the shard has no room for areas left.
+    let mut others = (0..).map(|number| at(TOP + 2 * number * PAGE));
+    while space
+        .map_alloc(others.next().unwrap(), PAGE, RW, false)
+        .is_ok()
+    {}
+    let results = (space.protect(start, size, RO), space.unmap(start, size));
+    drop(armed);
+    assert_eq!(results, (Ok(()), Ok(())));
+}
+
+#[test]
 fn free_addresses_are_found_across_a_boundary() {
     let space = space();
     let limit = VirtAddrRange::from_start_size(at(TOP), 3 * TOP);
