@@ -199,6 +199,23 @@ fn the_only_hart_waits_for_no_fault() {
 }
 
 #[test]
+fn a_hart_waits_for_all_63_others() {
+    let states = (1..64).map(|_| HartState::idle());
+    let lock = RangeLock::<Four>::new(boxed_row(states).unwrap());
+    let range = (0, BLOCK - 1);
+    for hart in 1..64 {
+        assert_eq!(lock.is_turn(hart, range), hart == 1);
+        lock.enqueue(hart, range);
+    }
+    for hart in 1..64 {
+        assert!(!lock.is_turn(0, range));
+        assert!(lock.is_turn(hart, range));
+        lock.dequeue(hart);
+    }
+    assert!(lock.is_turn(0, range));
+}
+
+#[test]
 fn turns_of_waiting_for_a_fault_are_counted() {
     let lock = Model::new().lock;
     let slot = lock.fault_slot(1, 0);

@@ -11,6 +11,7 @@ use super::*;
 use crate::aspace::guard::Unlocked;
 use crate::backend::Hand;
 use crate::by_turns::{AS_IT_WAITS, Four, TURN, as_hart, at_turn};
+use crate::locking::range_lock::ALL;
 use crate::test_memory;
 use crate::{AddrSpace, Fault, Grain};
 
@@ -41,16 +42,22 @@ fn every_address_is_in_the_shard_of_its_number() {
         (0xffff_8000_0000_0000..0xffff_e000_0000_0000, 39),
         (0x4000_0000..0x8000_0000, 39),
         (3 * TOP + PAGE..4 * TOP + PAGE, 39),
+        (PAGE..MOST * TOP, 39),
+        (PAGE..(MOST + 1) * TOP, 39),
     ] {
         let span: Span = span;
         let shards = Shards::<Four>::new(Places::new(&span, bits).unwrap());
-        assert!(shards.count() <= MOST);
+        let count = |bits: u32| ((span.end - 1) >> bits) - (span.start >> bits) + 1;
+        let most = (bits..).map(count).find(|count| *count <= MOST);
+        assert_eq!(Some(shards.count()), most);
+        assert_eq!(shards.number_of(span.end - 1), shards.count() - 1);
         let mut first = 0;
         for number in 0..shards.count() {
             let bounds = shards.bounds(number);
             assert_eq!(bounds.0, first);
             assert_eq!(shards.number_of(bounds.0), number);
             assert_eq!(shards.number_of(bounds.1), number);
+            assert!(shards.count() > 1 || bounds == ALL, "the only one has all");
             first = bounds.1.wrapping_add(1);
             assert!(first.is_multiple_of(1 << bits));
         }
@@ -69,6 +76,18 @@ fn a_shard_is_made_for_the_first_mapping_there() {
     assert_eq!(space.fault(at(EDGE), RW), Ok(()));
     space.unmap(at(EDGE), PAGE).unwrap();
     assert_eq!(space.areas().count(), 0);
+}
+
+#[test]
+fn shards_are_dropped_with_their_address_space() {
+    test_memory::give();
+    let before = test_memory::blocks();
+    let space = space();
+    for shard in [TOP, EDGE, EDGE + TOP] {
+        space.map_alloc(at(shard), PAGE, RW, false).unwrap();
+    }
+    drop(space);
+    assert_eq!(test_memory::blocks(), before);
 }
 
 #[test]
