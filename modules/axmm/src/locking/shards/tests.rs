@@ -389,18 +389,22 @@ fn a_large_page_that_comes_to_an_end_of_a_range_in_two_shards_is_locked_with_it(
 }
 
 /// An operation that has freed the index lock can add its areas afterwards, whatever others
-/// have added meanwhile, and without memory.
+/// have added meanwhile, and without memory. With some of these numbers of areas, the leaf of
+/// the tree that the operation changes is full.
 #[test]
 fn an_operation_keeps_room_for_its_areas() {
-    for before in 0..80 {
+    const AREAS: usize = 100;
+    for (number, more) in (40..56).flat_map(|number| (0..16).map(move |more| (number, more))) {
+        let middle = 4 * number;
         let space = space();
         let page = |number: usize| at(TOP + number * PAGE);
         let map = |number: usize| space.map_alloc(page(number), PAGE, RW, false);
-        // Other areas around one of three pages, and behind them.
-        (0..before).for_each(|number| map(2 * number).unwrap());
-        let middle = 2 * before;
+        let places = (0..AREAS).map(|number| 4 * number);
+        places
+            .filter(|place| *place != middle)
+            .for_each(|place| map(place).unwrap());
         space.map_alloc(page(middle), 3 * PAGE, RW, false).unwrap();
-        (0..100).for_each(|number| map(middle + 4 + 2 * number).unwrap());
+        (0..more).for_each(|number| map(middle - 2 - 4 * number).unwrap());
         let span = page(middle + 1).as_usize()..page(middle + 2).as_usize();
         let mut guard = space
             .write_areas(space.shards().get(0).unwrap(), &span)
@@ -410,14 +414,14 @@ fn an_operation_keeps_room_for_its_areas() {
         let mut others = 0;
         let armed = guard.unlocked(|_| {
             let armed = fail_from(1);
-            let mut add = || as_hart(1, || map(middle + 204 + 2 * others)).map(|()| others += 1);
+            let mut add = || as_hart(1, || map(4 * AREAS + 2 * others)).map(|()| others += 1);
             while add().is_ok() {}
             armed
         });
         guard.cut(&span);
         drop(armed);
         drop(guard);
-        assert_eq!(space.areas().count(), before + 3 + 100 + others);
+        assert_eq!(space.areas().count(), AREAS + more + others + 2);
     }
 }
 
