@@ -222,12 +222,9 @@ impl<H: Harts> FramePool<H> {
             blocks.push(first..first + (1 << order));
             room -= 1 << order;
         }
-        // The last in is the first out.
+        // The last in is the first out. The magazine was empty and has room for a batch.
         while let Some(block) = blocks.pop() {
-            for frame in block.rev() {
-                // The magazine was empty and has room for a batch.
-                let _ = stock.frames.push(frame);
-            }
+            push_singles(stock, block.start, block.len());
         }
     }
 
