@@ -29,4 +29,14 @@ impl AtomicUsize {
     pub fn swap(&self, value: usize, order: Ordering) -> usize {
         self.0.swap(value, order)
     }
+
+    pub fn compare_exchange(
+        &self,
+        old: usize,
+        new: usize,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<usize, usize> {
+        self.0.compare_exchange(old, new, success, failure)
+    }
 }

@@ -60,6 +60,33 @@ impl<const N: usize> Magazine<N> {
         found.map(|(value, _)| value)
     }
 
+    /// Takes a part out of what was put in last. `split` returns that part of a value and what
+    /// remains of it, 0 for nothing. A thief finds either the whole value or what remains. For
+    /// the owner.
+    #[inline(always)]
+    pub fn pop_part(&self, split: impl Fn(usize) -> (usize, usize)) -> Option<usize> {
+        loop {
+            let len = self.len.load(Ordering::Relaxed);
+            let last = len.checked_sub(1)?;
+            let slot = self.slots.get(last)?;
+            // Relaxed: only the owner puts values in.
+            let value = slot.load(Ordering::Relaxed);
+            if value != 0 {
+                let (part, rest) = split(value);
+                // Relaxed when it fails: a thief has taken the value.
+                let taken =
+                    slot.compare_exchange(value, rest, Ordering::Acquire, Ordering::Relaxed);
+                if taken.is_ok() {
+                    if rest == 0 {
+                        self.len.store(last, Ordering::Relaxed);
+                    }
+                    return Some(part);
+                }
+            }
+            self.len.store(last, Ordering::Relaxed);
+        }
+    }
+
     /// Puts `value` in. For the owner.
     ///
     /// # Errors
@@ -105,6 +132,22 @@ mod tests {
         assert_eq!(magazine.pop(), None);
         assert_eq!(magazine.push(6), Ok(()), "room again");
         assert_eq!(magazine.pop(), Some(6));
+    }
+
+    #[test]
+    fn parts_come_out_of_the_last_value_first() {
+        let magazine = Magazine::<3>::new();
+        let take_ten = |value: usize| (value.min(10), value.saturating_sub(10));
+        assert_eq!(magazine.pop_part(take_ten), None);
+        assert_eq!([magazine.push(5), magazine.push(25)], [Ok(()), Ok(())]);
+        let parts = core::array::from_fn(|_| magazine.pop_part(take_ten));
+        assert_eq!(parts, [Some(10), Some(10), Some(5), Some(5), None]);
+        assert_eq!([magazine.push(30), magazine.push(20)], [Ok(()), Ok(())]);
+        assert_eq!(magazine.pop_part(take_ten), Some(10));
+        let mut stolen = Vec::new();
+        magazine.steal(|value| stolen.push(value));
+        assert_eq!(stolen, [30, 10]);
+        assert_eq!(magazine.pop_part(take_ten), None);
     }
 }
 
@@ -202,6 +245,52 @@ mod interleavings {
             all.extend(shop.push(3));
             all.extend(thieves.into_iter().flat_map(|thief| thief.join().unwrap()));
             nothing_is_lost(all, &shop, 3);
+        });
+    }
+
+    /// A value whose parts the owner takes one by one: a thief gets the parts that are left.
+    #[test]
+    fn every_part_comes_out_exactly_once() {
+        /// Parts `first` to `last` as one value.
+        fn packed(first: usize, last: usize) -> usize {
+            last << 8 | first
+        }
+        fn split(value: usize) -> (usize, usize) {
+            let (first, last) = (value & 0xff, value >> 8);
+            let rest = if first < last {
+                packed(first + 1, last)
+            } else {
+                0
+            };
+            (first, rest)
+        }
+        loom::model(|| {
+            let shop = Shop::open();
+            for part in 1..=3 {
+                // SAFETY: the value is not in the magazine yet, so this is the only access.
+                shop.boxes[part].with_mut(|contents| unsafe { *contents = part });
+            }
+            assert_eq!(shop.magazine.push(packed(1, 1)), Ok(()));
+            assert_eq!(shop.magazine.push(packed(2, 3)), Ok(()));
+            let thief = {
+                let shop = shop.clone();
+                thread::spawn(move || {
+                    let mut parts = Vec::new();
+                    shop.magazine.steal(|value| {
+                        let left = (value & 0xff)..=(value >> 8);
+                        parts.extend(left.map(|part| shop.empty(part)));
+                    });
+                    parts
+                })
+            };
+            let take = || Some(shop.empty(shop.magazine.pop_part(split)?));
+            let mut all: Vec<usize> = std::iter::from_fn(take).take(2).collect();
+            all.extend(thief.join().unwrap());
+            all.extend(std::iter::from_fn(take));
+            all.sort_unstable();
+            assert_eq!(all, [1, 2, 3]);
+            assert_eq!(shop.push(4), None, "there is room");
+            assert_eq!(shop.pop(), Some(4));
         });
     }
 

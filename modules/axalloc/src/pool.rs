@@ -105,7 +105,7 @@ impl<H: Harts> FramePool<H> {
     #[inline(always)]
     pub fn alloc_one(&self, kind: UsageKind) -> Option<usize> {
         self.harts.with_this(|stock| {
-            let frame = stock.frames.pop().or_else(|| self.refill(stock))?;
+            let frame = stock.frames.pop().or_else(|| self.take_behind(stock))?;
             stock.used.add(kind, 1);
             Some(frame)
         })
@@ -190,17 +190,21 @@ impl<H: Harts> FramePool<H> {
         self.harts.with_this(|stock| stock.used.add(kind, frames));
     }
 
-    /// Takes one frame, and fills the empty magazine by half: from a row, or from the
-    /// smallest blocks, so that large ones stay whole.
+    /// Takes one frame out of the hart's rows or, if there is none, out of the buddy system.
+    /// The rest of a row stays where other harts find it when memory runs out.
+    #[inline(never)]
+    fn take_behind(&self, stock: &Stock) -> Option<usize> {
+        match stock.rows.pop_part(split_first) {
+            Some(frame) => Some(frame),
+            None => self.refill(stock),
+        }
+    }
+
+    /// Takes one frame, and fills the empty magazine by half from the smallest blocks, so that
+    /// large ones stay whole.
     #[cold]
     fn refill(&self, stock: &Stock) -> Option<usize> {
         let mut buddy = self.buddy.lock();
-        // While they are moved from one magazine to the other nobody may miss them.
-        if let Some(row) = stock.rows.pop() {
-            let Range { start, end } = unpacked(row);
-            push_singles(stock, start + 1, end - start - 1);
-            return Some(start);
-        }
         let first = buddy.alloc_at_most(&self.words, 0);
         let (frame, _) = first.or_else(|| {
             self.empty_stocks(&mut buddy);
@@ -298,6 +302,15 @@ pub fn packed(first: usize, count: usize) -> usize {
 fn unpacked(row: usize) -> Range<usize> {
     let first = row as u32 as usize;
     first..first + (row >> u32::BITS)
+}
+
+/// The first frame of a row, and the rest of the row; 0 if that was all of it.
+fn split_first(row: usize) -> (usize, usize) {
+    let Range { start, end } = unpacked(row);
+    match end - start {
+        1 => (start, 0),
+        count => (start, packed(start + 1, count - 1)),
+    }
 }
 
 /// The whole frames in a range of physical addresses.
