@@ -1,11 +1,12 @@
-//! `axmm-threads`: what two threads get done beside one, a line for each row: its name
-//! and the figure. Rows of others have their name behind `@`. With too few processors it
-//! says so, and there is no line.
+//! `axmm-threads`: what two threads get done in the time of one, a line for each row: its name
+//! and the figure. Rows of others have their name behind `@`. A row is missing if the
+//! processors never were cores of their own while it was measured. With too few processors the
+//! program says so and ends with an error.
 
 use std::process::ExitCode;
 
 use axbench::threads::{
-    Fenced, Linux, Load, Ours, Pairs, Processors, THREADS, Work, small_pages_only, times,
+    Apart, Fenced, Linux, Load, Ours, Pairs, Processors, THREADS, Work, small_pages_only, times,
 };
 
 /// The rows that Linux has too.
@@ -41,6 +42,8 @@ fn rows(processors: Processors) -> Option<()> {
     for (row, work) in ROWS {
         let ours = [Ours::new(work)?, Ours::new(work)?];
         row_of(row, ours.each_ref(), processors);
+        let apart = [Apart::new(work)?, Apart::new(work)?];
+        row_of(&format!("{row}@apart"), apart.each_ref(), processors);
         let linux = [Linux::new(work), Linux::new(work)];
         row_of(&format!("{row}@linux"), linux.each_ref(), processors);
     }
@@ -61,12 +64,15 @@ fn rows(processors: Processors) -> Option<()> {
         processors,
     );
     let pairs = [Pairs::new(), Pairs::new()];
-    let dearer = times(pairs.each_ref(), processors).dearer();
-    println!("threads.frame_pair {dearer:.3}");
+    if let Some(times) = times(pairs.each_ref(), processors) {
+        println!("threads.frame_pair {:.3}", times.dearer());
+    }
     Some(())
 }
 
 /// Prints how many times the work of one thread two do.
 fn row_of(row: &str, loads: [&impl Load; THREADS], processors: Processors) {
-    println!("{row} {:.3}", times(loads, processors).scaling());
+    if let Some(times) = times(loads, processors) {
+        println!("{row} {:.3}", times.scaling());
+    }
 }

@@ -1,4 +1,4 @@
-//! Frames taken and given back, one at a time.
+//! Frames that are taken and freed one at a time.
 
 use std::hint::black_box;
 
@@ -7,14 +7,14 @@ use axalloc::{UsageKind, alloc_frame};
 use super::Load;
 use crate::ours::Frames;
 
-/// Pairs in a turn.
+/// How many frames each thread takes and frees in a turn.
 const PAIRS: usize = 50_000;
 
-/// Takes a frame and gives it back, again and again.
+/// Takes a frame and frees it, again and again.
 pub struct Pairs(());
 
 impl Pairs {
-    /// With memory.
+    /// Gives the allocator its memory.
     pub fn new() -> Self {
         Frames::new();
         Self(())

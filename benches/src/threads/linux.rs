@@ -1,4 +1,4 @@
-//! The computer's own Linux: its system calls, and real page faults.
+//! The Linux of this computer: its system calls, and real page faults.
 
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::ours::Work;
 use super::{Load, PAGE, THREADS, TOUCHED};
 
-/// What threads do to the process's address space.
+/// Work in the address space of this process.
 pub struct Linux {
     work: Work,
-    /// Where each thread's pages are, once it is ready.
+    /// Where the pages of each thread begin. Written by `prepare`.
     start: [AtomicUsize; THREADS],
-    /// Where all threads' are that have one area.
+    /// Where the area that all threads share begins.
     all: usize,
 }
 
 impl Linux {
-    /// Ready for `work`.
+    /// Maps what all threads share for `work`.
     pub fn new(work: Work) -> Self {
         Self {
             work,
@@ -26,25 +26,25 @@ impl Linux {
     }
 }
 
-/// Maps so many pages, lazily.
+/// Maps `pages` pages lazily. Returns the first address.
 fn map(pages: usize) -> usize {
     let rights = libc::PROT_READ | libc::PROT_WRITE;
     let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: it goes where nothing is.
+    // SAFETY: without `MAP_FIXED` the kernel chooses addresses that are free.
     let mapped = unsafe { libc::mmap(ptr::null_mut(), pages * PAGE, rights, kind, -1, 0) };
     assert_ne!(mapped, libc::MAP_FAILED, "no memory");
     mapped as usize
 }
 
 fn unmap(start: usize, pages: usize) {
-    // SAFETY: `map` has mapped it for this load alone.
+    // SAFETY: `map` returned `start`, and the load that unmaps it is its only user.
     assert_eq!(unsafe { libc::munmap(start as *mut _, pages * PAGE) }, 0);
 }
 
 fn touch(start: usize, pages: usize) {
     for page in 0..pages {
         let byte = (start + page * PAGE) as *mut u8;
-        // SAFETY: it is mapped, and this thread's.
+        // SAFETY: `map` mapped the page with the right to write, and only this thread uses it.
         unsafe { byte.write_volatile(1) };
     }
 }
@@ -77,7 +77,7 @@ impl Load for Linux {
     fn finish(&self, thread: usize) {
         let start = self.start[thread].load(Ordering::Relaxed);
         match self.work {
-            // SAFETY: the range is this load's, and nothing in it is needed.
+            // SAFETY: `map` mapped the range for this load, which reads nothing back from it.
             Work::FaultsInOneArea => unsafe {
                 libc::madvise(start as *mut _, TOUCHED * PAGE, libc::MADV_DONTNEED);
             },

@@ -1,4 +1,4 @@
-//! Our address space, with frames from our allocator. A thread is a hart.
+//! Our address space, with frames from our allocator. Each thread plays a hart.
 
 use core::ops::Range;
 use std::cell::Cell;
@@ -14,18 +14,18 @@ const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
 
 /// The address space: as large as a user program's.
 const ALL: Range<usize> = 1 << 40..1 << 47;
-/// The area of all threads.
+/// Where the area that all threads share begins.
 const SHARED: usize = ALL.start;
 
 std::thread_local! {
     static HART: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// Threads as harts of a machine on which nobody walks the table.
+/// A machine whose harts are threads. It has no TLB, so nothing is flushed.
 pub struct Threads;
 
-// SAFETY: a thread that calls has been given its number (`Load::prepare`), and no two
-// that run at a time have the same.
+// SAFETY: `Load::prepare` gives each thread its number before it works, and `turn_of` gives
+// every thread of a turn a different one.
 unsafe impl Machine for Threads {
     type Meta = <ThisMachine as Machine>::Meta;
     type Pte = <ThisMachine as Machine>::Pte;
@@ -63,21 +63,22 @@ unsafe impl Machine for Threads {
     }
 }
 
-/// What threads do to one address space.
+/// What each thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Page faults in one area, that of all threads.
+    /// Page faults in one area that all threads share.
     FaultsInOneArea,
-    /// Page faults in an area of each thread's own.
+    /// Page faults in an area that only this thread uses.
     FaultsInAnAreaEach,
-    /// Maps so many pages where the address space chooses, touches each, and unmaps them.
+    /// Maps this many pages at an address that the address space chooses, touches each page,
+    /// and unmaps them, again and again.
     MapTouchUnmap(usize),
-    /// Maps so many pages in places of the threads' choice, 1 GiB apart in one shard,
-    /// touches each, and unmaps them.
+    /// Maps, touches and unmaps this many pages, again and again, at addresses in one shard
+    /// that are 1 GiB apart for each two threads.
     MapTouchUnmapNearby(usize),
 }
 
-/// One address space for all threads.
+/// One address space that all threads share.
 pub struct Ours {
     space: AddrSpace<Threads>,
     work: Work,
@@ -86,8 +87,7 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// An address space in which is nothing but what the threads use. `None` without
-    /// memory.
+    /// A new address space in which each thread does `work`. `None` without memory.
     pub fn new(work: Work) -> Option<Self> {
         Frames::new();
         HART.set(0);
@@ -102,7 +102,7 @@ impl Ours {
         Some(Self { space, work, own })
     }
 
-    /// Where a thread's pages are: an address of their own is the address space's choice.
+    /// The pages on which `thread` works.
     fn pages(&self, thread: usize) -> Range<usize> {
         let start = match self.work {
             Work::FaultsInOneArea => SHARED + thread * TOUCHED * PAGE,
@@ -122,7 +122,7 @@ impl Ours {
         }
     }
 
-    /// What a trap would call.
+    /// Handles a page fault at `page`, as the trap handler would.
     pub fn touch_page(&self, page: usize) -> bool {
         self.space
             .handle_page_fault(page.into(), MappingFlags::WRITE)
@@ -144,7 +144,7 @@ impl Load for Ours {
     fn prepare(&self, thread: usize) {
         HART.set(thread);
         match self.work {
-            // Beside the other's, of which it becomes one area.
+            // Adjacent areas with the same rights are merged into one.
             Work::FaultsInOneArea | Work::FaultsInAnAreaEach => self.map(&self.pages(thread)),
             Work::MapTouchUnmap(_) | Work::MapTouchUnmapNearby(_) => {}
         }
@@ -172,26 +172,50 @@ impl Load for Ours {
     }
 }
 
-/// A lock around each page fault, as there might be: for comparison.
+/// An address space for each thread: the threads share the frame allocator alone.
+pub struct Apart([Ours; THREADS]);
+
+impl Apart {
+    /// Address spaces in which each thread does `work`. `None` without memory.
+    pub fn new(work: Work) -> Option<Self> {
+        Some(Self([Ours::new(work)?, Ours::new(work)?]))
+    }
+}
+
+impl Load for Apart {
+    fn prepare(&self, thread: usize) {
+        self.0[thread].prepare(thread);
+    }
+
+    fn work(&self, thread: usize) {
+        self.0[thread].work(thread);
+    }
+
+    fn finish(&self, thread: usize) {
+        self.0[thread].finish(thread);
+    }
+}
+
+/// Page faults under a lock, for comparison: other designs have such locks.
 pub struct Fenced {
     ours: Ours,
-    /// What one lock is for, in bytes from where the threads work.
+    /// The bytes of addresses that share a lock.
     each: usize,
     locks: Vec<Lock>,
 }
 
-/// In a cache line of its own.
+/// A spin lock in a cache line of its own.
 #[repr(align(64))]
 #[derive(Default)]
 struct Lock(AtomicBool);
 
 impl Fenced {
-    /// A lock for each area, the threads' one.
+    /// A lock for each area. The threads share one area.
     pub fn by_area() -> Option<Self> {
         Self::new(usize::MAX)
     }
 
-    /// A lock for each table of the lowest level.
+    /// A lock for each page table of the lowest level.
     pub fn by_table() -> Option<Self> {
         Self::new(2 << 20)
     }

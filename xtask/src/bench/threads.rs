@@ -1,8 +1,7 @@
-//! `bench-threads`: what two threads get done beside one, natively. Each figure is a ratio
-//! within one run of `axmm-threads`; it runs several times, and of each row the median
-//! counts. Behind a row's name stand `.min` and `.max` for the least and the most of all
-//! runs. What else the computer does makes figures too low, so its load as they began is
-//! a row too.
+//! `bench-threads`: what two threads get done in the time of one, natively. Each figure is a
+//! ratio within one run of `axmm-threads`. The program runs several times, and the median of
+//! each row counts. The rows `.min` and `.max` are the least and the most of all runs. Other
+//! work of the computer makes figures too low, so its load at the beginning is a row too.
 
 use std::fs;
 use std::path::Path;
@@ -91,12 +90,19 @@ fn read(line: &str) -> Option<(String, f64)> {
     Some((name.to_owned(), value.parse().ok()?))
 }
 
-/// Three rows for each of the runs': the median, the least and the most. What a run lacks,
-/// all lack.
+/// Three rows for each row of the runs: the median, the least and the most of the runs that
+/// have it.
 fn summary(runs: &[Vec<(String, f64)>]) -> Vec<Row> {
-    let first = runs.first().into_iter().flatten();
-    let names = first.map(|(name, _)| name);
-    names.flat_map(|name| summary_of(name, runs)).collect()
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in runs.iter().flatten() {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    names
+        .into_iter()
+        .flat_map(|name| summary_of(name, runs))
+        .collect()
 }
 
 fn summary_of(name: &str, runs: &[Vec<(String, f64)>]) -> Vec<Row> {
@@ -225,6 +231,14 @@ mod tests {
             "{table}"
         );
         assert!(lines[2].ends_with("missed: at most 5"), "{table}");
+    }
+
+    #[test]
+    fn a_row_may_be_missing_in_some_runs() {
+        let row = |value| vec![("threads.x".to_owned(), value)];
+        let rows = summary(&[vec![], row(1.5), row(1.7), row(1.6)]);
+        let spread = Spread::of(&rows, "threads.x", "");
+        assert_eq!(spread.map(|spread| spread.median), Some(1.6));
     }
 
     #[test]
