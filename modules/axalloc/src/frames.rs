@@ -1,4 +1,4 @@
-//! Handles of frames: who has one has the frames.
+//! [`Frames`]: a frame run with one owner, and the functions that allocate one.
 
 use core::fmt;
 use core::mem;
@@ -6,17 +6,22 @@ use core::num::NonZeroUsize;
 
 use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
 use axerrno::{AxError, AxResult};
+#[cfg(feature = "hal")]
+use axhal::mem::zero_pages;
 use memory_addr::PhysAddr;
 
-use crate::whole::{FRAMES, reclaim, zero_pages};
-use crate::word::{Held, Released, Word};
-use crate::{UsageKind, fault, redzone};
+use crate::fault;
+use crate::machine::{FRAMES, reclaim};
+use crate::metadata::{CountedRun, FrameMeta, Released};
+#[cfg(debug_assertions)]
+use crate::redzone;
+use crate::usage::UsageKind;
 
-/// Takes one frame. What it holds is left over from whoever had it.
+/// Allocates one frame. It holds what was in it before.
 ///
 /// # Errors
 ///
-/// `NoMemory` if no frame is free.
+/// Returns `NoMemory` if no frame is free.
 #[inline(always)]
 pub fn alloc_frame(kind: UsageKind) -> AxResult<Frames> {
     if fault::fails(FRAMES.harts()) {
@@ -29,11 +34,11 @@ pub fn alloc_frame(kind: UsageKind) -> AxResult<Frames> {
     Ok(Frames::new(first.ok_or(AxError::NoMemory)?, 1, kind))
 }
 
-/// Takes one frame full of zeroes.
+/// Allocates one frame and fills it with zeroes.
 ///
 /// # Errors
 ///
-/// As [`alloc_frame`].
+/// Returns `NoMemory` if no frame is free.
 #[inline(always)]
 pub fn alloc_frame_zeroed(kind: UsageKind) -> AxResult<Frames> {
     let mut frame = alloc_frame(kind)?;
@@ -41,17 +46,17 @@ pub fn alloc_frame_zeroed(kind: UsageKind) -> AxResult<Frames> {
     Ok(frame)
 }
 
-/// Takes `count` frames in one piece, the first aligned to `align` bytes. What
-/// they hold is left over from whoever had them.
+/// Allocates `count` contiguous frames, the first of them aligned to `align` bytes. They hold
+/// what was in them before.
 ///
-/// The time it takes is bounded by the number of block sizes, not by how much
-/// memory there is or how it is used. A run is found if a block of its size,
-/// rounded up to a power of two, is free.
+/// The time this takes is bounded by the number of block sizes. It does not depend on the amount
+/// of memory or its use. A run is found if a block of its size, rounded up to a power of two, is
+/// free.
 ///
 /// # Errors
 ///
-/// `InvalidInput` if `count` is 0 or `align` is no power of two or less than a
-/// frame; `NoMemory` if there is no such run.
+/// - Returns `InvalidInput` if `count` is 0, or if `align` is below 4 KiB or not a power of two.
+/// - Returns `NoMemory` if there is no such run.
 pub fn alloc_frames(count: usize, align: usize, kind: UsageKind) -> AxResult<Frames> {
     if count == 0 || !align.is_power_of_two() || align < PAGE_SIZE {
         return Err(AxError::InvalidInput);
@@ -59,7 +64,7 @@ pub fn alloc_frames(count: usize, align: usize, kind: UsageKind) -> AxResult<Fra
     if count == 1 && align == PAGE_SIZE {
         return alloc_frame(kind);
     }
-    if fault::fails(FRAMES.harts()) || !FRAMES.could_have(count, align / PAGE_SIZE) {
+    if fault::fails(FRAMES.harts()) || !FRAMES.fits_in_memory(count, align / PAGE_SIZE) {
         return Err(AxError::NoMemory);
     }
     let alloc = || FRAMES.alloc_run(count, align / PAGE_SIZE, kind);
@@ -70,28 +75,32 @@ pub fn alloc_frames(count: usize, align: usize, kind: UsageKind) -> AxResult<Fra
     Ok(Frames::new(first.ok_or(AxError::NoMemory)?, count, kind))
 }
 
-/// Takes `count` frames as [`alloc_frames`] does, full of zeroes.
+/// Allocates `count` contiguous frames, the first of them aligned to `align` bytes, and fills
+/// them with zeroes. See [`alloc_frames`].
 ///
 /// # Errors
 ///
-/// As [`alloc_frames`].
+/// - Returns `InvalidInput` if `count` is 0, or if `align` is below 4 KiB or not a power of two.
+/// - Returns `NoMemory` if there is no such run.
 pub fn alloc_frames_zeroed(count: usize, align: usize, kind: UsageKind) -> AxResult<Frames> {
     let mut frames = alloc_frames(count, align, kind)?;
     frames.zero();
     Ok(frames)
 }
 
-/// A run of frames that has one owner, and goes back when the owner goes.
+/// A frame run with one owner. It is freed when this is dropped.
 ///
-/// It goes in two registers, and so does an `Option` of it.
+/// This and an `Option` of it are passed in two registers.
 pub struct Frames {
+    /// The number of the first frame.
     first: usize,
-    /// How many, and, in the lowest bits, of which kind.
+    /// The number of frames times [`UsageKind::COUNT`], plus the kind.
     count_and_kind: NonZeroUsize,
 }
 
 impl Frames {
-    /// `count` frames from `first` on, which are nobody's. At least one.
+    /// Makes the caller the owner of `count` frames from `first` on, which have no owner and
+    /// are counted as `kind`. `count` is at least 1.
     #[inline(always)]
     pub(crate) fn new(first: usize, count: usize, kind: UsageKind) -> Self {
         let packed = NonZeroUsize::new((count * UsageKind::COUNT) | kind as usize);
@@ -101,17 +110,17 @@ impl Frames {
         }
     }
 
-    /// The physical address of the first frame.
+    /// Returns the physical address of the first frame.
     pub fn start(&self) -> PhysAddr {
         PhysAddr::from_usize(self.first * PAGE_SIZE)
     }
 
-    /// How many frames.
+    /// Returns the number of frames.
     pub fn count(&self) -> usize {
         self.count_and_kind.get() / UsageKind::COUNT
     }
 
-    /// What they are counted as.
+    /// Returns what the frames are counted as.
     pub fn kind(&self) -> UsageKind {
         UsageKind::ALL[self.count_and_kind.get() % UsageKind::COUNT]
     }
@@ -120,45 +129,47 @@ impl Frames {
         core::ptr::with_exposed_provenance_mut(self.start().as_usize() + PHYS_VIRT_OFFSET)
     }
 
-    /// The bytes, in the linear mapping.
+    /// Returns the contents of the frames, in the linear mapping.
     pub fn as_bytes(&self) -> &[u8] {
-        // SAFETY: the frames lie in the linear mapping (`add_memory`), have one
-        // owner, and any byte is a `u8`.
+        // SAFETY: the linear mapping maps all frames (`add_memory`). `self` is their only
+        // owner, so they are not written while it is borrowed. Every byte is a valid `u8`.
         unsafe { core::slice::from_raw_parts(self.as_mut_ptr(), self.count() * PAGE_SIZE) }
     }
 
-    /// The bytes, in the linear mapping.
+    /// Returns the contents of the frames, in the linear mapping, for writing.
     pub fn as_bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `as_bytes`.
+        // SAFETY: the linear mapping maps all frames (`add_memory`). `self` is their only
+        // owner and is borrowed exclusively. Every byte is a valid `u8`.
         unsafe { core::slice::from_raw_parts_mut(self.as_mut_ptr(), self.count() * PAGE_SIZE) }
     }
 
-    /// Fills the frames with zeroes, as fast as the machine does it.
+    /// Fills the frames with zeroes, by the machine's fastest instructions.
     #[inline]
     pub fn zero(&mut self) {
-        // SAFETY: whole frames, which are this owner's alone.
+        // SAFETY: these are whole frames in the linear mapping, and `self` is their only owner.
         unsafe { zero_pages(self.as_mut_ptr(), self.count() * PAGE_SIZE) };
     }
 
-    /// As [`zero`](Self::zero), `most` frames at a time, and calls `between` after each
-    /// piece.
+    /// Fills the frames with zeroes, at most `most` frames at a time, and calls `between` after
+    /// each piece.
     #[inline]
     pub fn zero_in_pieces(&mut self, most: usize, between: impl Fn()) {
         let (mut done, count) = (0, self.count());
         while done < count {
             let piece = most.clamp(1, count - done);
-            // SAFETY: `done + piece` is at most `count`: whole frames of this owner's alone.
+            // SAFETY: `done + piece` is at most `count`. So these are whole frames in the
+            // linear mapping, and `self` is their only owner.
             unsafe { zero_pages(self.as_mut_ptr().add(done * PAGE_SIZE), piece * PAGE_SIZE) };
             done += piece;
             between();
         }
     }
 
-    /// Makes two runs of this one, the first of them `count` frames long.
+    /// Splits the run into its first `count` frames and the rest.
     ///
     /// # Errors
     ///
-    /// The run as it was, if one of the two would have no frame.
+    /// Returns the run as it was if one of the parts would have no frame.
     pub fn split_at(self, count: usize) -> Result<(Self, Self), Self> {
         if count == 0 || count >= self.count() {
             return Err(self);
@@ -169,12 +180,12 @@ impl Frames {
         Ok((Self::new(first, count, kind), rest))
     }
 
-    /// Makes one run of this one and `next`, the inverse of
-    /// [`split_at`](Self::split_at).
+    /// Joins the run with `next`: the inverse of [`split_at`](Self::split_at).
     ///
     /// # Errors
     ///
-    /// Both as they were, if `next` does not follow this one, or is of another kind.
+    /// Returns both as they were if `next` does not begin where this run ends, or has another
+    /// kind.
     #[inline]
     pub fn join(self, next: Self) -> Result<Self, (Self, Self)> {
         if self.first + self.count() != next.first || self.kind() != next.kind() {
@@ -185,11 +196,12 @@ impl Frames {
         Ok(joined)
     }
 
-    /// Gives the run into other hands, such as a page table's: it goes back by
+    /// Turns the handle into the run's physical address, which owns the run from now on. It is
+    /// for owners that keep only an address, such as a page table. The run is freed by
     /// [`from_raw`](Self::from_raw), as a whole.
     pub fn into_raw(self) -> PhysAddr {
-        if let Some(word) = FRAMES.word(self.first) {
-            word.hold(Held {
+        if let Some(meta) = FRAMES.meta(self.first) {
+            meta.start_counting(CountedRun {
                 kind: self.kind(),
                 count: self.count(),
             });
@@ -199,35 +211,38 @@ impl Frames {
         start
     }
 
-    /// Takes a run back from other hands. `None` if it has other owners too, and
-    /// if it has never been given away or has been taken back already, where
-    /// debug builds stop and name it.
+    /// Turns an address that [`into_raw`](Self::into_raw) returned back into a handle.
+    ///
+    /// Returns `None` if the run has other owners too. Also returns `None` if no run at `start`
+    /// was turned into an address, or if it was turned back already. Debug builds panic then.
     ///
     /// # Safety
     ///
-    /// The run was given away by [`into_raw`](Self::into_raw), not taken back
-    /// since, and nobody uses it any more.
+    /// `into_raw` returned `start`, which has not been turned back since. The caller does not
+    /// use the run through that address any more.
     pub unsafe fn from_raw(start: PhysAddr) -> Option<Self> {
         release(frame_at(start))
     }
 
-    /// Gives back what came one by one.
-    pub(crate) fn free_singly(mut self) {
-        redzone::fill_freed(&mut self);
+    /// Frees a run whose frames were single frames.
+    pub(crate) fn free_as_singles(mut self) {
+        self.fill_freed();
         FRAMES.free_singles(self.first, self.count(), self.kind());
         mem::forget(self);
     }
 
-    /// The same run, which may have more than one owner from now on.
-    pub fn into_shared(self) -> SharedFrames {
-        SharedFrames(frame_at(self.into_raw()))
+    /// Fills the frames with junk before they are freed, in debug builds.
+    #[inline(always)]
+    fn fill_freed(&mut self) {
+        #[cfg(debug_assertions)]
+        redzone::fill_freed(self.as_bytes_mut());
     }
 }
 
 impl Drop for Frames {
     #[inline(always)]
     fn drop(&mut self) {
-        redzone::fill_freed(self);
+        self.fill_freed();
         let first = self.first;
         match self.count() {
             1 => FRAMES.free_one(first, self.kind()),
@@ -243,102 +258,41 @@ impl fmt::Debug for Frames {
     }
 }
 
-/// A run of frames that goes back when the last of its owners goes.
-pub struct SharedFrames(u32);
-
-impl SharedFrames {
-    /// The physical address of the first frame.
-    pub fn start(&self) -> PhysAddr {
-        PhysAddr::from_usize(self.0 as usize * PAGE_SIZE)
-    }
-
-    /// How many frames.
-    pub fn count(&self) -> usize {
-        self.held().map_or(0, |(held, _)| held.count)
-    }
-
-    /// How many owners there are. Another owner may change it at any time, but
-    /// for the only one.
-    pub fn references(&self) -> usize {
-        self.held().map_or(0, |(_, references)| references as usize)
-    }
-
-    fn held(&self) -> Option<(Held, u32)> {
-        FRAMES.word(self.0 as usize)?.held()
-    }
-
-    /// One owner more.
-    ///
-    /// # Errors
-    ///
-    /// `ResourceBusy` if there are 2^32 - 1.
-    pub fn share(&self) -> AxResult<Self> {
-        let word = FRAMES.word(self.0 as usize);
-        let shared = word.and_then(|word| word.share());
-        shared.map(|_| Self(self.0)).ok_or(AxError::ResourceBusy)
-    }
-
-    /// The run as its only owner's.
-    ///
-    /// # Errors
-    ///
-    /// This owner, if there are others.
-    pub fn try_unique(self) -> Result<Frames, Self> {
-        if self.references() != 1 {
-            return Err(self);
-        }
-        let first = self.0;
-        mem::forget(self);
-        release(first).ok_or_else(|| Self(first))
-    }
-
-    /// Gives this owner's part into other hands, such as a page table's.
-    pub fn into_raw(self) -> PhysAddr {
-        let start = self.start();
-        mem::forget(self);
-        start
-    }
-
-    /// Takes one owner's part back from other hands.
-    ///
-    /// # Safety
-    ///
-    /// It was given away by [`into_raw`](Self::into_raw), or by that of
-    /// [`Frames`], and not taken back since.
-    pub unsafe fn from_raw(start: PhysAddr) -> Self {
-        Self(frame_at(start))
-    }
-}
-
-impl Drop for SharedFrames {
-    #[inline]
-    fn drop(&mut self) {
-        drop(release(self.0));
-    }
-}
-
-impl fmt::Debug for SharedFrames {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (count, references, start) = (self.count(), self.references(), self.start());
-        write!(f, "{count} frames at {start:#x}, {references} owners")
-    }
-}
-
-/// One owner of the run less; the last one gets it.
+/// Drops a reference to the counted run that begins with frame `first`. Returns the run if that
+/// was the last reference.
+///
+/// # Panics
+///
+/// In debug builds, panics if no counted run begins there.
 pub(crate) fn release(first: u32) -> Option<Frames> {
-    let word = FRAMES.word(first as usize);
-    let released = word.map_or(Released::NotHeld, Word::release);
+    let meta = FRAMES.meta(first as usize);
+    let released = meta.map_or(Released::NotCounted, FrameMeta::release);
     debug_assert!(
-        released != Released::NotHeld,
-        "the frame at {:#x} is freed twice, or is nobody's",
+        released != Released::NotCounted,
+        "the frame at {:#x} is freed twice, or was never given out by this address",
         first as usize * PAGE_SIZE
     );
     match released {
-        Released::Last(Held { kind, count }) => Some(Frames::new(first as usize, count, kind)),
-        Released::Shared | Released::NotHeld => None,
+        Released::Last(CountedRun { kind, count }) => {
+            Some(Frames::new(first as usize, count, kind))
+        }
+        Released::Shared | Released::NotCounted => None,
     }
 }
 
-fn frame_at(start: PhysAddr) -> u32 {
+/// Returns the number of the frame at a physical address.
+pub(crate) fn frame_at(start: PhysAddr) -> u32 {
     (start.as_usize() / PAGE_SIZE) as u32
+}
+
+/// Fills `len` bytes from `start` on with zeroes. Both are multiples of 4 KiB.
+///
+/// # Safety
+///
+/// The caller owns these bytes.
+#[cfg(not(feature = "hal"))]
+unsafe fn zero_pages(start: *mut u8, len: usize) {
+    debug_assert!(start.addr().is_multiple_of(PAGE_SIZE) && len.is_multiple_of(PAGE_SIZE));
+    // SAFETY: the caller promises that it owns the bytes.
+    unsafe { start.write_bytes(0, len) }
 }

@@ -1,82 +1,113 @@
-//! Who owns every physical frame, and the kernel heap.
+//! The allocator of all physical frames, and the kernel heap.
 //!
-//! All RAM that nobody has when the kernel boots is given to this module
-//! ([`add_memory`]), which owns it from then on:
+//! All RAM that is free when the kernel boots is given to this crate ([`add_memory`]). From then
+//! on it decides who owns which frame:
 //!
 //! ```text
 //!   alloc_frame, alloc_frames ─► Frames, SharedFrames      #[global_allocator]
-//!                                  (frames)                     (heap)
+//!                                                              (heap)
 //!          one frame │                  │ a run                    │ frames
 //!                    ▼                  │                          │
-//!       this hart's magazine            │                          │
-//!        (stock, magazine)              │                          │
-//!                    │ half of one      ▼                          │
-//!                    └───────────► buddy system ◄──────────────────┘
-//!                                  (pool, buddy)
-//!                        8 bytes a frame (word, words)
+//!        this hart's cache              │                          │
+//!                    │ half a magazine  ▼                          │
+//!                    └───────────► global pool ◄───────────────────┘
+//!                                 (buddy system)
+//!                           8 bytes a frame (metadata)
 //! ```
 //!
 //! It promises:
 //!
-//! - A frame has one owner ([`Frames`]) or counted ones ([`SharedFrames`]), and
-//!   goes back with the last. Frames in other hands, such as a page table's, are
-//!   known by their word, so that taking one back twice gives nothing, until it is
-//!   given away anew. Single ones in a row come and go in one piece ([`FrameRow`]), and
-//!   wait until they may go in lists that need no memory ([`FrameList`]).
-//! - No memory is an answer of every call: for a frame when none is left, not
-//!   while a hart's magazine or the heap keeps one idle all the time of the call;
-//!   for a run when no free block of its size, rounded up to a power of two, is.
-//! - When all is given back, the largest free block is as large as before.
-//! - Taking and giving back one frame, or a block of at most 4 KiB, takes no lock
-//!   but for one in many, which exchanges half a magazine.
-//! - 8 bytes for each frame, and no byte of a free one is written.
+//! - **Ownership.** A frame has one owner ([`Frames`]) or counted owners ([`SharedFrames`]), and
+//!   is freed with the last. An owner may also be an address, such as one in a page table: see
+//!   [`Frames::into_raw`]. Metadata tells which frames are owned that way. So a frame whose
+//!   address is freed twice is not freed twice, unless it was allocated again in between.
+//! - **Single frames in bulk.** Contiguous single frames are passed on and freed in one piece
+//!   ([`FrameRun`]). Runs that must wait before they are freed are put on a list that needs no
+//!   memory ([`FrameList`]).
+//! - **No panic without memory.** Every function that allocates can return `NoMemory`. One frame
+//!   is refused only if no frame is free, in the global pool, a hart's cache or the heap. A run
+//!   is refused only if there is no free block of its size, rounded up to a power of two.
+//! - **No lasting fragmentation.** When everything is freed, the largest free block is as large
+//!   as at the start.
+//! - **Speed.** One frame, or a heap block of up to 4 KiB, is allocated and freed without a lock.
+//!   Only one call in many takes one, to exchange half a magazine with the global pool.
+//! - **Space.** Each frame takes 8 bytes of metadata. Free frames are not written.
 //!
-//! With the feature `hal` its harts are those of axhal, of a machine or of a process in
-//! the place of one; without it, for tests and benchmarks on a host, each thread of a
-//! plain process is a hart.
+//! # Harts
 //!
-//! Locks: the heap's, then the buddy system's, and the keeper's ([`set_keeper`]); all keep
-//! interrupts out. No other
-//! lock is taken while one of them is held, so that both are leaves to everyone
-//! else, and may be taken in an interrupt.
+//! With the feature `hal` the harts are those of axhal, on a machine or in a Linux process that
+//! plays one. Without it, for tests and benchmarks on a host, each thread of a plain process is
+//! a hart.
+//!
+//! # Locks
+//!
+//! There are three: that of the heap, then that of the global pool, and that of the registered
+//! shrinker ([`set_shrinker`]). All of them disable interrupts. No other lock is taken while one
+//! of them is held. So this crate may be called with any lock held, and in an interrupt handler.
+//!
+//! # Files
+//!
+//! Each file uses only files below it, or to its right on its own line:
+//!
+//! ```text
+//!   frame_list ─► frame_run, shared_frames ─► frames     handles of frames
+//!   host                                                 tests' physical memory
+//!     machine                                            the statics FRAMES and HEAP
+//!       kernel_heap ─► redzone, shrinker                 what the kernel's heap adds to a heap
+//!         heap ─► heap/talc_heap                         blocks out of frames
+//!           frame_allocator                              hart caches and global pool
+//!             buddy ─► metadata                          free blocks; 8 bytes a frame
+//!             fault ─► machine_harts ─► harts            whose allocation fails; which harts
+//!               hart_cache                               what one hart caches
+//!                 size_class ─► magazine                 a cache without a lock
+//!                 countdown
+//!                   usage, lock, atomic
+//! ```
 #![cfg_attr(feature = "hal", no_std)]
 
 mod atomic;
 mod magazine;
+mod metadata;
 mod usage;
-mod word;
 
 pub use usage::{Usage, UsageKind};
 
-// In tests under loom only the parts without locks are there.
+// Tests under loom have only the lock-free parts.
 cfg_if::cfg_if! {
     if #[cfg(not(all(loom, test)))] {
         mod buddy;
+        #[cfg(feature = "fault-injection")]
+        mod countdown;
         pub mod fault;
+        mod frame_allocator;
+        mod frame_list;
+        mod frame_run;
         mod frames;
-        mod hart;
+        mod hart_cache;
+        mod harts;
         mod heap;
-        mod list;
         #[cfg(not(feature = "hal"))]
         pub mod host;
-        mod pool;
+        mod kernel_heap;
+        mod lock;
+        mod machine;
+        mod machine_harts;
         mod redzone;
-        mod row;
-        mod stock;
-        mod whole;
-        mod words;
+        mod shared_frames;
+        mod shrinker;
+        mod size_class;
 
         pub use axerrno::{AxError, AxResult};
+        pub use frame_list::FrameList;
+        pub use frame_run::FrameRun;
         pub use frames::{
-            Frames, SharedFrames, alloc_frame, alloc_frame_zeroed, alloc_frames,
-            alloc_frames_zeroed,
+            Frames, alloc_frame, alloc_frame_zeroed, alloc_frames, alloc_frames_zeroed,
         };
+        pub use kernel_heap::last_refused;
         #[cfg(feature = "hal")]
-        pub use hart::init_hart;
-        pub use list::FrameList;
-        pub use row::FrameRow;
-        pub use whole::{
-            add_memory, give_back_kept, largest_free_run, last_refused, set_keeper, usage,
-        };
+        pub use machine::init_hart;
+        pub use machine::{add_memory, largest_free_run, usage};
+        pub use shared_frames::SharedFrames;
+        pub use shrinker::{run_shrinker, set_shrinker};
     }
 }

@@ -1,55 +1,61 @@
-//! A hart's small stock, in front of a structure all harts share.
+//! A magazine: a hart's small stack of free frames or blocks, used without a lock.
 //!
-//! Only the hart that owns a magazine puts things in and takes them out, with
-//! interrupts out, and takes no lock for it. When memory runs out anyone may
-//! [`steal`](Magazine::steal) what is in it. So each slot is an atomic of its
-//! own: a value is its taker's who swaps it for 0. How many slots are in use only
-//! the owner knows; those above are always empty, since only it fills any.
+//! Only the hart that owns a magazine pushes and pops, with interrupts disabled. When memory
+//! runs out, any hart may [`steal`](Magazine::steal) its values. So each slot is an atomic of
+//! its own, and a value belongs to the hart that swaps it for 0.
+//!
+//! Only the owner knows how many slots are in use. The slots above are always empty, since only
+//! the owner fills slots. The slots below may be empty as well, after a steal.
 
 use crate::atomic::{AtomicUsize, Ordering};
 
-/// Up to `N` values, none of them 0.
+/// A stack of up to `N` values other than 0.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Magazine<const N: usize> {
+pub(crate) struct Magazine<const N: usize> {
+    /// The number of slots in use, with those that were stolen from. Relaxed: only the owner
+    /// reads and writes it.
     len: AtomicUsize,
+    /// The values, 0 in an empty slot. `push` stores with release. All that take values out
+    /// read with acquire. So the hart that takes a value sees all that was done with the memory
+    /// before it was freed.
     slots: [AtomicUsize; N],
 }
 
 impl<const N: usize> Magazine<N> {
     /// An empty magazine.
     #[cfg(not(all(loom, test)))]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             len: AtomicUsize::new(0),
             slots: [const { AtomicUsize::new(0) }; N],
         }
     }
 
-    /// An empty magazine.
+    /// An empty magazine. Loom's atomics cannot be made in a constant.
     #[cfg(all(loom, test))]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             len: AtomicUsize::new(0),
             slots: core::array::from_fn(|_| AtomicUsize::new(0)),
         }
     }
 
-    /// Takes out what was put in last. For the owner.
+    /// Takes out the value that was pushed last. Only the owner may call this.
     #[inline(always)]
-    pub fn pop(&self) -> Option<usize> {
+    pub(crate) fn pop(&self) -> Option<usize> {
         let len = self.len.load(Ordering::Relaxed).wrapping_sub(1);
         let value = self.slots.get(len)?.swap(0, Ordering::Acquire);
         self.len.store(len, Ordering::Relaxed);
         if value == 0 {
-            return self.pop_unstolen(len);
+            return self.pop_not_stolen(len);
         }
         Some(value)
     }
 
-    /// Takes out the last of the first `len` values that has not been stolen.
+    /// Takes out the last of the first `len` values that was not stolen.
     #[cold]
-    fn pop_unstolen(&self, len: usize) -> Option<usize> {
+    fn pop_not_stolen(&self, len: usize) -> Option<usize> {
         let slots = self.slots.get(..len)?.iter().rev();
         let found = slots.zip((0..len).rev()).find_map(|(slot, len)| {
             let value = slot.swap(0, Ordering::Acquire);
@@ -60,20 +66,23 @@ impl<const N: usize> Magazine<N> {
         found.map(|(value, _)| value)
     }
 
-    /// Takes a part out of what was put in last. `split` returns that part of a value and what
-    /// remains of it, 0 for nothing. A thief finds either the whole value or what remains. For
-    /// the owner.
+    /// Takes a part out of the value that was pushed last. `split` returns that part and the rest
+    /// of the value, or 0 if nothing is left. Only the owner may call this.
+    ///
+    /// A hart that steals meanwhile finds either the value or its rest.
     #[inline(always)]
-    pub fn pop_part(&self, split: impl Fn(usize) -> (usize, usize)) -> Option<usize> {
+    pub(crate) fn pop_part(&self, split: impl Fn(usize) -> (usize, usize)) -> Option<usize> {
         loop {
             let len = self.len.load(Ordering::Relaxed);
             let last = len.checked_sub(1)?;
             let slot = self.slots.get(last)?;
-            // Relaxed: only the owner puts values in.
+            // Relaxed: only this hart pushes values.
             let value = slot.load(Ordering::Relaxed);
             if value != 0 {
                 let (part, rest) = split(value);
-                // Relaxed when it fails: a thief has taken the value.
+                // Acquire: pairs with the store in `push`. A hart that steals the rest is ordered
+                // after that store as well, because this exchange continues its release
+                // sequence. Relaxed on failure: another hart has stolen the value.
                 let taken =
                     slot.compare_exchange(value, rest, Ordering::Acquire, Ordering::Relaxed);
                 if taken.is_ok() {
@@ -87,13 +96,13 @@ impl<const N: usize> Magazine<N> {
         }
     }
 
-    /// Puts `value` in. For the owner.
+    /// Pushes `value`, which is not 0. Only the owner may call this.
     ///
     /// # Errors
     ///
-    /// `value`, if all slots are in use.
+    /// Returns `value` if all slots are in use.
     #[inline(always)]
-    pub fn push(&self, value: usize) -> Result<(), usize> {
+    pub(crate) fn push(&self, value: usize) -> Result<(), usize> {
         let len = self.len.load(Ordering::Relaxed);
         let slot = self.slots.get(len).ok_or(value)?;
         slot.store(value, Ordering::Release);
@@ -101,8 +110,8 @@ impl<const N: usize> Magazine<N> {
         Ok(())
     }
 
-    /// Takes everything out. For anyone, at any time.
-    pub fn steal(&self, mut f: impl FnMut(usize)) {
+    /// Takes all values out and passes them to `f`. Any hart may call this at any time.
+    pub(crate) fn steal(&self, mut f: impl FnMut(usize)) {
         for slot in &self.slots {
             match slot.swap(0, Ordering::Acquire) {
                 0 => {}
@@ -117,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_one_in_is_the_first_one_out() {
+    fn the_last_value_in_is_the_first_out() {
         let magazine = Magazine::<3>::new();
         assert_eq!(magazine.pop(), None);
         for value in 1..=3 {
@@ -130,7 +139,7 @@ mod tests {
         magazine.steal(|value| stolen.push(value));
         assert_eq!(stolen, [1, 5]);
         assert_eq!(magazine.pop(), None);
-        assert_eq!(magazine.push(6), Ok(()), "room again");
+        assert_eq!(magazine.push(6), Ok(()), "there is room again");
         assert_eq!(magazine.pop(), Some(6));
     }
 
@@ -151,7 +160,7 @@ mod tests {
     }
 }
 
-/// Every interleaving of an owner and thieves.
+/// `loom` tries every interleaving of an owner and harts that steal.
 #[cfg(all(test, loom))]
 mod interleavings {
     use loom::cell::UnsafeCell;
@@ -160,45 +169,47 @@ mod interleavings {
 
     use super::*;
 
-    /// A magazine, and what each value stands for: a box that its taker must find
-    /// filled, and has alone.
-    struct Shop {
+    /// A magazine, and the memory that each value stands for. The hart that takes a value out
+    /// must find its memory filled, and own it exclusively.
+    struct Model {
         magazine: Magazine<2>,
-        boxes: [UnsafeCell<usize>; 6],
+        memory: [UnsafeCell<usize>; 6],
     }
 
-    impl Shop {
-        fn open() -> Arc<Self> {
+    impl Model {
+        fn new() -> Arc<Self> {
             Arc::new(Self {
                 magazine: Magazine::new(),
-                boxes: core::array::from_fn(|_| UnsafeCell::new(0)),
+                memory: core::array::from_fn(|_| UnsafeCell::new(0)),
             })
         }
 
-        /// Fills the value's box and puts the value in, or answers it.
+        /// Fills the value's memory and pushes the value. Returns the value if it was refused.
         fn push(&self, value: usize) -> Option<usize> {
-            // SAFETY: the value is not in the magazine yet, so the box is ours.
-            self.boxes[value].with_mut(|contents| unsafe { *contents = value });
+            // SAFETY: the value is not in the magazine, so this thread owns its memory.
+            self.memory[value].with_mut(|contents| unsafe { *contents = value });
             self.magazine
                 .push(value)
                 .err()
-                .map(|value| self.empty(value))
+                .map(|value| self.take_memory(value))
         }
 
         fn pop(&self) -> Option<usize> {
-            self.magazine.pop().map(|value| self.empty(value))
+            self.magazine.pop().map(|value| self.take_memory(value))
         }
 
         fn steal(&self) -> Vec<usize> {
             let mut taken = Vec::new();
-            self.magazine.steal(|value| taken.push(self.empty(value)));
+            self.magazine
+                .steal(|value| taken.push(self.take_memory(value)));
             taken
         }
 
-        fn empty(&self, value: usize) -> usize {
-            // SAFETY: whoever took the value out has the box alone, which is what
-            // loom checks here.
-            self.boxes[value].with_mut(|contents| unsafe {
+        /// Checks and clears the memory of a value that was taken out.
+        fn take_memory(&self, value: usize) -> usize {
+            // SAFETY: only the thread that took the value out accesses its memory. Loom fails
+            // if that is not so.
+            self.memory[value].with_mut(|contents| unsafe {
                 assert_eq!(*contents, value);
                 *contents = 0;
             });
@@ -206,127 +217,126 @@ mod interleavings {
         }
     }
 
-    fn thief(shop: &Arc<Shop>) -> thread::JoinHandle<Vec<usize>> {
-        let shop = shop.clone();
-        thread::spawn(move || shop.steal())
+    fn thief(model: &Arc<Model>) -> thread::JoinHandle<Vec<usize>> {
+        let model = model.clone();
+        thread::spawn(move || model.steal())
     }
 
-    /// `all` and what is in the shop still are the values from 1 to `last`.
-    fn nothing_is_lost(mut all: Vec<usize>, shop: &Shop, last: usize) {
-        all.extend(std::iter::from_fn(|| shop.pop()));
-        all.sort_unstable();
-        assert!(all.iter().copied().eq(1..=last), "{all:?}");
+    /// Asserts that `taken` and what is still in the magazine are the values from 1 to `last`.
+    fn assert_all_present(mut taken: Vec<usize>, model: &Model, last: usize) {
+        taken.extend(std::iter::from_fn(|| model.pop()));
+        taken.sort_unstable();
+        assert!(taken.iter().copied().eq(1..=last), "{taken:?}");
     }
 
     #[test]
-    fn every_value_comes_out_exactly_once_and_whole() {
+    fn every_value_comes_out_exactly_once() {
         loom::model(|| {
-            let shop = Shop::open();
-            let thief = thief(&shop);
-            let mut all = Vec::new();
+            let model = Model::new();
+            let thief = thief(&model);
+            let mut taken = Vec::new();
             for value in 1..=3 {
-                all.extend(shop.push(value));
+                taken.extend(model.push(value));
                 if value == 2 {
-                    all.extend(shop.pop());
+                    taken.extend(model.pop());
                 }
             }
-            all.extend(thief.join().unwrap());
-            nothing_is_lost(all, &shop, 3);
+            taken.extend(thief.join().unwrap());
+            assert_all_present(taken, &model, 3);
         });
     }
 
     #[test]
-    fn two_thieves_and_the_owner_share_without_loss() {
+    fn two_thieves_and_the_owner_lose_no_value() {
         loom::model(|| {
-            let shop = Shop::open();
-            assert_eq!([shop.push(1), shop.push(2)], [None, None]);
-            let thieves = [thief(&shop), thief(&shop)];
-            let mut all = Vec::from_iter(shop.pop());
-            all.extend(shop.push(3));
-            all.extend(thieves.into_iter().flat_map(|thief| thief.join().unwrap()));
-            nothing_is_lost(all, &shop, 3);
+            let model = Model::new();
+            assert_eq!([model.push(1), model.push(2)], [None, None]);
+            let thieves = [thief(&model), thief(&model)];
+            let mut taken = Vec::from_iter(model.pop());
+            taken.extend(model.push(3));
+            taken.extend(thieves.into_iter().flat_map(|thief| thief.join().unwrap()));
+            assert_all_present(taken, &model, 3);
         });
     }
 
-    /// A value whose parts the owner takes one by one: a thief gets the parts that are left.
+    /// The owner takes the parts of a value one by one. A thief gets the parts that are left.
     #[test]
     fn every_part_comes_out_exactly_once() {
-        /// Parts `first` to `last` as one value.
-        fn packed(first: usize, last: usize) -> usize {
+        /// Packs the parts `first` to `last` into one value.
+        fn pack(first: usize, last: usize) -> usize {
             last << 8 | first
         }
         fn split(value: usize) -> (usize, usize) {
             let (first, last) = (value & 0xff, value >> 8);
             let rest = if first < last {
-                packed(first + 1, last)
+                pack(first + 1, last)
             } else {
                 0
             };
             (first, rest)
         }
         loom::model(|| {
-            let shop = Shop::open();
+            let model = Model::new();
             for part in 1..=3 {
                 // SAFETY: the value is not in the magazine yet, so this is the only access.
-                shop.boxes[part].with_mut(|contents| unsafe { *contents = part });
+                model.memory[part].with_mut(|contents| unsafe { *contents = part });
             }
-            assert_eq!(shop.magazine.push(packed(1, 1)), Ok(()));
-            assert_eq!(shop.magazine.push(packed(2, 3)), Ok(()));
+            assert_eq!(model.magazine.push(pack(1, 1)), Ok(()));
+            assert_eq!(model.magazine.push(pack(2, 3)), Ok(()));
             let thief = {
-                let shop = shop.clone();
+                let model = model.clone();
                 thread::spawn(move || {
                     let mut parts = Vec::new();
-                    shop.magazine.steal(|value| {
+                    model.magazine.steal(|value| {
                         let left = (value & 0xff)..=(value >> 8);
-                        parts.extend(left.map(|part| shop.empty(part)));
+                        parts.extend(left.map(|part| model.take_memory(part)));
                     });
                     parts
                 })
             };
-            let take = || Some(shop.empty(shop.magazine.pop_part(split)?));
-            let mut all: Vec<usize> = std::iter::from_fn(take).take(2).collect();
-            all.extend(thief.join().unwrap());
-            all.extend(std::iter::from_fn(take));
-            all.sort_unstable();
-            assert_eq!(all, [1, 2, 3]);
-            assert_eq!(shop.push(4), None, "there is room");
-            assert_eq!(shop.pop(), Some(4));
+            let take = || Some(model.take_memory(model.magazine.pop_part(split)?));
+            let mut taken: Vec<usize> = std::iter::from_fn(take).take(2).collect();
+            taken.extend(thief.join().unwrap());
+            taken.extend(std::iter::from_fn(take));
+            taken.sort_unstable();
+            assert_eq!(taken, [1, 2, 3]);
+            assert_eq!(model.push(4), None, "there is room");
+            assert_eq!(model.pop(), Some(4));
         });
     }
 
-    /// What the pool and the heap rely on where they refill: who has found nothing
-    /// has room for everything, whatever is stolen meanwhile.
+    /// The refill of a magazine relies on this: once `pop` returns `None`, all slots are free
+    /// for the owner, whatever is stolen meanwhile.
     #[test]
-    fn an_empty_magazine_has_room_while_it_is_stolen_from() {
+    fn an_empty_magazine_has_room_while_values_are_stolen() {
         loom::model(|| {
-            let shop = Shop::open();
-            assert_eq!([shop.push(1), shop.push(2)], [None, None]);
-            let thief = thief(&shop);
-            let mut all: Vec<usize> = std::iter::from_fn(|| shop.pop()).collect();
+            let model = Model::new();
+            assert_eq!([model.push(1), model.push(2)], [None, None]);
+            let thief = thief(&model);
+            let mut taken: Vec<usize> = std::iter::from_fn(|| model.pop()).collect();
             for value in 3..=4 {
-                assert_eq!(shop.push(value), None, "there is room");
+                assert_eq!(model.push(value), None, "there is room");
             }
-            all.extend(shop.pop());
-            assert_eq!(shop.push(5), None, "there is room again");
-            all.extend(thief.join().unwrap());
-            nothing_is_lost(all, &shop, 5);
+            taken.extend(model.pop());
+            assert_eq!(model.push(5), None, "there is room again");
+            taken.extend(thief.join().unwrap());
+            assert_all_present(taken, &model, 5);
         });
     }
 
-    /// A full magazine that has been stolen from is full only until its owner
-    /// looks.
+    /// The owner does not notice that values were stolen before it pops.
     #[test]
-    fn a_full_magazine_refuses_and_has_room_after_one_is_taken() {
+    fn a_full_magazine_refuses_until_its_owner_pops() {
         loom::model(|| {
-            let shop = Shop::open();
-            assert_eq!([shop.push(1), shop.push(2)], [None, None]);
-            let thief = thief(&shop);
-            let mut all = Vec::from_iter(shop.push(3));
-            assert_eq!(all, [3], "whatever has been stolen");
-            all.extend(shop.pop());
-            assert_eq!(shop.push(4), None);
-            all.extend(thief.join().unwrap());
-            nothing_is_lost(all, &shop, 4);
+            let model = Model::new();
+            assert_eq!([model.push(1), model.push(2)], [None, None]);
+            let thief = thief(&model);
+            let mut taken = Vec::from_iter(model.push(3));
+            assert_eq!(taken, [3], "refused, whatever was stolen");
+            taken.extend(model.pop());
+            assert_eq!(model.push(4), None);
+            taken.extend(thief.join().unwrap());
+            assert_all_present(taken, &model, 4);
         });
     }
 }

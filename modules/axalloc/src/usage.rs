@@ -1,32 +1,32 @@
-//! What frames are used for, and how many.
+//! What frames are used for, and how many of each kind are in use.
 
 use core::fmt;
 use core::sync::atomic::{AtomicIsize, Ordering};
 
-/// What frames are used for. The names are upstream ArceOS's, and `Object`.
+/// What frames are used for. The names are those of upstream ArceOS, plus `Object`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum UsageKind {
     /// The kernel heap.
     RustHeap,
-    /// Pages of mappings that are nobody else's.
+    /// Private pages of address spaces.
     VirtMem,
-    /// Page tables.
+    /// Frames of page tables.
     PageTable,
     /// Pages of memory objects, which several mappings may share.
     Object,
-    /// Pages of files.
+    /// Cached pages of files.
     PageCache,
     /// Memory that devices read and write.
     Dma,
-    /// The allocator's own.
+    /// The allocator's own data.
     Metadata,
-    /// Whatever an application or a driver does with them.
+    /// All other uses by applications and drivers.
     Global,
 }
 
 impl UsageKind {
-    /// How many kinds there are.
+    /// The number of kinds.
     pub const COUNT: usize = 8;
 
     /// All kinds, in the order of their numbers.
@@ -41,7 +41,7 @@ impl UsageKind {
         Self::Global,
     ];
 
-    /// As it stands in listings.
+    /// Returns the name that is printed for this kind.
     pub fn name(self) -> &'static str {
         match self {
             Self::RustHeap => "heap",
@@ -56,29 +56,29 @@ impl UsageKind {
     }
 }
 
-/// How many frames there are, in all, and what for.
+/// How many frames there are, how many are free, and what the others are used for.
 ///
-/// Printed, it is one line a kind that has any:
+/// It prints on a single line, with each kind that has frames:
 ///
 /// ```text
 /// 32554 frames, 127 MiB: 32516 free, 32 heap, 6 page tables
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Frames under this module's care.
+    /// The number of frames that were given to the allocator.
     pub total: usize,
-    /// Frames nobody has.
+    /// The number of free frames.
     pub free: usize,
     by_kind: [usize; UsageKind::COUNT],
 }
 
 impl Usage {
-    /// The frames used for `kind`.
+    /// Returns the number of frames used for `kind`.
     pub fn of(&self, kind: UsageKind) -> usize {
         self.by_kind[kind as usize]
     }
 
-    /// `total` frames, of which each count is used for its kind.
+    /// The usage of `total` frames, of which `by_kind` are in use.
     pub(crate) fn new(total: usize, by_kind: [usize; UsageKind::COUNT]) -> Self {
         Self {
             total,
@@ -102,26 +102,33 @@ impl fmt::Display for Usage {
     }
 }
 
-/// One hart's share of the frames in use. A frame may be taken on one hart and
-/// given back on another, so that a share may be negative; the sum is not.
+/// One hart's count of the frames in use, by kind.
+///
+/// A frame may be taken on one hart and freed on another, so a hart's count may be negative.
+/// The sum over all harts is not.
 #[derive(Debug)]
-pub struct Counters([AtomicIsize; UsageKind::COUNT]);
+pub(crate) struct UsageCounters([AtomicIsize; UsageKind::COUNT]);
 
-impl Counters {
-    pub const fn new() -> Self {
+impl UsageCounters {
+    /// Counters of no frames.
+    pub(crate) const fn new() -> Self {
         Self([const { AtomicIsize::new(0) }; UsageKind::COUNT])
     }
 
-    /// Counts `frames` more, or fewer. Only the hart whose counters these are
-    /// does, with interrupts out; anyone may read.
-    pub fn add(&self, kind: UsageKind, frames: isize) {
+    /// Adds `frames`, which may be negative, to the counter of `kind`. Only the hart that owns
+    /// the counters may call this, with interrupts disabled.
+    ///
+    /// Relaxed, and no atomic addition: no other hart writes. A reader of the sum needs no
+    /// order, for it gets an approximation while frames are taken and freed.
+    pub(crate) fn add(&self, kind: UsageKind, frames: isize) {
         let counter = &self.0[kind as usize];
         counter.store(counter.load(Ordering::Relaxed) + frames, Ordering::Relaxed);
     }
 
-    /// Adds these to `sums`.
-    pub fn sum_up(&self, sums: &mut [isize; UsageKind::COUNT]) {
+    /// Adds these counters to `sums`. Any hart may call this.
+    pub(crate) fn add_to(&self, sums: &mut [isize; UsageKind::COUNT]) {
         for (sum, counter) in sums.iter_mut().zip(&self.0) {
+            // Relaxed: the sum is exact only while no hart takes or frees frames.
             *sum += counter.load(Ordering::Relaxed);
         }
     }

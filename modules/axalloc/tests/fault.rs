@@ -1,5 +1,5 @@
-//! Fault injection: each allocation of an operation fails in turn, and the
-//! operation leaves no trace.
+//! Fault injection: each allocation of an operation fails in turn, and the operation leaves
+//! everything as it was.
 
 use std::alloc::System;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -13,31 +13,31 @@ use axconfig::PAGE_SIZE;
 #[global_allocator]
 static HEAP: FailingHeap<System> = FailingHeap(System);
 
-/// One test at a time, so that usage is its own doing.
-fn alone() -> MutexGuard<'static, ()> {
+/// Lets one test run at a time, so that no other changes the usage.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
     static ONCE: Once = Once::new();
-    static ALONE: Mutex<()> = Mutex::new(());
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    static TURN: Mutex<()> = Mutex::new(());
+    let guard = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     ONCE.call_once(|| {
         let memory = host::physical_memory(1 << 30, 4 << 20).unwrap();
-        // SAFETY: it is mapped for good, and for nothing else.
+        // SAFETY: the memory stays mapped, and is used for this alone.
         unsafe { add_memory(&[memory]) }.unwrap();
     });
-    alone
+    guard
 }
 
-/// Whether the heap gives a block.
-fn heap_gives() -> bool {
+/// Returns whether the heap gives a block.
+fn heap_allocates() -> bool {
     Vec::<u8>::new().try_reserve_exact(100).is_ok()
 }
 
-/// Something of three runs and a list, all of which it has, or none.
+/// A value of three frame runs and a list. Either all four are allocated, or it is not made.
 struct Thing {
     list: Vec<Frames>,
 }
 
-/// How many allocations a thing takes.
-const STEPS: usize = 4;
+/// The number of allocations of [`Thing::new`].
+const ALLOCATIONS: usize = 4;
 
 impl Thing {
     fn new() -> AxResult<Self> {
@@ -51,8 +51,8 @@ impl Thing {
 }
 
 #[test]
-fn each_allocation_of_an_operation_fails_in_turn_and_leaves_no_trace() {
-    let _alone = alone();
+fn each_allocation_of_an_operation_fails_in_turn_without_a_leak() {
+    let _guard = one_at_a_time();
     let before = usage();
     let mut failed = 0;
     for n in 1.. {
@@ -66,18 +66,18 @@ fn each_allocation_of_an_operation_fails_in_turn_and_leaves_no_trace() {
         }
         assert!(
             matches!(thing, Err(AxError::NoMemory)),
-            "the {n}th was passed over"
+            "the {n}th allocation did not fail"
         );
-        assert_eq!(usage(), before, "after the {n}th failed");
+        assert_eq!(usage(), before, "after the {n}th allocation failed");
         failed += 1;
     }
-    assert_eq!(failed, STEPS);
+    assert_eq!(failed, ALLOCATIONS);
     assert_eq!(usage(), before);
 }
 
 #[test]
-fn only_the_nth_frame_fails() {
-    let _alone = alone();
+fn only_the_nth_allocation_of_frames_fails() {
+    let _guard = one_at_a_time();
     for n in 1..6 {
         let armed = fail_nth(n);
         let failed: [bool; 8] = core::array::from_fn(|at| match at % 3 {
@@ -91,20 +91,20 @@ fn only_the_nth_frame_fails() {
 }
 
 #[test]
-fn only_the_nth_block_fails() {
-    let _alone = alone();
+fn only_the_nth_allocation_of_a_block_fails() {
+    let _guard = one_at_a_time();
     for n in 1..6 {
         let armed = fail_nth(n);
-        let given: [bool; 8] = core::array::from_fn(|_| heap_gives());
+        let given: [bool; 8] = core::array::from_fn(|_| heap_allocates());
         assert!(armed.has_fired());
         assert_eq!(given, core::array::from_fn(|at| at + 1 != n));
     }
 }
 
-/// `Vec::reserve` takes its larger block by `realloc`.
+/// `Vec::reserve` gets its larger block by `realloc`.
 #[test]
-fn a_block_that_cannot_grow_keeps_what_it_holds() {
-    let _alone = alone();
+fn a_block_that_cannot_grow_keeps_its_contents() {
+    let _guard = one_at_a_time();
     let mut list = vec![1, 2, 3];
     let armed = fail_nth(1);
     let grown = list.try_reserve(1000);
@@ -113,10 +113,9 @@ fn a_block_that_cannot_grow_keeps_what_it_holds() {
     assert!(list.try_reserve(1000).is_ok());
 }
 
-/// What is refused for what was asked counts for nothing.
 #[test]
-fn a_wrong_request_is_not_counted() {
-    let _alone = alone();
+fn an_invalid_request_is_not_counted() {
+    let _guard = one_at_a_time();
     let armed = fail_nth(1);
     for (count, align) in [(0, PAGE_SIZE), (1, 3 * PAGE_SIZE), (1, 8)] {
         let wrong = alloc_frames(count, align, UsageKind::Global);
@@ -127,36 +126,36 @@ fn a_wrong_request_is_not_counted() {
 }
 
 #[test]
-fn it_ends_with_its_scope() {
-    let _alone = alone();
+fn injection_ends_when_the_handle_is_dropped() {
+    let _guard = one_at_a_time();
     drop(fail_nth(1));
     assert!(alloc_frame(UsageKind::Global).is_ok());
     assert!(!fail_nth(1).has_fired());
-    assert!(heap_gives());
-    // The later one counts.
+    assert!(heap_allocates());
+    // A second call replaces the first.
     let first = fail_nth(1);
     let second = fail_nth(2);
-    let given = [heap_gives(), heap_gives(), heap_gives()];
+    let given = [heap_allocates(), heap_allocates(), heap_allocates()];
     assert!(second.has_fired() && first.has_fired());
     assert_eq!(given, [true, false, true]);
 }
 
 #[test]
-fn other_threads_never_see_it() {
-    let _alone = alone();
-    // The thread is there before the switch is thrown: to start one allocates.
-    let (ask, asked) = std::sync::mpsc::sync_channel::<()>(0);
-    let (answer, answered) = std::sync::mpsc::sync_channel(1);
+fn allocations_of_other_threads_do_not_fail_and_are_not_counted() {
+    let _guard = one_at_a_time();
+    // The thread is started before the injection, because starting a thread allocates.
+    let (start, started) = std::sync::mpsc::sync_channel::<()>(0);
+    let (report, reported) = std::sync::mpsc::sync_channel(1);
     let other = thread::spawn(move || {
-        asked.recv().unwrap();
-        let fine = (0..100).all(|_| heap_gives() && alloc_frame(UsageKind::Global).is_ok());
-        answer.send(fine).unwrap();
+        started.recv().unwrap();
+        let fine = (0..100).all(|_| heap_allocates() && alloc_frame(UsageKind::Global).is_ok());
+        report.send(fine).unwrap();
     });
-    ask.send(()).unwrap();
+    start.send(()).unwrap();
     let armed = fail_nth(1);
-    // It may or may not be under way by now, and counts none of it here.
+    // The other thread may be allocating by now, which must not count here.
     let fine = loop {
-        if let Ok(fine) = answered.try_recv() {
+        if let Ok(fine) = reported.try_recv() {
             break fine;
         }
         thread::yield_now();

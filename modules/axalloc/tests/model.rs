@@ -1,10 +1,10 @@
-//! The handles of frames against a plain model: who has which frames, with what in
-//! them, in how many hands.
+//! Compares the handles of frames with a simple model: which frames are in use, by how many
+//! owners, and what they contain.
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use axalloc::{AxError, FrameList, FrameRow, Frames, SharedFrames, Usage, UsageKind};
+use axalloc::{AxError, FrameList, FrameRun, Frames, SharedFrames, Usage, UsageKind};
 use axalloc::{add_memory, host, largest_free_run, usage};
 use axalloc::{alloc_frame, alloc_frame_zeroed, alloc_frames, alloc_frames_zeroed};
 use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
@@ -19,7 +19,7 @@ use support::{FreeFrames, scripts, size_below};
 
 type Verdict = Result<(), TestCaseError>;
 
-/// Bytes of what is written at either end of a run.
+/// The size in bytes of the stamp that is written at either end of a run.
 const STAMP: usize = size_of::<u64>();
 
 #[derive(Clone, Debug)]
@@ -81,19 +81,19 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Who has a run.
-enum Hands {
-    Own(Frames),
-    /// Given away as one that has one owner.
+/// What owns a run.
+enum Owner {
+    Handle(Frames),
+    /// The address that a handle was turned into.
     Raw(PhysAddr),
-    /// Its owners here, and how many parts were given away.
+    /// Shared handles, and how many of them were turned into addresses.
     Shared(Vec<SharedFrames>, usize),
-    /// In the list, frame by frame.
+    /// The list, as single frames.
     Listed,
 }
 
 struct Run {
-    hands: Hands,
+    owner: Owner,
     first: usize,
     count: usize,
     kind: UsageKind,
@@ -105,16 +105,17 @@ impl Run {
         self.first..self.first + self.count
     }
 
-    /// Where the ends of a run are.
+    /// Returns where the two stamps of a run are.
     fn ends(&self) -> [*mut u64; 2] {
         let start = self.first * PAGE_SIZE + PHYS_VIRT_OFFSET;
         let end = start + self.count * PAGE_SIZE - STAMP;
         [start, end].map(std::ptr::with_exposed_provenance_mut)
     }
 
-    fn is_whole(&self) -> Verdict {
+    /// Checks the stamps, and what the handles tell of the run.
+    fn check(&self) -> Verdict {
         for end in self.ends() {
-            // SAFETY: the run is in this test's hands, and mapped.
+            // SAFETY: this test owns the run, and its frames are mapped.
             let found = unsafe { end.read() };
             prop_assert_eq!(
                 found,
@@ -124,16 +125,16 @@ impl Run {
                 self.first
             );
         }
-        let (start, count) = match &self.hands {
-            Hands::Own(frames) => (frames.start(), frames.count()),
-            Hands::Raw(start) => (*start, self.count),
-            Hands::Listed => return Ok(()),
-            Hands::Shared(owners, away) => {
-                for owner in owners {
-                    prop_assert_eq!(owner.references(), owners.len() + away);
-                    prop_assert_eq!(owner.count(), self.count);
+        let (start, count) = match &self.owner {
+            Owner::Handle(frames) => (frames.start(), frames.count()),
+            Owner::Raw(start) => (*start, self.count),
+            Owner::Listed => return Ok(()),
+            Owner::Shared(handles, raw) => {
+                for handle in handles {
+                    prop_assert_eq!(handle.references(), handles.len() + raw);
+                    prop_assert_eq!(handle.count(), self.count);
                 }
-                let start = owners.first().map(SharedFrames::start);
+                let start = handles.first().map(SharedFrames::start);
                 (
                     start.unwrap_or(PhysAddr::from_usize(self.first * PAGE_SIZE)),
                     self.count,
@@ -147,49 +148,53 @@ impl Run {
         Ok(())
     }
 
-    /// Takes back what was given away.
-    fn gather(&mut self) {
-        // SAFETY: each was given away, and is taken back once.
-        match &mut self.hands {
-            Hands::Own(_) | Hands::Listed => {}
-            Hands::Raw(start) => {
-                // SAFETY: as above.
-                let own = unsafe { Frames::from_raw(*start) };
-                self.hands = Hands::Own(own.expect("it was given away"));
+    /// Returns the owner, and leaves one that has no reference.
+    fn take_owner(&mut self) -> Owner {
+        std::mem::replace(&mut self.owner, Owner::Shared(Vec::new(), 0))
+    }
+
+    /// Turns all addresses that own the run back into handles.
+    fn turn_back(&mut self) {
+        match &mut self.owner {
+            Owner::Handle(_) | Owner::Listed => {}
+            Owner::Raw(start) => {
+                // SAFETY: `into_raw` returned this address, which was not turned back since.
+                let handle = unsafe { Frames::from_raw(*start) };
+                self.owner = Owner::Handle(handle.expect("the address owns the run"));
             }
-            Hands::Shared(owners, away) => {
+            Owner::Shared(handles, raw) => {
                 let start = PhysAddr::from_usize(self.first * PAGE_SIZE);
-                let back = (0..std::mem::take(away))
-                    // SAFETY: as above.
+                let back = (0..std::mem::take(raw))
+                    // SAFETY: `into_raw` returned this address `raw` times.
                     .map(|_| unsafe { SharedFrames::from_raw(start) });
-                owners.extend(back);
+                handles.extend(back);
             }
         }
     }
 }
 
 impl Drop for Run {
-    /// So that a script that fails leaves the memory to the next.
+    /// Frees the run, so that a script that fails leaves no memory in use.
     fn drop(&mut self) {
-        self.gather();
+        self.turn_back();
     }
 }
 
-/// What is in which hands, and what is free.
+/// The model: which frames are free, and the runs in use.
 struct Machine {
     free: FreeFrames,
-    /// What was free, and in use, at the beginning.
-    whole: FreeFrames,
+    /// The free frames at the beginning, and the usage.
+    all: FreeFrames,
     before: Usage,
     runs: Vec<Run>,
-    /// What waits in a list, and that list.
+    /// The runs that are in the list, and the list.
     listed: Vec<Run>,
     list: FrameList,
     used: [usize; UsageKind::COUNT],
     stamps: u64,
 }
 
-/// Makes the memory, once: what is free in it.
+/// Adds the memory once, and returns which of its frames are free.
 fn memory() -> &'static FreeFrames {
     static MEMORY: OnceLock<FreeFrames> = OnceLock::new();
     MEMORY.get_or_init(|| {
@@ -200,7 +205,7 @@ fn memory() -> &'static FreeFrames {
             map((1 << 30) + 1000 * PAGE_SIZE, 77 * PAGE_SIZE),
             map((3 << 30) + 5 * PAGE_SIZE, 513 * PAGE_SIZE),
         ];
-        // SAFETY: they are mapped for good, and for nothing else.
+        // SAFETY: the memory stays mapped, and is used for this alone.
         unsafe { add_memory(&parts) }.unwrap();
         let frames = parts.map(|part| part.start / PAGE_SIZE..part.end / PAGE_SIZE);
         let mut free = FreeFrames::of(&frames);
@@ -209,31 +214,31 @@ fn memory() -> &'static FreeFrames {
         assert!(free.take(frames[0].start..frames[0].start + metadata));
         let all = free.count() + metadata;
         assert_eq!((usage().total, usage().free), (all, free.count()));
-        assert_eq!(all_frames(), free);
+        assert_eq!(free_frames(), free);
         free
     })
 }
 
-/// All frames that are free, one by one.
-fn all_frames() -> FreeFrames {
+/// Returns the frames that can be allocated, one by one.
+fn free_frames() -> FreeFrames {
     let frames = std::iter::from_fn(|| alloc_frame(UsageKind::Global).ok());
     let frames: Vec<_> = frames.collect();
     let mut free = FreeFrames::default();
     for frame in &frames {
         let first = frame.start().as_usize() / PAGE_SIZE;
-        assert!(free.give(first..first + 1), "{first:#x} twice");
+        assert!(free.give(first..first + 1), "{first:#x} is allocated twice");
     }
     free
 }
 
 impl Machine {
-    /// With what is there: a script that fails may cost memory, and is made
-    /// shorter then.
+    /// Makes a model of the memory that is free. A script that failed may have leaked some, and
+    /// is then run again while it is shortened.
     fn new() -> Self {
         memory();
-        let free = all_frames();
+        let free = free_frames();
         Self {
-            whole: free.clone(),
+            all: free.clone(),
             free,
             before: usage(),
             runs: Vec::new(),
@@ -244,7 +249,7 @@ impl Machine {
         }
     }
 
-    fn usage_is_right(&self) -> Verdict {
+    fn check_usage(&self) -> Verdict {
         let usage = usage();
         prop_assert_eq!(usage.total, self.before.total);
         prop_assert_eq!(usage.free, self.free.count());
@@ -255,30 +260,30 @@ impl Machine {
         Ok(())
     }
 
-    fn add(&mut self, hands: Hands, first: usize, count: usize, kind: UsageKind) {
+    fn add(&mut self, owner: Owner, first: usize, count: usize, kind: UsageKind) {
         self.stamps += 1;
         let stamp = self.stamps;
         let run = Run {
-            hands,
+            owner,
             first,
             count,
             kind,
             stamp,
         };
         for end in run.ends() {
-            // SAFETY: the run is in this test's hands, and mapped.
+            // SAFETY: this test owns the run, and its frames are mapped.
             unsafe { end.write(stamp) };
         }
         self.runs.push(run);
     }
 
-    /// Takes one run out, if there is any, which is as it should be.
-    fn any_run(&mut self, which: usize) -> Result<Option<Run>, TestCaseError> {
+    /// Removes one of the runs from the model, checks it and returns it.
+    fn remove_run(&mut self, which: usize) -> Result<Option<Run>, TestCaseError> {
         let Some(which) = which.checked_rem(self.runs.len()) else {
             return Ok(None);
         };
         let run = self.runs.swap_remove(which);
-        run.is_whole()?;
+        run.check()?;
         Ok(Some(run))
     }
 
@@ -311,47 +316,47 @@ impl Machine {
             prop_assert!(bytes[0] == 0 && bytes[1..] == bytes[..bytes.len() - 1]);
         }
         self.used[kind as usize] += count;
-        self.add(Hands::Own(run), first, count, kind);
+        self.add(Owner::Handle(run), first, count, kind);
         Ok(())
     }
 
-    /// The run's last owner goes.
-    fn give_back(&mut self, mut run: Run) {
+    /// Drops the last owner of a run.
+    fn free(&mut self, mut run: Run) {
         let (frames, kind) = (run.frames(), run.kind);
-        run.gather();
+        run.turn_back();
         drop(run);
         self.used[kind as usize] -= frames.len();
         assert!(self.free.give(frames));
     }
 
-    /// A run goes into the list, if it has one owner.
-    fn put_in_list(&mut self, mut run: Run) -> Verdict {
-        if matches!(run.hands, Hands::Shared(..)) {
+    /// Pushes a run to the list, if it has one owner.
+    fn push_to_list(&mut self, mut run: Run) -> Verdict {
+        if matches!(run.owner, Owner::Shared(..)) {
             self.runs.push(run);
             return Ok(());
         }
-        run.gather();
-        if let Hands::Own(frames) = std::mem::replace(&mut run.hands, Hands::Listed) {
-            let result = self.list.push(FrameRow::from(frames));
+        run.turn_back();
+        if let Owner::Handle(frames) = std::mem::replace(&mut run.owner, Owner::Listed) {
+            let result = self.list.push(FrameRun::from(frames));
             prop_assert!(result.is_ok(), "{:?}", result);
         }
         self.listed.push(run);
         Ok(())
     }
 
-    /// All in the list are as they were, and go back.
+    /// Checks that the runs in the list are as they were, and drops the list.
     fn free_list(&mut self) -> Verdict {
         for run in &self.listed {
-            run.is_whole()?;
+            run.check()?;
         }
         self.list = FrameList::new();
         for run in std::mem::take(&mut self.listed) {
-            self.give_back(run);
+            self.free(run);
         }
         Ok(())
     }
 
-    fn go(&mut self, step: &Step) -> Verdict {
+    fn run_step(&mut self, step: &Step) -> Verdict {
         match *step {
             Step::Alloc {
                 count,
@@ -359,147 +364,172 @@ impl Machine {
                 kind,
                 zeroed,
             } => self.alloc(count, align, UsageKind::ALL[kind], zeroed)?,
-            Step::Fill { kind } => {
-                while self.free.count() > 0 {
-                    self.alloc(1, 1, UsageKind::ALL[kind], false)?;
-                }
-                self.alloc(1, 1, UsageKind::ALL[kind], false)?;
-            }
-            Step::Drop { which } => {
-                if let Some(mut run) = self.any_run(which)? {
-                    match &mut run.hands {
-                        // One of several goes, and the run stays.
-                        Hands::Shared(owners, away) if owners.len() + *away > 1 => {
-                            if owners.pop().is_none() {
-                                run.gather();
-                            }
-                            self.runs.push(run);
-                        }
-                        _ => self.give_back(run),
-                    }
-                }
-            }
+            Step::Fill { kind } => self.fill(UsageKind::ALL[kind])?,
+            Step::Drop { which } => self.drop_owner(which)?,
             Step::List { which } => {
-                if let Some(run) = self.any_run(which)? {
-                    self.put_in_list(run)?;
+                if let Some(run) = self.remove_run(which)? {
+                    self.push_to_list(run)?;
                 }
             }
             Step::FreeList => self.free_list()?,
-            Step::Split { which, at } => {
-                if let Some(mut run) = self.any_run(which)? {
-                    let (first, count, kind) = (run.first, run.count, run.kind);
-                    let hands = std::mem::replace(&mut run.hands, Hands::Shared(Vec::new(), 0));
-                    drop(run);
-                    let at = at % (count + 2);
-                    match hands {
-                        Hands::Own(frames) => match frames.split_at(at) {
-                            Ok((a, b)) => {
-                                prop_assert!(0 < at && at < count);
-                                self.add(Hands::Own(a), first, at, kind);
-                                self.add(Hands::Own(b), first + at, count - at, kind);
-                            }
-                            Err(frames) => {
-                                prop_assert!(at == 0 || at >= count);
-                                self.add(Hands::Own(frames), first, count, kind);
-                            }
-                        },
-                        hands => self.add(hands, first, count, kind),
-                    }
-                }
-            }
-            Step::IntoRaw { which } => self.change(which, |hands| match hands {
-                Hands::Own(frames) => Hands::Raw(frames.into_raw()),
-                Hands::Shared(mut owners, mut away) => {
-                    if let Some(owner) = owners.pop() {
-                        owner.into_raw();
-                        away += 1;
-                    }
-                    Hands::Shared(owners, away)
-                }
-                raw => raw,
-            })?,
-            Step::FromRaw { which } => {
-                if let Some(mut run) = self.any_run(which)? {
-                    // A raw run of one owner may come back as a shared one.
-                    match &mut run.hands {
-                        Hands::Raw(start) if which & (1 << 40) != 0 => {
-                            // SAFETY: it was given away, and not taken back since.
-                            let owner = unsafe { SharedFrames::from_raw(*start) };
-                            run.hands = Hands::Shared(vec![owner], 0);
-                        }
-                        _ => run.gather(),
-                    }
-                    self.runs.push(run);
-                }
-            }
-            Step::IntoShared { which } => self.change(which, |hands| match hands {
-                Hands::Own(frames) => Hands::Shared(vec![frames.into_shared()], 0),
+            Step::Split { which, at } => self.split(which, at)?,
+            Step::IntoRaw { which } => self.change_owner(which, into_raw)?,
+            Step::FromRaw { which } => self.from_raw(which)?,
+            Step::IntoShared { which } => self.change_owner(which, |owner| match owner {
+                Owner::Handle(frames) => Owner::Shared(vec![frames.into_shared()], 0),
                 other => other,
             })?,
-            Step::Share { which } => self.change(which, |mut hands| {
-                if let Hands::Shared(owners, _) = &mut hands
-                    && let Some(owner) = owners.first()
+            Step::Share { which } => self.change_owner(which, |mut owner| {
+                if let Owner::Shared(handles, _) = &mut owner
+                    && let Some(handle) = handles.first()
                 {
-                    owners.push(owner.share().expect("there are few"));
+                    handles.push(handle.share().expect("there are few"));
                 }
-                hands
+                owner
             })?,
-            Step::TryUnique { which } => self.change(which, |hands| match hands {
-                Hands::Shared(mut owners, away) => {
-                    let Some(owner) = owners.pop() else {
-                        return Hands::Shared(owners, away);
-                    };
-                    let only = owners.is_empty() && away == 0;
-                    match owner.try_unique() {
-                        Ok(frames) => {
-                            assert!(only, "there are others");
-                            Hands::Own(frames)
-                        }
-                        Err(owner) => {
-                            assert!(!only, "there is no other");
-                            owners.push(owner);
-                            Hands::Shared(owners, away)
-                        }
-                    }
-                }
-                other => other,
-            })?,
+            Step::TryUnique { which } => self.change_owner(which, try_unique)?,
         }
-        self.usage_is_right()
+        self.check_usage()
     }
 
-    /// Puts a run into other hands, which leaves it as it is.
-    fn change(&mut self, which: usize, f: impl FnOnce(Hands) -> Hands) -> Verdict {
-        if let Some(mut run) = self.any_run(which)? {
-            let hands = std::mem::replace(&mut run.hands, Hands::Shared(Vec::new(), 0));
-            run.hands = f(hands);
-            run.is_whole()?;
+    /// Allocates single frames until no frame is free, and once more.
+    fn fill(&mut self, kind: UsageKind) -> Verdict {
+        while self.free.count() > 0 {
+            self.alloc(1, 1, kind, false)?;
+        }
+        self.alloc(1, 1, kind, false)
+    }
+
+    /// Drops one of the owners of a run.
+    fn drop_owner(&mut self, which: usize) -> Verdict {
+        let Some(mut run) = self.remove_run(which)? else {
+            return Ok(());
+        };
+        match &mut run.owner {
+            // The run has other owners.
+            Owner::Shared(handles, raw) if handles.len() + *raw > 1 => {
+                if handles.pop().is_none() {
+                    run.turn_back();
+                }
+                self.runs.push(run);
+            }
+            _ => self.free(run),
+        }
+        Ok(())
+    }
+
+    /// Splits a run that has a handle. `at` is taken modulo a little more than its length.
+    fn split(&mut self, which: usize, at: usize) -> Verdict {
+        let Some(mut run) = self.remove_run(which)? else {
+            return Ok(());
+        };
+        let (first, count, kind) = (run.first, run.count, run.kind);
+        let owner = run.take_owner();
+        drop(run);
+        let at = at % (count + 2);
+        match owner {
+            Owner::Handle(frames) => match frames.split_at(at) {
+                Ok((a, b)) => {
+                    prop_assert!(0 < at && at < count);
+                    self.add(Owner::Handle(a), first, at, kind);
+                    self.add(Owner::Handle(b), first + at, count - at, kind);
+                }
+                Err(frames) => {
+                    prop_assert!(at == 0 || at >= count);
+                    self.add(Owner::Handle(frames), first, count, kind);
+                }
+            },
+            owner => self.add(owner, first, count, kind),
+        }
+        Ok(())
+    }
+
+    /// Turns the addresses that own a run back into handles.
+    fn from_raw(&mut self, which: usize) -> Verdict {
+        let Some(mut run) = self.remove_run(which)? else {
+            return Ok(());
+        };
+        match &mut run.owner {
+            // An address that `Frames` was turned into may be turned back into shared frames.
+            Owner::Raw(start) if which & (1 << 40) != 0 => {
+                // SAFETY: `into_raw` returned this address, which was not turned back since.
+                let handle = unsafe { SharedFrames::from_raw(*start) };
+                run.owner = Owner::Shared(vec![handle], 0);
+            }
+            _ => run.turn_back(),
+        }
+        self.runs.push(run);
+        Ok(())
+    }
+
+    /// Changes the owner of a run by `f`, and checks that the run stays as it is.
+    fn change_owner(&mut self, which: usize, f: impl FnOnce(Owner) -> Owner) -> Verdict {
+        if let Some(mut run) = self.remove_run(which)? {
+            run.owner = f(run.take_owner());
+            run.check()?;
             self.runs.push(run);
         }
         Ok(())
     }
 
-    fn play(&mut self, script: &[Step]) -> Verdict {
+    fn run_script(&mut self, script: &[Step]) -> Verdict {
         for step in script {
-            self.go(step)?;
+            self.run_step(step)?;
         }
-        while let Some(run) = self.any_run(0)? {
-            self.give_back(run);
+        while let Some(run) = self.remove_run(0)? {
+            self.free(run);
         }
         self.free_list()?;
-        prop_assert_eq!(&self.free, &self.whole);
-        self.usage_is_right()?;
-        prop_assert_eq!(largest_free_run(), self.whole.largest());
+        prop_assert_eq!(&self.free, &self.all);
+        self.check_usage()?;
+        prop_assert_eq!(largest_free_run(), self.all.largest());
         Ok(())
     }
 }
 
-// One test only: there is one memory.
+/// Turns one handle into an address.
+fn into_raw(owner: Owner) -> Owner {
+    match owner {
+        Owner::Handle(frames) => Owner::Raw(frames.into_raw()),
+        Owner::Shared(mut handles, mut raw) => {
+            if let Some(handle) = handles.pop() {
+                handle.into_raw();
+                raw += 1;
+            }
+            Owner::Shared(handles, raw)
+        }
+        other => other,
+    }
+}
+
+/// Turns the only one of shared owners into a handle with exclusive access.
+fn try_unique(owner: Owner) -> Owner {
+    let Owner::Shared(mut handles, raw) = owner else {
+        return owner;
+    };
+    let Some(handle) = handles.pop() else {
+        return Owner::Shared(handles, raw);
+    };
+    let is_only = handles.is_empty() && raw == 0;
+    match handle.try_unique() {
+        Ok(frames) => {
+            assert!(is_only, "there are other owners");
+            Owner::Handle(frames)
+        }
+        Err(handle) => {
+            assert!(!is_only, "there is no other owner");
+            handles.push(handle);
+            Owner::Shared(handles, raw)
+        }
+    }
+}
+
+// There is one test only, since the process has one memory.
 proptest! {
     #![proptest_config(scripts(80))]
 
     #[test]
-    fn each_frame_has_its_owners_and_its_contents(script in vec(step(), 1..4000)) {
-        Machine::new().play(&script)?;
+    fn frames_keep_their_owners_and_contents(script in vec(step(), 1..4000)) {
+        Machine::new().run_script(&script)?;
     }
 }

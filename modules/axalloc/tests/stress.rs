@@ -1,5 +1,5 @@
-//! Threads that take, pass on, and give back frames all at once, down to the last
-//! one. Nothing here waits for time to pass: threads meet at barriers and channels.
+//! Threads allocate, pass on and free frames at the same time, until no frame is free. They
+//! synchronize by barriers and channels, and never by waiting for some time.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -14,37 +14,37 @@ mod support;
 
 use support::Numbers;
 
-/// Miri takes thousands of times as long.
+/// Reduces the number of steps under Miri, which takes thousands of times as long.
 const fn fewer(count: usize) -> usize {
     if cfg!(miri) { count / 1000 + 2 } else { count }
 }
 
-/// Frames of all memory.
+/// The number of frames of all memory.
 const FRAMES: usize = if cfg!(miri) { 256 } else { 2048 };
 
-/// One test at a time: each counts all frames.
-fn alone() -> MutexGuard<'static, ()> {
+/// Lets one test run at a time, since each counts all frames.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
     static ONCE: Once = Once::new();
-    static ALONE: Mutex<()> = Mutex::new(());
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    static TURN: Mutex<()> = Mutex::new(());
+    let guard = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     ONCE.call_once(|| {
         let memory = host::physical_memory(1 << 30, FRAMES * PAGE_SIZE).unwrap();
-        // SAFETY: it is mapped for good, and for nothing else.
+        // SAFETY: the memory stays mapped, and is used for this alone.
         unsafe { add_memory(&[memory]) }.unwrap();
     });
-    alone
+    guard
 }
 
-/// Calls `f` with all memory free, and looks whether it is so afterwards.
-fn leaving_no_trace(f: impl FnOnce(Usage)) {
-    let _alone = alone();
+/// Calls `f` with the usage while all memory is free, and checks that all is free afterwards.
+fn without_leak(f: impl FnOnce(Usage)) {
+    let _guard = one_at_a_time();
     let (before, largest) = (usage(), largest_free_run());
     f(before);
     assert_eq!(usage(), before);
     assert_eq!(largest_free_run(), largest);
 }
 
-/// A run whose frames hold what only its last writer knows.
+/// A run whose frames hold a stamp that its last writer chose.
 struct Stamped {
     run: Frames,
     stamp: u64,
@@ -57,7 +57,7 @@ impl Stamped {
         stamped
     }
 
-    /// Where each frame is written: at its beginning and its end.
+    /// Returns the offsets at which each frame is written: its beginning and its end.
     fn places(&self) -> impl Iterator<Item = usize> + use<> {
         let starts = (0..self.run.count()).map(|frame| frame * PAGE_SIZE);
         starts.flat_map(|start| [start, start + PAGE_SIZE - 8])
@@ -80,27 +80,26 @@ impl Stamped {
     }
 }
 
-/// One thread of many, which passes runs on to the next.
+/// One of several threads in a ring. Each passes runs on to the next.
 struct Worker {
     number: usize,
     next: Sender<Stamped>,
-    from_before: Receiver<Stamped>,
+    previous: Receiver<Stamped>,
     held: Vec<Stamped>,
     numbers: Numbers,
     stamps: u64,
 }
 
 impl Worker {
-    /// As many as there are threads, in a ring.
+    /// Makes a worker for each of `threads` threads.
     fn ring(threads: usize) -> Vec<Self> {
-        let (mut next, from_before): (Vec<_>, Vec<_>) =
-            (0..threads).map(|_| mpsc::channel()).unzip();
+        let (mut next, previous): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::channel()).unzip();
         next.rotate_left(1);
-        let ends = next.into_iter().zip(from_before).enumerate();
-        let workers = ends.map(|(number, (next, from_before))| Self {
+        let ends = next.into_iter().zip(previous).enumerate();
+        let workers = ends.map(|(number, (next, previous))| Self {
             number,
             next,
-            from_before,
+            previous,
             held: Vec::new(),
             numbers: Numbers::from_seed(number as u64 + 1),
             stamps: (number as u64) << 48,
@@ -129,8 +128,8 @@ impl Worker {
         }
     }
 
-    /// Any of the runs it holds, which is as it was left.
-    fn any(&mut self) -> Option<Stamped> {
+    /// Removes one of the runs that this worker holds, checks it and returns it.
+    fn remove_any(&mut self) -> Option<Stamped> {
         let which = match self.held.len() {
             0 => return None,
             len => self.numbers.below(len),
@@ -147,15 +146,15 @@ impl Worker {
                 let count = 1 + self.numbers.below(40);
                 self.alloc(count);
             }
-            8..13 => drop(self.any()),
+            8..13 => drop(self.remove_any()),
             13..15 => {
-                if let Some(stamped) = self.any() {
-                    // The last ones are left in the channel.
+                if let Some(stamped) = self.remove_any() {
+                    // The test frees the runs that are left in the channel at the end.
                     self.next.send(stamped).unwrap();
                 }
             }
             _ => {
-                for mut stamped in self.from_before.try_iter().collect::<Vec<_>>() {
+                for mut stamped in self.previous.try_iter().collect::<Vec<_>>() {
                     stamped.check();
                     let stamp = self.stamp();
                     stamped.write(stamp);
@@ -163,7 +162,7 @@ impl Worker {
                 }
             }
         }
-        // Not all memory for ever.
+        // A worker that holds too much frees most of it, so that others find memory again.
         if self.held.len() > 200 {
             self.held.truncate(20);
         }
@@ -171,7 +170,7 @@ impl Worker {
 }
 
 fn threads_pass_frames_around(threads: usize, steps: usize) {
-    leaving_no_trace(|before| {
+    without_leak(|before| {
         let barrier = Barrier::new(threads);
         let workers = thread::scope(|scope| {
             let workers = Worker::ring(threads).into_iter().map(|mut worker| {
@@ -189,7 +188,7 @@ fn threads_pass_frames_around(threads: usize, steps: usize) {
         let mut frames = HashSet::new();
         let mut count = 0;
         for worker in &workers {
-            let sent: Vec<_> = worker.from_before.try_iter().collect();
+            let sent: Vec<_> = worker.previous.try_iter().collect();
             for stamped in worker.held.iter().chain(&sent) {
                 stamped.check();
                 let first = stamped.run.start().as_usize() / PAGE_SIZE;
@@ -199,7 +198,7 @@ fn threads_pass_frames_around(threads: usize, steps: usize) {
             assert_eq!(
                 frames.len(),
                 count,
-                "one of worker {}'s is another's",
+                "a frame of worker {} has two owners",
                 worker.number
             );
             drop(sent);
@@ -220,14 +219,14 @@ fn four_threads_pass_frames_around() {
     threads_pass_frames_around(4, fewer(30_000));
 }
 
-/// All frames that can be had, one by one.
+/// Allocates all free frames one by one.
 fn drain() -> Vec<Frames> {
     std::iter::from_fn(|| alloc_frame(UsageKind::Global).ok()).collect()
 }
 
-/// All threads take one by one until nothing is left: then each frame is somebody's.
+/// All threads allocate single frames until no frame is free. Then usage must say so.
 fn threads_drain_memory(threads: usize, rounds: usize) {
-    leaving_no_trace(|before| {
+    without_leak(|before| {
         let barrier = Barrier::new(threads);
         thread::scope(|scope| {
             for number in 0..threads {
@@ -235,7 +234,7 @@ fn threads_drain_memory(threads: usize, rounds: usize) {
                 scope.spawn(move || {
                     for round in 0..rounds {
                         barrier.wait();
-                        // Some of it in runs.
+                        // Half of the threads allocate some runs first.
                         let mut runs = Vec::new();
                         while (number + round) % 2 == 0 && runs.len() < 20 {
                             let Ok(run) = alloc_frames(7, PAGE_SIZE, UsageKind::Dma) else {
@@ -246,7 +245,7 @@ fn threads_drain_memory(threads: usize, rounds: usize) {
                         let frames = drain();
                         barrier.wait();
                         assert_eq!(usage().free, 0);
-                        // Nobody frees before all have looked.
+                        // All threads have checked the usage before any of them frees.
                         barrier.wait();
                         drop((runs, frames));
                         barrier.wait();
@@ -269,8 +268,8 @@ fn four_threads_drain_memory_at_once() {
 }
 
 #[test]
-fn what_one_thread_has_another_cannot_get_and_gets_all_of_it_afterwards() {
-    leaving_no_trace(|before| {
+fn a_thread_gets_the_frames_of_another_once_they_are_freed() {
+    without_leak(|before| {
         let (give, given) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -279,10 +278,10 @@ fn what_one_thread_has_another_cannot_get_and_gets_all_of_it_afterwards() {
                 assert_eq!(all.len(), before.free);
                 tell.send(()).unwrap();
                 given.recv().unwrap();
-                // Into this thread's magazine, as far as it goes.
+                // As many as fit are cached by this thread.
                 drop(all);
                 tell.send(()).unwrap();
-                // Its magazine is still its own when the other drains memory.
+                // The thread does not end, so it still has its cache while the other drains it.
                 given.recv().unwrap();
             });
             told.recv().unwrap();
@@ -303,10 +302,10 @@ fn what_one_thread_has_another_cannot_get_and_gets_all_of_it_afterwards() {
     });
 }
 
-/// The same with what has been taken one by one and is wanted in one piece.
+/// One thread allocates and frees all frames one by one. Another allocates the longest run.
 #[test]
-fn what_one_thread_keeps_becomes_another_ones_run() {
-    leaving_no_trace(|_| {
+fn frames_cached_by_one_thread_become_a_run_of_another() {
+    without_leak(|_| {
         let largest = largest_free_run();
         let (tell, told) = mpsc::channel::<()>();
         let (give, given) = mpsc::channel::<()>();
@@ -324,10 +323,10 @@ fn what_one_thread_keeps_becomes_another_ones_run() {
     });
 }
 
-/// Threads share one run, and each lets go of it: it goes once, with the last.
+/// Several threads share one run, and each drops its references.
 #[test]
-fn a_shared_run_goes_with_the_last_of_many_threads() {
-    leaving_no_trace(|before| {
+fn a_shared_run_is_freed_once_by_its_last_owner() {
+    without_leak(|before| {
         for round in 0..fewer(500) {
             let run = alloc_frames(1 + round % 5, PAGE_SIZE, UsageKind::Object).unwrap();
             let count = run.count();
@@ -343,7 +342,7 @@ fn a_shared_run_goes_with_the_last_of_many_threads() {
                         drop(mine);
                         let raw = more.map(SharedFrames::into_raw);
                         for start in raw {
-                            // SAFETY: it has just been given away.
+                            // SAFETY: `into_raw` has just returned this address.
                             drop(unsafe { SharedFrames::from_raw(start) });
                         }
                     });
@@ -359,13 +358,13 @@ fn a_shared_run_goes_with_the_last_of_many_threads() {
     });
 }
 
-/// As many frames as there are threads that hold one at a time: none is ever
-/// refused, whoever's magazine the others lie in.
+/// There are as many free frames as threads, and each thread holds at most one. So each always
+/// finds one, whichever hart caches it.
 #[test]
-fn no_frame_is_refused_while_one_is_idle() {
+fn no_frame_is_refused_while_a_hart_caches_one() {
     const THREADS: usize = 4;
     const ROUNDS: usize = fewer(100_000);
-    leaving_no_trace(|before| {
+    without_leak(|before| {
         let rest = before.free - THREADS;
         let _held: Vec<Frames> = (0..rest)
             .map(|_| alloc_frame(UsageKind::Global).unwrap())
@@ -383,10 +382,9 @@ fn no_frame_is_refused_while_one_is_idle() {
     });
 }
 
-/// Only what follows is joined, and only of the same kind.
 #[test]
-fn a_run_that_was_split_can_be_joined() {
-    leaving_no_trace(|_| {
+fn only_contiguous_runs_of_one_kind_can_be_joined() {
+    without_leak(|_| {
         let run = alloc_frames(5, PAGE_SIZE, UsageKind::VirtMem).unwrap();
         let start = run.start();
         let (first, second) = run.split_at(2).unwrap();

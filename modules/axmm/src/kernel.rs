@@ -191,8 +191,7 @@ unsafe impl PageFaultHandler for SharedAspace {
             match fault {
                 Ok(()) => return true,
                 // Code that has interrupts in holds no lock of the kernel.
-                Err(Fault::NoMemory)
-                    if axhal::arch::irqs_enabled() && axalloc::give_back_kept() => {}
+                Err(Fault::NoMemory) if axhal::arch::irqs_enabled() && axalloc::run_shrinker() => {}
                 Err(fault) => {
                     refused::note(addr, fault);
                     return false;

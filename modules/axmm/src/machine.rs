@@ -191,7 +191,7 @@ unsafe impl Machine for ThisMachine {
 
     #[cold]
     fn reclaim() -> bool {
-        axalloc::give_back_kept()
+        axalloc::run_shrinker()
     }
 }
 

@@ -20,7 +20,7 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use axalloc::{FrameList, FrameRow};
+use axalloc::{FrameList, FrameRun};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
 use crate::context::Context;
@@ -95,7 +95,7 @@ impl<'a, M: Machine> TlbGather<'a, M> {
     fn free(&mut self, start: PhysAddr, count: usize) {
         // SAFETY: each was the page table's by itself, by `into_raw`, and it has just
         // let go of them.
-        let row = unsafe { FrameRow::from_raw(start, count) };
+        let row = unsafe { FrameRun::from_raw(start, count) };
         if let Err(row) = self.frames.push(row) {
             self.begin_anew(row);
         }
@@ -103,7 +103,7 @@ impl<'a, M: Machine> TlbGather<'a, M> {
 
     /// Frees what has come so far, behind which `row` cannot wait.
     #[cold]
-    fn begin_anew(&mut self, row: FrameRow) {
+    fn begin_anew(&mut self, row: FrameRun) {
         self.flush();
         // An empty list takes any row.
         let _ = self.frames.push(row);

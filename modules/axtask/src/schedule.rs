@@ -41,7 +41,7 @@ pub fn init_hart(name: &'static str) -> AxResult {
     replace_current(first);
     drop(queue);
     if PREEMPTIVE {
-        axalloc::set_keeper(give_back);
+        axalloc::set_shrinker(give_back);
     }
     Ok(())
 }

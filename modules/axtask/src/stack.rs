@@ -4,7 +4,7 @@
 //! To unmap a stack, every hart must forget it, which takes longer than all else in a
 //! short thread's life. So stacks are kept, up to an eighth of RAM. They are unmapped, all in
 //! one operation, when there are more, and when something else finds no memory
-//! (`axalloc::set_keeper`).
+//! (`axalloc::set_shrinker`).
 
 use alloc::vec::Vec;
 use core::mem;

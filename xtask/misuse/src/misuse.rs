@@ -56,7 +56,7 @@ pub fn take_frames(frames: &axalloc::Frames) {
     //~ E0133
     let _ = axalloc::SharedFrames::from_raw(frames.start());
     //~ E0133
-    let _ = axalloc::FrameRow::from_raw(frames.start(), 1);
+    let _ = axalloc::FrameRun::from_raw(frames.start(), 1);
     //~ E0133
     let _ = axalloc::add_memory(&[0..4096]);
 }

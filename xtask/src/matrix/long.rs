@@ -53,7 +53,11 @@ const UNDER_MIRI: [(&str, &str, &[&str]); 4] = [
         "axmm",
         &["--lib", "areas::", "--", "--skip", "model::"],
     ),
-    ("words of frames", "axalloc", &["--lib", "word::tests"]),
+    (
+        "frame metadata",
+        "axalloc",
+        &["--lib", "metadata::", "--", "--skip", "table::"],
+    ),
     (
         "threads that allocate",
         "axalloc",

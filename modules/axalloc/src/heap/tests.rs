@@ -1,5 +1,5 @@
-//! The heap against a plain model: blocks that do not overlap, hold what was
-//! written, and go back to the pool of frames.
+//! Compares the heap with a simple model: blocks do not overlap, hold what was written to them,
+//! and their frames are freed.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
@@ -12,11 +12,11 @@ use proptest::test_runner::TestCaseError;
 
 use super::Heap;
 use crate::UsageKind;
+use crate::frame_allocator::FrameAllocator;
 use crate::host::physical_memory;
-use crate::pool::FramePool;
 
 use crate::buddy::tests::support::{scripts, size_below};
-use crate::pool::tests::harts::{HARTS, TestHarts};
+use crate::frame_allocator::tests::harts::{HARTS, TestHarts};
 
 type Verdict = Result<(), TestCaseError>;
 
@@ -24,8 +24,8 @@ type Verdict = Result<(), TestCaseError>;
 const BASE: usize = 8 << 30;
 const SIZE: usize = 32 << 20;
 
-/// The frames of the first stretch, which stays: talc's own lists lie there.
-const FIRST_STRETCH: usize = 1;
+/// The number of frames of the first extent. It holds talc's own lists and is never freed.
+const FIRST_EXTENT: usize = 1;
 
 fn memory() -> MutexGuard<'static, bool> {
     static MAPPED: Mutex<bool> = Mutex::new(false);
@@ -85,51 +85,56 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What is known of a block: every byte of it is `byte`.
+/// The layout of a block, and the byte that it is filled with.
 #[derive(Clone, Copy, Debug)]
 struct Block {
     layout: Layout,
     byte: u8,
 }
 
-/// A heap, and what it should be.
+/// A heap, and the model of its blocks.
 struct Machine {
     heap: &'static Heap<TestHarts>,
-    pool: &'static FramePool<TestHarts>,
+    allocator: &'static FrameAllocator<TestHarts>,
+    /// The number of frames when the heap is empty.
     frames: usize,
     blocks: BTreeMap<usize, Block>,
-    written: u8,
+    /// The byte that the last block was filled with.
+    last_byte: u8,
+    /// How many requests were refused.
     refused: usize,
 }
 
 impl Machine {
     fn with(frames: usize) -> Self {
-        let pool: &'static _ = Box::leak(Box::new(FramePool::new(TestHarts::new())));
+        let allocator: &'static _ = Box::leak(Box::new(FrameAllocator::new(TestHarts::new())));
         let all = BASE..BASE + frames * PAGE_SIZE;
-        // SAFETY: the caller has the memory alone, and has done with other pools.
-        unsafe { pool.add(std::slice::from_ref(&all)) }.unwrap();
+        // SAFETY: the memory is mapped. The caller has exclusive use of it, by the lock of
+        // `memory`, and does not use earlier allocators any more.
+        unsafe { allocator.add(std::slice::from_ref(&all)) }.unwrap();
         Self {
-            heap: Box::leak(Box::new(Heap::new(pool))),
-            pool,
-            frames: pool.usage().free,
+            heap: Box::leak(Box::new(Heap::new(allocator))),
+            allocator,
+            frames: allocator.usage().free,
             blocks: BTreeMap::new(),
-            written: 0,
+            last_byte: 0,
             refused: 0,
         }
     }
 
-    /// The bytes of a block.
+    /// Returns the bytes of a block.
     #[allow(
         clippy::mut_from_ref,
-        reason = "they lie in memory of no value of Rust's"
+        reason = "the bytes belong to the heap's block and not to `self`"
     )]
     fn bytes(&self, address: usize, size: usize) -> &mut [u8] {
-        // SAFETY: the heap gave the block to this test, which uses it only here.
+        // SAFETY: the heap gave the block to this test. All callers drop the slice before they
+        // ask for the block's bytes again.
         unsafe { std::slice::from_raw_parts_mut(pointer(address), size) }
     }
 
-    /// A block that the heap gave: it is where it should be, and `kept` bytes hold
-    /// `byte`. From now on it holds something of its own.
+    /// Checks a block that the heap gave: it is in the heap's memory, aligned, and overlaps no
+    /// other. Its first `kept` bytes are `byte`. Then fills it with a byte of its own.
     fn take(&mut self, block: *mut u8, layout: Layout, kept: usize, byte: u8) -> Verdict {
         let (address, size) = (block.expose_provenance(), layout.size());
         let start = PHYS_VIRT_OFFSET + BASE;
@@ -143,24 +148,24 @@ impl Machine {
             is_all(self.bytes(address, kept), byte),
             "{kept} of {layout:?}"
         );
-        self.written = self.written.wrapping_add(1).max(1);
-        let byte = self.written;
+        self.last_byte = self.last_byte.wrapping_add(1).max(1);
+        let byte = self.last_byte;
         self.bytes(address, size).fill(byte);
         self.blocks.insert(address, Block { layout, byte });
         Ok(())
     }
 
-    /// The heap says no: so frames for it cannot be had.
+    /// Checks that the heap had to refuse `layout`: there are no frames for it.
     fn was_right_to_refuse(&mut self, layout: Layout) -> Verdict {
         self.refused += 1;
         let (size, align) = (layout.size(), layout.align());
-        let frames = if super::takes_frames(layout) {
+        let frames = if super::takes_whole_frames(layout) {
             size.max(align).div_ceil(PAGE_SIZE)
         } else {
-            // A stretch, with talc's own and what alignment skips.
-            FIRST_STRETCH.max((size + align).div_ceil(PAGE_SIZE) + 1)
+            // An extent for the block, talc's tags, and what alignment skips.
+            FIRST_EXTENT.max((size + align).div_ceil(PAGE_SIZE) + 1)
         };
-        let largest = self.pool.largest();
+        let largest = self.allocator.largest_free_run();
         prop_assert!(
             largest < frames.next_power_of_two(),
             "{layout:?}: {largest} free"
@@ -182,8 +187,8 @@ impl Machine {
         }
     }
 
-    /// One of the blocks, which is looked at and is not held any more.
-    fn any_block(&mut self, which: usize) -> Result<Option<(usize, Block)>, TestCaseError> {
+    /// Removes one of the blocks from the model, checks its contents and returns it.
+    fn remove_block(&mut self, which: usize) -> Result<Option<(usize, Block)>, TestCaseError> {
         let Some(which) = which.checked_rem(self.blocks.len()) else {
             return Ok(None);
         };
@@ -199,21 +204,23 @@ impl Machine {
         Ok(Some((address, block)))
     }
 
+    /// Frees one of the blocks. Returns `false` if there is no block.
     fn free(&mut self, which: usize) -> Result<bool, TestCaseError> {
-        let Some((address, block)) = self.any_block(which)? else {
+        let Some((address, block)) = self.remove_block(which)? else {
             return Ok(false);
         };
-        // SAFETY: the heap gave it for this layout, and nobody uses it any more.
+        // SAFETY: the heap gave the block for this layout, and the model does not use it any
+        // more.
         unsafe { self.heap.dealloc(pointer(address), block.layout) };
         Ok(true)
     }
 
     fn resize(&mut self, which: usize, size: usize) -> Verdict {
-        let Some((address, Block { layout, byte })) = self.any_block(which)? else {
+        let Some((address, Block { layout, byte })) = self.remove_block(which)? else {
             return Ok(());
         };
         let wanted = Layout::from_size_align(size, layout.align()).unwrap();
-        // SAFETY: the heap gave it for this layout; the size is not 0.
+        // SAFETY: the heap gave the block for this layout, and the size is not 0.
         let block = unsafe { self.heap.realloc(pointer(address), layout, size) };
         if !block.is_null() {
             return self.take(block, wanted, size.min(layout.size()), byte);
@@ -222,8 +229,8 @@ impl Machine {
         self.was_right_to_refuse(wanted)
     }
 
-    fn go(&mut self, step: &Step) -> Verdict {
-        let harts = self.pool.harts();
+    fn run_step(&mut self, step: &Step) -> Verdict {
+        let harts = self.allocator.harts();
         match *step {
             Step::Alloc {
                 hart,
@@ -231,23 +238,23 @@ impl Machine {
                 align,
                 zeroed,
             } => {
-                harts.go_to(hart);
+                harts.switch_to(hart);
                 self.alloc(Layout::from_size_align(size, align).unwrap(), zeroed)?;
             }
             Step::Many { hart, size, count } => {
-                harts.go_to(hart);
+                harts.switch_to(hart);
                 for _ in 0..count {
                     self.alloc(Layout::from_size_align(size, 8).unwrap(), false)?;
                 }
             }
             Step::Free { hart, which, count } => {
-                harts.go_to(hart);
+                harts.switch_to(hart);
                 for _ in 0..count {
                     self.free(which)?;
                 }
             }
             Step::Resize { hart, which, size } => {
-                harts.go_to(hart);
+                harts.switch_to(hart);
                 self.resize(which, size)?;
             }
             Step::Shrink => self.heap.shrink(),
@@ -255,11 +262,11 @@ impl Machine {
         Ok(())
     }
 
-    fn play(&mut self, script: &[Step]) -> Verdict {
+    fn run(&mut self, script: &[Step]) -> Verdict {
         for step in script {
-            self.go(step)?;
+            self.run_step(step)?;
             let bytes: usize = self.blocks.values().map(|block| block.layout.size()).sum();
-            let usage = self.pool.usage();
+            let usage = self.allocator.usage();
             let frames = usage.of(UsageKind::RustHeap);
             prop_assert!(frames * PAGE_SIZE >= bytes);
             prop_assert_eq!(usage.free + frames, self.frames);
@@ -267,11 +274,11 @@ impl Machine {
         let mut hart = 0;
         while self.free(0)? {
             hart += 1;
-            self.pool.harts().go_to(hart);
+            self.allocator.harts().switch_to(hart);
         }
         self.heap.shrink();
         prop_assert!(
-            self.frames_left() <= FIRST_STRETCH,
+            self.frames_left() <= FIRST_EXTENT,
             "{} left",
             self.frames_left()
         );
@@ -279,7 +286,7 @@ impl Machine {
     }
 
     fn frames_left(&self) -> usize {
-        self.pool.usage().of(UsageKind::RustHeap)
+        self.allocator.usage().of(UsageKind::RustHeap)
     }
 }
 
@@ -298,23 +305,23 @@ proptest! {
     #![proptest_config(scripts(60))]
 
     #[test]
-    fn blocks_keep_what_they_hold_and_give_their_frames_back(
+    fn blocks_keep_their_contents_and_their_frames_are_freed(
         frames in prop_oneof![64..700_usize, Just(SIZE / PAGE_SIZE)],
         script in vec(step(), 1..3000),
     ) {
         let _memory = memory();
-        Machine::with(frames).play(&script)?;
+        Machine::with(frames).run(&script)?;
     }
 }
 
-/// A heap of 4 MiB.
+/// Makes a heap of 4 MiB.
 fn heap() -> (MutexGuard<'static, bool>, Machine) {
     let memory = memory();
     (memory, Machine::with(1024))
 }
 
-/// Blocks of `layout` until there are no more.
-fn all_blocks(machine: &mut Machine, layout: Layout) -> usize {
+/// Allocates blocks of `layout` until one is refused. Returns the number of blocks.
+fn fill_with(machine: &mut Machine, layout: Layout) -> usize {
     while machine.refused == 0 {
         machine.alloc(layout, false).unwrap();
     }
@@ -322,32 +329,32 @@ fn all_blocks(machine: &mut Machine, layout: Layout) -> usize {
 }
 
 #[test]
-fn memory_of_one_size_becomes_memory_of_another() {
+fn memory_freed_by_blocks_of_one_size_serves_another_size() {
     let (_memory, mut machine) = heap();
     for size in [24, 5000, 700, 40_000, 16] {
         let layout = Layout::from_size_align(size, 8).unwrap();
-        let blocks = all_blocks(&mut machine, layout);
+        let blocks = fill_with(&mut machine, layout);
         assert!(blocks * size > (1 << 20), "{blocks} of {size}");
         while machine.free(0).unwrap() {}
         machine.refused = 0;
     }
     machine.heap.shrink();
-    assert!(machine.frames_left() <= FIRST_STRETCH);
-    assert!(machine.pool.largest() >= 512, "2 MiB of 4");
+    assert!(machine.frames_left() <= FIRST_EXTENT);
+    assert!(machine.allocator.largest_free_run() >= 512, "2 MiB of 4");
 }
 
 #[test]
-fn what_one_hart_frees_another_gets() {
+fn a_hart_gets_the_blocks_that_another_caches() {
     let (_memory, mut machine) = heap();
     let layout = Layout::from_size_align(1000, 8).unwrap();
-    let blocks = all_blocks(&mut machine, layout);
-    // Less than a magazine, so that the first hart keeps them all.
-    for _ in 0..super::KEPT {
+    let blocks = fill_with(&mut machine, layout);
+    // They fit into a magazine, so the first hart caches all of them.
+    for _ in 0..super::MAX_BLOCKS {
         machine.free(0).unwrap();
     }
-    machine.pool.harts().go_to(1);
+    machine.allocator.harts().switch_to(1);
     machine.refused = 0;
-    assert_eq!(all_blocks(&mut machine, layout), blocks);
+    assert_eq!(fill_with(&mut machine, layout), blocks);
 }
 
 #[test]
@@ -355,7 +362,7 @@ fn a_block_of_the_same_class_or_frames_stays_where_it_is() {
     let (_memory, machine) = heap();
     for (old, new) in [(17, 32), (1000, 900), (40_000, 40_960), (33_000, 36_000)] {
         let layout = Layout::from_size_align(old, 8).unwrap();
-        // SAFETY: the sizes are not 0, and the layouts those of the block.
+        // SAFETY: the sizes are not 0, and each layout is that of the block.
         unsafe {
             let block = machine.heap.alloc(layout);
             assert_eq!(
@@ -371,7 +378,7 @@ fn a_block_of_the_same_class_or_frames_stays_where_it_is() {
 }
 
 #[test]
-fn a_request_that_cannot_be_is_refused_and_harms_nothing() {
+fn a_request_that_is_too_large_is_refused_without_effect() {
     let (_memory, machine) = heap();
     for (size, align) in [
         (1 << 40, 8),
@@ -384,40 +391,47 @@ fn a_request_that_cannot_be_is_refused_and_harms_nothing() {
         let block = unsafe { machine.heap.alloc(layout) };
         assert!(block.is_null(), "{layout:?}");
     }
-    assert_eq!(machine.pool.usage().free, machine.frames);
+    assert_eq!(machine.allocator.usage().free, machine.frames);
 }
 
-/// A heap that grows by 16 frames where it can, and by what there is where not.
+/// The heap grows by 16 frames if there is such a run, and by fewer if not.
 #[test]
 fn a_small_block_is_not_refused_while_a_frame_is_free() {
     let (_memory, machine) = heap();
-    let take = || machine.pool.alloc_one(UsageKind::Dma);
+    let take = || machine.allocator.alloc_one(UsageKind::Dma);
     let frames: Vec<usize> = std::iter::from_fn(take).collect();
-    // Every other frame, so that no two are neighbours.
+    // Every second frame, so that no two of them are contiguous.
     for frame in frames.iter().filter(|frame| **frame % 2 == 0) {
-        machine.pool.free_one(*frame, UsageKind::Dma);
+        machine.allocator.free_one(*frame, UsageKind::Dma);
     }
-    assert_eq!(machine.pool.largest(), 1);
+    assert_eq!(machine.allocator.largest_free_run(), 1);
     for size in [16, 1000] {
         let layout = Layout::from_size_align(size, 8).unwrap();
         // SAFETY: the size is not 0.
         let block = unsafe { machine.heap.alloc(layout) };
-        assert!(!block.is_null(), "{size} bytes, {}", machine.pool.usage());
+        assert!(
+            !block.is_null(),
+            "{size} bytes, {}",
+            machine.allocator.usage()
+        );
     }
 }
 
-/// A block of whole frames becomes smaller where it is, with no frame to spare.
+/// A block of whole frames is made smaller without moving it, when no frame is free.
 #[test]
-fn a_large_block_shrinks_without_memory() {
+fn a_large_block_shrinks_in_place_without_memory() {
     const LARGE: usize = 256 << 10;
-    let (_memory, Machine { pool, heap, .. }) = heap();
+    let (_memory, machine) = heap();
+    let Machine {
+        allocator, heap, ..
+    } = machine;
     let large = Layout::from_size_align(LARGE, 8).unwrap();
     // SAFETY: the size is not 0.
     let block = unsafe { heap.alloc(large) };
     assert!(!block.is_null());
-    while pool.alloc_one(UsageKind::Global).is_some() {}
-    // SAFETY: the block is one of this heap, for this layout.
+    while allocator.alloc_one(UsageKind::Global).is_some() {}
+    // SAFETY: the heap gave the block for this layout, and the size is not 0.
     let smaller = unsafe { heap.realloc(block, large, LARGE / 2) };
     assert_eq!(smaller, block);
-    assert_eq!(pool.usage().free, LARGE / 2 / PAGE_SIZE);
+    assert_eq!(allocator.usage().free, LARGE / 2 / PAGE_SIZE);
 }

@@ -1,40 +1,40 @@
-//! Harts of which a test says which one it is on. For the crate's own tests.
+//! Harts between which a test switches. For the crate's own tests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::hart::Harts;
-use crate::stock::Stock;
+use crate::hart_cache::HartCache;
+use crate::harts::Harts;
 
-/// How many there are.
+/// The number of harts.
 pub const HARTS: usize = 3;
 
-/// The harts.
+/// A few harts with a cache each, and the number of the one that the test runs on.
 pub struct TestHarts {
-    stocks: [Stock; HARTS],
-    this: AtomicUsize,
+    caches: [HartCache; HARTS],
+    current: AtomicUsize,
 }
 
 impl TestHarts {
-    /// On the first one.
+    /// Harts with empty caches. The test runs on the first.
     pub const fn new() -> Self {
         Self {
-            stocks: [const { Stock::new() }; HARTS],
-            this: AtomicUsize::new(0),
+            caches: [const { HartCache::new() }; HARTS],
+            current: AtomicUsize::new(0),
         }
     }
 
-    /// The test goes on on `hart`.
-    pub fn go_to(&self, hart: usize) {
-        self.this.store(hart % HARTS, Ordering::Relaxed);
+    /// Lets the test continue on `hart`, modulo [`HARTS`].
+    pub fn switch_to(&self, hart: usize) {
+        self.current.store(hart % HARTS, Ordering::Relaxed);
     }
 }
 
 impl Harts for TestHarts {
-    fn with_this<R>(&self, f: impl FnOnce(&Stock) -> R) -> R {
-        f(&self.stocks[self.this.load(Ordering::Relaxed)])
+    fn with_cache<R>(&self, f: impl FnOnce(&HartCache) -> R) -> R {
+        f(&self.caches[self.current.load(Ordering::Relaxed)])
     }
 
-    fn for_each(&self, f: impl FnMut(&Stock)) {
-        self.stocks.iter().for_each(f);
+    fn for_each_cache(&self, f: impl FnMut(&HartCache)) {
+        self.caches.iter().for_each(f);
     }
 }

@@ -1,5 +1,5 @@
-//! A plain model of free memory, which tests hold the real thing against.
-#![allow(dead_code, reason = "each test uses what it needs")]
+//! A simple model of free memory, which tests compare with the allocator.
+#![allow(dead_code, reason = "each test uses only a part")]
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -24,7 +24,7 @@ impl FreeFrames {
         free
     }
 
-    /// Whether all of `run` was free; it is not any more.
+    /// Removes `run`. Returns `false`, and changes nothing, unless all of it is free.
     pub fn take(&mut self, run: Range<usize>) -> bool {
         let around = self.0.range(..=run.start).next_back();
         let Some((start, end)) = around.map(|(start, end)| (*start, *end)) else {
@@ -42,7 +42,7 @@ impl FreeFrames {
         true
     }
 
-    /// Whether nothing of `run` was free; all of it is now.
+    /// Adds `run`. Returns `false`, and changes nothing, if a part of it is free already.
     pub fn give(&mut self, mut run: Range<usize>) -> bool {
         let below = self.0.range(..run.end).next_back();
         if let Some((start, end)) = below.map(|(start, end)| (*start, *end)) {
@@ -61,17 +61,17 @@ impl FreeFrames {
         true
     }
 
-    /// How many frames are free.
+    /// Returns the number of free frames.
     pub fn count(&self) -> usize {
         self.0.iter().map(|(start, end)| end - start).sum()
     }
 
-    /// The frames of the largest block that lies aligned to its size in free
-    /// memory, as `1 << order`; 0 if nothing is free.
+    /// Returns the number of frames of the largest free block that is aligned to its size:
+    /// `1 << order`, or 0 if no frame is free.
     pub fn largest(&self) -> usize {
         let largest = self.0.iter().map(|(start, end)| {
-            // What is at least as long as this holds one of this order, or, if it
-            // lies badly, of one order less.
+            // An interval of this length holds an aligned block of this order, or, if it is
+            // badly aligned, of one order less.
             let order = (end - start).ilog2().min(LARGEST_ORDER as u32);
             let fits = start.next_multiple_of(1 << order) + (1 << order) <= *end;
             if fits { 1 << order } else { 1 << (order - 1) }
@@ -79,16 +79,16 @@ impl FreeFrames {
         largest.max().unwrap_or(0)
     }
 
-    /// The order of the smallest block that is left when free memory is merged as
-    /// far as it goes.
+    /// Returns the order of the smallest block that is left when free memory is merged as far
+    /// as possible.
     pub fn smallest_order(&self) -> Option<usize> {
         let ends = self.0.iter().flat_map(|(start, end)| [start, end]);
         ends.map(|end| (end.trailing_zeros() as usize).min(LARGEST_ORDER))
             .min()
     }
 
-    /// The blocks that free memory makes when it is merged as far as it goes: the
-    /// first frame of each, and its order. There is one answer.
+    /// Returns the blocks that are left when free memory is merged as far as possible: the
+    /// first frame of each, and its order. The result is unique.
     pub fn blocks(&self) -> BTreeMap<usize, usize> {
         let mut blocks = BTreeMap::new();
         for (start, end) in &self.0 {
@@ -103,15 +103,15 @@ impl FreeFrames {
         blocks
     }
 
-    /// Whether there is a run of `count` frames for `alloc_run`, which looks for a
-    /// block.
+    /// Returns whether `alloc_run` must find a run of `count` frames. It looks for a free block
+    /// of the next power of two.
     pub fn has_run(&self, count: usize, align: usize) -> bool {
         count.max(align).next_power_of_two() <= self.largest()
     }
 }
 
-/// Ranges with holes: of each pair the frames that are left out and the frames
-/// that follow.
+/// Returns ranges with holes, from `base` on. Each pair is the length of a hole and that of the
+/// range after it.
 pub fn ranges_of(base: usize, gaps_and_lengths: &[(usize, usize)]) -> Vec<Range<usize>> {
     let mut end = base;
     let ranges = gaps_and_lengths.iter().map(|(gap, length)| {
@@ -122,14 +122,13 @@ pub fn ranges_of(base: usize, gaps_and_lengths: &[(usize, usize)]) -> Vec<Range<
     ranges.collect()
 }
 
-/// A size with as many small ones as large ones, below `2^orders`.
+/// Sizes below `2^orders`, in which every order of magnitude is equally likely.
 pub fn size_below(orders: u32) -> impl Strategy<Value = usize> + Clone {
     (0..orders, any::<usize>()).prop_map(|(order, bits)| 1 << order | bits & ((1 << order) - 1))
 }
 
-/// `cases` scripts, each of which is long, or as many times that as `TESSERA_TIMES`
-/// says. What fails is made short before it is reported, which is all that is kept
-/// of it.
+/// The configuration for `cases` long scripts, times `TESSERA_TIMES` if that is set. A script
+/// that fails is shortened and reported, and no file is written.
 pub fn scripts(cases: u32) -> Config {
     let times = std::env::var("TESSERA_TIMES").ok();
     let times = times.and_then(|times| times.parse().ok()).unwrap_or(1);
@@ -142,17 +141,17 @@ pub fn scripts(cases: u32) -> Config {
     }
 }
 
-/// Numbers that look random, the same in each run.
+/// A pseudorandom sequence of numbers (xorshift), which is the same in each run.
 #[derive(Clone, Debug)]
 pub struct Numbers(u64);
 
 impl Numbers {
-    /// Another sequence for each seed.
+    /// Makes a sequence. Each seed makes a different one.
     pub fn from_seed(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// The next one, below `limit`.
+    /// Returns the next number, below `limit`.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -3,7 +3,7 @@
 use core::iter::successors;
 use core::marker::PhantomData;
 
-use axalloc::{FrameRow, Frames, UsageKind, alloc_frame_zeroed, alloc_frames};
+use axalloc::{FrameRun, Frames, UsageKind, alloc_frame_zeroed, alloc_frames};
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
@@ -430,7 +430,7 @@ impl<M: Machine> Fresh<M> {
 /// Gives each frame of a run into the page table's hands: the first, and how many.
 fn given_away(run: Frames) -> (PhysAddr, usize) {
     let count = run.count();
-    (FrameRow::from(run).into_raw(), count)
+    (FrameRun::from(run).into_raw(), count)
 }
 
 #[cfg(test)]

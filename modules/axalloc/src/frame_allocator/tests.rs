@@ -1,4 +1,4 @@
-//! The pool against a plain model, with harts that a script chooses.
+//! Compares the frame allocator with a simple model. A script chooses the hart of each step.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,11 +11,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::{BATCH, FramePool};
+use super::FrameAllocator;
 use crate::UsageKind;
-use crate::hart::Harts;
+use crate::hart_cache::{BATCH, HartCache, MAX_FRAMES, MAX_RUNS};
+use crate::harts::Harts;
 use crate::host::physical_memory;
-use crate::stock::{self, Stock};
 
 #[path = "../../tests/support/harts.rs"]
 pub mod harts;
@@ -39,15 +39,16 @@ fn memory() -> MutexGuard<'static, bool> {
     mapped
 }
 
-/// A pool of `ranges` of frames, which lie in `memory`.
-fn pool_of<H: Harts>(harts: H, ranges: &[Range<usize>]) -> Box<FramePool<H>> {
-    let pool = Box::new(FramePool::new(harts));
+/// Makes an allocator of `ranges` of frames, which are in the memory from [`BASE`] on. The caller
+/// holds the lock of [`memory`], and has dropped earlier allocators.
+fn allocator_of<H: Harts>(harts: H, ranges: &[Range<usize>]) -> Box<FrameAllocator<H>> {
+    let allocator = Box::new(FrameAllocator::new(harts));
     let bytes = ranges
         .iter()
         .map(|r| r.start * PAGE_SIZE..r.end * PAGE_SIZE);
-    // SAFETY: the caller has the memory alone, and has done with other pools.
-    unsafe { pool.add(&bytes.collect::<Vec<_>>()) }.unwrap();
-    pool
+    // SAFETY: the memory is mapped. The caller has exclusive use of it, by the lock.
+    unsafe { allocator.add(&bytes.collect::<Vec<_>>()) }.unwrap();
+    allocator
 }
 
 #[derive(Clone, Debug)]
@@ -95,11 +96,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A pool, and what it should be.
+/// An allocator, and the model of what it should contain.
 struct Machine {
-    pool: Box<FramePool<TestHarts>>,
+    allocator: Box<FrameAllocator<TestHarts>>,
     free: FreeFrames,
-    whole: FreeFrames,
+    /// What is free when all is freed.
+    all: FreeFrames,
     held: BTreeMap<usize, (usize, UsageKind)>,
     metadata: usize,
     total: usize,
@@ -108,35 +110,35 @@ struct Machine {
 
 impl Machine {
     fn with(ranges: &[Range<usize>]) -> Result<Self, TestCaseError> {
-        let pool = pool_of(TestHarts::new(), ranges);
+        let allocator = allocator_of(TestHarts::new(), ranges);
         let total = ranges.iter().map(Range::len).sum();
-        // The words of all frames from the first of a GiB to its last.
+        // There is metadata for all frames from the first of a GiB to its last.
         let mut spans = BTreeMap::<usize, Range<usize>>::new();
         for frame in ranges.iter().cloned().flatten() {
             let span = spans.entry(frame >> 18).or_insert(frame..frame);
             span.end = frame + 1;
         }
-        let words: usize = spans.values().map(Range::len).sum();
-        let metadata = (words * 8).div_ceil(PAGE_SIZE);
+        let records: usize = spans.values().map(Range::len).sum();
+        let metadata = (records * 8).div_ceil(PAGE_SIZE);
         let home = ranges.iter().find(|range| range.len() >= metadata).unwrap();
         let mut free = FreeFrames::of(ranges);
         assert!(free.take(home.start..home.start + metadata));
         let machine = Self {
-            pool,
-            whole: free.clone(),
+            allocator,
+            all: free.clone(),
             free,
             held: BTreeMap::new(),
             metadata,
             total,
             used: [0; UsageKind::COUNT],
         };
-        machine.usage_is_right()?;
-        prop_assert_eq!(machine.pool.largest(), machine.free.largest());
+        machine.check_usage()?;
+        prop_assert_eq!(machine.allocator.largest_free_run(), machine.free.largest());
         Ok(machine)
     }
 
-    fn usage_is_right(&self) -> Verdict {
-        let usage = self.pool.usage();
+    fn check_usage(&self) -> Verdict {
+        let usage = self.allocator.usage();
         prop_assert_eq!(usage.total, self.total);
         prop_assert_eq!(usage.free, self.free.count());
         for kind in UsageKind::ALL {
@@ -157,13 +159,14 @@ impl Machine {
         Ok(())
     }
 
-    /// Takes one frame; `None` exactly if none is free anywhere.
-    fn one(&mut self, kind: UsageKind) -> Verdict {
-        let first = self.pool.alloc_one(kind);
+    /// Takes one frame, which must be refused exactly if no frame is free.
+    fn take_one(&mut self, kind: UsageKind) -> Verdict {
+        let first = self.allocator.alloc_one(kind);
         prop_assert_eq!(first.is_some(), self.free.count() > 0);
         first.map_or(Ok(()), |first| self.take(first, 1, kind))
     }
 
+    /// Frees one of the runs in use. Returns `false` if there is no such run.
     fn free_any(&mut self, which: usize) -> bool {
         let Some(which) = which.checked_rem(self.held.len()) else {
             return false;
@@ -171,26 +174,26 @@ impl Machine {
         let (first, (count, kind)) = self.held.iter().nth(which).map(|(a, b)| (*a, *b)).unwrap();
         self.held.remove(&first);
         match count {
-            1 => self.pool.free_one(first, kind),
-            // Of some runs each frame has been another's.
-            _ if which.is_multiple_of(2) => self.pool.free_singles(first, count, kind),
-            _ => self.pool.free_run(first, count, kind),
+            1 => self.allocator.free_one(first, kind),
+            // Some runs are freed as if each frame had been a single one.
+            _ if which.is_multiple_of(2) => self.allocator.free_singles(first, count, kind),
+            _ => self.allocator.free_run(first, count, kind),
         }
         self.used[kind as usize] -= count;
         assert!(self.free.give(first..first + count));
         true
     }
 
-    fn go(&mut self, step: &Step) -> Verdict {
+    fn run_step(&mut self, step: &Step) -> Verdict {
         match *step {
             Step::One { hart, kind } => {
-                self.pool.harts().go_to(hart);
-                self.one(UsageKind::ALL[kind])?;
+                self.allocator.harts().switch_to(hart);
+                self.take_one(UsageKind::ALL[kind])?;
             }
             Step::TakeMany { hart, count, kind } => {
-                self.pool.harts().go_to(hart);
+                self.allocator.harts().switch_to(hart);
                 for _ in 0..count {
-                    self.one(UsageKind::ALL[kind])?;
+                    self.take_one(UsageKind::ALL[kind])?;
                 }
             }
             Step::Run {
@@ -199,9 +202,9 @@ impl Machine {
                 align,
                 kind,
             } => {
-                self.pool.harts().go_to(hart);
+                self.allocator.harts().switch_to(hart);
                 let possible = self.free.has_run(count, align);
-                let first = self.pool.alloc_run(count, align, UsageKind::ALL[kind]);
+                let first = self.allocator.alloc_run(count, align, UsageKind::ALL[kind]);
                 prop_assert_eq!(first.is_some(), possible);
                 if let Some(first) = first {
                     prop_assert!(first.is_multiple_of(align));
@@ -209,37 +212,39 @@ impl Machine {
                 }
             }
             Step::Free { hart, which } => {
-                self.pool.harts().go_to(hart);
+                self.allocator.harts().switch_to(hart);
                 self.free_any(which);
             }
             Step::FreeSome { hart, which, count } => {
-                self.pool.harts().go_to(hart);
+                self.allocator.harts().switch_to(hart);
                 for _ in 0..count {
                     self.free_any(which);
                 }
             }
-            Step::Largest => prop_assert_eq!(self.pool.largest(), self.free.largest()),
+            Step::Largest => {
+                prop_assert_eq!(self.allocator.largest_free_run(), self.free.largest())
+            }
         }
-        self.usage_is_right()
+        self.check_usage()
     }
 
-    fn play(&mut self, script: &[Step]) -> Verdict {
+    fn run(&mut self, script: &[Step]) -> Verdict {
         for step in script {
-            self.go(step)?;
+            self.run_step(step)?;
         }
-        prop_assert_eq!(self.pool.largest(), self.free.largest());
+        prop_assert_eq!(self.allocator.largest_free_run(), self.free.largest());
         let mut hart = 0;
         while self.free_any(0) {
             hart += 1;
-            self.pool.harts().go_to(hart);
+            self.allocator.harts().switch_to(hart);
         }
-        prop_assert_eq!(&self.free, &self.whole);
-        prop_assert_eq!(self.pool.largest(), self.whole.largest());
-        self.usage_is_right()
+        prop_assert_eq!(&self.free, &self.all);
+        prop_assert_eq!(self.allocator.largest_free_run(), self.all.largest());
+        self.check_usage()
     }
 }
 
-/// Up to a few thousand frames with holes, around the end of a GiB.
+/// Ranges of up to a few thousand frames with holes, around the end of a GiB.
 fn ranges() -> impl Strategy<Value = Vec<Range<usize>>> {
     let length = prop_oneof![1..20_usize, 100..900_usize];
     let pairs = vec((1..200_usize, length), 0..4);
@@ -253,88 +258,96 @@ proptest! {
     #![proptest_config(scripts(80))]
 
     #[test]
-    fn frames_are_counted_and_none_is_refused_while_one_is_free(
+    fn usage_is_exact_and_no_frame_is_refused_while_one_is_free(
         ranges in ranges(),
         script in vec(step(), 1..4000),
     ) {
         let _memory = memory();
-        Machine::with(&ranges)?.play(&script)?;
+        Machine::with(&ranges)?.run(&script)?;
     }
 }
 
-/// All frames of a small pool, on whichever hart they are.
-fn drain<H: Harts>(pool: &FramePool<H>) -> Vec<usize> {
-    std::iter::from_fn(|| pool.alloc_one(UsageKind::Global)).collect()
+/// Takes all free frames of a small allocator, whichever hart caches them.
+fn drain<H: Harts>(allocator: &FrameAllocator<H>) -> Vec<usize> {
+    std::iter::from_fn(|| allocator.alloc_one(UsageKind::Global)).collect()
 }
 
 #[test]
-fn a_hart_gets_what_all_others_keep() {
+fn a_hart_gets_the_frames_that_all_others_cache() {
     let _memory = memory();
     let first = BASE / PAGE_SIZE;
-    let pool = pool_of(TestHarts::new(), &ranges_of(first, &[(0, 200)]));
-    let all = drain(&pool).len();
-    assert_eq!(all, 199, "one has the words");
-    // A magazine full on each hart, and nothing in the buddy system.
-    let frames = first + 1..first + 1 + HARTS * stock::FRAMES;
+    let allocator = allocator_of(TestHarts::new(), &ranges_of(first, &[(0, 200)]));
+    let all = drain(&allocator).len();
+    assert_eq!(all, 199, "one frame has the metadata");
+    // The magazine of each hart is full, and the global pool is empty.
+    let frames = first + 1..first + 1 + HARTS * MAX_FRAMES;
     for (number, frame) in frames.clone().enumerate() {
-        pool.harts().go_to(number / stock::FRAMES);
-        pool.free_one(frame, UsageKind::Global);
+        allocator.harts().switch_to(number / MAX_FRAMES);
+        allocator.free_one(frame, UsageKind::Global);
     }
-    assert_eq!(pool.buddy.lock().largest(), 0);
-    pool.harts().go_to(1);
-    assert_eq!(drain(&pool).len(), frames.len());
-    assert_eq!(pool.usage().free, 0);
+    assert_eq!(allocator.global_pool.lock().largest(), 0);
+    allocator.harts().switch_to(1);
+    assert_eq!(drain(&allocator).len(), frames.len());
+    assert_eq!(allocator.usage().free, 0);
 }
 
 #[test]
-fn a_run_is_made_of_what_harts_keep() {
+fn a_run_is_made_of_frames_that_harts_cache() {
     let _memory = memory();
     let first = BASE / PAGE_SIZE;
-    let pool = pool_of(TestHarts::new(), &ranges_of(first, &[(0, 65)]));
-    assert_eq!(drain(&pool).len(), 64);
+    let allocator = allocator_of(TestHarts::new(), &ranges_of(first, &[(0, 65)]));
+    assert_eq!(drain(&allocator).len(), 64);
     for frame in first + 32..first + 64 {
-        pool.harts().go_to(frame);
-        pool.free_one(frame, UsageKind::Global);
+        allocator.harts().switch_to(frame);
+        allocator.free_one(frame, UsageKind::Global);
     }
-    assert_eq!(pool.buddy.lock().largest(), 0);
-    let run = pool.alloc_run(32, 32, UsageKind::Dma);
+    assert_eq!(allocator.global_pool.lock().largest(), 0);
+    let run = allocator.alloc_run(32, 32, UsageKind::Dma);
     assert_eq!(run, Some(first + 32));
 }
 
-/// Many frames in a row go back without the buddy system, and come out as they lie.
+/// Many contiguous frames are freed without the global pool, and are taken again in ascending
+/// order.
 #[test]
-fn a_hart_keeps_rows() {
+fn a_hart_caches_runs() {
     let _memory = memory();
     let first = BASE / PAGE_SIZE;
-    let pool = pool_of(TestHarts::new(), &ranges_of(first, &[(0, 2048)]));
-    let count = BATCH * stock::ROWS;
-    let run = pool.alloc_run(count, 1, UsageKind::VirtMem).unwrap();
-    let rest = drain_runs(&pool);
-    pool.free_singles(run, count, UsageKind::VirtMem);
-    assert_eq!(pool.buddy.lock().largest(), 0, "the hart has them");
-    assert_eq!(pool.usage().free, count);
-    let one = || pool.alloc_one(UsageKind::VirtMem);
-    assert!((run..run + BATCH + 5).all(|frame| one() == Some(frame)));
-    pool.harts().go_to(1);
+    let allocator = allocator_of(TestHarts::new(), &ranges_of(first, &[(0, 2048)]));
+    let count = BATCH * MAX_RUNS;
+    let run = allocator.alloc_run(count, 1, UsageKind::VirtMem).unwrap();
+    let rest = drain_pool(&allocator);
+    allocator.free_singles(run, count, UsageKind::VirtMem);
     assert_eq!(
-        drain(&pool).len(),
-        count - BATCH - 5,
-        "another hart gets all"
+        allocator.global_pool.lock().largest(),
+        0,
+        "the hart caches them"
     );
-    pool.free_singles(run, count, UsageKind::VirtMem);
-    pool.free_singles(rest.start, rest.len(), UsageKind::Global);
-    assert!(pool.buddy.lock().largest() > 0, "there is no room for all");
+    assert_eq!(allocator.usage().free, count);
+    let one = || allocator.alloc_one(UsageKind::VirtMem);
+    assert!((run..run + BATCH + 5).all(|frame| one() == Some(frame)));
+    allocator.harts().switch_to(1);
+    assert_eq!(
+        drain(&allocator).len(),
+        count - BATCH - 5,
+        "another hart gets all frames"
+    );
+    allocator.free_singles(run, count, UsageKind::VirtMem);
+    allocator.free_singles(rest.start, rest.len(), UsageKind::Global);
+    assert!(
+        allocator.global_pool.lock().largest() > 0,
+        "some do not fit into the cache"
+    );
 }
 
-/// All frames of the buddy system, which are one run.
-fn drain_runs(pool: &FramePool<TestHarts>) -> Range<usize> {
+/// Takes all frames of the global pool, which are contiguous, and returns them as a run.
+fn drain_pool(allocator: &FrameAllocator<TestHarts>) -> Range<usize> {
     let mut all: Option<Range<usize>> = None;
     loop {
-        let count = pool.buddy.lock().largest();
+        let count = allocator.global_pool.lock().largest();
         if count == 0 {
             return all.unwrap_or_default();
         }
-        let run = pool.alloc_run(count, 1, UsageKind::Global).unwrap();
+        let run = allocator.alloc_run(count, 1, UsageKind::Global).unwrap();
         all = Some(match all {
             Some(all) => run.min(all.start)..(run + count).max(all.end),
             None => run..run + count,
@@ -342,78 +355,80 @@ fn drain_runs(pool: &FramePool<TestHarts>) -> Range<usize> {
     }
 }
 
-/// RAM that comes later is as good, and usage counts it.
 #[test]
-fn memory_can_come_later() {
+fn memory_that_is_added_later_is_used_and_counted() {
     let _memory = memory();
     let first = BASE / PAGE_SIZE;
-    let pool = pool_of(
+    let allocator = allocator_of(
         TestHarts::new(),
         &[first..first + 64, first + 600..first + 664],
     );
-    let largest = pool.largest();
+    let largest = allocator.largest_free_run();
     let gib = 1 << 18;
     let later = (first + gib) * PAGE_SIZE..(first + gib + 1024) * PAGE_SIZE;
-    // SAFETY: it is in `memory`, and this test has it alone.
-    unsafe { pool.add(std::slice::from_ref(&later)) }.unwrap();
-    assert_eq!(pool.usage().total, 64 + 64 + 1024);
-    assert!(pool.largest() > largest);
-    let words = pool.usage().of(UsageKind::Metadata);
-    assert_eq!(words, 2 + 2, "of 664 frames, and of 1024");
-    assert_eq!(drain(&pool).len(), 64 + 64 + 1024 - words);
+    // SAFETY: the range is in mapped memory, which this test uses exclusively.
+    unsafe { allocator.add(std::slice::from_ref(&later)) }.unwrap();
+    assert_eq!(allocator.usage().total, 64 + 64 + 1024);
+    assert!(allocator.largest_free_run() > largest);
+    let metadata = allocator.usage().of(UsageKind::Metadata);
+    assert_eq!(metadata, 2 + 2, "for 664 frames and for 1024");
+    assert_eq!(drain(&allocator).len(), 64 + 64 + 1024 - metadata);
 }
 
-/// No range is long enough for the words of all frames: nothing changes.
+/// No range is long enough for the metadata of all frames.
 #[test]
-fn memory_without_room_for_its_words_is_refused() {
+fn memory_without_room_for_its_metadata_is_refused() {
     let _memory = memory();
     let start = BASE;
-    let pool = FramePool::new(TestHarts::new());
-    // From the first frame to the last there are 2 * 512 and more.
+    let allocator = FrameAllocator::new(TestHarts::new());
+    // From the first frame to the last there are more than 2 * 512 frames, so the metadata
+    // takes three frames.
     let ranges = [0, 600, 1200].map(|frame| start + frame * PAGE_SIZE);
     let ranges = ranges.map(|start| start + 1..start + 2 * PAGE_SIZE + 5);
-    // SAFETY: they are in `memory`, and this test has it alone.
-    assert!(unsafe { pool.add(&ranges) }.is_err());
-    assert_eq!((pool.usage().total, pool.largest()), (0, 0));
+    // SAFETY: the ranges are in mapped memory, which this test uses exclusively.
+    assert!(unsafe { allocator.add(&ranges) }.is_err());
+    assert_eq!(
+        (allocator.usage().total, allocator.largest_free_run()),
+        (0, 0)
+    );
 }
 
-/// Harts that are threads.
-struct Threads([Stock; 2]);
+/// Two harts, each of them a thread.
+struct Threads([HartCache; 2]);
 
 thread_local! {
     static THREAD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 impl Harts for Threads {
-    fn with_this<R>(&self, f: impl FnOnce(&Stock) -> R) -> R {
+    fn with_cache<R>(&self, f: impl FnOnce(&HartCache) -> R) -> R {
         f(&self.0[THREAD.get()])
     }
 
-    fn for_each(&self, f: impl FnMut(&Stock)) {
+    fn for_each_cache(&self, f: impl FnMut(&HartCache)) {
         self.0.iter().for_each(f);
     }
 }
 
-/// While another empties all magazines, over and over, a hart that wants one of
-/// many free frames still gets one each time.
+/// Another hart drains all magazines again and again. There are always free frames.
 #[test]
-fn a_hart_that_is_stolen_from_all_the_time_is_not_refused() {
+fn a_hart_whose_frames_are_stolen_all_the_time_is_not_refused() {
     const ROUNDS: usize = 200_000;
     let _memory = memory();
     let first = BASE / PAGE_SIZE;
-    let harts = Threads([const { Stock::new() }; 2]);
-    let pool = pool_of(harts, &ranges_of(first, &[(0, 9)]));
+    let harts = Threads([const { HartCache::new() }; 2]);
+    let allocator = allocator_of(harts, &ranges_of(first, &[(0, 9)]));
     let done = AtomicUsize::new(0);
     let refused = thread::scope(|scope| {
         scope.spawn(|| {
             THREAD.set(1);
             while done.load(Ordering::Relaxed) == 0 {
-                pool.largest();
+                allocator.largest_free_run();
             }
         });
-        let refused = (0..ROUNDS).filter(|_| match pool.alloc_one(UsageKind::Global) {
+        let refused = (0..ROUNDS).filter(|_| match allocator.alloc_one(UsageKind::Global) {
             Some(frame) => {
-                pool.free_one(frame, UsageKind::Global);
+                allocator.free_one(frame, UsageKind::Global);
                 false
             }
             None => true,
@@ -423,5 +438,5 @@ fn a_hart_that_is_stolen_from_all_the_time_is_not_refused() {
         refused
     });
     assert_eq!(refused, 0, "of {ROUNDS}");
-    assert_eq!(pool.largest(), 4, "none is lost");
+    assert_eq!(allocator.largest_free_run(), 4, "no frame is lost");
 }

@@ -1,0 +1,130 @@
+//! [`FrameRun`]: contiguous single frames, each with a reference count of its own.
+//!
+//! A page table owns frames that way: it maps pages one by one, and each may be shared or freed
+//! by itself. A run of them is passed on and freed in one piece, for a few instructions a frame.
+
+use core::fmt;
+use core::mem;
+use core::ops::Range;
+
+use axconfig::PAGE_SIZE;
+use memory_addr::PhysAddr;
+
+use crate::frames::{Frames, release};
+use crate::machine::FRAMES;
+use crate::metadata::{CountedRun, FrameMeta, NO_FRAME};
+
+/// One reference to each of a number of contiguous single frames. When this is dropped, each
+/// frame that has no other reference is freed.
+pub struct FrameRun {
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+}
+
+impl FrameRun {
+    /// A run of no frames, which no other run can be appended to.
+    pub(crate) const EMPTY: Self = Self {
+        first: NO_FRAME,
+        count: 0,
+    };
+
+    /// Returns the physical address of the first frame.
+    pub fn start(&self) -> PhysAddr {
+        PhysAddr::from_usize(self.first as usize * PAGE_SIZE)
+    }
+
+    /// Returns the number of frames.
+    pub fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    fn frames(&self) -> Range<usize> {
+        let first = self.first as usize;
+        first..first + self.count()
+    }
+
+    /// Appends `next` to this run.
+    ///
+    /// # Errors
+    ///
+    /// Returns `next` if it does not begin where this run ends.
+    #[inline]
+    pub fn append(&mut self, next: Self) -> Result<(), Self> {
+        if self.first + self.count != next.first {
+            return Err(next);
+        }
+        self.count += next.count;
+        mem::forget(next);
+        Ok(())
+    }
+
+    /// Turns the run into the address of its first frame. From now on the reference to each
+    /// frame belongs to that frame's address. It is for owners that keep only addresses, such
+    /// as a page table.
+    ///
+    /// The frames are freed one by one with [`Frames::from_raw`], or as runs of any length with
+    /// [`from_raw`](Self::from_raw).
+    pub fn into_raw(self) -> PhysAddr {
+        let start = self.start();
+        mem::forget(self);
+        start
+    }
+
+    /// Turns the addresses of `count` single frames, from `start` on, back into a run.
+    ///
+    /// # Safety
+    ///
+    /// Each frame was turned into an address as a single frame: as a frame of a `FrameRun`, or
+    /// as a run of one frame. Its address has not been turned back since.
+    #[inline]
+    pub unsafe fn from_raw(start: PhysAddr, count: usize) -> Self {
+        Self {
+            first: (start.as_usize() / PAGE_SIZE) as u32,
+            count: count as u32,
+        }
+    }
+}
+
+impl From<Frames> for FrameRun {
+    /// Makes each frame of a run a single frame.
+    fn from(frames: Frames) -> Self {
+        let single = CountedRun {
+            kind: frames.kind(),
+            count: 1,
+        };
+        // SAFETY: this function owns the frames, and makes each a counted single frame below.
+        let run = unsafe { Self::from_raw(frames.start(), frames.count()) };
+        mem::forget(frames);
+        let mut rest = run.frames();
+        while let records @ [_, ..] = FRAMES.meta_slice(rest.clone()) {
+            records.iter().for_each(|meta| meta.start_counting(single));
+            rest.start += records.len();
+        }
+        run
+    }
+}
+
+impl Drop for FrameRun {
+    fn drop(&mut self) {
+        let mut rest = self.frames();
+        while !rest.is_empty() {
+            rest.start += match FrameMeta::release_singles(FRAMES.meta_slice(rest.clone())) {
+                Some((kind, count)) => {
+                    Frames::new(rest.start, count, kind).free_as_singles();
+                    count
+                }
+                None => {
+                    drop(release(rest.start as u32));
+                    1
+                }
+            };
+        }
+    }
+}
+
+impl fmt::Debug for FrameRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, start) = (self.count, self.start());
+        write!(f, "{count} single frames from {start:#x} on")
+    }
+}

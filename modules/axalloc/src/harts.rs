@@ -1,0 +1,15 @@
+//! [`Harts`]: how the allocator reaches the caches of the harts.
+//!
+//! The kernel has one implementation, and tests have others, which decide what a hart is.
+
+use crate::hart_cache::HartCache;
+
+/// A set of harts, each with a cache.
+pub(crate) trait Harts {
+    /// Calls `f` with the cache of the hart that runs this. Until `f` returns, nothing else on
+    /// this hart uses the cache.
+    fn with_cache<R>(&self, f: impl FnOnce(&HartCache) -> R) -> R;
+
+    /// Calls `f` with the cache of each hart. Other harts may be using theirs.
+    fn for_each_cache(&self, f: impl FnMut(&HartCache));
+}

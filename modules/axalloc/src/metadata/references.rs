@@ -1,0 +1,176 @@
+//! The record of a counted run's first frame: how many frames it has, of which kind, and how
+//! many references to it there are.
+
+use core::num::NonZeroU32;
+
+use super::layout::{COUNTED, FRAMES_SHIFT, FrameMeta, KIND_SHIFT, TAG_MASK, counted_run};
+use crate::atomic::{Ordering, fence};
+use crate::usage::UsageKind;
+
+/// A run of frames that has a reference count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CountedRun {
+    /// What its frames are used for.
+    pub kind: UsageKind,
+    /// The number of frames, below 2^26.
+    pub count: usize,
+}
+
+/// The result of dropping a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// It was the last reference. The caller now owns the run.
+    Last(CountedRun),
+    /// The run has other references.
+    Shared,
+    /// No counted run begins with this frame.
+    NotCounted,
+}
+
+impl FrameMeta {
+    /// Makes `run` a counted run that begins with this frame and has one reference.
+    ///
+    /// Relaxed: the caller owns the run, and whatever passes the reference to another hart
+    /// orders these stores.
+    pub(crate) fn start_counting(&self, run: CountedRun) {
+        let lower = counted_run(run.kind, run.count);
+        self.lower.store(lower, Ordering::Relaxed);
+        self.upper.store(1, Ordering::Relaxed);
+    }
+
+    /// Returns the counted run that begins here and its number of references.
+    #[inline]
+    pub(crate) fn counted(&self) -> Option<(CountedRun, u32)> {
+        // Relaxed: the caller holds a reference, so this word does not change.
+        let lower = self.lower.load(Ordering::Relaxed);
+        let kind = (lower >> KIND_SHIFT) as usize & (UsageKind::COUNT - 1);
+        let run = CountedRun {
+            kind: UsageKind::ALL[kind],
+            count: (lower >> FRAMES_SHIFT) as usize,
+        };
+        // Acquire: pairs with the decrement in `release`. An owner that reads 1 here sees
+        // everything that former owners did with the frames.
+        (lower & TAG_MASK == COUNTED).then(|| (run, self.upper.load(Ordering::Acquire)))
+    }
+
+    /// Adds a reference, and returns how many there are then. Returns `None` if no counted run
+    /// begins here, or if the run has 2^32 - 1 references already.
+    pub(crate) fn share(&self) -> Option<NonZeroU32> {
+        self.counted()?;
+        // Relaxed: the caller holds a reference already, so the run cannot be freed meanwhile.
+        let more = |references: u32| references.checked_add(1);
+        let before = self
+            .upper
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        NonZeroU32::new(before.ok()? + 1)
+    }
+
+    /// Drops a reference. With the last one the record is cleared.
+    #[inline]
+    pub(crate) fn release(&self) -> Released {
+        let Some((run, references)) = self.counted() else {
+            return Released::NotCounted;
+        };
+        // Only a holder of a reference can add one. So a count of 1 cannot change, and needs
+        // no atomic decrement.
+        if references > 1 {
+            // Release: this owner's accesses to the frames come before the decrement. Acquire:
+            // the owner that drops the last reference sees them. It pairs with itself and with
+            // the load in `counted`.
+            let before = self.upper.fetch_sub(1, Ordering::AcqRel);
+            if before > 1 {
+                return Released::Shared;
+            }
+        }
+        self.clear();
+        Released::Last(run)
+    }
+
+    /// Drops the reference to each of the first frames of `records` that are single, of one
+    /// kind, and have one reference. The caller owns these frames then.
+    ///
+    /// Returns their kind and their number, or `None` if the first frame is not such a one.
+    pub(crate) fn release_singles(records: &[Self]) -> Option<(UsageKind, usize)> {
+        let (CountedRun { kind, .. }, _) = records.first()?.counted()?;
+        let single = counted_run(kind, 1);
+        let is_only_reference = |meta: &&Self| {
+            meta.lower.load(Ordering::Relaxed) == single && meta.upper.load(Ordering::Relaxed) == 1
+        };
+        let singles = records.iter().take_while(is_only_reference);
+        let count = singles.map(Self::clear).count();
+        // Acquire: pairs with the decrement in `release`, so that the caller sees everything
+        // that former owners did with the frames. One fence serves all the loads above.
+        fence(Ordering::Acquire);
+        (count > 0).then_some((kind, count))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The most frames that a counted run can have.
+    const MAX_RUN: usize = (1 << 26) - 1;
+
+    #[test]
+    fn references_are_counted_and_the_last_one_gets_the_run() {
+        for kind in UsageKind::ALL {
+            let meta = FrameMeta::new();
+            let run = CountedRun {
+                kind,
+                count: MAX_RUN,
+            };
+            meta.start_counting(run);
+            assert!((0..25).all(|order| !meta.is_free(order)));
+            assert_eq!(meta.share().map(NonZeroU32::get), Some(2));
+            assert_eq!(meta.share().map(NonZeroU32::get), Some(3));
+            assert_eq!(meta.counted(), Some((run, 3)));
+            assert_eq!(meta.release(), Released::Shared);
+            assert_eq!(meta.release(), Released::Shared);
+            assert_eq!(meta.release(), Released::Last(run));
+            assert_eq!(
+                meta.release(),
+                Released::NotCounted,
+                "a double free is detected"
+            );
+        }
+    }
+
+    #[test]
+    fn release_of_singles_stops_at_the_first_frame_that_differs() {
+        let single = |kind| CountedRun { kind, count: 1 };
+        let records: [FrameMeta; 8] = core::array::from_fn(|_| FrameMeta::new());
+        let (dma, object) = (single(UsageKind::Dma), single(UsageKind::Object));
+        for meta in &records {
+            meta.start_counting(dma);
+        }
+        records[2].share();
+        records[4].start_counting(object);
+        records[5].start_counting(CountedRun { count: 2, ..dma });
+        records[6].release();
+        let release = |from: usize| FrameMeta::release_singles(&records[from..]);
+        assert_eq!(release(0), Some((UsageKind::Dma, 2)));
+        assert!(records[..2].iter().all(|meta| meta.counted().is_none()));
+        assert_eq!(records[2].counted(), Some((dma, 2)));
+        assert_eq!(release(3), Some((UsageKind::Dma, 1)));
+        assert_eq!(release(4), Some((UsageKind::Object, 1)));
+        for refused in [0, 2, 5, 6, 8] {
+            assert_eq!(release(refused), None, "{refused}");
+        }
+        assert_eq!(release(7), Some((UsageKind::Dma, 1)));
+    }
+
+    #[test]
+    fn a_full_reference_count_refuses_another_reference() {
+        let run = CountedRun {
+            kind: UsageKind::VirtMem,
+            count: 1,
+        };
+        let meta = FrameMeta::new();
+        meta.start_counting(run);
+        meta.upper.store(u32::MAX - 1, Ordering::Relaxed);
+        assert_eq!(meta.share().map(NonZeroU32::get), Some(u32::MAX));
+        assert_eq!(meta.share(), None);
+        assert_eq!(meta.counted(), Some((run, u32::MAX)));
+    }
+}
