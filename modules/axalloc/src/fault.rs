@@ -16,7 +16,7 @@
 //! }
 //! ```
 //!
-//! Only allocations of frames and heap blocks by the hart that called [`fail_nth`] count. (On a
+//! Only allocations of frames and heap blocks by the hart that called `fail_nth` count. (On a
 //! host a hart is a thread.) Without the feature `fault-injection` this module is empty.
 
 #[cfg(feature = "fault-injection")]
