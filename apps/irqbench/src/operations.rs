@@ -12,7 +12,7 @@ use axstd::memory::{
     AxError, AxResult, KERNEL_MAP_BASE, MappingFlags, USER_BASE, kernel_aspace, new_user_aspace,
     usage,
 };
-use axstd::os::arceos::modules::axmm::listing::{Form, Listing};
+use axstd::os::arceos::modules::axmm::report::listing::{Form, Listing};
 
 use crate::meter::{Meter, PERIOD};
 use crate::table::Table;

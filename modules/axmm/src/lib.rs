@@ -39,48 +39,35 @@ extern crate alloc;
 pub mod areas;
 mod aspace;
 mod atomic;
-mod backend;
+mod backing;
 mod boxed;
 #[cfg(test)]
 mod by_turns;
-mod code;
-pub mod context;
 #[cfg(feature = "hal")]
 mod kernel;
-pub mod listing;
 mod locking;
 mod machine;
-mod pagetable;
-#[cfg(feature = "hal")]
-mod print;
-#[cfg(feature = "hal")]
-mod refused;
-#[cfg(feature = "hal")]
-mod shared;
-mod table;
+mod page_table;
+pub mod report;
 #[cfg(test)]
 mod test_memory;
-mod tlb;
-mod uaccess;
+pub mod tlb;
 
 pub use aspace::{AddrSpace, Fault, TableView};
 pub use axconfig::{KERNEL_MAP_BASE, KERNEL_OWNED_BASE, USER_BASE};
-pub use backend::{Backend, Grain};
+pub use backing::{Backend, Grain};
 #[cfg(feature = "hal")]
 pub use kernel::{
-    init_memory_management, init_memory_management_secondary, kernel_aspace,
-    kernel_page_table_root, new_kernel_aspace, new_user_aspace, sync_icache,
+    AspaceGuard, SharedAspace, init_memory_management, init_memory_management_secondary,
+    kernel_aspace, kernel_page_table_root, new_kernel_aspace, new_user_aspace, print_maps,
+    sync_icache,
 };
 #[cfg(feature = "overtakes")]
 pub use locking::overtakes::{Overtaken, overtaken};
 pub use machine::{Machine, ThisMachine};
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
+pub use page_table::Page;
 pub use page_table_multiarch::MappingFlags;
-pub use pagetable::Page;
-#[cfg(feature = "hal")]
-pub use print::print_maps;
-#[cfg(feature = "hal")]
-pub use shared::{AspaceGuard, SharedAspace};
 
 use axerrno::AxError;
 use page_table_multiarch::PagingError;

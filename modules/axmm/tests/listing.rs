@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use axalloc::fault::{FailingHeap, fail_from};
 use axmm::AddrSpace;
-use axmm::listing::{Form, Lines, Listing};
+use axmm::report::listing::{Form, Lines, Listing};
 use maps::{Entry, Run, Space, Table};
 
 mod support;

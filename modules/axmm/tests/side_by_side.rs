@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use axalloc::fault::{FailingHeap, fail_from};
 use axerrno::{AxError, AxResult};
-use axmm::listing::{Form, Listing};
+use axmm::report::listing::{Form, Listing};
 use axmm::{AddrSpace, Grain, Machine, VirtAddr};
 use fastrand::Rng;
 

@@ -6,7 +6,7 @@
 //!        └─────────── Display ─────┘
 //! ```
 //!
-//! The lines that a kernel prints (`axmm::listing`) are checked when they are
+//! The lines that a kernel prints (`axmm::report::listing`) are checked when they are
 //! read ([`read`]): a [`Space`] that was read makes sense, and all else relies on
 //! it. No input makes anything here panic.
 

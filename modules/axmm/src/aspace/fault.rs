@@ -13,7 +13,7 @@ use page_table_multiarch::MappingFlags;
 
 use super::AddrSpace;
 use crate::areas::Area;
-use crate::backend::{Backend, Grain, Hand};
+use crate::backing::{Backend, Grain, Hand};
 use crate::locking::range_lock::{FaultGuard, LockedBy};
 use crate::locking::shards::Shard;
 use crate::machine::{EVERYTHING, Machine};

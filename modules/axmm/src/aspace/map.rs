@@ -4,11 +4,11 @@ use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
-use super::guard::WriteGuard;
 use super::operation::{Missing, Operation};
+use super::write_guard::WriteGuard;
 use super::{AddrSpace, with_memory};
 use crate::areas::Area;
-use crate::backend::{Backend, Grain};
+use crate::backing::{Backend, Grain};
 use crate::machine::Machine;
 
 impl<M: Machine> AddrSpace<M> {

@@ -13,10 +13,10 @@
 use axerrno::{AxError, AxResult};
 
 use super::AddrSpace;
-use super::guard::{Guards, Unlocked, WriteGuard};
+use super::write_guard::{Guards, Unlocked, WriteGuard};
 use crate::areas::Span;
 use crate::machine::Machine;
-use crate::tlb::TlbGather;
+use crate::tlb::gather::TlbGather;
 
 /// What an operation does in a shard in which nothing has ever been mapped.
 #[derive(Clone, Copy)]

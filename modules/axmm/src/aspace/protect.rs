@@ -6,14 +6,14 @@ use axerrno::{AxError, AxResult};
 use memory_addr::VirtAddr;
 use page_table_multiarch::MappingFlags;
 
-use super::guard::{AT_A_TIME, Unlocked, WriteGuard};
 use super::operation::{Missing, Operation};
+use super::write_guard::{AT_A_TIME, Unlocked, WriteGuard};
 use super::{AddrSpace, with_memory};
 use crate::areas::Span;
 use crate::machine::Machine;
-use crate::pagetable::Change;
-use crate::table::Table;
-use crate::tlb::TlbGather;
+use crate::page_table::Change;
+use crate::page_table::frames::Table;
+use crate::tlb::gather::TlbGather;
 
 impl<M: Machine> AddrSpace<M> {
     /// Gives `size` bytes from `start` on, all of which are mapped, the rights

@@ -6,13 +6,13 @@ use core::ops::Range;
 use axerrno::{AxError, AxResult};
 use memory_addr::VirtAddr;
 
-use super::guard::{Unlocked, WriteGuard};
 use super::operation::{Missing, Operation};
+use super::write_guard::{Unlocked, WriteGuard};
 use super::{AddrSpace, with_memory};
 use crate::areas::Span;
 use crate::locking::shards::clip;
 use crate::machine::Machine;
-use crate::tlb::TlbGather;
+use crate::tlb::gather::TlbGather;
 
 impl<M: Machine> AddrSpace<M> {
     /// Unmaps `size` bytes from `start` on: whatever is mapped there. When it

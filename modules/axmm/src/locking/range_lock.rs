@@ -25,7 +25,7 @@ use super::index_lock::IndexLock;
 use super::overtakes::Overtakes;
 use crate::areas::{Area, Sight};
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use crate::backend::Backend;
+use crate::backing::Backend;
 use crate::boxed::boxed_row;
 use crate::machine::Machine;
 

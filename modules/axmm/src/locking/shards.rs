@@ -22,7 +22,7 @@ use axerrno::{AxError, AxResult};
 
 use super::range_lock::{Bounds, HartState, RangeLock};
 use crate::areas::{Areas, SharedAreas, Span};
-use crate::backend::Backend;
+use crate::backing::Backend;
 use crate::boxed::{boxed, boxed_row};
 use crate::machine::Machine;
 

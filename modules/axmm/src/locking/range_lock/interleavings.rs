@@ -10,7 +10,7 @@ use loom::cell;
 use loom::sync::Notify;
 
 use super::*;
-use crate::aspace::guard::{Part, wait_for_turns};
+use crate::aspace::write_guard::{Part, wait_for_turns};
 use crate::locking::modelled::{Modelled, WAITED, harts, wake_other};
 
 const BLOCKS: usize = 3;

@@ -8,8 +8,8 @@ use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 use page_table_multiarch::MappingFlags;
 
 use super::*;
-use crate::aspace::guard::Unlocked;
-use crate::backend::Hand;
+use crate::aspace::write_guard::Unlocked;
+use crate::backing::Hand;
 use crate::by_turns::{AS_IT_WAITS, Four, TURN, as_hart, at_turn};
 use crate::locking::range_lock::ALL;
 use crate::test_memory;
@@ -171,7 +171,7 @@ fn free_addresses_are_found_across_a_boundary() {
 fn frames(space: &AddrSpace<Four>) -> (Vec<usize>, usize) {
     let all = TOP..4 * TOP;
     let mut pages = 0;
-    let mut reached = crate::pagetable::Reached::NOTHING;
+    let mut reached = crate::page_table::Reached::NOTHING;
     while space.visit_some(&all, &mut reached, 1, &mut |seen| {
         pages += seen.count();
         true

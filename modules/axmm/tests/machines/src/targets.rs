@@ -3,7 +3,7 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use axmm::AddrSpace;
-use axmm::listing::{Form, Listing, MARK};
+use axmm::report::listing::{Form, Listing, MARK};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 

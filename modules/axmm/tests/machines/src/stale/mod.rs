@@ -21,7 +21,7 @@
 //!
 //! In the end a page is there only where an area is, and all frames go back.
 //!
-//! Harts enter and leave by the kernel's own [`Context`](axmm::context::Context). A run
+//! Harts enter and leave by the kernel's own [`Context`](axmm::tlb::state::Context). A run
 //! is repeated by its seed.
 
 pub mod hart;
@@ -36,7 +36,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use axerrno::AxResult;
-use axmm::context::{Ids, Stale};
+use axmm::tlb::state::{Ids, Stale};
 use axmm::{AddrSpace, Grain, Machine, MappingFlags};
 use memory_addr::PhysAddr;
 use shuttle::rand::{Rng, thread_rng};

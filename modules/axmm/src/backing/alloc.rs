@@ -11,9 +11,9 @@ use page_table_multiarch::MappingFlags;
 use super::Backend;
 use crate::areas::{Area, Span};
 use crate::machine::Machine;
-use crate::pagetable::Source;
-use crate::table::Table;
-use crate::tlb::TlbGather;
+use crate::page_table::Source;
+use crate::page_table::frames::Table;
+use crate::tlb::gather::TlbGather;
 
 /// The bytes, and the small pages, of a large page.
 const LARGE: usize = 2 << 20;

@@ -8,9 +8,9 @@ use page_table_multiarch::MappingFlags;
 
 use crate::areas::Span;
 use crate::machine::Machine;
-use crate::pagetable::Source;
-use crate::table::Table;
-use crate::tlb::TlbGather;
+use crate::page_table::Source;
+use crate::page_table::frames::Table;
+use crate::tlb::gather::TlbGather;
 
 /// Maps `span` with the largest pages that fit both addresses.
 pub fn map<M: Machine>(

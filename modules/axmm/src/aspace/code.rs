@@ -19,7 +19,7 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
 use crate::areas::Span;
 use crate::aspace::AddrSpace;
 use crate::machine::Machine;
-use crate::pagetable::Seen;
+use crate::page_table::Seen;
 
 impl<M: Machine> AddrSpace<M> {
     /// Makes instruction fetches of every hart see what the caller has written to `size`

@@ -8,8 +8,8 @@ use core::ops::{ControlFlow, Range};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
-use super::slot::{Slot, absent, read};
-use super::walk::{Pages, first_part};
+use super::change::{Pages, first_part};
+use super::entry::{Slot, absent, read};
 use super::{ENTRIES, PageTable};
 
 /// The most levels that a page table has.

@@ -6,7 +6,7 @@ use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::PagingHandler;
 
 use crate::machine::Machine;
-use crate::pagetable::PageTable;
+use crate::page_table::PageTable;
 
 /// The page table of machine `M`.
 pub type Table<M> = PageTable<<M as Machine>::Meta, <M as Machine>::Pte, TableFrames>;

@@ -24,10 +24,10 @@ use page_table_multiarch::MappingFlags;
 
 use crate::areas::Area;
 use crate::aspace::AddrSpace;
-use crate::backend::{Backend, Grain};
+use crate::backing::{Backend, Grain};
 use crate::machine::{Machine, ThisMachine};
-use crate::pagetable::{MOST_LEVELS, Reached, Resident, Seen};
-use crate::table::Table;
+use crate::page_table::frames::Table;
+use crate::page_table::{MOST_LEVELS, Reached, Resident, Seen};
 
 /// What the lines of data begin with, and no others.
 pub const MARK: &str = "@map ";

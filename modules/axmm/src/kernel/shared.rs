@@ -12,10 +12,10 @@ use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::aspace::{AddrSpace, Fault};
-use crate::backend::Hand;
-use crate::context::{Ids, Stale};
+use crate::backing::Hand;
 use crate::kernel::kernel_page_table_root;
 use crate::machine::{Machine, ThisMachine};
+use crate::tlb::state::{Ids, Stale};
 
 /// The ids of this machine. Its first hart says how many there are.
 pub static IDS: Ids = Ids::new(0);

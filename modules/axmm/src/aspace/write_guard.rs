@@ -21,12 +21,12 @@ use memory_addr::{PAGE_SIZE_4K, VirtAddr};
 
 use super::AddrSpace;
 use crate::areas::{Area, Areas, Promise, Span};
-use crate::backend::Backend;
+use crate::backing::Backend;
 use crate::locking::range_lock::{ALL, Bounds, RangeLock};
 use crate::locking::shards::{MOST, Shard, clip};
 use crate::machine::Machine;
-use crate::table::Table;
-use crate::tlb::TlbGather;
+use crate::page_table::frames::Table;
+use crate::tlb::gather::TlbGather;
 
 /// The most areas that an operation adds to a shard.
 const MOST_ADDED: usize = 2;

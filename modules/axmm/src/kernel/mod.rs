@@ -1,6 +1,10 @@
 //! The kernel's own address space, built at boot and loaded on every hart; those of
 //! user programs beside it; and whom a page fault goes to.
 
+mod last_fault;
+mod print;
+mod shared;
+
 use core::fmt::{self, Write};
 use core::ops::Range;
 
@@ -17,9 +21,11 @@ use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::aspace::{AddrSpace, Fault};
-use crate::listing::Rights;
-use crate::refused;
-use crate::shared::{IDS, SharedAspace};
+use crate::report::listing::Rights;
+
+pub use self::print::print_maps;
+use self::shared::IDS;
+pub use self::shared::{AspaceGuard, SharedAspace};
 
 static KERNEL_ASPACE: LazyInit<SharedAspace> = LazyInit::new();
 
@@ -193,7 +199,7 @@ unsafe impl PageFaultHandler for SharedAspace {
                 // Code that has interrupts in holds no lock of the kernel.
                 Err(Fault::NoMemory) if axhal::arch::irqs_enabled() && axalloc::run_shrinker() => {}
                 Err(fault) => {
-                    refused::note(addr, fault);
+                    last_fault::note(addr, fault);
                     return false;
                 }
             }
@@ -205,7 +211,7 @@ unsafe impl PageFaultHandler for SharedAspace {
             return out.write_str("nothing: no user's address space is entered");
         };
         describe(space, addr, out)?;
-        match refused::last(addr) {
+        match last_fault::last(addr) {
             Some(Fault::NoMemory) => write!(out, "; out of memory: {}", axalloc::usage()),
             // What is mapped there has been said.
             Some(Fault::Unmapped) | None => Ok(()),

@@ -23,9 +23,9 @@ use core::ops::Range;
 use axalloc::{FrameList, FrameRun};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
-use crate::context::Context;
 use crate::machine::{EVERYTHING, Machine};
-use crate::pagetable::Gather;
+use crate::page_table::Gather;
+use crate::tlb::state::Context;
 
 /// Frames that are freed before requests of other harts are looked for.
 const FREED_AT_A_TIME: usize = 1024;

@@ -7,8 +7,8 @@ use axerrno::{AxError, AxResult};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
-use super::slot::{Slot, clear, read, write_pages, write_table};
-use super::walk::{Pages, parts};
+use super::change::{Pages, parts};
+use super::entry::{Slot, clear, read, write_pages, write_table};
 use super::{ENTRIES, Gather, Page, PageTable};
 
 impl<M, E, H> PageTable<M, E, H>

@@ -9,8 +9,8 @@ use page_table_multiarch::MappingFlags;
 
 use crate::areas::{Area, Backing, Span};
 use crate::machine::Machine;
-use crate::table::Table;
-use crate::tlb::TlbGather;
+use crate::page_table::frames::Table;
+use crate::tlb::gather::TlbGather;
 pub use alloc::Grain;
 pub(crate) use alloc::Hand;
 

@@ -7,7 +7,7 @@ use axerrno::{AxError, AxResult};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
-use super::slot::{
+use super::entry::{
     Slot, absent, add_page, add_table, clear, clear_row, protect_pages, read, readable,
     write_pages, write_table,
 };

@@ -18,9 +18,9 @@ use axerrno::AxResult;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
-use super::slot::{Slot, add_table, copy, read};
+use super::change::{Pages, parts};
+use super::entry::{Slot, add_table, copy, read};
 use super::split::Spare;
-use super::walk::{Pages, parts};
 use super::{ENTRIES, Gather, PageTable, Shared};
 
 impl<M, E, H> PageTable<M, E, H>

@@ -6,10 +6,10 @@ use memory_addr::VirtAddr;
 
 use super::AddrSpace;
 use crate::areas::Area;
-use crate::backend::Backend;
+use crate::backing::Backend;
 use crate::locking::range_lock::LockedBy;
 use crate::machine::Machine;
-use crate::pagetable::Page;
+use crate::page_table::Page;
 
 impl<M: Machine> AddrSpace<M> {
     /// The area at `vaddr`, as [`area_at`](Self::area_at) finds it, or, if it reaches over

@@ -1,12 +1,14 @@
 //! The address space: its areas, and the page table that carries them out.
 
+mod code;
 mod fault;
-mod glance;
-pub(crate) mod guard;
 mod map;
 mod operation;
 mod protect;
+mod query;
 mod unmap;
+mod user_copy;
+pub(crate) mod write_guard;
 
 use core::fmt;
 use core::ops::Range;
@@ -18,15 +20,15 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr, VirtAddrRange};
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
 pub use self::fault::Fault;
-use self::guard::WriteGuard;
 use self::operation::{Missing, Operation};
+use self::write_guard::WriteGuard;
 use crate::areas::{Area, Span};
-use crate::backend::Backend;
-use crate::context::Context;
+use crate::backing::Backend;
 use crate::locking::shards::{Places, Shards, clip};
 use crate::machine::{Machine, ThisMachine};
-use crate::pagetable::{Page, Reached, Seen};
-use crate::table::Table;
+use crate::page_table::frames::Table;
+use crate::page_table::{Page, Reached, Seen};
+use crate::tlb::state::Context;
 
 /// An address space: what each of its addresses means.
 ///

@@ -24,11 +24,12 @@
 //! An entry of all zeroes is absent, whatever the format says of it. A page with
 //! no rights keeps its frame in an entry that the hardware takes for absent.
 
-mod share;
-mod slot;
+mod change;
+mod entry;
+pub mod frames;
+mod kernel_half;
 mod split;
 mod visit;
-mod walk;
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
@@ -42,7 +43,7 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 use spin::Once;
 
-use slot::{Slot, absent, read, readable};
+use entry::{Slot, absent, read, readable};
 
 pub use visit::{MOST_LEVELS, Reached, Resident, Seen};
 

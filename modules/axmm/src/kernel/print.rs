@@ -4,7 +4,7 @@ use arrayvec::ArrayString;
 use axlog::ax_println;
 
 use crate::kernel::kernel_aspace;
-use crate::listing::{Form, Lines};
+use crate::report::listing::{Form, Lines};
 
 /// Bytes of the longest line: five numbers, a name, and what is between.
 const LONGEST: usize = 384;

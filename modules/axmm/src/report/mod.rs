@@ -1,0 +1,3 @@
+//! What an address space holds, for people and for programs.
+
+pub mod listing;
