@@ -24,15 +24,15 @@ pub use armed::{Armed, FailingHeap, fail_from, fail_nth, paused};
 
 use crate::harts::Harts;
 
-/// Counts one allocation of this hart, and returns whether it must fail.
+/// Counts the next allocation of this hart, and returns whether it must fail.
 #[cfg(feature = "fault-injection")]
-pub(crate) fn fails(harts: &impl Harts) -> bool {
+pub(crate) fn next_fails(harts: &impl Harts) -> bool {
     harts.with_cache(|cache| cache.countdown.count())
 }
 
 /// Returns `false`: without fault injection every allocation may succeed.
 #[cfg(not(feature = "fault-injection"))]
-pub(crate) fn fails(_: &impl Harts) -> bool {
+pub(crate) fn next_fails(_: &impl Harts) -> bool {
     false
 }
 
@@ -41,7 +41,7 @@ mod armed {
     use core::alloc::{GlobalAlloc, Layout};
     use core::marker::PhantomData;
 
-    use super::fails;
+    use super::next_fails;
     use crate::harts::Harts;
     use crate::machine_harts::MachineHarts;
 
@@ -112,7 +112,7 @@ mod armed {
     // it to `A`.
     unsafe impl<A: GlobalAlloc> GlobalAlloc for FailingHeap<A> {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            match fails(&MachineHarts) {
+            match next_fails(&MachineHarts) {
                 true => core::ptr::null_mut(),
                 // SAFETY: the caller promises that the size is not 0.
                 false => unsafe { self.0.alloc(layout) },

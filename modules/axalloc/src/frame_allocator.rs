@@ -114,7 +114,10 @@ impl<H: Harts> FrameAllocator<H> {
     #[inline(always)]
     pub(crate) fn alloc_one(&self, kind: UsageKind) -> Option<usize> {
         self.harts.with_cache(|cache| {
-            let frame = cache.frames.pop().or_else(|| self.alloc_behind(cache))?;
+            let frame = cache
+                .frames
+                .pop()
+                .or_else(|| self.alloc_from_run_or_pool(cache))?;
             cache.used.add(kind, 1);
             Some(frame)
         })
@@ -207,7 +210,7 @@ impl<H: Harts> FrameAllocator<H> {
     /// the global pool. The rest of a run stays cached, where other harts find it when memory
     /// runs out.
     #[inline(never)]
-    fn alloc_behind(&self, cache: &HartCache) -> Option<usize> {
+    fn alloc_from_run_or_pool(&self, cache: &HartCache) -> Option<usize> {
         match cache.pop_from_run() {
             Some(frame) => Some(frame),
             None => self.refill(cache),

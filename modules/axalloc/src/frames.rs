@@ -24,7 +24,7 @@ use crate::usage::UsageKind;
 /// Returns `NoMemory` if no frame is free.
 #[inline(always)]
 pub fn alloc_frame(kind: UsageKind) -> AxResult<Frames> {
-    if fault::fails(FRAMES.harts()) {
+    if fault::next_fails(FRAMES.harts()) {
         return Err(AxError::NoMemory);
     }
     let first = FRAMES.alloc_one(kind).or_else(|| {
@@ -64,7 +64,7 @@ pub fn alloc_frames(count: usize, align: usize, kind: UsageKind) -> AxResult<Fra
     if count == 1 && align == PAGE_SIZE {
         return alloc_frame(kind);
     }
-    if fault::fails(FRAMES.harts()) || !FRAMES.fits_in_memory(count, align / PAGE_SIZE) {
+    if fault::next_fails(FRAMES.harts()) || !FRAMES.fits_in_memory(count, align / PAGE_SIZE) {
         return Err(AxError::NoMemory);
     }
     let alloc = || FRAMES.alloc_run(count, align / PAGE_SIZE, kind);
@@ -269,7 +269,7 @@ pub(crate) fn release(first: u32) -> Option<Frames> {
     let released = meta.map_or(Released::NotCounted, FrameMeta::release);
     debug_assert!(
         released != Released::NotCounted,
-        "the frame at {:#x} is freed twice, or was never given out by this address",
+        "the frame at {:#x} is freed twice, or its address was never given out",
         first as usize * PAGE_SIZE
     );
     match released {

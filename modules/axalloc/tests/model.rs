@@ -374,7 +374,7 @@ impl Machine {
             Step::FreeList => self.free_list()?,
             Step::Split { which, at } => self.split(which, at)?,
             Step::IntoRaw { which } => self.change_owner(which, into_raw)?,
-            Step::FromRaw { which } => self.from_raw(which)?,
+            Step::FromRaw { which } => self.turn_back(which)?,
             Step::IntoShared { which } => self.change_owner(which, |owner| match owner {
                 Owner::Handle(frames) => Owner::Shared(vec![frames.into_shared()], 0),
                 other => other,
@@ -445,7 +445,7 @@ impl Machine {
     }
 
     /// Turns the addresses that own a run back into handles.
-    fn from_raw(&mut self, which: usize) -> Verdict {
+    fn turn_back(&mut self, which: usize) -> Verdict {
         let Some(mut run) = self.remove_run(which)? else {
             return Ok(());
         };

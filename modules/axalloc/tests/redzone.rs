@@ -61,7 +61,7 @@ fn a_run_that_is_turned_back_twice_is_detected() {
     let start = start.as_usize();
     assert_eq!(
         message,
-        format!("the frame at {start:#x} is freed twice, or was never given out by this address")
+        format!("the frame at {start:#x} is freed twice, or its address was never given out")
     );
 }
 
@@ -83,7 +83,7 @@ fn an_address_that_was_never_given_out_is_detected() {
         // SAFETY: that `into_raw` did not return the address is the mistake that is detected.
         let message = panic_of(|| drop(unsafe { axalloc::Frames::from_raw(start) }));
         assert!(
-            message.contains("or was never given out by this address"),
+            message.contains("or its address was never given out"),
             "{message}"
         );
     }

@@ -171,7 +171,7 @@ unsafe impl<H: Harts> GlobalAlloc for Heap<H> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match SizeClass::of(layout) {
-            _ if fault::fails(self.frames.harts()) => ptr::null_mut(),
+            _ if fault::next_fails(self.frames.harts()) => ptr::null_mut(),
             Some(class) => self.alloc_small(class),
             None if takes_whole_frames(layout) => self.alloc_whole_frames(layout),
             None => self.alloc_from_talc(layout),
@@ -199,7 +199,7 @@ unsafe impl<H: Harts> GlobalAlloc for Heap<H> {
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         // SAFETY: the caller promises that `alloc` gave the block for `layout`, and `wanted`
         // has the same alignment.
-        if unsafe { self.resizes_in_place(block, layout, wanted) } {
+        if unsafe { self.resize_in_place(block, layout, wanted) } {
             return block;
         }
         // SAFETY: the caller promises that `size` is not 0 and that `alloc` gave the block for
@@ -221,7 +221,7 @@ impl<H: Harts> Heap<H> {
     /// # Safety
     ///
     /// `alloc` gave the block for `layout`, which has the alignment of `wanted`.
-    unsafe fn resizes_in_place(&self, block: *mut u8, layout: Layout, wanted: Layout) -> bool {
+    unsafe fn resize_in_place(&self, block: *mut u8, layout: Layout, wanted: Layout) -> bool {
         let (old, new) = (SizeClass::of(layout), SizeClass::of(wanted));
         match (takes_whole_frames(layout), takes_whole_frames(wanted)) {
             _ if old.is_some() || new.is_some() => old == new,

@@ -5,6 +5,7 @@ use crate::usage::UsageKind;
 
 /// The frame number that means "no frame". All frames have smaller numbers, which covers
 /// 512 GiB of physical addresses.
+#[cfg(not(all(loom, test)))]
 pub(crate) const NO_FRAME: u32 = (1 << 27) - 1;
 
 /// The tags, in the two lowest bits of the lower word.

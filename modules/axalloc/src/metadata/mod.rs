@@ -39,7 +39,9 @@ mod references;
 #[cfg(not(all(loom, test)))]
 mod table;
 
-pub(crate) use layout::{FrameMeta, NO_FRAME};
+pub(crate) use layout::FrameMeta;
+#[cfg(not(all(loom, test)))]
+pub(crate) use layout::NO_FRAME;
 pub(crate) use references::{CountedRun, Released};
 #[cfg(not(all(loom, test)))]
 pub(crate) use table::MetadataTable;
