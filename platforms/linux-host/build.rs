@@ -1,5 +1,5 @@
-//! A changed linker script links the image anew. Tests are linked by it too, as
-//! images are by the build tool.
+//! Links the tests with the linker script, as the build tool links images. A changed script
+//! links them again.
 fn main() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/linker.ld");
     println!("cargo::rerun-if-changed=linker.ld");

@@ -1,9 +1,8 @@
-//! Per-hart data: what the kernel uses of the crate `percpu`, under that name and its own
-//! names.
+//! Per-hart data: the part of the crate `percpu` that the kernel uses, with the same names.
 //!
-//! The rest of that crate stays in here. It has functions that are safe to call by their
-//! signature and set up the data of harts that run. It also needs std outside a bare
-//! machine; there this crate does the same without.
+//! The rest of `percpu` is hidden. It has functions that are safe by their signature but
+//! initialize the data of harts that already run. In a process of Linux `percpu` needs std,
+//! so this crate has its own implementation there.
 #![no_std]
 #![cfg(any(target_os = "none", all(target_arch = "x86_64", target_os = "linux")))]
 

@@ -1,4 +1,4 @@
-//! The order in which the machine comes to life: there is nothing left to do.
+//! The initialization of devices: empty, since Linux has done it.
 
 use axplat::init::InitIf;
 

@@ -1,24 +1,24 @@
-//! A process of Linux on x86_64, in the place of a machine.
+//! A machine that a process of x86_64 Linux simulates.
 //!
 //! ```text
 //!   physical memory      a memfd; its offsets are physical addresses
 //!   a hart               a thread
-//!   a TLB entry          a mapping of the process (`ram`), made and dropped by
-//!                        axhal, which walks the kernel's page table
-//!   an interrupt         a bit, which a hart looks at where it waits (`irq`)
+//!   a TLB entry          a mapping of the process (`ram`); axhal walks the kernel's
+//!                        page table and maps or unmaps it
+//!   an interrupt         a bit, which a hart reads while it waits (`irq`)
 //!   console, clock, off  standard output, CLOCK_MONOTONIC, exit_group
 //! ```
 //!
-//! How many harts and how much memory there are is said by `SMP` and `MEM` in the
-//! environment, and the kernel's words are the program's first argument. The kernel
-//! image is the process's own and lies in no physical memory: its loader has given
-//! each part its rights.
+//! The environment variables `SMP` and `MEM` set the number of harts and the size of memory.
+//! The program's first argument is the kernel's command line. The kernel image is not in
+//! physical memory: Linux has loaded it, with the rights of each section.
 //!
-//! What the kernel maps may vanish from the process at any time, as from a TLB, and
-//! comes back at the next touch. Linux does not touch: a system call whose argument
-//! lies there can fail with `EFAULT`, so each is repeated or has none.
+//! The process may lose a page that the kernel has mapped at any time, as a TLB may lose an
+//! entry. The next access raises a signal, whose handler maps the page again. A system call does
+//! not raise a signal but fails with `EFAULT`. So each system call with a pointer argument is
+//! repeated.
 //!
-//! Locks: none.
+//! This crate has no locks.
 #![cfg_attr(not(test), no_std)]
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 

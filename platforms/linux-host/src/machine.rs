@@ -1,25 +1,26 @@
-//! What the machine has: what [`power_on`] was told.
+//! Implements `axmachine`'s traits, with the options that [`power_on`] received.
 
 use axmachine::{Inventory, MachineIf, StackMemory};
 use spin::Once;
 
-/// What was asked for.
-struct Asked {
+/// The options of the machine.
+struct Options {
     harts: usize,
     boot_args: &'static str,
 }
 
-static ASKED: Once<Asked> = Once::new();
+static OPTIONS: Once<Options> = Once::new();
 
-/// Makes a machine of the process, with `mem` bytes of RAM, whole pages of them, and
-/// the calling thread as its first hart. Answers whether there is so much memory, and
-/// the addresses of the kernel are free.
-/// Called once, before anything of the kernel.
+/// Turns the process into a machine whose first hart is the calling thread. `harts` is the
+/// number of harts, and `mem` the size of RAM in bytes, rounded down to whole pages.
+///
+/// Returns `false` if Linux has less memory, or if the process uses addresses of the kernel.
+/// Must be called once, before all other code of the kernel.
 pub fn power_on(harts: usize, mem: usize, boot_args: &'static str) -> bool {
     axmachine::remember_boot_ticks(crate::time::start());
-    ASKED.call_once(|| Asked { harts, boot_args });
+    OPTIONS.call_once(|| Options { harts, boot_args });
     let size = mem & !(axconfig::PAGE_SIZE - 1);
-    size > 0 && crate::ram::create(size) && crate::harts::sit_down(0)
+    size > 0 && crate::ram::create(size) && crate::harts::register_hart(0)
 }
 
 struct Machine;
@@ -27,19 +28,18 @@ struct Machine;
 #[axplat::impl_interface]
 impl MachineIf for Machine {
     fn boot_args() -> &'static str {
-        ASKED.get().map_or("", |asked| asked.boot_args)
+        OPTIONS.get().map_or("", |options| options.boot_args)
     }
 
     fn take_inventory() -> Inventory {
         let mut found = Inventory::new(0);
-        (1..ASKED.get().map_or(1, |asked| asked.harts)).for_each(|id| found.add_hart(id));
+        (1..OPTIONS.get().map_or(1, |options| options.harts)).for_each(|id| found.add_hart(id));
         let ram = crate::ram::range();
         found.add_ram(ram.start, ram.len());
         found
     }
 
-    /// Each hart's thread gives itself a stack, before and after the kernel has a page
-    /// table of its own.
+    /// Does nothing: each hart's thread maps its own stack, which is not in a page table.
     fn map_stack(_memory: StackMemory) {}
 
     fn exit(status: u8) -> ! {

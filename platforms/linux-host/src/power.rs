@@ -1,10 +1,10 @@
-//! Starting harts, and the end.
+//! Starts harts and ends the process.
 
 use axplat::power::PowerIf;
 
-/// Ends the process.
+/// Ends the process with an exit status.
 pub fn exit(status: u8) -> ! {
-    // SAFETY: it has no requirement; nothing of libc's is left to be written.
+    // SAFETY: `_exit` has no requirement. libc's buffers are unused, so no output is lost.
     unsafe { libc::_exit(status.into()) }
 }
 
@@ -26,29 +26,32 @@ impl PowerIf for Power {
     }
 }
 
-/// Every hart but the first.
+/// Starts the harts other than the first.
 #[cfg(feature = "smp")]
 mod secondary {
     use core::ffi::c_void;
     use core::mem::MaybeUninit;
     use core::ptr;
 
-    /// Starts a thread. One that Linux does not start is a hart that does not
-    /// answer.
+    use crate::harts;
+
+    /// Starts the thread of hart `cpu_id`. If Linux refuses, the caller's wait for the hart
+    /// times out.
     pub fn start(cpu_id: usize) {
         let mut thread = MaybeUninit::uninit();
         let argument = ptr::without_provenance_mut(cpu_id);
-        // SAFETY: there is room for the thread's name, which nobody needs.
+        // SAFETY: `thread` has space for the thread's id, and `begin` takes this argument.
         unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), begin, argument) };
     }
 
     extern "C" fn begin(cpu_id: *mut c_void) -> *mut c_void {
         let cpu_id = cpu_id.addr();
-        if !crate::ram::map_stack(cpu_id) || !crate::harts::sit_down(cpu_id) {
+        if !crate::ram::map_stack(cpu_id) || !harts::register_hart(cpu_id) {
             return ptr::null_mut();
         }
-        // SAFETY: the stack is mapped, and only this hart's.
-        unsafe { crate::boot::go_on(axconfig::hart_stack(cpu_id).end, cpu_id, secondary) }
+        let top = axconfig::hart_stack(cpu_id).end;
+        // SAFETY: `map_stack` has mapped the stack of this hart, which no other thread uses.
+        unsafe { harts::continue_on_stack(top, cpu_id, secondary) }
     }
 
     extern "C" fn secondary(cpu_id: usize) -> ! {

@@ -1,14 +1,16 @@
-//! The clock: CLOCK_MONOTONIC, in nanoseconds from the process's start on.
+//! The clock: CLOCK_MONOTONIC, in nanoseconds since the process started.
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use axplat::time::TimeIf;
 
-/// The clock at the process's start.
+/// CLOCK_MONOTONIC at the start of the process.
+///
+/// Relaxed in all accesses: `start` stores it before another thread starts.
 static START: AtomicU64 = AtomicU64::new(0);
 
-/// Lets time begin; the ticks since.
+/// Starts the clock. Returns the ticks since then.
 pub fn start() -> u64 {
     START.store(now(), Relaxed);
     Time::current_ticks()
@@ -19,8 +21,9 @@ fn now() -> u64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // It can only fail where `now` has vanished from the process meanwhile.
-    // SAFETY: `now` is a time to be filled.
+    // The call fails only if the process has lost the page of `now`. The write below
+    // maps it again.
+    // SAFETY: `now` is a local variable of the right type.
     while unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) } != 0 {
         now.tv_sec = 0;
     }
@@ -43,7 +46,7 @@ impl TimeIf for Time {
         nanos
     }
 
-    /// Time counts from the process's start.
+    /// Returns 0: time counts from the start of the process.
     fn epochoffset_nanos() -> u64 {
         0
     }

@@ -1,5 +1,5 @@
-//! Mappings of the kernel's address space by real accesses: pointers are dereferenced,
-//! and a probe is an access that faults or does not.
+//! Tests of mappings of the kernel's address space by real accesses. Pointers are
+//! dereferenced, and a probe makes an access that may fault.
 
 mod support;
 
@@ -53,7 +53,7 @@ fn pages_taken() -> usize {
 }
 
 #[test]
-fn a_lazy_page_comes_when_a_pointer_is_followed() {
+fn the_first_access_faults_in_a_lazy_page() {
     on_hart(|| {
         let before = pages_taken();
         map(16, RW, false);
@@ -68,7 +68,7 @@ fn a_lazy_page_comes_when_a_pointer_is_followed() {
 }
 
 #[test]
-fn populated_pages_are_there_before() {
+fn populated_pages_are_mapped_before_the_first_access() {
     on_hart(|| {
         map(16, RW, true);
         let before = pages_taken();
@@ -88,7 +88,7 @@ fn a_read_only_page_cannot_be_written() {
         for populate in [true, false] {
             map(2, READ, populate);
             assert!(can_read(BASE) && !writable(BASE));
-            // Not even when the write is the first to touch it.
+            // A write is refused, too, if it is the first access to the page.
             assert!(!writable(BASE + PAGE));
             unmap(0..2);
         }
@@ -96,7 +96,7 @@ fn a_read_only_page_cannot_be_written() {
 }
 
 #[test]
-fn rights_are_taken_and_given_back() {
+fn rights_can_be_removed_and_restored() {
     on_hart(|| {
         map(3, RW, true);
         (0..3).for_each(|page| store(BASE + page * PAGE, page as u64));
@@ -116,7 +116,7 @@ fn rights_are_taken_and_given_back() {
 }
 
 #[test]
-fn what_was_unmapped_faults_and_what_was_not_does_not() {
+fn only_unmapped_pages_fault() {
     on_hart(|| {
         map(4, RW, true);
         (0..4).for_each(|page| store(BASE + page * PAGE, page as u64));
@@ -131,10 +131,10 @@ fn what_was_unmapped_faults_and_what_was_not_does_not() {
 }
 
 #[test]
-fn only_what_may_be_executed_is() {
+fn only_an_executable_page_can_be_executed() {
     /// `ret`.
     const RETURN: u64 = 0xc3;
-    // SAFETY: there is nothing, or a function that only returns.
+    // SAFETY: the address is unmapped, or it has a function that only returns.
     let executable = |addr| unsafe { can_execute(addr) };
     on_hart(move || {
         map(1, RW, true);
@@ -148,13 +148,13 @@ fn only_what_may_be_executed_is() {
 }
 
 #[test]
-fn a_frame_mapped_twice_is_one() {
+fn two_mappings_of_a_frame_show_the_same_bytes() {
     on_hart(|| {
         let frame = frame_of_ones();
         let aspace = kernel_aspace().lock();
         for (page, flags) in [(0, RW), (8, READ)] {
             let vaddr = at(BASE + page * PAGE);
-            // SAFETY: the frame is the test's, which copies nothing through the mapping.
+            // SAFETY: the test owns the frame, and makes no references to the mapping.
             unsafe { aspace.map_linear(vaddr, frame.start(), PAGE, flags) }.unwrap();
         }
         drop(aspace);
@@ -169,16 +169,16 @@ fn a_frame_mapped_twice_is_one() {
     });
 }
 
-/// Linux takes so many mappings of a process, by default 65,530.
+/// Linux allows 65,530 mappings of a process by default.
 #[test]
-fn there_are_more_pages_than_linux_maps() {
+fn more_pages_can_be_mapped_than_linux_allows_mappings() {
     const PAGES: usize = 70_000;
     on_hart(|| {
         let frame = frame_of_ones();
         let aspace = kernel_aspace().lock();
         for page in 0..PAGES {
             let vaddr = at(BASE + page * PAGE);
-            // SAFETY: the frame is only read as long as it is mapped here.
+            // SAFETY: the test owns the frame, and only reads it while it is mapped here.
             unsafe { aspace.map_linear(vaddr, frame.start(), PAGE, READ) }.unwrap();
         }
         drop(aspace);
@@ -189,11 +189,12 @@ fn there_are_more_pages_than_linux_maps() {
     });
 }
 
-/// This machine, but for one thing: it does not forget.
-struct Remembers;
+/// This machine without flushes: the TLB keeps all entries.
+struct NeverFlushes;
 
-// SAFETY: its harts are the machine's.
-unsafe impl Machine for Remembers {
+// SAFETY: all other functions are those of the real machine. The missing flushes let the test
+// read stale translations, which is what it checks.
+unsafe impl Machine for NeverFlushes {
     type Meta = <ThisMachine as Machine>::Meta;
     type Pte = <ThisMachine as Machine>::Pte;
 
@@ -235,17 +236,18 @@ unsafe impl Machine for Remembers {
     }
 }
 
-/// What a pointer sees after its page was unmapped and the frame given to another who
-/// wrote a secret to it: `None` for a fault.
+/// Returns what a stale pointer reads. Its page has been unmapped, and the next owner of the
+/// frame has written a secret to it. `None` means that the access faults.
 fn seen_through_a_stale_pointer<M: Machine>() -> Option<u64> {
     const SECRET: u64 = 0x5ec2_e700_5ec2_e700;
     let ram = linux_host::ram::range();
     let linear = axhal::mem::phys_to_virt(ram.start.into());
     let aspace = AddrSpace::<M>::new_empty(linear, BASE + (1 << 30) - linear.as_usize()).unwrap();
-    // SAFETY: nothing is copied through it.
+    // SAFETY: the mapping equals the kernel's own linear mapping, and the test makes no
+    // references to it.
     unsafe { aspace.map_linear(linear, ram.start.into(), ram.len(), RW) }.unwrap();
     aspace.map_alloc(at(BASE), PAGE, RW, true).unwrap();
-    // SAFETY: it maps all of RAM, as the kernel's does.
+    // SAFETY: this page table maps all RAM, as the kernel's does.
     unsafe { axhal::paging::set_kernel_root(aspace.page_table_root()) };
     store(BASE, 1);
     let frame = aspace.query(at(BASE)).unwrap().paddr;
@@ -256,7 +258,7 @@ fn seen_through_a_stale_pointer<M: Machine>() -> Option<u64> {
         .collect();
     store(axhal::mem::phys_to_virt(frame).as_usize(), SECRET);
     let seen = can_read(BASE).then(|| load(BASE));
-    // SAFETY: it is the one that was loaded before.
+    // SAFETY: this is the page table that was loaded before.
     unsafe { axhal::paging::set_kernel_root(kernel_page_table_root()) };
     assert!(others.iter().any(|other| other.start() == frame));
     assert!(seen.is_none_or(|seen| seen == SECRET));
@@ -264,11 +266,11 @@ fn seen_through_a_stale_pointer<M: Machine>() -> Option<u64> {
 }
 
 #[test]
-fn a_stale_pointer_sees_nobody_s_frame() {
+fn a_stale_pointer_faults() {
     on_hart(|| assert_eq!(seen_through_a_stale_pointer::<ThisMachine>(), None));
 }
 
 #[test]
-fn a_stale_pointer_sees_another_s_frame_where_nobody_forgets() {
-    on_hart(|| assert!(seen_through_a_stale_pointer::<Remembers>().is_some()));
+fn a_stale_pointer_reads_the_freed_frame_without_flushes() {
+    on_hart(|| assert!(seen_through_a_stale_pointer::<NeverFlushes>().is_some()));
 }

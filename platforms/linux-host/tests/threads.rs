@@ -1,5 +1,5 @@
-//! Threads on one hart of a kernel in a process: who is next, what is kept, and that a
-//! thread that cannot be leaves nothing.
+//! Tests of threads on one hart of a kernel in a process: the order of turns, the reuse of
+//! stacks, and that a refused thread leaks no memory.
 
 mod support;
 
@@ -28,7 +28,7 @@ fn as_thread(test: impl FnOnce() + Send + 'static) {
     });
 }
 
-/// A thread with the smallest stack there is.
+/// Returns the options of a thread with the smallest stack.
 fn small() -> Spawn {
     Spawn {
         name: "small".into(),
@@ -38,7 +38,7 @@ fn small() -> Spawn {
 }
 
 #[test]
-fn threads_take_turns_in_the_order_of_their_birth() {
+fn threads_take_turns_in_the_order_of_their_creation() {
     as_thread(|| {
         let turns = Arc::new(Mutex::new(String::new()));
         let threads = ['a', 'b', 'c'].map(|name| {
@@ -67,7 +67,7 @@ fn a_hart_has_one_first_thread() {
 }
 
 #[test]
-fn a_thread_that_cannot_be_leaves_nothing() {
+fn a_refused_thread_leaks_no_memory() {
     as_thread(|| {
         let count = Arc::new(());
         let mut refused = 0;
@@ -95,7 +95,7 @@ fn a_thread_that_cannot_be_leaves_nothing() {
 }
 
 #[test]
-fn what_no_thread_can_have_is_refused() {
+fn a_missing_hart_and_a_huge_stack_are_refused() {
     as_thread(|| {
         let hart = Spawn {
             hart: Some(1),
@@ -111,11 +111,11 @@ fn what_no_thread_can_have_is_refused() {
 }
 
 #[test]
-fn a_stack_goes_with_its_thread() {
+fn the_stack_of_an_ended_thread_is_unmapped() {
     as_thread(|| {
         let thread = spawn(small(), || {}).unwrap();
         let bottom = thread.stack_bottom();
-        // The thread has not begun: nothing is there but its work, at the other end.
+        // The thread has not run yet. The stack has only its closure, at the upper end.
         assert_eq!(load(bottom), 0);
         store(bottom, 7);
         assert!(writable(bottom) && !can_read(bottom - 1));
@@ -126,7 +126,7 @@ fn a_stack_goes_with_its_thread() {
 }
 
 #[test]
-fn work_that_is_larger_than_a_stack_lies_on_the_heap() {
+fn a_closure_that_is_larger_than_the_stack_is_on_the_heap() {
     as_thread(|| {
         let sum = Arc::new(AtomicUsize::new(0));
         let (load, its) = ([1_u8; 40 << 10], sum.clone());
@@ -140,7 +140,7 @@ fn work_that_is_larger_than_a_stack_lies_on_the_heap() {
 }
 
 #[test]
-fn stacks_are_used_again_and_go_back_in_one_operation() {
+fn stacks_are_reused_and_freed_in_one_operation() {
     as_thread(|| {
         let bottoms = |count: usize| {
             let threads: Vec<_> = (0..count).map(|_| spawn(small(), || {}).unwrap()).collect();
@@ -155,7 +155,7 @@ fn stacks_are_used_again_and_go_back_in_one_operation() {
         assert_eq!(bottoms(20), first, "used again");
         assert!(give_back_stacks());
         assert!(!first.iter().any(|bottom| can_read(*bottom)), "unmapped");
-        assert!(!give_back_stacks(), "none is left");
+        assert!(!give_back_stacks(), "all were given back");
     });
 }
 
@@ -163,7 +163,7 @@ fn stacks_are_used_again_and_go_back_in_one_operation() {
 fn a_notification_before_the_wait_is_seen() {
     as_thread(|| {
         let (queue, looked) = (Arc::new(WaitQueue::new()), AtomicUsize::new(0));
-        // The condition comes true between the look at it and the wait.
+        // The notification comes between the check of the condition and the wait.
         queue.wait_until(|| {
             let first = looked.fetch_add(1, Ordering::Relaxed) == 0;
             if first {
@@ -173,18 +173,18 @@ fn a_notification_before_the_wait_is_seen() {
         });
         assert_eq!(looked.into_inner(), 2);
         current().unpark();
-        assert!(park_until(None), "unparked before");
+        assert!(park_until(None), "the earlier unpark counts");
     });
 }
 
 #[test]
-fn waits_end_when_they_should_and_not_before() {
+fn a_timed_wait_ends_at_its_deadline() {
     as_thread(|| {
         let queue = WaitQueue::new();
         let end = monotonic_time_nanos() + 2_000_000;
         assert!(!queue.wait_until_or(Some(end), || false));
         assert!(monotonic_time_nanos() >= end);
-        assert!(!queue.notify_one(), "nobody is left in the queue");
+        assert!(!queue.notify_one(), "the queue is empty");
         let order = Arc::new(Mutex::new(Vec::new()));
         let start = monotonic_time_nanos();
         let threads = [3, 1, 2].map(|n| {

@@ -1,5 +1,5 @@
-//! Address spaces of user programs by real accesses: the same pointer is dereferenced
-//! in several, in none, and where nothing is.
+//! Tests of user address spaces by real accesses. The same pointer is dereferenced in several
+//! address spaces, outside of all, and at unmapped addresses.
 
 mod support;
 
@@ -28,7 +28,7 @@ fn at(addr: usize) -> VirtAddr {
     VirtAddr::from_usize(addr)
 }
 
-/// One with pages at `BASE`.
+/// Returns an address space with `PAGES` pages at `BASE`.
 fn space(flags: MappingFlags, populate: bool) -> SharedAspace {
     let space = new_user_aspace(at(USER_BASE), 1 << 30).unwrap();
     space
@@ -38,7 +38,7 @@ fn space(flags: MappingFlags, populate: bool) -> SharedAspace {
 }
 
 #[test]
-fn one_pointer_is_two_words_in_two_spaces() {
+fn a_pointer_reads_different_words_in_two_spaces() {
     on_hart(|| {
         for populate in [false, true] {
             let (one, other) = (space(RW, populate), space(RW, populate));
@@ -52,7 +52,7 @@ fn one_pointer_is_two_words_in_two_spaces() {
 }
 
 #[test]
-fn a_space_within_another_is_left_for_that() {
+fn a_nested_space_returns_to_the_outer_one() {
     on_hart(|| {
         let (outer, inner) = (space(RW, false), space(RW, false));
         let run = outer.run(|| {
@@ -68,13 +68,13 @@ fn a_space_within_another_is_left_for_that() {
     });
 }
 
-/// Lets another hart read the word at `BASE` in a space. The other answer is when it is
-/// about to enter.
+/// Starts another hart that reads the word at `BASE` in a space. Returns its thread, and a
+/// channel that gets a message just before the hart enters the space.
 fn read_on_another_hart(space: &SharedAspace) -> (JoinHandle<u64>, Receiver<()>) {
     let root = space.page_table_root();
     let (sender, about_to) = mpsc::channel();
     let reader = move || {
-        assert!(linux_host::harts::sit_down(1));
+        assert!(linux_host::harts::register_hart(1));
         sender.send(()).unwrap();
         // SAFETY: the test keeps the address space until the reader has ended.
         unsafe { claim_user(root) };
@@ -87,7 +87,7 @@ fn read_on_another_hart(space: &SharedAspace) -> (JoinHandle<u64>, Receiver<()>)
 }
 
 #[test]
-fn two_harts_in_two_spaces_see_each_its_own() {
+fn two_harts_in_two_spaces_read_different_words() {
     on_hart(|| {
         let (one, other) = (space(RW, true), space(RW, true));
         other.run(|| store(BASE, 2)).unwrap();
@@ -95,7 +95,7 @@ fn two_harts_in_two_spaces_see_each_its_own() {
             store(BASE, 1);
             let (reader, about_to) = read_on_another_hart(&other);
             about_to.recv().unwrap();
-            // Time for it to do what it must not: enter.
+            // A reader that wrongly enters the space has time to do so.
             thread::sleep(Duration::from_millis(10));
             (reader, load(BASE))
         };
@@ -106,7 +106,7 @@ fn two_harts_in_two_spaces_see_each_its_own() {
 }
 
 #[test]
-fn two_harts_in_one_space_do_not_wait() {
+fn two_harts_in_one_space_do_not_wait_for_each_other() {
     on_hart(|| {
         let space = space(RW, true);
         let run = || {
@@ -119,7 +119,7 @@ fn two_harts_in_one_space_do_not_wait() {
 }
 
 #[test]
-fn nothing_is_there_outside() {
+fn pages_are_inaccessible_outside_their_space() {
     on_hart(|| {
         assert!(!can_read(BASE));
         let space = space(RW, true);
@@ -130,7 +130,7 @@ fn nothing_is_there_outside() {
 }
 
 #[test]
-fn a_lazy_page_comes_when_a_pointer_is_followed() {
+fn the_first_access_faults_in_a_lazy_page() {
     on_hart(|| {
         let space = space(RW, false);
         let taken = || usage().of(UsageKind::VirtMem);
@@ -144,7 +144,7 @@ fn a_lazy_page_comes_when_a_pointer_is_followed() {
 }
 
 #[test]
-fn what_changes_outside_has_changed_inside() {
+fn a_change_made_outside_a_space_is_seen_inside() {
     on_hart(|| {
         let space = space(RW, true);
         space.run(|| store(BASE, 1)).unwrap();
@@ -156,17 +156,17 @@ fn what_changes_outside_has_changed_inside() {
 }
 
 #[test]
-fn what_changes_inside_has_changed_at_once() {
+fn a_change_made_inside_a_space_is_seen_at_once() {
     /// `ret`.
     const RETURN: u64 = 0xc3;
     on_hart(|| {
         let space = space(RW, false);
         let run = || {
             store(BASE, RETURN);
-            // SAFETY: it is a function that only returns.
+            // SAFETY: the address has a function that only returns.
             assert!(!unsafe { can_execute(BASE) });
             space.lock().protect(at(BASE), PAGE, RX).unwrap();
-            // SAFETY: as above.
+            // SAFETY: the address has a function that only returns.
             assert!(unsafe { can_execute(BASE) } && !writable(BASE));
             space.lock().unmap(at(BASE), PAGE).unwrap();
             assert!(!can_read(BASE));
@@ -176,7 +176,7 @@ fn what_changes_inside_has_changed_at_once() {
 }
 
 #[test]
-fn the_kernel_s_pages_are_there_in_each() {
+fn the_kernel_s_pages_are_mapped_in_each_space() {
     on_hart(|| {
         let space = space(RW, false);
         let kernel = axmm::kernel_aspace();
@@ -194,17 +194,17 @@ fn the_kernel_s_pages_are_there_in_each() {
 }
 
 #[test]
-fn what_the_process_needs_is_no_user_s() {
+fn addresses_of_the_process_are_refused_for_user_spaces() {
     let refused = |base| new_user_aspace(at(base), 1 << 30).is_err();
     on_hart(move || {
         assert!(refused(0) && refused(USER_BASE - PAGE) && !refused(USER_BASE));
     });
 }
 
-/// What a process of its own is told to read, which ends it.
+/// The environment variable that makes the test's child process follow a wild pointer.
 const WILD: &str = "WILD";
 
-/// Where a pointer that nobody has set right may point to.
+/// Wild pointers by name.
 const WILD_POINTERS: [(&str, usize); 4] = [
     ("null", 0x10),
     ("process", PROCESS_S_OWN),
@@ -212,18 +212,22 @@ const WILD_POINTERS: [(&str, usize); 4] = [
     ("inside", BASE + PAGES * PAGE),
 ];
 
-/// Nothing is there, nor could a page table say that there is.
+/// An address that is unmapped in the process and that page tables do not translate.
 const PROCESS_S_OWN: usize = USER_BASE - PAGE;
 
 #[test]
-fn a_wild_pointer_is_the_end() {
+fn a_wild_pointer_ends_the_process_with_a_report() {
     if let Ok(pointer) = env::var(WILD) {
         return on_hart(move || follow(&pointer));
     }
     for (name, addr) in WILD_POINTERS {
         let this = env::current_exe().unwrap();
         let run = Command::new(this)
-            .args(["--exact", "a_wild_pointer_is_the_end", "--nocapture"])
+            .args([
+                "--exact",
+                "a_wild_pointer_ends_the_process_with_a_report",
+                "--nocapture",
+            ])
             .env(WILD, name)
             .output()
             .unwrap();

@@ -1,5 +1,5 @@
-//! The kernel of a test: one hart, a thread of its own that all tests share, one
-//! at a time.
+//! Boots a kernel with one hart for the tests of a file. The hart is a thread of its own, and
+//! runs one test at a time.
 
 use axhal::probe::can_write;
 use axtask as _;
@@ -43,20 +43,21 @@ static HART: LazyLock<Mutex<SyncSender<Work>>> = LazyLock::new(|| {
     Mutex::new(sender)
 });
 
-/// As `axruntime` does it.
+/// Boots the kernel in the order of `axruntime`.
 fn boot() {
     assert!(linux_host::power_on(1, MEM, ""));
-    // SAFETY: this thread is the only hart, and has done nothing before.
+    // SAFETY: this thread is the only hart, and has run no code of the kernel before.
     unsafe { axhal::hart::init_primary() };
     axalloc::init_hart().unwrap();
     let mut free = Vec::new();
     axhal::mem::for_each_free(|(start, size)| free.push(start..start + size));
-    // SAFETY: nobody has this memory, and the linear mapping has it.
+    // SAFETY: this memory is free RAM of the inventory, which only the allocator uses from now
+    // on. The linear mapping has it.
     unsafe { axalloc::add_memory(&free) }.unwrap();
     axmm::init_memory_management();
 }
 
-/// Runs a test on the hart; fails as it does.
+/// Runs a test on the hart. Panics if the test panics.
 pub fn on_hart(test: impl FnOnce() + Send + 'static) {
     let hart = HART.lock().unwrap_or_else(PoisonError::into_inner);
     let (sender, done) = mpsc::sync_channel(1);
@@ -70,20 +71,20 @@ pub fn on_hart(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// The word at an address.
+/// Returns the word at an address.
 pub fn load(addr: usize) -> u64 {
-    // SAFETY: the tests read only what they have mapped, or mean to fault.
+    // SAFETY: the tests read only pages that they have mapped, or a fault is what they test.
     unsafe { (addr as *const u64).read_volatile() }
 }
 
-/// Puts a word there.
+/// Writes the word at an address.
 pub fn store(addr: usize, value: u64) {
-    // SAFETY: as above, and the page is the test's own.
+    // SAFETY: the page belongs to the test, or a fault is what it tests.
     unsafe { (addr as *mut u64).write_volatile(value) };
 }
 
-/// Whether the word there can be written.
+/// Returns whether the word at an address can be written.
 pub fn writable(addr: usize) -> bool {
-    // SAFETY: the page is the test's own.
+    // SAFETY: the probe writes only if it does not fault, and the page belongs to the test.
     unsafe { can_write(addr) }
 }

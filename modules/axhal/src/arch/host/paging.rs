@@ -49,7 +49,9 @@ pub fn publish_entries() {}
 
 /// Whether a root translates `addr`; all others are the process's own.
 pub fn is_translated(addr: usize) -> bool {
-    ram::windows().iter().any(|window| window.contains(&addr))
+    ram::translated_ranges()
+        .iter()
+        .any(|window| window.contains(&addr))
 }
 
 /// The kernel's root; 0 for none yet. All harts have the same: a process has one set
@@ -137,7 +139,7 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 /// has the memory.
 pub fn forget_all() {
     KEPT.store(0, Relaxed);
-    for window in ram::windows() {
+    for window in ram::translated_ranges() {
         let forgotten = ram::unmap(window);
         debug_assert!(forgotten);
     }
