@@ -1,4 +1,4 @@
-//! A changed linker script links the image anew.
+//! Links the image again when a linker script has changed.
 fn main() {
     println!("cargo::rerun-if-changed=linker.ld");
     println!("cargo::rerun-if-changed=../kernel.ld");

@@ -52,7 +52,7 @@ fn main() {
     let machine = inventory();
     print("RAM", machine.ram());
     print("reserved", machine.reserved());
-    print("kept", machine.kept());
+    print("kept", machine.mapped_reserved());
     print("device", machine.devices());
     println!("harts      {:x?}", machine.harts());
     println!("memory     {}", usage());
@@ -65,11 +65,11 @@ fn main() {
             .filter(free)
             .for_each(|page| report.check("RAM", page, true));
     }
-    for &(start, size) in machine.kept() {
+    for &(start, size) in machine.mapped_reserved() {
         pages(start, size).for_each(|page| report.check("kept", page, true));
     }
     for &(start, size) in machine.reserved() {
-        for page in ends(start, size).filter(|page| !has(machine.kept(), *page)) {
+        for page in ends(start, size).filter(|page| !has(machine.mapped_reserved(), *page)) {
             report.check("reserved", page, false);
         }
     }

@@ -196,7 +196,7 @@ pub fn for_each_region(mut f: impl FnMut(PhysMemRegion)) {
         );
     }
     let own = [kernel_range(), TAKEN.get().copied().unwrap_or_default()];
-    for &range in axmachine::inventory().kept() {
+    for &range in axmachine::inventory().mapped_reserved() {
         subtract(range, own.iter(), &mut |(start, size)| {
             region("reserved", start, size, rw | Flags::RESERVED);
         });

@@ -110,12 +110,12 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
 /// Says what of the machine is not used, so that what is missing has a reason.
 fn name_what_is_left_alone() {
     let inventory = axhal::inventory();
-    let (listed, more) = inventory.left_alone();
+    let (listed, more) = inventory.ignored();
     for left in listed {
         let (start, size) = left.range;
         warn!("left alone: {} at {start:#x}, {size:#x} bytes", left.what);
     }
-    let harts = inventory.harts_left_out();
+    let harts = inventory.ignored_harts();
     if more + harts > 0 {
         warn!("left alone: {more} more ranges, {harts} harts");
     }

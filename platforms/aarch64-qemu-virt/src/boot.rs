@@ -1,59 +1,31 @@
-//! From the boot loader to `axplat`'s entry: exception level 1, a boot page
-//! table, a stack, Rust.
+//! The entry code: from the boot loader to `axplat`'s entry, at exception level 1, with the
+//! boot page table loaded and a stack.
 //!
-//! The boot loader starts the first hart at the image's first byte with the MMU
-//! off, interrupts masked, and the device tree's physical address in `x0`
-//! (Linux, "Booting AArch64 Linux"). The other harts wait in the firmware until
-//! PSCI's `CPU_ON`, which starts them with what they were promised in `x0`.
-//!
-//! The boot page table has 1 GiB blocks: `BOOT_MAPPED` bytes of physical memory.
-//! It is both halves' at once, since an address of the kernel half differs from
-//! the physical one only above the bits that a table is indexed by. Harts' stacks
-//! have pages of 4 KiB at addresses of their own, with nothing below them. It is left
-//! behind when the kernel loads its own, and waits unchanged for other harts.
-//! Its entries are tagged with an ASID of their own, and the TLB keeps them apart
-//! from the kernel's, which map the same addresses by pages of other sizes
-//! ("TLB maintenance requirements": break before make).
+//! The boot loader starts the first hart at the image's first byte with the MMU off and
+//! interrupts masked. `x0` has the physical address of the device tree (Linux, "Booting
+//! AArch64 Linux"). The other harts wait in the firmware until PSCI's `CPU_ON`, whose caller
+//! chooses the value of `x0`.
 
 use core::arch::{asm, global_asm};
 
-use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{SCTLR_EL1, TCR_EL1};
 use axconfig::{BOOT_MAPPED, PHYS_VIRT_OFFSET, hart_stack};
 use axmachine::{BootTable, StackMemory};
-use page_table_entry::aarch64::{DescriptorAttr as Attr, MemAttr};
+use page_table_entry::aarch64::MemAttr;
 
-/// The root, and the table of gigabytes that its first entry leads to.
-#[repr(C, align(4096))]
-struct BootPageTable([[u64; 512]; 2]);
+use crate::boot_page_table::{self, BOOT_PAGE_TABLE, STACK_TABLES};
+use crate::firmware;
 
-static mut BOOT_PAGE_TABLE: BootPageTable = BootPageTable([[0; 512]; 2]);
-
-/// The two tables between the root and those of harts' stacks, and the first hart's own.
-static mut STACK_TABLES: [BootTable; 3] = [BootTable::EMPTY; 3];
-
-/// Leads to a table of the next level.
-const TABLE: u64 = Attr::VALID.bits() | Attr::NON_BLOCK.bits();
-/// A gigabyte of either kind, valid for one ASID.
-const BLOCK: u64 = Attr::VALID.bits() | Attr::AF.bits() | Attr::NG.bits();
-/// A gigabyte of RAM has every right, for as long as there is no other table.
-const RAM: u64 = BLOCK | Attr::from_mem_attr(MemAttr::Normal).bits();
-/// A gigabyte of devices: nothing is ever fetched from there, on speculation
-/// either.
-const DEVICES: u64 =
-    BLOCK | Attr::PXN.bits() | Attr::UXN.bits() | Attr::from_mem_attr(MemAttr::Device).bits();
 const GIB: u64 = 1 << 30;
-/// The ASID of these entries, in its place in `TTBR1_EL1`. The kernel's is 0.
-const BOOT_ASID: u64 = 1 << 48;
 
-/// The image lies at this offset from the start of RAM, which is 2 MiB aligned.
+/// The offset of the image from the start of RAM, which is aligned to 2 MiB.
 const TEXT_OFFSET: u64 = 0x20_0000;
-/// Pages of 4 KiB, little endian, near the start of RAM.
+/// Flags of the image: pages of 4 KiB, little endian, loaded near the start of RAM.
 const IMAGE_FLAGS: u64 = 1 << 1;
 
-/// Two halves of 48 bits, pages of 4 KiB, the ASID that `TTBR1_EL1` names; tables
-/// are read through the caches, coherently with other harts. The width of
-/// physical addresses is added at boot.
+/// `TCR_EL1`: two halves of 48 bits, pages of 4 KiB, and the ASID of `TTBR1_EL1`. Page walks
+/// use the caches and are coherent with other harts. The entry code adds the width of physical
+/// addresses.
 const TCR: u64 = TCR_EL1::T0SZ.val(16).value
     | TCR_EL1::T1SZ.val(16).value
     | TCR_EL1::A1::TTBR1.value
@@ -65,11 +37,10 @@ const TCR: u64 = TCR_EL1::T0SZ.val(16).value
     | TCR_EL1::ORGN1::WriteBack_ReadAlloc_WriteAlloc_Cacheable.value
     | TCR_EL1::IRGN0::WriteBack_ReadAlloc_WriteAlloc_Cacheable.value
     | TCR_EL1::IRGN1::WriteBack_ReadAlloc_WriteAlloc_Cacheable.value;
-/// The widest physical address that 4 KiB pages of 48-bit tables can hold, as in
-/// `TCR_EL1.IPS`: 48 bits.
+/// The largest value of `TCR_EL1.IPS` for pages of 4 KiB: physical addresses of 48 bits.
 const WIDEST_PHYS: u64 = 0b101;
 
-/// MMU, caches, and a check that the stack pointer is aligned.
+/// `SCTLR_EL1`: MMU and caches are on, and the alignment of the stack pointer is checked.
 const SCTLR: u64 = crate::el2::SCTLR_MMU_OFF
     | SCTLR_EL1::M::Enable.value
     | SCTLR_EL1::C::Cacheable.value
@@ -81,7 +52,7 @@ global_asm!(
     .section .text.boot, \"ax\"
     .global _start
 _start:
-    // The header by which boot loaders know an arm64 image.
+    // The header of an arm64 image, which boot loaders read.
     b       first_hart
     .long   0
     .quad   {text_offset}, _image_size, {image_flags}, 0, 0, 0
@@ -112,14 +83,15 @@ first_hart:
     add     x11, x11, x13
     cmp     x11, x12
     b.lo    0b
-    // Harts' stacks.
+    // The tables above the harts' stacks.
     adrp    x10, {stack_tables}
     add     x11, x10, #{table}
     str     x11, [x9, #8 * {stacks_512g}]
     add     x11, x11, #4096
     str     x11, [x10, #8 * {stacks_1g}]
 
-    // All of that went past the caches: what they hold of it is outdated.
+    // With the MMU off these writes bypass the caches, which may have older contents of the
+    // same memory.
     dmb     sy
     adrp    x9, _sbss
     adrp    x10, _ebss
@@ -143,7 +115,7 @@ _start_secondary:
     add     x10, x10, :lo12:{secondary}
 
 enter_high_half:
-    // x10: where to go, as a physical address; sp likewise
+    // x10 and sp: physical addresses of the code to continue with and of the stack
     adrp    x9, {boot_page_table}
     msr     ttbr0_el1, x9
     orr     x9, x9, #{boot_asid}
@@ -164,7 +136,7 @@ enter_high_half:
     ldr     x9, ={sctlr}
     msr     sctlr_el1, x9
     isb
-    // Instructions may have been cached before the image was there.
+    // The instruction cache may have older contents of the image's memory.
     ic      iallu
     dsb     nsh
     isb
@@ -180,15 +152,15 @@ enter_high_half:
     text_offset = const TEXT_OFFSET,
     image_flags = const IMAGE_FLAGS,
     boot_page_table = sym BOOT_PAGE_TABLE,
-    table = const TABLE,
+    table = const boot_page_table::TABLE,
     stack_tables = sym STACK_TABLES,
     stacks_512g = const BootTable::index_of_stacks(39),
     stacks_1g = const BootTable::index_of_stacks(30),
-    devices = const DEVICES,
-    ram = const RAM,
+    devices = const boot_page_table::DEVICES,
+    ram = const boot_page_table::RAM,
     gib = const GIB,
     boot_mapped = const BOOT_MAPPED,
-    boot_asid = const BOOT_ASID,
+    boot_asid = const boot_page_table::BOOT_ASID,
     mair = const MemAttr::MAIR_VALUE,
     widest_phys = const WIDEST_PHYS,
     tcr = const TCR,
@@ -203,14 +175,14 @@ unsafe extern "C" {
 }
 
 extern "C" fn primary(device_tree: usize, ticks: u64) -> ! {
-    crate::machine::remember_boot(device_tree, ticks);
+    firmware::remember_boot(device_tree, ticks);
     let phys = |symbol: *const u8| symbol.addr() - PHYS_VIRT_OFFSET;
-    // SAFETY: the linker script has set the stack aside for the first hart, and the
-    // table is only this stack's. Nothing on the stack in use is needed any more when
-    // the hart goes on at the top of the same memory.
+    // SAFETY: the linker script reserves `_stack` for the first hart, and the last table of
+    // `STACK_TABLES` is for this stack only. The hart continues at the top of the same memory.
+    // That overwrites this function's frame, which is no longer needed.
     unsafe {
         let table = phys((&raw const STACK_TABLES[2]).cast());
-        map_stack(StackMemory::new(0, phys(&raw const _stack), table));
+        boot_page_table::map_stack(StackMemory::new(0, phys(&raw const _stack), table));
         asm!(
             "mov sp, {top}",
             "br {entry}",
@@ -226,23 +198,12 @@ extern "C" fn on_own_stack(device_tree: usize) -> ! {
     axplat::call_main(0, device_tree)
 }
 
-/// Maps a hart's stack in the boot page table. On the lowest level a page has the bit of
-/// a table.
-pub fn map_stack(memory: StackMemory) {
-    let to_page = |paddr: usize| paddr as u64 | RAM | TABLE;
-    let to_table = |paddr: usize| paddr as u64 | TABLE;
-    // SAFETY: only the first hart changes the boot page table, before it starts another.
-    unsafe { memory.map(&raw mut STACK_TABLES[1], to_page, to_table) };
-    // Walkers see the entries from here on.
-    barrier::dsb(barrier::ISHST);
-    barrier::isb(barrier::SY);
-}
-
 extern "C" fn secondary() -> ! {
     #[cfg(feature = "smp")]
-    if let Some(cpu_id) = axmachine::cpu_of(crate::machine::this_hart()) {
+    if let Some(cpu_id) = axmachine::cpu_of(firmware::this_hart_id()) {
         axplat::call_secondary_main(cpu_id)
     }
-    // Without `smp` nobody starts another hart, and none that is not listed.
+    // Only a hart that is not in the inventory gets here, or one in an image without `smp`.
+    // The kernel starts neither.
     crate::power::park()
 }

@@ -4,10 +4,9 @@ use core::ptr::NonNull;
 
 use arm_pl011_uart::{DataBits, LineConfig, PL011Registers, Parity, StopBits};
 use arm_pl011_uart::{Uart, UniqueMmioPointer};
+use axmachine::phys_to_virt;
 use axplat::console::ConsoleIf;
 use kspin::SpinNoIrq;
-
-use axmachine::phys_to_virt;
 
 static UART: SpinNoIrq<Option<Uart<'static>>> = SpinNoIrq::new(None);
 
@@ -17,26 +16,26 @@ const LINE: LineConfig = LineConfig {
     parity: Parity::None,
     stop_bits: StopBits::One,
 };
-/// The UART's clock, where the device tree names none: QEMU's.
+/// The rate of the UART's clock in QEMU, for a device tree without the rate.
 const DEFAULT_HZ: u32 = 24_000_000;
 
-/// Finds the UART and sets the line up, for QEMU has no firmware that would.
-/// Until then, and where there is none, output is dropped.
+/// Finds the UART and sets up its line, since QEMU has no firmware that does it. Output is
+/// dropped before that, and on a machine without a UART.
 pub fn init() {
-    let Some(tree) = crate::machine::device_tree() else {
+    let Some(tree) = crate::firmware::device_tree() else {
         return;
     };
     let base = tree.console("arm,pl011").map(phys_to_virt);
     let Some(base) = base.and_then(|base| NonNull::new(base as *mut PL011Registers)) else {
         return;
     };
-    // SAFETY: the device tree says that a PL011 is there, both page tables map
-    // it, and only this lock's holder uses it.
+    // SAFETY: the device tree says that a PL011 is at this address, and both page tables map
+    // it. Only the holder of `UART`'s lock accesses it.
     let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(base) });
     let clock = tree
         .u32("/apb-pclk", "clock-frequency")
         .unwrap_or(DEFAULT_HZ);
-    // A rate that the clock does not allow leaves the line as it was.
+    // If the clock does not allow the rate, the line keeps its settings.
     let _ = uart.enable(LINE, BITS_PER_SECOND, clock);
     *UART.lock() = Some(uart);
 }
@@ -58,7 +57,7 @@ impl ConsoleIf for Console {
 
     fn read_bytes(bytes: &mut [u8]) -> usize {
         let mut uart = UART.lock();
-        // A byte that came damaged ends the reading, and is lost.
+        // A damaged byte is lost and ends the read.
         let mut received = || uart.as_mut()?.read_word().ok()?;
         let mut count = 0;
         while let Some(slot) = bytes.get_mut(count)

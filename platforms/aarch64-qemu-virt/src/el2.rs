@@ -1,23 +1,21 @@
-//! Leaving exception level 2. A machine that has it starts each hart there; the
-//! kernel runs at level 1, and nobody comes back.
+//! Switches from exception level 2 to level 1, where the kernel runs. A machine with level 2
+//! starts each hart there, and the kernel never returns to it.
 
 use core::arch::global_asm;
 
 use aarch64_cpu::registers::{CNTHCTL_EL2, HCR_EL2, SPSR_EL2};
 
-/// `SCTLR_EL1` with the MMU and the caches off: only the bits that read as one
-/// where there is no later feature in them (LSMAOE, nTLSMD, SPAN, EIS, TSCXT,
-/// EOS).
+/// `SCTLR_EL1` with the MMU and the caches off. The set bits are those that always read as 1
+/// on a CPU without the later features LSMAOE, nTLSMD, SPAN, EIS, TSCXT and EOS.
 pub const SCTLR_MMU_OFF: u64 = 1 << 29 | 1 << 28 | 1 << 23 | 1 << 22 | 1 << 20 | 1 << 11;
 
-/// `CPTR_EL2` that traps nothing: only the bits that read as one.
+/// `CPTR_EL2` without traps: the set bits are those that always read as 1.
 const CPTR: u64 = 0x33ff;
-/// Level 1 may read the counter and set its timer.
+/// `CNTHCTL_EL2`: level 1 may read the counter and set its timer.
 const CNTHCTL: u64 = CNTHCTL_EL2::EL1PCEN::SET.value | CNTHCTL_EL2::EL1PCTEN::SET.value;
-/// `ICC_SRE_EL2`: the interrupt controller is reached by system registers, from
-/// level 1 too.
+/// `ICC_SRE_EL2`: the interrupt controller has system registers, and level 1 may use them.
 const ICC_SRE: u64 = 0b1001;
-/// Level 1 with its own stack pointer, all exceptions masked.
+/// `SPSR_EL2`: level 1 with its own stack pointer, all exceptions masked.
 const SPSR: u64 = SPSR_EL2::M::EL1h.value
     | SPSR_EL2::D::Masked.value
     | SPSR_EL2::A::Masked.value
@@ -29,12 +27,12 @@ global_asm!(
     .section .text.el2, \"ax\"
     .global leave_el2
 leave_el2:
-    // Returns at level 1 with the MMU off. Only x9 and x10 are lost.
+    // Returns at level 1 with the MMU off. Changes x9 and x10.
     mrs     x9, CurrentEL
     cmp     x9, #2 << 2
     b.ne    1f
-    // Nothing that level 1 does is trapped, translated again or counted from
-    // elsewhere.
+    // Level 1 runs without traps, without a second stage of translation, and without an offset
+    // of its counter.
     ldr     x9, ={hcr}
     msr     hcr_el2, x9
     mov     x9, #{cptr}
@@ -48,7 +46,7 @@ leave_el2:
     msr     vpidr_el2, x9
     mrs     x9, mpidr_el1
     msr     vmpidr_el2, x9
-    // A GICv3 has a CPU interface of system registers.
+    // If the CPU has the system registers of a GICv3, level 1 may use them.
     mrs     x9, id_aa64pfr0_el1
     ubfx    x9, x9, #24, #4
     cbz     x9, 0f

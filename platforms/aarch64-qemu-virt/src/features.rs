@@ -1,6 +1,8 @@
-//! What the CPU must have, checked before anything needs it, and named where it is
-//! missing. The device tree cannot be read before paging is on: the console is
-//! QEMU's, by its address.
+//! Checks that the CPU has the feature that the kernel needs, before it is used. A message
+//! names it if it is missing.
+//!
+//! The device tree cannot be read before paging is on. So the message goes to the address of
+//! QEMU's UART.
 
 use core::arch::global_asm;
 
@@ -14,7 +16,7 @@ global_asm!(
     .section .text.features, \"ax\"
     .global check_features
 
-    // ID_AA64MMFR0_EL1.TGran4 is negative where there are no pages of 4 KiB.
+    // ID_AA64MMFR0_EL1.TGran4 is negative on a CPU without pages of 4 KiB.
 check_features:
     mrs     x9, id_aa64mmfr0_el1
     tbnz    x9, #31, missing_feature
@@ -28,7 +30,7 @@ missing_feature:
     strb    w11, [x10]
     b       0b
 1:  ldr     x0, ={system_off}
-    // QEMU is the hypervisor, or at exception level 3 if the machine has level 2.
+    // QEMU handles PSCI as a hypervisor, or as level 3 if the machine has level 2.
     mrs     x9, CurrentEL
     cmp     x9, #2 << 2
     b.eq    2f

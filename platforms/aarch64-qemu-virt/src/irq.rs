@@ -1,7 +1,7 @@
-//! Interrupts that a hart has of its own: the timer, and other harts.
+//! Interrupts of a single hart: its timer, and interrupts from other harts.
 //!
-//! Interrupt numbers are the interrupt controller's. Shared peripheral
-//! interrupts have no user yet: they stay masked.
+//! Interrupt numbers are those of the interrupt controller. Shared peripheral interrupts stay
+//! masked, since no driver uses them yet.
 
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{CNTV_CTL_EL0, CNTV_CVAL_EL0, Writeable};
@@ -9,24 +9,24 @@ use axplat::irq::{HandlerTable, IpiTarget, IrqHandler, IrqIf};
 
 use crate::gic;
 
-/// The software-generated interrupt by which another hart asks for attention.
+/// The software-generated interrupt that other harts send.
 const SOFTWARE: usize = 0;
-/// The virtual timer's private peripheral interrupt, the same on every machine
-/// that follows Arm's Base System Architecture.
+/// The private peripheral interrupt of the virtual timer. Arm's Base System Architecture
+/// assigns the number.
 const TIMER: usize = 27;
 
 static HANDLERS: HandlerTable<32> = HandlerTable::new();
 
-/// Lets the own interrupts of hart `cpu_id`, which runs this, through.
+/// Enables the timer's interrupt and those from other harts on the calling hart, `cpu_id`.
 pub fn init_hart(cpu_id: usize) {
-    // No deadline is set until someone asks for one.
+    // The timer stays off until `set_deadline`.
     stop_timer();
     gic::init_hart(cpu_id);
     gic::set_enable(SOFTWARE, true);
     gic::set_enable(TIMER, true);
 }
 
-/// Interrupts this hart when the counter has come to `ticks`.
+/// Sets this hart's timer to interrupt when the counter reaches `ticks`.
 pub fn set_deadline(ticks: u64) {
     CNTV_CVAL_EL0.set(ticks);
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
@@ -34,7 +34,7 @@ pub fn set_deadline(ticks: u64) {
 
 fn stop_timer() {
     CNTV_CTL_EL0.set(0);
-    // The interrupt is gone before anything looks whether it is.
+    // After this barrier the interrupt is no longer pending.
     barrier::isb(barrier::SY);
 }
 
@@ -56,11 +56,12 @@ impl IrqIf for Irq {
         HANDLERS.unregister_handler(irq)
     }
 
-    /// The number is not in `_irq`: the interrupt controller tells it.
+    /// Handles the pending interrupt. Its number comes from the interrupt controller, not from
+    /// `_irq`.
     fn handle(_irq: usize) {
         gic::take(|irq| {
             if irq == TIMER {
-                // The deadline is past: without this the interrupt would stay.
+                // The deadline is past. Until the timer is stopped the interrupt stays pending.
                 stop_timer();
             }
             HANDLERS.handle(irq);

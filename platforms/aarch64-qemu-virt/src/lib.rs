@@ -1,19 +1,21 @@
-//! QEMU's aarch64 `virt` machine, or any that boots an arm64 Linux image at the
-//! same place.
+//! QEMU's aarch64 `virt` machine, or another machine that boots an arm64 Linux image at the
+//! same address.
 //!
-//! RAM, harts, the console, the interrupt controller and the way to the firmware
-//! are read from the device tree the boot loader hands over; nothing about the
-//! machine is a constant but where the image is loaded.
+//! RAM, harts, the console, the interrupt controller and the instruction that calls the
+//! firmware are read from the device tree. The only constant of the machine is the address at
+//! which the image is loaded.
 //!
-//! Locks: the console's transmitter (`console`) and the interrupt controller's
-//! registers (`gic`), both leaves.
+//! Locks: the console's UART (`console`), and the redistributors of the interrupt controller
+//! (`gic`). No other lock is taken while one of them is held.
 #![no_std]
 #![cfg(all(target_arch = "aarch64", target_os = "none"))]
 
 mod boot;
+mod boot_page_table;
 mod console;
 mod el2;
 mod features;
+mod firmware;
 #[cfg(feature = "irq")]
 mod gic;
 mod init;

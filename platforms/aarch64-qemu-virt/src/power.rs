@@ -1,5 +1,4 @@
-//! Starting harts and powering off, by PSCI (Arm Power State Coordination
-//! Interface, DEN0022).
+//! Starts harts and powers off, by PSCI (Arm Power State Coordination Interface, DEN0022).
 
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
@@ -8,17 +7,20 @@ use aarch64_cpu::asm::wfi;
 use axplat::power::PowerIf;
 use smccc::{Hvc, Smc, psci};
 
-/// How the firmware is called: it is a hypervisor, or at exception level 3.
+/// The instruction that calls the firmware: `hvc` for a hypervisor, `smc` for exception
+/// level 3.
 const HVC: u8 = 1;
 const SMC: u8 = 2;
 
-/// One of these; 0 where there is no such firmware. Kept from boot, so that powering off
-/// needs nothing but this.
+/// [`HVC`] or [`SMC`]; 0 on a machine without PSCI. It is stored at boot, so that powering off
+/// does not depend on the device tree.
+///
+/// Relaxed in all accesses: `init` stores it before the first hart starts another.
 static CONDUIT: AtomicU8 = AtomicU8::new(0);
 
-/// Reads from the device tree how the firmware is called.
+/// Reads from the device tree which instruction calls the firmware.
 pub fn init() {
-    let tree = crate::machine::device_tree();
+    let tree = crate::firmware::device_tree();
     let conduit = match tree.and_then(|tree| tree.string("/psci", "method")) {
         Some(b"hvc") => HVC,
         Some(b"smc") => SMC,
@@ -27,9 +29,9 @@ pub fn init() {
     CONDUIT.store(conduit, Relaxed);
 }
 
-/// Powers off.
+/// Powers off the machine.
 pub fn off() -> ! {
-    // It returns only if the firmware refuses.
+    // The call returns only if the firmware refuses.
     let _ = match CONDUIT.load(Relaxed) {
         HVC => psci::system_off::<Hvc>(),
         SMC => psci::system_off::<Smc>(),
@@ -38,7 +40,7 @@ pub fn off() -> ! {
     park()
 }
 
-/// Sleeps for ever.
+/// Puts the calling hart to sleep forever.
 pub fn park() -> ! {
     loop {
         wfi();
@@ -59,7 +61,7 @@ impl PowerIf for Power {
             return;
         };
         let (hart, entry, stack) = (hart as u64, entry as u64, stack_top_paddr as u64);
-        // A hart the firmware refuses to start is one that does not answer.
+        // If the firmware refuses, the caller's wait for the hart times out.
         let _ = match CONDUIT.load(Relaxed) {
             HVC => psci::cpu_on::<Hvc>(hart, entry, stack),
             SMC => psci::cpu_on::<Smc>(hart, entry, stack),

@@ -1,6 +1,5 @@
-//! The clock: the virtual counter of the generic timer, at the rate that the
-//! firmware has put in CNTFRQ_EL0 (Arm Architecture Reference Manual, "The
-//! Generic Timer in AArch64 state").
+//! The clock: the virtual counter of the generic timer. Firmware has stored its rate in
+//! CNTFRQ_EL0 (Arm Architecture Reference Manual, "The Generic Timer in AArch64 state").
 
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTVCT_EL0, Readable};
@@ -16,7 +15,7 @@ struct Time;
 #[axplat::impl_interface]
 impl TimeIf for Time {
     fn current_ticks() -> u64 {
-        // Without the barrier the counter may be read before what comes first.
+        // Without the barrier the CPU may read the counter before earlier instructions.
         barrier::isb(barrier::SY);
         CNTVCT_EL0.get()
     }
@@ -29,7 +28,7 @@ impl TimeIf for Time {
         clock().nanos_to_ticks(nanos)
     }
 
-    /// The machine's calendar clock is not read: time counts from power-on.
+    /// Returns 0: the machine's calendar clock is not read, so time counts from power-on.
     fn epochoffset_nanos() -> u64 {
         0
     }

@@ -1,56 +1,57 @@
-//! The ACPI tables that are data: found, checked, and read by offset.
+//! Finds ACPI tables, checks them, and reads their fields by offset.
 //!
-//! Own code, since the crate `acpi` 6 needs a nightly compiler; the language
-//! that some tables hold programs in (AML) is not interpreted. Offsets are those
-//! of ACPI, chapter 5, "ACPI Software Programming Model".
+//! This is own code because the crate `acpi` 6 needs a nightly compiler. Some tables hold
+//! programs in the language AML, which is not interpreted. The offsets are from the ACPI
+//! Specification, chapter 5, "ACPI Software Programming Model".
 
 use axconfig::PAGE_SIZE;
 
 use crate::{HartId, Inventory, RawRange};
 
-/// Bytes of the header that every table begins with (ACPI 5.2.6).
+/// The size in bytes of the header of every table (ACPI 5.2.6).
 const HEADER: usize = 36;
-/// Bytes of the pointer to the list of tables (ACPI 5.2.5.3).
+/// The size in bytes of the root system description pointer (ACPI 5.2.5.3).
 const POINTER: usize = 36;
 
-/// Reads so many bytes from a physical address on; `None` if they are not mapped.
+/// Returns the bytes at a physical address, for an address and a size in bytes. `None` if
+/// they are not mapped.
 pub type Read = fn(usize, usize) -> Option<&'static [u8]>;
 
-/// A table whose length and checksum are right, or a record in one.
+/// A table whose length and checksum are right, or a record of such a table.
 #[derive(Clone, Copy)]
 pub struct Table(&'static [u8]);
 
 impl Table {
-    /// All of it.
+    /// Returns all bytes of the table, header included.
     pub fn bytes(&self) -> &'static [u8] {
         self.0
     }
 
-    /// The byte at `offset`; `None` behind the end of the table.
-    pub fn u8(&self, offset: usize) -> Option<u8> {
+    /// Returns the byte at `offset`; `None` if that is past the end of the table.
+    fn u8(&self, offset: usize) -> Option<u8> {
         self.0.get(offset).copied()
     }
 
-    /// The 32-bit number at `offset`.
+    /// Returns the little-endian 32-bit number at `offset`.
     pub fn u32(&self, offset: usize) -> Option<u32> {
         let bytes = self.0.get(offset..)?.first_chunk()?;
         Some(u32::from_le_bytes(*bytes))
     }
 
-    /// The 64-bit number at `offset`.
-    pub fn u64(&self, offset: usize) -> Option<u64> {
+    /// Returns the little-endian 64-bit number at `offset`.
+    fn u64(&self, offset: usize) -> Option<u64> {
         let bytes = self.0.get(offset..)?.first_chunk()?;
         Some(u64::from_le_bytes(*bytes))
     }
 
-    /// The records from `offset` to the end that each begin with a byte of type
-    /// and a byte of length.
+    /// Returns the records from `offset` to the end of the table. Each record begins with a
+    /// type byte and a length byte.
     fn records(&self, offset: usize) -> impl Iterator<Item = Table> {
         let mut rest = self.0.get(offset..).unwrap_or_default();
         core::iter::from_fn(move || {
             let length = usize::from(*rest.get(1)?).max(2);
-            let (record, behind) = rest.split_at_checked(length)?;
-            rest = behind;
+            let (record, remaining) = rest.split_at_checked(length)?;
+            rest = remaining;
             Some(Table(record))
         })
     }
@@ -60,28 +61,28 @@ impl Table {
 #[derive(Clone, Copy)]
 pub struct Tables {
     read: Read,
-    /// Where the pointer to the list is.
+    /// The physical address of the root system description pointer.
     pointer: usize,
-    /// Where the list is.
+    /// The physical address of the list.
     list: usize,
-    /// Bytes of an entry of the list, which is a physical address.
-    entry: usize,
+    /// The size in bytes of an entry of the list, which is a physical address: 4 or 8.
+    entry_size: usize,
 }
 
 impl Tables {
-    /// The tables that the pointer at physical address `pointer` (ACPI 5.2.5) leads
-    /// to; `None` if it leads to none.
+    /// Returns the tables of the root system description pointer at the physical address
+    /// `pointer` (ACPI 5.2.5). `None` if the pointer or its list of tables is not valid.
     pub fn new(read: Read, pointer: usize) -> Option<Self> {
         let old = Table(read(pointer, 20)?);
         if !old.0.starts_with(b"RSD PTR ") || checksum(old.0) != 0 {
             return None;
         }
-        let tables = |list, entry| {
+        let tables = |list, entry_size| {
             let tables = Self {
                 read,
                 pointer,
                 list,
-                entry,
+                entry_size,
             };
             tables.at(list).map(|_| tables)
         };
@@ -91,7 +92,8 @@ impl Tables {
             .or_else(|| tables(old.u32(16)? as usize, 4))
     }
 
-    /// The table at physical address `paddr`, if its length and checksum are right.
+    /// Returns the table at the physical address `paddr`, if its length and checksum are
+    /// right.
     fn at(&self, paddr: usize) -> Option<Table> {
         let length = Table((self.read)(paddr, HEADER)?).u32(4)? as usize;
         (self.read)(paddr, length)
@@ -99,29 +101,29 @@ impl Tables {
             .map(Table)
     }
 
-    /// The physical addresses on the list.
+    /// Returns the physical addresses of the tables on the list.
     fn addresses(&self) -> impl Iterator<Item = usize> {
-        let Self { list, entry, .. } = *self;
-        let list = self.at(list);
-        let offsets = (HEADER..).step_by(entry);
-        offsets.map_while(move |offset| match entry {
+        let entry_size = self.entry_size;
+        let list = self.at(self.list);
+        let offsets = (HEADER..).step_by(entry_size);
+        offsets.map_while(move |offset| match entry_size {
             4 => list?.u32(offset).map(|paddr| paddr as usize),
             _ => list?.u64(offset).map(|paddr| paddr as usize),
         })
     }
 
-    /// The first table with this signature.
-    pub fn find(&self, signature: &[u8; 4]) -> Option<Table> {
+    /// Returns the first valid table with this signature.
+    fn find(&self, signature: &[u8; 4]) -> Option<Table> {
         let mut tables = self.addresses().filter_map(|paddr| self.at(paddr));
         tables.find(|table| table.0.starts_with(signature))
     }
 
-    /// The Fixed ACPI Description Table (ACPI 5.2.9).
+    /// Returns the Fixed ACPI Description Table (ACPI 5.2.9).
     pub fn fadt(&self) -> Option<Table> {
         self.find(b"FACP")
     }
 
-    /// The Differentiated System Description Table, which is a program.
+    /// Returns the Differentiated System Description Table, whose body is an AML program.
     pub fn dsdt(&self) -> Option<Table> {
         self.at(self.dsdt_address()?)
     }
@@ -132,9 +134,9 @@ impl Tables {
         Some(wide.or(fadt.u32(40).map(u64::from))? as usize)
     }
 
-    /// The physical ranges of all that is read here: the pointer, the list, the
-    /// tables on it and the one that only the FADT names. Of a table that is damaged
-    /// it is the header.
+    /// Returns the physical ranges of everything that is read here: the pointer, the list,
+    /// the tables on the list, and the DSDT, which only the FADT names. Of an invalid table
+    /// only the header is read.
     fn ranges(&self) -> impl Iterator<Item = RawRange> {
         let unlisted = [Some(self.list), self.dsdt_address()];
         let tables = unlisted.into_iter().flatten().chain(self.addresses());
@@ -143,24 +145,25 @@ impl Tables {
         [(self.pointer, POINTER)].into_iter().chain(tables)
     }
 
-    /// Keeps the tables, and adds the harts and devices that they name: those that
-    /// the kernel uses first.
+    /// Reserves the tables, and adds the harts and devices that they describe. The devices
+    /// that the kernel uses come first, so that a full list contains them.
     pub fn add_to(&self, found: &mut Inventory) {
         self.ranges()
-            .for_each(|(start, size)| found.keep(start, size));
+            .for_each(|(start, size)| found.reserve_mapped(start, size));
         self.add_apics(found);
         self.add_timer_and_buses(found);
     }
 
-    /// Adds the harts and interrupt controllers on the Multiple APIC Description
-    /// Table (ACPI 5.2.12). A hart that is not enabled does not exist, or could be
-    /// plugged in later ("online capable"): it is passed over.
+    /// Adds the harts and interrupt controllers of the Multiple APIC Description Table (ACPI
+    /// 5.2.12). A hart that is not enabled is skipped: it does not exist, or it could be
+    /// plugged in later ("online capable").
     fn add_apics(&self, found: &mut Inventory) {
         const ENABLED: u32 = 1;
-        const LOCAL: u8 = 0;
-        const SHARED: u8 = 1;
-        const LOCAL_ADDRESS: u8 = 5;
-        const LOCAL_X2: u8 = 9;
+        // Types of records.
+        const LOCAL_APIC: u8 = 0;
+        const IO_APIC: u8 = 1;
+        const LOCAL_APIC_ADDRESS: u8 = 5;
+        const LOCAL_X2APIC: u8 = 9;
         let Some(madt) = self.find(b"APIC") else {
             return;
         };
@@ -168,15 +171,15 @@ impl Tables {
             madt.records(44)
                 .filter(move |record| record.u8(0) == Some(wanted))
         };
-        let wide = records(LOCAL_ADDRESS).find_map(|record| record.u64(4));
+        let wide = records(LOCAL_APIC_ADDRESS).find_map(|record| record.u64(4));
         let local = wide.or(madt.u32(36).map(u64::from));
-        let shared = records(SHARED).filter_map(|record| record.u32(4).map(u64::from));
-        for paddr in local.into_iter().chain(shared) {
+        let io = records(IO_APIC).filter_map(|record| record.u32(4).map(u64::from));
+        for paddr in local.into_iter().chain(io) {
             found.add_device(paddr as usize, PAGE_SIZE);
         }
-        let old = records(LOCAL).map(|hart| (hart.u8(3).map(u32::from), hart.u32(4)));
-        let new = records(LOCAL_X2).map(|hart| (hart.u32(4), hart.u32(8)));
-        for (id, flags) in old.chain(new) {
+        let apics = records(LOCAL_APIC).map(|hart| (hart.u8(3).map(u32::from), hart.u32(4)));
+        let x2apics = records(LOCAL_X2APIC).map(|hart| (hart.u32(4), hart.u32(8)));
+        for (id, flags) in apics.chain(x2apics) {
             if let (Some(id), Some(flags)) = (id, flags)
                 && flags & ENABLED != 0
             {
@@ -185,8 +188,8 @@ impl Tables {
         }
     }
 
-    /// Adds the registers of the High Precision Event Timer, and PCI Express's
-    /// configuration space, a MiB a bus (PCI Firmware Specification 4.1.2).
+    /// Adds the registers of the High Precision Event Timer, and the configuration space of
+    /// PCI Express, which has 1 MiB for each bus (PCI Firmware Specification 4.1.2).
     fn add_timer_and_buses(&self, found: &mut Inventory) {
         if let Some(hpet) = self.find(b"HPET").and_then(|table| table.u64(44)) {
             found.add_device(hpet as usize, PAGE_SIZE);

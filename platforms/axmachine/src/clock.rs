@@ -1,4 +1,4 @@
-//! Ticks and nanoseconds.
+//! Conversion between a clock's ticks and nanoseconds.
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
@@ -9,33 +9,34 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock of `hz` ticks a second; a rate of zero is taken as one.
+    /// Returns a clock of `hz` ticks a second. A rate of 0 becomes 1, so that no division is
+    /// by zero.
     pub const fn new(hz: u64) -> Self {
         Self {
             hz: if hz == 0 { 1 } else { hz },
         }
     }
 
-    /// The nanoseconds that `ticks` last, rounded down; `u64::MAX` for more than
-    /// 584 years.
+    /// Returns how many nanoseconds `ticks` last, rounded down; `u64::MAX` for more than 584
+    /// years.
     ///
-    /// Whole seconds and the rest are scaled apart, so that the result is exact
-    /// for rates up to 18 GHz.
+    /// Whole seconds and the remainder are scaled separately, so the result is exact for
+    /// rates up to 18 GHz.
     pub const fn ticks_to_nanos(self, ticks: u64) -> u64 {
         let whole = (ticks / self.hz).saturating_mul(NANOS_PER_SEC);
         whole.saturating_add((ticks % self.hz).saturating_mul(NANOS_PER_SEC) / self.hz)
     }
 
-    /// The ticks that `nanos` last, rounded down; `u64::MAX` if 64 bits do not
-    /// hold them.
+    /// Returns how many ticks `nanos` nanoseconds last, rounded down; `u64::MAX` if the
+    /// result does not fit in 64 bits.
     pub const fn nanos_to_ticks(self, nanos: u64) -> u64 {
         let whole = (nanos / NANOS_PER_SEC).saturating_mul(self.hz);
         whole.saturating_add((nanos % NANOS_PER_SEC).saturating_mul(self.hz) / NANOS_PER_SEC)
     }
 
-    /// The first tick at which `deadline`, a time in nanoseconds, has surely
-    /// passed. The latest deadlines become `u64::MAX`: wrapped round to 0, they
-    /// would be due at once, for ever.
+    /// Returns the first tick at which `deadline`, a time in nanoseconds, has certainly
+    /// passed. The latest deadlines become `u64::MAX`. If they wrapped to 0, the timer would
+    /// fire at once, again and again.
     pub const fn deadline(self, deadline: u64) -> u64 {
         self.nanos_to_ticks(deadline).saturating_add(1)
     }
@@ -81,13 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn more_nanoseconds_than_64_bits_hold_are_the_most() {
+    fn a_result_beyond_64_bits_saturates() {
         assert_eq!(Clock::new(1).ticks_to_nanos(u64::MAX), u64::MAX);
         assert_eq!(Clock::new(10_000_000).ticks_to_nanos(u64::MAX), u64::MAX);
     }
 
     #[test]
-    fn no_rate_is_no_division_by_zero() {
+    fn a_rate_of_zero_does_not_divide_by_zero() {
         assert_eq!(Clock::new(0).ticks_to_nanos(2), 2_000_000_000);
     }
 }

@@ -1,54 +1,58 @@
-//! What a device tree says of the machine: an [`Inventory`], and single devices.
+//! Reads the [`Inventory`] and single devices from a device tree.
 
 use crate::fdt::{Fdt, Node, up_to};
 use crate::{HartId, Inventory, RawRange, isa};
 
-/// How deep devices are looked for: the root, and the buses right below it.
+/// How many levels below the root are searched for devices: its children, and theirs.
 const BUS_DEPTH: usize = 2;
 
-/// A device tree that lies in memory for as long as the kernel runs.
+/// A device tree that stays in memory for as long as the kernel runs.
 #[derive(Clone, Copy)]
 pub struct DeviceTree {
     fdt: Fdt,
 }
 
 impl DeviceTree {
-    /// The tree at `blob`, or `None` if what lies there is no device tree.
+    /// Returns the tree at `blob`, or `None` if there is no device tree.
     ///
     /// # Safety
     ///
-    /// `blob` is readable for as many bytes as its header says, and what it
-    /// points to never changes.
+    /// `blob` must be readable for a header of 40 bytes. If that is the header of a device
+    /// tree, the whole blob must be readable, for the size that the header says. The bytes
+    /// must never change.
     #[inline(never)]
     pub unsafe fn new(blob: *const u8) -> Option<Self> {
-        // SAFETY: the caller's promise is this function's requirement.
+        // SAFETY: `Fdt::new` requires what the caller promises: the blob is readable and
+        // never changes.
         let fdt = unsafe { Fdt::new(blob) }?;
         Some(Self { fdt })
     }
 
-    /// The bytes of the blob itself, to be reserved.
+    /// Returns the size of the blob in bytes.
     pub fn size(&self) -> usize {
         self.fdt.size()
     }
 
-    /// The boot loader's words: `/chosen/bootargs`.
+    /// Returns the kernel's command line, `/chosen/bootargs`; empty if it is missing or not
+    /// UTF-8.
     pub fn boot_args(&self) -> &'static str {
         let words = self.string("/chosen", "bootargs").unwrap_or_default();
         core::str::from_utf8(words).unwrap_or_default()
     }
 
-    /// A property of a node that holds one string.
+    /// Returns the string in `property` of the node at `path`.
     pub fn string(&self, path: &str, property: &str) -> Option<&'static [u8]> {
         self.fdt.find(path.as_bytes())?.string(property)
     }
 
-    /// A property of a node that holds one 32-bit number.
+    /// Returns the 32-bit number in `property` of the node at `path`.
     pub fn u32(&self, path: &str, property: &str) -> Option<u32> {
         self.fdt.find(path.as_bytes())?.u32(property)
     }
 
-    /// The registers of the console: the node that `/chosen/stdout-path` names, or
-    /// else the first that is compatible with `fallback`.
+    /// Returns the physical range of the console's registers. The console is the node that
+    /// `/chosen/stdout-path` names, or else the first node that is compatible with
+    /// `fallback`.
     #[inline(never)]
     fn console_reg(&self, fallback: &str) -> Option<RawRange> {
         let path = self.string("/chosen", "stdout-path");
@@ -57,24 +61,26 @@ impl DeviceTree {
             .or_else(|| self.device(fallback))
     }
 
-    /// The physical address of the console's registers: see
-    /// [`console_reg`](Self::console_reg).
+    /// Returns the physical address of the console's registers. The console is the node that
+    /// `/chosen/stdout-path` names, or else the first node that is compatible with
+    /// `fallback`.
     pub fn console(&self, fallback: &str) -> Option<usize> {
         self.console_reg(fallback).map(|reg| reg.0)
     }
 
-    /// The first register range of the first device compatible with `name`.
+    /// Returns the first register range of the first device that is compatible with `name`.
     pub fn device(&self, name: &str) -> Option<RawRange> {
         self.device_reg(name, 0)
     }
 
-    /// The `index`th register range of the first device compatible with `name`.
+    /// Returns register range number `index`, counted from 0, of the first device that is
+    /// compatible with `name`.
     pub fn device_reg(&self, name: &str, index: usize) -> Option<RawRange> {
         self.find_device(name)?.reg(index)
     }
 
-    /// The number that property `property` of the first device compatible with
-    /// `name` holds.
+    /// Returns the 32-bit number in `property` of the first device that is compatible with
+    /// `name`.
     pub fn device_u32(&self, name: &str, property: &str) -> Option<u32> {
         self.find_device(name)?.u32(property)
     }
@@ -84,18 +90,18 @@ impl DeviceTree {
         find(self.fdt.root()?, BUS_DEPTH, name)
     }
 
-    /// All RAM, reserved ranges, devices and harts; hart 0 is `boot_hart`.
+    /// Returns all RAM, reserved ranges, devices and harts. Hart 0 is `boot_hart`.
     ///
-    /// The blob itself, at physical address `blob`, is kept. The registers of the
-    /// console, the first of `needed`, and of the other devices of these names are
-    /// on the list before all others.
+    /// `blob` is the physical address of the tree itself, which is reserved and mapped.
+    /// `needed` has the compatible names of the devices that the kernel uses, the console's
+    /// first. They are added before all others, so that a full list contains them.
     pub fn inventory(&self, boot_hart: HartId, blob: usize, needed: &[&str]) -> Inventory {
         let mut found = Inventory::new(boot_hart);
         let Some(root) = self.fdt.root() else {
             return found;
         };
         add_ram(root, &mut found);
-        found.keep(blob, self.size());
+        found.reserve_mapped(blob, self.size());
         self.fdt
             .for_each_reservation(&mut |start, size| found.reserve(start, size));
         let console = needed.first().and_then(|name| self.console_reg(name));
@@ -111,8 +117,8 @@ impl DeviceTree {
         found
     }
 
-    /// The bytes that `cbo.zero` zeroes, a power of two and no more than a page,
-    /// if every RISC-V hart that may be used has it, with blocks of one size.
+    /// Returns how many bytes the RISC-V instruction `cbo.zero` zeroes: a power of two, at
+    /// most a page. `None` if a usable hart lacks the instruction or has another size.
     pub fn zero_block(&self) -> Option<usize> {
         let mut sizes = usable_harts(self.fdt.find(b"/cpus")?).map(isa::zero_block);
         let size = sizes.next()??;
@@ -131,10 +137,12 @@ fn find(node: Node, depth: usize, name: &str) -> Option<Node> {
         .find_map(|child| find(child, depth - 1, name))
 }
 
-/// Adds the RAM that the nodes below the root list. Memory that may be taken out
-/// while the machine runs (Devicetree Specification v0.4, 3.4, "hotpluggable") is
-/// left alone: the kernel never gives any back. A kernel that was loaded by another
-/// one has its part named in a property of its own.
+/// Adds the RAM that the memory nodes below the root list.
+///
+/// Memory that may be removed while the machine runs is not added, since the kernel never
+/// gives memory back (Devicetree Specification v0.4, 3.4, "hotpluggable"). Linux's kexec
+/// puts the memory that the next kernel may use into `linux,usable-memory`, which replaces
+/// `reg`.
 fn add_ram(root: Node, found: &mut Inventory) {
     for node in root.children() {
         if node.base_name() == b"memory" && node.property("hotpluggable").is_none() {
@@ -147,16 +155,17 @@ fn add_ram(root: Node, found: &mut Inventory) {
     }
 }
 
-/// Adds what the nodes below `node` are, RAM apart. Addresses below a bus are taken
-/// as they stand where the bus maps them one to one (an empty `ranges`); other buses
-/// are passed over.
+/// Adds the devices, reserved ranges and harts that the nodes below `node` describe.
+///
+/// A bus with an empty `ranges` has the same addresses as its parent, so its children are
+/// added too. Devices below other buses are skipped.
 fn add_below(node: Node, depth: usize, found: &mut Inventory) {
     for child in node.children() {
         match child.base_name() {
             b"memory" => {}
             b"reserved-memory" => {
-                for part in child.children() {
-                    part.for_each_range("reg", &mut |start, size| found.reserve(start, size));
+                for range in child.children() {
+                    range.for_each_range("reg", &mut |start, size| found.reserve(start, size));
                 }
             }
             b"cpus" => {
@@ -178,8 +187,8 @@ fn add_registers(node: Node, found: &mut Inventory) {
     node.for_each_range("reg", &mut |start, size| found.add_device(start, size));
 }
 
-/// The harts that may be used and translate addresses: a RISC-V hart without an MMU
-/// says so.
+/// Returns the nodes of the harts that the kernel can use: they are not disabled, and they
+/// have an MMU.
 fn usable_harts(cpus: Node) -> impl Iterator<Item = Node> {
     cpus.children()
         .filter(|node| node.base_name() == b"cpu" && node.string("mmu-type") != Some(b"riscv,none"))

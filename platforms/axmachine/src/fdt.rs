@@ -1,12 +1,13 @@
-//! A flattened device tree, read in place (Devicetree Specification v0.4, chapter
-//! 5 "Flattened Devicetree (DTB) Format").
+//! Reads a flattened device tree in place (Devicetree Specification v0.4, chapter 5
+//! "Flattened Devicetree (DTB) Format").
 //!
-//! Own code, because every image carries it, that of an application which
-//! enables nothing included: with the crate `dtoolkit` 0.4 in its place,
-//! helloworld on riscv64 is 12 KiB larger, of which half is the wording of
-//! errors. Here whatever is malformed is absent: no byte is read that is not in
-//! the blob, and nothing panics. Names and strings stay bytes: checking that they
-//! are UTF-8 would cost every image another 800 bytes.
+//! A malformed part of the tree is treated as absent. All reads stay inside the blob, and
+//! nothing panics.
+//!
+//! This is own code because every image carries it, even one without features. With the
+//! crate `dtoolkit` 0.4 instead, helloworld on riscv64 is 12 KiB larger, half of which is
+//! the text of error messages. Names and strings are bytes, since checks for UTF-8 would
+//! cost every image another 800 bytes.
 
 /// The blob's first four bytes.
 const MAGIC: u32 = 0xd00d_feed;
@@ -27,11 +28,11 @@ pub struct Fdt {
 /// A node of the tree.
 #[derive(Clone, Copy)]
 pub struct Node {
-    /// Its name, with the unit address.
+    /// The node's name, unit address included.
     pub name: &'static [u8],
-    /// The tokens behind the name: properties, then children, then its end.
+    /// The tokens after the name: properties, then children, then the end of the node.
     body: Tokens,
-    /// How many cells its address and its size have: the parent says.
+    /// How many cells an address and a size in `reg` have. The parent node says so.
     cells: (usize, usize),
 }
 
@@ -49,20 +50,22 @@ enum Token {
 }
 
 impl Fdt {
-    /// The tree at `blob`, or `None` if what lies there is none.
+    /// Returns the tree at `blob`, or `None` if there is no device tree.
     ///
     /// # Safety
     ///
-    /// `blob` is readable for as many bytes as its header says, and what it
-    /// points to never changes.
+    /// `blob` must be readable for a header of 40 bytes. If that is the header of a device
+    /// tree, the whole blob must be readable, for the size that the header says. The bytes
+    /// must never change.
     pub unsafe fn new(blob: *const u8) -> Option<Self> {
         const HEADER: usize = 40;
-        // SAFETY: a header is readable, by the caller's promise.
+        // SAFETY: the caller promises that the 40 bytes of a header are readable.
         let header = unsafe { core::slice::from_raw_parts(blob, HEADER) };
         if word(header, 0)? != MAGIC as usize {
             return None;
         }
-        // SAFETY: it is a device tree, so all of it is readable.
+        // SAFETY: the magic number was right, so this is a device tree. The caller promises
+        // that it is readable for the size in its header.
         let blob = unsafe { core::slice::from_raw_parts(blob, word(header, 1)?) };
         Some(Self {
             blob,
@@ -71,12 +74,12 @@ impl Fdt {
         })
     }
 
-    /// The bytes of the blob.
+    /// Returns the size of the blob in bytes.
     pub fn size(&self) -> usize {
         self.blob.len()
     }
 
-    /// The root.
+    /// Returns the root node.
     pub fn root(&self) -> Option<Node> {
         let mut body = Tokens {
             rest: self.structure,
@@ -92,8 +95,8 @@ impl Fdt {
         }
     }
 
-    /// The node at an absolute path, whose components name nodes in full and may all
-    /// be used.
+    /// Returns the node at an absolute path, whose components are names with unit addresses.
+    /// `None` if a node on the path is disabled.
     #[inline(never)]
     pub fn find(&self, path: &[u8]) -> Option<Node> {
         let mut node = self.root()?;
@@ -105,7 +108,8 @@ impl Fdt {
         Some(node)
     }
 
-    /// Calls `f` with each entry of the memory reservation block: address and size.
+    /// Calls `f` with each entry of the memory reservation block: physical address and size
+    /// in bytes.
     pub fn for_each_reservation(&self, f: &mut dyn FnMut(usize, usize)) {
         let start = word(self.blob, 4).unwrap_or(usize::MAX);
         for entry in self.blob.get(start..).unwrap_or_default().chunks_exact(16) {
@@ -118,12 +122,12 @@ impl Fdt {
 }
 
 impl Node {
-    /// The name without the unit address.
+    /// Returns the name without the unit address.
     pub fn base_name(&self) -> &'static [u8] {
         up_to(self.name, b'@')
     }
 
-    /// The value of a property.
+    /// Returns the value of a property.
     #[inline(never)]
     pub fn property(&self, name: &str) -> Option<&'static [u8]> {
         let mut tokens = self.body;
@@ -135,24 +139,24 @@ impl Node {
         None
     }
 
-    /// A property that is one string.
+    /// Returns the value of a property that is one string, without the final zero byte.
     pub fn string(&self, name: &str) -> Option<&'static [u8]> {
         Some(up_to(self.property(name)?, 0))
     }
 
-    /// Whether the device may be used (Devicetree Specification v0.4, 2.3.4
-    /// "status"): without a status it may.
+    /// Returns whether the device may be used (Devicetree Specification v0.4, 2.3.4
+    /// "status"). A node without a status may.
     fn is_usable(&self) -> bool {
         matches!(self.string("status"), None | Some(b"okay" | b"ok"))
     }
 
-    /// A property that is one 32-bit number.
+    /// Returns the value of a property that is one 32-bit number.
     #[inline(never)]
     pub fn u32(&self, name: &str) -> Option<u32> {
         word(self.property(name)?, 0).map(|word| word as u32)
     }
 
-    /// Whether `name` is among the names the device goes by.
+    /// Returns whether `name` is in the node's property `compatible`.
     pub fn is_compatible(&self, name: &str) -> bool {
         let mut names = self.property("compatible").unwrap_or_default();
         while !names.is_empty() {
@@ -165,21 +169,22 @@ impl Node {
         false
     }
 
-    /// The `index`th of the node's address ranges: first address and bytes.
+    /// Returns the node's address range number `index`, counted from 0: address and size in
+    /// bytes.
     pub fn reg(&self, index: usize) -> Option<(usize, usize)> {
-        let mut left = index;
+        let mut to_skip = index;
         let mut found = None;
         self.for_each_range("reg", &mut |start, size| {
-            if left == 0 {
+            if to_skip == 0 {
                 found = found.or(Some((start, size)));
             }
-            left = left.saturating_sub(1);
+            to_skip = to_skip.saturating_sub(1);
         });
         found
     }
 
-    /// Calls `f` with each address range that the property `name` lists: first address
-    /// and bytes. The form is that of `reg`.
+    /// Calls `f` with each address range that the property `name` lists: address and size in
+    /// bytes. The property has the format of `reg`.
     #[inline(never)]
     pub fn for_each_range(&self, name: &str, f: &mut dyn FnMut(usize, usize)) {
         let (address, size) = self.cells;
@@ -189,7 +194,7 @@ impl Node {
         }
     }
 
-    /// The nodes right below that may be used.
+    /// Returns the node's children that may be used.
     pub fn children(&self) -> Children {
         let count = |name, default| self.u32(name).map_or(default, |count| count as usize);
         Children {
@@ -199,7 +204,7 @@ impl Node {
     }
 }
 
-/// Goes through the nodes right below another.
+/// An iterator over the children of a node that may be used.
 pub struct Children {
     tokens: Tokens,
     cells: (usize, usize),
@@ -218,12 +223,12 @@ impl Iterator for Children {
                         body: self.tokens,
                         cells: self.cells,
                     };
-                    self.tokens.leave_node()?;
+                    self.tokens.skip_node()?;
                     if node.is_usable() {
                         return Some(node);
                     }
                 }
-                // What comes next is behind the parent.
+                // The parent node ends here.
                 Token::End => self.tokens.rest = &[],
                 Token::Property(..) => {}
             }
@@ -258,8 +263,8 @@ impl Iterator for Tokens {
 }
 
 impl Tokens {
-    /// Leaves a node behind whose beginning has been read.
-    fn leave_node(&mut self) -> Option<()> {
+    /// Skips the rest of a node whose name has been read.
+    fn skip_node(&mut self) -> Option<()> {
         let mut depth = 1;
         while depth > 0 {
             match self.next()? {
@@ -277,20 +282,20 @@ impl Tokens {
         Some(value)
     }
 
-    /// Leaves `len` bytes behind, and what pads them to a whole word.
+    /// Skips `len` bytes and the padding that follows them.
     fn skip(&mut self, len: usize) -> Option<()> {
         self.rest = self.rest.get(len.checked_next_multiple_of(4)?..)?;
         Some(())
     }
 }
 
-/// The `index`th big-endian word.
+/// Returns the big-endian 32-bit word number `index`, counted from 0.
 fn word(bytes: &[u8], index: usize) -> Option<usize> {
     let bytes = bytes.get(index * 4..)?.first_chunk()?;
     Some(u32::from_be_bytes(*bytes) as usize)
 }
 
-/// The number that `count` words from the `first` on make; 0 for no words.
+/// Returns the number in `count` words from word `first` on; 0 if `count` is 0.
 fn cells(bytes: &[u8], first: usize, count: usize) -> usize {
     let words = (first..first + count).filter_map(|index| word(bytes, index));
     words.fold(0, |number, word| number << 32 | word)
@@ -300,13 +305,13 @@ fn part(blob: &'static [u8], start: usize, len: usize) -> Option<&'static [u8]> 
     blob.get(start..)?.get(..len)
 }
 
-/// The text up to the first zero byte; `None` if there is none.
+/// Returns the bytes before the first zero byte; `None` if no byte is zero.
 fn text(bytes: &'static [u8]) -> Option<&'static [u8]> {
     let text = up_to(bytes, 0);
     (text.len() < bytes.len()).then_some(text)
 }
 
-/// The bytes up to the first `end`, or all.
+/// Returns the bytes before the first `end`, or all if there is no `end`.
 pub fn up_to(bytes: &[u8], end: u8) -> &[u8] {
     let len = bytes.iter().position(|&byte| byte == end);
     &bytes[..len.unwrap_or(bytes.len())]

@@ -1,8 +1,8 @@
-//! Whom an interrupt between harts is for.
+//! The harts that an inter-processor interrupt is for.
 
 use axplat::irq::IpiTarget;
 
-/// Calls `send` with the kernel's number of each hart that `target` names.
+/// Calls `send` with the kernel's number of each hart in `target`.
 pub fn for_each_target(target: IpiTarget, send: impl Fn(usize)) {
     match target {
         IpiTarget::Current { cpu_id } | IpiTarget::Other { cpu_id } => send(cpu_id),

@@ -1,21 +1,21 @@
-//! What the device tree says of a RISC-V hart's instructions (Linux's binding
+//! Reads a RISC-V hart's instruction-set extensions from the device tree (Linux's binding
 //! `riscv/extensions.yaml`).
 
 use axconfig::PAGE_SIZE;
 
 use crate::fdt::Node;
 
-/// The bytes that `cbo.zero` zeroes on `hart`, a power of two and no more than a
-/// page; `None` if the hart has no such instruction. RISC-V CMO specification,
-/// "Zicboz": the size is the machine's, and no register tells it.
+/// Returns how many bytes `cbo.zero` zeroes on `hart`: a power of two, at most a page.
+/// `None` if the hart lacks the instruction or has another size. The size depends on the
+/// machine, and no register has it (RISC-V CMO specification, "Zicboz").
 pub fn zero_block(hart: Node) -> Option<usize> {
     let size = hart.u32("riscv,cboz-block-size")? as usize;
     let is_usable = size.is_power_of_two() && size <= PAGE_SIZE;
     (is_usable && has_extension(hart, "zicboz")).then_some(size)
 }
 
-/// Whether `hart` has the extension `name`, of several letters. Where the tree
-/// has the list of extensions, the string that it replaces is not looked at.
+/// Returns whether `hart` has the extension `name`, which has several letters. The list
+/// `riscv,isa-extensions` replaces the older string `riscv,isa`.
 fn has_extension(hart: Node, name: &str) -> bool {
     match hart.property("riscv,isa-extensions") {
         Some(list) => list.split(|&b| b == 0).any(|ext| ext == name.as_bytes()),
@@ -26,10 +26,11 @@ fn has_extension(hart: Node, name: &str) -> bool {
     }
 }
 
-/// Whether an ISA string, such as `rv64imafdc_zicboz_zicsr`, has the extension
-/// `name` (RISC-V Unprivileged Architecture, "ISA Extension Naming
-/// Conventions"). The first extension of several letters may stand right behind
-/// the single letters, and a version such as `1p0` behind any.
+/// Returns whether an ISA string, such as `rv64imafdc_zicboz_zicsr`, has the extension
+/// `name` (RISC-V Unprivileged Architecture, "ISA Extension Naming Conventions").
+///
+/// The first extension of several letters may follow the single letters without an
+/// underscore. A version such as `1p0` may follow any extension.
 fn isa_string_has(isa: &str, name: &str) -> bool {
     let mut parts = isa.split('_');
     let base = parts.next().unwrap_or_default();

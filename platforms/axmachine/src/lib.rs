@@ -1,10 +1,13 @@
-//! What the platform crates share, beside the traits of [`axplat`]: the few
-//! questions about a machine that those do not ask ([`MachineIf`], [`CacheIf`]),
-//! harts' stacks in a boot page table ([`StackMemory`]), the list of what was found at
-//! boot ([`Inventory`]), the device tree or the ACPI tables it is read from, a serial line,
-//! and the arithmetic of a clock.
+//! Code that the platform crates share, beside the traits of [`axplat`]:
 //!
-//! Locks: a [`Serial`]'s own, a leaf.
+//! - [`MachineIf`] and [`CacheIf`], functions of a platform that [`axplat`] has no trait for
+//! - [`Inventory`], the RAM, devices and harts found at boot
+//! - the readers of the device tree and of ACPI tables, which fill the inventory
+//! - [`StackMemory`], which maps harts' stacks in a boot page table
+//! - [`Serial`], the console on a 16550 UART
+//! - [`Clock`], which converts ticks and nanoseconds
+//!
+//! Locks: each [`Serial`] has a lock for its UART. No other lock is taken while it is held.
 //!
 //! [`axplat`]: https://docs.rs/axplat
 #![cfg_attr(not(test), no_std)]
@@ -30,7 +33,7 @@ mod stack;
 pub use clock::Clock;
 #[cfg(any(feature = "devicetree", test))]
 pub use devicetree::DeviceTree;
-pub use inventory::{HartId, Inventory, LeftAlone, RawRange};
+pub use inventory::{HartId, Ignored, Inventory, RawRange};
 #[cfg(feature = "irq")]
 pub use ipi::for_each_target;
 pub use machine::{

@@ -1,4 +1,4 @@
-//! The questions about a machine that `axplat` does not ask.
+//! The functions of a platform that `axplat` has no trait for.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,44 +6,43 @@ use spin::Once;
 
 use crate::{HartId, Inventory, StackMemory};
 
-/// What a platform says of its machine.
+/// What each platform implements for its machine.
 #[crate_interface::def_interface(gen_caller)]
 pub trait MachineIf {
-    /// The words the boot loader passed to the kernel; empty when there are none.
+    /// Returns the kernel's command line, as the boot loader passed it; it may be empty.
     fn boot_args() -> &'static str;
 
-    /// Finds out what the machine has. Asked once, by the first hart.
+    /// Finds the machine's RAM, devices and harts. Called once, by the first hart.
     fn take_inventory() -> Inventory;
 
-    /// Maps the stack of a hart other than the first in the boot page table, where
-    /// [`hart_stack`](axconfig::hart_stack) says. The first hart maps its own when it
-    /// enters.
+    /// Maps the stack of a hart other than the first in the boot page table, at the address
+    /// [`hart_stack`](axconfig::hart_stack). The first hart's stack is mapped by the entry
+    /// code.
     fn map_stack(memory: StackMemory);
 
-    /// Powers the machine off and tells whoever watches it that it ended with
-    /// `status`, over the machine's own channel where it has one.
+    /// Powers the machine off with an exit status. The status reaches the process that
+    /// started the machine if the machine has a device for that.
     fn exit(status: u8) -> !;
 }
 
-/// What a platform says of its harts' caches where the harts cannot say it
-/// themselves: nobody asks but on RISC-V.
+/// What a platform says about its harts' caches. Only RISC-V needs it, for its harts have
+/// no register with this information.
 #[crate_interface::def_interface(gen_caller)]
 pub trait CacheIf {
-    /// The bytes that one instruction zeroes on every hart alike; `None` where
-    /// some hart has no such instruction, or another size.
+    /// Returns how many bytes one instruction zeroes; `None` if a hart lacks the instruction
+    /// or has another size.
     fn zero_block() -> Option<usize>;
 }
 
 static INVENTORY: Once<Inventory> = Once::new();
 static BOOT_TICKS: AtomicU64 = AtomicU64::new(0);
 
-/// RAM, devices and harts.
+/// Returns the machine's RAM, devices and harts. The first call discovers them.
 pub fn inventory() -> &'static Inventory {
     INVENTORY.call_once(take_inventory)
 }
 
-/// The hardware's own id of the hart that the kernel counts as `cpu_id`;
-/// `usize::MAX` for one the machine does not have.
+/// Returns the hardware's id of hart `cpu_id`; `usize::MAX` if the machine has no such hart.
 pub fn hardware_id(cpu_id: usize) -> HartId {
     inventory()
         .harts()
@@ -52,18 +51,20 @@ pub fn hardware_id(cpu_id: usize) -> HartId {
         .unwrap_or(HartId::MAX)
 }
 
-/// The kernel's number of the hart that the hardware calls `id`.
+/// Returns the kernel's number of the hart with the hardware id `id`.
 pub fn cpu_of(id: HartId) -> Option<usize> {
     inventory().harts().iter().position(|&found| found == id)
 }
 
-/// Keeps the clock's ticks at the kernel's first instruction, which a platform's
-/// entry code has read.
+/// Stores the clock's ticks at the kernel's first instruction, which the platform's entry
+/// code has read.
 pub fn remember_boot_ticks(ticks: u64) {
+    // Relaxed: `boot_ticks` reads it on this hart, or on harts that this hart starts later.
     BOOT_TICKS.store(ticks, Ordering::Relaxed);
 }
 
-/// The clock's ticks at the kernel's first instruction.
+/// Returns the clock's ticks at the kernel's first instruction.
 pub fn boot_ticks() -> u64 {
+    // Relaxed: `remember_boot_ticks` stored the value before another hart was started.
     BOOT_TICKS.load(Ordering::Relaxed)
 }

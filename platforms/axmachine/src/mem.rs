@@ -1,11 +1,11 @@
-//! Physical memory, as the inventory lists it, where the kernel half has it.
+//! Physical memory: the ranges of the inventory, and their addresses in the kernel half.
 
 use axconfig::PHYS_VIRT_OFFSET;
 use axplat::mem::{MemIf, PhysAddr, RawRange, VirtAddr};
 
 use crate::inventory;
 
-/// Where physical address `paddr` is mapped.
+/// Returns the virtual address at which the linear mapping has `paddr`.
 pub const fn phys_to_virt(paddr: usize) -> usize {
     paddr + PHYS_VIRT_OFFSET
 }

@@ -6,23 +6,22 @@ use kspin::SpinNoIrq;
 use uart_16550::Uart16550;
 use uart_16550::backend::{Backend, MmioBackend};
 
-/// A serial line, which may turn out not to be there: what is written then is
-/// dropped.
+/// The console on a 16550 UART. Output is dropped until a UART is connected.
 pub struct Serial<B: Backend>(SpinNoIrq<Option<Uart16550<B>>>);
 
 impl<B: Backend> Serial<B> {
-    /// A line that has not been found yet.
+    /// Returns a console without a UART.
     pub const fn unconnected() -> Self {
         Self(SpinNoIrq::new(None))
     }
 
-    /// Uses `uart` from now on, as it is set up.
+    /// Uses `uart` from now on. Its line settings stay as they are.
     pub fn connect(&self, uart: Uart16550<B>) {
         *self.0.lock() = Some(uart);
     }
 
-    /// Writes all of `bytes` in one piece, each line's end with a carriage
-    /// return before it.
+    /// Writes all of `bytes`, with a carriage return before each newline. Writes of other
+    /// harts come before or after, not in between.
     pub fn write(&self, bytes: &[u8]) {
         if let Some(uart) = self.0.lock().as_mut() {
             for &byte in bytes {
@@ -34,7 +33,7 @@ impl<B: Backend> Serial<B> {
         }
     }
 
-    /// Reads what has come, without waiting; how many bytes.
+    /// Reads the bytes that have been received, without waiting. Returns how many they are.
     pub fn read(&self, bytes: &mut [u8]) -> usize {
         match self.0.lock().as_mut() {
             Some(uart) => uart.receive_bytes(bytes),
@@ -44,17 +43,19 @@ impl<B: Backend> Serial<B> {
 }
 
 impl Serial<MmioBackend> {
-    /// Uses the UART whose registers, a byte each, are mapped from `vaddr` on, as
-    /// the firmware has set it up.
+    /// Uses the UART whose byte-wide registers are mapped at `vaddr`. Its line settings stay
+    /// as firmware has set them.
     ///
     /// # Safety
     ///
-    /// It is there and stays mapped, and nobody else uses it.
+    /// The registers of a 16550 UART must be mapped at `vaddr` for as long as the kernel
+    /// runs, and only this console may access them.
     pub unsafe fn connect_at(&self, vaddr: usize) {
         let Some(base) = NonZeroUsize::new(vaddr) else {
             return;
         };
-        // SAFETY: the caller's promise is this function's requirement.
+        // SAFETY: the caller promises that a 16550 with byte-wide registers stays mapped at
+        // `base`, for the use of this console only.
         if let Ok(uart) = unsafe { Uart16550::new_mmio_from_address(base, 1) } {
             self.connect(uart);
         }

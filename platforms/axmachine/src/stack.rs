@@ -1,12 +1,12 @@
-//! Harts' stacks in a boot page table, at the addresses that
-//! [`hart_stack`](axconfig::hart_stack) gives them.
+//! Maps harts' stacks in a boot page table, at the addresses that
+//! [`hart_stack`](axconfig::hart_stack) returns.
 //!
 //! ```text
-//!   root ─► …, a table a level ─► one table for each hart:  | nothing | 64 pages |
-//!                                                            guard zone   stack
+//!   root ─► … one table per level ─► one table for each hart:  | unmapped   | 64 pages |
+//!                                                                guard zone   stack
 //! ```
 //!
-//! The tables above those of the harts are the platform's, whose entry code links them.
+//! The tables above those of the harts belong to the platform, whose entry code links them.
 
 use core::ptr;
 
@@ -14,7 +14,7 @@ use axconfig::{HART_STACK_SLOT, HART_STACKS, PAGE_SIZE, STACK_SIZE};
 
 use crate::phys_to_virt;
 
-/// A page table of any level.
+/// A page table of any level: 512 entries.
 #[repr(C, align(4096))]
 #[derive(Debug)]
 pub struct BootTable(pub [u64; 512]);
@@ -23,20 +23,21 @@ impl BootTable {
     /// A table that maps nothing.
     pub const EMPTY: Self = Self([0; 512]);
 
-    /// Which entry of a table leads to harts' stacks. The table's entries have
-    /// `1 << shift` bytes each, and all stacks lie in one entry.
+    /// Returns the index of the entry that leads to the first hart's stack, in a table whose
+    /// entries map `1 << shift` bytes each. From 1 GiB on (`shift` of 30), the entry leads to
+    /// the stacks of all harts.
     pub const fn index_of_stacks(shift: u32) -> usize {
         HART_STACKS >> shift & 511
     }
 }
 
-/// Which entry of the table above leads to the first hart's table.
+/// The index of the first hart's table in the table above.
 const FIRST_TABLE: usize = BootTable::index_of_stacks(HART_STACK_SLOT.trailing_zeros());
 
-/// Which entry of a hart's table is that of the stack's first page.
+/// The index of the stack's lowest page in a hart's table.
 const FIRST_PAGE: usize = (HART_STACK_SLOT - STACK_SIZE) / PAGE_SIZE;
 
-/// The memory of a hart's stack, and a page for the table that maps it.
+/// The memory of a hart's stack, and of the page table that maps it.
 #[derive(Debug)]
 pub struct StackMemory {
     number: usize,
@@ -45,13 +46,13 @@ pub struct StackMemory {
 }
 
 impl StackMemory {
-    /// Hart `number`'s: `STACK_SIZE` bytes from the physical address `stack` on, and the
-    /// page at the physical address `table`.
+    /// Makes `STACK_SIZE` bytes at the physical address `stack` the memory of hart `number`'s
+    /// stack, and the page at the physical address `table` the memory of its page table.
     ///
     /// # Safety
     ///
-    /// Both are in the linear mapping and are given away for good. The number is less
-    /// than `MAX_HARTS`, and no hart runs on the stack of its slot yet.
+    /// Both must be in the linear mapping, and the caller must not use them again. `number`
+    /// must be less than `MAX_HARTS`. No hart may run on the stack of hart `number` yet.
     pub const unsafe fn new(number: usize, stack: usize, table: usize) -> Self {
         Self {
             number,
@@ -60,13 +61,13 @@ impl StackMemory {
         }
     }
 
-    /// Maps the stack: makes the hart's table, and the entry of `above` that leads to it.
-    /// `to_page` and `to_table` make entries from physical addresses.
+    /// Maps the stack: fills the hart's table, and links it in `above`. `to_page` and
+    /// `to_table` turn a physical address into the entry of a page and of a table.
     ///
     /// # Safety
     ///
-    /// `above` is the boot page table's last table but one for harts' stacks, and nothing
-    /// else in the kernel uses it meanwhile.
+    /// `above` must be the boot page table's table one level above the harts' tables. No
+    /// other code may access it during the call.
     #[inline(always)]
     pub unsafe fn map(
         self,
@@ -75,9 +76,9 @@ impl StackMemory {
         to_table: impl Fn(usize) -> u64,
     ) {
         let table: *mut BootTable = ptr::with_exposed_provenance_mut(phys_to_virt(self.table));
-        // SAFETY: the page is the table's (`new`), and `above` is a table, by the caller's
-        // promise. Both have 512 entries: those of the 64 slots, and of the stack's pages,
-        // are the last.
+        // SAFETY: `new` was promised the page of the table, and the caller promises that
+        // `above` is a table. Both have 512 entries. The entries of the 64 harts are the last
+        // of `above`, and those of the stack's pages are the last of the hart's table.
         unsafe {
             table.write(BootTable::EMPTY);
             let pages = table.cast::<u64>().add(FIRST_PAGE);
@@ -100,7 +101,8 @@ mod tests {
 
     use super::*;
 
-    /// The tests' tables lie somewhere in the process.
+    /// Returns a table of the process, and the physical address that `phys_to_virt` would
+    /// translate to it.
     fn table() -> (*mut BootTable, usize) {
         let table = Box::into_raw(Box::new(BootTable([7; 512])));
         (
@@ -110,11 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_is_mapped_and_what_lies_below_is_not() {
+    fn a_stack_is_mapped_and_its_guard_zone_is_not() {
         let (above, _) = table();
         for (number, stack) in [(0, 0x4000_0000), (63, 0x5000_0000)] {
             let (own, paddr) = table();
-            // SAFETY: the tables are the test's own.
+            // SAFETY: the test has just allocated both tables and is their only user.
             let (above, own) = unsafe {
                 let memory = StackMemory::new(number, stack, paddr);
                 memory.map(above, |paddr| paddr as u64 | 2, |paddr| paddr as u64 | 1);

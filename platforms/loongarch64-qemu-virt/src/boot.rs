@@ -1,60 +1,22 @@
-//! From QEMU to `axplat`'s entry: a boot page table, a stack, Rust.
+//! The entry code: from QEMU to `axplat`'s entry, with the boot page table loaded and a
+//! stack.
 //!
-//! QEMU starts the first hart at `_start`, untranslated, with the physical
-//! addresses of the command line in `a1` and of the EFI system table in `a2`.
-//! The other harts wait in its boot ROM for an interrupt, and go on at the
-//! address in their mailbox 0; in mailbox 1 is the top of their stack.
-//!
-//! ```text
-//! root ── 256: gigabytes ─┬─ 0: megabytes ─┬─ 0 to 127     RAM, cached
-//!                         │                └─ 128 to 511   devices, uncached
-//!                         ├─ 1                             devices, uncached
-//!                         └─ 2 to 511                      RAM, cached
-//!      └─ 447: one table ── 511: one table ── a table a hart: its stack
-//! ```
-//!
-//! So the boot page table has the first 512 GiB of physical memory, in pages of
-//! 2 MiB and 1 GiB, and harts' stacks in pages of 4 KiB at addresses of their own, with
-//! nothing below them; there is no identity map, and no direct mapping window. It
-//! is left behind when the kernel loads its own. The hardware does not walk it:
-//! axhal's trap vector refills the TLB from it.
+//! QEMU starts the first hart at `_start` with translation off. `a1` has the physical address
+//! of the command line, and `a2` that of the EFI system table. The other harts wait in QEMU's
+//! boot ROM for an interrupt. They continue at the address in their mailbox 0, and mailbox 1
+//! has the top of their stack.
 
 use core::arch::{asm, global_asm};
 
 use axconfig::{PHYS_VIRT_OFFSET, hart_stack};
 use axmachine::{BootTable, StackMemory};
 
-/// The tables of the drawing, bottom up, as the entry code fills them.
-#[repr(C, align(4096))]
-struct BootPageTable {
-    megabytes: [u64; 512],
-    gigabytes: [u64; 512],
-    root: [u64; 512],
-}
+use crate::boot_page_table::{self, CACHED, RAM, STACK_TABLES};
+use crate::firmware;
 
-#[unsafe(no_mangle)]
-static mut BOOT_PAGE_TABLE: BootPageTable = BootPageTable {
-    megabytes: [0; 512],
-    gigabytes: [0; 512],
-    root: [0; 512],
-};
-
-/// The two tables between the root and those of harts' stacks, and the first hart's own.
-static mut STACK_TABLES: [BootTable; 3] = [BootTable::EMPTY; 3];
-
-/// Valid, dirty, huge, present, writable, for privilege level 0, of memory type
-/// "strongly-ordered uncached" ("Page Table Entry Formats"): a boot page has
-/// every right, for as long as there is no other page table.
-const DEVICE: u64 = 0b1_1100_0011;
-/// The same of memory type "coherent cached".
-const RAM: u64 = DEVICE | CACHED;
-const CACHED: u64 = 1 << 4;
-/// What makes a page of a higher level's entry.
-const HUGE: u64 = 1 << 6;
-
-/// `CRMD`: untranslated, privilege level 0, no interrupts, and memory is
-/// coherent cached, for instructions and data ("Current Mode Information").
-/// Translated memory has the type its page table entry says.
+/// `CRMD`: translation off, privilege level 0, interrupts off, and accesses to instructions
+/// and data are coherent cached ("Current Mode Information"). With translation on, the page
+/// table entry says the memory type.
 const UNTRANSLATED: u64 = 0b1010_1000;
 
 global_asm!(
@@ -94,7 +56,7 @@ _start:
     addi.d  $t1, $t1, -{cached}
     ori     $t3, $zero, 512 - 128
     bl      fill
-    // Gigabytes 0, 1, 2, ...: the table just filled, devices, RAM.
+    // Gigabytes 0, 1, 2, ...: the table of megabytes, devices, RAM.
     move    $s2, $t0
     st.d    $s1, $t0, 0
     st.d    $t1, $t0, 8
@@ -104,10 +66,10 @@ _start:
     addi.d  $t1, $t1, {cached}
     ori     $t3, $zero, 512 - 2
     bl      fill
-    // The lower half of the root is empty; the upper begins with the gigabytes.
+    // The lower half of the root is empty. The upper half begins with the gigabytes.
     addi.d  $t0, $t0, 2040
     st.d    $s2, $t0, 2048 - 2040
-    // Harts' stacks.
+    // The tables above the harts' stacks.
     la.pcrel $t1, {stack_tables}
     st.d    $t1, $t0, 8 * {stacks_512g} - 2040
     la.pcrel $t2, {stack_tables} + 4096
@@ -121,7 +83,7 @@ _start:
     b       enter_high_half
 
 fill:
-    // t0: where, t1: the first entry, t2: what the next one has more, t3: how many
+    // t0: address of the first entry, t1: its value, t2: increment, t3: number of entries
     st.d    $t1, $t0, 0
     add.d   $t1, $t1, $t2
     addi.d  $t0, $t0, 8
@@ -141,7 +103,7 @@ _start_secondary:
     la.abs  $t0, {secondary}
 
 enter_high_half:
-    // t0: where to go
+    // t0: virtual address of the code to continue with
     csrwr   $zero, DMW + 0
     csrwr   $zero, DMW + 1
     csrwr   $zero, DMW + 2
@@ -155,8 +117,8 @@ enter_high_half:
     la.pcrel $t1, trap_vector
     csrwr   $t1, TLBRENTRY
     invtlb  0, $zero, $zero
-    // A return from the refill of a TLB, which never happened, switches
-    // translation on and jumps, in one.
+    // A return from a TLB refill switches translation on and jumps in one step. So this
+    // returns from a refill that did not happen.
     csrwr   $zero, TLBRPRMD
     ori     $t0, $t0, 1
     csrwr   $t0, TLBRERA
@@ -180,14 +142,14 @@ unsafe extern "C" {
 }
 
 extern "C" fn primary(command_line: usize, system_table: usize, ticks: u64) -> ! {
-    crate::machine::remember_boot(command_line, system_table, ticks);
+    firmware::remember_boot(command_line, system_table, ticks);
     let phys = |symbol: *const u8| symbol.addr() - PHYS_VIRT_OFFSET;
-    // SAFETY: the linker script has set the stack aside for the first hart, and the
-    // table is only this stack's. Nothing on the stack in use is needed any more when
-    // the hart goes on at the top of the same memory.
+    // SAFETY: the linker script reserves `_stack` for the first hart, and the last table of
+    // `STACK_TABLES` is for this stack only. The hart continues at the top of the same memory.
+    // That overwrites this function's frame, which is no longer needed.
     unsafe {
         let table = phys((&raw const STACK_TABLES[2]).cast());
-        map_stack(StackMemory::new(0, phys(&raw const _stack), table));
+        boot_page_table::map_stack(StackMemory::new(0, phys(&raw const _stack), table));
         asm!(
             "move $sp, {top}",
             "jr {entry}",
@@ -202,17 +164,10 @@ extern "C" fn on_own_stack() -> ! {
     axplat::call_main(0, 0)
 }
 
-/// Maps a hart's stack in the boot page table. An entry that leads to a table is its bare
-/// address.
-pub fn map_stack(memory: StackMemory) {
-    let to_page = |paddr: usize| paddr as u64 | (RAM & !HUGE);
-    // SAFETY: only the first hart changes the boot page table, before it starts another.
-    unsafe { memory.map(&raw mut STACK_TABLES[1], to_page, |paddr| paddr as u64) };
-}
-
 extern "C" fn secondary() -> ! {
     #[cfg(feature = "smp")]
-    crate::secondary::come();
-    // Without `smp` nobody starts another hart, and none that is not listed.
+    crate::secondary::enter();
+    // Only a hart that is not in the inventory gets here, or one in an image without `smp`.
+    // The kernel starts neither.
     crate::power::park()
 }

@@ -1,18 +1,20 @@
-//! What the CPU must have, checked before anything needs it, and named where it is
-//! missing ("CPUCFG", word 1). The device tree cannot be read before that: console and
-//! power switch are QEMU's, by their addresses.
+//! Checks that the CPU has the features that the kernel needs, before they are used ("CPUCFG",
+//! word 1). A message names a missing feature.
+//!
+//! The device tree cannot be read this early. So the message goes to the addresses of QEMU's
+//! UART and power switch.
 
 use core::arch::global_asm;
 
 /// The transmit register of QEMU's UART.
 const UART: usize = 0x1fe0_01e0;
-/// QEMU's power switch, and what to write there.
+/// QEMU's power switch, and the value that switches off.
 const POWER: usize = 0x100e_001c;
 const POWER_OFF: usize = 0x34;
 
 global_asm!(
     "
-    // Goes on if t1 is not 0, or else names what the CPU lacks.
+    // Continues if t1 is not 0. Otherwise the feature `name` is missing.
     .macro need name
     bnez    $t1, 8f
     bl      missing_feature
@@ -24,7 +26,7 @@ global_asm!(
     .section .text.features, \"ax\"
     .global check_features
 
-    // Changes t0 and t1. These are instructions that a 32-bit CPU has too.
+    // Changes t0 and t1. A 32-bit CPU has these instructions, too.
 check_features:
     ori     $t0, $zero, 1
     cpucfg  $t0, $t0
@@ -46,8 +48,8 @@ check_features:
     need    \"HP (huge pages)\"
     ret
 
-    // The name of what the CPU lacks stands behind the call of this, as other texts
-    // behind those that lead over them.
+    // Prints the message and powers off. The name of the missing feature follows the call in
+    // memory, so the return address points to it. The other texts follow calls, too.
 missing_feature:
     move    $s1, $ra
     bl      0f

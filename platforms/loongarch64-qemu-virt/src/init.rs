@@ -1,4 +1,4 @@
-//! The order in which the machine comes to life.
+//! The order in which devices are initialized.
 
 use axplat::init::InitIf;
 

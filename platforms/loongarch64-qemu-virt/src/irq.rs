@@ -1,8 +1,8 @@
-//! Interrupts that a hart has of its own: the timer, and other harts.
+//! Interrupts of a single hart: its timer, and interrupts from other harts.
 //!
-//! Interrupt numbers are the bits of `ESTAT.IS` ("Exception Status"). Those of
-//! devices, which come through the extended I/O interrupt controller, have no
-//! user yet: they stay masked.
+//! Interrupt numbers are the bits of `ESTAT.IS` ("Exception Status"). Interrupts of devices
+//! come through the extended I/O interrupt controller. They stay masked, since no driver uses
+//! them yet.
 
 use core::arch::asm;
 
@@ -10,16 +10,16 @@ use axplat::irq::{HandlerTable, IpiTarget, IrqHandler, IrqIf};
 
 use crate::iocsr;
 
-/// The timer has reached zero.
+/// The timer's interrupt.
 const TIMER: usize = 11;
-/// Another hart asks for attention.
+/// The interrupt that other harts send.
 const IPI: usize = 12;
 
 static HANDLERS: HandlerTable<13> = HandlerTable::new();
 
-/// Lets this hart's own interrupts through.
+/// Enables the timer's interrupt and those from other harts on this hart.
 pub fn init_hart() {
-    // What the boot ROM was woken by has been answered.
+    // This clears the interrupt that ended the hart's wait in the boot ROM.
     iocsr::clear_interrupts();
     iocsr::enable_interrupts();
     Irq::set_enable(TIMER, true);
@@ -35,11 +35,11 @@ impl IrqIf for Irq {
             TIMER | IPI => 1usize << irq,
             _ => return,
         };
-        let lie = if enabled { mask } else { 0 };
-        // SAFETY: only bits of `ECFG.LIE` ("Exception Configuration") are changed,
-        // and only those of interrupts that `handle` knows.
+        let bits = if enabled { mask } else { 0 };
+        // SAFETY: `mask` has only bits of `ECFG.LIE` ("Exception Configuration"), of interrupts
+        // that `handle` knows.
         unsafe {
-            asm!("csrxchg {}, $t0, 0x4", inout(reg) lie => _, in("$t0") mask, options(nostack))
+            asm!("csrxchg {}, $t0, 0x4", inout(reg) bits => _, in("$t0") mask, options(nostack))
         };
     }
 
@@ -54,13 +54,13 @@ impl IrqIf for Irq {
     fn handle(irq: usize) {
         match irq {
             TIMER => {
-                // SAFETY: it makes the timer's interrupt end ("Timer Interrupt
-                // Clearing"), and nothing else.
+                // SAFETY: the write only clears the timer's interrupt ("Timer Interrupt
+                // Clearing").
                 unsafe { asm!("csrwr {}, 0x44", inout(reg) 1 => _, options(nostack)) };
                 #[cfg(feature = "smp")]
-                crate::secondary::call_again();
+                crate::secondary::start_again();
             }
-            // The sender sends again for whatever it asks after this.
+            // A sender sends a new interrupt for each later request.
             IPI => iocsr::clear_interrupts(),
             _ => {}
         }

@@ -1,23 +1,25 @@
 //! QEMU's loongarch64 `virt` machine, booted by `-kernel`.
 //!
-//! RAM, harts, the console and the power switch are read from the device tree,
-//! which the EFI configuration table names; the clock's rate is read from the
-//! CPU. Constants are only where the image is loaded, and that below 4 GiB
-//! physical memory has devices between 256 MiB and 2 GiB.
+//! RAM, harts, the console and the power switch are read from the device tree, whose address
+//! is in the EFI configuration table. The clock's rate is read from the CPU. Two facts are
+//! constants: the address at which the image is loaded, and that physical addresses from
+//! 256 MiB to 2 GiB belong to devices.
 //!
-//! Section names are those of the LoongArch Reference Manual, volume 1,
-//! version 1.10, and, for the mailboxes and interrupts between harts, of the
-//! Loongson 3A5000/3B5000 Processor Reference Manual.
+//! Section names in quotes are those of the LoongArch Reference Manual, volume 1, version
+//! 1.10. For mailboxes and interrupts between harts they are those of the Loongson
+//! 3A5000/3B5000 Processor Reference Manual.
 //!
-//! Locks: the console's transmitter (`console`) and who is being called
-//! (`secondary`), both leaves.
+//! Locks: the console's UART (`console`), and the hart that is being started (`secondary`). No
+//! other lock is taken while one of them is held.
 #![no_std]
 #![cfg(all(target_arch = "loongarch64", target_os = "none"))]
 
 mod boot;
+mod boot_page_table;
 mod console;
 mod efi;
 mod features;
+mod firmware;
 mod init;
 #[cfg(feature = "irq")]
 mod iocsr;

@@ -1,34 +1,34 @@
-//! Every hart but the first: calling it, and its coming.
+//! Starts the harts other than the first.
 //!
-//! A hart waits in QEMU's boot ROM for an interrupt, and then for an address in
-//! its mailbox 0. But the first thing it does there is to empty that mailbox, and
-//! on a busy host it may do so after it has been called. So the hart that is
-//! being waited for is called again at every tick of a timer until it comes: who
-//! waits for it naps meanwhile.
+//! A hart waits in QEMU's boot ROM for an interrupt, and then for an address in its mailbox 0.
+//! But the boot ROM first clears that mailbox. On a busy host it may do so after the kernel
+//! has written the address. So the address and the interrupt are sent again at each timer
+//! interrupt until the hart arrives. The hart that waits for it sleeps by the timer.
 
 use axmachine::HartId;
 use kspin::SpinNoIrq;
 
-use crate::{iocsr, machine, mailbox};
+use crate::{firmware, iocsr, mailbox};
 
-/// The hart that has been called and has not come: its id, and the physical
-/// address of the top of its stack.
-static CALLED: SpinNoIrq<Option<(HartId, usize)>> = SpinNoIrq::new(None);
+/// The hart that has been started but has not arrived: its id, and the physical address of the
+/// top of its stack.
+static STARTING: SpinNoIrq<Option<(HartId, usize)>> = SpinNoIrq::new(None);
 
-/// Calls hart `cpu_id`, and no other any more.
-pub fn call(cpu_id: usize, stack_top_paddr: usize) {
+/// Starts hart `cpu_id`. A hart that was started earlier and has not arrived is given up.
+pub fn start(cpu_id: usize, stack_top_paddr: usize) {
     if let Some(&hart) = axmachine::inventory().harts().get(cpu_id) {
-        *CALLED.lock() = Some((hart, stack_top_paddr));
-        call_again();
+        *STARTING.lock() = Some((hart, stack_top_paddr));
+        start_again();
     }
 }
 
-/// Calls the hart that has been called and has not come, if any.
-pub fn call_again() {
+/// Sends the address and the interrupt again to the hart that has not arrived, if there is
+/// one.
+pub fn start_again() {
     unsafe extern "C" {
         fn _start_secondary();
     }
-    if let Some((hart, stack_top_paddr)) = *CALLED.lock() {
+    if let Some((hart, stack_top_paddr)) = *STARTING.lock() {
         let entry = _start_secondary as *const () as usize - axconfig::PHYS_VIRT_OFFSET;
         mailbox::send(hart, 1, stack_top_paddr);
         mailbox::send(hart, 0, entry);
@@ -36,10 +36,10 @@ pub fn call_again() {
     }
 }
 
-/// The first thing that a hart does in Rust. Returns if it is not listed.
-pub fn come() {
-    let hart = machine::this_hart_id();
-    CALLED.lock().take_if(|(called, _)| *called == hart);
+/// Enters the kernel on a started hart. Returns only if the hart is not in the inventory.
+pub fn enter() {
+    let hart = firmware::this_hart_id();
+    STARTING.lock().take_if(|(starting, _)| *starting == hart);
     let harts = axmachine::inventory().harts();
     if let Some(cpu_id) = harts.iter().position(|&id| id == hart) {
         axplat::call_secondary_main(cpu_id)

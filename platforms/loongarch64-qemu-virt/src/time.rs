@@ -1,4 +1,4 @@
-//! The clock: the stable counter, at the rate that the CPU names.
+//! The clock: the stable counter, at the rate in the CPU's configuration words.
 
 use core::arch::asm;
 use core::sync::atomic::AtomicU64;
@@ -7,11 +7,13 @@ use core::sync::atomic::Ordering::Relaxed;
 use axmachine::Clock;
 use axplat::time::TimeIf;
 
-/// Ticks a second; until the CPU is asked, QEMU's.
+/// Ticks a second. Until `init` it is the rate of QEMU's clock.
+///
+/// Relaxed in all accesses: `init` stores the rate before the first hart starts another.
 static HZ: AtomicU64 = AtomicU64::new(100_000_000);
 
-/// Reads the rate: the crystal's, times a multiplier, through a divisor
-/// ("CPUCFG", words 4 and 5).
+/// Computes the rate: that of the crystal, times a multiplier, divided by a divisor ("CPUCFG",
+/// words 4 and 5).
 pub fn init() {
     let (crystal_hz, ratio) = (cpucfg(4), cpucfg(5));
     let (multiplier, divisor) = (ratio & 0xffff, ratio >> 16);
@@ -24,7 +26,7 @@ fn clock() -> Clock {
 
 fn cpucfg(word: usize) -> u64 {
     let value: u64;
-    // SAFETY: reading the register changes nothing.
+    // SAFETY: reading the register has no effect.
     unsafe { asm!("cpucfg {}, {}", out(reg) value, in(reg) word, options(nomem, nostack)) };
     value & 0xffff_ffff
 }
@@ -35,7 +37,7 @@ struct Time;
 impl TimeIf for Time {
     fn current_ticks() -> u64 {
         let ticks: u64;
-        // SAFETY: reading the clock changes nothing.
+        // SAFETY: reading the clock has no effect.
         unsafe { asm!("rdtime.d {}, $zero", out(reg) ticks, options(nomem, nostack)) };
         ticks
     }
@@ -48,7 +50,7 @@ impl TimeIf for Time {
         clock().nanos_to_ticks(nanos)
     }
 
-    /// The machine's calendar clock is not read: time counts from power-on.
+    /// Returns 0: the machine's calendar clock is not read, so time counts from power-on.
     fn epochoffset_nanos() -> u64 {
         0
     }
@@ -57,15 +59,15 @@ impl TimeIf for Time {
     fn set_oneshot_timer(deadline_ns: u64) {
         /// `TCFG.En`: count down once ("Timer Configuration").
         const ENABLE: u64 = 1;
-        /// The most that the timer counts down from, on every CPU there is.
+        /// The largest count that the timer of each CPU takes.
         const LONGEST: u64 = (1 << 42) - 4;
 
-        let left = clock()
+        let remaining = clock()
             .deadline(deadline_ns)
             .saturating_sub(Self::current_ticks());
-        // Rounded up to a multiple of four, as the timer counts.
-        let count = left.clamp(1, LONGEST).next_multiple_of(4);
-        // SAFETY: it sets this hart's timer, and nothing else.
+        // The timer takes multiples of four.
+        let count = remaining.clamp(1, LONGEST).next_multiple_of(4);
+        // SAFETY: the write only sets this hart's timer.
         unsafe { asm!("csrwr {}, 0x41", inout(reg) count | ENABLE => _, options(nostack)) };
     }
 }

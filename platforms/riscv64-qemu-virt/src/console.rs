@@ -5,13 +5,13 @@ use axplat::console::ConsoleIf;
 
 static UART: Serial<MmioBackend> = Serial::unconnected();
 
-/// Finds the UART, which the firmware has set up. Until then, and where there is
-/// none, output is dropped.
+/// Finds the UART, whose line the firmware has set up. Output is dropped before that, and on
+/// a machine without a UART.
 pub fn init() {
-    let tree = crate::machine::device_tree();
+    let tree = crate::firmware::device_tree();
     if let Some(paddr) = tree.and_then(|tree| tree.console("ns16550a")) {
-        // SAFETY: the device tree says that a 16550 with byte-wide registers is
-        // there, both page tables map it, and only `UART` uses it.
+        // SAFETY: the device tree says that a 16550 with byte-wide registers is at this
+        // address. Both page tables map it, and only `UART` accesses it.
         unsafe { UART.connect_at(phys_to_virt(paddr)) };
     }
 }

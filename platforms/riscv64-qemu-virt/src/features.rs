@@ -1,10 +1,12 @@
-//! What the CPU must have, checked before anything needs it, and named where it is
-//! missing. The firmware itself needs multiplication, atomics and compressed
-//! instructions: without those the kernel is never reached.
+//! Checks that the CPU has the features that the kernel needs, before they are used. A
+//! message names a missing feature.
+//!
+//! The firmware itself needs multiplication, atomics and compressed instructions. Without
+//! them it does not start the kernel.
 
 use core::arch::global_asm;
 
-/// `sstatus.FS`, "Initial": the floating-point unit is on.
+/// `sstatus.FS`, state "Initial": the floating-point unit is on.
 const FLOAT_ON: usize = 1 << 13;
 
 global_asm!(
@@ -12,7 +14,7 @@ global_asm!(
     .section .text.features, \"ax\"
     .global check_features, missing_sv39
 
-    // The image is compiled for floating-point registers, which may be used anywhere.
+    // The compiler may use floating-point registers anywhere in the image.
     // Changes t0, t1, s3 and the trap vector.
 check_features:
     lla     t0, missing_feature
@@ -31,15 +33,15 @@ check_features:
 missing_sv39:
     lla     s3, name_of_sv39
 
-    // Says what the CPU lacks, whose name is at s3, by the firmware's console (RISC-V
-    // SBI, \"Legacy Extensions\"), and powers off (\"System Reset Extension\").
+    // Prints the name at s3 of the missing feature on the firmware's console (RISC-V SBI,
+    // \"Legacy Extensions\"), and powers off (\"System Reset Extension\").
     .balign 4
 missing_feature:
     lla     s4, before_name
     jal     print
     mv      s4, s3
     jal     print
-    lla     s4, behind_name
+    lla     s4, after_name
     jal     print
     li      a7, 0x53525354
     li      a6, 0
@@ -60,7 +62,7 @@ print:
 
 before_name:
     .asciz  \"this CPU has no \"
-behind_name:
+after_name:
     .asciz  \": riscv64 needs it\\n[exit 101]\\n\"
 name_of_d:
     .asciz  \"D (floating point)\"

@@ -1,25 +1,25 @@
-//! Interrupts that a hart has of its own: the timer, and other harts.
+//! Interrupts of a single hart: its timer, and interrupts from other harts.
 //!
-//! Interrupt numbers are those of `scause` (RISC-V Privileged Architecture,
-//! "Supervisor Cause Register"). External interrupts, which come through the
-//! PLIC, have no user yet: they stay masked.
+//! Interrupt numbers are those of `scause` (RISC-V Privileged Architecture, "Supervisor
+//! Cause Register"). External interrupts come through the PLIC. They stay masked, since no
+//! driver uses them yet.
 
 use axplat::irq::{HandlerTable, IpiTarget, IrqHandler, IrqIf};
 use riscv::register::{sie, sip};
 
-/// Supervisor software interrupt: another hart asks for attention.
+/// The supervisor software interrupt, which other harts send.
 const SOFTWARE: usize = 1;
-/// Supervisor timer interrupt.
+/// The supervisor timer interrupt.
 const TIMER: usize = 5;
 
 static HANDLERS: HandlerTable<16> = HandlerTable::new();
 
-/// Lets this hart's own interrupts through.
+/// Unmasks the timer and software interrupts of this hart.
 pub fn init_hart() {
-    // No deadline is set until someone asks for one.
+    // The timer stays off until `set_oneshot_timer`.
     sbi_rt::set_timer(u64::MAX);
-    // SAFETY: the trap vector is set before `init_later`, and the handlers of
-    // both are found in `HANDLERS`; interrupts as a whole are still off.
+    // SAFETY: the trap vector is set before `init_later`, and `handle` knows both
+    // interrupts. `sstatus.SIE` is still off.
     unsafe {
         sie::set_ssoft();
         sie::set_stimer();
@@ -35,7 +35,7 @@ impl IrqIf for Irq {
             SOFTWARE | TIMER => 1usize << irq,
             _ => return,
         };
-        // SAFETY: only bits of interrupts that `handle` knows are changed.
+        // SAFETY: `mask` has only bits of interrupts that `handle` knows.
         unsafe {
             match enabled {
                 true => core::arch::asm!("csrs sie, {}", in(reg) mask, options(nomem, nostack)),
@@ -54,10 +54,10 @@ impl IrqIf for Irq {
 
     fn handle(irq: usize) {
         match irq {
-            // SAFETY: clearing one's own pending bit; the sender sets it again
-            // for whatever it asks after this.
+            // SAFETY: this clears only the pending bit of this hart. A sender sets it again
+            // for each later request.
             SOFTWARE => unsafe { sip::clear_ssoft() },
-            // The deadline is past: without a new one the interrupt would stay.
+            // The deadline is past. Until it is changed the interrupt stays pending.
             TIMER => drop(sbi_rt::set_timer(u64::MAX)),
             _ => {}
         }
@@ -69,7 +69,8 @@ impl IrqIf for Irq {
     }
 }
 
-/// Each hart is named by a mask of its own, so that any hardware id works.
+/// Sends a software interrupt to hart `cpu_id`. The mask has a single hart, so that any
+/// hardware id fits.
 fn send(cpu_id: usize) {
     if let Some(&hart) = axmachine::inventory().harts().get(cpu_id) {
         sbi_rt::send_ipi(sbi_rt::HartMask::from_mask_base(1, hart));

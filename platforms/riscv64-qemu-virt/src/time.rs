@@ -1,4 +1,4 @@
-//! The clock: the `time` CSR, at the device tree's rate.
+//! The clock: the `time` CSR, at the rate in the device tree.
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -6,12 +6,14 @@ use core::sync::atomic::Ordering::Relaxed;
 use axmachine::Clock;
 use axplat::time::TimeIf;
 
-/// Ticks a second; until the device tree is read, QEMU's.
+/// Ticks a second. Until the device tree is read it is the rate of QEMU's clock.
+///
+/// Relaxed in all accesses: `init` stores the rate before the first hart starts another.
 static HZ: AtomicU32 = AtomicU32::new(10_000_000);
 
-/// Reads the rate.
+/// Reads the rate from the device tree.
 pub fn init() {
-    let tree = crate::machine::device_tree();
+    let tree = crate::firmware::device_tree();
     if let Some(hz) = tree.and_then(|tree| tree.u32("/cpus", "timebase-frequency")) {
         HZ.store(hz, Relaxed);
     }
@@ -40,7 +42,7 @@ impl TimeIf for Time {
         clock().nanos_to_ticks(nanos)
     }
 
-    /// The machine's calendar clock is not read: time counts from power-on.
+    /// Returns 0: the machine's calendar clock is not read, so time counts from power-on.
     fn epochoffset_nanos() -> u64 {
         0
     }

@@ -1,55 +1,25 @@
-//! From the loader to `axplat`'s entry: a boot page table, a stack, Rust.
+//! The entry code: from the loader to `axplat`'s entry, with the boot page table loaded and a
+//! stack.
 //!
-//! The loader starts the first hart at `_start`, whose physical address it
-//! reads from the image's PVH note, in 32-bit protected mode with paging off and
-//! the address of the start info in `ebx` (PVH, "Boot state").
-//!
-//! The boot page table has pages of 2 MiB: `BOOT_MAPPED` bytes of physical memory
-//! in the kernel half and, by the same tables, one to one, for the instructions
-//! around the switch to 64 bits. Harts' stacks have pages of 4 KiB at addresses of
-//! their own, with nothing below them. The first hart leaves the table behind when
-//! the kernel loads its own; every other hart comes up through it.
+//! The loader reads the physical address of `_start` from the image's PVH note. It starts the
+//! first hart there in 32-bit protected mode with paging off. `ebx` has the physical address
+//! of the start info (PVH, "Boot state").
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
-use axconfig::{BOOT_MAPPED, PHYS_VIRT_OFFSET, hart_stack};
+use axconfig::{PHYS_VIRT_OFFSET, hart_stack};
 use axmachine::{BootTable, StackMemory};
 
-/// How many tables it takes to map that much in pages of 2 MiB.
-const GIGABYTES: usize = BOOT_MAPPED >> 30;
+use crate::boot_page_table::{self, BootPageTable, STACK_TABLES};
+use crate::firmware;
 
-/// An entry of each table maps as much as the table's name says.
-#[repr(C, align(4096))]
-struct BootPageTable {
-    root: [u64; 512],
-    gigabytes: [u64; 512],
-    megabytes: [[u64; 512]; GIGABYTES],
-}
-
-#[unsafe(no_mangle)]
-static mut BOOT_PAGE_TABLE: BootPageTable = BootPageTable {
-    root: [0; 512],
-    gigabytes: [0; 512],
-    megabytes: [[0; 512]; GIGABYTES],
-};
-
-/// The two tables between the root and those of harts' stacks, and the first hart's own.
-#[unsafe(no_mangle)]
-static mut STACK_TABLES: [BootTable; 3] = [BootTable::EMPTY; 3];
-
-/// Present and writable: a table, or a 4 KiB page, which has every right, as all
-/// boot pages, for as long as there is no other page table.
-const ENTRY: u64 = 0b11;
-/// The same of a 2 MiB page.
-const LARGE: u64 = 1 << 7 | ENTRY;
-
-/// Assembler text, for 16-bit and 32-bit code alike: switches to long mode with
-/// the boot page table, in the order that SDM 10.8.5, "Initializing IA-32e
-/// Mode", gives; a far jump to 64-bit code must follow.
+/// Assembler text for 16-bit and 32-bit code. It switches to long mode with the boot page
+/// table, in the order of SDM 10.8.5, "Initializing IA-32e Mode". A far jump to 64-bit code
+/// must follow.
 ///
-/// CR0 and CR4 are written as a whole: a hart that has just been started has its
-/// caches switched off (SDM table 10-1).
+/// All bits of CR0 and CR4 are written, because a hart starts with its caches switched off
+/// (SDM table 10-1).
 macro_rules! to_long_mode {
     () => {
         "
@@ -67,8 +37,8 @@ macro_rules! to_long_mode {
     };
 }
 
-/// Assembler text, the first 64-bit code of a hart: loads the data segments, and
-/// the local APIC's id into `eax`. Uses `ebx`, `ecx`, `edx`.
+/// Assembler text for the first 64-bit code of a hart. It loads the data segments, and the id
+/// of the local APIC into `eax`. It changes `ebx`, `ecx` and `edx`.
 macro_rules! segments_and_apic_id {
     () => {
         "
@@ -79,7 +49,7 @@ macro_rules! segments_and_apic_id {
     xorl    %eax, %eax
     movl    %eax, %fs
     movl    %eax, %gs
-    // The id has 32 bits in leaf 0xb, and 8 in leaf 1 of CPUs without it.
+    // The id has 32 bits in leaf 0xb. CPUs without that leaf have 8 bits in leaf 1.
     cpuid
     cmpl    $0xb, %eax
     jb      8f
@@ -113,7 +83,7 @@ global_asm!(
     .code32
     .global _start
 _start:
-    // What `primary` is given, to be popped in 64-bit mode.
+    // The arguments of `primary`, which 64-bit code pops.
     movl    $_stack_top - {offset}, %esp
     rdtsc
     pushl   %edx
@@ -137,7 +107,7 @@ _start:
     ljmp    $8, $(1f - {offset})
 
 build_boot_page_table:
-    // Both halves of the address space: the same gigabytes.
+    // Both halves of the address space have the same table of gigabytes.
     movl    $BOOT_PAGE_TABLE - {offset} + {gigabytes} + {entry}, %eax
     movl    %eax, BOOT_PAGE_TABLE - {offset}
     movl    %eax, BOOT_PAGE_TABLE - {offset} + 256 * 8
@@ -151,13 +121,13 @@ build_boot_page_table:
     movl    $1 << 21, %ebx
     movl    ${number} * 512, %ecx
     call    fill_table
-    // Harts' stacks.
+    // The tables above the harts' stacks.
     movl    $STACK_TABLES - {offset} + {entry}, BOOT_PAGE_TABLE - {offset} + 8 * {stacks_512g}
     movl    $STACK_TABLES - {offset} + 4096 + {entry}, STACK_TABLES - {offset} + 8 * {stacks_1g}
     ret
 
-    // ecx entries at edi: eax, and then ebx more each. The upper half of an
-    // entry stays zero.
+    // Fills ecx entries at edi. The first is eax, and each next one is larger by ebx. The
+    // upper half of an entry stays zero.
 fill_table:
     movl    %eax, (%edi)
     addl    %ebx, %eax
@@ -179,7 +149,8 @@ fill_table:
     movabsq ${primary}, %rax
     jmp     *%rax
 
-    // Accessed already, so that nobody writes to it: code for 64 bits, data.
+    // A null descriptor, 64-bit code, data. Their accessed bits are set, so that the CPU does
+    // not write to the table.
     .balign 8
     .global boot_gdt
 boot_gdt:
@@ -191,9 +162,9 @@ boot_gdt_pointer:
     offset = const PHYS_VIRT_OFFSET,
     gigabytes = const offset_of!(BootPageTable, gigabytes),
     megabytes = const offset_of!(BootPageTable, megabytes),
-    number = const GIGABYTES,
-    entry = const ENTRY,
-    large = const LARGE,
+    number = const boot_page_table::GIGABYTES,
+    entry = const boot_page_table::ENTRY,
+    large = const boot_page_table::LARGE,
     stacks_512g = const BootTable::index_of_stacks(39),
     stacks_1g = const BootTable::index_of_stacks(30),
     primary = sym primary,
@@ -205,14 +176,14 @@ unsafe extern "C" {
 }
 
 extern "C" fn primary(start_info: u32, ticks: u64, apic_id: u32) -> ! {
-    crate::machine::remember_boot(start_info, ticks, apic_id);
+    firmware::remember_boot(start_info, ticks, apic_id);
     let phys = |symbol: *const u8| symbol.addr() - PHYS_VIRT_OFFSET;
-    // SAFETY: the linker script has set the stack aside for the first hart, and the
-    // table is only this stack's. Nothing on the stack in use is needed any more when
-    // the hart goes on at the top of the same memory.
+    // SAFETY: the linker script reserves `_stack` for the first hart, and the last table of
+    // `STACK_TABLES` is for this stack only. The hart continues at the top of the same memory.
+    // That overwrites this function's frame, which is no longer needed.
     unsafe {
         let table = phys((&raw const STACK_TABLES[2]).cast());
-        map_stack(StackMemory::new(0, phys(&raw const _stack), table));
+        boot_page_table::map_stack(StackMemory::new(0, phys(&raw const _stack), table));
         asm!(
             "mov rsp, {top}",
             "xor ebp, ebp",
@@ -228,11 +199,4 @@ extern "C" fn primary(start_info: u32, ticks: u64, apic_id: u32) -> ! {
 
 extern "C" fn on_own_stack(start_info: usize) -> ! {
     axplat::call_main(0, start_info)
-}
-
-/// Maps a hart's stack in the boot page table.
-pub fn map_stack(memory: StackMemory) {
-    let entry = |paddr: usize| paddr as u64 | ENTRY;
-    // SAFETY: only the first hart changes the boot page table, before it starts another.
-    unsafe { memory.map(&raw mut STACK_TABLES[1], entry, entry) };
 }

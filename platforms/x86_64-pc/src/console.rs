@@ -9,10 +9,9 @@ const COM1: u16 = 0x3f8;
 
 static UART: Serial<PioBackend> = Serial::unconnected();
 
-/// Sets the line up. Until then, and where there is no UART, output is dropped.
+/// Sets up the UART. Output is dropped before that, and on a machine without a UART.
 pub fn init() {
-    // SAFETY: on a PC these ports are the UART's, or nobody's; only `UART` uses
-    // them.
+    // SAFETY: on a PC these ports belong to the UART or are unused. Only `UART` accesses them.
     let uart = unsafe { Uart16550::new_port(COM1) };
     if let Ok(mut uart) = uart
         && uart.init(Config::default()).is_ok()

@@ -1,17 +1,17 @@
-//! What the CPU must have, checked in 32-bit mode before anything needs it, and named
-//! where it is missing (SDM volume 2, "CPUID").
+//! Checks that the CPU has the features that the kernel needs, in 32-bit mode before they are
+//! used (SDM volume 2, "CPUID"). A message names a missing feature.
 
 use core::arch::global_asm;
 
 use axconfig::PHYS_VIRT_OFFSET;
 
-/// COM1's transmit register, and its line status, in which a bit says that another byte
-/// can be sent.
+/// COM1's transmit register, its line status register, and the bit of the status that is set
+/// when COM1 takes another byte.
 const COM1: u16 = 0x3f8;
 const COM1_STATUS: u16 = 0x3fd;
 const CAN_SEND: u8 = 1 << 5;
 
-/// QEMU's `isa-debug-exit`, and the status of a machine that failed.
+/// The port of QEMU's `isa-debug-exit`, and the exit status of a failure.
 const DEBUG_EXIT: u16 = 0xf4;
 const FAILED: u8 = 101;
 
@@ -21,8 +21,7 @@ global_asm!(
     .code32
     .global check_features
 
-    // Goes through the features that the kernel needs. Changes all registers but esp
-    // and ebp.
+    // Checks each entry of `features`. Changes all registers except esp and ebp.
 check_features:
     movl    $0x80000000, %eax
     cpuid
@@ -51,15 +50,15 @@ check_features:
     jmp     1b
 4:  ret
 
-    // Says on COM1 what the CPU lacks, whose name is at esi, and ends the machine.
-    // Where it cannot be told to end, it stands still.
+    // Prints the name at esi of the missing feature on COM1 and ends the machine. Without a
+    // debug port the hart halts.
 missing_feature:
     movl    %esi, %edi
     movl    $before_name - {offset}, %esi
     call    print
     movl    %edi, %esi
     call    print
-    movl    $behind_name - {offset}, %esi
+    movl    $after_name - {offset}, %esi
     call    print
     movb    ${failed}, %al
     movl    ${debug_exit}, %edx
@@ -83,11 +82,11 @@ print:
 
 before_name:
     .asciz  \"this CPU has no \"
-behind_name:
+after_name:
     .asciz  \": x86_64 needs it\\n[exit 101]\\n\"
 
-    // The bit of EDX that tells of each, in leaf 1, or with 32 added in leaf
-    // 0x80000001; and its name.
+    // For each feature its bit of EDX and its name. The bit is that of leaf 1; with 32 added
+    // it is that of leaf 0x80000001.
 features:
     .byte   32 + 29
     .asciz  \"LM (long mode, 64 bits)\"

@@ -1,7 +1,7 @@
-//! Interrupts that a hart has of its own: the timer, and other harts.
+//! Interrupts of a single hart: its timer, and interrupts from other harts.
 //!
-//! Interrupt numbers are vectors. Those of devices, which come through the
-//! I/O APIC, have no user yet: they stay masked, as the firmware leaves them.
+//! Interrupt numbers are vectors. Interrupts of devices come through the I/O APIC. They stay
+//! masked, as firmware leaves them, since no driver uses them yet.
 
 use axplat::irq::{HandlerTable, IpiTarget, IrqHandler, IrqIf};
 use x86::io::outb;
@@ -10,27 +10,27 @@ use crate::lapic;
 
 /// The local APIC's timer.
 const TIMER: usize = 0x20;
-/// An interrupt that went away before it was taken: never acknowledged
+/// The vector of an interrupt that ended before the hart took it. It must not be acknowledged
 /// (SDM 11.9).
 const SPURIOUS: usize = 0x2f;
 
-/// The interrupt masks of the PC's two old controllers.
+/// The I/O ports of the interrupt masks of the PC's two 8259 controllers.
 const PIC_MASKS: [u16; 2] = [0x21, 0xa1];
 
 static HANDLERS: HandlerTable<{ SPURIOUS + 1 }> = HandlerTable::new();
 
-/// Lets the first hart's own interrupts through, and keeps the old controllers'
-/// out, whose vectors are those of exceptions.
+/// Enables the first hart's interrupts, and masks those of the 8259 controllers, whose vectors
+/// are those of exceptions.
 pub fn init_primary() {
     for port in PIC_MASKS {
-        // SAFETY: on a PC the port is a controller's mask, or nobody's.
+        // SAFETY: on a PC the port is a controller's mask register or unused.
         unsafe { outb(port, 0xff) };
     }
     lapic::choose_mode();
     init_hart();
 }
 
-/// Lets this hart's own interrupts through.
+/// Enables this hart's interrupts.
 pub fn init_hart() {
     lapic::init_hart(SPURIOUS as u32);
     crate::timer::init_hart(TIMER as u32);
@@ -58,7 +58,8 @@ impl IrqIf for Irq {
 
     fn handle(irq: usize) {
         if irq != SPURIOUS {
-            // The next of its kind may come in, and waits until this has returned.
+            // The APIC may deliver the next one. The hart takes it after this handler, because
+            // interrupts are off until then.
             lapic::write(lapic::EOI, 0);
         }
         HANDLERS.handle(irq);
@@ -69,6 +70,7 @@ impl IrqIf for Irq {
     }
 }
 
+/// Sends vector `irq` to hart `cpu_id`.
 fn send(irq: usize, cpu_id: usize) {
     if let Some(&hart) = axmachine::inventory().harts().get(cpu_id) {
         lapic::send(hart, lapic::ASSERT | irq as u32);

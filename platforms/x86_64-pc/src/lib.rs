@@ -1,21 +1,23 @@
-//! A PC with ACPI, started by a loader that speaks PVH, as QEMU does
-//! (`-kernel`) with its machines `q35` and `pc`.
+//! A PC with ACPI. A loader with the PVH protocol starts it, as QEMU does (`-kernel`) for its
+//! machines `q35` and `pc`.
 //!
-//! RAM comes from the loader's memory map, harts and devices from the ACPI
-//! tables, the clock's rate from the CPU or by measuring it against ACPI's timer.
-//! What is a constant is so on every PC: the first serial port is at I/O port
-//! 0x3f8.
+//! RAM is read from the loader's memory map, and harts and devices from the ACPI tables. The
+//! CPU has the clock's rate, or it is measured against ACPI's timer. Constants are the same on
+//! all PCs: the first serial port is at I/O port 0x3f8.
 //!
-//! "SDM" is volume 3 of Intel's Software Developer's Manual in its edition of
-//! 2024, "ACPI" the ACPI Specification 6.5, "PVH" Xen's x86/HVM direct boot ABI.
+//! In comments "SDM" is volume 3 of Intel's Software Developer's Manual, edition of 2024.
+//! "ACPI" is the ACPI Specification 6.5, and "PVH" is Xen's x86/HVM direct boot ABI.
 //!
-//! Locks: the console's transmitter (`console`), a leaf.
+//! Locks: the console's UART (`console`). No other lock is taken while it is held.
 #![no_std]
 #![cfg(all(target_arch = "x86_64", target_os = "none"))]
 
 mod boot;
+mod boot_page_table;
+mod calibration;
 mod console;
 mod features;
+mod firmware;
 mod init;
 #[cfg(feature = "irq")]
 mod irq;

@@ -1,4 +1,4 @@
-//! Starting harts and powering off.
+//! Starts harts and powers off.
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -6,15 +6,18 @@ use core::sync::atomic::Ordering::Relaxed;
 use axplat::power::PowerIf;
 use x86::io::{outb, outw};
 
-/// QEMU's `isa-debug-exit`, where it is given that port: QEMU ends with status
-/// `2 * value + 1`.
+/// The I/O port of QEMU's `isa-debug-exit`, if QEMU has this device. Writing a value ends QEMU
+/// with status `2 * value + 1`.
 const DEBUG_EXIT: u16 = 0xf4;
 
-/// PM1 Control Registers, SLP_EN (ACPI 4.8.3.2.1): enter the sleep state.
+/// SLP_EN of the PM1 Control Registers (ACPI 4.8.3.2.1): the machine enters a sleep state.
 const SLEEP_ENABLE: u16 = 1 << 13;
 
-/// The I/O port that powers off, and above it what to write there; 0 without one. Kept
-/// from boot, so that powering off needs nothing but this.
+/// The I/O port that powers off in bits 0 to 15, and the value to write there in bits 16 to
+/// 31; 0 without such a port. It is stored at boot, so that powering off does not depend on
+/// the ACPI tables.
+///
+/// Relaxed in all accesses: `init` stores it before the first hart starts another.
 static SOFT_OFF: AtomicU32 = AtomicU32::new(0);
 
 /// Finds the power switch in the ACPI tables.
@@ -24,25 +27,25 @@ pub fn init() {
     }
 }
 
-/// Powers off with `status`. One that is not 0 is told by [`DEBUG_EXIT`], its
-/// lowest seven bits; where there is no such device, or for 0, the machine
-/// enters ACPI's sleep state S5.
+/// Powers off with an exit status. The lowest seven bits of a status other than 0 go to
+/// [`DEBUG_EXIT`]. For status 0, and on a machine without that device, the machine enters
+/// ACPI's sleep state S5.
 pub fn exit(status: u8) -> ! {
     if status != 0 {
-        // SAFETY: on a PC the port is this device's, or nobody's.
+        // SAFETY: on a PC the port belongs to this device or is unused.
         unsafe { outb(DEBUG_EXIT, status & 0x7f) };
     }
     let switch = SOFT_OFF.load(Relaxed);
     if switch != 0 {
-        // SAFETY: the tables said that this is how the machine is switched off.
+        // SAFETY: by the ACPI tables this write powers the machine off.
         unsafe { outw(switch as u16, (switch >> 16) as u16) };
     }
     park()
 }
 
-/// The I/O port of the register that powers off, and what to write to it.
+/// Returns the I/O port of the register that powers off, and the value to write to it.
 fn soft_off() -> Option<(u16, u16)> {
-    let tables = crate::machine::acpi()?;
+    let tables = crate::firmware::acpi()?;
     let port = tables.fadt()?.u32(64).filter(|&port| port != 0)?;
     let state = tables.dsdt().and_then(|dsdt| soft_off_type(dsdt.bytes()));
     Some((
@@ -51,16 +54,18 @@ fn soft_off() -> Option<(u16, u16)> {
     ))
 }
 
-/// The first element of the package `\_S5` (ACPI 7.4.2.6): the value of the
-/// register's field SLP_TYP. `aml` is a program; a package of constants has but
-/// one encoding, so that it can be found without running it (ACPI 20.2).
+/// Returns the first element of the package `\_S5` (ACPI 7.4.2.6), which is the value of the
+/// register's field SLP_TYP.
+///
+/// `aml` is a program. It need not be run, because a package of constants has only one
+/// encoding (ACPI 20.2).
 fn soft_off_type(aml: &[u8]) -> Option<u8> {
     const PACKAGE: u8 = 0x12;
     const BYTE: u8 = 0x0a;
     let name = aml.windows(5).position(|window| window == b"_S5_\x12")?;
     let package = &aml[name + 4..];
-    // The package's length takes one byte, and as many more as its upper two
-    // bits say; then comes the number of elements.
+    // The upper two bits of the first length byte are the number of further length bytes. The
+    // number of elements follows.
     let &[PACKAGE, length, ..] = package else {
         return None;
     };
@@ -70,10 +75,10 @@ fn soft_off_type(aml: &[u8]) -> Option<u8> {
     }
 }
 
-/// Sleeps for ever.
+/// Puts the calling hart to sleep forever.
 pub fn park() -> ! {
     loop {
-        // SAFETY: keeping interrupts out and waiting break nothing.
+        // SAFETY: switching interrupts off and halting have no other effect.
         unsafe { core::arch::asm!("cli", "hlt", options(nomem, nostack)) };
     }
 }

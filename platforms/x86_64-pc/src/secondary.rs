@@ -1,48 +1,51 @@
-//! Every hart but the first: from reset to `axplat`'s entry.
+//! Starts the harts other than the first: from reset to `axplat`'s entry.
 //!
-//! A hart is started by interrupts (SDM 9.4.4, "MP Initialization Example"): it
-//! begins in 16-bit mode at a page below 1 MiB, where a copy of the code at
-//! `trampoline` lies. That switches straight to 64-bit mode and goes on in the
-//! image, in the boot page table, where the hart looks itself up in [`STARTED`].
+//! Interrupts start a hart (SDM 9.4.4, "MP Initialization Example"). It begins in 16-bit mode
+//! at a page below 1 MiB, which has a copy of the code at `trampoline`. That code switches
+//! directly to 64-bit mode and continues in the image, in the boot page table. There the hart
+//! finds its own entry in [`STARTED`].
 //!
-//! Nothing a hart reads on its way is ever changed for the sake of another, so
-//! that one that comes late, when others are being started, does no harm.
+//! Each hart has its own entry, and the trampoline is the same for all. So a hart that arrives
+//! late, while others are being started, does no harm.
 
 use core::arch::global_asm;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use axconfig::{MAX_HARTS, PAGE_SIZE, PHYS_VIRT_OFFSET};
-use axmachine::Inventory;
+use axmachine::{Inventory, phys_to_virt};
 
 use crate::boot::{segments_and_apic_id, to_long_mode};
 use crate::lapic;
-use axmachine::phys_to_virt;
 
-/// Interrupt command register (SDM 11.6.1): reset, and start at a page.
+/// Commands of the interrupt command register (SDM 11.6.1): reset, and start at a page.
 const INIT: u32 = 0b101 << 8 | lapic::ASSERT;
 const STARTUP: u32 = 0b110 << 8 | lapic::ASSERT;
 
-/// Between the start-ups, in nanoseconds. The manual's 200 us, and the 10 ms it
-/// has before them, are for processors whose APIC was a chip of its own; it has
-/// been part of every x86-64 CPU.
+/// The pause between the two start commands, in nanoseconds. The manual has 200 us, and 10 ms
+/// before the first command. That was for processors with the APIC in a separate chip, and
+/// each x86-64 CPU contains its APIC.
 const PAUSE_NS: u64 = 10_000;
 
-/// The physical address of the trampoline's page; 0 for none.
-static PAGE: AtomicUsize = AtomicUsize::new(0);
+/// The physical address of the trampoline's page; 0 if no page was free.
+///
+/// Relaxed in all accesses: only the first hart stores and reads it.
+static TRAMPOLINE_PAGE: AtomicUsize = AtomicUsize::new(0);
 
-/// A hart that has been started: its hardware id plus one, or 0 for none yet,
-/// and the top of its stack, as a virtual address.
+/// What a started hart needs to know.
 #[repr(C)]
 struct Started {
-    id: AtomicUsize,
+    /// The hardware id plus one; 0 before the hart is started.
+    id_plus_one: AtomicUsize,
+    /// The virtual address of the top of the stack.
     stack: AtomicUsize,
 }
 
-/// By the kernel's own number of the hart.
+/// The started harts. The index is the kernel's number of the hart. The code at `trampoline`
+/// reads it.
 static STARTED: [Started; MAX_HARTS] = [const {
     Started {
-        id: AtomicUsize::new(0),
+        id_plus_one: AtomicUsize::new(0),
         stack: AtomicUsize::new(0),
     }
 }; MAX_HARTS];
@@ -80,7 +83,7 @@ trampoline_end:
     incl    %edi
     cmpl    ${max_harts}, %edi
     jb      0b
-    // Nobody has asked for this hart.
+    // The kernel did not start this hart.
 2:  hlt
     jmp     2b
 1:  movq    8(%rsi), %rsp
@@ -100,23 +103,23 @@ extern "C" fn secondary(cpu_id: usize) -> ! {
     axplat::call_secondary_main(cpu_id)
 }
 
-/// Takes the lowest free page below 1 MiB but the first for the trampoline.
-/// Without one no other hart can be started.
-pub fn choose_page(found: &mut Inventory) {
-    let page = found.room(PAGE_SIZE, PAGE_SIZE);
+/// Reserves the lowest free page between 4 KiB and 1 MiB for the trampoline. Without a free
+/// page no other hart can be started.
+pub fn reserve_trampoline_page(found: &mut Inventory) {
+    let page = found.find_free(PAGE_SIZE, PAGE_SIZE);
     if let Some(page) = page.filter(|page| *page < 1 << 20) {
-        found.keep(page, PAGE_SIZE);
-        PAGE.store(page, Relaxed);
+        found.reserve_mapped(page, PAGE_SIZE);
+        TRAMPOLINE_PAGE.store(page, Relaxed);
     }
 }
 
-/// Starts hart `cpu_id` on the stack that ends at `stack_top`.
+/// Starts hart `cpu_id` on the stack that ends at the virtual address `stack_top`.
 pub fn start(cpu_id: usize, stack_top: usize) {
     unsafe extern "C" {
         static trampoline: u8;
         static trampoline_end: u8;
     }
-    let page = PAGE.load(Relaxed);
+    let page = TRAMPOLINE_PAGE.load(Relaxed);
     let Some(&hart) = axmachine::inventory().harts().get(cpu_id) else {
         return;
     };
@@ -124,10 +127,11 @@ pub fn start(cpu_id: usize, stack_top: usize) {
         return;
     }
     STARTED[cpu_id].stack.store(stack_top, Relaxed);
-    STARTED[cpu_id].id.store(hart + 1, Release);
+    // Release: pairs with the hart's own read of the id. It reads the stack after the id.
+    STARTED[cpu_id].id_plus_one.store(hart + 1, Release);
     let code = &raw const trampoline;
-    // SAFETY: the page is RAM that both page tables map, kept for this; code
-    // that is there already is the same.
+    // SAFETY: the page is RAM that is reserved for the trampoline and that both page tables
+    // map. If it holds the trampoline already, the copy does not change it.
     unsafe {
         let size = (&raw const trampoline_end).offset_from_unsigned(code);
         code.copy_to_nonoverlapping(phys_to_virt(page) as *mut u8, size);
@@ -135,8 +139,8 @@ pub fn start(cpu_id: usize, stack_top: usize) {
     let startup = STARTUP | (page / PAGE_SIZE) as u32;
     lapic::send(hart, INIT);
     lapic::send(hart, startup);
-    // Once more, as the manual has it, in case the first was lost. It does nothing
-    // to a hart that has begun.
+    // The command is repeated, as in the manual, in case the first was lost. A hart that runs
+    // already ignores it.
     crate::timer::sleep(PAUSE_NS);
     lapic::send(hart, startup);
 }

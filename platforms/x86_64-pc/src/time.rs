@@ -1,5 +1,5 @@
-//! The clock: the time-stamp counter, which counts from power-on at a constant
-//! rate, alike on every hart (SDM 18.17.1, "Invariant TSC").
+//! The clock: the time-stamp counter. It counts from power-on at a constant rate, and all harts
+//! have the same count (SDM 18.17.1, "Invariant TSC").
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -9,22 +9,27 @@ use axplat::time::TimeIf;
 use x86::cpuid::CpuId;
 use x86::io::inl;
 
-/// Ticks a second of ACPI's timer (ACPI 4.8.3.3).
+use crate::calibration::{measure, ticks};
+
+/// The rate of ACPI's timer, in ticks a second (ACPI 4.8.3.3).
 const ACPI_TIMER_HZ: u64 = 3_579_545;
 
-/// How long the rate is measured where the CPU does not tell it, as a part of a
-/// second: 1 ms, in which ACPI's timer is off by less than 0.03 %.
-const MEASURED_PART: u64 = 1000;
+/// The rate is measured for a second divided by this, which is 1 ms. In that time the error of
+/// ACPI's timer is less than 0.03 %.
+const MEASUREMENTS_PER_SECOND: u64 = 1000;
 
-/// Ticks a second; a guess where they can neither be read nor be measured.
+/// Ticks a second. The initial value is a guess for a machine on which the rate can neither be
+/// read nor be measured.
+///
+/// Relaxed in all accesses: `init` stores the rate before the first hart starts another.
 static HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
 
-/// Finds out the rate.
+/// Reads or measures the rate.
 pub fn init() {
-    let told = CpuId::new()
+    let from_cpu = CpuId::new()
         .get_tsc_info()
         .and_then(|info| info.tsc_frequency());
-    if let Some(hz) = told.or_else(measured_hz) {
+    if let Some(hz) = from_cpu.or_else(measured_hz) {
         HZ.store(hz, Relaxed);
     }
 }
@@ -33,52 +38,18 @@ fn clock() -> Clock {
     Clock::new(HZ.load(Relaxed))
 }
 
+/// Measures the rate against ACPI's timer; `None` if the machine has no such timer.
 fn measured_hz() -> Option<u64> {
-    let fadt = crate::machine::acpi()?.fadt()?;
+    let fadt = crate::firmware::acpi()?.fadt()?;
     let port = fadt.u32(76).filter(|&port| port != 0)? as u16;
-    // The counter has 24 bits at least: as the upper 24 of 32 it wraps as a
-    // number does.
-    // SAFETY: the table says that this is the timer's port; reading changes
-    // nothing.
+    // The counter has at least 24 bits. In the upper 24 of 32 bits it wraps as the number
+    // does.
+    // SAFETY: by the ACPI table this is the port of the timer. Reading it has no effect.
     let timer = || unsafe { inl(port) } << 8;
-    let (ticks, count) = race(timer, |_, count| {
-        u64::from(count >> 8) >= ACPI_TIMER_HZ / MEASURED_PART
+    let (ticks, count) = measure(timer, |_, count| {
+        u64::from(count >> 8) >= ACPI_TIMER_HZ / MEASUREMENTS_PER_SECOND
     });
     Some(ticks.saturating_mul(ACPI_TIMER_HZ) / u64::from(count >> 8))
-}
-
-/// How far the clock and `counter`, which counts up, get in the same time:
-/// until `enough` says so of the two.
-pub fn race(counter: impl Fn() -> u32, enough: impl Fn(u64, u32) -> bool) -> (u64, u32) {
-    let (start, first) = both(&counter);
-    loop {
-        let (now, count) = both(&counter);
-        let passed = (now.saturating_sub(start), count.wrapping_sub(first));
-        if enough(passed.0, passed.1) {
-            return passed;
-        }
-    }
-}
-
-/// The clock and `counter` at the same moment: of a few attempts the shortest,
-/// since a machine that is a program may stop for long between two instructions.
-fn both(counter: impl Fn() -> u32) -> (u64, u32) {
-    let (mut shortest, mut best) = (u64::MAX, (0, 0));
-    for _ in 0..4 {
-        let before = ticks();
-        let count = counter();
-        let took = ticks().saturating_sub(before);
-        if took < shortest {
-            (shortest, best) = (took, (before + took / 2, count));
-        }
-    }
-    best
-}
-
-/// The clock itself.
-pub fn ticks() -> u64 {
-    // SAFETY: nothing has forbidden the kernel to read the counter (CR4.TSD).
-    unsafe { x86::time::rdtsc() }
 }
 
 struct Time;
@@ -97,7 +68,7 @@ impl TimeIf for Time {
         clock().nanos_to_ticks(nanos)
     }
 
-    /// The machine's calendar clock is not read: time counts from power-on.
+    /// Returns 0: the machine's calendar clock is not read, so time counts from power-on.
     fn epochoffset_nanos() -> u64 {
         0
     }

@@ -1,6 +1,7 @@
-//! A hart's own timer, in its local APIC (SDM 11.5.4, "APIC Timer"): set to a
-//! tick of the clock where the CPU has TSC-deadline mode, or else to a count at
-//! a rate of its own, which is measured.
+//! The timer of each hart, in its local APIC (SDM 11.5.4, "APIC Timer").
+//!
+//! In TSC-deadline mode the timer is set to a tick of the clock. On a CPU without that mode it
+//! counts down at a rate of its own, which is measured.
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -14,27 +15,30 @@ use kernel_guard::IrqSave;
 use x86::cpuid::CpuId;
 use x86::msr::{IA32_TSC_DEADLINE, wrmsr};
 
+use crate::calibration::measure;
 use crate::lapic::{self, LVT_TIMER, MASKED, TIMER_COUNT, TIMER_DIVIDE, TIMER_START};
 
-/// LVT timer register: TSC-deadline mode; without it the timer counts once.
+/// LVT timer register: TSC-deadline mode. Without this bit the timer counts down once.
 const DEADLINE_MODE: u32 = 0b10 << 17;
 
-/// Divide configuration register: by one.
+/// Divide configuration register: division by one.
 const BY_ONE: u32 = 0b1011;
 
-/// How long the rate is measured, in nanoseconds.
+/// How long the timer's rate is measured, in nanoseconds.
 const MEASURED_NS: u64 = 250_000;
 
-/// How often a second it counts; 0 in TSC-deadline mode.
+/// The timer's rate in counts a second; 0 in TSC-deadline mode.
+///
+/// Relaxed in all accesses: the first hart stores it before it starts another.
 static HZ: AtomicU64 = AtomicU64::new(0);
 
-/// Readies this hart's timer to interrupt with `vector`. The first hart does it
-/// first, and measures the rate for all.
+/// Prepares this hart's timer to interrupt with `vector`. The first hart must call this first,
+/// since it measures the rate for all.
 pub fn init_hart(vector: u32) {
     let cpu = CpuId::new().get_feature_info();
     if cpu.is_some_and(|cpu| cpu.has_tsc_deadline()) {
         lapic::write(LVT_TIMER, vector | DEADLINE_MODE);
-        // The deadline must not be written before the mode is (SDM 11.5.4.1).
+        // The mode must be written before a deadline (SDM 11.5.4.1).
         x86::fence::mfence();
         return;
     }
@@ -45,21 +49,22 @@ pub fn init_hart(vector: u32) {
     lapic::write(LVT_TIMER, vector);
 }
 
+/// Measures the timer's rate against the clock.
 fn measured_hz() -> u64 {
     lapic::write(LVT_TIMER, MASKED);
     lapic::write(TIMER_START, u32::MAX);
     let counted = || !lapic::read(TIMER_COUNT);
-    let (ticks, count) =
-        crate::time::race(counted, |ticks, _| ticks_to_nanos(ticks) >= MEASURED_NS);
+    let (ticks, count) = measure(counted, |ticks, _| ticks_to_nanos(ticks) >= MEASURED_NS);
     lapic::write(TIMER_START, 0);
     u64::from(count) * NANOS_PER_SEC / ticks_to_nanos(ticks)
 }
 
-/// Interrupts this hart when the clock has come to `deadline`, in ticks, or soon
-/// if it has already; or earlier, if that is further off than the timer counts.
+/// Sets this hart's timer to `deadline`, in ticks of the clock. If it is past, the interrupt
+/// comes at once. If the timer cannot count that far, the interrupt comes earlier.
 pub fn set(deadline: u64) {
     match HZ.load(Relaxed) {
-        // SAFETY: the mode is one the CPU has, and the vector is handled.
+        // SAFETY: the rate is 0 only if the CPU has TSC-deadline mode, so it has this MSR. The
+        // module `irq` handles the vector.
         0 => unsafe { wrmsr(IA32_TSC_DEADLINE, deadline) },
         hz => {
             let wait = ticks_to_nanos(deadline.saturating_sub(current_ticks()));
@@ -69,17 +74,18 @@ pub fn set(deadline: u64) {
     }
 }
 
-/// Sleeps for `nanos` nanoseconds, letting interrupts in meanwhile. An emulator
-/// that runs all harts in turn goes on with the others at once; under QEMU's
-/// `-icount` a hart that is reset takes all the time until the next timer.
+/// Sleeps for `nanos` nanoseconds with interrupts enabled.
+///
+/// An emulator that runs all harts on one thread then continues with the others at once. Under
+/// QEMU's `-icount` a hart that is being reset uses all time until the next timer interrupt.
 #[cfg(feature = "smp")]
 pub fn sleep(nanos: u64) {
     let _guard = IrqSave::new();
     let deadline = monotonic_time_nanos().saturating_add(nanos);
     while monotonic_time_nanos() < deadline {
         set_oneshot_timer(deadline);
-        // SAFETY: whoever starts harts has readied its own to be interrupted;
-        // none is slept through, as `sti` lets the first in during `hlt`.
+        // SAFETY: the hart that starts others has set up its own interrupts. `sti` takes effect
+        // after the next instruction, so an interrupt always ends `hlt`.
         unsafe { core::arch::asm!("sti", "hlt", "cli", options(nostack)) };
     }
 }

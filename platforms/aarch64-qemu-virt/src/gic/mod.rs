@@ -1,8 +1,8 @@
-//! The interrupt controller: GICv3 or GICv2, whichever the device tree names.
-//! Where it names neither, no interrupt ever comes.
+//! The interrupt controller: a GICv3 or a GICv2. Without one in the device tree there are no
+//! interrupts.
 //!
-//! Only interrupts that each hart has of its own are dealt with: calls from
-//! other harts (numbers 0 to 15, "SGI") and its own devices (16 to 31, "PPI").
+//! This driver handles the interrupts of a single hart: those from other harts (numbers 0 to
+//! 15, "SGI") and those of the hart's own devices (16 to 31, "PPI").
 
 mod v2;
 mod v3;
@@ -10,9 +10,8 @@ mod v3;
 use core::ptr::NonNull;
 
 use aarch64_cpu::asm::barrier;
-use spin::Once;
-
 use axmachine::phys_to_virt;
+use spin::Once;
 
 enum Gic {
     V2(v2::Driver),
@@ -21,7 +20,7 @@ enum Gic {
 
 static GIC: Once<Gic> = Once::new();
 
-/// Finds the interrupt controller. The first hart calls this, once.
+/// Finds the interrupt controller. Called once, by the first hart.
 pub fn init() {
     let found = v3::Driver::find().map(Gic::V3);
     if let Some(gic) = found.or_else(|| v2::Driver::find().map(Gic::V2)) {
@@ -29,15 +28,15 @@ pub fn init() {
     }
 }
 
-/// The registers of the first device compatible with `name`, of its `index`th
-/// range, as a virtual address.
+/// Returns the virtual address of register range number `index`, counted from 0, of the first
+/// device that is compatible with `name`.
 fn registers<T>(name: &str, index: usize) -> Option<NonNull<T>> {
-    let (base, _) = crate::machine::device_tree()?.device_reg(name, index)?;
+    let (base, _) = crate::firmware::device_tree()?.device_reg(name, index)?;
     NonNull::new(phys_to_virt(base) as *mut T)
 }
 
-/// Prepares what is this hart's, `cpu_id`'s, of the controller: interrupts as a
-/// whole are let through, and each is masked.
+/// Prepares the controller's registers for the calling hart, `cpu_id`. The controller delivers
+/// interrupts to it, but each single interrupt is masked.
 pub fn init_hart(cpu_id: usize) {
     match GIC.get() {
         Some(Gic::V2(gic)) => gic.init_hart(cpu_id),
@@ -46,7 +45,7 @@ pub fn init_hart(cpu_id: usize) {
     }
 }
 
-/// Masks interrupt `irq` of this hart, which is below 32, or lets it through.
+/// Enables or masks interrupt `irq` of the calling hart. `irq` must be below 32.
 pub fn set_enable(irq: usize, enabled: bool) {
     match GIC.get() {
         Some(Gic::V2(gic)) => gic.set_enable(irq, enabled),
@@ -55,8 +54,8 @@ pub fn set_enable(irq: usize, enabled: bool) {
     }
 }
 
-/// Takes the most urgent interrupt that is pending here, lets `handler` deal
-/// with its number, and says that it is done. Does nothing if there is none.
+/// Acknowledges the pending interrupt with the highest priority, calls `handler` with its
+/// number, and ends it. Does nothing if no interrupt is pending.
 pub fn take(handler: impl FnOnce(usize)) {
     match GIC.get() {
         Some(Gic::V2(gic)) => gic.take(handler),
@@ -65,10 +64,10 @@ pub fn take(handler: impl FnOnce(usize)) {
     }
 }
 
-/// Interrupts hart `cpu_id` with number `irq`, which is below 16. Whatever this
-/// hart wrote before is seen by that one when it handles the interrupt.
+/// Sends interrupt `irq` to hart `cpu_id`. `irq` must be below 16. The handler of that hart
+/// sees all earlier writes of this hart.
 pub fn send(cpu_id: usize, irq: usize) {
-    // What was written is on its way before the interrupt is.
+    // Earlier writes are visible to other harts before the interrupt is sent.
     barrier::dsb(barrier::ISHST);
     match GIC.get() {
         Some(Gic::V2(gic)) => gic.send(cpu_id, irq),

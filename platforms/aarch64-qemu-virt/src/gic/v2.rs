@@ -1,10 +1,9 @@
-//! GICv2 (Arm Generic Interrupt Controller Architecture Specification,
-//! IHI 0048): up to eight harts, each of which sees its own bank of registers
-//! at the same addresses.
+//! The GICv2 (Arm Generic Interrupt Controller Architecture Specification, IHI 0048). It has up
+//! to eight harts, and each sees its own bank of registers at the same addresses.
 //!
-//! Not `arm-gic`'s driver: that one is for one user at a time, so harts would
-//! queue for a lock at every interrupt. The few registers used here are a hart's
-//! own, or are written whole.
+//! The driver of the crate `arm-gic` needs exclusive access, so harts would wait for a lock at
+//! each interrupt. The registers used here need no lock: a hart has its own bank of them, or
+//! one write sets the whole register.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -12,7 +11,7 @@ use axconfig::MAX_HARTS;
 
 use super::registers;
 
-/// Registers of the distributor, at these offsets.
+/// Byte offsets of the distributor's registers.
 mod gicd {
     pub const CTLR: usize = 0x000;
     pub const ISENABLER0: usize = 0x100;
@@ -21,7 +20,7 @@ mod gicd {
     pub const SGIR: usize = 0xf00;
 }
 
-/// Registers of the CPU interface.
+/// Byte offsets of the CPU interface's registers.
 mod gicc {
     pub const CTLR: usize = 0x000;
     pub const PMR: usize = 0x004;
@@ -29,15 +28,15 @@ mod gicc {
     pub const EOIR: usize = 0x010;
 }
 
-/// The number in what `IAR` says; beside it stands which hart called.
+/// The bits of `IAR` with the interrupt's number. Other bits are the number of the sender.
 const NUMBER: u32 = 0x3ff;
-/// From this number on it says that no interrupt is pending.
-const NONE: u32 = 1020;
+/// The lowest number in `IAR` that means that no interrupt is pending.
+const NO_INTERRUPT: u32 = 1020;
 
 pub struct Driver {
     distributor: Registers,
     interface: Registers,
-    /// One bit for each hart, as the controller knows it.
+    /// The controller's bit for each hart. The index is the kernel's number of the hart.
     targets: [AtomicU8; MAX_HARTS],
 }
 
@@ -51,13 +50,14 @@ impl Registers {
     }
 
     fn read(&self, offset: usize) -> u32 {
-        // SAFETY: the device tree says that the registers are there, both page
-        // tables map them, and the offsets above lie in them.
+        // SAFETY: the device tree says that the registers are at this address, and both page
+        // tables map them. The offsets above are inside the range.
         unsafe { ((self.0 + offset) as *const u32).read_volatile() }
     }
 
     fn write(&self, offset: usize, value: u32) {
-        // SAFETY: as in `read`.
+        // SAFETY: the device tree says that the registers are at this address, and both page
+        // tables map them. The offsets above are inside the range.
         unsafe { ((self.0 + offset) as *mut u32).write_volatile(value) };
     }
 }
@@ -73,9 +73,10 @@ impl Driver {
 
     pub fn init_hart(&self, cpu_id: usize) {
         self.distributor.write(gicd::CTLR, 1);
-        // A hart's own interrupts have itself for a target.
-        let me = self.distributor.read(gicd::ITARGETSR0) as u8;
-        self.targets[cpu_id].store(me, Ordering::Release);
+        // The target of a hart's own interrupts reads as the bit of the calling hart.
+        let own_bit = self.distributor.read(gicd::ITARGETSR0) as u8;
+        // Release: pairs with the acquire in `send` on another hart.
+        self.targets[cpu_id].store(own_bit, Ordering::Release);
         self.distributor.write(gicd::ICENABLER0, u32::MAX);
         self.interface.write(gicc::PMR, 0xff);
         self.interface.write(gicc::CTLR, 1);
@@ -91,15 +92,16 @@ impl Driver {
 
     pub fn take(&self, handler: impl FnOnce(usize)) {
         let taken = self.interface.read(gicc::IAR);
-        if taken & NUMBER < NONE {
+        if taken & NUMBER < NO_INTERRUPT {
             handler((taken & NUMBER) as usize);
             self.interface.write(gicc::EOIR, taken);
         }
     }
 
     pub fn send(&self, cpu_id: usize, irq: usize) {
+        // Acquire: pairs with the release in `init_hart` of the target.
         let target = self.targets[cpu_id].load(Ordering::Acquire);
-        let call = u32::from(target) << 16 | irq as u32;
-        self.distributor.write(gicd::SGIR, call);
+        let request = u32::from(target) << 16 | irq as u32;
+        self.distributor.write(gicd::SGIR, request);
     }
 }

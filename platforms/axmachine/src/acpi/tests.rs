@@ -4,11 +4,11 @@ use std::vec::Vec;
 
 use super::{HEADER, Inventory, Tables, checksum};
 
-/// Where the memory that holds the tables begins.
+/// The physical address of the memory that holds the tables.
 const BASE: usize = 0x10_0000;
 
 thread_local! {
-    /// The memory of the running test.
+    /// The memory of the test that runs on this thread.
     static MEMORY: Cell<&'static [u8]> = const { Cell::new(&[]) };
 }
 
@@ -22,8 +22,8 @@ fn tables(memory: Vec<u8>) -> Option<Tables> {
     Tables::new(read, BASE)
 }
 
-/// Makes the sum of all bytes 0, by the byte at `at`.
-fn sum(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
+/// Sets the byte at `at` so that the sum of all bytes is 0.
+fn with_checksum(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
     bytes[at] = bytes[at].wrapping_sub(checksum(&bytes));
     bytes
 }
@@ -33,10 +33,10 @@ fn table(signature: &[u8; 4], body: &[u8]) -> Vec<u8> {
     table[..4].copy_from_slice(signature);
     table[4..8].copy_from_slice(&((HEADER + body.len()) as u32).to_le_bytes());
     table.extend(body);
-    sum(table, 9)
+    with_checksum(table, 9)
 }
 
-/// The pointer, the list and the tables, one after the other.
+/// Returns the memory of a machine: the pointer, the list, then the tables.
 fn machine(tables: &[Vec<u8>]) -> Vec<u8> {
     let list_at = BASE + 64;
     let mut at = list_at + HEADER + 8 * tables.len();
@@ -47,14 +47,14 @@ fn machine(tables: &[Vec<u8>]) -> Vec<u8> {
     }
     let mut pointer = b"RSD PTR \0TESTER\x02".to_vec();
     pointer.resize(20, 0);
-    let mut pointer = sum(pointer, 8);
+    let mut pointer = with_checksum(pointer, 8);
     pointer.extend(36_u32.to_le_bytes());
     pointer.extend((list_at as u64).to_le_bytes());
     pointer.resize(64, 0);
     [pointer, table(b"XSDT", &addresses), tables.concat()].concat()
 }
 
-/// A MADT with the local APIC at 0xfee00000 and these records.
+/// Returns a MADT with the local APIC at 0xfee00000 and these records.
 fn madt(records: &[&[u8]]) -> Vec<u8> {
     let mut body = 0xfee0_0000_u32.to_le_bytes().to_vec();
     body.extend([0; 4]);
@@ -73,28 +73,28 @@ fn inventory(memory: Vec<u8>) -> Inventory {
 fn only_harts_that_are_enabled_are_counted() {
     const ENABLED: u8 = 1;
     const ONLINE_CAPABLE: u8 = 2;
-    let old = |id, flags| [0, 8, 0, id, flags, 0, 0, 0];
-    let new = |id: u16, flags| {
+    let apic = |id, flags| [0, 8, 0, id, flags, 0, 0, 0];
+    let x2apic = |id: u16, flags| {
         let [low, high] = id.to_le_bytes();
         [9, 16, 0, 0, low, high, 0, 0, flags, 0, 0, 0, 0, 0, 0, 0]
     };
     let found = inventory(machine(&[madt(&[
-        &old(0, ENABLED),
-        &old(1, 0),
-        &old(2, ONLINE_CAPABLE),
-        &old(3, ENABLED | ONLINE_CAPABLE),
-        &new(0x123, ENABLED),
-        &new(0x124, ONLINE_CAPABLE),
-        // A record that is cut off.
+        &apic(0, ENABLED),
+        &apic(1, 0),
+        &apic(2, ONLINE_CAPABLE),
+        &apic(3, ENABLED | ONLINE_CAPABLE),
+        &x2apic(0x123, ENABLED),
+        &x2apic(0x124, ONLINE_CAPABLE),
+        // This record is cut off.
         &[0, 8, 0, 9],
     ])]));
     assert_eq!(found.harts(), [0, 3, 0x123]);
 }
 
-/// The local APIC comes first, from its record if there is one; hundreds of other
-/// controllers do not push it out.
+/// The address of the local APIC is in the table's header, or in a record that replaces it.
+/// The list must contain it although there are 199 I/O APICs.
 #[test]
-fn the_local_apic_is_kept_before_others() {
+fn the_local_apic_is_in_a_full_list() {
     let io = |n: u32| {
         let mut record = vec![1, 12, n as u8, 0];
         record.extend(
@@ -105,8 +105,8 @@ fn the_local_apic_is_kept_before_others() {
         record.extend([0; 4]);
         record
     };
-    let shared: Vec<Vec<u8>> = (1..200).map(|n| io(n + 0x1000)).collect();
-    let mut records: Vec<&[u8]> = shared.iter().map(Vec::as_slice).collect();
+    let io_apics: Vec<Vec<u8>> = (1..200).map(|n| io(n + 0x1000)).collect();
+    let mut records: Vec<&[u8]> = io_apics.iter().map(Vec::as_slice).collect();
     let found = inventory(machine(&[madt(&records)]));
     assert!(found.devices().contains(&(0xfee0_0000, 0x1000)));
     assert_eq!(found.devices().len(), 64);
@@ -118,22 +118,22 @@ fn the_local_apic_is_kept_before_others() {
 }
 
 #[test]
-fn all_that_is_read_is_kept() {
+fn all_tables_that_are_read_are_mapped() {
     let tables: Vec<Vec<u8>> = (0..200).map(|_| table(b"SSDT", &[0; 5000])).collect();
     let memory = machine(&tables);
     let size = memory.len().next_multiple_of(0x1000);
     let found = inventory(memory);
-    assert_eq!(found.kept(), [(BASE, size)]);
+    assert_eq!(found.mapped_reserved(), [(BASE, size)]);
 }
 
-/// A table with a wrong checksum is not used, but its header is looked at.
+/// A table with a wrong checksum is not used, but its header is read.
 #[test]
-fn the_header_of_a_damaged_table_is_kept() {
+fn the_header_of_a_damaged_table_is_mapped() {
     let mut bad = table(b"APIC", &[0; 0x3000]);
     bad[HEADER] = 1;
     let memory = machine(&[bad]);
     let found = inventory(memory);
-    assert_eq!(found.kept(), [(BASE, 0x1000)]);
+    assert_eq!(found.mapped_reserved(), [(BASE, 0x1000)]);
     assert!(found.devices().is_empty());
 }
 

@@ -3,7 +3,7 @@ use std::vec::Vec;
 
 use super::*;
 
-/// Writes a tree, token by token.
+/// A writer of device trees, token by token.
 #[derive(Default)]
 struct Writer {
     structure: Vec<u8>,
@@ -46,7 +46,7 @@ impl Writer {
         self.prop(name, &bytes)
     }
 
-    /// Header, one memory reservation, structure, strings.
+    /// Returns the blob: header, one memory reservation, structure block, strings block.
     fn finish(&mut self) -> Vec<u8> {
         self.word(9);
         let (structure, strings) = (self.structure.len() as u32, self.strings.len() as u32);
@@ -116,13 +116,13 @@ fn machine() -> Vec<u8> {
 
 fn tree(blob: Vec<u8>) -> Option<DeviceTree> {
     let blob = Box::leak(blob.into_boxed_slice());
-    // SAFETY: a header's worth of bytes is there in every test, and the
-    // total size in it is never more than there is; leaked, it stays.
+    // SAFETY: each test's blob is longer than a header. No test makes the total size in the
+    // header larger than the blob, which is leaked and so never freed.
     unsafe { DeviceTree::new(blob.as_ptr()) }
 }
 
 #[test]
-fn a_machine_is_read_as_it_was_written() {
+fn a_tree_is_read_as_it_was_written() {
     let tree = tree(machine()).unwrap();
     assert_eq!(tree.boot_args(), "seed=7");
     assert_eq!(tree.u32("/cpus", "timebase-frequency"), Some(10_000_000));
@@ -139,14 +139,14 @@ fn a_machine_is_read_as_it_was_written() {
         found.reserved(),
         [(0x8800_0000, 0x1000), (0x8fff_f000, 0x1000)]
     );
-    assert_eq!(found.kept(), [(0x8800_0000, 0x1000)]);
+    assert_eq!(found.mapped_reserved(), [(0x8800_0000, 0x1000)]);
     assert_eq!(found.devices(), [(0x1000_0000, 0x1000)]);
     assert_eq!(found.harts(), [2, 4]);
     assert_eq!(tree.zero_block(), Some(64));
 }
 
-/// A hart by the properties that tell of `cbo.zero`.
-fn risc_v_hart(w: &mut Writer, status: &str, isa: (&str, &str), block: u32) {
+/// Writes a hart with the properties that describe `cbo.zero`.
+fn riscv_hart(w: &mut Writer, status: &str, isa: (&str, &str), block: u32) {
     w.begin("cpu").prop("status", status.as_bytes());
     w.prop(isa.0, isa.1.as_bytes());
     w.numbers("riscv,cboz-block-size", &[block]).end();
@@ -156,14 +156,14 @@ fn zero_block(harts: &[(&str, (&str, &str), u32)]) -> Option<usize> {
     let mut w = Writer::default();
     w.begin("").begin("cpus");
     for &(status, isa, block) in harts {
-        risc_v_hart(&mut w, status, isa, block);
+        riscv_hart(&mut w, status, isa, block);
     }
     w.end().end();
     tree(w.finish())?.zero_block()
 }
 
 #[test]
-fn a_block_is_zeroed_only_where_every_usable_hart_zeroes_it_alike() {
+fn cbo_zero_is_used_only_if_every_usable_hart_has_the_same_block_size() {
     const LIST: (&str, &str) = ("riscv,isa-extensions", "i\0m\0zicboz\0sstc\0");
     const SHORT_LIST: (&str, &str) = ("riscv,isa-extensions", "i\0zicbom\0");
     const STRING: (&str, &str) = ("riscv,isa", "rv64imafdc_zicbom_zicboz\0");
@@ -184,8 +184,8 @@ fn a_block_is_zeroed_only_where_every_usable_hart_zeroes_it_alike() {
     }
 }
 
-/// Whatever a byte is changed to, what is read is read from the blob, and
-/// nothing panics.
+/// Each byte of a tree is changed to several values. Every read must stay inside the blob,
+/// and nothing may panic.
 #[test]
 fn a_damaged_tree_is_read_without_a_panic() {
     let blob = machine();
@@ -206,8 +206,8 @@ fn a_damaged_tree_is_read_without_a_panic() {
     assert!(tree(other).is_none());
 }
 
-/// A tree of a root with `#address-cells` and `#size-cells` of 2, and in it what
-/// `nodes` writes.
+/// Returns the inventory of a tree whose nodes `nodes` writes. The root has
+/// `#address-cells` and `#size-cells` of 2.
 fn inventory(nodes: impl FnOnce(&mut Writer)) -> Inventory {
     let mut w = Writer::default();
     w.begin("")
@@ -219,7 +219,7 @@ fn inventory(nodes: impl FnOnce(&mut Writer)) -> Inventory {
     tree.inventory(0, 0x8000_0000, &["ns16550a", "acme,power"])
 }
 
-/// A node with registers and one more property.
+/// Writes a node with one register range, and with one more property if that has a name.
 fn node(w: &mut Writer, name: &str, reg: (u32, u32), property: (&str, &str)) {
     w.begin(name).numbers("reg", &[0, reg.0, 0, reg.1]);
     if !property.0.is_empty() {
@@ -229,7 +229,7 @@ fn node(w: &mut Writer, name: &str, reg: (u32, u32), property: (&str, &str)) {
 }
 
 #[test]
-fn memory_that_may_not_be_used_is_not() {
+fn only_usable_memory_is_added() {
     const NONE: (&str, &str) = ("", "");
     let found = inventory(|w| {
         node(w, "memory@80000000", (0x8000_0000, 0x100_0000), NONE);
@@ -270,9 +270,10 @@ fn memory_that_may_not_be_used_is_not() {
     assert_eq!(found.ram(), ram);
 }
 
-/// Reserved ranges come before the memory node, reach over a hole, and beyond RAM.
+/// The reserved ranges stand before the memory nodes. One reaches over a hole in RAM, and
+/// one is outside RAM.
 #[test]
-fn reserved_memory_is_kept_out_wherever_it_stands_in_the_tree() {
+fn reserved_memory_is_found_before_the_memory_nodes() {
     let found = inventory(|w| {
         w.begin("reserved-memory")
             .numbers("#address-cells", &[2])
@@ -288,7 +289,7 @@ fn reserved_memory_is_kept_out_wherever_it_stands_in_the_tree() {
         );
         node(w, "d@80f00000", (0x80f0_0000, 0x1000_0000), ("", ""));
         node(w, "e@f0000000", (0xf000_0000, 0x1000), ("", ""));
-        // Its place is the kernel's to choose, for a driver that there is not.
+        // The kernel would choose the address for a driver, which it does not have.
         w.begin("f").numbers("size", &[0, 0x10_0000]).end();
         w.end();
         node(w, "memory@80000000", (0x8000_0000, 0x100_0000), ("", ""));
@@ -302,12 +303,12 @@ fn reserved_memory_is_kept_out_wherever_it_stands_in_the_tree() {
     ];
     assert_eq!(found.reserved(), reserved);
     // Only the tree itself is mapped.
-    assert_eq!(found.kept(), [(0x8000_0000, 0x1000)]);
+    assert_eq!(found.mapped_reserved(), [(0x8000_0000, 0x1000)]);
 }
 
-/// More devices than the list has room for stand before those that the kernel uses.
+/// More devices than fit in the list stand in the tree before those that the kernel uses.
 #[test]
-fn the_devices_that_the_kernel_uses_are_kept_wherever_they_stand() {
+fn the_devices_that_the_kernel_uses_are_in_a_full_list() {
     let found = inventory(|w| {
         for n in 0..100 {
             let base = 0x1000_0000 + n * 0x1_0000;
@@ -336,12 +337,12 @@ fn the_devices_that_the_kernel_uses_are_kept_wherever_they_stand() {
     let has = |at| found.devices().contains(&(at, 0x1000));
     assert!(has(0x4000_0000) && has(0x5000_0000) && !has(0x3000_0000));
     assert_eq!(found.devices().len(), 64);
-    let (listed, more) = found.left_alone();
+    let (listed, more) = found.ignored();
     assert_eq!(listed.len() + more, 38);
 }
 
 #[test]
-fn a_console_that_is_not_to_be_used_is_passed_over() {
+fn a_disabled_console_is_skipped() {
     let mut w = Writer::default();
     w.begin("")
         .numbers("#address-cells", &[2])
@@ -361,7 +362,7 @@ fn a_console_that_is_not_to_be_used_is_passed_over() {
 }
 
 #[test]
-fn a_hart_without_an_mmu_is_left_out() {
+fn a_hart_without_an_mmu_is_skipped() {
     let found = inventory(|w| {
         w.begin("cpus")
             .numbers("#address-cells", &[1])
