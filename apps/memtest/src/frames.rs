@@ -1,5 +1,5 @@
-//! Every free frame, every bit: all are taken, written by one hart and read back
-//! by another.
+//! A test of every bit of every free frame. It takes all frames. One hart writes each word, and
+//! another hart reads it back.
 
 use alloc::format;
 use alloc::string::String;
@@ -8,54 +8,59 @@ use alloc::vec::Vec;
 use axstd::harts;
 use axstd::memory::{Frames, Usage, UsageKind, alloc_frames, largest_free_run, usage};
 
-use crate::report::{Outcome, Report, bar, check, on_all};
+use crate::report::{Outcome, Report, check, draw_bar, on_all};
 
 const PAGE: usize = 4096;
 
-/// Frames that are left for the heap while all others are taken.
+/// The number of frames that stay free for the heap.
 const LEFT_FOR_HEAP: usize = 512;
 
-/// Bytes that a hart works on at a time.
+/// Bytes that a hart writes or reads before the next hart's part.
 const CHUNK: usize = 1 << 20;
 
-/// From this many frames on a test shows how far it is: 256 MiB.
-const WORTH_A_BAR: usize = 65_536;
+/// The least number of frames, 256 MiB, for which a test draws a progress bar.
+const MIN_FOR_BAR: usize = 65_536;
 
 /// Runs the tests of this file.
 pub fn run(report: &mut Report, seed: u64) {
     let (before, largest) = (usage(), largest_free_run());
     let memory = match take_all() {
         Ok(memory) => memory,
-        Err(what) => return report.test("frames: taken", || Err(what)),
+        Err(reason) => return report.test("frames: allocation", || Err(reason)),
     };
-    let word = |addr: usize| (addr / 8) as u32;
+    let word_number = |addr: usize| (addr / 8) as u32;
     report.test("frames: walking ones", || {
-        memory.test(|addr| 1_u64.rotate_left(word(addr)))
+        memory.test(|addr| 1_u64.rotate_left(word_number(addr)))
     });
     report.test("frames: walking zeroes", || {
-        memory.test(|addr| !1_u64.rotate_left(word(addr)))
+        memory.test(|addr| !1_u64.rotate_left(word_number(addr)))
     });
-    report.test("frames: address in address", || {
-        memory.test(|addr| addr as u64)
-    });
-    report.test("frames: random", || {
+    report.test("frames: own address", || memory.test(|addr| addr as u64));
+    report.test("frames: random data", || {
         memory.test(|addr| scramble(seed ^ addr as u64))
     });
     drop(memory);
-    report.test("frames: all given back", || {
-        let after = usage();
-        // What the heap has taken meanwhile is not lost.
-        let heap = |usage: &Usage| usage.of(UsageKind::RustHeap);
-        let (now, then) = (after.free + heap(&after), before.free + heap(&before));
-        check(now == then, || format!("{now} of {then} frames"))?;
-        let run = largest_free_run();
-        check(run == largest, || format!("{run} in a row of {largest}"))?;
-        Ok(format!(
-            "{} frames free, {} the heap's, {run} in a row",
-            after.free,
-            heap(&after)
-        ))
-    });
+    report.test("frames: no leak", || check_all_free(&before, largest));
+}
+
+/// Checks that all frames are free again, apart from those that the heap has taken, and that the
+/// largest free run is as long as before.
+fn check_all_free(before: &Usage, largest: usize) -> Outcome {
+    let after = usage();
+    let heap = |usage: &Usage| usage.of(UsageKind::RustHeap);
+    let (now, then) = (after.free + heap(&after), before.free + heap(before));
+    check(now == then, || {
+        format!("{now} frames free or in the heap, {then} before")
+    })?;
+    let run = largest_free_run();
+    check(run == largest, || {
+        format!("largest free run is {run} frames, {largest} before")
+    })?;
+    Ok(format!(
+        "{} free, {} heap, largest run {run} frames",
+        after.free,
+        heap(&after)
+    ))
 }
 
 /// SplitMix64's finalizer: looks random, and needs no state.
@@ -64,28 +69,32 @@ fn scramble(x: u64) -> u64 {
     (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb)
 }
 
-/// A run of frames as words.
+/// A frame run, as words.
 struct Block {
     words: *mut u64,
     len: usize,
     _owner: Frames,
 }
 
-// SAFETY: which hart touches which words at what time is `Memory::pass`'s doing.
+// SAFETY: harts access the words only through `Memory::pass`, which gives each word to exactly
+// one hart. The end of a pass is ordered before the begin of the next.
 unsafe impl Sync for Block {}
 
-/// All frames that could be had.
+/// The frames under test.
 struct Memory {
     blocks: Vec<Block>,
     frames: usize,
 }
 
-/// Takes runs of frames, the longest first, until no frame is left but the
-/// heap's share.
+/// Takes frame runs, the longest first, until only [`LEFT_FOR_HEAP`] frames are free.
+///
+/// # Errors
+///
+/// Fails when there is no frame run of that many frames.
 fn take_all() -> Result<Memory, String> {
     let mut blocks = Vec::with_capacity(4096);
     let heap = alloc_frames(LEFT_FOR_HEAP, PAGE, UsageKind::Global);
-    let heap = heap.map_err(|_| format!("{LEFT_FOR_HEAP} frames in a row cannot be had"))?;
+    let heap = heap.map_err(|_| format!("no free run of {LEFT_FOR_HEAP} frames"))?;
     let mut frames = 0;
     for order in (0..=18).rev() {
         while blocks.len() < blocks.capacity() {
@@ -107,16 +116,18 @@ fn take_all() -> Result<Memory, String> {
 }
 
 impl Memory {
-    /// Writes `pattern` of its address to each word, then reads every word back
-    /// on another hart than wrote it.
+    /// Writes `pattern` of its address to each word, then reads each word on another hart than
+    /// the one that wrote it. On a machine with one hart that hart does both.
     fn test(&self, pattern: impl Fn(usize) -> u64 + Sync) -> Outcome {
         self.pass(0, "written", |word| {
-            // SAFETY: `word` is one of this pass's own words.
+            // SAFETY: `pass` gives this word to this hart alone, and the word lies in a block
+            // that this test owns.
             unsafe { word.write_volatile(pattern(word as usize)) };
             Ok(())
         })?;
         self.pass(1, "read", |word| {
-            // SAFETY: as above.
+            // SAFETY: `pass` gives this word to this hart alone, and the pass that wrote it has
+            // ended on all harts.
             let (found, expected) = (unsafe { word.read_volatile() }, pattern(word as usize));
             check(found == expected, || {
                 format!("{word:?} holds {found:#018x}, not {expected:#018x}")
@@ -125,8 +136,8 @@ impl Memory {
         Ok(format!("{} frames, {} MiB", self.frames, self.frames >> 8))
     }
 
-    /// Calls `f` for every word, shared among the harts chunk by chunk: chunk
-    /// `n` is hart `n + shift`'s, so that no two harts have the same one.
+    /// Calls `f` for every word. The harts take turns by chunks of [`CHUNK`] bytes. With `shift`
+    /// 1 each chunk belongs to the next hart than with `shift` 0.
     fn pass(
         &self,
         shift: usize,
@@ -151,11 +162,12 @@ impl Memory {
                         continue;
                     }
                     for index in start..block.len.min(start + WORDS) {
-                        // SAFETY: `index` is within the block.
+                        // SAFETY: the loop ends at `block.len`, so that `index` is within the
+                        // block.
                         f(unsafe { block.words.add(index) })?;
                     }
-                    if hart == online[0] && self.frames >= WORTH_A_BAR {
-                        bar(verb, number - shift, chunks);
+                    if hart == online[0] && self.frames >= MIN_FOR_BAR {
+                        draw_bar(verb, number - shift, chunks);
                     }
                 }
             }

@@ -1,5 +1,5 @@
-//! The heap under a random load, its contents verified. Every load is bounded
-//! to about a mebibyte a hart, so that it fits the smallest machine.
+//! The heap under random loads, which verify every block's contents. A load takes about 1 MiB
+//! for each hart at most, so that it fits the smallest machine.
 
 use alloc::alloc::{alloc, dealloc};
 use alloc::collections::BTreeMap;
@@ -13,7 +13,7 @@ use axstd::memory::{self, UsageKind};
 use fastrand::Rng;
 use spin::Mutex;
 
-use crate::report::{Report, check, on_all};
+use crate::report::{Outcome, Report, check, on_all};
 
 /// Runs the tests of this file.
 pub fn run(report: &mut Report, seed: u64) {
@@ -29,29 +29,32 @@ pub fn run(report: &mut Report, seed: u64) {
     per_hart("heap: Vec", 4000, vectors);
     per_hart("heap: BTreeMap", 4000, maps);
     per_hart("heap: realloc", 1000, reallocations);
-    per_hart("heap: alignment to 2 MiB", 1000, alignments);
-    report.test("heap: from hart to hart", || handed_on(seed));
+    per_hart("heap: alignment up to 2 MiB", 1000, alignments);
+    report.test("heap: freed by another hart", || {
+        freed_by_another_hart(seed)
+    });
 }
 
-/// Words that only their place and `tag` explain.
+/// Writes to each word a value made of its index and `tag`.
 fn fill(words: &mut [u64], tag: u64) {
     for (index, word) in words.iter_mut().enumerate() {
         *word = tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index as u64;
     }
 }
 
+/// Checks that the words have the values that [`fill`] gives them.
 fn verify(words: &[u64], tag: u64) -> Result<(), String> {
     for (index, &word) in words.iter().enumerate() {
         let expected = tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index as u64;
         let at = &raw const words[index];
         check(word == expected, || {
-            format!("{at:?} holds {word:#x}, {expected:#x} was put there")
+            format!("{at:?} holds {word:#x}, not {expected:#x}")
         })?;
     }
     Ok(())
 }
 
-/// A vector of `len` words filled by `tag`.
+/// Returns a vector of `len` words, filled with `tag`.
 fn vector(len: usize, tag: u64) -> Result<Vec<u64>, String> {
     let mut words = Vec::new();
     words
@@ -62,8 +65,8 @@ fn vector(len: usize, tag: u64) -> Result<Vec<u64>, String> {
     Ok(words)
 }
 
-/// Mostly small sizes, now and then a large one, in words.
-fn some_len(rng: &mut Rng) -> usize {
+/// Returns a random length in words: mostly small, in one of 64 calls above 32 KiB.
+fn random_len(rng: &mut Rng) -> usize {
     match rng.u32(..64) {
         0 => rng.usize(4096..16384),
         1..8 => rng.usize(64..1024),
@@ -76,7 +79,7 @@ fn vectors(mut rng: Rng, steps: usize) -> Result<(), String> {
     for _ in 0..steps {
         if held.len() < 32 && rng.bool() {
             let tag = rng.u64(..);
-            held.push((tag, vector(some_len(&mut rng), tag)?));
+            held.push((tag, vector(random_len(&mut rng), tag)?));
         } else if !held.is_empty() {
             let (tag, words) = held.swap_remove(rng.usize(..held.len()));
             verify(&words, tag)?;
@@ -95,7 +98,7 @@ fn maps(mut rng: Rng, steps: usize) -> Result<(), String> {
             false => map.remove(&key).is_some(),
         };
         check(before == present[key], || {
-            format!("key {key} was there: {before}")
+            format!("key {key} present: {before}, not {}", present[key])
         })?;
         present[key] = map.contains_key(&key);
     }
@@ -111,7 +114,7 @@ fn reallocations(mut rng: Rng, steps: usize) -> Result<(), String> {
     let tag = rng.u64(..);
     let mut words = vector(1, tag)?;
     for _ in 0..steps {
-        let len = some_len(&mut rng);
+        let len = random_len(&mut rng);
         let kept = len.min(words.len());
         words.truncate(len);
         words
@@ -132,16 +135,17 @@ fn alignments(mut rng: Rng, steps: usize) -> Result<(), String> {
         let align = 8 << rng.u32(0..=18);
         let len = rng.usize(1..1024);
         let layout = Layout::from_size_align(len * 8, align).map_err(|error| format!("{error}"))?;
-        // SAFETY: the layout's size is not zero.
+        // SAFETY: `len` is at least 1, so that the layout's size is not zero.
         let block = unsafe { alloc(layout) };
         check(!block.is_null(), || format!("no memory for {layout:?}"))?;
-        // SAFETY: the block is `len` words, and nobody else's.
+        // SAFETY: the block has just been allocated with room for `len` words, is not null, and
+        // belongs to this function.
         let words = unsafe { core::slice::from_raw_parts_mut(block.cast::<u64>(), len) };
         words.fill(0);
         fill(words, align as u64);
         let result = verify(words, align as u64);
         let addr = block as usize;
-        // SAFETY: allocated with this layout just now.
+        // SAFETY: `block` was allocated above with this layout, and is not used after this.
         unsafe { dealloc(block, layout) };
         result?;
         check(addr.is_multiple_of(align), || {
@@ -151,23 +155,23 @@ fn alignments(mut rng: Rng, steps: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Each hart fills blocks and hands them on; the next verifies and frees them.
-fn handed_on(seed: u64) -> crate::report::Outcome {
+/// Each hart allocates and fills blocks. The next hart verifies and frees them.
+fn freed_by_another_hart(seed: u64) -> Outcome {
     const BLOCKS: usize = 64;
     let before = memory::usage().of(UsageKind::RustHeap);
     let all = harts::count();
-    let shelves: Vec<Mutex<Vec<Vec<u64>>>> = (0..all).map(|_| Mutex::new(Vec::new())).collect();
+    let blocks_of: Vec<Mutex<Vec<Vec<u64>>>> = (0..all).map(|_| Mutex::new(Vec::new())).collect();
     on_all(|hart| {
         let mut rng = Rng::with_seed(seed ^ hart as u64);
         for _ in 0..BLOCKS {
-            let block = vector(some_len(&mut rng).min(1024), hart as u64)?;
-            shelves[hart].lock().push(block);
+            let block = vector(random_len(&mut rng).min(1024), hart as u64)?;
+            blocks_of[hart].lock().push(block);
         }
         Ok(())
     })?;
     on_all(|hart| {
         let from = (hart + all - 1) % all;
-        let blocks = core::mem::take(&mut *shelves[from].lock());
+        let blocks = core::mem::take(&mut *blocks_of[from].lock());
         blocks
             .iter()
             .try_for_each(|block| verify(block, from as u64))
@@ -177,6 +181,6 @@ fn handed_on(seed: u64) -> crate::report::Outcome {
         .saturating_sub(before)
         * 4;
     Ok(format!(
-        "{BLOCKS} blocks a hart; the heap grew by {grown} KiB"
+        "{BLOCKS} blocks per hart, heap grew by {grown} KiB"
     ))
 }

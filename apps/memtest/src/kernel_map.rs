@@ -1,10 +1,10 @@
-//! The kernel's map: each part has exactly the rights it should have. Every
-//! claim is an access that is made, and faults or does not.
+//! The kernel's map: each part has exactly the rights it should have. Every test makes real
+//! accesses, and checks which of them fault.
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use axstd::harts;
 use axstd::memory::probe::{can_execute, can_read, can_write};
@@ -17,11 +17,11 @@ use crate::report::{Outcome, Report, check, on_all};
 
 const PAGE: usize = 4096;
 
-/// Bytes enough for `nothing`.
+/// The number of bytes that hold the code of `empty`.
 const CODE: usize = 16;
 
-/// A function that only returns: what is executed to see whether it can be.
-extern "C" fn nothing() {}
+/// A function that only returns. Executing a copy of it tells whether memory is executable.
+extern "C" fn empty() {}
 
 /// Initialized data, and data that is zero at boot.
 static mut DATA: [u8; CODE] = [1; CODE];
@@ -29,13 +29,13 @@ static mut BSS: [u8; CODE] = [0; CODE];
 
 /// Runs the tests of this file.
 pub fn run(report: &mut Report) {
-    report.test("map: image, page by page", every_page_of_the_image);
+    report.test("map: rights of image pages", rights_of_image_pages);
     report.test("map: only code is executable", only_code_is_executable);
-    report.test("map: guard zones and holes", guard_zones_and_holes);
-    report.test("map: the same on every hart", the_same_on_every_hart);
+    report.test("map: guard zones, null page", unmapped_addresses);
+    report.test("map: rights on every hart", rights_on_every_hart);
 }
 
-/// A right that is there and should not be, or the other way round.
+/// Fails unless `can`, the result of an access, equals `should`.
 fn expect(what: &str, addr: usize, verb: &str, can: bool, should: bool) -> Result<(), String> {
     let not = if can { "" } else { "not " };
     check(can == should, || {
@@ -43,8 +43,8 @@ fn expect(what: &str, addr: usize, verb: &str, can: bool, should: bool) -> Resul
     })
 }
 
-/// Checks the first byte of a page of `section`. Only the first hart runs: all
-/// others wait, so nobody writes to the section meanwhile.
+/// Checks the rights of the byte at `addr`, in a page of `section`. The callers run on the first
+/// hart while all other harts wait, so that the section does not change.
 fn check_page(section: &Section, addr: usize) -> Result<(), String> {
     let has = |flag| section.flags.contains(flag);
     expect(
@@ -54,7 +54,8 @@ fn check_page(section: &Section, addr: usize) -> Result<(), String> {
         can_read(addr),
         has(MemRegionFlags::READ),
     )?;
-    // SAFETY: it is memory, and nobody writes to it meanwhile (see above).
+    // SAFETY: the byte lies in the kernel's image. Only this hart runs, so that no other hart
+    // writes the byte between the read and the write of the probe.
     let writable = unsafe { can_write(addr) };
     expect(
         section.name,
@@ -65,7 +66,7 @@ fn check_page(section: &Section, addr: usize) -> Result<(), String> {
     )
 }
 
-fn every_page_of_the_image() -> Outcome {
+fn rights_of_image_pages() -> Outcome {
     let mut pages = 0;
     for section in sections() {
         for addr in (section.start..section.end).step_by(PAGE) {
@@ -77,26 +78,21 @@ fn every_page_of_the_image() -> Outcome {
     Ok(format!("{pages} pages of {} sections", sections().len()))
 }
 
-/// Copies `nothing` to `target` and calls it there: a call that works returns.
+/// Copies `empty` to `target`, calls it there, and returns whether the call worked. `target` must
+/// be writable for [`CODE`] bytes, and belong to the caller.
 fn is_executable(target: *mut u8) -> bool {
-    // SAFETY: `target` has room for it, by its callers; the code is readable,
-    // and has no more than `CODE` bytes that matter, for it only returns.
+    // SAFETY: `target` is writable for `CODE` bytes, which every caller guarantees. The image's
+    // code is readable. `empty` only returns, so that its first `CODE` bytes suffice.
     unsafe {
-        core::ptr::copy_nonoverlapping(nothing as *const u8, target, CODE);
+        core::ptr::copy_nonoverlapping(empty as *const u8, target, CODE);
         can_execute(target as usize)
     }
 }
 
 fn only_code_is_executable() -> Outcome {
-    // SAFETY: it is the function.
-    let code = unsafe { can_execute(nothing as *const () as usize) };
-    expect(
-        ".text",
-        nothing as *const () as usize,
-        "executed",
-        code,
-        true,
-    )?;
+    // SAFETY: the address is the start of `empty`, which only returns.
+    let code = unsafe { can_execute(empty as *const () as usize) };
+    expect(".text", empty as *const () as usize, "executed", code, true)?;
     let mut frame = alloc_frame(UsageKind::Global).map_err(|error| format!("{error:?}"))?;
     let mut boxed = Box::new([0_u8; CODE]);
     let mut on_stack = [0_u8; CODE];
@@ -120,21 +116,18 @@ fn only_code_is_executable() -> Outcome {
         .into_iter()
         .find(|section| section.name == ".rodata");
     if let Some(Section { start, .. }) = constants {
-        // SAFETY: it faults at once; were it not to, what is there is no code,
-        // and the machine would end, which fails the test as well.
+        // SAFETY: constants are not executable, so that the call faults at once. If they were,
+        // the machine would crash, which fails the test as well.
         let executable = unsafe { can_execute(start) };
         expect(".rodata", start, "executed", executable, false)?;
     }
-    Ok(format!(
-        "{} kinds of memory that are not code",
-        targets.len() + 1
-    ))
+    Ok(format!("{} kinds of data memory", targets.len() + 1))
 }
 
-/// Bytes below every stack where nothing is mapped, at least.
+/// The least size in bytes of the unmapped guard zone below every stack.
 const GUARD: usize = 1 << 20;
 
-/// The lowest address of the stack this runs on.
+/// Returns the lowest mapped address of the calling thread's stack.
 fn own_stack() -> usize {
     let local = 0_u8;
     let mut page = &raw const local as usize & !(PAGE - 1);
@@ -144,45 +137,50 @@ fn own_stack() -> usize {
     page
 }
 
-fn guard_zones_and_holes() -> Outcome {
-    on_all(|hart| {
-        let stack = own_stack();
-        for below in (1..=GUARD).step_by(PAGE).chain([GUARD]) {
-            let addr = stack - below;
-            let of = guard_of(addr);
-            check(of == Some(hart), || {
-                format!("{below} bytes below the stack is the guard zone of {of:?}")
-            })?;
-            expect("the guard zone", addr, "read", can_read(addr), false)?;
-            // SAFETY: nothing is mapped there.
-            let writable = unsafe { can_write(addr) };
-            expect("the guard zone", addr, "written", writable, false)?;
-        }
-        check(guard_of(stack).is_none(), || {
-            format!("the stack at {stack:#x} counts as a guard zone")
-        })
-    })?;
-    // A process's image is where Linux has loaded it: no boot has mapped it twice.
+/// Checks the guard zone below the stack of `hart`, which is the calling hart.
+fn check_guard_zone(hart: usize) -> Result<(), String> {
+    let stack = own_stack();
+    for below in (1..=GUARD).step_by(PAGE).chain([GUARD]) {
+        let addr = stack - below;
+        let owner = guard_of(addr);
+        check(owner == Some(hart), || {
+            format!("{below} bytes below the stack: guard zone of {owner:?}")
+        })?;
+        expect("the guard zone", addr, "read", can_read(addr), false)?;
+        // SAFETY: the address is in the guard zone, as checked above, so that the write faults.
+        // If the page were mapped, the probe would write back what it read.
+        let writable = unsafe { can_write(addr) };
+        expect("the guard zone", addr, "written", writable, false)?;
+    }
+    check(guard_of(stack).is_none(), || {
+        format!("the stack at {stack:#x} counts as a guard zone")
+    })
+}
+
+/// Guard zones, the null page, and the boot's identity map must not be mapped.
+fn unmapped_addresses() -> Outcome {
+    on_all(check_guard_zone)?;
+    // Linux loads the image of a process, so that there is no identity map from the boot.
     let boot_map = IMAGE_IS_IN_RAM.then(|| virt_to_phys(sections()[0].start));
-    let boot_map = boot_map.map(|addr| ("the boot's one-to-one mapping", addr));
+    let boot_map = boot_map.map(|addr| ("the boot's identity map", addr));
     for (what, addr) in [("the null page", 0)].into_iter().chain(boot_map) {
         expect(what, addr, "read", can_read(addr), false)?;
-        // SAFETY: it faults before anything is executed; were the mapping there,
-        // the image's first bytes would start the machine anew.
+        // SAFETY: the fetch faults, since the address is not mapped. If the identity map were
+        // still there, the image's first instructions would boot again, and the test would fail.
         expect(what, addr, "executed", unsafe { can_execute(addr) }, false)?;
     }
     Ok(format!(
-        "{} guard zones, the null page, {}",
+        "{} guard zones, null page{}",
         harts::online(),
         match IMAGE_IS_IN_RAM {
-            true => "the boot's map",
-            false => "here no boot's map",
+            true => ", boot's identity map",
+            false => "",
         }
     ))
 }
 
-fn the_same_on_every_hart() -> Outcome {
-    let slots = [const { AtomicU64::new(0) }; 64];
+fn rights_on_every_hart() -> Outcome {
+    let ran = [const { AtomicBool::new(false) }; 64];
     on_all(|hart| {
         for section in sections() {
             let pages = (section.start..section.end).step_by(PAGE);
@@ -190,14 +188,15 @@ fn the_same_on_every_hart() -> Outcome {
                 let readable = section.flags.contains(MemRegionFlags::READ);
                 expect(section.name, addr, "read", can_read(addr), readable)?;
                 if !section.flags.contains(MemRegionFlags::WRITE) {
-                    // SAFETY: it faults; if not, it writes back what nobody
-                    // changes.
+                    // SAFETY: the section is read-only, so that the write faults. If it does
+                    // not, the probe writes back the byte, which no hart changes.
                     let writable = unsafe { can_write(addr) };
                     expect(section.name, addr, "written", writable, false)?;
                 }
             }
         }
-        slots[hart].store(hart as u64 + 1, Ordering::Relaxed);
+        // Relaxed: `on_all` returns after all harts have finished.
+        ran[hart].store(true, Ordering::Relaxed);
         let mut on_stack = [0_u8; CODE];
         expect(
             "the stack",
@@ -207,12 +206,9 @@ fn the_same_on_every_hart() -> Outcome {
             false,
         )
     })?;
-    let wrote = slots
-        .iter()
-        .filter(|slot| slot.load(Ordering::Relaxed) != 0)
-        .count();
-    check(wrote == harts::online(), || {
-        format!("{wrote} of {} harts ran", harts::online())
+    let count = ran.iter().filter(|ran| ran.load(Ordering::Relaxed)).count();
+    check(count == harts::online(), || {
+        format!("{count} of {} harts ran", harts::online())
     })?;
-    Ok(format!("{wrote} harts"))
+    Ok(format!("image and stack on {count} harts"))
 }

@@ -1,18 +1,17 @@
-//! A memory test. It asks of every hart, alone and together with the others:
+//! A memory test. Each row of its table is one test, most of them run on all harts at once:
 //!
-//! - does the heap keep what is put into it (`heap`);
-//! - does every free frame keep every bit (`frames`);
-//! - has each part of the kernel exactly the rights it should have
-//!   (`kernel_map`);
-//! - do mappings in the kernel's address space do what they say, and give
-//!   everything back (`mappings`);
-//! - are address spaces of user programs apart, and the kernel's mappings in each
-//!   (`spaces`);
-//! - does every hart execute the code that was written last (`code`);
-//! - do harts leave each other's pages and frames alone (`races`).
+//! | rows | file | question |
+//! |---|---|---|
+//! | `map:` | `kernel_map` | Has each part of the kernel exactly the rights it should have? |
+//! | `mappings:` | `mappings` | Do kernel mappings work, and free all their frames? |
+//! | `spaces:` | `spaces` | Are user address spaces apart, with the kernel in each? |
+//! | `code:` | `code` | Does every hart execute the code that was written last? |
+//! | `races:`, `shootdown:` | `races` | Do harts that use one address space disturb each other? |
+//! | `heap:` | `heap` | Does the heap keep what is written to it? |
+//! | `frames:` | `frames` | Does every free frame keep every bit? |
 //!
-//! It ends in a table, then `PASS n/n` or `FAIL n/m`, and its exit status says
-//! the same. The boot argument `seed=N` repeats a run.
+//! The last line is `PASS n/n` or `FAIL n/m`. The exit status is 0 when all tests have passed.
+//! The boot argument `seed=N` repeats a run.
 #![no_std]
 #![no_main]
 
@@ -22,7 +21,7 @@ mod code;
 mod frames;
 mod heap;
 mod kernel_map;
-mod mapped;
+mod mapped_memory;
 mod mappings;
 mod races;
 mod report;

@@ -1,7 +1,12 @@
-//! What harts do to each other where an address space is not careful: a page that is
-//! gone is still read, a frame is given away before all have forgotten it, a call does
-//! not arrive, two faults on one page bring two frames. Each is tried in the kernel's
-//! address space and in a user's that all harts are in.
+//! Races between harts that use one address space:
+//!
+//! - A hart reads an unmapped page through a stale TLB entry.
+//! - A frame is freed and allocated again before all harts have flushed its page.
+//! - A call between harts is lost.
+//! - Two page faults on one page allocate two frames.
+//!
+//! Most tests run in the kernel's address space, and again in a user's that all harts have
+//! entered.
 
 use alloc::format;
 use alloc::string::String;
@@ -20,74 +25,83 @@ use axstd::thread;
 use axstd::time::Duration;
 use kernel_guard::IrqSave;
 
-use crate::mapped::{giving_all_back, say, word};
-use crate::report::{Outcome, Report, check, on_all};
+use crate::mapped_memory::{without_leak, word_at};
+use crate::report::{Outcome, Report, check, error_text, on_all};
 
 const PAGE: usize = 4096;
 const LARGE: usize = 2 << 20;
 const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
 
-/// Where the tests map, in the kernel's half and in a user's, and how much.
+/// The addresses that the tests map, in the kernel's address space and in a user's, and their
+/// number in bytes.
 const IN_KERNEL: usize = KERNEL_MAP_BASE + SIZE;
 const IN_USER: usize = USER_BASE + SIZE;
 const SIZE: usize = 1 << 30;
 
-/// The first byte of a page that is mapped, and of a frame that is somebody else's.
+/// The first byte of a mapped page, and of a frame that was freed and allocated again.
 const MAPPED: u8 = 0x11;
-const ANOTHERS: u8 = 0xee;
+const REALLOCATED: u8 = 0xee;
 
-/// Frames that are taken at a time to get one that has just been given back: more than
-/// a hart keeps for itself.
+/// The number of frames that a hart allocates to get one that it has just freed: more than its
+/// magazines hold.
 const MANY: usize = 128;
 
-/// How long a hart leaves the processor to the others.
+/// How long a waiting hart sleeps, so that others can use its processor.
 const NAP: Duration = Duration::from_micros(20);
 
 /// Runs the tests of this file.
 pub fn run(report: &mut Report) {
-    report.test("races: a freed frame", || everywhere(freed_frame));
-    report.test("races: freed, taken, mapped", || everywhere(taken_again));
-    report.test("races: taken under a reader", || {
-        everywhere(taken_under_a_reader)
+    report.test("races: read of freed frame", || {
+        in_both_spaces(read_of_freed_frame)
     });
-    report.test("races: calls to the first", || {
-        everywhere(calls_to_the_first)
+    report.test("races: remap at same address", || {
+        in_both_spaces(remap_at_same_address)
     });
-    report.test("races: nobody inside", || giving_all_back(nobody_inside));
-    report.test("races: faults at once", || everywhere(faults_at_once));
-    report.test("races: work within work", work_within_work);
+    report.test("races: frame reuse vs reader", || {
+        in_both_spaces(frame_reuse_vs_reader)
+    });
+    report.test("shootdown: hart 0 asleep", || {
+        in_both_spaces(shootdown_of_sleeping_hart)
+    });
+    report.test("shootdown: no hart inside", || {
+        without_leak(shootdown_with_no_hart_inside)
+    });
+    report.test("races: concurrent faults", || {
+        in_both_spaces(concurrent_faults)
+    });
+    report.test("races: nested work refused", nested_work_is_refused);
 }
 
-/// Runs a test in the kernel's address space, and in a user's with all harts inside.
-/// What one that fails leaves mapped goes, so that the next begins with nothing.
-fn everywhere(test: impl Fn(&SharedAspace, usize) -> Outcome) -> Outcome {
-    giving_all_back(|| {
+/// Runs a test in the kernel's address space, then in a user's. A failed test may leave pages
+/// mapped in the kernel's, which are unmapped so that the next test finds the range free.
+fn in_both_spaces(test: impl Fn(&SharedAspace, usize) -> Outcome) -> Outcome {
+    without_leak(|| {
         let kernel = test(kernel_aspace(), IN_KERNEL);
         unmap(kernel_aspace(), IN_KERNEL, SIZE)?;
         kernel?;
-        let user = new_user_aspace(IN_USER.into(), SIZE).map_err(say)?;
+        let user = new_user_aspace(IN_USER.into(), SIZE).map_err(error_text)?;
         test(&SharedAspace::new(user), IN_USER)
     })
 }
 
-/// Runs `work` on every hart at the same time, where the addresses are the space's.
+/// Runs `work` on every hart at the same time, inside `space`.
 fn on_all_inside(
     space: &SharedAspace,
     work: impl Fn(usize) -> Result<(), String> + Sync,
 ) -> Result<(), String> {
     on_all(|hart| match ptr::eq(space, kernel_aspace()) {
         true => work(hart),
-        false => space.run(|| work(hart)).map_err(say)?,
+        false => space.run(|| work(hart)).map_err(error_text)?,
     })
 }
 
-/// Every hart but the first.
+/// Returns the harts other than hart 0, on which `main` runs.
 fn others() -> impl Iterator<Item = usize> {
     (1..harts::count()).filter(|hart| harts::is_online(*hart))
 }
 
-/// Waits with interrupts in: a short while awake, to be there at once, then asleep, for
-/// there may be more harts than this computer has processors.
+/// Waits with interrupts on. It spins first, so that it returns at once. Then it sleeps, since
+/// the machine may have more harts than the computer has processors.
 fn wait_until(condition: impl Fn() -> bool) {
     const SPINS: usize = 1000;
     for turn in 0_usize.. {
@@ -101,88 +115,89 @@ fn wait_until(condition: impl Fn() -> bool) {
 
 fn map(space: &SharedAspace, start: usize, size: usize) -> Result<(), String> {
     let mapped = space.map_alloc(start.into(), size, RW, true);
-    mapped.map_err(say)
+    mapped.map_err(error_text)
 }
 
 fn unmap(space: &SharedAspace, start: usize, size: usize) -> Result<(), String> {
-    space.unmap(start.into(), size).map_err(say)
+    space.unmap(start.into(), size).map_err(error_text)
 }
 
-/// Marks a page that this hart has mapped.
+/// Writes `value` to the first byte of a page that this hart has mapped.
 fn mark(addr: usize, value: u8) {
-    // SAFETY: the page is mapped, and no other hart writes to it.
-    unsafe { word(addr).cast::<u8>().write_volatile(value) };
+    // SAFETY: the callers have mapped the page writable, and no other hart writes to it.
+    unsafe { word_at(addr).cast::<u8>().write_volatile(value) };
 }
 
-/// What is read at `addr` must be one of these.
+/// Reads the byte at `addr`, and checks that the result is in `wanted`. `None` is a fault.
 fn expect(addr: usize, wanted: &[Option<u8>]) -> Result<(), String> {
     let found = read(addr);
     check(wanted.contains(&found), || {
-        let whose = match found {
-            Some(ANOTHERS) => "a frame that has gone to another",
-            Some(_) => "what is not there any more",
-            None => "nothing",
+        let meaning = match found {
+            Some(REALLOCATED) => "a reallocated frame",
+            Some(_) => "a byte",
+            None => "a fault",
         };
-        format!("{addr:#x} reads {whose}: {found:x?}, not {wanted:x?}")
+        format!("{addr:#x} reads {meaning}: {found:x?}, not {wanted:x?}")
     })
 }
 
-/// Takes frames, and marks them as another's. The frames that have just been given back
-/// are among them: those of this hart come back to it first.
-fn take_many() -> Vec<Frames> {
+/// Allocates frames, and marks each as reallocated. The frames that this hart has just freed are
+/// among them, since its magazine returns them first.
+fn reallocate_many() -> Vec<Frames> {
     let taken = (0..MANY).map_while(|_| alloc_frame(UsageKind::Global).ok());
     taken
         .map(|mut frame| {
-            frame.as_bytes_mut()[0] = ANOTHERS;
+            frame.as_bytes_mut()[0] = REALLOCATED;
             frame
         })
         .collect()
 }
 
-/// Each hart in turn unmaps a page that all have read, and gives its frame away: nobody
-/// can read it.
-fn freed_frame(space: &SharedAspace, base: usize) -> Outcome {
+/// Each hart in turn unmaps a page that all harts have read, and reallocates its frame. Every
+/// hart's next read must fault.
+fn read_of_freed_frame(space: &SharedAspace, base: usize) -> Outcome {
     const ROUNDS: usize = 4;
-    let mut again = 0;
+    let mut reallocated = 0;
     for changer in (0..ROUNDS).flat_map(|_| Some(0).into_iter().chain(others())) {
         map(space, base, PAGE)?;
         let frame = space.query(base.into()).map(|page| page.paddr);
-        let (seen, gone, found) = (
+        let (readers, is_unmapped, found) = (
             AtomicUsize::new(0),
             AtomicBool::new(false),
             AtomicBool::new(false),
         );
         on_all_inside(space, |hart| {
             let before = expect(base, &[Some(0)]);
-            seen.fetch_add(1, Ordering::AcqRel);
+            readers.fetch_add(1, Ordering::AcqRel);
             if hart == changer {
-                wait_until(|| seen.load(Ordering::Acquire) == harts::online());
+                wait_until(|| readers.load(Ordering::Acquire) == harts::online());
                 let unmapped = unmap(space, base, PAGE);
-                let taken = take_many();
-                let is_it = |taken: &Frames| Some(taken.start()) == frame;
-                found.store(taken.iter().any(is_it), Ordering::Relaxed);
-                gone.store(true, Ordering::Release);
+                let taken = reallocate_many();
+                let is_freed_frame = |taken: &Frames| Some(taken.start()) == frame;
+                // Relaxed: it is read after all harts have finished.
+                found.store(taken.iter().any(is_freed_frame), Ordering::Relaxed);
+                is_unmapped.store(true, Ordering::Release);
                 unmapped?;
                 before.and(expect(base, &[None]))
             } else {
-                wait_until(|| gone.load(Ordering::Acquire));
+                wait_until(|| is_unmapped.load(Ordering::Acquire));
                 before.and(expect(base, &[None]))
             }
         })?;
-        again += usize::from(found.into_inner());
+        reallocated += usize::from(found.into_inner());
     }
-    check(again > 0, || {
-        String::from("no frame that was given back was taken again")
+    check(reallocated > 0, || {
+        String::from("no freed frame was allocated again")
     })?;
     Ok(format!(
-        "{again} frames taken again, {} harts",
+        "{reallocated} frames reallocated, {} harts",
         harts::online()
     ))
 }
 
-/// Each hart by itself maps, unmaps, and maps at the same address, while the frame it had
-/// first is another's.
-fn taken_again(space: &SharedAspace, base: usize) -> Outcome {
+/// Each hart maps a page, unmaps it, and maps it again at the same address, while it holds the
+/// first frame. The second mapping must have another frame.
+fn remap_at_same_address(space: &SharedAspace, base: usize) -> Outcome {
     const ROUNDS: usize = 16;
     on_all_inside(space, |hart| {
         let addr = base + 2 * hart * PAGE;
@@ -191,19 +206,20 @@ fn taken_again(space: &SharedAspace, base: usize) -> Outcome {
             expect(addr, &[Some(0)])?;
             mark(addr, MAPPED);
             unmap(space, addr, PAGE)?;
-            let others = take_many();
+            let others = reallocate_many();
             map(space, addr, PAGE)?;
             expect(addr, &[Some(0)])?;
             mark(addr, MAPPED);
-            let mut through_the_table = [0];
-            let copied = space.read(addr.into(), &mut through_the_table);
-            copied.map_err(say)?;
-            check(through_the_table == [MAPPED], || {
-                format!("what is written at {addr:#x} is not in its frame")
+            // A copy finds the frame through the page table, the write above through the TLB.
+            let mut copy = [0];
+            let copied = space.read(addr.into(), &mut copy);
+            copied.map_err(error_text)?;
+            check(copy == [MAPPED], || {
+                format!("the byte written at {addr:#x} is not in its frame")
             })?;
-            let all_kept = others.iter().all(|frame| frame.as_bytes()[0] == ANOTHERS);
-            check(all_kept, || {
-                format!("what is written at {addr:#x} is in another's frame")
+            let is_kept = |frame: &Frames| frame.as_bytes()[0] == REALLOCATED;
+            check(others.iter().all(is_kept), || {
+                format!("the byte written at {addr:#x} is in a reallocated frame")
             })?;
             unmap(space, addr, PAGE)?;
         }
@@ -215,40 +231,40 @@ fn taken_again(space: &SharedAspace, base: usize) -> Outcome {
     ))
 }
 
-/// The first hart maps and unmaps pages which the next reads all the time, most of it with
-/// interrupts out; the others take every frame that comes free, of which there are hardly
-/// more than those. Nobody has them before the reader has forgotten the pages.
-fn taken_under_a_reader(space: &SharedAspace, base: usize) -> Outcome {
+/// Hart 0 maps and unmaps pages, which a second hart reads all the time, mostly with interrupts
+/// off. The other harts allocate every free frame. Few frames are free besides those of the pages,
+/// so that a frame that is freed before the reader has flushed its page is soon reallocated.
+fn frame_reuse_vs_reader(space: &SharedAspace, base: usize) -> Outcome {
     const ROUNDS: usize = 40;
     if others().count() < 2 {
-        return Ok(format!("{} harts", harts::online()));
+        return Ok(format!("needs 3 harts, has {}", harts::online()));
     }
-    let _all = all_but_a_few();
+    let _taken = take_all_but_few();
     let over = AtomicBool::new(false);
     on_all_inside(space, |hart| {
         match others().position(|other| other == hart) {
             None => {
-                let changed = (0..ROUNDS).try_for_each(|_| come_and_go(space, base));
+                let changed = (0..ROUNDS).try_for_each(|_| map_and_unmap(space, base));
                 over.store(true, Ordering::Release);
                 changed
             }
             Some(0) => read_until(&over, base),
             Some(_) => {
-                take_until(&over);
+                reallocate_until(&over);
                 Ok(())
             }
         }
     })?;
-    Ok(format!("{ROUNDS} times {READ} pages"))
+    Ok(format!("{ROUNDS} rounds of {READ} pages"))
 }
 
-/// Pages that are read, and frames that are left when nearly all are taken: for them, for
+/// The number of pages that the reader reads, and of frames that stay free: for these pages, for
 /// page tables, and for the heap.
 const READ: usize = 32;
 const LEFT: usize = 4 * READ;
 
-/// Takes all frames but [`LEFT`].
-fn all_but_a_few() -> Vec<Frames> {
+/// Allocates all frames but [`LEFT`].
+fn take_all_but_few() -> Vec<Frames> {
     let mut taken = Vec::with_capacity(4 * MANY);
     let _left = alloc_frames(LEFT, PAGE, UsageKind::Global);
     for order in (0..=18).rev() {
@@ -262,13 +278,13 @@ fn all_but_a_few() -> Vec<Frames> {
     taken
 }
 
-/// Maps the pages as soon as there are frames for them, and unmaps them.
-fn come_and_go(space: &SharedAspace, base: usize) -> Result<(), String> {
+/// Maps the pages as soon as enough frames are free, and unmaps them.
+fn map_and_unmap(space: &SharedAspace, base: usize) -> Result<(), String> {
     loop {
         match space.map_alloc(base.into(), READ * PAGE, RW, true) {
             Ok(()) => break,
             Err(AxError::NoMemory) => thread::sleep(NAP),
-            Err(error) => return Err(say(error)),
+            Err(error) => return Err(error_text(error)),
         }
     }
     (0..READ).for_each(|page| mark(base + page * PAGE, MAPPED));
@@ -276,7 +292,8 @@ fn come_and_go(space: &SharedAspace, base: usize) -> Result<(), String> {
     unmap(space, base, READ * PAGE)
 }
 
-/// Reads the pages, again and again, as long as they are there: nothing else may be.
+/// Reads the pages again and again until `over`. A read must fault, or find a byte of a mapped
+/// page.
 fn read_until(over: &AtomicBool, base: usize) -> Result<(), String> {
     const TIMES: usize = 1000;
     while !over.load(Ordering::Acquire) {
@@ -293,13 +310,13 @@ fn read_until(over: &AtomicBool, base: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Takes what frames there are, marks them, and gives them back. The heap, which has no
-/// memory now, is left alone.
-fn take_until(over: &AtomicBool) {
+/// Allocates the free frames, marks them as reallocated, and frees them, again and again until
+/// `over`. It holds them in an array, since the heap can get no memory at this time.
+fn reallocate_until(over: &AtomicBool) {
     while !over.load(Ordering::Acquire) {
         let taken: [_; LEFT] = from_fn(|_| {
             let mut frame = alloc_frame(UsageKind::Global).ok()?;
-            frame.as_bytes_mut()[0] = ANOTHERS;
+            frame.as_bytes_mut()[0] = REALLOCATED;
             Some(frame)
         });
         drop(taken);
@@ -307,9 +324,9 @@ fn take_until(over: &AtomicBool) {
     }
 }
 
-/// Each other hart takes a page away while the first sleeps, which must hear of it, and
-/// then wakes it. If a call to the first is lost this does not end.
-fn calls_to_the_first(space: &SharedAspace, base: usize) -> Outcome {
+/// Each other hart unmaps a page while hart 0 sleeps: hart 0 must be interrupted to flush it. If
+/// the call to hart 0 is lost, this test does not end.
+fn shootdown_of_sleeping_hart(space: &SharedAspace, base: usize) -> Outcome {
     for caller in others() {
         map(space, base, PAGE)?;
         on_all_inside(space, |_| expect(base, &[Some(0)]))?;
@@ -320,68 +337,71 @@ fn calls_to_the_first(space: &SharedAspace, base: usize) -> Outcome {
                 return Ok(());
             }
             wait_until(|| done.load(Ordering::Acquire) == harts::online() - 1);
-            // The first falls asleep now; if not, the calls must come all the same.
+            // Hart 0 falls asleep meanwhile. If it is still awake, the call must reach it too.
             thread::sleep(NAP);
             unmap(space, base, PAGE)
         })?;
         on_all_inside(space, |_| expect(base, &[None]))?;
     }
-    Ok(format!("{} harts", others().count()))
+    Ok(format!("unmap by {} other harts", others().count()))
 }
 
-/// A user's address space that all harts have been in changes: while none is in it no
-/// hart is asked for anything, and while all are, the others are.
-fn nobody_inside() -> Outcome {
+/// All harts have entered and left a user's address space. A change must then send no flush
+/// request. A change while all harts are inside must send one.
+fn shootdown_with_no_hart_inside() -> Outcome {
     if others().next().is_none() {
         return Ok(String::from("1 hart"));
     }
-    let user = new_user_aspace(IN_USER.into(), SIZE).map_err(say)?;
+    let user = new_user_aspace(IN_USER.into(), SIZE).map_err(error_text)?;
     let space = SharedAspace::new(user);
     map(&space, IN_USER, 3 * PAGE)?;
     on_all_inside(&space, |_| expect(IN_USER, &[Some(0)]))?;
     let before = tlb_counters();
     let protected = space.protect(IN_USER.into(), PAGE, MappingFlags::READ);
-    protected.map_err(say)?;
+    protected.map_err(error_text)?;
     unmap(&space, IN_USER, PAGE)?;
     let after = tlb_counters();
     check(after == before, || {
-        format!("{before:?} has become {after:?}, and nobody is inside")
+        format!("with no hart inside {before:?} became {after:?}")
     })?;
-    let (seen, gone) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (inside, is_unmapped) = (AtomicUsize::new(0), AtomicBool::new(false));
     on_all_inside(&space, |hart| {
-        seen.fetch_add(1, Ordering::AcqRel);
+        inside.fetch_add(1, Ordering::AcqRel);
         if hart != 0 {
-            wait_until(|| gone.load(Ordering::Acquire));
+            wait_until(|| is_unmapped.load(Ordering::Acquire));
             return Ok(());
         }
-        wait_until(|| seen.load(Ordering::Acquire) == harts::online());
+        wait_until(|| inside.load(Ordering::Acquire) == harts::online());
         let unmapped = unmap(&space, IN_USER + PAGE, PAGE);
-        gone.store(true, Ordering::Release);
+        is_unmapped.store(true, Ordering::Release);
         unmapped
     })?;
-    let asked = tlb_counters().requests - after.requests;
-    check(asked > 0, || String::from("nobody asked those inside"))?;
-    Ok(format!("0 requests; {asked} with all inside"))
+    let requests = tlb_counters().requests - after.requests;
+    check(requests > 0, || {
+        String::from("no request with all harts inside")
+    })?;
+    Ok(format!("0 requests, {requests} with all harts inside"))
 }
 
-/// All harts touch each page of a lazy mapping at the same moment: every page gets one
-/// frame, and no hart's word is lost.
-fn faults_at_once(space: &SharedAspace, base: usize) -> Outcome {
+/// All harts write to each page of a lazy mapping at the same moment. Every page must get one
+/// frame, with the words of all harts.
+fn concurrent_faults(space: &SharedAspace, base: usize) -> Outcome {
     const ROUNDS: usize = 8;
     const PAGES: usize = 32;
     for _ in 0..ROUNDS {
-        touched_at_once(space, base, PAGES, PAGE, Grain::Page)?;
-        touched_at_once(space, base, PAGES, PAGE, Grain::Around(4))?;
+        fault_at_once(space, base, PAGES, PAGE, Grain::Page)?;
+        fault_at_once(space, base, PAGES, PAGE, Grain::Around(4))?;
     }
-    touched_at_once(space, base, 4, LARGE, Grain::Large)?;
+    fault_at_once(space, base, 4, LARGE, Grain::Large)?;
     Ok(format!(
-        "{ROUNDS} times {PAGES} pages, {} harts",
+        "{ROUNDS} rounds of {PAGES} pages, {} harts",
         harts::online()
     ))
 }
 
-/// The same for so many pages of a size.
-fn touched_at_once(
+/// Maps `count` pages of `size` bytes lazily, has all harts write to each page at the same moment,
+/// and checks the words and the number of frames.
+fn fault_at_once(
     space: &SharedAspace,
     base: usize,
     count: usize,
@@ -392,20 +412,20 @@ fn touched_at_once(
     let mapped = space
         .lock()
         .map_alloc_with(base.into(), count * size, RW, false, grain);
-    mapped.map_err(say)?;
+    mapped.map_err(error_text)?;
     let pages = || (base..base + count * size).step_by(size);
     let arrived = AtomicUsize::new(0);
     on_all_inside(space, |hart| {
         for (number, addr) in pages().enumerate() {
             arrived.fetch_add(1, Ordering::AcqRel);
             wait_until(|| arrived.load(Ordering::Acquire) >= (number + 1) * harts::online());
-            // SAFETY: the page is mapped, and the word is this hart's.
-            unsafe { word(addr + hart * 8).write_volatile(addr as u64 ^ hart as u64) };
+            // SAFETY: the page is mapped writable, and no other hart uses the word.
+            unsafe { word_at(addr + hart * 8).write_volatile(addr as u64 ^ hart as u64) };
         }
         Ok(())
     })?;
     on_all_inside(space, |_| {
-        pages().try_for_each(|addr| all_words(addr, others().chain([0])))
+        pages().try_for_each(|addr| check_words(addr, others().chain([0])))
     })?;
     let taken = usage().of(UsageKind::VirtMem) - taken;
     check(taken == count * size / PAGE, || {
@@ -414,11 +434,11 @@ fn touched_at_once(
     unmap(space, base, count * size)
 }
 
-/// Whether these harts' words are in the page.
-fn all_words(addr: usize, mut harts: impl Iterator<Item = usize>) -> Result<(), String> {
+/// Checks that the page at `addr` holds the words of all these harts.
+fn check_words(addr: usize, mut harts: impl Iterator<Item = usize>) -> Result<(), String> {
     harts.try_for_each(|hart| {
-        // SAFETY: the page is mapped, and nobody writes to it any more.
-        let found = unsafe { word(addr + hart * 8).read_volatile() };
+        // SAFETY: the page is mapped, and all harts have finished their writes.
+        let found = unsafe { word_at(addr + hart * 8).read_volatile() };
         let wanted = addr as u64 ^ hart as u64;
         check(found == wanted, || {
             format!("hart {hart}'s word at {addr:#x} is {found:#x}, not {wanted:#x}")
@@ -426,12 +446,13 @@ fn all_words(addr: usize, mut harts: impl Iterator<Item = usize>) -> Result<(), 
     })
 }
 
-/// A part of the work of all harts that hands out more gets an error, on every hart, and
-/// nothing waits for it.
-fn work_within_work() -> Outcome {
+/// Work of `run_on_all` that calls `run_on_all` itself gets an error at once, on every hart.
+fn nested_work_is_refused() -> Outcome {
     on_all(|_| {
         let inner = harts::run_on_all(|_| {});
-        check(inner == Err(AxError::BadState), || format!("{inner:?}"))
+        check(inner == Err(AxError::BadState), || {
+            format!("nested run_on_all: {inner:?}")
+        })
     })?;
     Ok(format!("refused on {} harts", harts::online()))
 }

@@ -1,4 +1,4 @@
-//! What was tested, how it went, and the verdict.
+//! The table of tests with their results, and the helpers with which tests check and fail.
 
 use alloc::format;
 use alloc::string::String;
@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
+use axstd::memory::AxError;
 use axstd::time::Instant;
 use axstd::{harts, print, println};
 use spin::Mutex;
 
-/// What a test did, or what went wrong.
+/// The result of a test: what it tested, or why it failed.
 pub type Outcome = Result<String, String>;
 
 struct Row {
@@ -19,12 +20,13 @@ struct Row {
     took: Duration,
 }
 
-/// Whether a bar covers the name of the test that runs.
+/// Whether a progress bar covers the name of the running test. Relaxed: `run_on_all` in the
+/// test orders the hart that draws before the hart that reads.
 static BAR_DRAWN: AtomicBool = AtomicBool::new(false);
 
-/// Draws how far a test is, `done` of `all`, over whatever is on the line; drawn
-/// anew for every twentieth part.
-pub fn bar(what: &str, done: usize, all: usize) {
+/// Draws a progress bar, `done` of `all`, over the current line. `done` starts at 1. The bar
+/// is drawn again only when another twentieth of the work is done.
+pub fn draw_bar(what: &str, done: usize, all: usize) {
     const FULL: &str = "####################";
     let part = done * FULL.len() / all;
     if part > (done - 1) * FULL.len() / all {
@@ -34,18 +36,19 @@ pub fn bar(what: &str, done: usize, all: usize) {
     }
 }
 
-/// All tests so far.
+/// The results of the tests that have run.
 pub struct Report {
     rows: Vec<Row>,
 }
 
 impl Report {
-    /// None so far.
+    /// Returns an empty report.
     pub fn new() -> Self {
         Self { rows: Vec::new() }
     }
 
-    /// Runs a test and notes how it went.
+    /// Runs a test, prints its name and result, and adds its row. `name` has at most 29
+    /// characters.
     pub fn test(&mut self, name: &'static str, test: impl FnOnce() -> Outcome) {
         print!("  {name:<30}");
         let start = Instant::now();
@@ -56,7 +59,7 @@ impl Report {
         }
         match &outcome {
             Ok(_) => println!("ok"),
-            Err(what) => println!("FAILED: {what}"),
+            Err(reason) => println!("FAILED: {reason}"),
         }
         self.rows.push(Row {
             name,
@@ -65,24 +68,22 @@ impl Report {
         });
     }
 
-    /// Prints the table and the verdict; the exit status that says the same.
+    /// Prints the table and the last line, and returns the exit status: 0 if all tests have
+    /// passed, 1 if not.
     pub fn finish(self) -> i32 {
-        println!(
-            "\n{:<30}{:<46}{:>12}  result",
-            "test", "what was done", "time"
-        );
+        println!("\n{:<30}{:<46}{:>12}  result", "test", "tested", "time");
         for Row {
             name,
             outcome,
             took,
         } in &self.rows
         {
-            let (done, result) = match outcome {
-                Ok(done) => (done, "ok"),
-                Err(what) => (what, "FAILED"),
+            let (details, result) = match outcome {
+                Ok(tested) => (tested, "ok"),
+                Err(reason) => (reason, "FAILED"),
             };
             let (ms, us) = (took.as_millis(), took.subsec_micros() % 1000);
-            println!("{name:<30}{done:<46}{ms:>6}.{us:03} ms  {result}");
+            println!("{name:<30}{details:<46}{ms:>6}.{us:03} ms  {result}");
         }
         let passed = self.rows.iter().filter(|row| row.outcome.is_ok()).count();
         let all = self.rows.len();
@@ -92,20 +93,26 @@ impl Report {
     }
 }
 
-/// Runs `work` on every hart at the same time; fails with what the first hart to
-/// fail said.
+/// Runs `work` on every hart at the same time. Returns the error of the first hart that
+/// fails, with the hart's number.
 pub fn on_all(work: impl Fn(usize) -> Result<(), String> + Sync) -> Result<(), String> {
     let failure = Mutex::new(None);
     let ran = harts::run_on_all(|hart| {
-        if let Err(what) = work(hart) {
-            failure.lock().get_or_insert(format!("hart {hart}: {what}"));
+        if let Err(reason) = work(hart) {
+            let reason = format!("hart {hart}: {reason}");
+            failure.lock().get_or_insert(reason);
         }
     });
     ran.map_err(|error| format!("work on all harts: {error:?}"))?;
     failure.into_inner().map_or(Ok(()), Err)
 }
 
-/// Fails unless `held`.
-pub fn check(held: bool, what: impl FnOnce() -> String) -> Result<(), String> {
-    if held { Ok(()) } else { Err(what()) }
+/// Fails with `reason` unless `holds`.
+pub fn check(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(reason()) }
+}
+
+/// Returns the name of an error, as the reason of a failure.
+pub fn error_text(error: AxError) -> String {
+    format!("{error:?}")
 }
