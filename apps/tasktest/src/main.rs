@@ -1,27 +1,28 @@
 //! A test of threads:
 //!
-//! - their lives: values, names, harts, borrowing, and that nothing is left (`lives`);
-//! - their turns: order, sleep, a hart taken from one that spins, floating point, and user
-//!   address spaces (`turns`);
-//! - work on all harts, from any (`work`);
-//! - waiting for each other: no wake-up is lost, no count is wrong (`sync`);
-//! - their stacks, and work of any size (`stacks`);
-//! - little memory (`memory`);
-//! - a stack that has just been mapped (`fresh`).
+//! | rows | file | tests |
+//! |---|---|---|
+//! | `threads:` | `threads` | values, names, pinning, scoped borrows, no leak |
+//! | `sched:` | `scheduling` | order, sleep, preemption, kept registers and address spaces |
+//! | `work:` | `work` | work that any thread hands out to all harts |
+//! | `sync:` | `sync` | locks and waiting: no lost wake-up, no wrong count |
+//! | `stacks:` | `stacks` | sizes, guard zones, closures of any size, reclaim of cached stacks |
+//! | `memory:` | `low_memory` | `spawn` with no memory left |
+//! | `stacks:` | `tlb_pairs` | a new stack beside a page in use |
 //!
-//! It ends in `PASS n/n` or `FAIL n/m`, and its exit status says the same.
+//! The last line is `PASS n/n` or `FAIL n/m`. The exit status is 0 when all tests have passed.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
-mod fresh;
-mod lives;
-mod memory;
+mod low_memory;
 mod report;
+mod scheduling;
 mod stacks;
 mod sync;
-mod turns;
+mod threads;
+mod tlb_pairs;
 mod work;
 
 use axstd::{harts, println, process};
@@ -30,14 +31,14 @@ use axstd::{harts, println, process};
 fn main() {
     println!("tasktest: {} harts", harts::online());
     let mut report = report::Report::default();
-    lives::run(&mut report);
-    turns::run(&mut report);
+    threads::run(&mut report);
+    scheduling::run(&mut report);
     work::run(&mut report);
     sync::run(&mut report);
     stacks::run(&mut report);
-    memory::run(&mut report);
-    fresh::run(&mut report);
-    // Last: it leaves a thread that sleeps for ever.
-    report.test("turns: a sleep without end", turns::endless_sleep);
+    low_memory::run(&mut report);
+    tlb_pairs::run(&mut report);
+    // The last test, since it leaves a thread that never wakes.
+    report.test("sched: endless sleep", scheduling::endless_sleep);
     process::exit(report.finish());
 }

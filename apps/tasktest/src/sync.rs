@@ -1,4 +1,4 @@
-//! How threads wait for each other.
+//! Locks, and other ways to wait for threads.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -11,23 +11,25 @@ use axstd::time::{Duration, Instant};
 
 use crate::report::{Outcome, Report, check};
 
-/// Their tests.
+/// Runs the tests of this file.
 pub fn run(report: &mut Report) {
-    report.test("sync: a mutex counts", mutex);
-    report.test("sync: no wake-up is lost", ping_pong);
-    report.test("sync: no permit is lost", permits);
-    report.test("sync: a full house, an empty one", stock);
-    report.test("sync: readers and a writer", rwlock);
-    report.test("sync: all pass together", barrier);
-    report.test("sync: once", once);
-    report.test("sync: waits have an end", timeouts);
+    report.test("sync: mutual exclusion", mutual_exclusion);
+    report.test("sync: no lost wake-up", no_lost_wake_up);
+    report.test("sync: park and unpark", park_and_unpark);
+    report.test("sync: bounded buffer", bounded_buffer);
+    report.test("sync: readers and writers", readers_and_writers);
+    report.test("sync: barrier", barrier);
+    report.test("sync: Once and OnceLock", once);
+    report.test("sync: wait timeouts", wait_timeouts);
 }
 
+/// Returns the number of threads that a test runs.
 fn threads() -> usize {
     2 * harts::online().clamp(2, 8)
 }
 
-fn mutex() -> Outcome {
+/// Threads increment two counters under one mutex.
+fn mutual_exclusion() -> Outcome {
     const TIMES: usize = 2000;
     let count = Mutex::new((0, 0));
     thread::scope(|scope| {
@@ -47,13 +49,13 @@ fn mutex() -> Outcome {
     });
     let (wanted, count) = (threads() * TIMES, count.into_inner());
     check(count == (wanted, wanted), || {
-        format!("{count:?} of {wanted}")
+        format!("counters {count:?}, not {wanted}")
     })?;
-    Ok(format!("to {wanted} by {} threads", threads()))
+    Ok(format!("{wanted} increments by {} threads", threads()))
 }
 
-/// Two threads take turns; a lost wake-up would be the end.
-fn ping_pong() -> Outcome {
+/// Two threads take turns by a condition variable. After a lost wake-up both wait for ever.
+fn no_lost_wake_up() -> Outcome {
     const TIMES: usize = 3000;
     let (turn, changed) = (Mutex::new(0), Condvar::new());
     let play = |mine: usize| {
@@ -68,11 +70,14 @@ fn ping_pong() -> Outcome {
         play(0);
     });
     let turns = turn.into_inner();
-    check(turns == 2 * TIMES, || format!("{turns}"))?;
+    check(turns == 2 * TIMES, || {
+        format!("{turns} turns, not {}", 2 * TIMES)
+    })?;
     Ok(format!("{turns} turns"))
 }
 
-fn permits() -> Outcome {
+/// Two threads take turns by `park` and `unpark`. After a lost permit both wait for ever.
+fn park_and_unpark() -> Outcome {
     const TIMES: usize = 3000;
     let count = AtomicUsize::new(0);
     let main = thread::current();
@@ -95,45 +100,48 @@ fn permits() -> Outcome {
         }
     });
     let count = count.into_inner();
-    check(count == 2 * TIMES, || format!("{count}"))?;
-    Ok(format!("{TIMES} there and back"))
+    check(count == 2 * TIMES, || {
+        format!("{count} turns, not {}", 2 * TIMES)
+    })?;
+    Ok(format!("{TIMES} round trips"))
 }
 
-/// A store with room for few, those who fill it and those who empty it.
-fn stock() -> Outcome {
-    const ROOM: usize = 3;
+/// Producers and consumers share a buffer with few slots, of which only the fill level exists.
+fn bounded_buffer() -> Outcome {
+    const SLOTS: usize = 3;
     const TIMES: usize = 500;
     let pairs = threads() / 2;
-    let stock = Mutex::new(0_usize);
+    let level = Mutex::new(0_usize);
     let (filled, emptied) = (Condvar::new(), Condvar::new());
     let most = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..pairs {
             scope.spawn(|| {
                 for _ in 0..TIMES {
-                    let mut stock = emptied.wait_while(stock.lock(), |stock| *stock == ROOM);
-                    *stock += 1;
-                    most.fetch_max(*stock, Ordering::Relaxed);
+                    let mut level = emptied.wait_while(level.lock(), |level| *level == SLOTS);
+                    *level += 1;
+                    most.fetch_max(*level, Ordering::Relaxed);
                     filled.notify_one();
                 }
             });
             scope.spawn(|| {
                 for _ in 0..TIMES {
-                    let mut stock = filled.wait_while(stock.lock(), |stock| *stock == 0);
-                    *stock -= 1;
+                    let mut level = filled.wait_while(level.lock(), |level| *level == 0);
+                    *level -= 1;
                     emptied.notify_one();
                 }
             });
         }
     });
-    let (left, most) = (stock.into_inner(), most.into_inner());
-    check(left == 0 && most <= ROOM, || {
-        format!("{left} left, {most} at most")
+    let (left, most) = (level.into_inner(), most.into_inner());
+    check(left == 0 && most <= SLOTS, || {
+        format!("{left} items left, {most} at most in {SLOTS} slots")
     })?;
-    Ok(format!("{} through {ROOM} places", pairs * TIMES))
+    Ok(format!("{} items through {SLOTS} slots", pairs * TIMES))
 }
 
-fn rwlock() -> Outcome {
+/// Writers increment two words under an `RwLock`, and readers check that they are equal.
+fn readers_and_writers() -> Outcome {
     const TIMES: usize = 500;
     let value = RwLock::new([0_usize; 2]);
     let torn = AtomicUsize::new(0);
@@ -160,13 +168,13 @@ fn rwlock() -> Outcome {
     let wanted = threads().div_ceil(4) * TIMES;
     let (value, torn) = (value.into_inner(), torn.into_inner());
     check(torn == 0 && value == [wanted; 2], || {
-        format!("{value:?} of {wanted}, {torn} torn")
+        format!("words {value:?}, not {wanted}, {torn} torn reads")
     })?;
     Ok(format!("{wanted} writes"))
 }
 
-/// Some are about to wait when the last one comes: who wakes all wakes them, too. They are
-/// few, and it takes many times.
+/// The last thread must wake all others, also those that are about to wait. Such threads are rare,
+/// so that the test takes many rounds.
 fn barrier() -> Outcome {
     const TIMES: usize = 4000;
     let (count, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -187,11 +195,12 @@ fn barrier() -> Outcome {
     });
     let (wrong, leaders) = (wrong.into_inner(), leaders.into_inner());
     check(wrong == 0 && leaders == TIMES, || {
-        format!("{wrong} wrong, {leaders} leaders")
+        format!("{wrong} passed too early, {leaders} leaders in {TIMES} rounds")
     })?;
-    Ok(format!("{} threads, {TIMES} times", threads()))
+    Ok(format!("{} threads, {TIMES} rounds", threads()))
 }
 
+/// All threads initialize the same `Once` and `OnceLock`, and each is initialized once.
 fn once() -> Outcome {
     static ONCE: Once = Once::new();
     static VALUE: OnceLock<String> = OnceLock::new();
@@ -212,15 +221,16 @@ fn once() -> Outcome {
     });
     let (calls, right) = (calls.into_inner(), right.into_inner());
     check(calls == 1 && right == threads(), || {
-        format!("{calls} calls, {right} right")
+        format!("{calls} calls, {right} of {} threads see one", threads())
     })?;
     check(VALUE.set(String::new()).is_err(), || {
-        "set twice".to_string()
+        "a OnceLock was set twice".to_string()
     })?;
     Ok(format!("{} threads", threads()))
 }
 
-fn timeouts() -> Outcome {
+/// A wait with a timeout ends after that time, or earlier by a notification.
+fn wait_timeouts() -> Outcome {
     const WAIT: Duration = Duration::from_millis(3);
     let (mutex, condvar) = (Mutex::new(()), Condvar::new());
     let start = Instant::now();
@@ -230,7 +240,7 @@ fn timeouts() -> Outcome {
     })?;
     drop(guard);
     let long = Duration::from_secs(3600);
-    let told = thread::scope(|scope| {
+    let timed_out = thread::scope(|scope| {
         let waiter = scope.spawn(|| {
             let guard = mutex.lock();
             condvar.wait_timeout(guard, long).1.timed_out()
@@ -241,6 +251,8 @@ fn timeouts() -> Outcome {
         }
         waiter.join()
     });
-    check(told == Ok(false), || format!("{told:?}"))?;
-    Ok("one over, one cut short".to_string())
+    check(timed_out == Ok(false), || {
+        format!("a notified wait timed out: {timed_out:?}")
+    })?;
+    Ok("1 timed out, 1 notified".to_string())
 }

@@ -1,24 +1,58 @@
-//! Work on all harts, handed out by threads of any.
+//! Work on all harts (`run_on_all`), handed out by threads of any hart.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axstd::sync::{Arc, Barrier};
-use axstd::thread::{Builder, JoinHandle};
+use axstd::thread::{self, Builder, JoinHandle};
 use axstd::{harts, io};
 
-use crate::report::{Outcome, Report, check};
+use crate::report::{Outcome, Report, check, error_text};
 
-/// How often each thread hands out work.
+/// How many times each thread hands out work.
 const ROUNDS: usize = 8;
 
-/// Their tests.
+/// Runs the tests of this file.
 pub fn run(report: &mut Report) {
-    report.test("work: from each hart in turn", in_turn);
-    report.test("work: from all harts at once", at_once);
-    report.test("work: not within work", within_work);
+    report.test("work: beside busy threads", beside_busy_threads);
+    report.test("work: from each hart in turn", from_each_hart_in_turn);
+    report.test("work: from all harts at once", from_all_harts_at_once);
+    report.test("work: nested work refused", nested_work_is_refused);
+}
+
+/// Work runs on all harts while a thread is busy on each of them.
+fn beside_busy_threads() -> Outcome {
+    const TIMES: usize = 4;
+    // Relaxed: the flag guards no other data.
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let busy: Vec<_> = (0..harts::online())
+        .map(|_| {
+            thread::spawn(|| {
+                while !STOP.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+            })
+        })
+        .collect();
+    let sum = AtomicUsize::new(0);
+    for _ in 0..TIMES {
+        let ran = harts::run_on_all(|hart| {
+            sum.fetch_add(1 + hart, Ordering::Relaxed);
+        });
+        ran.map_err(error_text)?;
+    }
+    STOP.store(true, Ordering::Relaxed);
+    for thread in busy {
+        thread.join().map_err(error_text)?;
+    }
+    let wanted: usize = online().map(|hart| TIMES * (1 + hart)).sum();
+    let sum = sum.into_inner();
+    check(sum == wanted, || {
+        format!("the sum over all harts is {sum}, not {wanted}")
+    })?;
+    Ok(format!("{TIMES} times on {} harts", harts::online()))
 }
 
 fn online() -> impl Iterator<Item = usize> {
@@ -33,40 +67,36 @@ where
     Builder::new().hart(hart).spawn(work)
 }
 
-fn said(error: io::Error) -> String {
-    format!("{error:?}")
-}
-
-/// Hands out work from the calling thread; fails unless every hart that is up runs it
-/// once, on that hart.
+/// Hands out work from the calling thread, and checks that every online hart runs it once, with
+/// its own number.
 fn hand_out() -> Result<(), String> {
     let caller = harts::current();
     let runs: Vec<_> = (0..harts::count()).map(|_| AtomicUsize::new(0)).collect();
-    let astray = AtomicUsize::new(0);
+    let wrong = AtomicUsize::new(0);
     let ran = harts::run_on_all(|hart| {
-        astray.fetch_add(usize::from(harts::current() != hart), Ordering::Relaxed);
+        wrong.fetch_add(usize::from(harts::current() != hart), Ordering::Relaxed);
         runs[hart].fetch_add(1, Ordering::Relaxed);
     });
-    ran.map_err(said)?;
+    ran.map_err(error_text)?;
     for (hart, runs) in runs.into_iter().enumerate() {
         let (runs, wanted) = (runs.into_inner(), usize::from(harts::is_online(hart)));
         check(runs == wanted, || {
             format!("from hart {caller}: {runs} times on hart {hart}, not {wanted}")
         })?;
     }
-    let astray = astray.into_inner();
-    check(astray == 0, || {
-        format!("from hart {caller}: {astray} harts were told another's number")
+    let wrong = wrong.into_inner();
+    check(wrong == 0, || {
+        format!("from hart {caller}: {wrong} harts got a wrong number")
     })
 }
 
-fn in_turn() -> Outcome {
+fn from_each_hart_in_turn() -> Outcome {
     for _ in 0..ROUNDS {
         for hart in online() {
-            let thread = on_hart(hart, hand_out).map_err(said)?;
-            thread.join().map_err(said)??;
+            let thread = on_hart(hart, hand_out).map_err(error_text)?;
+            thread.join().map_err(error_text)??;
         }
-        // And from `main`, which is the first hart's.
+        // `main` runs on the first hart.
         hand_out()?;
     }
     Ok(format!(
@@ -75,26 +105,26 @@ fn in_turn() -> Outcome {
     ))
 }
 
-fn at_once() -> Outcome {
-    let here = Arc::new(Barrier::new(harts::online()));
+fn from_all_harts_at_once() -> Outcome {
+    let all_started = Arc::new(Barrier::new(harts::online()));
     let threads: Result<Vec<_>, _> = online()
         .map(|hart| {
-            let here = here.clone();
+            let all_started = all_started.clone();
             on_hart(hart, move || {
-                here.wait();
+                all_started.wait();
                 (0..ROUNDS).try_for_each(|_| hand_out())
             })
         })
         .collect();
-    for thread in threads.map_err(said)? {
-        thread.join().map_err(said)??;
+    for thread in threads.map_err(error_text)? {
+        thread.join().map_err(error_text)??;
     }
     Ok(format!("{ROUNDS} times from {} threads", harts::online()))
 }
 
-/// A part of the work that hands out work gets an error; the work goes on, and so does
-/// the next.
-fn within_work() -> Outcome {
+/// Work that calls `run_on_all` itself gets an error. The outer work still ends, and later calls
+/// succeed.
+fn nested_work_is_refused() -> Outcome {
     for hart in online() {
         let refused = on_hart(hart, || {
             let refused = AtomicUsize::new(0);
@@ -105,11 +135,11 @@ fn within_work() -> Outcome {
             });
             ran.map(|()| refused.into_inner())
         });
-        let refused = refused.and_then(JoinHandle::join).map_err(said)?;
+        let refused = refused.and_then(JoinHandle::join).map_err(error_text)?;
         check(refused == Ok(harts::online()), || {
-            format!("from hart {hart}: {refused:?} parts were refused")
+            format!("from hart {hart}: refused on {refused:?} harts")
         })?;
         hand_out()?;
     }
-    Ok("each part is refused".to_string())
+    Ok(format!("refused on {} harts", harts::online()))
 }

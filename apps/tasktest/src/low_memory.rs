@@ -1,4 +1,4 @@
-//! Little memory.
+//! Threads when no memory is left.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -8,21 +8,24 @@ use axstd::thread::{Builder, JoinHandle};
 
 use crate::report::{Outcome, Report, check};
 
-/// Bytes of a stack.
+/// The size of a thread's stack in bytes. Other tests use other sizes, so that no cached stack
+/// fits.
 const SIZE: usize = 28 << 10;
 
-/// Their tests.
+/// Runs the test of this file.
 pub fn run(report: &mut Report) {
-    report.test("memory: none is an error", none);
+    report.test("memory: spawn without frames", spawn_without_frames);
 }
 
-/// With no frame free, then one more at a time: a thread begins and ends well, or nothing
-/// of it is left. Its stack is of a size that no other thread has: none is kept.
-fn none() -> Outcome {
+/// Spawns a thread with no free frame, then with one free frame more each time. Each thread must
+/// either run, or be refused and leave nothing allocated.
+fn spawn_without_frames() -> Outcome {
     const MOST: usize = 64;
-    // What cannot be makes the kernel give back the stacks it keeps for the next threads.
+    // A stack that cannot be allocated makes the kernel free its cached stacks.
     let refused = Builder::new().stack_size(usize::MAX / 2).spawn(|| {});
-    check(refused.is_err(), || "a stack of half the addresses".into())?;
+    check(refused.is_err(), || {
+        "a stack of half the address space was allocated".into()
+    })?;
     let mut taken = Vec::with_capacity(memory::usage().total);
     while let Ok(frame) = memory::alloc_frame(memory::UsageKind::Global) {
         taken.push(frame);

@@ -1,4 +1,5 @@
-//! How threads take turns.
+//! How the threads of one hart take turns: order, sleep, preemption, and the state that a switch
+//! keeps.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -16,20 +17,21 @@ use axstd::thread::{self, Builder, JoinHandle};
 use axstd::time::{Duration, Instant};
 use axstd::{harts, io};
 
-use crate::report::{Outcome, Report, check};
+use crate::report::{Outcome, Report, check, error_text};
 
-/// Their tests.
+/// Runs the tests of this file, apart from [`endless_sleep`].
 pub fn run(report: &mut Report) {
-    report.test("turns: in order", in_order);
-    report.test("turns: sleep", sleep);
-    report.test("turns: many sleepers", sleepers);
-    report.test("turns: taken from who spins", preempted);
-    report.test("turns: kept by a NoPreempt", kept);
-    report.test("turns: floating point is kept", floats);
-    report.test("turns: user spaces are kept", spaces);
+    report.test("sched: round-robin order", round_robin_order);
+    report.test("sched: sleep duration", sleep_duration);
+    report.test("sched: many sleepers", many_sleepers);
+    report.test("sched: spinner is preempted", spinner_is_preempted);
+    report.test("sched: NoPreempt guard", no_preempt_guard);
+    report.test("sched: FP registers are kept", fp_registers_are_kept);
+    report.test("sched: user address spaces", user_address_spaces);
 }
 
-fn here<F, T>(work: F) -> io::Result<JoinHandle<T>>
+/// Spawns a thread on the current hart.
+fn spawn_here<F, T>(work: F) -> io::Result<JoinHandle<T>>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
@@ -37,19 +39,15 @@ where
     Builder::new().hart(harts::current()).spawn(work)
 }
 
-fn said(error: io::Error) -> String {
-    format!("{error:?}")
-}
-
-/// Of threads of one hart that yield none comes twice before all others have come. A hart
-/// may be taken from one that is not done, so a round may be torn; but not all of them.
-fn in_order() -> Outcome {
+/// Threads that yield run in round-robin order: of any five turns, each of the five threads has
+/// one. A preemption disturbs the order, so that three in four of these rows suffice.
+fn round_robin_order() -> Outcome {
     const THREADS: usize = 5;
     const ROUNDS: usize = 40;
     let turns = Arc::new(Mutex::new(Vec::new()));
     let threads = (0..THREADS).map(|n| {
         let turns = turns.clone();
-        here(move || {
+        spawn_here(move || {
             for _ in 0..ROUNDS {
                 turns.lock().push(n);
                 thread::yield_now();
@@ -57,47 +55,49 @@ fn in_order() -> Outcome {
         })
     });
     for thread in threads.collect::<Vec<_>>() {
-        thread.and_then(JoinHandle::join).map_err(said)?;
+        thread.and_then(JoinHandle::join).map_err(error_text)?;
     }
     let turns = turns.lock();
     let each_once = |row: &&[usize]| (0..THREADS).all(|n| row.contains(&n));
     let rows = turns.windows(THREADS);
-    let (all, right) = (rows.len(), rows.filter(each_once).count());
+    let (all, in_order) = (rows.len(), rows.filter(each_once).count());
     check(turns.len() == THREADS * ROUNDS, || {
-        format!("{} turns", turns.len())
+        format!("{} turns, not {}", turns.len(), THREADS * ROUNDS)
     })?;
-    check(right * 4 > all * 3, || format!("{right} of {turns:?}"))?;
-    Ok(format!("each once in {right} of {all} rows of {THREADS}"))
+    check(in_order * 4 > all * 3, || {
+        format!("{in_order} of {all} rows in order: {turns:?}")
+    })?;
+    Ok(format!("{in_order} of {all} rows of {THREADS} in order"))
 }
 
-fn sleep() -> Outcome {
+/// A sleep lasts at least as long as requested.
+fn sleep_duration() -> Outcome {
     for micros in [0, 1, 50, 1_000, 20_000] {
         let wanted = Duration::from_micros(micros);
         let start = Instant::now();
         thread::sleep(wanted);
         let took = start.elapsed();
-        check(took >= wanted, || format!("{took:?} of {wanted:?}"))?;
+        check(took >= wanted, || format!("slept {took:?}, not {wanted:?}"))?;
     }
-    // A permit that an earlier test has left.
+    // An earlier test may have left a permit, which this call consumes.
     thread::park_timeout(Duration::ZERO);
     let start = Instant::now();
     thread::park_timeout(Duration::from_millis(5));
     let took = start.elapsed();
     check(took >= Duration::from_millis(5), || {
-        format!("parked for {took:?}")
+        format!("parked for {took:?}, not 5 ms")
     })?;
-    Ok("5 times, none too short".to_string())
+    Ok("5 sleeps, 1 park".to_string())
 }
 
-/// Threads that wait for the longest time there is keep no other sleeper of their
-/// hart from waking, and can be woken themselves.
+/// While threads wait for `Duration::MAX`, other sleepers of their hart still wake in time. The
+/// endless waits can be ended by `unpark` and `notify_one`.
 pub fn endless_sleep() -> Outcome {
     let here = || Builder::new().hart(thread::current().hart());
-    let failed = |error| format!("{error:?}");
     let sleeper = here().spawn(|| thread::sleep(Duration::MAX));
-    let sleeper = sleeper.map_err(failed)?;
+    let sleeper = sleeper.map_err(error_text)?;
     let parked = here().spawn(|| thread::park_timeout(Duration::MAX));
-    let parked = parked.map_err(failed)?;
+    let parked = parked.map_err(error_text)?;
     let (mutex, condvar) = (Mutex::new(()), Condvar::new());
     let timed_out = thread::scope(|scope| {
         let waiting = here().spawn_scoped(scope, || {
@@ -106,57 +106,58 @@ pub fn endless_sleep() -> Outcome {
         });
         for _ in 0..3 {
             thread::sleep(Duration::from_millis(2));
-            // Longer than a turn: the timer is set for the others alone meanwhile.
+            // This takes longer than a time slice. No short sleep is left, so that the timer is
+            // set for the endless sleepers alone.
             let end = Instant::now() + Duration::from_millis(15);
             while Instant::now() < end {
                 spin_loop();
             }
         }
-        let waiting = waiting.map_err(failed)?;
+        let waiting = waiting.map_err(error_text)?;
         while !waiting.is_finished() {
             condvar.notify_one();
             thread::yield_now();
         }
-        waiting.join().map_err(failed)
+        waiting.join().map_err(error_text)
     })?;
     let ended = sleeper.is_finished() || parked.is_finished();
     parked.thread().unpark();
-    parked.join().map_err(failed)?;
+    parked.join().map_err(error_text)?;
     check(!timed_out && !ended, || {
         format!("timed out: {timed_out}, ended: {ended}")
     })?;
     Ok("beside 3 sleeps of 2 ms".to_string())
 }
 
-/// Those that sleep longer wake later, whoever went to sleep first.
-fn sleepers() -> Outcome {
+/// The threads that fall asleep first sleep longest. No thread may wake before its time.
+fn many_sleepers() -> Outcome {
     const THREADS: u64 = 16;
     let threads = (0..THREADS).map(|n| {
-        here(move || {
+        spawn_here(move || {
             let end = Instant::now() + Duration::from_millis(40 - 2 * n);
             thread::sleep(end.duration_since(Instant::now()));
             (end, Instant::now())
         })
     });
     for thread in threads.collect::<Vec<_>>() {
-        let (end, woken) = thread.and_then(JoinHandle::join).map_err(said)?;
-        check(woken >= end, || format!("{:?} early", end - woken))?;
+        let (end, woken) = thread.and_then(JoinHandle::join).map_err(error_text)?;
+        check(woken >= end, || format!("woke {:?} early", end - woken))?;
     }
-    Ok(format!("{THREADS} on one hart"))
+    Ok(format!("{THREADS} threads on one hart"))
 }
 
-/// A thread that spins for another of its own hart: it ends only if the hart is taken from
-/// it. In a process that never happens, so it yields there.
-fn preempted() -> Outcome {
-    let (go, gone) = (
+/// A thread spins until another thread of its hart has run. It ends only if the kernel preempts
+/// it. On `host` the kernel cannot preempt, so that the thread yields there.
+fn spinner_is_preempted() -> Outcome {
+    let (go, spins) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicUsize::new(0)),
     );
     let spinner = {
-        let (go, gone) = (go.clone(), gone.clone());
-        here(move || {
+        let (go, spins) = (go.clone(), spins.clone());
+        spawn_here(move || {
             while !go.load(Ordering::Acquire) {
-                gone.fetch_add(1, Ordering::Relaxed);
+                spins.fetch_add(1, Ordering::Relaxed);
                 spin_loop();
                 if !thread::PREEMPTIVE {
                     thread::yield_now();
@@ -164,30 +165,30 @@ fn preempted() -> Outcome {
             }
         })
     };
-    let spinner = spinner.map_err(said)?;
-    while gone.load(Ordering::Relaxed) == 0 {
+    let spinner = spinner.map_err(error_text)?;
+    while spins.load(Ordering::Relaxed) == 0 {
         if thread::PREEMPTIVE {
             spin_loop();
         } else {
             thread::yield_now();
         }
     }
-    let other = here(move || go.store(true, Ordering::Release)).map_err(said)?;
-    other.join().map_err(said)?;
-    spinner.join().map_err(said)?;
-    let spins = gone.load(Ordering::Relaxed);
+    let other = spawn_here(move || go.store(true, Ordering::Release)).map_err(error_text)?;
+    other.join().map_err(error_text)?;
+    spinner.join().map_err(error_text)?;
+    let spins = spins.load(Ordering::Relaxed);
     Ok(match thread::PREEMPTIVE {
         true => format!("after {spins} spins"),
-        false => "by yielding: a process's harts are not taken".to_string(),
+        false => "on host the spinner yields".to_string(),
     })
 }
 
-/// A thread with a `NoPreempt` keeps its hart for several time slices, although another
+/// A thread with a `NoPreempt` guard keeps its hart for several time slices, although another
 /// thread is ready there and the timer interrupts. When the guard is dropped, the other
-/// thread runs before the drop returns, or as soon as interrupts are let in.
-fn kept() -> Outcome {
+/// thread runs before the drop returns, or as soon as interrupts are on again.
+fn no_preempt_guard() -> Outcome {
     if !thread::PREEMPTIVE {
-        return Ok("a process's harts are not taken".to_string());
+        return Ok("not on host, which cannot preempt".to_string());
     }
     let (turns, stop) = (
         Arc::new(AtomicUsize::new(0)),
@@ -195,99 +196,106 @@ fn kept() -> Outcome {
     );
     let other = {
         let (turns, stop) = (turns.clone(), stop.clone());
-        here(move || {
+        spawn_here(move || {
             while !stop.load(Ordering::Acquire) {
                 turns.fetch_add(1, Ordering::Relaxed);
                 thread::yield_now();
             }
         })
     };
-    let other = other.map_err(said)?;
+    let other = other.map_err(error_text)?;
     while turns.load(Ordering::Relaxed) == 0 {
         thread::yield_now();
     }
-    let kept = keep(&turns).and_then(|rings| keep_past_irqs_off(&turns).map(|()| rings));
+    let held = hold_nested_guards(&turns)
+        .and_then(|interrupts| drop_guard_with_irqs_off(&turns).map(|()| interrupts));
     stop.store(true, Ordering::Release);
-    other.join().map_err(said)?;
-    kept.map(|rings| format!("during {rings} interrupts, and not after"))
+    other.join().map_err(error_text)?;
+    held.map(|interrupts| format!("held for {interrupts} timer interrupts"))
 }
 
-/// How many timer interrupts a guard is held for, and the time between them. All in all it
-/// is three time slices.
-const RINGS: u64 = 15;
+/// The number of timer interrupts during which a guard is held, and the time between them:
+/// three time slices together.
+const INTERRUPTS: u64 = 15;
 const BETWEEN: Duration = Duration::from_millis(2);
 
-/// Returns how many timer interrupts came while this thread had the hart.
-fn keep(turns: &AtomicUsize) -> Result<u64, String> {
+/// Holds a guard, and drops inner ones, through timer interrupts. The other thread, which counts
+/// its turns in `turns`, must run when the outer guard is dropped, and not before. Returns the
+/// number of timer interrupts.
+fn hold_nested_guards(turns: &AtomicUsize) -> Result<u64, String> {
     let ticks = timer_ticks();
     let outer = NoPreempt::new();
     let before = turns.load(Ordering::Relaxed);
-    for _ in 0..RINGS {
+    for _ in 0..INTERRUPTS {
         let inner = NoPreempt::new();
-        let rings = ring();
+        let interrupted = await_timer_interrupt();
         drop(inner);
-        rings?;
+        interrupted?;
     }
     let during = turns.load(Ordering::Relaxed);
     drop(outer);
     let after = turns.load(Ordering::Relaxed);
     check(during == before, || {
-        format!("the other ran {} times under the guard", during - before)
+        format!(
+            "the other thread ran {} times under the guard",
+            during - before
+        )
     })?;
     check(after > during, || {
-        "the other did not run when the guard was dropped".to_string()
+        "the other thread did not run when the guard was dropped".to_string()
     })?;
     Ok(timer_ticks() - ticks)
 }
 
-/// The last guard is dropped while interrupts are off.
-fn keep_past_irqs_off(turns: &AtomicUsize) -> Result<(), String> {
+/// Drops the guard while interrupts are off. The other thread must run when they are on again,
+/// and not before.
+fn drop_guard_with_irqs_off(turns: &AtomicUsize) -> Result<(), String> {
     let guard = NoPreempt::new();
-    let rings = (0..RINGS).try_for_each(|_| ring());
+    let interrupted = (0..INTERRUPTS).try_for_each(|_| await_timer_interrupt());
     let no_interrupts = IrqsOff::new();
     let before = turns.load(Ordering::Relaxed);
     drop(guard);
     let during = turns.load(Ordering::Relaxed);
     drop(no_interrupts);
-    rings?;
+    interrupted?;
     check(during == before, || {
-        "the other ran with interrupts off".to_string()
+        "the other thread ran with interrupts off".to_string()
     })?;
     let end = Instant::now() + LONG;
     while turns.load(Ordering::Relaxed) == during {
         check(Instant::now() < end, || {
-            "the other did not run when interrupts were let in".to_string()
+            "the other thread did not run when interrupts were on again".to_string()
         })?;
     }
     Ok(())
 }
 
-/// Longer than any hart takes to answer an interrupt.
+/// A time in which any hart handles a pending interrupt.
 const LONG: Duration = Duration::from_secs(5);
 
-/// Sets the timer and spins until it has rung on this hart.
-fn ring() -> Result<(), String> {
+/// Sets the timer, and spins until its interrupt has come to this hart.
+fn await_timer_interrupt() -> Result<(), String> {
     let ticks = timer_ticks();
     set_oneshot_timer(monotonic_time_nanos() + BETWEEN.as_nanos() as u64);
     let end = Instant::now() + LONG;
     while timer_ticks() == ticks {
         check(Instant::now() < end, || {
-            "the timer did not ring".to_string()
+            "no timer interrupt came".to_string()
         })?;
         spin_loop();
     }
     Ok(())
 }
 
-/// Threads of one hart count in floating-point numbers, each until the hart has been taken
-/// from it in the middle.
-fn floats() -> Outcome {
+/// Threads of one hart sum up floating-point numbers, for so long that each is preempted in the
+/// middle.
+fn fp_registers_are_kept() -> Outcome {
     const THREADS: usize = 3;
     let stop = Arc::new(AtomicBool::new(false));
-    let rounds = Arc::new(AtomicUsize::new(0));
+    let all_steps = Arc::new(AtomicUsize::new(0));
     let threads = (0..THREADS).map(|n| {
-        let (stop, rounds) = (stop.clone(), rounds.clone());
-        here(move || {
+        let (stop, all_steps) = (stop.clone(), all_steps.clone());
+        spawn_here(move || {
             let step = core::hint::black_box(0.5 + n as f64);
             let mut sums = [0.0_f64; 8];
             let mut steps = 0_u32;
@@ -300,7 +308,7 @@ fn floats() -> Outcome {
                     thread::yield_now();
                 }
             }
-            rounds.fetch_add(steps as usize, Ordering::Relaxed);
+            all_steps.fetch_add(steps as usize, Ordering::Relaxed);
             let right =
                 |(k, sum): (usize, &f64)| *sum == step * (k as f64 + 1.0) * f64::from(steps);
             sums.iter().enumerate().all(right)
@@ -310,50 +318,56 @@ fn floats() -> Outcome {
     thread::sleep(Duration::from_millis(60));
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
-        let right = thread.and_then(JoinHandle::join).map_err(said)?;
+        let right = thread.and_then(JoinHandle::join).map_err(error_text)?;
         check(right, || "a sum is wrong".to_string())?;
     }
     Ok(format!(
-        "{THREADS} threads, {} rounds",
-        rounds.load(Ordering::Relaxed)
+        "{THREADS} threads, {} steps",
+        all_steps.load(Ordering::Relaxed)
     ))
 }
 
-/// Threads of one hart, each in a user address space of its own, with the same address.
-fn spaces() -> Outcome {
+/// Threads of one hart use the same address, each in a user address space of its own.
+fn user_address_spaces() -> Outcome {
     const THREADS: usize = 3;
     const ROUNDS: usize = 50;
-    let threads = (0..THREADS).map(|n| here(move || in_a_space(n, ROUNDS)));
+    let threads = (0..THREADS).map(|n| spawn_here(move || write_in_own_space(n, ROUNDS)));
     for thread in threads.collect::<Vec<_>>() {
-        thread.and_then(JoinHandle::join).map_err(said)??;
+        thread.and_then(JoinHandle::join).map_err(error_text)??;
     }
     check(!axstd::memory::probe::can_read(ADDRESS), || {
-        "a space has been left behind".to_string()
+        "`main` is in a user address space".to_string()
     })?;
     Ok(format!("{THREADS} threads, {ROUNDS} turns each"))
 }
 
 const ADDRESS: usize = USER_BASE + (1 << 20);
 
-fn in_a_space(n: usize, rounds: usize) -> Result<(), String> {
+/// Writes values to [`ADDRESS`] in a new user address space, as thread number `n`. Other threads
+/// run between each write and the read that checks it.
+fn write_in_own_space(n: usize, rounds: usize) -> Result<(), String> {
     let rights = MappingFlags::READ | MappingFlags::WRITE;
     let aspace = new_user_aspace(ADDRESS.into(), 1 << 20);
-    let aspace = SharedAspace::new(aspace.map_err(said)?);
+    let aspace = SharedAspace::new(aspace.map_err(error_text)?);
     let mapped = aspace.lock().map_alloc(ADDRESS.into(), 4096, rights, false);
-    mapped.map_err(said)?;
+    mapped.map_err(error_text)?;
     let word = ADDRESS as *mut usize;
     let kept = aspace.run(|| {
         (0..rounds).all(|round| {
-            // SAFETY: the page is mapped in the space that this thread is in.
+            // SAFETY: the page is mapped writable in the address space that this thread is in,
+            // which no other thread enters.
             unsafe { word.write_volatile(n * rounds + round) };
             if round % 10 == 9 {
                 thread::sleep(Duration::from_micros(200));
             } else {
                 thread::yield_now();
             }
-            // SAFETY: as above.
+            // SAFETY: the page is mapped in the address space that this thread is in, which no
+            // other thread enters.
             unsafe { word.read_volatile() == n * rounds + round }
         })
     });
-    check(kept.map_err(said)?, || "another's value".to_string())
+    check(kept.map_err(error_text)?, || {
+        "a thread reads another thread's value".to_string()
+    })
 }
