@@ -1,23 +1,27 @@
-//! A storm: for some seconds every hart maps, touches, protects and unmaps stretches of
-//! the kernel's address space and of user programs', its own and such as it shares with
-//! all others, in random sizes and grains, and checks every value it finds, every fault
-//! that must be, and what every operation answers (`stretch`, `page`). Stretches lie
-//! side by side, across the edges of page tables, so that harts meet in areas and
-//! tables; others lie far apart, in shards of their own. Before, all harts change the same
-//! pages, and whether each has its turn is counted (`crowd`).
+//! A stress test of address spaces on many harts.
 //!
-//! It ends in a table, then `storm: PASS …` or `storm: FAIL …`, and its exit status says
-//! the same. The boot arguments `seconds=N` and `seed=N` say how long, and which; one
-//! seed makes each hart choose alike, but who comes first is not the seed's to say.
+//! For some seconds every hart maps, touches, protects and unmaps random ranges, with random
+//! grains. It checks every word, every fault, and the result of every operation (`region`,
+//! `page`). It works in the kernel's address space and in two users'.
+//!
+//! Some regions belong to one hart, others to all. Some lie side by side across boundaries of page
+//! tables, so that harts share areas and tables. Others lie far apart, in shards of their own.
+//!
+//! Before, all harts change the same pages, to test that locking is fair (`fairness`).
+//!
+//! The output ends in a table and a line `storm: PASS …` or `storm: FAIL …`. The exit status is 0
+//! for `PASS`. Boot arguments: `seconds=N` is the duration, 3 by default, and `seed=N` chooses the
+//! random operations. With the same seed each hart makes the same choices, but the interleaving of
+//! harts differs.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
-mod crowd;
+mod fairness;
 mod page;
+mod region;
 mod space;
-mod stretch;
 mod tally;
 
 use alloc::format;
@@ -33,41 +37,41 @@ use fastrand::Rng;
 use spin::Mutex;
 
 use page::PAGE;
-use space::Space;
-use stretch::{Hart, Stretch};
+use region::{Hart, Region};
+use space::{Space, TABLE};
 use tally::Tally;
 
-/// User address spaces.
+/// The number of user address spaces.
 const USERS: usize = 2;
 
-/// Pages of a stretch that has room for a large page, and how many of them lie before
-/// a table's edge; pages of the others.
+/// The number of pages of a wide region, into which a large page fits. [`BEFORE_BOUNDARY`] of them
+/// lie below a boundary between two page tables.
 const WIDE: usize = 640;
-const BEFORE_EDGE: usize = 64;
+const BEFORE_BOUNDARY: usize = 64;
+
+/// The number of pages of a narrow region.
 const NARROW: usize = 24;
 
-/// Bytes that a lowest page table translates.
-const TABLE: usize = 2 << 20;
-
-/// From the first stretch of an address space to those that are far from others.
+/// The distance in bytes from an address space's base to the regions in shards of their own.
 const FAR: usize = 64 << 20;
 
-/// After so many seconds there is a line on the console.
-const SIGN_OF_LIFE: u64 = 10;
+/// The time in seconds between two lines that show progress.
+const PROGRESS: u64 = 10;
 
-/// How long a hart that waits for others leaves the processor to them.
+/// How long a hart with nothing to do sleeps, so that others can use its processor.
 const NAP: Duration = Duration::from_micros(50);
 
-/// The storm over one set of stretches.
+/// The state of the test that all harts share.
 struct Storm<'a> {
-    stretches: &'a [Stretch<'a>],
+    regions: &'a [Region<'a>],
     seed: u64,
     begin: Instant,
     length: Duration,
-    /// What went wrong first.
+    /// The description of the first error.
     failure: Mutex<Option<String>>,
+    /// Makes all harts stop after an error. Relaxed: `failure` has a lock of its own.
     failed: AtomicBool,
-    /// What each hart has done.
+    /// The counts of each hart that has finished.
     tallies: Mutex<Vec<(usize, Tally)>>,
 }
 
@@ -89,14 +93,15 @@ fn main() {
             all.faults,
             all.words
         ),
-        Err(what) => {
-            println!("storm: FAIL {what}");
+        Err(reason) => {
+            println!("storm: FAIL {reason}");
             process::exit(1);
         }
     }
 }
 
-/// The number that a boot argument gives, if it is there.
+/// Returns the value of the boot argument `name`, if it is there. Exits with status 2 if it is not
+/// a number.
 fn number<T: FromStr>(name: &str) -> Option<T> {
     let value = env::var(name)?;
     let Ok(number) = value.parse() else {
@@ -106,18 +111,19 @@ fn number<T: FromStr>(name: &str) -> Option<T> {
     Some(number)
 }
 
-/// Makes address spaces, lets the storm go through them, and sees that all has come
-/// back. Answers what was done.
+/// Creates the address spaces, runs all tests, and checks that no frame is leaked. Returns the
+/// counts of all harts together.
 fn run(seed: u64, length: Duration) -> Result<Tally, String> {
-    // The first makes the kernel's tables ready for all, and they stay.
+    // The first user address space makes the kernel allocate the tables that all of them share.
+    // These stay allocated, and must not count as a leak.
     drop(Space::new_user());
-    let before = taken();
+    let before = frames_in_use();
     let all = {
         let spaces = spaces()?;
-        spaces.iter().try_for_each(crowd::meet)?;
-        let stretches = stretches(&spaces);
-        weather(&Storm {
-            stretches: &stretches,
+        spaces.iter().try_for_each(fairness::contend)?;
+        let regions = regions(&spaces);
+        run_storm(&Storm {
+            regions: &regions,
             seed,
             begin: Instant::now(),
             length,
@@ -126,17 +132,18 @@ fn run(seed: u64, length: Duration) -> Result<Tally, String> {
             tallies: Mutex::new(Vec::new()),
         })?
     };
-    let after = taken();
+    let after = frames_in_use();
     match before == after {
         true => Ok(all),
         false => Err(format!(
-            "seed {seed}, at the end: (pages, tables, other) taken are {after:?}, expected {before:?}"
+            "seed {seed}, at the end: frames in use (pages, tables, other) {after:?}, expected {before:?}"
         )),
     }
 }
 
-/// The frames that are in use, by what for.
-fn taken() -> [usize; 3] {
+/// Returns the numbers of frames in use: mapped pages, page tables, and other frames without the
+/// heap's.
+fn frames_in_use() -> [usize; 3] {
     let usage: Usage = usage();
     [UsageKind::VirtMem, UsageKind::PageTable, UsageKind::Global].map(|kind| usage.of(kind))
 }
@@ -146,10 +153,10 @@ fn spaces() -> Result<Vec<Space>, String> {
     core::iter::once(Ok(Space::Kernel)).chain(users).collect()
 }
 
-/// In each address space a wide and a narrow stretch for all harts, then a narrow one
-/// for each hart alone, one behind the other with nothing between; and one for each hart
-/// alone that is far from all others, in another shard of the address space.
-fn stretches(spaces: &[Space]) -> Vec<Stretch<'_>> {
+/// Returns the regions of all address spaces. Side by side lie a wide and a narrow region for all
+/// harts together, and a narrow one for each hart alone. Each hart also has a narrow region that
+/// lies far from all others, in another shard.
+fn regions(spaces: &[Space]) -> Vec<Region<'_>> {
     let online = (0..harts::count()).filter(|hart| harts::is_online(*hart));
     let own: Vec<u64> = online.map(|hart| 1 << hart).collect();
     let all = own.iter().sum();
@@ -157,23 +164,24 @@ fn stretches(spaces: &[Space]) -> Vec<Stretch<'_>> {
     let sizes = sizes
         .into_iter()
         .chain(own.iter().map(|hart| (NARROW, *hart)));
-    let mut stretches = Vec::new();
+    let mut regions = Vec::new();
     for (number, space) in spaces.iter().enumerate() {
         let far = (space.base() + FAR..).step_by(2 * TABLE);
         for (start, harts) in far.zip(&own) {
-            stretches.push(Stretch::new(space, number, start, NARROW, *harts));
+            regions.push(Region::new(space, number, start, NARROW, *harts));
         }
-        let mut start = space.base() + TABLE - BEFORE_EDGE * PAGE;
+        let mut start = space.base() + TABLE - BEFORE_BOUNDARY * PAGE;
         for (pages, harts) in sizes.clone() {
-            stretches.push(Stretch::new(space, number, start, pages, harts));
+            regions.push(Region::new(space, number, start, pages, harts));
             start += pages * PAGE;
         }
     }
-    stretches
+    regions
 }
 
-/// The storm itself, the table, and the calm after it.
-fn weather(storm: &Storm) -> Result<Tally, String> {
+/// Runs the storm on all harts and prints the table. Then all regions are unmapped, and every hart
+/// checks that they are. Returns the counts of all harts together.
+fn run_storm(storm: &Storm) -> Result<Tally, String> {
     run_on_all(|number| storm.on_hart(number))?;
     let mut tallies = storm.tallies.lock().clone();
     tallies.sort_by_key(|(hart, _)| *hart);
@@ -187,17 +195,17 @@ fn weather(storm: &Storm) -> Result<Tally, String> {
     storm.verdict()?;
     let hart = storm.hart(harts::current());
     storm
-        .stretches
+        .regions
         .iter()
-        .try_for_each(|stretch| stretch.clear(&hart))?;
+        .try_for_each(|region| region.clear(&hart))?;
     run_on_all(|number| {
         let mut hart = storm.hart(number);
-        for stretch in storm.stretches {
-            storm.note(stretch.look(&mut hart));
+        for region in storm.regions {
+            storm.record(region.visit(&mut hart));
         }
     })?;
     storm.verdict()?;
-    crowd::verdict().map(|()| all)
+    fairness::verdict().map(|()| all)
 }
 
 fn run_on_all(work: impl Fn(usize) + Sync) -> Result<(), String> {
@@ -216,37 +224,38 @@ impl Storm<'_> {
 
     fn on_hart(&self, number: usize) {
         let mut hart = self.hart(number);
-        let (mut next_sign, mut idle) = (SIGN_OF_LIFE, 0);
+        let (mut next_line, mut idle) = (PROGRESS, 0);
         while self.begin.elapsed() < self.length && !self.failed.load(Ordering::Relaxed) {
-            if number == 0 && self.begin.elapsed().as_secs() >= next_sign {
-                println!("storm: {next_sign} s");
-                next_sign += SIGN_OF_LIFE;
+            if number == 0 && self.begin.elapsed().as_secs() >= next_line {
+                println!("storm: {next_line} s");
+                next_line += PROGRESS;
             }
-            let stretch = &self.stretches[hart.rng.usize(..self.stretches.len())];
-            // To look at a wide one takes as long as at many narrow ones.
-            if stretch.is_wide() && hart.rng.u8(..8) != 0 {
+            let region = &self.regions[hart.rng.usize(..self.regions.len())];
+            // A visit of a wide region takes as long as many visits of narrow ones.
+            if region.is_wide() && hart.rng.u8(..8) != 0 {
                 continue;
             }
-            idle = match self.note(stretch.go_on(&mut hart)) {
+            idle = match self.record(region.advance(&mut hart)) {
                 Some(true) => 0,
                 _ => idle + 1,
             };
-            if idle > self.stretches.len() {
+            if idle > self.regions.len() {
                 thread::sleep(NAP);
             }
         }
         self.tallies.lock().push((number, hart.tally));
     }
 
-    /// What came of something; if it went wrong, that is noted.
-    fn note<T>(&self, outcome: Result<T, String>) -> Option<T> {
-        let fail = |what| {
-            self.failure.lock().get_or_insert(what);
+    /// Returns the value of `outcome`. Records an error, and makes all harts stop.
+    fn record<T>(&self, outcome: Result<T, String>) -> Option<T> {
+        let fail = |reason| {
+            self.failure.lock().get_or_insert(reason);
             self.failed.store(true, Ordering::Relaxed);
         };
         outcome.map_err(fail).ok()
     }
 
+    /// Fails with the first error that a hart has recorded.
     fn verdict(&self) -> Result<(), String> {
         self.failure.lock().take().map_or(Ok(()), Err)
     }

@@ -1,9 +1,9 @@
-//! What a page should be, and whether it is.
+//! What a page should be, and the check that it is.
 //!
-//! Each word of a page is one hart's: the word's number modulo the most harts there can
-//! be. A hart writes its own words, each a value of the seed, the address space, the
-//! address and the step; and checks all of them, its own and the others'. The words of
-//! harts that do not write stay zero.
+//! Each word of a page belongs to one hart: the word's number modulo 64, the highest number of
+//! harts. A hart writes its own words, and checks the words of all harts. A word's value is made
+//! of the seed, the address space, the address and the step. The words of harts that do not use
+//! the region stay zero.
 
 use alloc::format;
 use alloc::string::String;
@@ -15,147 +15,155 @@ use axstd::memory::probe::{can_read, can_write};
 use crate::space::Space;
 use crate::tally::Tally;
 
-/// Bytes and words of a page.
+/// The size of a page in bytes, and in words.
 pub const PAGE: usize = 4096;
 const WORDS: usize = PAGE / 8;
 
-/// The most harts there can be.
+/// The highest number of harts.
 const HARTS: usize = 64;
 
+/// The right to read.
 pub const READ: MappingFlags = MappingFlags::READ;
+/// The rights to read and write.
 pub const RW: MappingFlags = READ.union(MappingFlags::WRITE);
 
 /// What a page should be.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Page {
-    /// Its rights, where it is mapped.
+    /// The page's rights, or `None` where it is not mapped.
     pub flags: Option<MappingFlags>,
-    /// The last step in which every hart that writes has written; 0 before the first.
+    /// The last step in which all harts of the region wrote their words, or 0.
     pub written: u64,
 }
 
 impl Page {
-    /// Whether it may be written.
+    /// Returns whether the page may be written.
     pub fn is_writable(&self) -> bool {
         self.flags == Some(RW)
     }
 }
 
-/// Who looks at pages, and what for.
-pub struct View<'a> {
-    /// Where they are.
+/// Checks the pages of a region, for one hart in one step.
+pub struct Checker<'a> {
+    /// The address space of the pages.
     pub space: &'a Space,
-    /// Which of the address spaces it is.
+    /// The number of the address space.
     pub number: usize,
-    /// The harts that write, a bit for each.
+    /// The harts that use the region, one bit each.
     pub writers: u64,
-    /// The hart that looks.
+    /// The hart that checks.
     pub hart: usize,
     /// The run's seed.
     pub seed: u64,
-    /// The step that this is.
+    /// The number of the step.
     pub step: u64,
 }
 
-impl View<'_> {
-    /// The value that the word at `addr` gets in `step`.
+impl Checker<'_> {
+    /// Returns the value that the word at `addr` gets in `step`. It is never 0.
     fn value(&self, addr: usize, step: u64) -> u64 {
         let place = (self.number as u64) << 56 ^ step << 40 ^ addr as u64;
         scramble(self.seed ^ scramble(place)) | 1
     }
 
-    /// Checks the page at `addr`, and writes this hart's words where it may. `copied`
-    /// says that it is done from outside, by copies.
+    /// Checks the page at `addr`, and writes this hart's words where it may. With `by_copy` the
+    /// kernel copies the page's contents; without, the hart accesses the page itself.
+    ///
+    /// # Errors
+    ///
+    /// The error is a description of a word, a fault or a copy that is not as expected.
     pub fn visit(
         &self,
         addr: usize,
         page: &Page,
-        copied: bool,
+        by_copy: bool,
         tally: &mut Tally,
     ) -> Result<(), String> {
         match page.flags {
-            // Nobody may read a word that comes in pieces.
-            Some(flags) if flags.contains(READ) && copied && self.is_alone() => {
-                self.check_copy(addr, page, tally)?;
-                self.write_copy(addr, page)
+            // Only a hart that has the region to itself writes by copies. A copy may write a word
+            // in several pieces, which other harts would read.
+            Some(flags) if flags.contains(READ) && by_copy && self.is_exclusive() => {
+                self.check_by_copy(addr, page, tally)?;
+                self.write_by_copy(addr, page)
             }
             Some(flags) if flags.contains(READ) => {
-                self.readable(addr)?;
-                match copied {
-                    true => self.check_copy(addr, page, tally)?,
+                self.expect_readable(addr)?;
+                match by_copy {
+                    true => self.check_by_copy(addr, page, tally)?,
                     false => self.check(addr, page, tally)?,
                 }
                 match page.is_writable() {
                     true => self.write(addr),
-                    false => self.not_writable(addr, tally),
+                    false => self.expect_not_writable(addr, tally),
                 }
             }
-            _ => self.not_readable(addr, tally),
+            _ => self.expect_not_readable(addr, tally),
         }
     }
 
-    /// Whether no other hart uses the page.
-    fn is_alone(&self) -> bool {
+    /// Returns whether this hart is the only one that uses the region.
+    fn is_exclusive(&self) -> bool {
         self.writers == 1 << self.hart
     }
 
-    /// This hart's first word in the page at `addr`.
-    fn own(&self, addr: usize) -> usize {
+    /// Returns the address of this hart's first word in the page at `addr`.
+    fn own_word(&self, addr: usize) -> usize {
         addr + self.hart * 8
     }
 
-    fn readable(&self, addr: usize) -> Result<(), String> {
-        match can_read(self.own(addr)) {
+    fn expect_readable(&self, addr: usize) -> Result<(), String> {
+        match can_read(self.own_word(addr)) {
             true => Ok(()),
-            false => Err(self.wrong(self.own(addr), "a fault", "a page that can be read")),
+            false => Err(self.error(self.own_word(addr), "a fault", "a page that can be read")),
         }
     }
 
-    fn not_readable(&self, addr: usize, tally: &mut Tally) -> Result<(), String> {
-        let addr = self.own(addr);
+    fn expect_not_readable(&self, addr: usize, tally: &mut Tally) -> Result<(), String> {
+        let addr = self.own_word(addr);
         tally.faults += 1;
         match can_read(addr) {
-            true => Err(self.wrong(addr, "a page that can be read", "a fault")),
+            true => Err(self.error(addr, "a page that can be read", "a fault")),
             false => Ok(()),
         }
     }
 
-    fn not_writable(&self, addr: usize, tally: &mut Tally) -> Result<(), String> {
-        let addr = self.own(addr);
+    fn expect_not_writable(&self, addr: usize, tally: &mut Tally) -> Result<(), String> {
+        let addr = self.own_word(addr);
         tally.faults += 1;
-        // SAFETY: the byte is in a word of this hart's, which no other hart writes.
+        // SAFETY: the byte lies in a word of this hart, which no other hart writes.
         match unsafe { can_write(addr) } {
-            true => Err(self.wrong(addr, "a page that can be written", "a fault")),
+            true => Err(self.error(addr, "a page that can be written", "a fault")),
             false => Ok(()),
         }
     }
 
-    /// Every word of a page that can be read.
+    /// Checks every word of a readable page.
     fn check(&self, addr: usize, page: &Page, tally: &mut Tally) -> Result<(), String> {
         tally.words += WORDS as u64;
         (0..WORDS).map(|index| addr + index * 8).try_for_each(|at| {
-            // SAFETY: the page is mapped, by the step's promise, and has just been read.
-            // Words change as a whole, by one hart each.
-            let found = unsafe { word(at).read_volatile() };
+            // SAFETY: the page is mapped and readable, as `expect_readable` has found, and stays
+            // so during the step. Each word is written as a whole, by one hart.
+            let found = unsafe { word_at(at).read_volatile() };
             self.compare(at, page, found, false)
         })
     }
 
-    /// The same by a copy, in which words that another hart writes may come in pieces.
-    fn check_copy(&self, addr: usize, page: &Page, tally: &mut Tally) -> Result<(), String> {
+    /// Checks every word of a copy of a readable page. A copy may hold a mixture of the old and the
+    /// new bytes of a word that another hart writes at this time.
+    fn check_by_copy(&self, addr: usize, page: &Page, tally: &mut Tally) -> Result<(), String> {
         let mut bytes = [0; PAGE];
         let done = self.space.read(addr, &mut bytes);
-        done.map_err(|error| self.wrong(addr, &format!("{error:?}"), "a copy of the page"))?;
+        done.map_err(|error| self.error(addr, &format!("{error:?}"), "a copy of the page"))?;
         tally.words += WORDS as u64;
         let (words, _) = bytes.as_chunks();
         let mut words = words.iter().zip((addr..).step_by(8));
         words.try_for_each(|(found, at)| self.compare(at, page, u64::from_ne_bytes(*found), true))
     }
 
-    /// Whether the word at `at` is what it should be. One that another hart may write in
-    /// this very step is as before or as after; `torn` says that it may be in between.
+    /// Checks the value of the word at `at`. A word that another hart writes in this step has
+    /// either its old or its new value. With `may_be_torn` it may have any value.
     #[inline(always)]
-    fn compare(&self, at: usize, page: &Page, found: u64, torn: bool) -> Result<(), String> {
+    fn compare(&self, at: usize, page: &Page, found: u64, may_be_torn: bool) -> Result<(), String> {
         let owner = at / 8 % HARTS;
         let is_written = self.writers & 1 << owner != 0;
         let before = match is_written && page.written != 0 {
@@ -166,43 +174,45 @@ impl View<'_> {
             return Ok(());
         }
         let changes = is_written && page.is_writable() && owner != self.hart;
-        match changes && (torn || found == self.value(at, self.step)) {
+        match changes && (may_be_torn || found == self.value(at, self.step)) {
             true => Ok(()),
-            false => Err(self.wrong(at, &format!("{found:#x}"), &format!("{before:#x}"))),
+            false => Err(self.error(at, &format!("{found:#x}"), &format!("{before:#x}"))),
         }
     }
 
+    /// Writes this hart's words to a writable page.
     fn write(&self, addr: usize) -> Result<(), String> {
-        // SAFETY: as in `not_writable`.
-        if !unsafe { can_write(self.own(addr)) } {
-            return Err(self.wrong(self.own(addr), "a fault", "a page that can be written"));
+        // SAFETY: the byte lies in a word of this hart, which no other hart writes.
+        if !unsafe { can_write(self.own_word(addr)) } {
+            return Err(self.error(self.own_word(addr), "a fault", "a page that can be written"));
         }
-        for at in (self.own(addr)..addr + PAGE).step_by(HARTS * 8) {
-            // SAFETY: the page has just been written, and the word is this hart's.
-            unsafe { word(at).write_volatile(self.value(at, self.step)) };
+        for at in (self.own_word(addr)..addr + PAGE).step_by(HARTS * 8) {
+            // SAFETY: the page is writable, as the probe above has found, and stays so during the
+            // step. No other hart writes the word.
+            unsafe { word_at(at).write_volatile(self.value(at, self.step)) };
         }
         Ok(())
     }
 
-    /// The same by copies; of a page that may not be written, that it is refused.
-    fn write_copy(&self, addr: usize, page: &Page) -> Result<(), String> {
-        for at in (self.own(addr)..addr + PAGE).step_by(HARTS * 8) {
+    /// Writes this hart's words by copies, which must be refused where the page is read-only.
+    fn write_by_copy(&self, addr: usize, page: &Page) -> Result<(), String> {
+        for at in (self.own_word(addr)..addr + PAGE).step_by(HARTS * 8) {
             let done = self
                 .space
                 .write(at, &self.value(at, self.step).to_ne_bytes());
             if done.is_ok() != page.is_writable() {
                 let wanted = format!("rights {:?}", page.flags);
-                return Err(self.wrong(at, &format!("{done:?} for a copy into it"), &wanted));
+                return Err(self.error(at, &format!("{done:?} for a copy into it"), &wanted));
             }
         }
         Ok(())
     }
 
-    /// What is wrong, and where.
+    /// Returns a description of an error at `addr`.
     #[cold]
-    pub fn wrong(&self, addr: usize, found: &str, expected: &str) -> String {
+    pub fn error(&self, addr: usize, found: &str, expected: &str) -> String {
         format!(
-            "{addr:#x} in the {} address space ({}), hart {}, seed {}, step {}: found {found}, expected {expected}",
+            "{addr:#x} in {} address space {}, hart {}, seed {}, step {}: found {found}, expected {expected}",
             self.space.name(),
             self.number,
             self.hart,
@@ -212,8 +222,8 @@ impl View<'_> {
     }
 }
 
-/// A word by its address.
-fn word(addr: usize) -> *mut u64 {
+/// Returns a pointer to the word at `addr`.
+fn word_at(addr: usize) -> *mut u64 {
     ptr::with_exposed_provenance_mut(addr)
 }
 

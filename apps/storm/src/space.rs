@@ -1,7 +1,7 @@
-//! The address spaces that the storm goes through, and every call on one: here, and
-//! nowhere else.
+//! The address spaces of the storm. All calls to an address space are in this file.
 //!
-//! No lock is held around a call: harts work on one address space side by side.
+//! No lock is held around a call, so that several harts operate on one address space at the same
+//! time.
 
 use alloc::boxed::Box;
 
@@ -10,35 +10,34 @@ use axstd::memory::{
     VirtAddrRange, kernel_aspace, new_user_aspace,
 };
 
-/// Where the storm's addresses begin, a table's worth before an edge between page tables of
-/// any level but the highest, and, where address spaces have several shards, between two.
-const BEFORE_EDGE: usize = 2 << 20;
+/// The number of bytes that a page table of the lowest level translates.
+pub const TABLE: usize = 2 << 20;
 
-/// Half of the addresses that anybody may map in the kernel's address space.
+/// Half the number of addresses in the kernel's address space that need no owner.
 const KERNEL_HALF: usize = (KERNEL_OWNED_BASE - KERNEL_MAP_BASE) / 2;
 
-/// Bytes of a user's address space.
+/// The size of a user's address space in bytes.
 const USER_SIZE: usize = 64 << 30;
 
 /// How a mapping gets its frames.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
-    /// All now, or each when it is first touched.
+    /// Whether all frames are allocated at once, or each at the first touch.
     pub populate: bool,
-    /// How much a page fault brings.
+    /// How much one page fault maps.
     pub grain: Grain,
 }
 
-/// An address space.
+/// An address space of the storm.
 pub enum Space {
-    /// The kernel's, which every hart is always in.
+    /// The kernel's address space, which is always active.
     Kernel,
-    /// A user's, which a hart enters.
+    /// A user's address space, which a hart must enter.
     User(Box<SharedAspace>),
 }
 
 impl Space {
-    /// A new user's, empty.
+    /// Returns a new, empty address space of a user.
     pub fn new_user() -> AxResult<Self> {
         let space = new_user_aspace((USER_BASE + (1 << 30)).into(), USER_SIZE)?;
         Ok(Self::User(Box::new(SharedAspace::new(space))))
@@ -51,55 +50,57 @@ impl Space {
         }
     }
 
-    /// The first address that the storm uses.
+    /// Returns the first address that the storm uses. [`TABLE`] bytes above it is a boundary:
+    /// between two page tables of every level but the highest, and between two shards where an
+    /// address space has several.
     pub fn base(&self) -> usize {
         match self {
-            Self::Kernel => KERNEL_MAP_BASE + KERNEL_HALF - BEFORE_EDGE,
-            Self::User(_) => USER_BASE + USER_SIZE / 2 - BEFORE_EDGE,
+            Self::Kernel => KERNEL_MAP_BASE + KERNEL_HALF - TABLE,
+            Self::User(_) => USER_BASE + USER_SIZE / 2 - TABLE,
         }
     }
 
-    /// What it is called.
+    /// Returns the name for messages.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Kernel => "kernel's",
-            Self::User(_) => "user's",
+            Self::Kernel => "kernel",
+            Self::User(_) => "user",
         }
     }
 
-    /// Maps fresh pages.
+    /// Maps `size` bytes from `start` on to fresh frames.
     pub fn map(&self, start: usize, size: usize, flags: MappingFlags, kind: Kind) -> AxResult {
         self.shared()
             .map_alloc_with(start.into(), size, flags, kind.populate, kind.grain)
     }
 
-    /// Unmaps whatever is there.
+    /// Unmaps what is mapped in `size` bytes from `start` on.
     pub fn unmap(&self, start: usize, size: usize) -> AxResult {
         self.shared().unmap(start.into(), size)
     }
 
-    /// Changes the rights of what is there.
+    /// Changes the rights of `size` mapped bytes from `start` on.
     pub fn protect(&self, start: usize, size: usize, flags: MappingFlags) -> AxResult {
         self.shared().protect(start.into(), size, flags)
     }
 
-    /// Copies out of it.
+    /// Copies from the address space into `bytes`.
     pub fn read(&self, start: usize, bytes: &mut [u8]) -> AxResult {
         self.shared().read(start.into(), bytes)
     }
 
-    /// Copies into it.
+    /// Copies `bytes` into the address space.
     pub fn write(&self, start: usize, bytes: &[u8]) -> AxResult {
         self.shared().write(start.into(), bytes)
     }
 
-    /// Whether nothing is mapped in `size` bytes from `start` on.
+    /// Returns whether `size` bytes from `start` on have no area.
     pub fn is_empty(&self, start: usize, size: usize) -> bool {
         let range = VirtAddrRange::from_start_size(start.into(), size);
         self.shared().find_free_area(start.into(), size, range) == Some(start.into())
     }
 
-    /// Runs `work` where the addresses are this address space's.
+    /// Runs `work` while the hart is in this address space.
     pub fn inside<R>(&self, work: impl FnOnce() -> R) -> AxResult<R> {
         match self {
             Self::Kernel => Ok(work()),

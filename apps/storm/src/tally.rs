@@ -1,32 +1,34 @@
-//! What each hart has done, as a table.
+//! The counts of what harts have done, and the table of them.
 
 use core::fmt;
 use core::ops::AddAssign;
 
-/// What a hart has done.
+/// The counts of one hart, or of all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
-    /// Ranges mapped, unmapped, and given other rights.
+    /// Ranges that were mapped.
     pub maps: u64,
+    /// Ranges that were unmapped.
     pub unmaps: u64,
+    /// Ranges whose rights were changed.
     pub protects: u64,
-    /// Operations that were refused: as they had to be, or for lack of memory.
+    /// Operations that were refused, as expected or for lack of memory.
     pub refused: u64,
-    /// Times that it has looked at every page of a stretch.
+    /// Visits of all pages of a region.
     pub visits: u64,
-    /// Accesses that faulted, as they had to.
+    /// Accesses that faulted, as expected.
     pub faults: u64,
-    /// Words that were compared.
+    /// Words that were checked.
     pub words: u64,
 }
 
 impl Tally {
-    /// Operations of every kind.
+    /// Returns the number of operations of all kinds.
     pub fn operations(&self) -> u64 {
         self.maps + self.unmaps + self.protects + self.refused
     }
 
-    /// The table's head.
+    /// Returns the heading of the table.
     pub fn head() -> &'static str {
         "hart     maps   unmaps protects  refused   visits     faults  words checked"
     }
@@ -44,7 +46,7 @@ impl AddAssign for Tally {
     }
 }
 
-/// A line of the table, but for whose it is.
+/// Writes a line of the table without its first column, the hart.
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self {

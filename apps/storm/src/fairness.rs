@@ -1,10 +1,10 @@
-//! Every hart changes the same pages, until they have waited for each other often enough;
-//! and whether a hart that waited was overtaken again and again.
+//! A test that locking is fair: all harts change the same pages, and a waiting hart must not be
+//! overtaken again and again.
 //!
-//! The kernel counts, by the order in which harts draw tickets and have their turns
-//! (`axmm::overtaken`). No clock and no counter of this application could tell: between
-//! either and the ticket a hart may be stopped for as long as others take for any number of
-//! changes.
+//! The kernel counts overtakes by the order in which harts draw tickets and get the lock
+//! (`axmm::overtaken`). The application cannot count them by a clock or a counter of its own. A
+//! hart may be stopped after it has read the clock and before it draws the ticket. Meanwhile other
+//! harts can make any number of changes.
 
 use alloc::format;
 use alloc::string::String;
@@ -14,31 +14,35 @@ use axstd::{harts, println};
 use spin::Mutex;
 
 use crate::page::{PAGE, READ, RW};
-use crate::space::{Kind, Space};
-use crate::{TABLE, run_on_all};
+use crate::space::{Kind, Space, TABLE};
 
-/// Waits after which harts have met often enough.
+/// The number of waits for the lock after which the test ends.
 const WAITS: usize = 300;
 
-/// How often one hart may overtake another that waits: with the operation that it had asked
-/// for before, and with no later one.
+/// How many times one hart may overtake a waiting one: with an operation that it began before the
+/// wait, and with no later one.
 const MOST: usize = 1;
 
-/// Pages that are changed. All changes are of the middle one, too.
+/// The number of pages that are changed. Every change includes the middle page.
 const PAGES: usize = 16;
 
-/// So many of them lie in front of an edge between shards, so that some changes are in both.
-const BEFORE_EDGE: usize = 4;
+/// The number of these pages that lie below a boundary between shards, so that some changes are
+/// in two shards.
+const BEFORE_BOUNDARY: usize = 4;
 
-/// Has every hart change the same pages of `space`.
-pub fn meet(space: &Space) -> Result<(), String> {
+/// Has every hart change the same pages of `space`, until harts have waited [`WAITS`] times.
+///
+/// # Errors
+///
+/// Fails when a change is refused, or when a hart was overtaken too often.
+pub fn contend(space: &Space) -> Result<(), String> {
     if harts::online() == 1 {
         return Ok(());
     }
     let before = overtaken().waits;
     let refused = Mutex::new(None);
     let is_over = || overtaken().waits - before >= WAITS || verdict().is_err();
-    run_on_all(|number| {
+    let ran = harts::run_on_all(|number| {
         for round in number.. {
             if is_over() || refused.lock().is_some() {
                 break;
@@ -47,23 +51,28 @@ pub fn meet(space: &Space) -> Result<(), String> {
                 refused.lock().get_or_insert(error);
             }
         }
-    })?;
+    });
+    ran.map_err(|error| format!("work on all harts: {error:?}"))?;
     space
         .unmap(base(space), PAGES * PAGE)
-        .map_err(|error| format!("the crowd's pages are not unmapped: {error:?}"))?;
+        .map_err(|error| format!("unmap of the contended pages: {error:?}"))?;
     let Overtaken { waits, most } = overtaken();
     println!(
-        "storm: {} waits in a crowd of the {}, most overtakes in one: {most}",
-        waits - before,
-        space.name()
+        "storm: {} address space: {} waits, at most {most} overtakes in each",
+        space.name(),
+        waits - before
     );
     match refused.into_inner() {
-        Some(error) => Err(format!("a change in a crowd is refused: {error:?}")),
+        Some(error) => Err(format!("change of the contended pages: {error:?}")),
         None => verdict(),
     }
 }
 
-/// Whether no hart has overtaken another too often since boot.
+/// Checks that no hart has overtaken another too often since boot.
+///
+/// # Errors
+///
+/// Fails with the largest number of overtakes if it is above [`MOST`].
 pub fn verdict() -> Result<(), String> {
     let Overtaken { waits, most } = overtaken();
     match most <= MOST {
@@ -75,10 +84,11 @@ pub fn verdict() -> Result<(), String> {
 }
 
 fn base(space: &Space) -> usize {
-    space.base() + TABLE - BEFORE_EDGE * PAGE
+    space.base() + TABLE - BEFORE_BOUNDARY * PAGE
 }
 
-/// One of several changes. Pages may be mapped already, or not be mapped.
+/// Makes the change of number `round`. It may be refused, since other harts map and unmap the same
+/// pages.
 fn change(space: &Space, round: usize) -> AxResult {
     let at = |page: usize| base(space) + page * PAGE;
     let first = round % (PAGES / 2);

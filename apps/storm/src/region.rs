@@ -1,13 +1,12 @@
-//! A stretch of addresses: what each of its pages should be, step by step.
+//! A region of addresses, and what each of its pages should be, step by step.
 //!
-//! A step goes: every hart that may use the stretch looks at all of its pages, at the
-//! same time as the others, and writes its own words where it may. The hart that finds
-//! that all have done so changes some of it at random, and the next step begins. A
-//! stretch of one hart only is the same with a set of one.
+//! A region belongs to one hart or to several. In each step all its harts visit all its pages, at
+//! the same time: they check every word, and write their own words where they may. The hart that
+//! finds that all have done so makes random changes, and the next step begins.
 //!
-//! Locks: a stretch's state, shared by those that look, alone for who changes it. Nobody
-//! waits for it: who finds it taken goes on with another stretch. Inside it the address
-//! space's is taken ([`Space`](crate::space::Space)).
+//! A region's state is under a reader-writer lock: visiting harts share it, and the changing hart
+//! holds it exclusively. Harts only try to lock it. A hart that fails goes on with another region.
+//! The locks of the address space ([`Space`](crate::space::Space)) are taken inside it.
 
 use alloc::format;
 use alloc::string::String;
@@ -20,55 +19,59 @@ use axstd::memory::{AxError, AxResult, Grain, MappingFlags};
 use fastrand::Rng;
 use spin::RwLock;
 
-use crate::page::{PAGE, Page, READ, RW, View};
+use crate::page::{Checker, PAGE, Page, READ, RW};
 use crate::space::{Kind, Space};
 use crate::tally::Tally;
 
-/// Bytes of a large page.
+/// The size of a large page in bytes.
 const LARGE: usize = 2 << 20;
 
-/// How often a hart maps and unmaps in a row at times: another will do so meanwhile, and the
-/// two meet at the locks.
-const MANY: usize = 256;
+/// The number of times that a hart maps and unmaps a range in one burst. Bursts of several harts
+/// overlap, so that the harts contend for locks.
+const BURST: usize = 256;
 
-/// A page when it is first touched.
+/// A mapping whose pages get their frames one by one, at the first touch.
 const LAZY: Kind = Kind {
     populate: false,
     grain: Grain::Page,
 };
 
-/// A hart as it goes through the storm.
+/// A hart's part in the storm.
 pub struct Hart {
-    /// Its number.
+    /// The number of the hart.
     pub number: usize,
     /// The run's seed.
     pub seed: u64,
-    /// What it does next.
+    /// The source of the hart's random choices.
     pub rng: Rng,
-    /// What it has done.
+    /// The counts of what the hart has done.
     pub tally: Tally,
 }
 
-/// A stretch of addresses.
-pub struct Stretch<'a> {
+/// A region of addresses in one address space.
+pub struct Region<'a> {
     space: &'a Space,
-    /// Which of the address spaces it is.
+    /// The number of the address space.
     number: usize,
     base: usize,
+    /// The size in bytes.
     size: usize,
-    /// The harts that may use it, a bit for each.
+    /// The harts that use the region, one bit each.
     harts: u64,
-    /// Those that have looked at it in this step.
-    seen: AtomicU64,
+    /// The harts that have visited all pages in this step, one bit each. Each hart sets its bit
+    /// with release order after its visit, and the changing hart loads all with acquire order.
+    visited: AtomicU64,
     state: RwLock<State>,
 }
 
+/// What the pages should be.
 struct State {
+    /// The number of the step, from 1.
     step: u64,
     pages: Vec<Page>,
 }
 
-/// A change of some of the pages.
+/// An operation on some of a region's pages, given by their indices.
 #[derive(Clone, Debug)]
 enum Change {
     Map(Range<usize>, MappingFlags, Kind),
@@ -76,8 +79,9 @@ enum Change {
     Protect(Range<usize>, MappingFlags),
 }
 
-impl<'a> Stretch<'a> {
-    /// `pages` pages from `base` on, none of them mapped, for `harts`.
+impl<'a> Region<'a> {
+    /// Returns a region of `pages` pages from address `base` on, all unmapped. `harts` has a bit
+    /// for each hart that uses it.
     pub fn new(space: &'a Space, number: usize, base: usize, pages: usize, harts: u64) -> Self {
         let state = State {
             step: 1,
@@ -89,121 +93,136 @@ impl<'a> Stretch<'a> {
             base,
             size: pages * PAGE,
             harts,
-            seen: AtomicU64::new(0),
+            visited: AtomicU64::new(0),
             state: RwLock::new(state),
         }
     }
 
-    /// Whether there is room for a large page in it.
+    /// Returns whether a large page fits into the region.
     pub fn is_wide(&self) -> bool {
         self.size >= LARGE
     }
 
-    /// Goes on with it. Answers whether there was something to do for the hart, or what
-    /// is wrong.
-    pub fn go_on(&self, hart: &mut Hart) -> Result<bool, String> {
+    /// Does the hart's next part of the current step: a visit, or the change. Returns whether the
+    /// hart had anything to do.
+    ///
+    /// # Errors
+    ///
+    /// The error is a description of a page or a result that is not as expected.
+    pub fn advance(&self, hart: &mut Hart) -> Result<bool, String> {
         let bit = 1 << hart.number;
-        let seen = self.seen.load(Ordering::Acquire);
+        let visited = self.visited.load(Ordering::Acquire);
         if self.harts & bit == 0 {
             Ok(false)
-        } else if seen & bit == 0 {
-            self.look(hart)
-        } else if seen == self.harts {
+        } else if visited & bit == 0 {
+            self.visit(hart)
+        } else if visited == self.harts {
             self.change(hart)
         } else {
             Ok(false)
         }
     }
 
-    /// Looks at every page, if nobody changes them.
-    pub fn look(&self, hart: &mut Hart) -> Result<bool, String> {
+    /// Checks every page, unless another hart changes the region. Returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// The error is a description of a page that is not as expected.
+    pub fn visit(&self, hart: &mut Hart) -> Result<bool, String> {
         let Some(state) = self.state.try_read() else {
             return Ok(false);
         };
-        let view = self.view(hart, state.step);
+        let checker = self.checker(hart, state.step);
         hart.tally.visits += 1;
-        let looked = self.space.inside(|| {
+        let visited = self.space.inside(|| {
             let mut pages = state.pages.iter().zip((self.base..).step_by(PAGE));
             pages.try_for_each(|(page, addr)| {
-                let copied = hart.rng.u8(..16) == 0;
-                view.visit(addr, page, copied, &mut hart.tally)
+                let by_copy = hart.rng.u8(..16) == 0;
+                checker.visit(addr, page, by_copy, &mut hart.tally)
             })
         });
-        looked.map_err(|error| self.refused(&view, "entered", error))??;
-        self.seen.fetch_or(1 << hart.number, Ordering::Release);
+        visited.map_err(|error| self.refused(&checker, "entered", error))??;
+        self.visited.fetch_or(1 << hart.number, Ordering::Release);
         Ok(true)
     }
 
-    /// Changes some pages, if every hart has looked at them and nobody else does.
+    /// Makes random changes and begins the next step, unless another hart has the region's lock.
+    /// Returns whether it did.
     fn change(&self, hart: &mut Hart) -> Result<bool, String> {
         let Some(mut state) = self.state.try_write() else {
             return Ok(false);
         };
-        if self.seen.load(Ordering::Acquire) != self.harts {
+        // Another hart may have changed the region since `advance` looked.
+        if self.visited.load(Ordering::Acquire) != self.harts {
             return Ok(false);
         }
         let State { step, pages } = &mut *state;
         let written = pages.iter_mut().filter(|page| page.is_writable());
         written.for_each(|page| page.written = *step);
-        let view = self.view(hart, *step);
+        let checker = self.checker(hart, *step);
         for _ in 0..hart.rng.usize(1..=3) {
-            match Change::any(&mut hart.rng, pages) {
+            match Change::random(&mut hart.rng, pages) {
                 Change::Map(range, flags, _) if hart.rng.u8(..4) == 0 => {
-                    for _ in 0..MANY {
+                    for _ in 0..BURST {
                         let map = Change::Map(range.clone(), flags, LAZY);
-                        self.apply(map, pages, hart, &view)?;
-                        self.apply(Change::Unmap(range.clone()), pages, hart, &view)?;
+                        self.apply(map, pages, hart, &checker)?;
+                        self.apply(Change::Unmap(range.clone()), pages, hart, &checker)?;
                     }
                 }
-                change => self.apply(change, pages, hart, &view)?,
+                change => self.apply(change, pages, hart, &checker)?,
             }
         }
         *step += 1;
-        self.seen.store(0, Ordering::Release);
+        self.visited.store(0, Ordering::Release);
         Ok(true)
     }
 
-    /// Carries out a change, sees what the address space answers, and notes it.
+    /// Carries out a change, from inside the address space or from outside, checks the result, and
+    /// updates `pages`.
     fn apply(
         &self,
         change: Change,
         pages: &mut [Page],
         hart: &mut Hart,
-        view: &View,
+        checker: &Checker,
     ) -> Result<(), String> {
         let done = match hart.rng.bool() {
             true => self.space.inside(|| self.carry_out(&change)).flatten(),
             false => self.carry_out(&change),
         };
-        let wanted = change.outcome(pages);
-        // Memory may run out at any time; nothing has changed then.
+        let wanted = change.expected_result(pages);
+        // Memory may run out at any time, and then the operation must have changed nothing.
         if done != wanted && done != Err(AxError::NoMemory) {
             let (found, wanted) = (format!("{done:?} for {change:?}"), format!("{wanted:?}"));
-            return Err(view.wrong(self.base, &found, &wanted));
+            return Err(checker.error(self.base, &found, &wanted));
         }
         match done {
-            Ok(()) => change.note(pages, &mut hart.tally),
+            Ok(()) => change.record(pages, &mut hart.tally),
             Err(_) => hart.tally.refused += 1,
         }
         Ok(())
     }
 
-    /// Unmaps all of it, at the end, when no hart is in it any more.
+    /// Unmaps the whole region after the storm, when no hart uses it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the unmap is refused, or leaves an area.
     pub fn clear(&self, hart: &Hart) -> Result<(), String> {
         let mut state = self.state.write();
         let done = self.space.unmap(self.base, self.size);
         state.step += 1;
-        let view = self.view(hart, state.step);
-        done.map_err(|error| self.refused(&view, "unmapped", error))?;
+        let checker = self.checker(hart, state.step);
+        done.map_err(|error| self.refused(&checker, "unmapped", error))?;
         state.pages.fill(Page::default());
         match self.space.is_empty(self.base, self.size) {
             true => Ok(()),
-            false => Err(view.wrong(self.base, "an area", "nothing mapped")),
+            false => Err(checker.error(self.base, "an area", "no area")),
         }
     }
 
-    fn view(&self, hart: &Hart, step: u64) -> View<'a> {
-        View {
+    fn checker(&self, hart: &Hart, step: u64) -> Checker<'a> {
+        Checker {
             space: self.space,
             number: self.number,
             writers: self.harts,
@@ -213,8 +232,8 @@ impl<'a> Stretch<'a> {
         }
     }
 
-    fn refused(&self, view: &View, what: &str, error: AxError) -> String {
-        view.wrong(self.base, &format!("{error:?}"), what)
+    fn refused(&self, checker: &Checker, expected: &str, error: AxError) -> String {
+        checker.error(self.base, &format!("{error:?}"), expected)
     }
 
     fn carry_out(&self, change: &Change) -> AxResult {
@@ -231,12 +250,12 @@ impl<'a> Stretch<'a> {
 }
 
 impl Change {
-    /// One that is likely to be possible.
-    fn any(rng: &mut Rng, pages: &[Page]) -> Self {
+    /// Returns a random change, which is likely to succeed.
+    fn random(rng: &mut Rng, pages: &[Page]) -> Self {
         let first = rng.usize(..pages.len());
         let is_hole = |page: &Page| page.flags.is_none();
         let hole = is_hole(&pages[first]);
-        // Mostly within what is alike, so that it is not refused.
+        // Most ranges are either mapped or unmapped as a whole, so that the change succeeds.
         let most = match rng.u8(..16) {
             0 => pages.len() - first,
             _ => pages[first..]
@@ -251,17 +270,17 @@ impl Change {
         };
         let range = first..first + count;
         if hole {
-            return Self::Map(range, any_rights(rng), any_kind(rng));
+            return Self::Map(range, random_rights(rng), random_kind(rng));
         }
         match rng.u8(..8) {
             0 => Self::Unmap(0..pages.len()),
             1..4 => Self::Unmap(range),
-            _ => Self::Protect(range, any_rights(rng)),
+            _ => Self::Protect(range, random_rights(rng)),
         }
     }
 
-    /// What the address space must answer.
-    fn outcome(&self, pages: &[Page]) -> AxResult {
+    /// Returns the result that the address space must return.
+    fn expected_result(&self, pages: &[Page]) -> AxResult {
         let any = |range: &Range<usize>, mapped: bool| {
             let mut range = pages[range.clone()].iter();
             range.any(|page| page.flags.is_some() == mapped)
@@ -273,8 +292,8 @@ impl Change {
         }
     }
 
-    /// Notes that it has been carried out.
-    fn note(self, pages: &mut [Page], tally: &mut Tally) {
+    /// Updates `pages` and `tally` after the change has succeeded.
+    fn record(self, pages: &mut [Page], tally: &mut Tally) {
         match self {
             Self::Map(range, flags, _) => {
                 tally.maps += 1;
@@ -297,8 +316,9 @@ impl Change {
     }
 }
 
-/// Mostly read and write.
-fn any_rights(rng: &mut Rng) -> MappingFlags {
+/// Returns random rights: read and write in half of all cases, no rights in
+/// one of eight.
+fn random_rights(rng: &mut Rng) -> MappingFlags {
     match rng.u8(..8) {
         0 => MappingFlags::empty(),
         1..4 => READ,
@@ -306,7 +326,7 @@ fn any_rights(rng: &mut Rng) -> MappingFlags {
     }
 }
 
-fn any_kind(rng: &mut Rng) -> Kind {
+fn random_kind(rng: &mut Rng) -> Kind {
     let grain = match rng.u8(..4) {
         0 => Grain::Page,
         1 => Grain::Around(1 << rng.u8(1..=9)),
