@@ -1,5 +1,5 @@
-//! The ways a machine ends. The boot argument `end=…` chooses one; each is to be
-//! seen from outside, by the report on the console and the exit status.
+//! The ways in which a machine ends. The boot argument `end=…` chooses one. The report on the
+//! console and the exit status show which it was; xtask's tests check both.
 #![no_std]
 #![no_main]
 
@@ -16,30 +16,30 @@ use axstd::thread::{Builder, JoinHandle};
 use axstd::{env, harts, println, process};
 
 const MIB: usize = 1 << 20;
-/// Bytes of the stack that harts and threads have by default.
+/// The default size in bytes of the stack of a hart or thread.
 const STACK: usize = 256 << 10;
-/// The least that a thread's stack can have.
+/// The size in bytes of the smallest stack of a thread.
 const SMALL_STACK: usize = 16 << 10;
 
-/// The endings there are, and what is to be seen of each.
+/// The endings, by the value of the boot argument.
 const ENDINGS: &[(&str, fn())] = &[
     ("return", || {}),
     ("exit", || process::exit(42)),
-    ("panic", || panic!("as asked for")),
+    ("panic", || panic!("requested by end=")),
     ("panic-elsewhere", || {
-        on_the_last_hart(|| panic!("as asked for"))
+        on_the_last_hart(|| panic!("requested by end="))
     }),
     ("panic-in-thread", || {
-        in_thread(Builder::new(), "panics", || panic!("as asked for"))
+        in_thread(Builder::new(), "panics", || panic!("requested by end="))
     }),
     ("null", || write_to(0)),
     ("read-only", || write_to(sections()[1].start)),
     ("unmapped", use_after_unmap),
-    ("memory", || println!("{}", more_and_more().len())),
-    ("memory-of-page", touch_until_no_frame_is_left),
-    ("stack", || println!("{}", deeper(1))),
+    ("memory", || println!("{}", exhaust_heap().len())),
+    ("memory-of-page", exhaust_frames),
+    ("stack", || println!("{}", recurse(1))),
     ("stack-of-thread", || {
-        in_thread(Builder::new(), "deep", || println!("{}", deeper(1)));
+        in_thread(Builder::new(), "deep", || println!("{}", recurse(1)));
     }),
     ("large-frame", || large_frame::<{ 2 * STACK }>()),
     ("large-frame-of-hart", || {
@@ -50,7 +50,7 @@ const ENDINGS: &[(&str, fn())] = &[
         in_thread(small, "small", large_frame::<{ 23 << 10 }>);
     }),
     ("stack-everywhere", || {
-        let _ = harts::run_on_all(|_| println!("{}", deeper(1)));
+        let _ = harts::run_on_all(|_| println!("{}", recurse(1)));
     }),
     ("panic-slow", messages::slow),
     ("panic-sleeps", messages::sleeps),
@@ -76,7 +76,7 @@ fn main() {
     match ENDINGS.iter().find(|(name, _)| *name == wanted) {
         Some((_, end)) => end(),
         None => {
-            println!("end={wanted} is none of:");
+            println!("end={wanted} is unknown; valid:");
             ENDINGS
                 .iter()
                 .for_each(|(name, _)| println!("  end={name}"));
@@ -85,6 +85,7 @@ fn main() {
     }
 }
 
+/// Runs `end` on the last online hart.
 fn on_the_last_hart(end: fn()) {
     let last = (0..harts::count()).rfind(|&hart| harts::is_online(hart));
     let ran = harts::run_on_all(|hart| {
@@ -92,10 +93,10 @@ fn on_the_last_hart(end: fn()) {
             end();
         }
     });
-    println!("no hart has panicked: {ran:?}");
+    println!("the machine has not ended: {ran:?}");
 }
 
-/// Ends a thread of this name on the last hart.
+/// Runs `end` in a thread called `name`, on the last online hart.
 fn in_thread(thread: Builder, name: &str, end: fn()) {
     let last = (0..harts::count()).rfind(|&hart| harts::is_online(hart));
     let thread = thread.name(name.into()).hart(last.unwrap_or(0));
@@ -104,8 +105,11 @@ fn in_thread(thread: Builder, name: &str, end: fn()) {
     }
 }
 
+/// Writes to `addr`. The write faults, except for the mapped pages of `use_after_unmap` and
+/// `exhaust_frames`.
 fn write_to(addr: usize) {
-    // SAFETY: none; that it faults is the point.
+    // SAFETY: the address is either in a mapping of the caller, or one at which a write faults,
+    // which ends the machine without a change of memory.
     unsafe { (addr as *mut u64).write_volatile(1) };
 }
 
@@ -119,16 +123,17 @@ fn use_after_unmap() {
     }
 }
 
-/// Boxes until there is no memory for one more.
-fn more_and_more() -> Vec<Box<[u64; 4096]>> {
+/// Allocates boxes until the heap can get no more memory, which ends the machine.
+fn exhaust_heap() -> Vec<Box<[u64; 4096]>> {
     let mut boxes = Vec::new();
     loop {
         boxes.push(Box::new([boxes.len() as u64; 4096]));
     }
 }
 
-/// Writes to pages that get their frames at the first touch, until there is none.
-fn touch_until_no_frame_is_left() {
+/// Writes to more lazy pages than there are frames. The page fault that finds no free frame ends
+/// the machine.
+fn exhaust_frames() {
     const PAGE: usize = 4096;
     let pages = usage().total + 1;
     let rights = MappingFlags::READ | MappingFlags::WRITE;
@@ -138,20 +143,20 @@ fn touch_until_no_frame_is_left() {
     }
 }
 
-/// Fills an array of so many bytes on the stack.
+/// Fills an array of `SIZE` bytes on the stack.
 #[inline(never)]
 fn large_frame<const SIZE: usize>() {
     let array = black_box([0x41_u8; SIZE]);
     println!("{}", black_box(&array)[SIZE / 2]);
 }
 
-/// Calls itself until the stack is full.
+/// Calls itself until the stack overflows.
 #[inline(never)]
-fn deeper(depth: u64) -> u64 {
-    let room = black_box([depth; 64]);
+fn recurse(depth: u64) -> u64 {
+    let array = black_box([depth; 64]);
     if depth == 0 {
         0
     } else {
-        deeper(depth + 1) + room[63]
+        recurse(depth + 1) + array[63]
     }
 }

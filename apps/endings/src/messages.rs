@@ -1,4 +1,4 @@
-//! Panics whose message does something while it is written.
+//! Endings by a panic whose message runs code while it is formatted.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use axstd::thread::{self, Builder};
 use axstd::time::Instant;
 use axstd::{harts, println, process};
 
-/// A message that does this first, and is `"the message"` then.
+/// A message that calls a function when it is formatted, and then writes `the message`.
 struct Message(fn());
 
 impl fmt::Display for Message {
@@ -19,6 +19,7 @@ impl fmt::Display for Message {
     }
 }
 
+/// Spins for `duration`.
 fn busy(duration: Duration) {
     let begin = Instant::now();
     while begin.elapsed() < duration {
@@ -26,15 +27,14 @@ fn busy(duration: Duration) {
     }
 }
 
-/// A thread panics, with a message that takes several turns, while `main` is ready to
-/// return.
+/// A thread panics with a message that takes several time slices, while `main` is ready to return.
 pub fn slow() {
     let panics = || panic!("{}", Message(|| busy(Duration::from_millis(50))));
     let _ = Builder::new().hart(harts::current()).spawn(panics);
     thread::yield_now();
 }
 
-/// The message sleeps, and another thread of the hart is ready to end the machine.
+/// The message sleeps, while another thread of the hart is ready to exit with status 0.
 pub fn sleeps() {
     static SLEEPS: AtomicBool = AtomicBool::new(false);
     let ends = || {
@@ -51,7 +51,7 @@ pub fn sleeps() {
     panic!("{}", Message(sleep));
 }
 
-/// The message waits for a lock that another thread holds.
+/// The message waits for a mutex that another thread never unlocks.
 pub fn waits() {
     static LOCK: Mutex<()> = Mutex::new(());
     let holder = || {
@@ -65,7 +65,7 @@ pub fn waits() {
     panic!("{}", Message(|| drop(LOCK.lock())));
 }
 
-/// The message ends its thread's machine as if all were well.
+/// The message exits with status 0.
 pub fn exits() {
     panic!("{}", Message(|| process::exit(0)));
 }
@@ -93,12 +93,12 @@ pub fn hangs() {
     panic!("{}", Message(|| busy(Duration::MAX)));
 }
 
-/// Each hart panics, at the same time.
+/// All harts panic at the same time.
 pub fn everywhere() {
     let _ = harts::run_on_all(|hart| panic!("hart {hart} fails"));
 }
 
-/// One hart panics while all others print.
+/// Hart 0 panics while all other harts print.
 pub fn among_lines() {
     let _ = harts::run_on_all(|hart| {
         if hart == 0 {
@@ -111,7 +111,7 @@ pub fn among_lines() {
     });
 }
 
-/// A line whose value prints lines of its own; and one that is never ended.
+/// Prints values whose formatting prints lines itself, then a line without a newline.
 pub fn prints() {
     println!("[{}]", Message(|| println!("from within")));
     let outer = Message(|| println!("({})", Message(|| println!("from farther within"))));

@@ -1,4 +1,4 @@
-//! The smallest application: it enables no feature, prints, and ends.
+//! The smallest application: it enables no feature, prints a line, and returns.
 #![no_std]
 #![no_main]
 

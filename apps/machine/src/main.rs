@@ -1,9 +1,12 @@
-//! Prints what the kernel found of the machine, and checks what of it is mapped: both ends
-//! of RAM, all that the kernel reads of what firmware handed over, and no other reserved
-//! memory.
+//! Prints the memory, devices and harts that the kernel has found, and checks what the direct map
+//! includes:
 //!
-//! With `mapped=ADDR,…` and `unmapped=ADDR,…`, physical addresses, it checks these too.
-//! It ends in `PASS n/n` or `FAIL n/m`, and its exit status says the same.
+//! - the first and the last page of each range of RAM;
+//! - all pages of the firmware's data that the kernel reads;
+//! - no other reserved memory.
+//!
+//! The boot arguments `mapped=ADDR,…` and `unmapped=ADDR,…` add physical addresses to check. The
+//! last line is `PASS n/n` or `FAIL n/m`. The exit status is 0 when all checks have passed.
 #![no_std]
 #![no_main]
 
@@ -13,7 +16,7 @@ use axstd::{env, println, process, thread};
 
 const PAGE: usize = 4096;
 
-/// How many checks went well, of how many.
+/// The numbers of checks that have passed and that were made.
 #[derive(Default)]
 struct Report {
     passed: u32,
@@ -21,7 +24,7 @@ struct Report {
 }
 
 impl Report {
-    /// Checks whether the page at physical address `paddr` is mapped.
+    /// Checks that the page at physical address `paddr` is mapped, or not, as `should` says.
     fn check(&mut self, what: &str, paddr: usize, should: bool) {
         let is = probe::can_read(phys_to_virt(paddr));
         self.all += 1;
@@ -33,7 +36,8 @@ impl Report {
         }
     }
 
-    /// Checks the addresses in the value of the boot argument `name`.
+    /// Checks the addresses in the value of the boot argument `name`, which are separated by
+    /// commas. An invalid address counts as a failed check.
     fn check_all(&mut self, name: &str, should: bool) {
         for word in env::var(name).unwrap_or_default().split(',') {
             let digits = word.strip_prefix("0x").unwrap_or_default();
@@ -58,7 +62,7 @@ fn main() {
     println!("memory     {}", usage());
 
     let mut report = Report::default();
-    // The kernel never maps the first frame there can be.
+    // The kernel does not map the frame at physical address 0.
     for &(start, size) in machine.ram() {
         let free = |page: &usize| *page != 0 && !has(machine.reserved(), *page);
         ends(start, size)
@@ -75,7 +79,7 @@ fn main() {
     }
     report.check_all("mapped", true);
     report.check_all("unmapped", false);
-    // The timer and its interrupt are among what the kernel needs of the machine.
+    // The sleep ends only if the kernel has found the timer and its interrupt.
     thread::sleep(Duration::from_millis(1));
 
     let Report { passed, all } = report;
@@ -100,7 +104,8 @@ fn pages(start: usize, size: usize) -> impl Iterator<Item = usize> {
     (start..start + size).step_by(PAGE)
 }
 
-/// The first and the last page of a range: it may be long.
+/// Returns the addresses of the first and the last page of a range. A range may have too many pages
+/// to check them all.
 fn ends(start: usize, size: usize) -> impl Iterator<Item = usize> {
     [start, start + size - PAGE].into_iter()
 }

@@ -1,8 +1,9 @@
-//! A function with an array that is larger than the stack, in an image without the feature
-//! `paging`: the boot page table has nothing below a stack, so the machine ends with a
-//! report. The boot argument `hart=N` says on which hart; 0 is `main`'s own.
+//! A stack overflow in an image without the feature `paging`, by an array that is larger than the
+//! stack. The boot page table maps nothing below a stack, so that the access faults and the
+//! machine ends with a report.
 //!
-//! With `size=fits` the array fits, and the machine ends well.
+//! The boot argument `hart=N` chooses the hart; 0, the default, is the hart of `main`. With
+//! `size=fits` the array fits, and the machine ends with status 0.
 #![no_std]
 #![no_main]
 
@@ -10,9 +11,9 @@ use core::hint::black_box;
 
 use axstd::{env, harts, println};
 
-/// An array of 100 KiB fits into a stack of 256 KiB.
+/// The size in bytes of an array that fits into a stack of 256 KiB.
 const FITS: usize = 100 << 10;
-/// One of 512 KiB does not.
+/// The size in bytes of an array that does not fit.
 const TOO_LARGE: usize = 512 << 10;
 
 #[unsafe(no_mangle)]
@@ -37,7 +38,7 @@ fn main() {
     }
 }
 
-/// Fills an array of so many bytes on the stack.
+/// Fills an array of `SIZE` bytes on the stack, and prints its sum.
 #[inline(never)]
 fn fill<const SIZE: usize>() {
     let array = black_box([0x41_u8; SIZE]);

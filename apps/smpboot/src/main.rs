@@ -1,9 +1,12 @@
-//! What each hart sees after the boot: the page-table root it runs on, a value
-//! that its neighbour has written, and whether its timer wakes it; then a table of
-//! where its stack and its own data are, how often its timer has rung, and the thread
-//! that it runs when there is nothing to do. All roots must be one, no two harts may
-//! share a stack or data, no guard page may be mapped, and every hart of the machine
-//! must be there; the exit status says whether.
+//! A test that every hart of the machine has booted completely.
+//!
+//! It prints a line for each hart: the page-table root that the hart runs on, whether it sees a
+//! value that another hart has written, and whether its timer wakes it. A table follows, with the
+//! addresses of each hart's stack and per-hart data, the number of its timer interrupts, and its
+//! idle thread.
+//!
+//! All harts must be online, on the same root. Each must have a stack, per-hart data and an idle
+//! thread of its own, and an unmapped page below its stack. The exit status is 0 if all this holds.
 #![no_std]
 #![no_main]
 
@@ -12,18 +15,25 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use axstd::time::{Duration, Instant};
 use axstd::{harts, memory, println, process, thread};
 
+/// The highest number of harts.
 const MOST: usize = 64;
 
-/// What one hart has seen.
+/// What one hart has found. It stores all fields but `from_neighbour` itself, with release order.
+/// `main` loads them with acquire order after all harts have finished.
 struct Seen {
+    /// The physical address of the page-table root.
     root: AtomicUsize,
-    /// Written by the hart before this one.
+    /// A message that the hart before this one stores.
     from_neighbour: AtomicU64,
+    /// Whether the timer has woken the hart.
     timer: AtomicBool,
+    /// The lowest address of the stack.
     stack: AtomicUsize,
     /// Whether the page below the stack is mapped.
     unguarded: AtomicBool,
+    /// The address of the per-hart data.
     data: AtomicUsize,
+    /// The number of timer interrupts.
     ticks: AtomicU64,
 }
 
@@ -39,14 +49,13 @@ static SEEN: [Seen; MOST] = [const {
     }
 }; MOST];
 
-/// What a hart writes for the next: a value that no other hart writes.
+/// Returns the value that hart `from` stores for the next hart. No other hart stores it.
 fn message(from: usize) -> u64 {
     0x7e55_e7a0_0000_0000 | from as u64
 }
 
-/// Whether this hart sleeps no shorter than it should, and takes its timer's
-/// interrupt. A sleep may end before the interrupt comes, by another hart's call
-/// at the right moment, but not every one of many.
+/// Returns whether this hart sleeps long enough, and is interrupted by its timer. A call from
+/// another hart can end a sleep before the timer's interrupt, but not all of many sleeps.
 fn timer_wakes() -> bool {
     const NAP: Duration = Duration::from_millis(1);
     const NAPS: usize = 100;
@@ -64,7 +73,8 @@ fn timer_wakes() -> bool {
     false
 }
 
-/// The next hart that is up, forwards or backwards around the circle.
+/// Returns the next online hart. The harts form a circle. `step` is 1 for the next hart, and the
+/// number of harts less 1 for the hart before.
 fn neighbour(hart: usize, step: usize) -> usize {
     let count = harts::count();
     let mut next = (hart + step) % count;
@@ -74,7 +84,7 @@ fn neighbour(hart: usize, step: usize) -> usize {
     next
 }
 
-/// Prints what a hart has seen; whether it is what it should be.
+/// Prints what a hart has found, and returns whether it is as expected.
 fn report(hart: usize, root: usize) -> bool {
     let (seen, id) = (&SEEN[hart], harts::hardware_id(hart));
     if !harts::is_online(hart) {
@@ -83,20 +93,20 @@ fn report(hart: usize, root: usize) -> bool {
     }
     let before = neighbour(hart, harts::count() - 1);
     let here = seen.root.load(Ordering::Acquire);
-    let told = seen.from_neighbour.load(Ordering::Acquire) == message(before);
+    let received = seen.from_neighbour.load(Ordering::Acquire) == message(before);
     let woken = seen.timer.load(Ordering::Acquire);
     let word = |good| if good { "ok" } else { "FAILED" };
     println!(
         "hart {hart} (id {id:#x}) root {here:#x} {} neighbour {before} {} timer {}",
         word(here == root),
-        word(told),
+        word(received),
         word(woken)
     );
-    told && woken && here == root
+    received && woken && here == root
 }
 
-/// Notes where this hart's own things are.
-fn look_around(seen: &Seen) {
+/// Stores the addresses of this hart's stack and per-hart data, and its timer interrupts.
+fn record_own(seen: &Seen) {
     let stack = thread::current().stack_bottom();
     let unguarded = memory::probe::can_read(stack - 1);
     seen.stack.store(stack, Ordering::Release);
@@ -105,8 +115,9 @@ fn look_around(seen: &Seen) {
     seen.ticks.store(harts::timer_ticks(), Ordering::Release);
 }
 
-/// Prints where a hart's own things are; whether they are nobody else's.
-fn place(hart: usize) -> bool {
+/// Prints a hart's row of the table. Returns whether its stack and per-hart data are its own, its
+/// stack has a guard page, and it has an idle thread.
+fn report_own(hart: usize) -> bool {
     let (seen, id) = (&SEEN[hart], harts::hardware_id(hart));
     let (stack, data) = (
         seen.stack.load(Ordering::Acquire),
@@ -117,7 +128,7 @@ fn place(hart: usize) -> bool {
     let idle = harts::idle_thread(hart);
     println!(
         "{hart:>4}{id:>#6x}  {stack:#018x}  {}  {data:#018x}{ticks:>7}{:>6}",
-        if unguarded { "MAPPED" } else { "  none" },
+        if unguarded { "MAPPED" } else { "    ok" },
         idle.unwrap_or(0)
     );
     let same = |other: &usize| {
@@ -136,7 +147,7 @@ fn main() {
             .root
             .store(memory::page_table_root(), Ordering::Release);
         SEEN[hart].timer.store(timer_wakes(), Ordering::Release);
-        look_around(&SEEN[hart]);
+        record_own(&SEEN[hart]);
     });
     if let Err(error) = ran {
         println!("FAIL: work on all harts: {error:?}");
@@ -145,13 +156,13 @@ fn main() {
     let count = harts::count();
     let root = SEEN[0].root.load(Ordering::Acquire);
     let passed = (0..count).filter(|&hart| report(hart, root)).count();
-    println!("\n  no    id  stack               guard   own data            ticks  idle thread");
-    let all = (0..count).filter(|&hart| harts::is_online(hart));
-    let placed = all.filter(|&hart| place(hart)).count();
-    let mut passed = passed.min(placed);
+    println!("\n  no    id  stack               guard   per-hart data       ticks  idle thread");
+    let online = (0..count).filter(|&hart| harts::is_online(hart));
+    let separate = online.filter(|&hart| report_own(hart)).count();
+    let mut passed = passed.min(separate);
     for absent in [count, 64, usize::MAX] {
         if harts::idle_thread(absent).is_some() || harts::is_online(absent) {
-            println!("hart {absent} is none, and yet it runs");
+            println!("hart {absent} does not exist, but counts as online");
             passed = 0;
         }
     }

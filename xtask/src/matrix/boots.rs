@@ -44,10 +44,14 @@ const ENDINGS: &[(&str, u8, &str)] = &[
     (
         "panic",
         PANICKED,
-        "as asked for at apps/endings/src/main.rs",
+        "requested by end= at apps/endings/src/main.rs",
     ),
     ("panic-elsewhere", PANICKED, "PANIC on hart 3"),
-    ("panic-in-thread", PANICKED, "\"panics\": as asked for at"),
+    (
+        "panic-in-thread",
+        PANICKED,
+        "\"panics\": requested by end= at",
+    ),
     ("null", PANICKED, "write to 0x0"),
     ("read-only", PANICKED, "unhandled page fault: write to"),
     ("unmapped", PANICKED, "mapped there: nothing"),
