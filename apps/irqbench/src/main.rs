@@ -1,15 +1,16 @@
-//! How long operations of the memory manager keep interrupts out, at most. Each row is a
-//! time of the guest, which under QEMU's `-icount shift=0` is a number of instructions.
+//! A benchmark of interrupt latency: the longest time that an operation of the memory manager keeps
+//! interrupts off. Each row is a guest time, which under QEMU's `-icount shift=0` is a number of
+//! instructions.
 //!
-//! | file | has |
+//! | file | subject |
 //! |---|---|
 //! | `meter` | the timer that interrupts an operation, and how late its interrupts are |
-//! | `operations` | what is interrupted |
-//! | `table` | the rows on the console, the last line the same as JSON |
+//! | `operations` | the operations that are interrupted |
+//! | `table` | the rows on the console, and as JSON in the last line |
 //!
-//! `make bench` runs it on one hart, and says by the boot argument `unit=instructions` what
-//! a nanosecond of the guest is. It is an application of its own, apart from `apps/mmbench`:
-//! more code in that image changes how the compiler builds what is measured there.
+//! `make bench` runs it on one hart, with the boot argument `unit=instructions`, which names the
+//! unit of the rows. It is not part of `apps/mmbench`, since more code in that image would change
+//! how the compiler builds the operations that are measured there.
 #![no_std]
 #![no_main]
 

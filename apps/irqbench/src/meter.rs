@@ -1,19 +1,19 @@
-//! A timer that interrupts an operation again and again, and how late its interrupts are.
+//! A timer that interrupts an operation again and again, and measures how late its interrupts are.
 //!
-//! The kernel is not changed for it: only the timer's handler is replaced. The timer is set
-//! from before the operation begins until after it has ended, an interrupt every [`PERIOD`].
-//! The handler notes how late each is, and the latest counts.
+//! The kernel is not changed: only the timer's handler is replaced. While the operation runs, an
+//! interrupt is due every [`PERIOD`]. The handler measures how late each one is, and the latest
+//! counts.
 //!
 //! ```text
-//!   interrupts   in ───┐           out            ┌── in
+//!   interrupts   on ───┐           off            ┌── on
 //!                      └──────────────────────────┘
 //!                             ▲ due               ▲ handled
-//!                             └───── noted ───────┘
+//!                             └──── measured ─────┘
 //! ```
 //!
-//! An interrupt that comes due while interrupts are out is late by what is left of that
-//! stretch. So the result is at least the longest stretch less [`PERIOD`], and at most the
-//! longest stretch and the way into the handler. Nothing is taken off.
+//! An interrupt that is due while interrupts are off is late by the rest of that section. So the
+//! result is at least the longest section less [`PERIOD`]. It is at most the longest section and
+//! the entry into the handler, whose cost is not subtracted.
 
 use core::hint::spin_loop;
 use core::sync::atomic::Ordering::Relaxed;
@@ -23,21 +23,21 @@ use axplat::irq::{register, unregister};
 use axplat::time::{monotonic_time_nanos, set_oneshot_timer};
 use axstd::os::arceos::modules::axhal::arch::TIMER_IRQ;
 
-/// From the handling of one interrupt until the next is due, in nanoseconds.
+/// The time in nanoseconds from the handling of one interrupt until the next is due.
 pub const PERIOD: u64 = 4_000;
 
-/// When the next interrupt is due. This and the others are one hart's: the operation runs on
-/// it, and the handler between two instructions of the operation. So `Relaxed` is enough.
+/// The time at which the next interrupt is due. Relaxed, here and below: the handler interrupts the
+/// operation on the same hart, and no other hart uses these variables.
 static DUE: AtomicU64 = AtomicU64::new(0);
-/// How late an interrupt has been at most.
+/// The delay of the latest interrupt, in nanoseconds.
 static LATEST: AtomicU64 = AtomicU64::new(0);
-/// Whether the handler sets the timer again.
-static GOES_ON: AtomicBool = AtomicBool::new(false);
-/// Whether the timer is set and has not rung.
+/// Whether the handler must set the timer again.
+static REPEATS: AtomicBool = AtomicBool::new(false);
+/// Whether the timer is set, and its interrupt has not been handled.
 static IS_SET: AtomicBool = AtomicBool::new(false);
 
-/// Puts the handler in the place of the kernel's, which only counts, for good. Returns
-/// whether it could.
+/// Replaces the kernel's timer handler, which only counts interrupts, for the rest of the run.
+/// Returns whether the handler was registered.
 pub fn install() -> bool {
     unregister(TIMER_IRQ);
     register(TIMER_IRQ, on_timer)
@@ -46,7 +46,7 @@ pub fn install() -> bool {
 fn on_timer() {
     let now = monotonic_time_nanos();
     LATEST.fetch_max(now.saturating_sub(DUE.load(Relaxed)), Relaxed);
-    if GOES_ON.load(Relaxed) {
+    if REPEATS.load(Relaxed) {
         set_timer(now + PERIOD);
     } else {
         IS_SET.store(false, Relaxed);
@@ -59,16 +59,16 @@ fn set_timer(due: u64) {
     set_oneshot_timer(due);
 }
 
-/// How late interrupts have been in the operations so far.
+/// Measures how late the interrupts of several operations are.
 pub struct Meter {
-    /// From an operation's beginning until the first interrupt is due, in nanoseconds.
+    /// The time in nanoseconds from an operation's begin until the first interrupt is due.
     pub first: u64,
-    /// How late one has been at most, in nanoseconds.
+    /// The delay of the latest interrupt in all operations, in nanoseconds.
     pub latest: u64,
 }
 
 impl Meter {
-    /// Returns one that no operation has been given to.
+    /// Returns a meter that has measured no operation.
     pub fn new() -> Self {
         Self {
             first: PERIOD,
@@ -76,14 +76,14 @@ impl Meter {
         }
     }
 
-    /// Runs `operation`, with interrupts due all along.
+    /// Runs `operation` while the timer interrupts it, and returns its result.
     pub fn watch<R>(&mut self, operation: impl FnOnce() -> R) -> R {
         LATEST.store(0, Relaxed);
-        GOES_ON.store(true, Relaxed);
+        REPEATS.store(true, Relaxed);
         set_timer(monotonic_time_nanos() + self.first);
         let result = operation();
-        GOES_ON.store(false, Relaxed);
-        // The last interrupt may have come due within the operation.
+        REPEATS.store(false, Relaxed);
+        // The last interrupt may be due within the operation, and not handled yet.
         while IS_SET.load(Relaxed) {
             spin_loop();
         }

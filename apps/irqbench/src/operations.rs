@@ -1,7 +1,8 @@
-//! What is interrupted: operations on address spaces, each with three amounts of memory.
+//! The operations that are interrupted, each with three amounts of memory.
 //!
-//! A short operation is done many times, with the first interrupt due at another moment
-//! each time. So in one of them an interrupt comes due near the longest stretch's beginning.
+//! A short operation is done many times, and each time the first interrupt is due at another
+//! moment. So in one of them an interrupt is due near the begin of the longest section with
+//! interrupts off.
 
 use alloc::format;
 use core::fmt::{self, Write};
@@ -17,7 +18,7 @@ use axstd::os::arceos::modules::axmm::report::listing::{Form, Listing};
 use crate::meter::{Meter, PERIOD};
 use crate::table::Table;
 
-/// Rounds of the empty loop of `irqs_out.idle`.
+/// The number of rounds of the empty loop of `irqs_out.idle`.
 const IDLE_ROUNDS: usize = 100_000;
 
 const PAGE: usize = 4096;
@@ -25,12 +26,12 @@ const GIB: usize = 1 << 30;
 const RO: MappingFlags = MappingFlags::READ;
 const RW: MappingFlags = RO.union(MappingFlags::WRITE);
 
-/// The memory that an operation is done on.
+/// The amount of memory of an operation.
 #[derive(Clone, Copy)]
 struct Size {
     name: &'static str,
     bytes: usize,
-    /// How often the operation is done.
+    /// How many times the operation is done.
     rounds: u64,
 }
 
@@ -52,8 +53,8 @@ const SIZES: [Size; 3] = [
     },
 ];
 
-/// Does an operation once, with what it needs before and after. Only the part that it gives
-/// to the [`Meter`] is interrupted.
+/// Does an operation once, with its preparation and its clean-up. Only the part that it passes to
+/// the [`Meter`] is interrupted.
 type Operation = fn(&mut Meter, Range<usize>) -> AxResult;
 
 const OPERATIONS: [(&str, Operation); 6] = [
@@ -65,7 +66,7 @@ const OPERATIONS: [(&str, Operation); 6] = [
     ("listing", list),
 ];
 
-/// All rows.
+/// Adds all rows.
 pub fn run(table: &mut Table) {
     let mut meter = Meter::new();
     meter.watch(|| (0..IDLE_ROUNDS).for_each(|_| black_box(())));
@@ -83,7 +84,7 @@ pub fn run(table: &mut Table) {
 }
 
 fn row(table: &mut Table, name: &str, once: Operation, size: Size) {
-    // A sixteenth more is for page tables and for the kernel itself.
+    // One sixteenth more is for page tables and for the kernel itself.
     if usage().free * PAGE < size.bytes + size.bytes / 16 {
         return table.skip(name, "the machine has too little memory");
     }
@@ -108,7 +109,7 @@ fn unmap(meter: &mut Meter, pages: Range<usize>) -> AxResult {
     meter.watch(|| unmap_all(&pages))
 }
 
-/// Takes the right to write, and gives it back.
+/// Makes the pages read-only, then writable again.
 fn protect(meter: &mut Meter, pages: Range<usize>) -> AxResult {
     map(&pages, true)?;
     let change = |rights| {
@@ -121,20 +122,21 @@ fn protect(meter: &mut Meter, pages: Range<usize>) -> AxResult {
     there.and(back)
 }
 
-/// The first write to each page.
+/// Writes to each page of a lazy mapping.
 fn fault(meter: &mut Meter, pages: Range<usize>) -> AxResult {
     map(&pages, false)?;
     meter.watch(|| {
         for page in pages.clone().step_by(PAGE) {
             let byte = core::ptr::with_exposed_provenance_mut::<u8>(page);
-            // SAFETY: the page is mapped for this load alone, readable and writable.
+            // SAFETY: the page has been mapped above, readable and writable, and only this
+            // operation uses it.
             unsafe { byte.write_volatile(1) };
         }
     });
     unmap_all(&pages)
 }
 
-/// The end of a user program's address space, with all its pages.
+/// Drops a user's address space with populated pages.
 fn drop_user(meter: &mut Meter, pages: Range<usize>) -> AxResult {
     let aspace = new_user_aspace(USER_BASE.into(), GIB)?;
     aspace.map_alloc(USER_BASE.into(), pages.len(), RW, true)?;
@@ -142,23 +144,23 @@ fn drop_user(meter: &mut Meter, pages: Range<usize>) -> AxResult {
     Ok(())
 }
 
-/// What the kernel's address space holds, for people and for programs.
+/// Lists the kernel's address space, in both forms.
 fn list(meter: &mut Meter, pages: Range<usize>) -> AxResult {
     map(&pages, true)?;
     let aspace = kernel_aspace();
     let written = meter.watch(|| {
         [Form::Table, Form::Data]
             .into_iter()
-            .try_for_each(|form| write!(Nowhere, "{}", Listing(aspace, form)))
+            .try_for_each(|form| write!(Discard, "{}", Listing(aspace, form)))
     });
     unmap_all(&pages)?;
     written.map_err(|_| AxError::Io)
 }
 
-/// Takes characters and forgets them.
-struct Nowhere;
+/// Discards the characters that are written to it.
+struct Discard;
 
-impl Write for Nowhere {
+impl Write for Discard {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         black_box(text);
         Ok(())

@@ -1,6 +1,6 @@
-//! Rows of the kernel's address space: what mappings of its upper part cost.
+//! The rows of address spaces: mappings in the upper part of the kernel's, and users'.
 //!
-//! Each load leaves the address space as it found it.
+//! Each load unmaps all that it has mapped.
 
 use alloc::format;
 use core::hint::black_box;
@@ -18,59 +18,61 @@ const GIB: usize = 1 << 30;
 const RO: MappingFlags = MappingFlags::READ;
 const RW: MappingFlags = RO.union(MappingFlags::WRITE);
 
-/// Pages that are mapped with their frames: 64 MiB, on a small machine 16 MiB.
+/// The number of populated pages: 64 MiB, or 16 MiB on a small machine.
 const MANY: usize = 64 << 8;
 const FEWER: usize = 16 << 8;
 
-/// Pages that are touched.
+/// The number of pages that are touched.
 const TOUCHED: usize = 16 << 8;
 
-/// GiBs mapped between two looks at the clock, a GiB apart.
+/// The number of ranges of 1 GiB that are mapped in one measurement. Between two of them 1 GiB
+/// stays free.
 const GIBS: usize = 16;
 
-/// The first of them.
+/// The address of the first of these ranges.
 const FIRST_GIB: usize = KERNEL_MAP_BASE.next_multiple_of(GIB);
 
-/// Pairs of map and unmap between two looks at the clock.
+/// The number of pairs of map and unmap in one measurement.
 const PAIRS: usize = 500;
 
-/// Searches and questions between two looks at the clock.
-const QUESTIONS: usize = 200;
+/// The number of lookups in one measurement.
+const LOOKUPS: usize = 200;
 
-/// Areas that lie in the way.
+/// The numbers of areas that exist while other operations are measured.
 const FEW: usize = 10;
 const MOST: usize = 10_000;
 
-/// An area in the way is a page; from one to the next are so many.
+/// The distance, in pages, between the starts of two such areas, which have one page each.
 const APART: usize = 4;
 
-/// All rows.
+/// Adds all rows.
 pub fn run(table: &mut Table) {
-    whole(table);
+    boot(table);
     pages(table);
     gibibytes(table);
-    forgetting(table);
+    flushes(table);
     for (count, at) in [(FEW, "10"), (MOST, "10000")] {
-        if (0..count).try_for_each(in_the_way).is_err() {
-            table.fail(at, "there is no memory for the areas");
+        if (0..count).try_for_each(map_area).is_err() {
+            table.fail(at, "out of memory for the areas");
         } else {
             pairs(table, count, at);
         }
         if count == MOST {
-            questions(table, count, at);
+            lookups(table, count, at);
         }
-        unmap(everything());
+        unmap(all_addresses());
     }
-    // Last: they make the kernel's table keep what is right below its root.
+    // These rows come last: a user address space makes the kernel keep the tables below its root.
     users(table);
 }
 
-/// The kernel's address space, as at boot.
-fn whole(table: &mut Table) {
+/// The kernel's address space is built and loaded, as at boot.
+fn boot(table: &mut Table) {
     table.timed("boot.kernel_aspace", |watch| {
         let aspace = watch.time(|| {
             let aspace = new_kernel_aspace();
-            // Its like, which stays.
+            // This loads the kernel's actual address space, which has the same mappings. The new
+            // one is dropped.
             load_kernel_aspace();
             aspace
         });
@@ -78,23 +80,23 @@ fn whole(table: &mut Table) {
     });
 }
 
-/// How many address spaces of user programs are made, and how often one is entered.
+/// The number of user address spaces that are created, and of rounds that enter them.
 const USERS: usize = 64;
 
-/// Where theirs begin.
+/// The first address of a user address space.
 const USER_BASE: usize = 0x1_0000;
 
-/// Address spaces of user programs.
+/// User address spaces are created, and entered.
 fn users(table: &mut Table) {
     let new = || new_user_aspace(USER_BASE.into(), GIB);
-    // The first makes the kernel's ready for all.
+    // The first one makes the kernel allocate the tables that all of them share.
     let first = new().and_then(|first| Ok((SharedAspace::new(first), SharedAspace::new(new()?))));
     let Ok((one, other)) = first else {
         return table.fail("user_aspace", "out of memory");
     };
     table.timed("user_aspace.new", |watch| {
         for _ in 0..USERS {
-            // It goes outside. What the clock takes itself is not its.
+            // The drop is not measured. `less` subtracts the time that reading the clock takes.
             drop(watch.time(new)?);
             watch.less(|| ());
         }
@@ -107,12 +109,12 @@ fn users(table: &mut Table) {
     });
 }
 
-/// Maps one of the areas in the way.
-fn in_the_way(index: usize) -> AxResult {
-    map_at(place(index), PAGE, RW, false)
+/// Maps the area of number `index`.
+fn map_area(index: usize) -> AxResult {
+    map_at(area(index), PAGE, RW, false)
 }
 
-/// Rows by the page.
+/// The costs per page of a page fault, populate, unmap and protect.
 fn pages(table: &mut Table) {
     table.timed("fault.lazy_write", |watch| {
         let pages = map(TOUCHED, false)?;
@@ -145,38 +147,38 @@ fn pages(table: &mut Table) {
     });
 }
 
-/// Pages that are forgotten one by one.
-const FORGOTTEN: usize = 256;
+/// The number of pages that are flushed one by one.
+const FLUSHED: usize = 256;
 
-/// What it takes to forget a page, or everything, and what comes after: each page that
-/// was known is looked up again.
-fn forgetting(table: &mut Table) {
+/// The costs of flushing a page, of flushing the whole TLB, and of the TLB miss of each page
+/// afterwards.
+fn flushes(table: &mut Table) {
     table.timed("forget.page", |watch| {
-        let pages = map(FORGOTTEN, true)?;
+        let pages = map(FLUSHED, true)?;
         watch.time(|| {
             for page in pages.clone().step_by(PAGE) {
                 tlb::flush_here(page..page + PAGE);
             }
         });
         unmap(pages);
-        Ok(FORGOTTEN)
+        Ok(FLUSHED)
     });
     table.timed("forget.all", |watch| {
-        watch.time(|| (0..FORGOTTEN).for_each(|_| tlb::flush_here(tlb::EVERYTHING)));
-        Ok(FORGOTTEN)
+        watch.time(|| (0..FLUSHED).for_each(|_| tlb::flush_here(tlb::EVERYTHING)));
+        Ok(FLUSHED)
     });
     table.timed("forget.again", |watch| {
-        let pages = map(FORGOTTEN, true)?;
+        let pages = map(FLUSHED, true)?;
         touch(pages.clone());
         tlb::flush_here(tlb::EVERYTHING);
         watch.time(|| touch(pages.clone()));
         watch.less(|| touch(pages.clone()));
         unmap(pages);
-        Ok(FORGOTTEN)
+        Ok(FLUSHED)
     });
 }
 
-/// A GiB that nobody touches.
+/// Ranges of 1 GiB that are not touched.
 fn gibibytes(table: &mut Table) {
     let starts = || (0..GIBS).map(|index| FIRST_GIB + 2 * index * GIB);
     let map_all = || starts().try_for_each(|start| map_at(start, GIB, RW, false));
@@ -199,16 +201,16 @@ fn gibibytes(table: &mut Table) {
     unmap(FIRST_GIB..FIRST_GIB + GIB);
 }
 
-/// The place of one of the areas in the way.
-fn place(index: usize) -> usize {
+/// Returns the address of the area of number `index`.
+fn area(index: usize) -> usize {
     KERNEL_MAP_BASE + index * APART * PAGE
 }
 
-/// Mapping and unmapping a page with `count` other areas.
+/// A page is mapped and unmapped while `count` other areas exist.
 fn pairs(table: &mut Table, count: usize, at: &str) {
     let pair = |number: usize| -> AxResult {
-        // All over the areas: 7919 is a prime.
-        let page = place(number * 7919 % count) + 2 * PAGE;
+        // 7919 is a prime, so that the pages are spread over all areas.
+        let page = area(number * 7919 % count) + 2 * PAGE;
         map_at(page, PAGE, RW, false)?;
         unmap(page..page + PAGE);
         Ok(())
@@ -219,32 +221,32 @@ fn pairs(table: &mut Table, count: usize, at: &str) {
     });
 }
 
-/// What is asked of `count` areas: no gap between them is wide enough, and it is
-/// the last that is meant.
-fn questions(table: &mut Table, count: usize, at: &str) {
-    let all = everything();
+/// Lookups among `count` areas, in the worst case: no gap between the areas is large enough, and
+/// the last area is the one to find.
+fn lookups(table: &mut Table, count: usize, at: &str) {
+    let all = all_addresses();
     let limit = VirtAddrRange::new(all.start.into(), all.end.into());
     table.timed(&format!("find_free.{at}"), |watch| {
         let aspace = kernel_aspace();
         let find = |_| black_box(aspace.find_free_area(limit.start, APART * PAGE, limit));
-        watch.time(|| (0..QUESTIONS).map(find).for_each(drop));
-        Ok(QUESTIONS)
+        watch.time(|| (0..LOOKUPS).map(find).for_each(drop));
+        Ok(LOOKUPS)
     });
-    let last = place(count - 1).into();
+    let last = area(count - 1).into();
     table.timed(&format!("can_access.{at}"), |watch| {
         let aspace = kernel_aspace();
-        let ask = |_| black_box(aspace.can_access_range(black_box(last), PAGE, RW));
-        watch.time(|| (0..QUESTIONS).map(ask).for_each(drop));
-        Ok(QUESTIONS)
+        let lookup = |_| black_box(aspace.can_access_range(black_box(last), PAGE, RW));
+        watch.time(|| (0..LOOKUPS).map(lookup).for_each(drop));
+        Ok(LOOKUPS)
     });
 }
 
-/// All addresses of mappings that need no owner.
-fn everything() -> Range<usize> {
+/// Returns all addresses that can be mapped without an owner.
+fn all_addresses() -> Range<usize> {
     KERNEL_MAP_BASE..KERNEL_OWNED_BASE
 }
 
-/// Maps `count` pages from the lowest address on.
+/// Maps `count` pages from the lowest address on, and returns their addresses.
 fn map(count: usize, populate: bool) -> AxResult<Range<usize>> {
     map_at(KERNEL_MAP_BASE, count * PAGE, RW, populate)?;
     Ok(KERNEL_MAP_BASE..KERNEL_MAP_BASE + count * PAGE)
@@ -260,7 +262,7 @@ fn protect(pages: Range<usize>, flags: MappingFlags) -> AxResult {
     aspace.protect(pages.start.into(), pages.len(), flags)
 }
 
-/// Unmaps what has been mapped here, which cannot fail: no area is cut.
+/// Unmaps whole areas, which cannot fail. Only an unmap that splits an area allocates memory.
 fn unmap(pages: Range<usize>) {
     let aspace = kernel_aspace();
     let _ = aspace.unmap(pages.start.into(), pages.len());
@@ -270,7 +272,7 @@ fn unmap(pages: Range<usize>) {
 fn touch(pages: Range<usize>) {
     for page in pages.step_by(PAGE) {
         let byte = core::ptr::with_exposed_provenance_mut::<u8>(page);
-        // SAFETY: the page is mapped for this load alone, readable and writable.
+        // SAFETY: the callers have mapped the page readable and writable, and only they use it.
         unsafe { byte.write_volatile(1) };
     }
 }

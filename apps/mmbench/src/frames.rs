@@ -1,4 +1,4 @@
-//! Rows of frame allocators.
+//! The rows of frame allocators.
 
 use alloc::format;
 
@@ -8,13 +8,14 @@ use axbench::{Nothing, PageBench};
 use crate::ours::{Pages, ZeroedPages};
 use crate::table::Table;
 
-/// Operations between two looks at the clock. A search for 2 MiB may be long.
+/// The number of operations in one measurement. Some allocators search long for 2 MiB, so that
+/// these are fewer.
 const PAIRS: usize = 10_000;
 const LARGE_PAIRS: usize = 1000;
 const RANDOM: usize = 5000;
 const SEED: u64 = 0x7e55_e2a1;
 
-/// The rows of ours.
+/// Adds the rows of Tessera's frame allocator.
 pub fn run(table: &mut Table) {
     table.row(
         "frame.zero",
@@ -24,7 +25,7 @@ pub fn run(table: &mut Table) {
     rows(table, "", &Pages);
 }
 
-/// The rows that every frame allocator has; `at` goes behind their names.
+/// Adds the rows that every frame allocator has. `at` is appended to their names.
 pub fn rows<A: PageBench>(table: &mut Table, at: &str, alloc: &A) {
     table.row(
         &format!("frame.pair{at}"),

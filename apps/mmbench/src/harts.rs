@@ -1,15 +1,15 @@
-//! Rows of whom a change of an address space disturbs: what the first hart asks the
-//! others to forget, and by how many interrupts, in one operation.
+//! The rows of shootdowns: the flush requests and interrupts that one operation of the first hart
+//! sends to other harts.
 //!
-//! | address space | others that are asked |
+//! | address space | other harts that must flush |
 //! |---|---|
-//! | `kernel` | all: every hart is in it |
-//! | `nobody` | none: a user's, and the first hart alone has ever been in it |
-//! | `one` | one: a user's that one other hart is in |
+//! | `kernel` | all, since every hart is in it |
+//! | `nobody` | 0: a user's, which only the first hart has entered |
+//! | `one` | 1: a user's, which one other hart is in |
 //!
-//! An operation is done several times, and the time it disturbed the others most counts.
-//! Where it ought to disturb somebody, the page has been touched. Requests are counted as
-//! `axstd::memory::tlb` does; interrupts are those of one other hart, rounded up.
+//! Each operation is done several times, and the largest numbers count. Pages are touched before
+//! an operation that must flush them. Requests are counted as in `axstd::memory::tlb`. Interrupts
+//! are counted per other hart, rounded up.
 
 use alloc::format;
 use core::hint::spin_loop;
@@ -30,18 +30,18 @@ const GIB: usize = 1 << 30;
 const RO: MappingFlags = MappingFlags::READ;
 const RW: MappingFlags = RO.union(MappingFlags::WRITE);
 
-/// Times that an operation is done.
+/// How many times an operation is done.
 const ROUNDS: usize = 4;
 
-/// The hart that is in the address space beside the first.
+/// The hart that is in the address space besides the first.
 const OTHER: usize = 1;
 
-/// Pages that are touched, and how.
+/// The pages that an operation touches.
 #[derive(Clone, Copy)]
 struct Pages {
     count: usize,
-    /// Every other page alone is touched, in an order in which no two frames that lie
-    /// side by side get to pages that do.
+    /// Only every second page is touched, in an order that gives contiguous frames to pages that
+    /// are far apart.
     scattered: bool,
 }
 
@@ -60,14 +60,14 @@ const PAGES: [Pages; 3] = [
     },
 ];
 
-/// What a scattered page's number is multiplied by for the next to be touched: odd, so that
-/// each comes once in a power of two.
+/// The distance between two scattered pages that are touched one after the other. It is odd, so
+/// that each of a power-of-two number of pages is touched once.
 const STRIDE: usize = 1031;
 
-/// All rows: on a machine of one hart there is nobody to disturb.
+/// Adds all rows, which need two harts or more.
 pub fn run(table: &mut Table) {
     if harts::online() < 2 {
-        return table.fail("asked", "one hart alone asks nobody");
+        return table.fail("asked", "needs 2 harts or more");
     }
     let others = harts::online() - 1;
     rows(table, "kernel", others, kernel_aspace(), KERNEL_MAP_BASE);
@@ -81,14 +81,14 @@ pub fn run(table: &mut Table) {
     {
         table.fail("asked.nobody", "the address space cannot be entered");
     }
-    if !beside_another(&one, || rows(table, "one", 1, &one, USER_BASE)) {
+    if !with_other_inside(&one, || rows(table, "one", 1, &one, USER_BASE)) {
         table.fail("asked.one", "the address space cannot be entered");
     }
 }
 
-/// Does `work` on this hart, the first, in a user's address space that [`OTHER`] is in, too.
-/// Whether both could enter it.
-fn beside_another(space: &SharedAspace, work: impl FnMut() + Send) -> bool {
+/// Runs `work` on the first hart while this hart and [`OTHER`] are in `space`. Returns whether both
+/// could enter it.
+fn with_other_inside(space: &SharedAspace, work: impl FnMut() + Send) -> bool {
     let (inside, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let failed = AtomicBool::new(false);
     let work = spin::Mutex::new(work);
@@ -118,12 +118,12 @@ fn wait_for(condition: impl Fn() -> bool) {
     }
 }
 
-/// The rows of one address space, in which `others` harts are beside this one.
+/// Adds the rows of one address space, which `others` other harts are in.
 fn rows(table: &mut Table, name: &str, others: usize, space: &AddrSpace, start: usize) {
     for pages in PAGES {
         let place = place(start, pages);
-        let mut row = |operation: &str, of: Disturbed| {
-            of.add(
+        let mut row = |operation: &str, counts: Counts| {
+            counts.add(
                 table,
                 &format!("asked.{name}.{operation}.{}", pages.count),
                 others,
@@ -141,13 +141,13 @@ fn rows(table: &mut Table, name: &str, others: usize, space: &AddrSpace, start: 
     }
 }
 
-/// Where the pages lie.
+/// Returns the addresses of the pages, and of the untouched ones between them.
 fn place(start: usize, pages: Pages) -> Range<usize> {
     start..start + pages.count * pages.apart() * PAGE
 }
 
 impl Pages {
-    /// From one touched page to the next.
+    /// Returns the distance, in pages, from one touched page to the next.
     fn apart(self) -> usize {
         1 + usize::from(self.scattered)
     }
@@ -157,42 +157,43 @@ impl Pages {
         for turn in 0..self.count {
             let page = place.start + turn * stride % self.count * self.apart() * PAGE;
             let byte = core::ptr::with_exposed_provenance_mut::<u8>(page);
-            // SAFETY: the page is mapped for this load alone, readable and writable.
+            // SAFETY: `operations` has mapped the page readable and writable, and only this hart
+            // uses it.
             unsafe { byte.write_volatile(1) };
         }
     }
 }
 
-/// Maps and touches, takes the right to write, gives it back, and unmaps: what each
-/// disturbs at most.
-fn operations(space: &AddrSpace, place: Range<usize>, pages: Pages) -> AxResult<[Disturbed; 4]> {
+/// Maps and touches the pages, makes them read-only, makes them writable again, and unmaps them.
+/// Returns the largest counts of each of these operations.
+fn operations(space: &AddrSpace, place: Range<usize>, pages: Pages) -> AxResult<[Counts; 4]> {
     let (start, size) = (place.start.into(), place.len());
-    let mut most = [Disturbed::default(); 4];
+    let mut most = [Counts::default(); 4];
     for _ in 0..ROUNDS {
         let round = [
-            Disturbed::by(|| {
+            Counts::by(|| {
                 space.map_alloc(start, size, RW, false)?;
                 pages.touch(place.clone());
                 Ok(())
             })?,
-            Disturbed::by(|| space.protect(start, size, RO))?,
-            Disturbed::by(|| space.protect(start, size, RW))?,
-            Disturbed::by(|| space.unmap(start, size))?,
+            Counts::by(|| space.protect(start, size, RO))?,
+            Counts::by(|| space.protect(start, size, RW))?,
+            Counts::by(|| space.unmap(start, size))?,
         ];
         most = core::array::from_fn(|index| most[index].max(round[index]));
     }
     Ok(most)
 }
 
-/// What an operation has asked of others.
+/// The counts of one operation: flush requests sent and carried out, and interrupts.
 #[derive(Clone, Copy, Default)]
-struct Disturbed {
+struct Counts {
     requests: u64,
     carried_out: u64,
     interrupts: u64,
 }
 
-impl Disturbed {
+impl Counts {
     fn by(operation: impl FnOnce() -> AxResult) -> AxResult<Self> {
         let before = counters();
         operation()?;

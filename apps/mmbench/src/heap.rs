@@ -1,4 +1,4 @@
-//! Rows of heaps.
+//! The rows of heaps.
 
 use alloc::format;
 
@@ -8,17 +8,17 @@ use axbench::{HeapBench, Nothing};
 use crate::ours::Heap;
 use crate::table::Table;
 
-/// Operations between two looks at the clock.
+/// The number of operations in one measurement.
 const PAIRS: usize = 10_000;
 const RANDOM: usize = 20_000;
 const SEED: u64 = 0x7e55_e2a2;
 
-/// The rows of ours.
+/// Adds the rows of Tessera's heap.
 pub fn run(table: &mut Table) {
     rows(table, "", &Heap);
 }
 
-/// The rows that every heap has; `at` goes behind their names.
+/// Adds the rows that every heap has. `at` is appended to their names.
 pub fn rows<A: HeapBench>(table: &mut Table, at: &str, heap: &A) {
     table.row(
         &format!("heap_64.pair{at}"),

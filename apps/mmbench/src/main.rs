@@ -1,14 +1,18 @@
-//! What the memory manager costs: each row is one operation in guest time, which
-//! under QEMU's `-icount shift=0` is guest instructions.
+//! A benchmark of memory management. Each row is the guest time of one operation, which under
+//! QEMU's `-icount shift=0` is a number of guest instructions.
 //!
-//! One file a subject; `ours` is the one that knows how frames are asked for,
-//! `table` times and prints. With the feature `peers` the loads are also put on
-//! other people's allocators. The table's last line is the same as JSON.
+//! | file | subject |
+//! |---|---|
+//! | `frames`, `heap` | loads of frame allocators and heaps |
+//! | `aspace` | operations on address spaces, and TLB flushes |
+//! | `harts` | flush requests to other harts |
+//! | `ours`, `peers` | the allocators: Tessera's, and other projects' with the feature `peers` |
+//! | `table` | measures and prints the rows |
 //!
-//! `make bench` runs it, and says by the boot argument `unit=instructions` what a
-//! nanosecond of the guest is. Without one the rows are nanoseconds. With the boot argument
-//! `rows=harts` there are only those of `harts`, which are no times: whom a change of an
-//! address space disturbs on a machine of several harts.
+//! The last line of the output has all rows as JSON. `make bench` runs this application with the
+//! boot argument `unit=instructions`, which names the unit of the rows; without it they are
+//! nanoseconds. With `rows=harts` it prints only the rows of `harts`, which are counts and need
+//! several harts.
 #![no_std]
 #![no_main]
 
@@ -35,7 +39,7 @@ fn main() {
     process::exit(table.finish());
 }
 
-/// What operations take.
+/// Adds the rows of all operations' costs.
 fn costs(table: &mut table::Table) {
     frames::run(table);
     heap::run(table);

@@ -1,4 +1,4 @@
-//! How our frames and our heap are asked for: the one file here that knows.
+//! Tessera's frame allocator and heap, for the loads. Other files do not call them directly.
 
 use alloc::alloc::{alloc, dealloc};
 use core::alloc::Layout;
@@ -7,24 +7,24 @@ use core::ptr::NonNull;
 use axbench::{HeapBench, PageBench};
 use axstd::memory::{AxResult, Frames, UsageKind, alloc_frame, alloc_frame_zeroed, alloc_frames};
 
-/// One frame.
+/// Allocates one frame, with any contents.
 #[inline(always)]
 pub fn frame() -> AxResult<Frames> {
     alloc_frame(UsageKind::Global)
 }
 
-/// One frame of zeroes.
+/// Allocates one frame, filled with zeroes.
 #[inline(always)]
 pub fn frame_zeroed() -> AxResult<Frames> {
     alloc_frame_zeroed(UsageKind::Global)
 }
 
-/// `count` frames in one piece, the first aligned to `align` bytes.
+/// Allocates a frame run of `count` frames, aligned to `align` bytes.
 pub fn frames(count: usize, align: usize) -> AxResult<Frames> {
     alloc_frames(count, align, UsageKind::Global)
 }
 
-/// Our frame allocator.
+/// Tessera's frame allocator.
 pub struct Pages;
 
 impl PageBench for Pages {
@@ -45,7 +45,7 @@ impl PageBench for Pages {
     }
 }
 
-/// Our frame allocator, each single frame filled with zeroes.
+/// Tessera's frame allocator, with each single frame filled with zeroes.
 pub struct ZeroedPages;
 
 impl PageBench for ZeroedPages {
@@ -66,17 +66,18 @@ impl PageBench for ZeroedPages {
     }
 }
 
-/// Our heap, the global allocator.
+/// Tessera's heap, which is the global allocator.
 pub struct Heap;
 
 impl HeapBench for Heap {
     fn alloc(&self, layout: Layout) -> Option<NonNull<u8>> {
-        // SAFETY: no load asks for nothing.
+        // SAFETY: the loads allocate blocks of 1 byte or more, so that the size is not zero.
         NonNull::new(unsafe { alloc(layout) })
     }
 
     unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that `alloc` returned this block for this layout, and that
+        // it does not use the block again.
         unsafe { dealloc(block.as_ptr(), layout) };
     }
 }

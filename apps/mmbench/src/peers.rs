@@ -1,4 +1,5 @@
-//! The same rows of other people's allocators, over memory that was ours.
+//! The rows of other projects' allocators. They manage memory that was allocated from Tessera's
+//! frame allocator.
 
 use alloc::format;
 
@@ -8,24 +9,24 @@ use axbench::{HeapBench, PAGE_SIZE, PageBench, Visit};
 use crate::table::Table;
 use crate::{frames, heap, ours};
 
-/// How much memory they get: of 128 MiB this is free in one piece.
+/// The size of their memory in bytes. A machine of 128 MiB has a free run of this size.
 const SIZE: usize = 32 << 20;
 
-/// What the memory is aligned to.
+/// The alignment of the memory in bytes.
 const ALIGN: usize = 2 << 20;
 
-/// The rows of all peers.
+/// Adds the rows of all peers.
 pub fn run(table: &mut Table) {
     let Ok(mut run) = ours::frames(SIZE / PAGE_SIZE, ALIGN) else {
-        return table.fail("peers", "32 MiB cannot be had in one piece");
+        return table.fail("peers", "no free run of 32 MiB");
     };
     let bytes = run.as_bytes_mut();
-    // SAFETY: `run` is ours alone, and outlives the visit.
+    // SAFETY: this function owns `run`, does not access it otherwise, and drops it after the visit.
     let memory = unsafe { Memory::new(bytes.as_mut_ptr() as usize, bytes.len()) };
     peers::visit(memory, &mut Rows(table));
 }
 
-/// Adds the rows of whomever it is shown.
+/// Adds the rows of each allocator that it visits.
 struct Rows<'table>(&'table mut Table);
 
 impl Visit for Rows<'_> {

@@ -1,7 +1,7 @@
-//! The harness: times a load, prints a row, and all rows as JSON at the end.
+//! The harness: it measures a load, prints a row, and prints all rows as JSON at the end.
 //!
-//! All in whole numbers: a hundredth of a nanosecond is the unit, for not every
-//! kernel has its floating-point registers at hand.
+//! Values are integers, in hundredths of a nanosecond, since not every kernel enables the
+//! floating-point registers.
 
 use alloc::format;
 use alloc::string::String;
@@ -14,14 +14,14 @@ use axstd::memory::AxResult;
 use axstd::time::Instant;
 use axstd::{env, println};
 
-/// How often a load is timed; the shortest time counts, in which no timer
-/// interrupt came.
+/// How many times a load is measured. The shortest time counts, since a timer interrupt makes the
+/// others longer.
 const TIMES: usize = 4;
 
-/// Rounds of the empty loop.
+/// The number of rounds of the empty loop.
 const ROUNDS: u64 = 1_000_000;
 
-/// A value as hundredths.
+/// A value in hundredths.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Hundredths(i64);
 
@@ -33,24 +33,24 @@ impl fmt::Display for Hundredths {
     }
 }
 
-/// The rows so far.
+/// The rows that have been measured.
 pub struct Table {
     unit: &'static str,
-    /// Nanoseconds that the clock tells for `ROUNDS` rounds of the empty loop, and
-    /// what they are.
+    /// The nanoseconds for `ROUNDS` rounds of the empty loop: as the clock shows them, and as they
+    /// are.
     clock: (u64, u64),
     rows: Vec<(String, Hundredths, &'static str)>,
     failed: bool,
 }
 
 impl Table {
-    /// An empty table.
+    /// Returns an empty table. Calibrates the clock, and prints the result.
     pub fn new() -> Self {
         let unit = env::var("unit").unwrap_or("ns");
-        let clock = clock(unit);
-        let (told, are) = clock;
-        let loops = Hundredths((told * 100 / ROUNDS) as i64);
-        println!("the empty loop: {loops} ns a round, {are} {unit} in {ROUNDS}");
+        let clock = calibrate_clock(unit);
+        let (shown, actual) = clock;
+        let loops = Hundredths((shown * 100 / ROUNDS) as i64);
+        println!("empty loop: {loops} ns per round, {actual} {unit} in {ROUNDS} rounds");
         Self {
             unit,
             clock,
@@ -59,8 +59,8 @@ impl Table {
         }
     }
 
-    /// Adds a row: what an operation of `load` costs, less what one of `baseline`,
-    /// which does as many, costs.
+    /// Adds a row: the cost of an operation of `load`, less that of `baseline`, which has as many
+    /// operations.
     pub fn row(&mut self, name: &str, load: impl Fn() -> Done, baseline: impl Fn() -> Done) {
         match (shortest(load), shortest(baseline)) {
             (Some((operations, nanos)), Some((_, least))) => {
@@ -70,8 +70,8 @@ impl Table {
         }
     }
 
-    /// Adds a row: what an operation of `load` costs, which has a watch to time
-    /// them itself, without what comes before and after.
+    /// Adds a row: the cost of an operation of `load`. The load measures its operations itself with
+    /// the watch, without their preparation, and returns their number.
     pub fn timed(&mut self, name: &str, load: impl Fn(&mut Watch) -> AxResult<usize>) {
         let once = || {
             let mut watch = Watch(0);
@@ -90,9 +90,9 @@ impl Table {
     }
 
     fn per_operation(&mut self, name: &str, nanos: i64, operations: usize) {
-        let (told, are) = self.clock;
-        let nanos = i128::from(nanos) * i128::from(are) * 100;
-        let operations = operations.max(1) as i128 * i128::from(told);
+        let (shown, actual) = self.clock;
+        let nanos = i128::from(nanos) * i128::from(actual) * 100;
+        let operations = operations.max(1) as i128 * i128::from(shown);
         let half = operations / 2 * nanos.signum();
         let value = Hundredths(((nanos + half) / operations) as i64);
         self.add(name, value, self.unit);
@@ -103,13 +103,13 @@ impl Table {
         self.rows.push((name.into(), value, unit));
     }
 
-    /// Notes that there is no such row.
+    /// Prints why a row could not be measured, and makes the exit status 1.
     pub fn fail(&mut self, name: &str, why: &str) {
         println!("{name:<40} {why}");
         self.failed = true;
     }
 
-    /// Prints the JSON line and answers the exit status.
+    /// Prints the JSON line, and returns the exit status: 1 if a row could not be measured.
     pub fn finish(self) -> i32 {
         let rows: Vec<String> = self
             .rows
@@ -123,11 +123,11 @@ impl Table {
     }
 }
 
-/// Adds up what parts of a load take.
+/// A stopwatch that adds up the times of a load's parts, in nanoseconds.
 pub struct Watch(i64);
 
 impl Watch {
-    /// Adds what `part` takes.
+    /// Runs `part` and adds the time that it takes.
     pub fn time<R>(&mut self, part: impl FnOnce() -> R) -> R {
         let begin = Instant::now();
         let result = part();
@@ -135,7 +135,7 @@ impl Watch {
         result
     }
 
-    /// Takes off what `part` takes.
+    /// Runs `part` and subtracts the time that it takes.
     pub fn less(&mut self, part: impl FnOnce()) {
         let mut other = Self(0);
         other.time(part);
@@ -143,27 +143,28 @@ impl Watch {
     }
 }
 
-/// Nanoseconds as told, and as they are. The clock's rate may be measured at boot
-/// and a little off; a round of the empty loop takes a whole number of
-/// instructions, so what it takes says how much.
-fn clock(unit: &str) -> (u64, u64) {
+/// Returns the nanoseconds of [`ROUNDS`] rounds of the empty loop: as the clock shows them, and as
+/// they are. The two differ where the clock's rate was measured at boot. A round takes a whole
+/// number of instructions, so that the actual time follows by rounding.
+fn calibrate_clock(unit: &str) -> (u64, u64) {
     let empty = |rounds| {
         shortest(|| {
             (0..rounds).for_each(|_| black_box(()));
             Ok(rounds as usize)
         })
     };
-    // Without what the clock takes itself.
+    // The difference of two measurements leaves out the time that reading the clock takes.
     let nanos = |rounds| empty(rounds).map_or(0, |(_, nanos)| nanos);
-    let told = nanos(2 * ROUNDS).saturating_sub(nanos(ROUNDS)).max(1);
-    let whole = (told + ROUNDS / 2) / ROUNDS * ROUNDS;
+    let shown = nanos(2 * ROUNDS).saturating_sub(nanos(ROUNDS)).max(1);
+    let whole = (shown + ROUNDS / 2) / ROUNDS * ROUNDS;
     match unit {
-        "instructions" if whole > 0 => (told, whole),
-        _ => (told, told),
+        "instructions" if whole > 0 => (shown, whole),
+        _ => (shown, shown),
     }
 }
 
-/// The operations of `load` and its shortest time in nanoseconds, all begun warm.
+/// Returns the number of operations of `load`, and its shortest time in nanoseconds, after one run
+/// to warm up.
 fn shortest(load: impl Fn() -> Done) -> Option<(usize, u64)> {
     let mut operations = load().ok()?;
     let mut least = u64::MAX;

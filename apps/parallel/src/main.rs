@@ -1,12 +1,13 @@
-//! A large random array, sorted by one thread, by two, … by as many as there are harts,
-//! each time from the same beginning and in fresh memory that is mapped when it is first
-//! touched. The result is checked; a table says how long each took. The exit status says
-//! whether all were right.
+//! A parallel merge sort. It sorts a large random array with 1, 2, 4, … threads, up to the number
+//! of harts, each time with the same numbers and in fresh lazy mappings. A table shows the times. The
+//! exit status is 0 if every result was sorted and complete.
 //!
-//! Words for it: `mib=` (8) is the size of the array, `seed=` (1) what is in it.
+//! Arguments: `mib=` is the size of the array in MiB, 8 by default. `seed=` chooses the numbers, 1
+//! by default.
 //!
-//! It is written as for ArceOS: with the feature `axstd`, which `make` enables, on Tessera;
-//! without it on the `std` of this computer (`cargo run --release -p parallel`).
+//! The program uses the names of `std`, as ArceOS applications do. With the feature `axstd`, which
+//! `make` enables, it runs on Tessera. Without it it runs on this computer, with
+//! `cargo run --release -p parallel`.
 #![cfg_attr(feature = "axstd", no_std)]
 #![cfg_attr(feature = "axstd", no_main)]
 
@@ -26,13 +27,13 @@ use std::vec::Vec;
 
 use region::Region;
 
-/// What the program does when it is not told: MiB, and a seed.
-const MIB: usize = 8;
+/// The default size in MiB, and the default seed.
+const MIB: u64 = 8;
 const SEED: u64 = 1;
 
 #[cfg_attr(feature = "axstd", unsafe(no_mangle))]
 fn main() {
-    let (mib, seed) = (word("mib", MIB as u64), word("seed", SEED));
+    let (mib, seed) = (number("mib", MIB), number("seed", SEED));
     let most = thread::available_parallelism().map_or(1, usize::from);
     let count = (mib as usize).saturating_mul(1 << 20) / size_of::<u64>();
     println!("parallel: {count} numbers of {mib} MiB, seed={seed}, {most} harts");
@@ -47,21 +48,22 @@ fn main() {
         Ok::<_, String>(Some(first))
     });
     match outcome {
-        Ok(_) => println!("PASS sorted, and nothing lost"),
-        Err(what) => {
-            println!("FAIL {what}");
+        Ok(_) => println!("PASS all sorted"),
+        Err(reason) => {
+            println!("FAIL {reason}");
             process::exit(1);
         }
     }
 }
 
-/// 1, 2, 4, … and `most`.
+/// Returns the numbers of threads: 1, 2, 4, … and `most`.
 fn counts(most: usize) -> impl Iterator<Item = usize> {
     let powers = (0..usize::BITS).map(|power| 1 << power);
     powers.take_while(move |count| *count < most).chain([most])
 }
 
-/// Fills an array, sorts it with `threads` threads, and checks it; the time of the sorting.
+/// Fills an array, sorts it with `threads` threads, and checks it. Returns the time that the sort
+/// took.
 fn one_run(count: usize, seed: u64, threads: usize) -> Result<Duration, String> {
     let mut numbers = Region::new(count)?;
     let mut spare = Region::new(count)?;
@@ -77,11 +79,12 @@ fn one_run(count: usize, seed: u64, threads: usize) -> Result<Duration, String> 
     }
     match Multiset::of(numbers) == before {
         true => Ok(took),
-        false => Err(format!("with {threads} threads: other numbers")),
+        false => Err(format!("with {threads} threads: numbers lost or changed")),
     }
 }
 
-/// What an order does not change of numbers: three sums that nobody keeps by chance.
+/// A fingerprint of numbers that does not depend on their order: three sums. A sort that loses or
+/// changes a number would have to keep all three by chance.
 #[derive(PartialEq, Eq)]
 struct Multiset {
     sum: u64,
@@ -105,13 +108,13 @@ impl Multiset {
     }
 }
 
-/// The number that the program was given under `name`, or `usual`. Another word than a
-/// number ends it.
-fn word(name: &str, usual: u64) -> u64 {
+/// Returns the value of the argument `name`, or `default` if it is not there. Exits with status 2
+/// if it is not a number.
+fn number(name: &str, default: u64) -> u64 {
     let words: Vec<String> = std::env::args().map(String::from).collect();
     let mut pairs = words.iter().filter_map(|word| word.split_once('='));
     let Some((_, value)) = pairs.rfind(|(key, _)| *key == name) else {
-        return usual;
+        return default;
     };
     value.parse().unwrap_or_else(|_| {
         println!("{name}={value} is not a number from 0 to {}", u64::MAX);

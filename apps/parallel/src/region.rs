@@ -1,12 +1,11 @@
-//! Room for numbers that takes memory when it is touched: a lazy mapping in the kernel's
-//! address space, or, on `std`, what a large allocation is there.
+//! Memory for numbers: on Tessera a lazy mapping in the kernel's address space, on `std` a vector.
 
 use std::string::String;
 
 pub use imp::Region;
 
 fn too_large(count: usize, why: &str) -> String {
-    std::format!("no room for {count} numbers: {why}")
+    std::format!("no memory for {count} numbers: {why}")
 }
 
 #[cfg(feature = "axstd")]
@@ -16,14 +15,14 @@ mod imp {
 
     use std::memory::{Mapping, MappingFlags};
 
-    /// Numbers, all zero at first.
+    /// Memory for numbers, which are zero at first.
     pub struct Region {
         mapping: Mapping,
         count: usize,
     }
 
     impl Region {
-        /// Room for `count` numbers.
+        /// Returns memory for `count` numbers.
         pub fn new(count: usize) -> Result<Self, String> {
             let size = (count * size_of::<u64>()).next_multiple_of(4096);
             let mapping = Mapping::lazy(size, MappingFlags::READ | MappingFlags::WRITE);
@@ -31,11 +30,11 @@ mod imp {
             Ok(Self { mapping, count })
         }
 
-        /// The numbers.
+        /// Returns the numbers as a slice.
         pub fn as_mut(&mut self) -> &mut [u64] {
             let start = self.mapping.start() as *mut u64;
-            // SAFETY: the mapping is this region's alone, as large as `count` numbers at
-            // least, and full of zeroes.
+            // SAFETY: this region owns the mapping, which holds `count` numbers or more. Lazy pages
+            // read as zeroes, so that all numbers are initialized.
             unsafe { std::slice::from_raw_parts_mut(start, self.count) }
         }
     }
@@ -43,20 +42,20 @@ mod imp {
 
 #[cfg(not(feature = "axstd"))]
 mod imp {
-    /// Numbers, all zero at first.
+    /// Memory for numbers, which are zero at first.
     pub struct Region(Vec<u64>);
 
     impl Region {
-        /// Room for `count` numbers.
+        /// Returns memory for `count` numbers.
         pub fn new(count: usize) -> Result<Self, String> {
-            let mut room = Vec::new();
-            let got = room.try_reserve_exact(count);
-            got.map_err(|why| super::too_large(count, &why.to_string()))?;
-            room.resize(count, 0);
-            Ok(Self(room))
+            let mut numbers = Vec::new();
+            let reserved = numbers.try_reserve_exact(count);
+            reserved.map_err(|why| super::too_large(count, &why.to_string()))?;
+            numbers.resize(count, 0);
+            Ok(Self(numbers))
         }
 
-        /// The numbers.
+        /// Returns the numbers as a slice.
         pub fn as_mut(&mut self) -> &mut [u64] {
             &mut self.0
         }

@@ -1,14 +1,15 @@
-//! Merge sort by many threads, in memory that it is given.
+//! A merge sort by many threads, which allocates no memory.
 
 use std::thread;
 
-/// Rows of no more numbers than this are sorted in place, by one thread.
-const ROW: usize = 16 << 10;
+/// The largest number of elements that one thread sorts in place, and merges or copies alone.
+const SEQUENTIAL: usize = 16 << 10;
 
-/// Sorts `numbers` with `threads` threads, the calling one among them: the same work,
-/// however many. `spare` is as long, and holds anything after.
+/// Sorts `numbers` with `threads` threads, including the calling one. The number of comparisons
+/// hardly depends on `threads`. `spare` has the same length as `numbers`; its contents are
+/// overwritten.
 pub fn sort(numbers: &mut [u64], spare: &mut [u64], threads: usize) {
-    if numbers.len() <= ROW {
+    if numbers.len() <= SEQUENTIAL {
         return numbers.sort_unstable();
     }
     let threads = threads.max(1);
@@ -28,8 +29,8 @@ pub fn sort(numbers: &mut [u64], spare: &mut [u64], threads: usize) {
     copy(spare, numbers, threads);
 }
 
-/// Does two things with `threads` threads, each with its part of them: at the same time, if
-/// there are two.
+/// Calls `one` and `other`, each with half of the `threads`. With two threads or more, the calls
+/// run at the same time.
 fn both(threads: usize, one: impl FnOnce(usize) + Send, other: impl FnOnce(usize)) {
     if threads < 2 {
         one(1);
@@ -42,13 +43,13 @@ fn both(threads: usize, one: impl FnOnce(usize) + Send, other: impl FnOnce(usize
     }
 }
 
-/// Merges two sorted rows into `merged`: cut where one of them is halved, each part is
-/// another thread's.
+/// Merges two sorted slices into `merged` with `threads` threads. Both slices are split at the
+/// middle element of the longer one, and different threads merge the two parts.
 fn merge(left: &[u64], right: &[u64], merged: &mut [u64], threads: usize) {
-    if threads < 2 || merged.len() <= ROW {
-        return merge_alone(left, right, merged);
+    if threads < 2 || merged.len() <= SEQUENTIAL {
+        return merge_sequential(left, right, merged);
     }
-    // The longer one is cut, so that each part gets smaller.
+    // The longer slice is halved, so that both parts get smaller.
     let (long, short) = match left.len() < right.len() {
         true => (right, left),
         false => (left, right),
@@ -63,7 +64,7 @@ fn merge(left: &[u64], right: &[u64], merged: &mut [u64], threads: usize) {
     );
 }
 
-fn merge_alone<'a>(mut left: &'a [u64], mut right: &'a [u64], merged: &mut [u64]) {
+fn merge_sequential<'a>(mut left: &'a [u64], mut right: &'a [u64], merged: &mut [u64]) {
     for place in merged {
         let from_left = match (left.first(), right.first()) {
             (Some(l), Some(r)) => l <= r,
@@ -77,7 +78,7 @@ fn merge_alone<'a>(mut left: &'a [u64], mut right: &'a [u64], merged: &mut [u64]
 }
 
 fn copy(from: &[u64], to: &mut [u64], threads: usize) {
-    if threads < 2 || to.len() <= ROW {
+    if threads < 2 || to.len() <= SEQUENTIAL {
         return to.copy_from_slice(from);
     }
     let middle = to.len() / threads * (threads / 2);
