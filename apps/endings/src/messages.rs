@@ -36,6 +36,7 @@ pub fn slow() {
 
 /// The message sleeps, while another thread of the hart is ready to exit with status 0.
 pub fn sleeps() {
+    // Relaxed: both threads run on the same hart.
     static SLEEPS: AtomicBool = AtomicBool::new(false);
     let ends = || {
         while !SLEEPS.load(Ordering::Relaxed) {

@@ -1,5 +1,7 @@
 //! How the threads of one hart take turns: order, sleep, preemption, and the state that a switch
 //! keeps.
+//!
+//! Counters and flags may be relaxed, since a test's threads all run on the same hart.
 
 use alloc::format;
 use alloc::string::{String, ToString};

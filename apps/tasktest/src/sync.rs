@@ -1,4 +1,7 @@
 //! Locks, and other ways to wait for threads.
+//!
+//! Counters are relaxed: `thread::scope` joins all threads before the test reads them. Where a
+//! thread reads a counter itself, the primitive under test must order it.
 
 use alloc::format;
 use alloc::string::{String, ToString};

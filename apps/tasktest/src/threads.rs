@@ -115,6 +115,7 @@ fn scoped_borrows() -> Outcome {
             let sum = &sum;
             scope.spawn(move || {
                 *number = index;
+                // Relaxed: `scope` joins all threads before the sum is read.
                 sum.fetch_add(index, Ordering::Relaxed);
             });
         }

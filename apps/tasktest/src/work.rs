@@ -1,4 +1,6 @@
 //! Work on all harts (`run_on_all`), handed out by threads of any hart.
+//!
+//! Counters are relaxed: `run_on_all` returns after all harts have finished.
 
 use alloc::format;
 use alloc::string::String;
