@@ -58,7 +58,7 @@ pub fn contend(space: &Space) -> Result<(), String> {
         .map_err(|error| format!("unmap of the contended pages: {error:?}"))?;
     let Overtaken { waits, most } = overtaken();
     println!(
-        "storm: {} address space: {} waits, at most {most} overtakes in each",
+        "storm: {} address space: {} waits, overtakes per wait: at most {most}",
         space.name(),
         waits - before
     );
