@@ -188,8 +188,11 @@ const WANTED: usize = CACHED * CACHED_SIZE / 2;
 
 const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
 
-/// The ways to allocate [`WANTED`] bytes. Each returns whether it succeeded.
-const ALLOCATIONS: [(&str, fn() -> bool); 5] = [
+/// The name of a kind of allocation, and a function that returns whether it succeeded.
+type Allocation = (&'static str, fn() -> bool);
+
+/// The kinds of allocation, each of [`WANTED`] bytes.
+const ALLOCATIONS: [Allocation; 5] = [
     ("frames", || can_allocate(WANTED / PAGE)),
     ("a populated mapping", || {
         Mapping::populated(WANTED, RW).is_ok()
