@@ -1,18 +1,18 @@
-//! The page table as a graph, in Graphviz's language.
+//! Draws the page table as a graph, in Graphviz's language.
 
 use std::fmt::Write;
 
-use crate::words::{count, page, rights};
-use crate::{Run, Space, Table, words};
+use crate::format::{count, page, rights};
+use crate::{Run, Space, Table, format};
 
-/// Runs that a table's node names.
-const NAMED: usize = 6;
+/// How many runs the node of a table lists.
+const LISTED_RUNS: usize = 6;
 
-/// The areas and the page table of `space` as a graph: a node a table, an arrow
-/// from each to those below it.
+/// Returns a graph of the areas and the page table of `space`, in Graphviz's language. Each
+/// table is a node, with an arrow to each table below it.
 pub fn to_dot(space: &Space, title: &str) -> String {
     let mut out = String::new();
-    // Nothing fails that writes to a string.
+    // Writing to a string does not fail.
     let _ = draw(space, title, &mut out);
     out
 }
@@ -36,7 +36,7 @@ fn draw(space: &Space, title: &str, out: &mut String) -> std::fmt::Result {
 
 fn areas(space: &Space) -> String {
     let line = |area: &crate::Area| {
-        let (name, size) = (&area.name, words::size(area.end - area.start));
+        let (name, size) = (&area.name, format::size(area.end - area.start));
         format!(
             "{:#x} {name}, {}, {size}\n",
             area.start,
@@ -55,12 +55,16 @@ fn table(of: &Table, out: &mut String) -> std::fmt::Result {
         of.used()
     );
     let runs: Vec<&Run> = of.runs().collect();
-    for run in runs.iter().take(NAMED) {
+    for run in runs.iter().take(LISTED_RUNS) {
         let pages = format!("{} x {}", run.count, page(of.level));
         let _ = writeln!(label, "{:#x}: {pages} {}", run.vaddr, rights(run.rights));
     }
-    if runs.len() > NAMED {
-        let _ = writeln!(label, "and {}", count((runs.len() - NAMED) as u64, "run"));
+    if runs.len() > LISTED_RUNS {
+        let _ = writeln!(
+            label,
+            "and {}",
+            count((runs.len() - LISTED_RUNS) as u64, "run")
+        );
     }
     writeln!(out, "  {} [label={}];", node(of), quoted(&label))?;
     for below in of.tables() {
@@ -70,12 +74,12 @@ fn table(of: &Table, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-/// A table's node. No two tables of a level begin at one address.
+/// The name of a table's node. Tables of one level begin at different addresses.
 fn node(table: &Table) -> String {
     format!("t{}_{:x}", table.level, table.vaddr)
 }
 
-/// A string, its lines flush left.
+/// A quoted string whose lines are aligned to the left.
 fn quoted(text: &str) -> String {
     let text = text.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{}\"", text.replace('\n', "\\l"))

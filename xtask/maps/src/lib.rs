@@ -1,139 +1,139 @@
-//! Pictures of address spaces.
+//! Draws address spaces, from the listings that a kernel prints (`axmm::report::listing`).
 //!
 //! ```text
-//!   a console ── parse ──► Space ──┬── to_svg   a drawing
+//!   a console ── read ───► Space ──┬── to_svg   a drawing
 //!        ▲                         ├── to_dot   a graph, for Graphviz
 //!        └─────────── Display ─────┘
 //! ```
 //!
-//! The lines that a kernel prints (`axmm::report::listing`) are checked when they are
-//! read ([`read`]): a [`Space`] that was read makes sense, and all else relies on
-//! it. No input makes anything here panic.
+//! [`read`] checks every line, so a [`Space`] that it returns is consistent. The functions
+//! that draw rely on that. No input makes this crate panic.
 
 mod dot;
+mod format;
 mod parse;
 mod print;
 mod svg;
-mod words;
 
 pub use dot::to_dot;
 pub use parse::{Damaged, MARK, read};
 pub use svg::to_svg;
 
-/// Entries of a table.
+/// The number of entries of a table.
 pub const ENTRIES: u64 = 512;
-/// The most levels of tables.
-pub const MOST_LEVELS: u32 = 5;
+/// The largest number of levels of a page table.
+pub const MAX_LEVELS: u32 = 5;
 
-/// An address space.
+/// An address space: its areas and its page table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
     /// The first address.
     pub start: u64,
-    /// The first address behind it.
+    /// The first address behind the space.
     pub end: u64,
-    /// How many levels of tables the page table has.
+    /// The number of levels of the page table.
     pub levels: u32,
-    /// What is mapped: in order, without overlaps, within the space.
+    /// The areas, sorted by address. They do not overlap, and are inside the space.
     pub areas: Vec<Area>,
-    /// The page table.
+    /// The root table of the page table.
     pub root: Table,
 }
 
-/// A range with one set of rights.
+/// A range of virtual addresses with the same backing and rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Area {
     /// The first address.
     pub start: u64,
-    /// The first address behind it.
+    /// The first address behind the area.
     pub end: u64,
-    /// What accesses are allowed.
+    /// The accesses that are allowed.
     pub rights: Rights,
-    /// Where its frames come from, in a word.
+    /// How the area gets its frames, in one word: `linear`, `lazy` and so on.
     pub frames: String,
-    /// Bytes that have memory behind them.
+    /// The number of bytes that have memory.
     pub resident: u64,
-    /// Those of them in pages above 4 KiB.
+    /// How many of `resident` are in pages above 4 KiB.
     pub huge: u64,
-    /// What people call it.
+    /// The name that the kernel or the application gave it.
     pub name: String,
 }
 
 /// A table of the page table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Its level; 0 is the lowest.
+    /// The level of the table; 0 is the lowest.
     pub level: u32,
-    /// What its first entry translates.
+    /// The first virtual address that it translates.
     pub vaddr: u64,
-    /// Where it lies.
+    /// The physical address of its frame.
     pub frame: u64,
-    /// What it holds, by address; absent entries aside.
+    /// Its present entries, sorted by address.
     pub entries: Vec<Entry>,
 }
 
-/// What entries of a table hold.
+/// One or more entries of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A table of the next level.
+    /// An entry that leads to a table of the level below.
     Table(Table),
-    /// Pages in a row.
+    /// Entries that map contiguous pages.
     Run(Run),
 }
 
-/// Pages of one size in a row.
+/// Contiguous pages of one size, with the same rights and contiguous memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// The address of the first.
+    /// The virtual address of the first page.
     pub vaddr: u64,
-    /// How many they are.
+    /// The number of pages.
     pub count: u64,
-    /// The first frame; the others follow.
+    /// The physical address of the first page.
     pub paddr: u64,
-    /// What accesses are allowed.
+    /// The accesses that are allowed.
     pub rights: Rights,
 }
 
-/// What accesses are allowed.
+/// The accesses that are allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
-    /// Loads.
+    /// Whether loads are allowed.
     pub read: bool,
-    /// Stores.
+    /// Whether stores are allowed.
     pub write: bool,
-    /// Instruction fetches.
+    /// Whether instruction fetches are allowed.
     pub execute: bool,
-    /// By user programs.
+    /// Whether user programs have these rights.
     pub user: bool,
-    /// What kind of memory it is.
+    /// The kind of memory.
     pub memory: Memory,
 }
 
-/// How memory is accessed.
+/// The kind of memory behind a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Memory {
-    /// By way of the caches.
+    /// Memory that is cached.
     #[default]
     Normal,
-    /// It is a device's.
+    /// Registers of a device.
     Device,
-    /// It is not cached.
+    /// Memory that is not cached.
     Uncached,
 }
 
-/// The bytes that an entry of a level translates.
+/// Returns how many bytes an entry of this level translates. Levels above [`MAX_LEVELS`] count
+/// as that level.
 pub fn entry_size(level: u32) -> u64 {
-    4096 << (9 * level.min(MOST_LEVELS))
+    4096 << (9 * level.min(MAX_LEVELS))
 }
 
 impl Table {
-    /// Which of its entries translates `vaddr`; `None` for one of another table.
+    /// Returns the index of the entry that translates `vaddr`; `None` if another table does.
     pub fn index(&self, vaddr: u64) -> Option<u64> {
         let index = vaddr.checked_sub(self.vaddr)? / entry_size(self.level);
         (index < ENTRIES).then_some(index)
     }
 
-    /// How many of its entries are in use.
+    /// Returns how many of its entries are present.
     pub fn used(&self) -> u64 {
         let used = |entry: &Entry| match entry {
             Entry::Table(_) => 1,
@@ -142,7 +142,7 @@ impl Table {
         self.entries.iter().map(used).sum()
     }
 
-    /// The tables right below.
+    /// Returns the tables that its entries lead to.
     pub fn tables(&self) -> impl Iterator<Item = &Table> {
         self.entries.iter().filter_map(|entry| match entry {
             Entry::Table(table) => Some(table),
@@ -150,7 +150,7 @@ impl Table {
         })
     }
 
-    /// The pages that its own entries map.
+    /// Returns the runs of pages that its own entries map.
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
         self.entries.iter().filter_map(|entry| match entry {
             Entry::Run(run) => Some(run),
@@ -158,13 +158,13 @@ impl Table {
         })
     }
 
-    /// Pages of its own and of all tables below.
+    /// Returns the number of pages that it and all tables below map.
     pub fn pages(&self) -> u64 {
         let own: u64 = self.runs().map(|run| run.count).sum();
         own + self.tables().map(Table::pages).sum::<u64>()
     }
 
-    /// How many tables it is, with all below.
+    /// Returns the number of tables, counting itself and all below.
     pub fn count(&self) -> u64 {
         1 + self.tables().map(Table::count).sum::<u64>()
     }

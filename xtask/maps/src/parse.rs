@@ -1,94 +1,103 @@
-//! Reads what a kernel says of its address spaces, and checks that it makes sense.
+//! Reads listings of address spaces, and checks each line.
 
 use std::fmt;
 
-use crate::{Area, ENTRIES, Entry, MOST_LEVELS, Memory, Rights, Run, Space, Table, entry_size};
+use crate::{Area, ENTRIES, Entry, MAX_LEVELS, Memory, Rights, Run, Space, Table, entry_size};
 
-/// What a line that belongs to a listing begins with.
+/// The text with which each line of a listing begins.
 pub const MARK: &str = "@map ";
 
-/// A line that makes no sense, or not where it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A line of a listing that is not valid, by itself or after the lines before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
-    /// Which line of the text, counted from 1.
+    /// The number of the line in the text, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
-    pub what: &'static str,
+    /// The line itself.
+    pub text: String,
+    /// The rule that the line breaks.
+    pub rule: &'static str,
 }
 
 impl fmt::Display for Damaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.what)
+        let Self { line, text, rule } = self;
+        write!(f, "line {line}, `{text}`: {rule}")
     }
 }
 
 impl std::error::Error for Damaged {}
 
+/// A value, or the rule that a line breaks.
 type Checked<T = ()> = Result<T, &'static str>;
 
-/// All address spaces that a console tells of, in order. Lines without the
-/// [`MARK`] are somebody else's.
+/// Reads all listings on a console, in order. Lines that do not begin with [`MARK`] are
+/// skipped.
 ///
 /// # Errors
 ///
-/// The first line that makes no sense, or the last if a listing has no end.
+/// Fails with the first line that is not valid, or with the last line if a listing has no end.
 pub fn read(console: &str) -> Result<Vec<Space>, Damaged> {
     let mut spaces = Vec::new();
     let mut open = None;
-    let mut line = 0;
-    for text in console.lines() {
-        line += 1;
-        if let Some(words) = text.strip_prefix(MARK) {
-            take(words.trim_end(), &mut open, &mut spaces)
-                .map_err(|what| Damaged { line, what })?;
+    let (mut line, mut text) = (0, "");
+    let damaged = |line, text: &str, rule| Damaged {
+        line,
+        text: text.trim_end().to_owned(),
+        rule,
+    };
+    for next in console.lines() {
+        (line, text) = (line + 1, next);
+        if let Some(fields) = text.strip_prefix(MARK) {
+            add_line(fields.trim_end(), &mut open, &mut spaces)
+                .map_err(|rule| damaged(line, text, rule))?;
         }
     }
     match open {
         None => Ok(spaces),
-        Some(_) => Err(Damaged {
-            line,
-            what: "a listing without an end",
-        }),
+        Some(_) => Err(damaged(line, text, "a listing must end with `@map end`")),
     }
 }
 
-/// Takes a line into the listing that is open.
-fn take(line: &str, open: &mut Option<Open>, spaces: &mut Vec<Space>) -> Checked {
+/// Adds a line to the listing that is open. A line `space` opens one, and a line `end` moves
+/// it to `spaces`.
+fn add_line(line: &str, open: &mut Option<OpenListing>, spaces: &mut Vec<Space>) -> Checked {
     let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
     if kind == "space" {
-        return match open.replace(Open::begin(Words(rest))?) {
+        return match open.replace(OpenListing::begin(Fields(rest))?) {
             None => Ok(()),
-            Some(_) => Err("a listing in a listing"),
+            Some(_) => Err("`@map end` must come before the next `@map space`"),
         };
     }
-    let listing = open.as_mut().ok_or("no listing has begun")?;
+    let listing = open
+        .as_mut()
+        .ok_or("a listing must begin with `@map space`")?;
     match kind {
-        "area" => listing.area(Words(rest)),
-        "table" => listing.table(Words(rest)),
-        "run" => listing.run(Words(rest)),
+        "area" => listing.area(Fields(rest)),
+        "table" => listing.table(Fields(rest)),
+        "run" => listing.run(Fields(rest)),
         "end" => {
-            spaces.extend(open.take().map(Open::end).transpose()?);
-            Words(rest).end()
+            spaces.extend(open.take().map(OpenListing::end).transpose()?);
+            Fields(rest).end()
         }
-        _ => Err("neither area, table, run nor end"),
+        _ => Err("the first word must be area, table, run or end"),
     }
 }
 
-/// A listing that has begun.
-struct Open {
+/// A listing whose line `end` has not been read yet.
+struct OpenListing {
     start: u64,
     end: u64,
     levels: u32,
     areas: Vec<Area>,
-    /// The tables that may yet get entries, the root first.
+    /// The tables that may still get entries: the root, one of its children, and so on.
     path: Vec<Table>,
 }
 
-impl Open {
-    fn begin(mut words: Words) -> Checked<Self> {
-        let (start, end) = (words.page()?, words.page()?);
-        let levels = words.level()?;
-        words.end()?;
+impl OpenListing {
+    fn begin(mut fields: Fields) -> Checked<Self> {
+        let (start, end) = (fields.page()?, fields.page()?);
+        let levels = fields.level()?;
+        fields.end()?;
         match start < end && levels > 0 {
             true => Ok(Self {
                 start,
@@ -97,97 +106,104 @@ impl Open {
                 areas: Vec::new(),
                 path: Vec::new(),
             }),
-            false => Err("no address, or no level"),
+            false => Err("the end must be above the start, and the number of levels above 0"),
         }
     }
 
-    fn area(&mut self, mut words: Words) -> Checked {
+    fn area(&mut self, mut fields: Fields) -> Checked {
         let area = Area {
-            start: words.page()?,
-            end: words.page()?,
-            rights: words.rights()?,
-            frames: words.next()?.to_owned(),
-            resident: words.number()?,
-            huge: words.number()?,
-            name: words.0.trim().to_owned(),
+            start: fields.page()?,
+            end: fields.page()?,
+            rights: fields.rights()?,
+            frames: fields.next()?.to_owned(),
+            resident: fields.number()?,
+            huge: fields.number()?,
+            name: fields.0.trim().to_owned(),
         };
         let free = self.areas.last().map_or(self.start, |last| last.end);
         if area.start < free || area.end <= area.start || area.end > self.end {
-            return Err("an area out of place");
+            return Err("an area must be behind the one before it, and inside the space");
         }
         if area.resident > area.end - area.start || area.huge > area.resident {
-            return Err("more memory than addresses");
+            return Err("resident may not exceed the area, nor huge exceed resident");
         }
         if !self.path.is_empty() {
-            return Err("an area behind the page table");
+            return Err("areas must come before the page table");
         }
         self.areas.push(area);
         Ok(())
     }
 
-    fn table(&mut self, mut words: Words) -> Checked {
+    fn table(&mut self, mut fields: Fields) -> Checked {
         let table = Table {
-            level: words.level()?,
-            vaddr: words.page()?,
-            frame: words.page()?,
+            level: fields.level()?,
+            vaddr: fields.page()?,
+            frame: fields.page()?,
             entries: Vec::new(),
         };
-        words.end()?;
+        fields.end()?;
         if self.path.is_empty() {
             let aligned = table.vaddr.is_multiple_of(entry_size(table.level));
             if table.level + 1 != self.levels || !aligned {
-                return Err("not the root");
+                return Err("the first table must be the root, at an aligned address");
             }
             self.path.push(table);
             return Ok(());
         }
-        let parent = self.parent(table.level + 1)?;
-        if free(parent)?
-            > parent
-                .index(table.vaddr)
-                .ok_or("a table of another table")?
+        let parent = self.close_tables_below(table.level + 1)?;
+        let index = parent
+            .index(table.vaddr)
+            .ok_or("the address must be inside the table above")?;
+        if first_free_entry(parent)? > index
             || !table.vaddr.is_multiple_of(entry_size(table.level + 1))
         {
-            return Err("a table out of place");
+            return Err("tables must be sorted by address, and aligned to what they translate");
         }
         self.path.push(table);
         Ok(())
     }
 
-    fn run(&mut self, mut words: Words) -> Checked {
-        let level = words.level()?;
+    fn run(&mut self, mut fields: Fields) -> Checked {
+        let level = fields.level()?;
         let run = Run {
-            vaddr: words.page()?,
-            count: words.number()?,
-            paddr: words.page()?,
-            rights: words.rights()?,
+            vaddr: fields.page()?,
+            count: fields.number()?,
+            paddr: fields.page()?,
+            rights: fields.rights()?,
         };
-        words.end()?;
-        let table = self.parent(level)?;
-        let index = table.index(run.vaddr).ok_or("a page of another table")?;
+        fields.end()?;
+        let table = self.close_tables_below(level)?;
+        let index = table
+            .index(run.vaddr)
+            .ok_or("the address must be inside the table")?;
         let aligned = run.vaddr.is_multiple_of(entry_size(level));
-        if !aligned || index < free(table)? || !(1..=ENTRIES - index).contains(&run.count) {
-            return Err("pages out of place");
+        let fits = (1..=ENTRIES - index).contains(&run.count);
+        if !aligned || index < first_free_entry(table)? || !fits {
+            return Err("pages must be sorted by address, aligned, and end inside the table");
         }
         table.entries.push(Entry::Run(run));
         Ok(())
     }
 
-    /// The open table of a level. What lies below it has all its entries.
-    fn parent(&mut self, level: u32) -> Checked<&mut Table> {
+    /// Adds the open tables below `level` to their parents, since they cannot get further
+    /// entries. Returns the open table of that level.
+    fn close_tables_below(&mut self, level: u32) -> Checked<&mut Table> {
         while let Some(done) = self.path.pop_if(|table| table.level < level) {
             match self.path.last_mut() {
                 Some(parent) => parent.entries.push(Entry::Table(done)),
-                None => return Err("above the root"),
+                None => return Err("the level may not be above that of the root"),
             }
         }
         let last = self.path.last_mut().filter(|table| table.level == level);
-        last.ok_or("no table of that level is open")
+        last.ok_or("a table of this level must come before")
     }
 
     fn end(mut self) -> Checked<Space> {
-        self.parent(self.levels - 1)?;
-        let root = self.path.pop().ok_or("no page table")?;
+        self.close_tables_below(self.levels - 1)?;
+        let root = self
+            .path
+            .pop()
+            .ok_or("the listing must have a page table")?;
         Ok(Space {
             start: self.start,
             end: self.end,
@@ -198,25 +214,26 @@ impl Open {
     }
 }
 
-/// The first entry of a table behind all that are in use.
-fn free(table: &Table) -> Checked<u64> {
+/// The index of the first entry behind all present ones.
+fn first_free_entry(table: &Table) -> Checked<u64> {
     let (vaddr, count) = match table.entries.last() {
         None => return Ok(0),
         Some(Entry::Table(last)) => (last.vaddr, 1),
         Some(Entry::Run(last)) => (last.vaddr, last.count),
     };
-    Ok(table.index(vaddr).ok_or("an entry of another table")? + count)
+    let index = table.index(vaddr);
+    Ok(index.ok_or("the entry before must be inside the table")? + count)
 }
 
-/// What is left of a line.
-struct Words<'a>(&'a str);
+/// The fields of a line that have not been read yet.
+struct Fields<'a>(&'a str);
 
-impl<'a> Words<'a> {
+impl<'a> Fields<'a> {
     fn next(&mut self) -> Checked<&'a str> {
         let (word, rest) = self.0.split_once(' ').unwrap_or((self.0, ""));
         self.0 = rest;
         match word.is_empty() || word.contains(char::is_whitespace) {
-            true => Err("a word is missing"),
+            true => Err("a field is missing, or not separated by one blank"),
             false => Ok(word),
         }
     }
@@ -224,7 +241,7 @@ impl<'a> Words<'a> {
     fn end(&self) -> Checked {
         match self.0.is_empty() {
             true => Ok(()),
-            false => Err("more words than there should be"),
+            false => Err("the line has too many fields"),
         }
     }
 
@@ -232,13 +249,13 @@ impl<'a> Words<'a> {
         let word = self.next()?;
         let digits = word.bytes().all(|byte| byte.is_ascii_digit());
         let number = word.parse().ok().filter(|_| digits);
-        number.ok_or("not a number")
+        number.ok_or("a number must be decimal, and below 2^64")
     }
 
     fn level(&mut self) -> Checked<u32> {
         let number = u32::try_from(self.number()?).ok();
-        let level = number.filter(|level| *level <= MOST_LEVELS);
-        level.ok_or("no such level")
+        let level = number.filter(|level| *level <= MAX_LEVELS);
+        level.ok_or("a level must be 0 to 5")
     }
 
     /// The address of a page or a frame.
@@ -249,7 +266,7 @@ impl<'a> Words<'a> {
             .filter(|digits| !digits.starts_with('+'));
         let address = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
         let aligned = address.filter(|address| address.is_multiple_of(4096));
-        aligned.ok_or("not the address of a page")
+        aligned.ok_or("an address must be hexadecimal, as in 0x1000, and a multiple of 4096")
     }
 
     fn rights(&mut self) -> Checked<Rights> {
@@ -266,10 +283,10 @@ impl<'a> Words<'a> {
                 () => Memory::Normal,
             },
         };
-        // Each letter in its place, and no other.
+        // The word must hold each letter in its place, and no others.
         match rights.to_string() == word {
             true => Ok(rights),
-            false => Err("no rights"),
+            false => Err("rights must be five characters of `rwxu` and `d` or `n`, or `-`"),
         }
     }
 }

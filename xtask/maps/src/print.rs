@@ -1,4 +1,4 @@
-//! An address space in the lines that it was read from.
+//! Prints an address space as a listing, in the form that [`read`](crate::read) takes.
 
 use std::fmt;
 

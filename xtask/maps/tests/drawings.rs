@@ -1,11 +1,11 @@
-//! What is read is what was printed, nothing damaged panics, and a drawing is well
-//! formed, with no words over others.
+//! Tests of reading, printing and drawing. A printed listing is read back unchanged, damaged
+//! lines do not panic, and drawings are well-formed, without texts that overlap.
 
 use maps::{Entry, Space, read, to_dot, to_svg};
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
 
-/// A kernel's console, with its own lines between.
+/// A kernel's console: a listing with other lines between.
 const CONSOLE: &str = "\
 booting\r
 @map space 0xffffffc000000000 0xfffffffffffff000 3\r
@@ -50,14 +50,15 @@ fn a_console_is_read() {
 }
 
 #[test]
-fn what_is_printed_is_read_again() {
+fn a_printed_listing_is_read_back_unchanged() {
     let space = one();
     assert_eq!(read(&space.to_string()), Ok(vec![space]));
 }
 
-/// Each line left out, doubled, or with a word changed is refused, or makes sense.
+/// Leaves out each line, doubles it, and changes each of its words. The result is refused or
+/// is a consistent listing. Some changes are refused with a certain line and rule.
 #[test]
-fn damage_is_found_and_named() {
+fn damaged_lines_are_refused() {
     let lines: Vec<&str> = CONSOLE.lines().collect();
     for at in 0..lines.len() {
         for text in [vec![], vec![lines[at], lines[at]]] {
@@ -86,84 +87,84 @@ fn damage_is_found_and_named() {
             }
         }
     }
-    for (from, to, line, what) in [
+    for (from, to, line, rule) in [
         (
             "2 0xffffff8000000000",
             "1 0xffffff8000000000",
             8,
-            "not the root",
+            "the first table must be the root, at an aligned address",
         ),
         (
             "0 0xffffffc000100000 2",
             "0 0xffffffc000100000 513",
             11,
-            "pages out of place",
+            "pages must be sorted by address, aligned, and end inside the table",
         ),
         (
             "0 0xffffffc000100000 2",
             "0 0xffffffc000200000 2",
             11,
-            "a page of another table",
+            "the address must be inside the table",
         ),
         (
             "1 0xffffffc080400000 2",
             "1 0xffffffc080401000 2",
             15,
-            "pages out of place",
+            "pages must be sorted by address, aligned, and end inside the table",
         ),
         (
             "1 0xffffffc080400000 2",
             "1 0xffffffc080200000 2",
             15,
-            "pages out of place",
+            "pages must be sorted by address, aligned, and end inside the table",
         ),
         (
             "table 1 0xffffffc08",
             "table 1 0xffffff808",
             12,
-            "a table out of place",
+            "tables must be sorted by address, and aligned to what they translate",
         ),
         (
             "@map end",
             "@map start",
             16,
-            "neither area, table, run nor end",
+            "the first word must be area, table, run or end",
         ),
-        ("@map end", "end", 17, "a listing without an end"),
+        ("@map end", "end", 17, "a listing must end with `@map end`"),
         (
             "8192 0 .text",
             "8192 8193 .text",
             4,
-            "more memory than addresses",
+            "resident may not exceed the area, nor huge exceed resident",
         ),
         (
             "8192 0 .text",
             "8193 0 .text",
             4,
-            "more memory than addresses",
+            "resident may not exceed the area, nor huge exceed resident",
         ),
         (
             "0xffffffc080202000 r",
             "0xffffffc080402000 r",
             5,
-            "an area out of place",
+            "an area must be behind the one before it, and inside the space",
         ),
     ] {
         let damage = read(&CONSOLE.replacen(from, to, 1)).unwrap_err();
-        assert_eq!((damage.line, damage.what), (line, what), "{from} as {to}");
+        assert_eq!((damage.line, damage.rule), (line, rule), "{from} as {to}");
     }
 }
 
-/// Whatever is read can be printed, read again and drawn.
+/// Asserts that a listing that is read can be printed, read back and drawn.
 fn check(text: &str) {
     for space in read(text).unwrap_or_default() {
         assert_eq!(read(&space.to_string()), Ok(vec![space.clone()]));
-        well_drawn(&space);
+        assert_well_drawn(&space);
         to_dot(&space, "title");
     }
 }
 
-/// Where words are: left, right, top and bottom.
+/// Returns the left, right, top and bottom of a text.
 fn place(node: Node) -> [f64; 4] {
     let number = |name| node.attribute(name).unwrap().parse::<f64>().unwrap();
     let size = match node.attribute("class").unwrap() {
@@ -177,7 +178,9 @@ fn place(node: Node) -> [f64; 4] {
     [x, x + width, y - size * 0.75, y + size * 0.1]
 }
 
-fn well_drawn(space: &Space) {
+/// Asserts that a drawing is well-formed XML, that its texts are inside it and do not overlap,
+/// and that its rectangles are not empty.
+fn assert_well_drawn(space: &Space) {
     let svg = to_svg(space, "a <title> & \u{1}");
     let document = Document::parse(&svg).unwrap_or_else(|error| panic!("{error}:\n{svg}"));
     let view = document.root_element().attribute("viewBox").unwrap();
@@ -208,7 +211,7 @@ fn well_drawn(space: &Space) {
 }
 
 #[test]
-fn a_drawing_says_what_there_is() {
+fn drawings_show_areas_tables_and_pages() {
     let svg = to_svg(&one(), "title");
     for words in [
         ".text",
@@ -228,7 +231,7 @@ fn a_drawing_says_what_there_is() {
     assert_eq!(dot.matches(" -> ").count(), 4);
 }
 
-/// Spaces of every shape: areas and pages wherever they may be.
+/// Generates listings with areas and pages at random addresses.
 fn listing() -> impl Strategy<Value = String> {
     let gap = prop_oneof![0..2_u64, 0..256_u64];
     let size = prop_oneof![1..3_u64, 1..1_u64 << 14];
@@ -284,15 +287,15 @@ proptest! {
     })]
 
     #[test]
-    fn every_space_is_drawn(text in listing()) {
+    fn random_listings_are_read_and_drawn(text in listing()) {
         let spaces = read(&text).unwrap();
         prop_assert_eq!(spaces.len(), 1);
         prop_assert_eq!(spaces[0].to_string(), text);
-        well_drawn(&spaces[0]);
+        assert_well_drawn(&spaces[0]);
     }
 
     #[test]
-    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn random_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         check(&format!("@map {}", String::from_utf8_lossy(&bytes)));
     }
 }

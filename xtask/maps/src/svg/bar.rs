@@ -1,24 +1,24 @@
-//! The address space as a bar: an area or a gap below the other, each as high as
-//! its size has digits, for spaces are too sparse for a ruler.
+//! Draws the address space as a bar of areas and gaps, one below the other. Their height grows
+//! with the logarithm of their size: to scale, the areas of a sparse space would be invisible.
 
-use crate::words::{count, rights, size};
+use crate::format::{count, rights, size};
 use crate::{Area, Space};
 
 use super::canvas::{Canvas, Style};
 use super::{MARGIN, WIDTH, class};
 
-/// The most areas that have a piece of the bar to themselves.
-const MOST: usize = 40;
-/// Of those, how many are the last.
-const LAST: usize = 8;
+/// The largest number of areas that are drawn one by one.
+const SHOWN: usize = 40;
+/// How many of these are the last areas of the space. The others are the first.
+const SHOWN_LAST: usize = 8;
 
-/// Where the bar and the columns of what is said of an area are.
+/// The x coordinates of the bar, and of the columns to the right of it.
 const BAR: f64 = 172.0;
 const BAR_WIDTH: f64 = 150.0;
 const NAME: f64 = BAR + BAR_WIDTH + 22.0;
 const RIGHTS: f64 = 640.0;
 const FRAMES: f64 = 750.0;
-/// These end where they are.
+/// These three columns are aligned to the right, so this is where they end.
 const SIZE: f64 = 920.0;
 const RESIDENT: f64 = 1040.0;
 const HUGE: f64 = WIDTH - MARGIN;
@@ -26,24 +26,24 @@ const HUGE: f64 = WIDTH - MARGIN;
 /// A piece of the bar.
 enum Piece<'a> {
     Area(&'a Area),
-    /// Nothing is mapped.
+    /// Free addresses, in bytes.
     Gap(u64),
-    /// Areas that are not shown.
-    Crowd(&'a [Area]),
+    /// Areas that are not drawn one by one.
+    Rest(&'a [Area]),
 }
 
-/// Draws the bar from `y` down. Answers where it ends.
+/// Draws the bar from `y` down. Returns the y coordinate of its end.
 pub fn draw(canvas: &mut Canvas, y: f64, space: &Space) -> f64 {
     let y = heads(canvas, y);
     let mut at = y;
     let mut reached = space.start;
-    let (first, crowd, last) = shown(&space.areas);
+    let (first, between, last) = shown(&space.areas);
     let mut pieces = Vec::new();
     for area in first {
         push(&mut pieces, area, &mut reached);
     }
-    if let Some(end) = crowd.last() {
-        pieces.push(Piece::Crowd(crowd));
+    if let Some(end) = between.last() {
+        pieces.push(Piece::Rest(between));
         reached = end.end;
     }
     for area in last {
@@ -64,16 +64,18 @@ pub fn draw(canvas: &mut Canvas, y: f64, space: &Space) -> f64 {
     at + 8.0
 }
 
-/// The areas with a piece each, those without, and again those with.
+/// Divides the areas: the first ones and the last ones are drawn one by one, those between
+/// are not.
 fn shown(areas: &[Area]) -> (&[Area], &[Area], &[Area]) {
-    if areas.len() <= MOST {
+    if areas.len() <= SHOWN {
         return (areas, &[], &[]);
     }
-    let (first, rest) = areas.split_at(MOST - LAST);
-    let (crowd, last) = rest.split_at(rest.len() - LAST);
-    (first, crowd, last)
+    let (first, rest) = areas.split_at(SHOWN - SHOWN_LAST);
+    let (between, last) = rest.split_at(rest.len() - SHOWN_LAST);
+    (first, between, last)
 }
 
+/// Adds an area, and the gap before it if there is one.
 fn push<'a>(pieces: &mut Vec<Piece<'a>>, area: &'a Area, reached: &mut u64) {
     if *reached < area.start {
         pieces.push(Piece::Gap(area.start - *reached));
@@ -95,7 +97,7 @@ fn heads(canvas: &mut Canvas, y: f64) -> f64 {
     y + 16.0
 }
 
-/// Draws a piece and answers its height.
+/// Draws a piece, and returns its height.
 fn draw_piece(canvas: &mut Canvas, y: f64, piece: &Piece) -> f64 {
     match piece {
         Piece::Area(area) => draw_area(canvas, y, area),
@@ -106,7 +108,7 @@ fn draw_piece(canvas: &mut Canvas, y: f64, piece: &Piece) -> f64 {
             canvas.text(NAME, middle, Style::Soft, &format!("{} free", size(*bytes)));
             height
         }
-        Piece::Crowd(areas) => {
+        Piece::Rest(areas) => {
             let height = 24.0;
             let bytes = areas.iter().map(|area| area.end - area.start).sum();
             let words = format!(
@@ -121,7 +123,7 @@ fn draw_piece(canvas: &mut Canvas, y: f64, piece: &Piece) -> f64 {
     }
 }
 
-/// As wide a part of it as is resident is full.
+/// Draws an area. The part of its width that is filled is the part that is resident.
 fn draw_area(canvas: &mut Canvas, y: f64, area: &Area) -> f64 {
     let bytes = area.end - area.start;
     let (height, class) = (height(bytes), class(area.rights));
@@ -154,7 +156,7 @@ fn draw_area(canvas: &mut Canvas, y: f64, area: &Area) -> f64 {
     height
 }
 
-/// From 18 for a page, 1.6 more for each time it doubles.
+/// The height of a piece: 18 for a page, and 1.6 more for each doubling of the size.
 fn height(bytes: u64) -> f64 {
     18.0 + 1.6 * (bytes as f64 / 4096.0).max(1.0).log2()
 }

@@ -1,19 +1,19 @@
-//! Shapes and words, as SVG elements.
+//! Collects text and shapes as SVG elements.
 
 use std::fmt::Write;
 
-/// How words look.
+/// The look of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// The drawing's own name.
+    /// The title of the drawing.
     Title,
-    /// A part's name.
+    /// The title of a part or a column.
     Head,
-    /// What a thing is.
+    /// Text in the normal colour.
     Plain,
-    /// What is to be said of it.
+    /// Text in a lighter colour.
     Soft,
-    /// What is to be said of it, in a table's box.
+    /// Text in a lighter colour and a smaller font, for boxes.
     Small,
 }
 
@@ -37,12 +37,12 @@ impl Style {
         }
     }
 
-    /// The width of words: every letter is as wide as any other.
+    /// Returns the width of a text. The font is monospaced.
     pub fn width(self, words: &str) -> f64 {
         words.chars().count() as f64 * self.pixels() * 0.605
     }
 
-    /// As much of `words` as is no wider than `width`.
+    /// Returns `words`, cut to `width` and with an ellipsis if they are wider.
     pub fn fit(self, words: &str, width: f64) -> String {
         let room = (width / (self.pixels() * 0.605)).max(1.0) as usize;
         match words.chars().count() <= room {
@@ -52,7 +52,7 @@ impl Style {
     }
 }
 
-/// What each class looks like on a light screen, and on a dark one.
+/// The style sheet, for a light screen and for a dark one.
 const STYLE: &str = "\
 text{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;white-space:pre}
 .title{font-size:20px;font-weight:bold}.head{font-size:13px;font-weight:bold}
@@ -74,9 +74,9 @@ pub struct Canvas {
     body: String,
 }
 
-// Nothing fails that writes to a string.
+// Writing to a string does not fail.
 impl Canvas {
-    /// An empty one.
+    /// Makes an empty drawing.
     pub fn new(title: &str) -> Self {
         Self {
             title: escaped(title),
@@ -84,7 +84,7 @@ impl Canvas {
         }
     }
 
-    /// Words that begin at `x` and stand on `y`.
+    /// Adds a text that begins at `x`, with its baseline at `y`.
     pub fn text(&mut self, x: f64, y: f64, style: Style, words: &str) {
         let (class, words) = (style.class(), escaped(words));
         let _ = writeln!(
@@ -93,12 +93,12 @@ impl Canvas {
         );
     }
 
-    /// Words that end at `x`.
+    /// Adds a text that ends at `x`, with its baseline at `y`.
     pub fn text_to(&mut self, x: f64, y: f64, style: Style, words: &str) {
         self.text(x - style.width(words), y, style, words);
     }
 
-    /// A rectangle.
+    /// Adds a rectangle.
     pub fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, class: &str) {
         let _ = writeln!(
             self.body,
@@ -106,7 +106,7 @@ impl Canvas {
         );
     }
 
-    /// A rectangle with round corners.
+    /// Adds a box with round corners.
     pub fn card(&mut self, x: f64, y: f64, width: f64, height: f64) {
         let _ = writeln!(
             self.body,
@@ -114,7 +114,7 @@ impl Canvas {
         );
     }
 
-    /// A level line from edge to edge.
+    /// Adds a horizontal line from `x1` to `x2`.
     pub fn line(&mut self, x1: f64, x2: f64, y: f64) {
         let _ = writeln!(
             self.body,
@@ -122,7 +122,7 @@ impl Canvas {
         );
     }
 
-    /// A curve down from one point to another.
+    /// Adds a curve from one point down to another.
     pub fn edge(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         let middle = (y1 + y2) / 2.0;
         let _ = writeln!(
@@ -131,7 +131,7 @@ impl Canvas {
         );
     }
 
-    /// A line down from one point, then right to another.
+    /// Adds a line that goes down from one point, and then right to another.
     pub fn elbow(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         let _ = writeln!(
             self.body,
@@ -139,7 +139,7 @@ impl Canvas {
         );
     }
 
-    /// The whole file.
+    /// Returns the text of the SVG file.
     pub fn finish(self, width: f64, height: f64) -> String {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" \
@@ -151,7 +151,7 @@ impl Canvas {
     }
 }
 
-/// Text as it may stand in an element. What XML cannot hold becomes a dot.
+/// Escapes text for an element. Characters that XML does not allow become a dot.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for char in text.chars() {

@@ -1,23 +1,24 @@
-//! The drawing: the address space from its first address down to its last, and
-//! under it the page table, a row of tables for each level.
+//! Draws an address space as SVG: a bar from the first address down to the last, and under it
+//! the page table, with a row of tables for each level.
 //!
-//! It is one file that needs no other, light or dark as the reader's screen is.
+//! The drawing is a single file. Its colours follow the light or dark mode of the reader's
+//! screen.
 
 mod bar;
 mod canvas;
 mod tree;
 
-use crate::words::{count, size};
+use crate::format::{count, size};
 use crate::{Memory, Rights, Space};
 
 use canvas::{Canvas, Style};
 
-/// Units from edge to edge.
+/// The width of the drawing, in SVG's units.
 const WIDTH: f64 = 1200.0;
-/// Units around everything.
+/// The width of the margin on all sides, in SVG's units.
 const MARGIN: f64 = 28.0;
 
-/// A drawing of `space`, in SVG.
+/// Returns a drawing of `space`, as the text of an SVG file.
 pub fn to_svg(space: &Space, title: &str) -> String {
     let mut canvas = Canvas::new(title);
     canvas.text(MARGIN, 44.0, Style::Title, title);
@@ -43,7 +44,7 @@ fn summary(space: &Space) -> String {
     )
 }
 
-/// What the colours mean. Answers where it ends.
+/// Draws what the colours mean. Returns the y coordinate of its end.
 fn legend(canvas: &mut Canvas, y: f64) -> f64 {
     let mut x = MARGIN;
     for (class, words) in [
@@ -63,7 +64,7 @@ fn legend(canvas: &mut Canvas, y: f64) -> f64 {
     y + 12.0
 }
 
-/// The colour of pages with these rights.
+/// The class of pages with these rights in the style sheet, which sets their colour.
 fn class(rights: Rights) -> &'static str {
     match rights {
         Rights { read: false, .. } => "none",

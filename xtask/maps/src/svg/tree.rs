@@ -1,32 +1,32 @@
-//! The page table: a row for each level, a box a table, an arrow from the entry
-//! that leads to it; the tables of the lowest level hang below those of the next.
-//! The strip in a box is the table, its 512 entries from left to right.
+//! Draws the page table. Each level is a row, and each table is a box. An arrow leads to it
+//! from the entry that points to it. The tables of the lowest level hang below the row of the
+//! next level. The strip in a box shows the table's 512 entries from left to right.
 
-use crate::words::{count, page, rights};
+use crate::format::{count, page, rights};
 use crate::{ENTRIES, Entry, Run, Table};
 
 use super::canvas::{Canvas, Style};
 use super::{MARGIN, WIDTH, class};
 
-/// The most boxes in a row.
+/// The largest number of boxes side by side.
 const ROW: usize = 5;
-/// The most boxes that hang below one.
+/// The largest number of boxes that hang below a box.
 const HANGING: usize = 5;
-/// The most runs that a box names.
-const NAMED: usize = 4;
-/// Where boxes may begin: what is said of a level is to the left.
+/// The largest number of lines with runs in a box.
+const LISTED_RUNS: usize = 4;
+/// The x coordinate at which boxes may begin. The text about a level is to the left.
 const LEFT: f64 = MARGIN + 142.0;
 const BOX: f64 = 184.0;
 const PAD: f64 = 9.0;
 const LINE: f64 = 14.0;
 const STRIP: f64 = 18.0;
-/// Between rows; the arrows bend there.
-const BETWEEN: f64 = 48.0;
-/// How far to the right a box hangs, and how far below the one before.
+/// The space between two rows, through which the arrows go.
+const ROW_SPACING: f64 = 48.0;
+/// How far a hanging box is to the right of the box above, and below the hanging box before.
 const INDENT: f64 = 16.0;
-const APART: f64 = 16.0;
+const SPACING: f64 = 16.0;
 
-/// A box, below the box `above` of the row before.
+/// A box. `above` is the index of its parent's box in the row above.
 struct Shown<'a> {
     what: What<'a>,
     above: usize,
@@ -34,11 +34,11 @@ struct Shown<'a> {
 
 enum What<'a> {
     Table(&'a Table),
-    /// Tables next to each other for which there is no room.
+    /// Neighbouring tables that share a box, because there is no space for a box each.
     Stack(Vec<&'a Table>),
 }
 
-/// Draws the tables from `y` down. Answers where they end.
+/// Draws the tables from `y` down. Returns the y coordinate of their end.
 pub fn draw(canvas: &mut Canvas, y: f64, root: &Table) -> f64 {
     canvas.text(MARGIN, y, Style::Head, "page table");
     canvas.line(MARGIN, WIDTH - MARGIN, y + 8.0);
@@ -49,14 +49,14 @@ pub fn draw(canvas: &mut Canvas, y: f64, root: &Table) -> f64 {
     let mut tables = vec![root];
     let mut y = y + 24.0;
     loop {
-        say(canvas, y, &tables);
+        draw_level(canvas, y, &tables);
         let bottom = draw_row(canvas, y, &row);
         tables = tables.iter().flat_map(|table| table.tables()).collect();
-        y = bottom + BETWEEN;
+        y = bottom + ROW_SPACING;
         match tables.first().map(|table| table.level) {
             None => return bottom,
             Some(0) => {
-                say(canvas, y, &tables);
+                draw_level(canvas, y, &tables);
                 let ends = places(row.len())
                     .zip(&row)
                     .map(|(x, shown)| hang(canvas, (x, bottom), shown));
@@ -70,8 +70,8 @@ pub fn draw(canvas: &mut Canvas, y: f64, root: &Table) -> f64 {
     }
 }
 
-/// What is to be said of a level.
-fn say(canvas: &mut Canvas, y: f64, tables: &[&Table]) {
+/// Draws the text about a level.
+fn draw_level(canvas: &mut Canvas, y: f64, tables: &[&Table]) {
     let Some(first) = tables.first() else { return };
     let used: u64 = tables.iter().map(|table| table.used()).sum();
     canvas.text(
@@ -97,14 +97,14 @@ fn say(canvas: &mut Canvas, y: f64, tables: &[&Table]) {
     }
 }
 
-/// Where the boxes of a row begin.
+/// The x coordinates of the boxes of a row.
 fn places(boxes: usize) -> impl Iterator<Item = f64> {
     let share = (WIDTH - MARGIN - INDENT - LEFT) / boxes as f64;
     (0..boxes).map(move |index| LEFT + share * (index as f64 + 0.5) - BOX / 2.0)
 }
 
-/// Draws what is right below a box, one below the other, from where the box ends.
-/// Answers where that ends.
+/// Draws the children of a box, one below the other, from the end of the box. Returns the y
+/// coordinate of their end.
 fn hang(canvas: &mut Canvas, (x, from): (f64, f64), shown: &Shown) -> f64 {
     let tables = children(shown);
     let alone = match (&shown.what, tables.len()) {
@@ -115,35 +115,39 @@ fn hang(canvas: &mut Canvas, (x, from): (f64, f64), shown: &Shown) -> f64 {
     let (alone, rest) = tables.split_at(alone);
     let boxes = alone.iter().map(|table| What::Table(table));
     let stack = (!rest.is_empty()).then(|| What::Stack(rest.to_vec()));
-    let mut y = from + BETWEEN;
+    let mut y = from + ROW_SPACING;
     for what in boxes.chain(stack) {
         let words = words(&what);
         let height = height(words.len());
         canvas.elbow((x + INDENT / 2.0, from), (x + INDENT, y + height / 2.0));
         draw_box(canvas, (x + INDENT, y), height, &what, &words);
-        y += height + APART;
+        y += height + SPACING;
     }
     y
 }
 
-/// The boxes of the next row: each table's share of the room goes by how many
-/// tables are below it.
+/// Chooses the boxes of the next row. Each table with children gets one box, and each further
+/// box is given to the table with the most children that have no box of their own.
 fn below<'a>(row: &[Shown<'a>]) -> Vec<Shown<'a>> {
     let tables: Vec<Vec<&Table>> = row.iter().map(children).collect();
-    let mut rooms: Vec<usize> = tables.iter().map(|all| all.len().min(1)).collect();
-    while rooms.iter().sum::<usize>() < ROW {
+    let mut boxes_of: Vec<usize> = tables.iter().map(|all| all.len().min(1)).collect();
+    while boxes_of.iter().sum::<usize>() < ROW {
         let left = |&at: &usize| match row[at].what {
-            What::Table(_) => tables[at].len() - rooms[at],
+            What::Table(_) => tables[at].len() - boxes_of[at],
             What::Stack(_) => 0,
         };
         match (0..row.len()).max_by_key(left).filter(|at| left(at) > 0) {
-            Some(poorest) => rooms[poorest] += 1,
+            Some(largest) => boxes_of[largest] += 1,
             None => break,
         }
     }
     let mut next = Vec::new();
-    for (above, (tables, room)) in tables.into_iter().zip(rooms).enumerate() {
-        let alone = if room < tables.len() { room - 1 } else { room };
+    for (above, (tables, count)) in tables.into_iter().zip(boxes_of).enumerate() {
+        let alone = if count < tables.len() {
+            count - 1
+        } else {
+            count
+        };
         let (alone, rest) = tables.split_at(alone);
         let boxes = alone.iter().map(|table| What::Table(table));
         let stack = (!rest.is_empty()).then(|| What::Stack(rest.to_vec()));
@@ -152,6 +156,7 @@ fn below<'a>(row: &[Shown<'a>]) -> Vec<Shown<'a>> {
     next
 }
 
+/// The tables right below a box.
 fn children<'a>(shown: &Shown<'a>) -> Vec<&'a Table> {
     match &shown.what {
         What::Table(table) => table.tables().collect(),
@@ -159,7 +164,8 @@ fn children<'a>(shown: &Shown<'a>) -> Vec<&'a Table> {
     }
 }
 
-/// Draws boxes, all as high as the highest. Answers where they end.
+/// Draws the boxes of a row, all with the height of the highest. Returns the y coordinate of
+/// their end.
 fn draw_row(canvas: &mut Canvas, y: f64, row: &[Shown]) -> f64 {
     let words: Vec<Vec<String>> = row.iter().map(|shown| words(&shown.what)).collect();
     let height = height(words.iter().map(Vec::len).max().unwrap_or_default());
@@ -169,7 +175,7 @@ fn draw_row(canvas: &mut Canvas, y: f64, row: &[Shown]) -> f64 {
     y + height
 }
 
-/// The height of a box with so many lines.
+/// The height of a box with this number of lines.
 fn height(lines: usize) -> f64 {
     2.0 * PAD + lines as f64 * LINE + STRIP
 }
@@ -201,6 +207,7 @@ fn draw_box(canvas: &mut Canvas, (x, y): (f64, f64), height: f64, what: &What, w
     }
 }
 
+/// The lines of text in a box.
 fn words(what: &What) -> Vec<String> {
     match what {
         What::Table(table) => of_table(table),
@@ -225,7 +232,11 @@ fn of_table(table: &Table) -> Vec<String> {
         format!("for {:#x}", table.vaddr),
         format!("{} of {ENTRIES} entries in use", table.used()),
     ];
-    let named = if runs.len() > NAMED { NAMED - 1 } else { NAMED };
+    let named = if runs.len() > LISTED_RUNS {
+        LISTED_RUNS - 1
+    } else {
+        LISTED_RUNS
+    };
     words.extend(runs.iter().take(named).map(|run| {
         let (pages, rights) = (page(table.level), rights(run.rights));
         format!("{} × {pages} {rights} {:#x}", run.count, run.paddr)
@@ -242,7 +253,7 @@ fn of_table(table: &Table) -> Vec<String> {
     words
 }
 
-/// A table's entries from left to right. One alone is still to be seen.
+/// Draws a table's entries from left to right. Even a single entry is wide enough to be seen.
 fn strip(canvas: &mut Canvas, x: f64, y: f64, table: &Table) {
     let (width, height) = (BOX - 2.0 * PAD, STRIP - 4.0);
     canvas.rect(x, y, width, height, "strip");
@@ -258,14 +269,14 @@ fn strip(canvas: &mut Canvas, x: f64, y: f64, table: &Table) {
     canvas.rect(x, y, width, height, "frame");
 }
 
-/// Where in a table's strip the entry for an address is.
+/// The position in a table's strip of the entry for an address.
 fn position(table: &Table, vaddr: u64) -> f64 {
     let index = table.index(vaddr).unwrap_or_default();
     index as f64 * (BOX - 2.0 * PAD) / ENTRIES as f64
 }
 
-/// From each table's entries to the boxes below. Rows are given with the height
-/// where the arrows begin, and end.
+/// Draws arrows from the entries in one row to the boxes in the next. Each row is given with
+/// the y coordinate at which the arrows begin or end.
 fn arrows(canvas: &mut Canvas, (row, from): (&[Shown], f64), (next, to): (&[Shown], f64)) {
     let above: Vec<f64> = places(row.len()).collect();
     for (x, shown) in places(next.len()).zip(next) {

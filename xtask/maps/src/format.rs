@@ -1,11 +1,11 @@
-//! Sizes and rights as people read them.
+//! Formats sizes, counts and rights.
 
 use std::fmt;
 
 use crate::{Memory, Rights, entry_size};
 
 impl fmt::Display for Rights {
-    /// Five letters, as a kernel writes them.
+    /// Formats five characters, as in a listing: `rwxu`, then `d` or `n`, each `-` if absent.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letter = |has, letter| if has { letter } else { '-' };
         let memory = match self.memory {
@@ -24,7 +24,7 @@ impl fmt::Display for Rights {
     }
 }
 
-/// The rights without what hardly any has: `rw-`, `r-x user`, `rw- device`.
+/// Formats rights for people: `rw-`, `r-x user`, `rw- device`.
 pub fn rights(rights: Rights) -> String {
     let mut words: String = rights.to_string().chars().take(3).collect();
     if rights.user {
@@ -38,7 +38,7 @@ pub fn rights(rights: Rights) -> String {
     words
 }
 
-/// A number of bytes, to three digits.
+/// Formats a number of bytes with three digits and a unit.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut unit = 0;
@@ -54,12 +54,12 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// The size of a page of a level.
+/// Formats the size of a page of a level.
 pub fn page(level: u32) -> String {
     size(entry_size(level))
 }
 
-/// `1 page`, `2 pages`.
+/// Formats a number with a noun: `1 page`, `2 pages`.
 pub fn count(number: u64, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn rights_are_short() {
+    fn rights_for_people_leave_out_what_is_usual() {
         let mut given = Rights {
             read: true,
             write: true,
