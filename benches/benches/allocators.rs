@@ -1,5 +1,5 @@
-//! `cargo bench -p axbench`: what each allocator takes in time, by one thread, and
-//! by one and two at once.
+//! `cargo bench -p axbench`: measures the time of each allocator's operations, by one thread
+//! and by two at once.
 
 use std::sync::Barrier;
 use std::thread;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use axbench::{Done, HeapBench, PageBench, Visit, heap, host, pages};
 use criterion::{BenchmarkId, Criterion};
 
-/// Operations of a random load.
+/// The number of operations of a random load, and its seed.
 const RANDOM: usize = 5000;
 const SEED: u64 = 0x7e55_e2a3;
 
-/// How many threads at once.
+/// The numbers of threads that run at once.
 const THREADS: [usize; 2] = [1, 2];
 
 fn main() {
@@ -25,11 +25,11 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Puts every load on whomever it is shown.
+/// Measures every load on each allocator that it is shown.
 struct Groups<'criterion>(&'criterion mut Criterion);
 
-/// How an allocator is called in the report.
-fn called(name: &str) -> &str {
+/// Returns an allocator's name in the report.
+fn report_name(name: &str) -> &str {
     if name.is_empty() { "ours" } else { name }
 }
 
@@ -55,29 +55,29 @@ impl Visit for Groups<'_> {
 }
 
 impl Groups<'_> {
-    /// The time of a pair.
+    /// Measures the time of a pair.
     fn pairs(&mut self, group: &str, name: &str, load: impl Fn(usize) -> Done) {
         let mut group = self.0.benchmark_group(group);
-        group.bench_function(called(name), |bencher| {
+        group.bench_function(report_name(name), |bencher| {
             bencher.iter_custom(|rounds| timed(&load, rounds));
         });
     }
 
-    /// The time of an operation of a random load.
+    /// Measures the average time of an operation in a random load.
     fn random(&mut self, group: &str, name: &str, load: impl Fn() -> Done) {
         let operations = load().map_or(1, |count| count as u32);
         let loads = |times| (0..times).try_fold(0, |sum, _| Ok(sum + load()?));
         let mut group = self.0.benchmark_group(group);
-        group.bench_function(called(name), |bencher| {
+        group.bench_function(report_name(name), |bencher| {
             bencher.iter_custom(|rounds| timed(loads, rounds) / operations);
         });
     }
 
-    /// The time of a pair while so many threads do pairs on the same allocator.
+    /// Measures the time of a pair while each number of [`THREADS`] uses the same allocator.
     fn threads(&mut self, group: &str, name: &str, load: impl Fn(usize) -> Done + Sync) {
         let mut group = self.0.benchmark_group(group);
         for count in THREADS {
-            let id = BenchmarkId::new(called(name), count);
+            let id = BenchmarkId::new(report_name(name), count);
             group.bench_function(id, |bencher| {
                 bencher.iter_custom(|rounds| at_once(count, &load, rounds));
             });
@@ -85,7 +85,7 @@ impl Groups<'_> {
     }
 }
 
-/// How long `rounds` rounds take.
+/// Returns how long `rounds` rounds take.
 fn timed(load: impl Fn(usize) -> Done, rounds: u64) -> Duration {
     let begin = Instant::now();
     let done = load(rounds as usize);
@@ -94,7 +94,7 @@ fn timed(load: impl Fn(usize) -> Done, rounds: u64) -> Duration {
     took
 }
 
-/// How long `rounds` rounds take each of `count` threads, the slowest of them.
+/// Returns how long the slowest of `count` threads takes for `rounds` rounds.
 fn at_once(count: usize, load: impl Fn(usize) -> Done + Sync, rounds: u64) -> Duration {
     let (load, barrier) = (&load, &Barrier::new(count));
     thread::scope(|scope| {

@@ -1,10 +1,10 @@
-//! `cargo bench -p axbench --bench zeroing`: does it pay to have frames zeroed
-//! ahead by a processor that has nothing else to do?
+//! `cargo bench -p axbench --bench zeroing`: measures whether it pays to let an idle
+//! processor zero frames in advance.
 //!
-//! A user of frames takes [`FRAMES`] one after the other, and writes to one byte of
-//! each, or to all of it. Either it zeroes each frame right before, or another
-//! thread has zeroed them all, which is not counted: the best that a pool of zeroed
-//! frames can do.
+//! A thread takes [`FRAMES`] frames one after the other, and writes to one byte of each or to
+//! all of it. It either zeroes each frame right before, or another thread has zeroed all
+//! frames before. The time of that other thread is not counted, so the result is the best that
+//! a pool of zeroed frames could do.
 
 use std::hint::black_box;
 use std::thread;
@@ -14,7 +14,8 @@ use criterion::{BenchmarkId, Criterion};
 
 const FRAME: usize = 4096;
 
-/// 2 MiB, what a busy pool might hold, and 64 MiB, more than caches hold.
+/// The numbers of frames: 2 MiB, which a busy pool might hold, and 64 MiB, which no cache
+/// holds.
 const FRAMES: [usize; 2] = [512, 16_384];
 
 fn main() {
@@ -37,7 +38,8 @@ fn main() {
     criterion.final_summary();
 }
 
-/// How long it takes to have `frames` frames zeroed and use them.
+/// Returns how long it takes to use `frames` frames, and to zero them unless that was done
+/// `ahead`.
 fn take(memory: &mut [u8], frames: u64, bytes: usize, ahead: bool) -> Duration {
     let (mut took, mut left) = (Duration::ZERO, frames as usize);
     while left > 0 {

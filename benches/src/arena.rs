@@ -1,31 +1,32 @@
-//! Memory for the allocators on the host.
+//! Memory for other projects' allocators on the host.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 
-/// How much: as much as a guest gives to the peers.
+/// The size in bytes, the same as in a guest.
 const SIZE: usize = 32 << 20;
 
-/// ArceOS's page allocator counts pages from a multiple of this, and not far.
+/// The alignment in bytes. ArceOS's page allocator counts pages from a multiple of it, and its
+/// bitmap covers only a few pages behind that.
 const ALIGN: usize = 1 << 30;
 
-/// Memory that is nobody else's, until it is dropped.
+/// Memory that this value owns exclusively, until it is dropped.
 pub struct Arena {
     start: *mut u8,
     layout: Layout,
 }
 
-// SAFETY: this value reads and writes nothing of what it points to.
+// SAFETY: no method accesses the memory behind `start`, so another thread may own the value.
 unsafe impl Send for Arena {}
-// SAFETY: as above.
+// SAFETY: no method accesses the memory behind `start`, so threads may share the value.
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// 32 MiB, of which only what is used is really there.
+    /// Allocates 32 MiB. Linux backs only those pages with memory that are used.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let layout = Layout::new::<[u8; SIZE]>();
         let layout = layout.align_to(ALIGN).unwrap_or(layout);
-        // SAFETY: the size is not zero.
+        // SAFETY: the layout's size is `SIZE`, which is not zero.
         let start = unsafe { alloc(layout) };
         if start.is_null() {
             handle_alloc_error(layout);
@@ -33,12 +34,12 @@ impl Arena {
         Self { start, layout }
     }
 
-    /// Where it begins.
+    /// Returns the address of the first byte.
     pub fn start(&self) -> usize {
         self.start as usize
     }
 
-    /// Its bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> usize {
         self.layout.size()
     }
@@ -46,7 +47,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout.
+        // SAFETY: `new` has allocated `start` with this layout, and only `drop` frees it.
         unsafe { dealloc(self.start, self.layout) };
     }
 }

@@ -5,30 +5,34 @@ use core::hint::black_box;
 
 use crate::{Done, Exhausted, HeapBench, Script};
 
-/// The small block of the pairs.
+/// The layout of the block in pairs: 64 bytes.
 const SMALL: Layout = Layout::new::<[u64; 8]>();
 
-/// The most objects that the random load holds at once.
+/// The largest number of objects that the random load holds at once.
 const SLOTS: usize = 1000;
 
-/// The smallest object of the random load, in bytes, and how often it doubles up
-/// to the largest, 4096.
+/// The smallest size of an object of the random load, in bytes, and how often it doubles to
+/// the largest, 4096.
 const SMALLEST: usize = 8;
 const DOUBLINGS: u32 = 9;
 
-/// 64 bytes taken and given back, `rounds` times; an operation is such a pair.
+/// Allocates and frees 64 bytes, `rounds` times. An operation is such a pair.
+///
+/// # Errors
+///
+/// Fails if the heap is out of memory.
 pub fn small_pairs<A: HeapBench>(alloc: &A, rounds: usize) -> Done {
     for _ in 0..rounds {
-        // A pair that nobody looks at may be left out by the compiler.
+        // Without this, the compiler may remove the pair, since the block is not used.
         let block = black_box(alloc.alloc(SMALL)).ok_or(Exhausted)?;
-        // SAFETY: taken in the line above.
+        // SAFETY: `alloc` has just returned `block` for the layout `SMALL`.
         unsafe { alloc.dealloc(block, SMALL) };
     }
     Ok(rounds)
 }
 
-/// A random load of about `steps` operations: up to 1000 objects held at once,
-/// each from a power of two to the next as likely as any, from 8 to 4096 bytes.
+/// Draws a random load of about `steps` operations. It holds up to 1000 objects at once, of 8
+/// to 4096 bytes. Each range from a power of two to the next is equally likely.
 pub fn script(seed: u64, steps: usize) -> Script {
     Script::draw(seed, SLOTS, steps, |rng| {
         let least = SMALLEST << rng.u32(..DOUBLINGS);
@@ -36,13 +40,18 @@ pub fn script(seed: u64, steps: usize) -> Script {
     })
 }
 
-/// The random load; an operation takes an object or gives one back.
+/// Runs a random load. An operation allocates or frees an object.
+///
+/// # Errors
+///
+/// Fails if the heap is out of memory.
 pub fn random<A: HeapBench>(alloc: &A, script: &Script) -> Done {
     let mut held = script.empty();
     for step in &script.steps {
         let slot = &mut held[step.slot];
         match slot.take() {
-            // SAFETY: a slot holds what was taken below, and its layout.
+            // SAFETY: a slot holds a block that `alloc` returned below, with its layout. The
+            // slot is empty now, so the block is freed once.
             Some((block, layout)) => unsafe { alloc.dealloc(black_box(block), layout) },
             None => {
                 let align = align_of::<u64>();

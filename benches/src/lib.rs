@@ -1,16 +1,16 @@
-//! Loads for frame allocators and heaps, the same in a guest and on the host, and
-//! other people's allocators to put them on.
+//! Loads for frame allocators and heaps, which are the same in a guest and on the host, and
+//! other projects' allocators to compare with.
 //!
-//! - An allocator is a [`PageBench`] or a [`HeapBench`]; [`Nothing`] is both, and
-//!   what a load costs on it is the load's own part.
-//! - [`pages`] and [`heap`] have the loads.
-//! - [`peers`] has the allocators that are not ours, each under the lock that a
-//!   kernel would hold around it.
-//! - `aspace` has the address spaces of the host, ours and another.
-//! - `threads` has what two threads get done beside one.
-//! - On the host, `ours` is the one file that knows our allocator, `upstream` has
-//!   the axalloc of ArceOS, and `host` shows them all. In a guest the application
-//!   brings ours along.
+//! - An allocator is a [`PageBench`] or a [`HeapBench`]. [`Nothing`] is both, and what a load
+//!   costs on it is the load's own part.
+//! - [`pages`] and [`heap`] hold the loads.
+//! - [`peers`] holds other projects' allocators, each under the lock that a kernel would hold
+//!   around it.
+//! - `aspace` holds the address spaces that are measured on the host: ours, and one of two
+//!   published crates.
+//! - `threads` compares the work of two threads with that of one.
+//! - On the host, `ours` adapts our allocator, `upstream` adapts ArceOS's axalloc, and `host`
+//!   shows all allocators. In a guest the application adapts ours.
 #![no_std]
 
 extern crate alloc;
@@ -42,54 +42,54 @@ use core::ptr::NonNull;
 pub use nothing::Nothing;
 pub use script::Script;
 
-/// Bytes of a frame.
+/// The size of a frame in bytes.
 pub const PAGE_SIZE: usize = 4096;
 
-/// A frame allocator under a load. `None` where it has no more.
+/// A frame allocator under a load.
 pub trait PageBench: Sync {
-    /// What stands for frames that are taken.
+    /// A frame run that is taken.
     type Run;
 
-    /// Takes one frame.
+    /// Takes one frame. `None` if there is no free one.
     fn frame(&self) -> Option<Self::Run>;
 
-    /// Takes `count` frames in one piece, the first aligned to `align` bytes.
+    /// Takes `count` contiguous frames, the first aligned to `align` bytes. `None` if there is
+    /// no such run.
     fn frames(&self, count: usize, align: usize) -> Option<Self::Run>;
 
-    /// Gives frames back.
+    /// Frees a frame run.
     ///
     /// # Safety
     ///
-    /// `run` is from this very allocator.
+    /// `run` was taken from this allocator.
     unsafe fn free(&self, run: Self::Run);
 }
 
-/// A heap under a load. `None` where it has no more.
+/// A heap under a load.
 pub trait HeapBench: Sync {
-    /// Takes a block.
+    /// Allocates a block. The layout's size is not 0. `None` if there is no memory.
     fn alloc(&self, layout: Layout) -> Option<NonNull<u8>>;
 
-    /// Gives a block back.
+    /// Frees a block.
     ///
     /// # Safety
     ///
-    /// `block` was taken from this very heap with this layout, and not given back
-    /// since.
+    /// `block` was allocated by this heap with this layout, and has not been freed since.
     unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout);
 }
 
-/// Someone to be shown one allocator after the other.
+/// A visitor that is shown one allocator after the other.
 pub trait Visit {
-    /// A frame allocator.
+    /// Is shown a frame allocator, with its name; ours is the empty name.
     fn pages<A: PageBench>(&mut self, name: &str, alloc: &A);
 
-    /// A heap.
+    /// Is shown a heap, with its name; ours is the empty name.
     fn heap<A: HeapBench>(&mut self, name: &str, alloc: &A);
 }
 
-/// An allocator had no more: the load is too large for it.
+/// The error of a load that is too large for its allocator: the allocator ran out of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted;
 
-/// How many operations a load did.
+/// The result of a load: the number of operations that it did.
 pub type Done = Result<usize, Exhausted>;

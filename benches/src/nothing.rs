@@ -1,11 +1,11 @@
-//! The allocator that does nothing.
+//! An allocator that does nothing: what a load costs on it is the load's own part.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use crate::{HeapBench, PageBench};
 
-/// Hands out something at once and forgets it.
+/// An allocator whose results may not be used as memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Nothing;
 

@@ -4,44 +4,52 @@ use core::hint::black_box;
 
 use crate::{Done, Exhausted, PAGE_SIZE, PageBench, Script};
 
-/// Bytes of a large page, and its alignment.
+/// The size and alignment of a large page, in bytes.
 const LARGE: usize = 2 << 20;
 
-/// The most runs that the random load holds at once.
+/// The largest number of frame runs that the random load holds at once.
 const SLOTS: usize = 256;
 
-/// The longest run of the random load, in frames.
+/// The longest frame run of the random load, in frames.
 const LONGEST: usize = 64;
 
-/// One frame taken and given back, `rounds` times; an operation is such a pair.
+/// Takes and frees one frame, `rounds` times. An operation is such a pair.
+///
+/// # Errors
+///
+/// Fails if the allocator is out of memory.
 pub fn frame_pairs<A: PageBench>(alloc: &A, rounds: usize) -> Done {
     for _ in 0..rounds {
         let run = alloc.frame().ok_or(Exhausted)?;
-        // SAFETY: taken in the line above.
+        // SAFETY: `run` was just taken from this allocator.
         unsafe { alloc.free(run) };
         black_box(());
     }
     Ok(rounds)
 }
 
-/// 2 MiB aligned to 2 MiB, as [`frame_pairs`].
+/// Takes and frees 2 MiB aligned to 2 MiB, `rounds` times. An operation is such a pair.
+///
+/// # Errors
+///
+/// Fails if the allocator is out of memory.
 pub fn large_pairs<A: PageBench>(alloc: &A, rounds: usize) -> Done {
     for _ in 0..rounds {
         let run = alloc.frames(LARGE / PAGE_SIZE, LARGE).ok_or(Exhausted)?;
-        // SAFETY: taken in the line above.
+        // SAFETY: `run` was just taken from this allocator.
         unsafe { alloc.free(run) };
         black_box(());
     }
     Ok(rounds)
 }
 
-/// As many single frames as 2 MiB are, taken and then given back.
+/// Returns a load that takes 512 single frames, and then frees them in the same order.
 pub fn bulk() -> Script {
     Script::in_and_out(LARGE / PAGE_SIZE)
 }
 
-/// A random load of about `steps` operations: up to 256 runs held at once, every
-/// other one a single frame, the others 1 to 64 frames long.
+/// Draws a random load of about `steps` operations. It holds up to 256 frame runs at once. Half
+/// of them are single frames, the others are 1 to 64 frames long.
 pub fn script(seed: u64, steps: usize) -> Script {
     Script::draw(seed, SLOTS, steps, |rng| match rng.bool() {
         true => 1,
@@ -49,13 +57,18 @@ pub fn script(seed: u64, steps: usize) -> Script {
     })
 }
 
-/// A load; an operation takes a run or gives one back.
+/// Runs a load. An operation takes a frame run or frees one.
+///
+/// # Errors
+///
+/// Fails if the allocator is out of memory.
 pub fn random<A: PageBench>(alloc: &A, script: &Script) -> Done {
     let mut held = script.empty();
     for step in &script.steps {
         let slot = &mut held[step.slot];
         match slot.take() {
-            // SAFETY: a slot holds what was taken below.
+            // SAFETY: a slot holds a run that was taken from this allocator below. The slot is
+            // empty now, so the run is freed once.
             Some(run) => unsafe { alloc.free(run) },
             None => {
                 let run = match step.size {

@@ -1,20 +1,19 @@
-//! A random load, drawn beforehand: the same for every allocator, and nothing of
-//! it is drawn while the time is taken.
+//! A random load that is drawn in advance. So it is the same for every allocator, and the
+//! random numbers are not part of what is measured.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use fastrand::Rng;
 
-/// One operation: takes `size` into the slot if it is empty, else gives back what
-/// is in it.
+/// One operation on a slot: allocates `size` into an empty one, and frees a full one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     pub slot: usize,
     pub size: usize,
 }
 
-/// A list of operations after which all is given back.
+/// A list of operations. After the last one all slots are empty.
 #[derive(Debug)]
 pub struct Script {
     pub(crate) slots: usize,
@@ -22,7 +21,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Every one of `slots` slots filled, then emptied, each of size 1.
+    /// Returns the load that fills all slots with size 1, and then empties them.
     pub(crate) fn in_and_out(slots: usize) -> Self {
         let all = (0..slots).map(|slot| Step { slot, size: 1 });
         Self {
@@ -31,8 +30,8 @@ impl Script {
         }
     }
 
-    /// `steps` operations on `slots` slots, of which about half are full before
-    /// long, and then one for each slot that is still full.
+    /// Draws `steps` operations on random slots, about half of which are full after a while. At
+    /// the end each full slot is emptied.
     pub(crate) fn draw(
         seed: u64,
         slots: usize,
@@ -55,7 +54,7 @@ impl Script {
         script
     }
 
-    /// A slot for each object that may be held at once.
+    /// Returns the empty slots that the load needs.
     pub(crate) fn empty<T>(&self) -> Vec<Option<T>> {
         (0..self.slots).map(|_| None).collect()
     }
@@ -66,12 +65,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_is_given_back_in_the_end() {
+    fn all_slots_are_empty_at_the_end() {
         let script = Script::draw(7, 10, 101, |rng| rng.usize(1..5));
         let mut full = vec![false; 10];
         for step in &script.steps {
             full[step.slot] = !full[step.slot];
-            // What is added for the last slots takes nothing, so needs no size.
+            // The operations at the end only free, so they need no size.
             assert!(step.size > 0 || !full[step.slot]);
         }
         assert_eq!(full, [false; 10]);
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_is_a_load() {
+    fn the_seed_determines_the_load() {
         let sizes = |seed| {
             let script = Script::draw(seed, 10, 100, |rng| rng.usize(..1000));
             script

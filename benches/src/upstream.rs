@@ -1,24 +1,23 @@
-//! ArceOS's axalloc as published: pages, and the heap on top of them. Any bare
-//! image that it is linked into has it as its global allocator, so it is here
-//! alone.
+//! ArceOS's axalloc as published: pages, and the heap on top of them. It declares itself the
+//! global allocator of any bare image, so it is measured only on the host.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-// Named for its feature: it makes the lock inside axalloc one.
+// Only a dependency for its feature `smp`: without it the locks inside axalloc do not lock.
 use kspin_of_upstream as _;
 use upstream_axalloc::{GlobalAllocator, UsageKind};
 
 use crate::arena::Arena;
 use crate::{HeapBench, PAGE_SIZE, PageBench, Visit};
 
-/// The allocator, and the memory under it.
+/// The allocator, and the memory that it uses.
 pub struct Axalloc {
     alloc: GlobalAllocator,
     _memory: Arena,
 }
 
-/// Shows it to `visitor`.
+/// Shows `visitor` the allocator, as frame allocator and as heap.
 pub fn visit(visitor: &mut impl Visit) {
     let axalloc = Axalloc::new();
     visitor.pages("axalloc", &axalloc);
@@ -26,7 +25,7 @@ pub fn visit(visitor: &mut impl Visit) {
 }
 
 impl Axalloc {
-    /// An allocator of its own.
+    /// Makes an allocator with an arena of its own.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let memory = Arena::new();

@@ -1,4 +1,4 @@
-//! ArceOS's allocator: frames, 2 MiB, and the heap.
+//! The rows of ArceOS's allocator: frames, blocks of 2 MiB, and the heap.
 
 use alloc::alloc::{alloc, dealloc};
 use core::alloc::Layout;
@@ -15,7 +15,7 @@ const LARGE_PAIRS: usize = 100;
 const LARGE: usize = 2 << 20;
 const SMALL: Layout = Layout::new::<[u64; 8]>();
 
-/// The rows of the allocator.
+/// Measures the rows of the allocator.
 pub fn rows(table: &mut Table) {
     let frames = |watch: &mut Watch, zero| pairs(watch, PAIRS, 1, PAGE, zero);
     table.difference(
@@ -30,7 +30,8 @@ pub fn rows(table: &mut Table) {
     table.times("heap_64.pair", |watch| {
         watch.time(|| {
             for _ in 0..PAIRS {
-                // SAFETY: it asks for 64 bytes, and gives back what it got.
+                // SAFETY: the layout's size is 64 bytes, and the block that `alloc` returns is
+                // freed once with the same layout.
                 unsafe { dealloc(black_box(alloc(SMALL)), SMALL) };
             }
         });
@@ -38,7 +39,8 @@ pub fn rows(table: &mut Table) {
     });
 }
 
-/// `count` frames aligned to `align` bytes, taken and given back, `rounds` times.
+/// Takes and frees `count` frames aligned to `align` bytes, `rounds` times, and zeroes them
+/// between if `zero` is set.
 fn pairs(watch: &mut Watch, rounds: usize, count: usize, align: usize, zero: bool) -> Done {
     let kind = UsageKind::Global;
     watch.time(|| {
@@ -47,7 +49,7 @@ fn pairs(watch: &mut Watch, rounds: usize, count: usize, align: usize, zero: boo
             let frames = frames.map_err(|_| Refused)?;
             if zero {
                 let bytes = ptr::with_exposed_provenance_mut::<u8>(frames);
-                // SAFETY: the frames have just been taken.
+                // SAFETY: the frames were just taken, so this function owns them exclusively.
                 unsafe { bytes.write_bytes(0, count * PAGE) };
             }
             global_allocator().dealloc_pages(frames, count, kind);

@@ -1,4 +1,4 @@
-//! ArceOS's kernel address space under the loads.
+//! Adapts ArceOS's kernel address space to the loads.
 
 use core::ops::Range;
 use core::ptr;
@@ -12,7 +12,8 @@ use memory_addr::{VirtAddr, VirtAddrRange};
 const RO: MappingFlags = MappingFlags::READ;
 const RW: MappingFlags = RO.union(MappingFlags::WRITE);
 
-/// Where nothing is mapped: above all physical memory of either machine.
+/// The range for the loads. Nothing is mapped there: it is above the linear mapping of both
+/// machines' physical memory.
 const START: usize = 0xffff_ffe0_0000_0000;
 const END: usize = 0xffff_fff0_0000_0000;
 
@@ -21,7 +22,7 @@ fn page_fault(address: VirtAddr, access: PageFaultFlags) -> bool {
     kernel_aspace().lock().handle_page_fault(address, access)
 }
 
-/// The kernel's address space.
+/// ArceOS's kernel address space.
 pub struct Kernel;
 
 impl Space for Kernel {
@@ -52,7 +53,8 @@ impl Space for Kernel {
     }
 
     fn touch(&mut self, page: usize) -> Result<(), Refused> {
-        // SAFETY: the page is mapped for this load alone, readable and writable.
+        // SAFETY: the load has mapped the page readable and writable, in a range that nothing
+        // else uses.
         unsafe { ptr::with_exposed_provenance_mut::<u8>(page).write_volatile(1) };
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Rows of `apps/mmbench` on ArceOS as published: its boot, its allocator, its `axmm`,
-//! its trap.
+//! Measures the rows of `apps/mmbench` on ArceOS as published, with its own boot, allocator,
+//! `axmm` and trap handler.
 //!
-//! It prints what `make bench` reads: a line of JSON, then the exit line.
+//! It prints what `make bench` reads: a line of JSON, and then the exit line.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Counts a load's instructions and keeps the rows.
+//! Counts the instructions of loads, and collects the rows.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -12,19 +12,19 @@ use axstd::println;
 use crate::clock::instructions;
 use crate::kernel::Kernel;
 
-/// How often a load is done; the least counts, in which no timer interrupt came.
+/// How often a load runs. The smallest count is taken: it contains no timer interrupt.
 const TIMES: usize = 3;
 
-/// A user's half, as both machines have it at least.
+/// The range of a user's address space, which is valid on both machines.
 const USER: usize = 0x1000;
 const USER_SIZE: usize = (1 << 38) - 2 * USER;
 
 const GIB: usize = 1 << 30;
 
-/// The rows so far, values in hundredths.
+/// The rows so far: name, value in hundredths, unit.
 pub struct Table(Vec<(String, u64, &'static str)>);
 
-/// Adds up what parts of a load take.
+/// The instructions of the measured parts of a load.
 pub struct Watch(u64);
 
 impl axbench_aspace::Watch for Watch {
@@ -41,8 +41,8 @@ impl Table {
         Self(Vec::new())
     }
 
-    /// Rows of whole address spaces, and the frames of a GiB that is mapped for the
-    /// first time: ArceOS keeps the tables.
+    /// Measures the rows of whole address spaces, and the frames that a lazy GiB takes. That
+    /// GiB must be mapped for the first time, because ArceOS never frees page tables.
     pub fn whole(&mut self) {
         let before = free();
         let mut kernel = Kernel;
@@ -55,8 +55,9 @@ impl Table {
         self.times("boot.kernel_aspace", |watch| {
             let aspace = watch.time(|| {
                 let aspace = new_kernel_aspace();
-                // Its like, which stays.
-                // SAFETY: it is the root that is loaded.
+                // Building an address space includes loading its root. The current root is
+                // loaded again instead, which costs the same.
+                // SAFETY: the current root maps the running kernel.
                 unsafe { axhal::asm::write_kernel_page_table(kernel_page_table_root()) };
                 axhal::asm::flush_tlb(None);
                 aspace
@@ -69,7 +70,7 @@ impl Table {
         });
     }
 
-    /// Adds a row: what an operation of `load` costs.
+    /// Measures `load`, and adds a row with the cost of one operation.
     pub fn times(&mut self, name: &str, load: impl FnMut(&mut Watch) -> Done) {
         match least(load) {
             Ok(value) => self.add(name, value, "instructions"),
@@ -77,7 +78,7 @@ impl Table {
         }
     }
 
-    /// Adds a row: what an operation of `load` costs beyond one of `other`.
+    /// Adds a row with the cost of an operation of `load`, less that of one of `other`.
     pub fn difference(
         &mut self,
         name: &str,
@@ -95,7 +96,7 @@ impl Table {
         self.0.push((name.to_string(), value, unit));
     }
 
-    /// The rows as `make bench` reads them.
+    /// Returns the rows as a line of JSON, in the form that `make bench` reads.
     pub fn json(&self) -> String {
         let row = |(name, value, unit): &(String, u64, &str)| {
             let (whole, rest) = (value / 100, value % 100);
@@ -119,7 +120,8 @@ impl axbench_aspace::Table for Table {
     }
 }
 
-/// The least of some times that an operation of `load` takes, in hundredths.
+/// Returns the smallest number of instructions of one operation, in hundredths, of [`TIMES`]
+/// runs of `load`.
 fn least(mut load: impl FnMut(&mut Watch) -> Done) -> Result<u64, Refused> {
     let mut once = || {
         let mut watch = Watch(0);
@@ -128,6 +130,7 @@ fn least(mut load: impl FnMut(&mut Watch) -> Done) -> Result<u64, Refused> {
     (1..TIMES).try_fold(once()?, |least, _| Ok(least.min(once()?)))
 }
 
+/// Returns the number of free frames.
 fn free() -> usize {
     axalloc::global_allocator().available_pages()
 }

@@ -1,95 +1,96 @@
-//! Loads for address spaces, the same for ours and other people's, in a guest and
-//! on the host.
+//! Loads for address spaces. They are the same for ours and for other projects', in a guest
+//! and on the host.
 //!
-//! An address space is a [`Space`]. [`rows`] puts every load on it; each begins and
-//! ends with nothing mapped, and only what its [`Watch`] is given counts. Sizes and
-//! places are those of `apps/mmbench`, whose rows have the same names.
+//! An address space implements [`Space`]. [`rows`] runs every load on it. Each load begins and
+//! ends with nothing mapped, and its [`Watch`] counts only a part of it. Sizes and addresses are
+//! those of `apps/mmbench`, whose rows have the same names.
 #![no_std]
 
 use core::hint::black_box;
 use core::ops::Range;
 
-/// Bytes of a page.
+/// The size of a page in bytes.
 pub const PAGE: usize = 4096;
 
 const GIB: usize = 1 << 30;
 
-/// Pages that are mapped with their frames: 64 MiB.
+/// The number of pages in rows that map with frames: 64 MiB.
 const MANY: usize = 64 << 8;
 
-/// Pages that are touched one by one: 16 MiB.
+/// The number of pages in the row of page faults: 16 MiB.
 const TOUCHED: usize = 16 << 8;
 
-/// Pairs of map and unmap; searches and questions.
+/// The number of pairs of map and unmap in a row.
 const PAIRS: usize = 500;
-const QUESTIONS: usize = 200;
+/// The number of searches, or of checks of rights, in a row.
+const QUERIES: usize = 200;
 
-/// Areas that lie in the way, each a page, and pages from one to the next.
+/// The two numbers of other areas in the address space. Each area is one page.
 const FEW: usize = 10;
 const MOST: usize = 10_000;
-const APART: usize = 4;
+/// The distance from the start of one area to the start of the next, in pages.
+const SPACING: usize = 4;
 
-/// What an address space did not do.
+/// The error of an operation that an address space did not carry out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
-/// What came of a load: how many operations it did.
+/// The result of a load: the number of operations that it did.
 pub type Done = Result<usize, Refused>;
 
-/// An address space under a load. Addresses and sizes are in bytes, and multiples
-/// of [`PAGE`].
+/// An address space under a load. Addresses and sizes are in bytes, and multiples of [`PAGE`].
 pub trait Space {
-    /// Where loads may map: at least 4 GiB from a multiple of 1 GiB on.
+    /// Returns the range in which loads may map: 4 GiB or more, from a multiple of 1 GiB on.
     fn range(&self) -> Range<usize>;
 
-    /// Maps readable and writable pages, with frames now or at first touch.
+    /// Maps readable and writable pages, with frames now (`populate`) or at the first touch.
     ///
     /// # Errors
     ///
-    /// [`Refused`] if it cannot.
+    /// Fails if the pages cannot be mapped.
     fn map(&mut self, start: usize, size: usize, populate: bool) -> Result<(), Refused>;
 
-    /// Unmaps whatever is mapped there.
+    /// Unmaps all pages that are mapped in the range.
     ///
     /// # Errors
     ///
-    /// [`Refused`] if it cannot.
+    /// Fails if a page cannot be unmapped.
     fn unmap(&mut self, start: usize, size: usize) -> Result<(), Refused>;
 
-    /// Makes pages read-only, or writable again.
+    /// Makes mapped pages read-only, or writable again.
     ///
     /// # Errors
     ///
-    /// [`Refused`] if it cannot.
+    /// Fails if the rights of a page cannot be changed.
     fn protect(&mut self, start: usize, size: usize, write: bool) -> Result<(), Refused>;
 
-    /// Writes to a page that may have no frame yet: by a trap where there are
-    /// traps, else by what a trap would call.
+    /// Writes to the page at the address `page`, which may have no frame yet. Where there are
+    /// no traps, calls the page fault handler instead.
     ///
     /// # Errors
     ///
-    /// [`Refused`] if the page cannot be written.
+    /// Fails if the page cannot be written.
     fn touch(&mut self, page: usize) -> Result<(), Refused>;
 
-    /// The lowest `size` bytes with nothing mapped, from `hint` on.
+    /// Returns the lowest address from `hint` on at which `size` bytes inside `limit` are free.
     fn find_free(&self, hint: usize, size: usize, limit: Range<usize>) -> Option<usize>;
 
-    /// Whether all of it may be written.
+    /// Returns whether all pages of the range are mapped writable.
     fn can_write(&self, start: usize, size: usize) -> bool;
 }
 
-/// Counts what it is given, and nothing else.
+/// A counter of instructions or of time.
 pub trait Watch {
-    /// Does `part`, counted.
+    /// Runs `part`, and adds its cost. What a load does outside of `part` is not counted.
     fn time<R>(&mut self, part: impl FnOnce() -> R) -> R;
 }
 
-/// Whom the loads are for.
+/// A consumer of rows, such as a program that prints a table.
 pub trait Table {
-    /// Its watch.
+    /// The counter that is passed to loads.
     type Watch: Watch;
 
-    /// Does `load` if it wants the row, as often as it likes.
+    /// Is passed the load of each row, and runs it as often as it needs, or not at all.
     fn row<S: Space>(
         &mut self,
         name: &str,
@@ -98,16 +99,16 @@ pub trait Table {
     );
 }
 
-/// Every load, on `space`.
+/// Passes the rows of all loads on `space` to `table`.
 pub fn rows<T: Table, S: Space>(table: &mut T, space: &mut S) {
     gibibyte(table, space);
     pages(table, space);
     pairs::<FEW, _, _>(table, "map_unmap.10", space);
     pairs::<MOST, _, _>(table, "map_unmap.10000", space);
-    questions(table, space);
+    queries(table, space);
 }
 
-/// A GiB that nobody touches.
+/// The rows of a lazy GiB that is never touched.
 fn gibibyte<T: Table, S: Space>(table: &mut T, space: &mut S) {
     table.row("map_lazy.1g", space, |space, watch| {
         let start = space.range().start;
@@ -121,7 +122,7 @@ fn gibibyte<T: Table, S: Space>(table: &mut T, space: &mut S) {
     });
 }
 
-/// Rows by the page.
+/// The rows that give a cost for each page.
 fn pages<T: Table, S: Space>(table: &mut T, space: &mut S) {
     table.row("fault.lazy_write", space, |space, watch| {
         let (start, size) = (space.range().start, TOUCHED * PAGE);
@@ -153,50 +154,51 @@ fn touch<S: Space>(space: &mut S, start: usize, count: usize) -> Result<(), Refu
     (0..count).try_for_each(|page| space.touch(start + page * PAGE))
 }
 
-/// Mapping and unmapping a lazy page with `COUNT` other areas.
+/// The row of a lazy page that is mapped and unmapped among `COUNT` other areas.
 fn pairs<const COUNT: usize, T: Table, S: Space>(table: &mut T, name: &str, space: &mut S) {
     table.row(name, space, |space, watch| {
-        in_the_way(space, COUNT)?;
+        map_areas(space, COUNT)?;
         let start = space.range().start;
         watch.time(|| {
             (0..PAIRS).try_for_each(|number| {
-                // All over the areas: 7919 is a prime.
-                let page = place(start, number * 7919 % COUNT) + 2 * PAGE;
+                // The prime 7919 spreads the pages over all areas.
+                let page = area_address(start, number * 7919 % COUNT) + 2 * PAGE;
                 space.map(page, PAGE, false)?;
                 space.unmap(page, PAGE)
             })
         })?;
-        space.unmap(start, COUNT * APART * PAGE).map(|()| PAIRS)
+        space.unmap(start, COUNT * SPACING * PAGE).map(|()| PAIRS)
     });
 }
 
-/// What is asked of many areas: no gap between them is wide enough, and it is the
-/// last that is meant.
-fn questions<T: Table, S: Space>(table: &mut T, space: &mut S) {
-    let wide = APART * PAGE;
+/// The rows of queries among many areas. The search finds no gap between them that is wide
+/// enough, and the check of rights is for the last area.
+fn queries<T: Table, S: Space>(table: &mut T, space: &mut S) {
+    let wide = SPACING * PAGE;
     table.row("find_free.10000", space, |space, watch| {
-        in_the_way(space, MOST)?;
+        map_areas(space, MOST)?;
         let limit = space.range();
         let find = |_| black_box(space.find_free(black_box(limit.start), wide, limit.clone()));
-        watch.time(|| (0..QUESTIONS).map(find).for_each(drop));
-        space.unmap(limit.start, MOST * wide).map(|()| QUESTIONS)
+        watch.time(|| (0..QUERIES).map(find).for_each(drop));
+        space.unmap(limit.start, MOST * wide).map(|()| QUERIES)
     });
     table.row("can_access.10000", space, |space, watch| {
-        in_the_way(space, MOST)?;
+        map_areas(space, MOST)?;
         let start = space.range().start;
-        let last = place(start, MOST - 1);
-        let ask = |_| black_box(space.can_write(black_box(last), PAGE));
-        watch.time(|| (0..QUESTIONS).map(ask).for_each(drop));
-        space.unmap(start, MOST * wide).map(|()| QUESTIONS)
+        let last = area_address(start, MOST - 1);
+        let check = |_| black_box(space.can_write(black_box(last), PAGE));
+        watch.time(|| (0..QUERIES).map(check).for_each(drop));
+        space.unmap(start, MOST * wide).map(|()| QUERIES)
     });
 }
 
-/// Maps the areas that lie in the way.
-fn in_the_way<S: Space>(space: &mut S, count: usize) -> Result<(), Refused> {
+/// Maps `count` areas of one page each, [`SPACING`] pages apart.
+fn map_areas<S: Space>(space: &mut S, count: usize) -> Result<(), Refused> {
     let start = space.range().start;
-    (0..count).try_for_each(|index| space.map(place(start, index), PAGE, false))
+    (0..count).try_for_each(|index| space.map(area_address(start, index), PAGE, false))
 }
 
-fn place(start: usize, index: usize) -> usize {
-    start + index * APART * PAGE
+/// The address of the area with this index.
+fn area_address(start: usize, index: usize) -> usize {
+    start + index * SPACING * PAGE
 }

@@ -1,6 +1,8 @@
-//! Frames for the crates that are not ours: a stack of free ones, each with the
-//! next in its first word. No allocator takes and gives faster, so the crates are
-//! not charged for one. Ours pays for its own.
+//! Frames for the crates that are not ours: a stack of free frames, each of which holds the
+//! address of the next in its first word.
+//!
+//! No allocator is faster, so the figures of these crates hold almost no allocator's cost. Our
+//! own figures include our allocator.
 
 use std::alloc::{Layout, alloc};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -9,20 +11,21 @@ use axbench_aspace::PAGE;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::PagingHandler;
 
-/// As much memory as ours has.
+/// The size of the memory in bytes, the same as our allocator has.
 const SIZE: usize = 128 << 20;
 
-/// The frame on top of the stack; 0 for none. One thread alone uses it.
+/// The address of the frame on top of the stack; 0 if the stack is empty. Only one thread
+/// uses the stack, so all accesses are relaxed.
 static TOP: AtomicUsize = AtomicUsize::new(0);
 
-/// The frames. A physical address is where it lies in this process.
+/// The frames on the stack. A frame's physical address is its address in this process.
 pub struct Frames;
 
 impl Frames {
-    /// Puts 128 MiB on the stack, for good. `None` if there is no memory.
+    /// Puts 128 MiB of frames on the stack. They are never freed. `None` if there is no memory.
     pub fn new() -> Option<Self> {
         let layout = Layout::from_size_align(SIZE, PAGE).ok()?;
-        // SAFETY: the size is not zero.
+        // SAFETY: the layout's size is `SIZE`, which is not zero.
         let memory = unsafe { alloc(layout) }.expose_provenance();
         if memory == 0 {
             return None;
@@ -33,30 +36,32 @@ impl Frames {
     }
 }
 
-/// One frame, with whatever it holds.
+/// Takes one frame, which is not zeroed. `None` if the stack is empty.
 #[inline]
 pub fn take() -> Option<PhysAddr> {
     let frame = TOP.load(Relaxed);
     if frame == 0 {
         return None;
     }
-    // SAFETY: what is on the stack is a frame of ours that nobody has.
+    // SAFETY: a frame on the stack was allocated by `Frames::new` and is free, so its first
+    // word is the link that `give` has written.
     let next = unsafe { std::ptr::with_exposed_provenance::<usize>(frame).read() };
     TOP.store(next, Relaxed);
     Some(PhysAddr::from_usize(frame))
 }
 
-/// One frame full of zeroes.
+/// Takes one zeroed frame. `None` if the stack is empty.
 #[inline]
 pub fn take_zeroed() -> Option<PhysAddr> {
     let frame = take()?;
     let bytes = std::ptr::with_exposed_provenance_mut::<u8>(frame.as_usize());
-    // SAFETY: a frame off the stack is nobody else's.
+    // SAFETY: `take` has just removed this frame of `PAGE` bytes from the stack, so the caller
+    // owns it exclusively.
     unsafe { bytes.write_bytes(0, PAGE) };
     Some(frame)
 }
 
-/// Gives a frame back.
+/// Frees a frame that was taken from the stack.
 #[inline]
 pub fn put(frame: PhysAddr) {
     give(frame.as_usize());
@@ -64,7 +69,8 @@ pub fn put(frame: PhysAddr) {
 
 #[inline]
 fn give(frame: usize) {
-    // SAFETY: the caller has had the frame for itself, and lets go of it.
+    // SAFETY: the callers own the frame exclusively and do not use it afterwards: `new` has
+    // allocated it, and the page table passes frames to `put` that it no longer maps.
     unsafe { std::ptr::with_exposed_provenance_mut::<usize>(frame).write(TOP.load(Relaxed)) };
     TOP.store(frame, Relaxed);
 }

@@ -1,9 +1,9 @@
-//! Address spaces on the host: ours, and two published crates driven as ArceOS's
-//! `axmm` drives them. Both have x86_64's page-table format.
+//! Address spaces on the host: ours, and two published crates used in the way of ArceOS's
+//! `axmm`. Both have x86_64's page-table format.
 //!
-//! On the host nobody walks the tables: a fault is the call that a trap would make,
-//! and nothing is there to be forgotten. So a figure is the work on areas, entries
-//! and frames, and no trap or TLB flush.
+//! On the host no hardware walks the tables, so there is no trap and no TLB. A page fault is
+//! the call that the trap handler would make. So a figure is the work on areas, entries and
+//! frames.
 
 mod frames;
 mod ours;
@@ -14,29 +14,29 @@ use core::ops::Range;
 use axbench_aspace::{Table, rows};
 use page_table_multiarch::MappingFlags;
 
-/// The addresses that both have, and what of them the loads get: as in a kernel,
-/// something lies below ([`FIXED`]).
+/// The addresses of both address spaces, and the part that the loads use. Below that part a
+/// page is mapped ([`FIXED`]), because a kernel also has mappings below.
 const ALL: Range<usize> = 1 << 40..1 << 46;
 const LOADS: Range<usize> = 1 << 41..1 << 46;
 
-/// The page that lies below.
+/// The page below the part that the loads use.
 const FIXED: usize = ALL.start;
 
 const RO: MappingFlags = MappingFlags::READ;
 const RW: MappingFlags = RO.union(MappingFlags::WRITE);
 
-/// The name of the two crates.
+/// The name of the two crates' address space in the rows.
 pub const UPSTREAM: &str = "memory_set+page_table_multiarch";
 
-/// Puts every load on each: `table` is told whose rows come next, ours under the
-/// empty name.
-pub fn visit<T: Table>(table: &mut T, mut turn: impl FnMut(&mut T, &'static str)) {
+/// Runs every load on both. `begin` is called before the rows of each, with its name; ours is
+/// the empty name.
+pub fn visit<T: Table>(table: &mut T, mut begin: impl FnMut(&mut T, &'static str)) {
     if let Some(mut space) = ours::Space::new() {
-        turn(table, "");
+        begin(table, "");
         rows(table, &mut space);
     }
     if let Some(mut space) = upstream::Space::new() {
-        turn(table, UPSTREAM);
+        begin(table, UPSTREAM);
         rows(table, &mut space);
     }
 }
@@ -50,11 +50,11 @@ mod tests {
     use super::*;
     use axbench_aspace::{Done, PAGE, Space, Watch};
 
-    /// Puts every load on each twice, and looks at what is left.
+    /// Runs every load twice, and checks that it leaves nothing mapped.
     #[derive(Default)]
     struct Loads {
         rows: Vec<String>,
-        turns: Vec<&'static str>,
+        names: Vec<&'static str>,
     }
 
     struct Unwatched;
@@ -86,10 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn both_bear_every_load_and_keep_nothing() {
+    fn both_run_every_load_and_leave_nothing_mapped() {
         let mut loads = Loads::default();
-        visit(&mut loads, |loads, peer| loads.turns.push(peer));
-        assert_eq!(loads.turns, ["", UPSTREAM]);
+        visit(&mut loads, |loads, peer| loads.names.push(peer));
+        assert_eq!(loads.names, ["", UPSTREAM]);
         let (ours, theirs) = loads.rows.split_at(loads.rows.len() / 2);
         assert_eq!(ours, theirs);
         assert_eq!(ours.len(), 10);

@@ -8,11 +8,11 @@ use axmm::{AddrSpace, MappingFlags, VirtAddr, VirtAddrRange};
 use super::{ALL, FIXED, LOADS, RO, RW};
 use crate::ours::Frames;
 
-/// Ours.
+/// Our address space under the loads.
 pub struct Space(AddrSpace);
 
 impl Space {
-    /// Empty; `None` without memory.
+    /// Makes an address space in which only [`FIXED`] is mapped. `None` without memory.
     pub fn new() -> Option<Self> {
         Frames::new();
         let space = AddrSpace::new_empty(ALL.start.into(), ALL.len()).ok()?;

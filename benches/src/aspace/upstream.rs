@@ -1,8 +1,8 @@
-//! `memory_set` and `page_table_multiarch` as ArceOS's `axmm` puts them together.
+//! `memory_set` and `page_table_multiarch`, combined in the way of ArceOS's `axmm`.
 //!
-//! A lazy mapping writes an empty entry for each of its pages, a fault puts the
-//! frame into that entry, a populated mapping is made page by page, each with a
-//! cursor of its own, and so is an unmapping. Rights are changed in the table alone.
+//! A lazy mapping writes an empty entry for each of its pages, and a page fault writes the
+//! frame into that entry. Populating and unmapping use a new cursor for each page. `protect`
+//! changes the rights in the page table, and leaves those of the areas as they are.
 
 use core::ops::Range;
 
@@ -15,7 +15,7 @@ use page_table_multiarch::{MappingFlags, PageSize, PageTable64, PagingMetaData};
 use super::frames::{self, Frames};
 use super::{FIXED, LOADS, RO, RW};
 
-/// x86_64's tables where no CPU has cached any of them.
+/// x86_64's page-table format, without TLB flushes.
 struct Meta;
 
 impl PagingMetaData for Meta {
@@ -30,7 +30,7 @@ impl PagingMetaData for Meta {
 
 type Table = PageTable64<Meta, X64PTE, Frames>;
 
-/// Fresh frames, now or at first touch.
+/// A backend that allocates frames, when it maps or at the first touch.
 #[derive(Clone)]
 struct Fresh {
     populate: bool,
@@ -70,9 +70,9 @@ impl MappingBackend for Fresh {
         if self.populate {
             return Self::populate(start, size, flags, table);
         }
-        let nowhere = |_| PhysAddr::from_usize(0);
+        let no_frame = |_| PhysAddr::from_usize(0);
         let mut cursor = table.cursor();
-        let mapped = cursor.map_region(start, nowhere, size, MappingFlags::empty(), false);
+        let mapped = cursor.map_region(start, no_frame, size, MappingFlags::empty(), false);
         mapped.is_ok()
     }
 
@@ -81,7 +81,7 @@ impl MappingBackend for Fresh {
             return false;
         };
         for page in pages {
-            // A page that nobody has touched has no frame.
+            // An untouched page has an empty entry, on which `unmap` fails.
             if let Ok((frame, ..)) = table.cursor().unmap(page) {
                 frames::put(frame);
             }
@@ -107,7 +107,7 @@ pub struct Space {
 }
 
 impl Space {
-    /// Empty; `None` without memory.
+    /// Makes an address space in which only [`FIXED`] is mapped. `None` without memory.
     pub fn new() -> Option<Self> {
         Frames::new()?;
         let mut space = Self {
@@ -160,7 +160,7 @@ impl axbench_aspace::Space for Space {
         found.map(VirtAddr::as_usize)
     }
 
-    /// ArceOS goes over the areas from the first on.
+    /// Like ArceOS, looks at all areas from the first on.
     fn can_write(&self, start: usize, size: usize) -> bool {
         let (mut start, end) = (start, start + size);
         for area in self.areas.iter() {

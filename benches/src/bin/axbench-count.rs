@@ -1,18 +1,19 @@
-//! `axbench-count ROW PEER N`: does a row's load N times on one allocator (ours is
-//! `ours`), says on standard output how many operations those were, and ends.
-//! Whoever counts the instructions of N and of 2N times has those of an operation
-//! in the difference. Without arguments it lists each `ROW PEER` there is.
+//! `axbench-count ROW PEER N`: runs a row's load N times on one allocator, and prints how many
+//! operations that were. `ours` is our allocator. Without arguments it lists all `ROW PEER`.
+//!
+//! The instructions of one operation are the difference between a run with N and one with 2N,
+//! divided by the difference of their operations.
 
 use std::env;
 use std::process::ExitCode;
 
 use axbench::{Done, Exhausted, HeapBench, PageBench, Script, Visit, heap, host, pages};
 
-/// Operations of a random load.
+/// The number of operations of a random load, and its seed.
 const RANDOM: usize = 5000;
 const SEED: u64 = 0x7e55_e2a3;
 
-/// The row and the allocator asked for, and what came of it; or the list.
+/// What the program does: it lists rows and allocators, or runs one row on one allocator.
 enum Task {
     List,
     Run {
@@ -33,17 +34,27 @@ fn main() -> ExitCode {
             times: times.parse().unwrap_or(0),
             done: None,
         },
-        _ => return wrong("usage: axbench-count [ROW PEER N]"),
+        _ => return fail("usage: axbench-count [ROW PEER N]"),
     };
     host::visit(&mut task);
     match task {
         Task::List => ExitCode::SUCCESS,
-        Task::Run { times: 0, .. } => wrong("N is not a number of times"),
-        Task::Run { done: None, .. } => wrong("no such row of such an allocator"),
+        Task::Run { times: 0, .. } => fail(&format!(
+            "{}: not a valid N; valid: a number from 1 on",
+            words[2]
+        )),
+        Task::Run {
+            row,
+            peer,
+            done: None,
+            ..
+        } => fail(&format!(
+            "{row} {peer}: unknown row or allocator; axbench-count without arguments lists all"
+        )),
         Task::Run {
             done: Some(Err(Exhausted)),
             ..
-        } => wrong("out of memory"),
+        } => fail("the allocator is out of memory"),
         Task::Run {
             done: Some(Ok(operations)),
             ..
@@ -54,13 +65,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn wrong(why: &str) -> ExitCode {
+/// Prints an error, and returns the exit status.
+fn fail(why: &str) -> ExitCode {
     eprintln!("axbench-count: {why}");
     ExitCode::from(2)
 }
 
 impl Task {
-    /// Does `load` if it is the one asked for.
+    /// Runs `load` if it is the one asked for, or lists it.
     fn row(&mut self, name: &str, at: &str, load: impl FnOnce(usize) -> Done) {
         let at = if at.is_empty() { "ours" } else { at };
         match self {
@@ -76,7 +88,7 @@ impl Task {
     }
 }
 
-/// The operations of `times` times the same random load.
+/// Runs a random load `times` times, and returns the number of operations in all.
 fn repeat(times: usize, script: &Script, load: impl Fn(&Script) -> Done) -> Done {
     (0..times).try_fold(0, |sum, _| Ok(sum + load(script)?))
 }

@@ -1,7 +1,8 @@
-//! `axmm-count ROW PEER N`: does a row's load N times on one address space (ours is
-//! `ours`), says on standard output how many operations those were, and ends. What
-//! counts of it happens in `counted`, which callgrind can be told to look at
-//! alone. Without arguments it lists each `ROW PEER` there is.
+//! `axmm-count ROW PEER N`: runs a row's load N times on one address space, and prints how many
+//! operations that were. `ours` is our address space. Without arguments it lists all
+//! `ROW PEER`.
+//!
+//! What is measured runs in the function `counted`, so that callgrind can count only that.
 
 use std::env;
 use std::process::ExitCode;
@@ -17,16 +18,21 @@ fn main() -> ExitCode {
             asked: Some((row.clone(), peer.clone(), times.parse().unwrap_or(0))),
             ..Task::default()
         },
-        _ => return wrong("usage: axmm-count [ROW PEER N]"),
+        _ => return fail("usage: axmm-count [ROW PEER N]"),
     };
     aspace::visit(&mut task, |task, peer| {
         task.peer = if peer.is_empty() { "ours" } else { peer };
     });
     match (task.asked, task.done) {
         (None, _) => ExitCode::SUCCESS,
-        (Some((_, _, 0)), _) => wrong("N is not a number of times"),
-        (_, None) => wrong("no such row of such an address space"),
-        (_, Some(Err(Refused))) => wrong("refused"),
+        (Some((_, _, 0)), _) => fail(&format!(
+            "{}: not a valid N; valid: a number from 1 on",
+            words[2]
+        )),
+        (Some((row, peer, _)), None) => fail(&format!(
+            "{row} {peer}: unknown row or address space; axmm-count without arguments lists all"
+        )),
+        (_, Some(Err(Refused))) => fail("the address space refused an operation of the load"),
         (_, Some(Ok(operations))) => {
             println!("{operations}");
             ExitCode::SUCCESS
@@ -34,12 +40,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn wrong(why: &str) -> ExitCode {
+/// Prints an error, and returns the exit status.
+fn fail(why: &str) -> ExitCode {
     eprintln!("axmm-count: {why}");
     ExitCode::from(2)
 }
 
-/// Does `part`, where callgrind sees it.
+/// Runs `part`. Not inlined, so that callgrind finds it by its name.
 #[inline(never)]
 fn counted<R>(part: impl FnOnce() -> R) -> R {
     part()
@@ -53,12 +60,14 @@ impl Watch for Counted {
     }
 }
 
-/// The row, the address space and the number of times asked for, none for the
-/// list; whose turn it is; and what came of it.
+/// What the program was asked to do, and the result.
 #[derive(Default)]
 struct Task {
+    /// The row, the address space and the number of times; `None` to list all.
     asked: Option<(String, String, usize)>,
+    /// The address space whose rows come next.
     peer: &'static str,
+    /// The result of the row that was asked for.
     done: Option<Done>,
 }
 

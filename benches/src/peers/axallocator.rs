@@ -13,10 +13,10 @@ use super::Memory;
 use super::lock::Lock;
 use crate::{HeapBench, PAGE_SIZE, PageBench};
 
-/// A page allocator of the crate.
+/// One of the crate's page allocators.
 pub struct Pages<A>(Lock<A>);
 
-/// A byte allocator of the crate.
+/// One of the crate's byte allocators.
 pub struct Bytes<A>(Lock<A>);
 
 pub fn bitmap(memory: Memory) -> Pages<BitmapPageAllocator<PAGE_SIZE>> {
@@ -35,7 +35,8 @@ pub fn buddy(memory: Memory) -> Bytes<BuddyByteAllocator> {
     Bytes(started(BuddyByteAllocator::new(), memory))
 }
 
-/// The allocator with all the memory, nobody else's as `Memory::new` was promised.
+/// Returns the allocator with all of the memory. The caller of `Memory::new` has promised that
+/// nothing else uses it.
 fn started<A: axallocator::BaseAllocator>(mut alloc: A, memory: Memory) -> Lock<A> {
     alloc.init(memory.start, memory.size);
     Lock::new(alloc)

@@ -1,4 +1,4 @@
-//! `bitmap-allocator` 0.4, with bits for 256 MiB of frames.
+//! `bitmap-allocator` 0.4, with a bitmap for 256 MiB of frames.
 
 use bitmap_allocator::{BitAlloc, BitAlloc64K};
 

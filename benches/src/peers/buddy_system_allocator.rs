@@ -1,5 +1,5 @@
-//! `buddy_system_allocator` 0.13: its frame allocator, whose free blocks are in
-//! sets on the global heap, and its heap.
+//! `buddy_system_allocator` 0.13: its frame allocator, which keeps its sets of free blocks on
+//! the global heap, and its heap.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -29,7 +29,7 @@ impl PageBench for Frames {
     }
 
     fn frames(&self, count: usize, align: usize) -> Option<Self::Run> {
-        // A block is aligned to its own size.
+        // The allocator aligns a block to its size, so a larger block is aligned enough.
         let count = count.max(align / PAGE_SIZE);
         Some((self.0.lock().alloc(count)?, count))
     }
@@ -44,7 +44,7 @@ pub struct Heap(Lock<buddy_system_allocator::Heap<32>>);
 impl Heap {
     pub fn new(memory: Memory) -> Self {
         let mut heap = buddy_system_allocator::Heap::new();
-        // SAFETY: nobody else's, as `Memory::new` was promised.
+        // SAFETY: the caller of `Memory::new` has promised that nothing else uses this memory.
         unsafe { heap.init(memory.start, memory.size) };
         Self(Lock::new(heap))
     }
@@ -56,7 +56,7 @@ impl HeapBench for Heap {
     }
 
     unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that `block` came from `alloc` with this layout.
         unsafe { self.0.lock().dealloc(block, layout) };
     }
 }

@@ -1,4 +1,4 @@
-//! The lock around each peer: the one that ours uses.
+//! The lock around each allocator, which is the one that our allocator uses.
 
 #[cfg(target_os = "none")]
 pub type Lock<T> = kspin::BaseSpinLock<axhal::arch::IrqsOff, T>;

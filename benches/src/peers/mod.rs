@@ -1,8 +1,8 @@
-//! Other people's allocators, one file a crate.
+//! Other projects' allocators, with one file for each crate.
 //!
-//! Each is driven as a kernel would: under a spin lock that keeps interrupts out
-//! (`kspin::SpinNoIrq`, the one our allocator uses), so that the lock and the
-//! guard are part of what is measured. On the host the guard does nothing.
+//! Each is used as in a kernel: under a spin lock that disables interrupts. It is the lock that
+//! our allocator uses, `kspin::SpinNoIrq`. So the lock is part of what is measured. On the
+//! host it does not disable interrupts.
 
 mod axallocator;
 mod bitmap_allocator;
@@ -13,10 +13,10 @@ mod talc;
 
 use crate::{PAGE_SIZE, Visit};
 
-/// How much of the memory the heaps get.
+/// How much of the memory the heaps use, in bytes.
 const HEAP: usize = 4 << 20;
 
-/// Memory that is nobody else's.
+/// Memory that the allocators may use exclusively.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     start: usize,
@@ -24,12 +24,13 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The `size` bytes at `start`, both multiples of 2 MiB, `size` at least 4 MiB.
+    /// Describes the `size` bytes at the address `start`. Both are multiples of 2 MiB, and
+    /// `size` is 4 MiB or more.
     ///
     /// # Safety
     ///
-    /// The bytes can be read and written, and are nobody else's, for as long as
-    /// this value or an allocator over it is used.
+    /// The bytes can be read and written, and are not used by anything else, while this value
+    /// or an allocator over it is used.
     pub unsafe fn new(start: usize, size: usize) -> Self {
         Self { start, size }
     }
@@ -46,7 +47,7 @@ impl Memory {
     }
 }
 
-/// Shows `visitor` every peer, one after the other over the same memory.
+/// Shows `visitor` every allocator. They use the same memory, one after the other.
 pub fn visit(memory: Memory, visitor: &mut impl Visit) {
     visitor.pages(
         "buddy_system_allocator",
@@ -73,7 +74,7 @@ mod tests {
     use crate::arena::Arena;
     use crate::{HeapBench, PageBench, heap, pages};
 
-    /// Puts every load on each.
+    /// Runs every load on each allocator, and counts the allocators.
     struct Loads(usize);
 
     impl Visit for Loads {
@@ -94,9 +95,10 @@ mod tests {
     }
 
     #[test]
-    fn every_peer_bears_every_load() {
+    fn every_allocator_runs_every_load() {
         let arena = Arena::new();
-        // SAFETY: the arena is nobody else's and outlives the visit.
+        // SAFETY: this test owns the arena and gives its memory only to `visit`, whose
+        // allocators are dropped before the arena is.
         let memory = unsafe { Memory::new(arena.start(), arena.size()) };
         let mut loads = Loads(0);
         visit(memory, &mut loads);

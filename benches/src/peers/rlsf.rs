@@ -1,5 +1,4 @@
-//! `rlsf` 0.2, with the size classes of the largest pool that a word's bits allow
-//! on either level.
+//! `rlsf` 0.2, with 28 size classes on its first level and 32 on its second.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -17,7 +16,8 @@ impl Heap {
         let mut tlsf = Tlsf::new();
         let block = ptr::slice_from_raw_parts_mut(memory.start as *mut u8, memory.size);
         if let Some(block) = NonNull::new(block) {
-            // SAFETY: nobody else's, as `Memory::new` was promised.
+            // SAFETY: the caller of `Memory::new` has promised that nothing else uses this
+            // memory.
             unsafe { tlsf.insert_free_block_ptr(block) };
         }
         Self(Lock::new(tlsf))
@@ -30,7 +30,7 @@ impl HeapBench for Heap {
     }
 
     unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that `block` came from `alloc` with this layout.
         unsafe { self.0.lock().deallocate(block, layout.align()) };
     }
 }

@@ -1,4 +1,4 @@
-//! `talc` 5.
+//! `talc` 5: its heap, over memory that is added by hand.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -16,7 +16,7 @@ pub struct Heap(Lock<Talc<Manual, DefaultBinning>>);
 impl Heap {
     pub fn new(memory: Memory) -> Self {
         let mut talc = Talc::new(Manual);
-        // SAFETY: nobody else's, as `Memory::new` was promised.
+        // SAFETY: the caller of `Memory::new` has promised that nothing else uses this memory.
         unsafe { talc.claim(memory.start as *mut u8, memory.size) };
         Self(Lock::new(talc))
     }
@@ -24,12 +24,12 @@ impl Heap {
 
 impl HeapBench for Heap {
     fn alloc(&self, layout: Layout) -> Option<NonNull<u8>> {
-        // SAFETY: no load asks for nothing.
+        // SAFETY: all loads ask for 8 bytes or more, so the layout's size is not zero.
         unsafe { self.0.lock().allocate(layout) }
     }
 
     unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that `block` came from `alloc` with this layout.
         unsafe { self.0.lock().deallocate(block.as_ptr(), layout) };
     }
 }
