@@ -1,8 +1,7 @@
-# Tessera's front door. Every target is a verb of xtask/, the build tool; this
-# file hands it the variables and finds it a cargo to be built with.
+# Every target but `help` and `clean` is a verb of xtask/, the build tool. This file passes
+# it the variables, and scripts/xtask.sh builds it.
 
-# What `make help` lists, and nothing else: xtask checks the values, and its
-# defaults are the only ones.
+# The variables that `make help` lists. xtask checks their values and has their defaults.
 VARIABLES := A ARCH SMP MEM MODE LOG FEATURES APP_FEATURES ACCEL QEMU_ARGS ARGS SEED TIMEOUT TIME N V
 export $(VARIABLES)
 
@@ -14,38 +13,36 @@ VERBS := build run test test-long fuzz mutants smp-test smp-soak debug disasm si
 define HELP
 make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
 
-  run       build an application, boot it      build       the image only
-  test      host tests, then every machine     smp-test    do all harts come up?
-  test-long the random tests, longer           fuzz        look for more, TIME long
-  mutants   breaks a rule at a time: does a test notice?
-  debug     gdb on the first instruction       disasm      the image as assembly
-  size      what the image is made of          bench-boot  image size, boot time
-  maps      boot, and draw the kernel's address space
-  smp-soak  N boots of each machine, of random size, in which all harts work
-  bench     what memory management costs, beside other people's
-  bench-threads  what two threads get done beside one; needs a quiet computer
-  check     fmt, clippy, rustdoc: no warning   doc         the modules' pages
-  setup     install all that may be missing    clean       remove target/
+  run        build an application, boot it    build       build the image only
+  test       host tests, then all machines    smp-test    check all harts start
+  test-long  run the random tests longer      smp-soak    boot N random machines
+  fuzz       run fuzzers for TIME seconds     mutants     check tests find bugs
+  debug      start gdb at the image's entry   disasm      print the assembly
+  maps       draw the kernel's address space  size        print sizes by crate
+  bench      measure memory management        bench-boot  measure image, boot
+  bench-threads  measure two threads against one, on a quiet computer
+  check      check format, lints, rustdoc     doc         build the rustdoc
+  setup      install what is missing          clean       remove target/
 
-  A=apps/helloworld  the application, any path    ARCH=riscv64  x86_64, aarch64,
-  SMP=1         harts, 1 to 64                                  loongarch64, host
-  MEM=128M      memory: K, M, G, or MiB           MODE=release  debug
-  LOG=warn      off error warn info debug trace   ACCEL=tcg     kvm, auto
-  FEATURES=     the kernel's: alloc,smp,...       APP_FEATURES= the app's
-  ARGS=         words for the application         SEED=         of a random test
-  QEMU_ARGS=    more arguments for QEMU           V=1           show commands
-  TIME=60       seconds of fuzzing                N=100         boots of smp-soak
-  TIMEOUT=60    seconds of silence until a run counts as hung; 0: never
+  A=apps/helloworld  path of the application     ARCH=riscv64  x86_64, aarch64,
+  SMP=1         harts, 1 to 64                                 loongarch64, host
+  MEM=128M      memory in K, M or G              MODE=release  debug
+  LOG=warn      off error warn info debug trace  ACCEL=tcg     kvm, auto
+  FEATURES=     the kernel's: alloc,smp,...      APP_FEATURES= the program's
+  ARGS=         arguments of the application     SEED=         of a random test
+  QEMU_ARGS=    further arguments for QEMU       V=1           show commands
+  TIME=60       seconds of fuzzing               N=100         boots of smp-soak
+  TIMEOUT=60    seconds without output after which a run has hung; 0: no limit
 
-`make` ends with 2 whatever failed; `cargo xtask run ARCH=...` ends with the
-guest's own status. docs/running.md tells the rest.
+make exits with status 2 on every failure. `cargo xtask run ARCH=...` exits with
+the status of the guest. More is in docs/running.md.
 endef
 
 help:
 	$(info $(HELP))
 	@:
 
-# The exec makes xtask make's own child: a signal reaches it.
+# With exec, xtask replaces the shell and is a child of make, which passes it signals.
 $(VERBS):
 	@exec scripts/xtask.sh $@
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees to it that what a verb needs is on this machine.
+# Installs the programs that a verb needs, unless they are on this computer already.
 #
 #   scripts/setup.sh ITEM...
 #
@@ -9,23 +9,23 @@
 #   qemu:ARCH          qemu-system-ARCH, new enough
 #   clippy, rustfmt    the linter (of host programs) and the formatter
 #   clippy:TARGET      the linter of the toolchain that serves TARGET
-#   gdb                a debugger that knows all four architectures
-#   valgrind           what counts instructions of host programs
+#   gdb                gdb-multiarch, which knows several architectures
+#   valgrind           valgrind, which counts instructions of host programs
 #   fuzz               a nightly Rust with cargo-fuzz, and a C++ compiler
 #   miri               a nightly Rust with Miri
 #
-# One line an item on standard output tells which one serves:
+# For each item, a line on standard output says what provides it:
 #   cargo              the cargo to call: `cargo`, or `/usr/bin/cargo`, which is
-#                      Debian's and to be called with Debian's rustc
+#                      Debian's and must be called with Debian's rustc
 #   toolchain:TARGET   `std` (the toolchain on PATH has the target) or
 #                      `build-std` (Debian's, which builds it from source)
-#   clippy, clippy:TARGET, rustfmt    `path` or `debian`
-#   the others         `ok`
-# All else that is said goes to standard error. Where everything is there,
-# nothing is said, nothing is installed and no network is touched. What is
-# missing is named first, with the words of a program that is there and fails,
-# and then installed. Where that is not possible, the commands that would do it
-# are printed, and the exit status is 3.
+#   clippy, clippy:TARGET, rustfmt    `path` (on PATH) or `debian` (in /usr/bin)
+#   all others         `ok`
+# Messages go to standard error. If no item is missing, the script prints no message,
+# installs nothing and does not use the network. Otherwise it lists what is missing,
+# with the error message of each program that is installed but fails, and installs it.
+# If that is not possible, it prints the commands that would do it, and exits with
+# status 3.
 set -eu
 
 QEMU_LEAST=9.0
@@ -36,12 +36,12 @@ RUST_LEAST=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/Cargo.toml")
 say() { printf '%s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# at_least FOUND LEAST: versions as a person compares them.
+# at_least FOUND LEAST: whether a version is LEAST or newer.
 at_least() {
     [ -n "$1" ] && [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
 
-# The first version number in a program's answer to --version.
+# version_of COMMAND...: prints the first version number in the output of --version.
 version_of() {
     "$@" --version 2>/dev/null | sed -n '1s/^[^0-9]*\([0-9][0-9.]*\).*/\1/p'
 }
@@ -51,35 +51,35 @@ is_new_rust() { at_least "$(version_of "$1")" "$RUST_LEAST"; }
 # The rustc that a cargo on PATH calls.
 path_rustc=${RUSTC:-rustc}
 
-# complaint COMMAND...: prints what the program says if it is there and fails.
-complaint() {
+# error_of COMMAND...: prints the output of the program if it is installed but fails.
+error_of() {
     have "$1" || return 0
-    words=$(RUST_BACKTRACE=0 "$@" 2>&1) || printf '%s: %s\n' "$1" "$words"
+    output=$(RUST_BACKTRACE=0 "$@" 2>&1) || printf '%s: %s\n' "$1" "$output"
 }
 
-# --- What serves each item; fails if nothing does ---------------------------
+# --- What provides each item; these functions fail if it is missing ----------
 
 cargo_now() {
     have cc || return 1
     if is_new_rust cargo && is_new_rust "$path_rustc"; then
         echo cargo
     elif is_new_rust /usr/bin/cargo && is_new_rust /usr/bin/rustc; then
-        words=$(rust_complaints)
-        [ -z "$words" ] || say "$words
-The Rust on PATH fails; Debian's is taken, /usr/bin/cargo."
+        errors=$(rust_errors)
+        [ -z "$errors" ] || say "$errors
+The Rust toolchain on PATH fails, so Debian's is used: /usr/bin/cargo."
         echo /usr/bin/cargo
     else
         return 1
     fi
 }
 
-rust_complaints() {
-    words=$(complaint cargo --version)
-    [ -n "$words" ] || words=$(complaint "$path_rustc" --version)
-    [ -z "$words" ] || printf '%s\n' "$words"
+rust_errors() {
+    errors=$(error_of cargo --version)
+    [ -n "$errors" ] || errors=$(error_of "$path_rustc" --version)
+    [ -z "$errors" ] || printf '%s\n' "$errors"
 }
 
-# The toolchain on PATH has the target's std.
+# has_std TARGET: whether the toolchain on PATH has the target's library.
 has_std() {
     is_new_rust "$path_rustc" || return 1
     libdir=$("$path_rustc" --print target-libdir --target "$1" 2>/dev/null) || return 1
@@ -87,7 +87,7 @@ has_std() {
     [ -e "$1" ]
 }
 
-# Debian's compiler, with the library's source and a linker.
+# Whether Debian's compiler is installed, with the library's source and a linker.
 has_build_std() {
     [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && have rust-lld || return 1
     [ -d /usr/lib/rustlib/src/rust/library/core ] || return 1
@@ -106,22 +106,23 @@ toolchain_now() {
 }
 
 toolchain_words() {
-    case $(serves "$1") in
+    case $(provider "$1") in
     std) echo "the one on PATH, $(rustc --version)" ;;
-    *) echo "Debian's, $(/usr/bin/rustc --version), building core and alloc from source" ;;
+    *) echo "Debian's, $(/usr/bin/rustc --version), which builds core and alloc from source" ;;
     esac
 }
 
 qemu_now() {
     have "qemu-system-$1" && at_least "$(version_of "qemu-system-$1")" "$QEMU_LEAST" || return 1
-    # Debian packs riscv64's firmware apart. Where QEMU came another way, it has it.
+    # Debian has riscv64's firmware in a package of its own. Other QEMUs include it.
     if [ "$1" = riscv64 ] && [ "$(command -v qemu-system-riscv64)" = /usr/bin/qemu-system-riscv64 ] && have dpkg; then
         [ -e /usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin ] || return 1
     fi
     echo ok
 }
 
-# rustup puts a proxy on PATH for a component that it has not got.
+# rustup has a proxy on PATH also for a component that is not installed, so the program is
+# run.
 component_now() {
     if "$1" --version >/dev/null 2>&1; then
         echo path
@@ -154,13 +155,14 @@ fuzz_now() {
     have c++ && nightly rustc --version >/dev/null && nightly cargo fuzz --version >/dev/null && echo ok
 }
 
-# Miri builds the library that it runs programs with from its source.
+# Miri builds the standard library from its source.
 miri_now() {
     nightly cargo miri --version >/dev/null || return 1
     [ -d "$(nightly rustc --print sysroot)/lib/rustlib/src/rust/library/core" ] && echo ok
 }
 
-serves() {
+# provider ITEM: prints what provides the item; fails if it is missing.
+provider() {
     case $1 in
     cargo) cargo_now ;;
     toolchain:*) toolchain_now "${1#toolchain:}" ;;
@@ -172,25 +174,26 @@ serves() {
     valgrind) valgrind_now ;;
     fuzz) fuzz_now ;;
     miri) miri_now ;;
-    *) say "setup.sh: no such item: $1"; exit 2 ;;
+    *) say "setup.sh: $1: unknown item; the head of scripts/setup.sh lists the valid ones"; exit 2 ;;
     esac
 }
 
-# complaints ITEM: what the programs say that are there for it and fail.
-complaints() {
+# errors_of ITEM: prints the errors of its programs that are installed but fail.
+errors_of() {
     case $1 in
-    cargo) rust_complaints; complaint cc --version ;;
-    toolchain:*) rust_complaints ;;
-    clippy*) complaint cargo-clippy --version ;;
-    rustfmt) complaint rustfmt --version ;;
-    qemu:*) complaint "qemu-system-${1#qemu:}" --version ;;
-    fuzz | miri) complaint rustup --version ;;
+    cargo) rust_errors; error_of cc --version ;;
+    toolchain:*) rust_errors ;;
+    clippy*) error_of cargo-clippy --version ;;
+    rustfmt) error_of rustfmt --version ;;
+    qemu:*) error_of "qemu-system-${1#qemu:}" --version ;;
+    fuzz | miri) error_of rustup --version ;;
     esac
 }
 
 # --- Installing --------------------------------------------------------------
 
-# How to become root: sets `root` to run, sudo or no.
+# Finds out how to run a command as root, and sets `root`: `run` (this is root), `sudo`, or
+# `no`.
 find_root() {
     if [ "$(id -u)" = 0 ]; then
         root=run
@@ -201,7 +204,8 @@ find_root() {
     fi
 }
 
-# As root: shown, then done; where root is not to be had, only shown.
+# as_root COMMAND...: prints the command, and runs it as root. Without root it is only
+# printed.
 as_root() {
     case $root in
     no) say "    $*" ;;
@@ -210,7 +214,7 @@ as_root() {
     esac
 }
 
-# as_root_write FILE TEXT
+# as_root_write FILE TEXT: writes a file as root. Without root the command is only printed.
 as_root_write() {
     case $root in
     no) say "    printf '$2\\n' > $1" ;;
@@ -227,14 +231,14 @@ apt() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=300 "$@"
 }
 
-# The version that apt would install of a package.
+# candidate PACKAGE: prints the version that apt would install.
 candidate() {
     LC_ALL=C apt-cache policy "$1" 2>/dev/null |
         sed -n 's/^  Candidate: \([0-9]*:\)\{0,1\}\([0-9][0-9.]*\).*/\2/p'
 }
 
-# The Rust packages of this release: `-web` where a newer compiler is kept
-# beside the release's own (for the browsers), else the release's own.
+# Prints the suffix of this release's Rust packages. Some Debian releases have a newer
+# compiler beside their own, to build browsers: its packages have the suffix `-web`.
 rust_flavour() {
     if ! at_least "$(candidate rustc-web)" "$RUST_LEAST" &&
         at_least "$(candidate rustc)" "$RUST_LEAST"; then
@@ -244,7 +248,7 @@ rust_flavour() {
     fi
 }
 
-# The linker's package follows the LLVM that the compiler is built with.
+# lld_package PACKAGE: prints the package of the linker of the LLVM that the compiler uses.
 lld_package() {
     llvm=$(LC_ALL=C apt-cache depends "$1" 2>/dev/null | sed -n 's/.*Depends: llvm-\([0-9]*\)$/\1/p' | head -n 1)
     [ -n "$llvm" ] || llvm=$(LC_ALL=C apt-cache search '^lld-[0-9]+$' 2>/dev/null |
@@ -252,8 +256,8 @@ lld_package() {
     [ -z "$llvm" ] || echo "lld-$llvm"
 }
 
-# The packages of an item of the Rust world. A package that was renamed with a
-# flavour has it behind its first word: rustc-web, rust-web-src.
+# rust_packages ITEM: prints the packages of an item that belongs to Rust. The suffix of the
+# release is behind the first word of a name: rustc-web, rust-web-src.
 rust_packages() {
     flavour=$(rust_flavour)
     case $1 in
@@ -264,7 +268,7 @@ rust_packages() {
     esac
 }
 
-# qemu_packages ARCH
+# qemu_packages ARCH: prints the packages of a machine's QEMU and firmware.
 qemu_packages() {
     case $1 in
     riscv64)
@@ -279,8 +283,8 @@ qemu_packages() {
     esac
 }
 
-# "URI SIGNED-BY" of the source that this machine has the release from, in
-# either of apt's two formats; nothing if none is found.
+# release_source RELEASE: prints "URI SIGNED-BY" of the apt source that has the release, from
+# files in either of apt's two formats. Prints nothing if there is no such source.
 release_source() {
     for file in /etc/apt/sources.list.d/*.sources; do
         [ -e "$file" ] || continue
@@ -318,8 +322,8 @@ release_source() {
     done
 }
 
-# Makes a QEMU that is new enough installable: sets `qemu_from` to the options
-# that apt needs for it. Older Debian releases have one in their backports.
+# Makes sure that apt can install a QEMU that is new enough, and sets `qemu_from` to the
+# options that apt needs for it. Older Debian releases have one in their backports.
 find_qemu() {
     qemu_from=""
     at_least "$(candidate qemu-system-misc)" "$QEMU_LEAST" && return 0
@@ -327,7 +331,7 @@ find_qemu() {
     system=$(. /etc/os-release && echo "${ID:-}")
     backports="$release-backports"
     if [ "$system" != debian ] || [ -z "$release" ]; then
-        say "This release's QEMU is $(candidate qemu-system-misc), older than $QEMU_LEAST: install a newer one by hand."
+        say "This release's QEMU is $(candidate qemu-system-misc), but $QEMU_LEAST or newer is needed. Please install one by hand."
         return 1
     fi
     qemu_from="-t $backports"
@@ -335,18 +339,18 @@ find_qemu() {
 
     set -- $(release_source "$release")
     if [ $# = 0 ]; then
-        say "No apt source for $release found here: add $backports by hand, then repeat."
+        say "No apt source for $release was found. Please add $backports by hand, then repeat."
         return 1
     fi
-    say "$release's QEMU is older than $QEMU_LEAST; $backports has a newer one. With it as an apt source,"
-    say "only packages asked for from it are taken from there:"
+    say "$release's QEMU is older than $QEMU_LEAST. $backports has a newer one, so it is added as an"
+    say "apt source. Other packages are not taken from it unless you ask for that:"
     if [ $# = 2 ]; then signed="Signed-By: $2\\n"; else signed=""; fi
     as_root_write "/etc/apt/sources.list.d/$backports.sources" \
         "Types: deb\\nURIs: $1\\nSuites: $backports\\nComponents: main\\n$signed"
-    apt update || say "(apt-get update failed; going on with the lists that are here)"
+    apt update || say "(apt-get update failed; continuing with the package lists that are here)"
 }
 
-# A target's std by rustup, where rustup is. Quietly fails where it can't.
+# try_rustup TARGET: adds a target by rustup. Fails silently without rustup.
 try_rustup() {
     have rustup && have cargo && at_least "$(version_of cargo)" "$RUST_LEAST" || return 1
     say "+ rustup target add $1"
@@ -359,7 +363,7 @@ try_rustup_component() {
     rustup component add "$1" >&2
 }
 
-# All that fuzzing takes but a C++ compiler comes by rustup and cargo.
+# Installs what fuzzing needs by rustup and cargo. A C++ compiler must be there already.
 try_fuzz() {
     have rustup || return 1
     if ! nightly rustc --version >/dev/null; then
@@ -383,14 +387,14 @@ try_miri() {
 }
 
 miri_by_hand() {
-    say "Miri takes a nightly Rust, which only rustup has. Please install by hand, then repeat:"
+    say "Miri needs a nightly Rust, which only rustup has. Please install by hand, then repeat:"
     have rustup || say "    rustup, from https://rustup.rs"
     say "    rustup toolchain install nightly --component miri --component rust-src"
     exit 3
 }
 
 fuzz_by_hand() {
-    say "Fuzzing takes a nightly Rust, which only rustup has, and cargo-fuzz. Please install by hand, then repeat:"
+    say "Fuzzing needs a nightly Rust, which only rustup has, and cargo-fuzz. Please install by hand, then repeat:"
     have rustup || say "    rustup, from https://rustup.rs"
     nightly rustc --version >/dev/null || say "    rustup toolchain install nightly"
     nightly cargo fuzz --version >/dev/null || say "    cargo install cargo-fuzz"
@@ -398,7 +402,7 @@ fuzz_by_hand() {
     exit 3
 }
 
-# What an item is, in words.
+# words_for ITEM: prints the item in words, for a message.
 words_for() {
     case $1 in
     cargo) if at_least "$(version_of cargo)" "$RUST_LEAST"; then
@@ -417,8 +421,9 @@ words_for() {
     esac
 }
 
+# by_hand ITEM...: prints how to install items without apt-get.
 by_hand() {
-    say "This machine has no apt-get, so nothing was installed. Please install by hand, then repeat:"
+    say "This computer has no apt-get, so nothing was installed. Please install by hand, then repeat:"
     for item in "$@"; do
         case $item in
         cargo) say "    cc (gcc or clang), and: rustup toolchain install stable" ;;
@@ -430,7 +435,7 @@ by_hand() {
     done
 }
 
-# What rustup can bring without root is tried first: sets `missing` to the rest.
+# Installs what rustup can, since that needs no root. Sets `missing` to the other items.
 install_by_rustup() {
     left=""
     for item in $missing; do
@@ -446,9 +451,9 @@ install_by_rustup() {
     missing=$left
 }
 
-# apt_failed WORD...: what apt-get was to install.
+# apt_failed WORD...: reports that apt-get could not install these packages, and exits.
 apt_failed() {
-    say "apt-get could not install that; its own words are above. When it can, repeat, or type as root:"
+    say "apt-get could not install that; its error is above. Repeat when it can, or type as root:"
     say "    apt-get install --no-install-recommends $*"
     exit 3
 }
@@ -460,10 +465,10 @@ install_by_apt() {
     fi
     find_root
     if [ "$root" = no ]; then
-        say "No root here and no sudo, so nothing was installed. Please run as root, then repeat:"
+        say "Nothing was installed, because this is not root and sudo cannot be used. Please run as root, then repeat:"
     fi
-    [ "$root" = no ] || say "Installing it with apt-get, once:"
-    apt update || say "(apt-get update failed; going on with the lists that are here)"
+    [ "$root" = no ] || say "Installing it by apt-get:"
+    apt update || say "(apt-get update failed; continuing with the package lists that are here)"
 
     plain="" qemus=""
     for item in $missing; do
@@ -497,10 +502,10 @@ install_by_apt() {
 
 # --- All items ---------------------------------------------------------------
 
-missing="" answers=""
+missing="" providers=""
 for item in "$@"; do
-    if answer=$(serves "$item"); then
-        answers="$answers$answer
+    if found=$(provider "$item"); then
+        providers="$providers$found
 "
     else
         missing="$missing $item"
@@ -509,23 +514,23 @@ done
 
 if [ -n "$missing" ]; then
     root=run
-    say "Missing on this machine:"
+    say "Missing on this computer:"
     for item in $missing; do
         say "  - $(words_for "$item")"
-        complaints "$item" | sed 's/^/    | /' >&2
+        errors_of "$item" | sed 's/^/    | /' >&2
     done
     wanted=$missing
     install_by_rustup
     [ -z "$missing" ] || install_by_apt
-    answers=""
+    providers=""
     for item in "$@"; do
-        if answer=$(serves "$item"); then
-            answers="$answers$answer
+        if found=$(provider "$item"); then
+            providers="$providers$found
 "
         else
-            say "Set-up ran through, and yet there is no $item:"
-            complaints "$item" | sed 's/^/    | /' >&2
-            say "Please mend that by hand, then repeat."
+            say "The set-up ended without an error, but $item is still missing:"
+            errors_of "$item" | sed 's/^/    | /' >&2
+            say "Please install it by hand, then repeat."
             exit 3
         fi
     done
@@ -536,4 +541,4 @@ if [ -n "$missing" ]; then
     done
     say "Set-up is complete."
 fi
-printf '%s' "$answers"
+printf '%s' "$providers"

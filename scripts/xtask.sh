@@ -1,28 +1,29 @@
 #!/bin/sh
-# Builds xtask, the build tool, where it is not built yet, and becomes it:
+# Builds xtask, the build tool, if it is not up to date, and replaces this process by it:
 #
 #   scripts/xtask.sh VERB [NAME=value ...]
 #
-# It ends when the process that called this script (make) is gone. Where it cannot
-# be built, cargo's own words say why, and the exit status is 3.
+# xtask ends when the process that called this script (make) has ended. If xtask cannot
+# be built, cargo prints why, and the exit status is 3.
 set -eu
 caller=$PPID
 cd "$(dirname "$0")/.."
 
 say() { printf '%s\n' "$*" >&2; }
 
-# why_not FOLDER: why no file of 1 MiB can be written there; nothing if it can.
+# why_not FOLDER: prints why a file of 1 MiB cannot be written to the folder, or nothing if
+# it can be.
 why_not() {
-    # cargo makes its own folders.
+    # cargo creates its folders itself, but TMPDIR must exist.
     [ "$1" = "${TMPDIR:-/tmp}" ] || mkdir -p "$1" 2>&1 || return 0
     probe="$1/.tessera-probe-$$"
     { head -c 1048576 /dev/zero >"$probe"; } 2>&1 || true
     rm -f "$probe" 2>/dev/null || true
 }
 
-# Names each folder that cargo needs and cannot write to.
+# Prints each folder that cargo needs and that cannot be written.
 explain() {
-    say "xtask, the build tool, cannot be built: see above."
+    say "xtask, the build tool, could not be built. The error is above."
     home=${CARGO_HOME:-${HOME:-}/.cargo}
     for place in "target:CARGO_TARGET_DIR:${CARGO_TARGET_DIR:-$PWD/target}" \
         "cargo's downloads:CARGO_HOME or HOME:$home" \
@@ -31,19 +32,19 @@ explain() {
         folder=${rest#*:}
         reason=$(why_not "$folder")
         [ -z "$reason" ] ||
-            say "  $folder ($what) cannot be written: ${reason##*: }. Mend it, or set ${rest%%:*} to a folder that can."
+            say "  $folder ($what) cannot be written: ${reason##*: }. Repair it, or set ${rest%%:*} to a writable folder."
     done
 }
 
 cargo=$(scripts/setup.sh cargo)
-# Debian's cargo goes with Debian's rustc, whatever is on PATH.
+# Debian's cargo is used with Debian's rustc, even if another rustc is on PATH.
 if [ "$cargo" = /usr/bin/cargo ]; then
     unset RUSTUP_TOOLCHAIN
     export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
 fi
 
-# The build's progress is shown only the first time. `cargo run -q` alone would
-# say nothing of a build that fails.
+# The build's progress is shown only the first time. The build is a command of its own,
+# because its failure is explained here, and not that of the run.
 quiet=-q
 [ -e target/debug/xtask ] || quiet=
 if ! "$cargo" build $quiet --manifest-path xtask/Cargo.toml; then

@@ -1,5 +1,5 @@
-//! `scripts/setup.sh` and `scripts/xtask.sh` on made-up computers: a few programs that do
-//! as told, and nothing else.
+//! Tests of `scripts/setup.sh` and `scripts/xtask.sh` on simulated computers: each is a folder
+//! with a few programs that behave as the test needs.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -7,18 +7,18 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What the scripts use of every computer.
+/// The programs that the scripts expect on every computer.
 const TOOLS: [&str; 15] = [
     "sh", "cat", "dirname", "env", "grep", "head", "id", "mkdir", "printf", "rm", "sed", "sort",
     "tail", "tr", "true",
 ];
 
-/// A program that works, and tells a version that is new enough.
+/// A program that works, and prints a version that is new enough.
 const GOOD: &str = "case $1 in --version) echo x 9.99.0;; esac";
-/// rustup's stand-in for a program of a toolchain that is not there.
+/// rustup's proxy for a program of a toolchain that is not installed.
 const NOT_INSTALLED: &str = "echo \"error: toolchain '1.50.0' is not installed\" >&2; exit 1";
 
-/// A made-up computer, with a copy of the scripts.
+/// A simulated computer, with a copy of the scripts.
 struct Computer {
     dir: PathBuf,
 }
@@ -47,7 +47,7 @@ impl Computer {
         computer.with("bin", "cc", GOOD)
     }
 
-    /// The same with one more program, a shell script, in `folder`.
+    /// Returns the computer with one more program in `folder`, a shell script.
     fn with(self, folder: &str, name: &str, script: &str) -> Self {
         self.write(folder, name, &format!("#!/bin/sh\n{script}\n"));
         self
@@ -59,7 +59,7 @@ impl Computer {
         fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Runs one of the scripts.
+    /// Runs one of the scripts on the computer.
     fn run(&self, script: &str, words: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = Command::new(self.dir.join("scripts").join(script));
         command
@@ -89,7 +89,7 @@ fn says(text: &str, wanted: &[&str]) {
 }
 
 #[test]
-fn where_all_is_there_nothing_is_said() {
+fn setup_prints_no_message_if_no_item_is_missing() {
     let computer = Computer::new("complete")
         .with("bin", "cargo", GOOD)
         .with("bin", "rustc", GOOD);
@@ -98,7 +98,7 @@ fn where_all_is_there_nothing_is_said() {
 }
 
 #[test]
-fn a_cargo_that_fails_is_quoted_and_so_is_apt_get() {
+fn errors_of_a_failing_cargo_and_of_apt_get_are_shown() {
     let computer = Computer::new("offline")
         .with("bin", "cargo", NOT_INSTALLED)
         .with("bin", "rustc", NOT_INSTALLED)
@@ -118,7 +118,7 @@ fn a_cargo_that_fails_is_quoted_and_so_is_apt_get() {
 }
 
 #[test]
-fn a_rustc_that_fails_beside_a_good_cargo_is_quoted() {
+fn the_error_of_a_failing_rustc_is_shown() {
     let computer =
         Computer::new("no-rustc")
             .with("bin", "cargo", GOOD)
@@ -135,7 +135,7 @@ fn a_rustc_that_fails_beside_a_good_cargo_is_quoted() {
 }
 
 #[test]
-fn programs_that_are_there_and_fail_are_quoted() {
+fn errors_of_installed_programs_that_fail_are_shown() {
     let fails = "echo 'error while loading shared libraries' >&2; exit 127";
     let computer = Computer::new("broken")
         .with("bin", "cargo", GOOD)
@@ -156,7 +156,7 @@ fn programs_that_are_there_and_fail_are_quoted() {
 }
 
 #[test]
-fn what_apt_get_brings_and_still_fails_is_quoted() {
+fn a_program_that_still_fails_after_apt_get_is_reported() {
     let computer = Computer::new("in-vain")
         .with("bin", "cargo", NOT_INSTALLED)
         .with("bin", "apt-cache", "echo '  Candidate: 1.96.0'")
@@ -164,25 +164,25 @@ fn what_apt_get_brings_and_still_fails_is_quoted() {
         .with("bin", "apt-get", "exit 0");
     let (status, _, stderr) = words(&computer.run("setup.sh", &["cargo"], &[]));
     assert_eq!(status, Some(3));
-    let (_, end) = stderr.split_once("yet there is no cargo").unwrap();
+    let (_, end) = stderr.split_once("cargo is still missing").unwrap();
     says(
         end,
         &["| cargo: error: toolchain '1.50.0' is not installed"],
     );
 }
 
-/// The arguments and what matters of the environment, a line each.
-const TELL: &str = "case $1 in
+/// A program that prints its arguments and two variables of its environment.
+const PRINT_CALL: &str = "case $1 in
     --version) echo x 9.99.0;;
     *) echo \"$* RUSTC=$RUSTC RUSTUP_TOOLCHAIN=$RUSTUP_TOOLCHAIN\";;
 esac";
 
 #[test]
-fn debian_s_cargo_goes_with_debian_s_rustc() {
+fn debian_s_cargo_is_used_with_debian_s_rustc() {
     let computer = Computer::new("debian")
         .with("bin", "cargo", NOT_INSTALLED)
         .with("bin", "rustc", NOT_INSTALLED)
-        .with("usr/bin", "cargo", TELL)
+        .with("usr/bin", "cargo", PRINT_CALL)
         .with("usr/bin", "rustc", GOOD);
     let rustup = [("RUSTUP_TOOLCHAIN", "1.50.0")];
     let (status, stdout, stderr) = words(&computer.run("xtask.sh", &["run"], &rustup));
@@ -201,7 +201,7 @@ fn debian_s_cargo_goes_with_debian_s_rustc() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_named() {
+fn folders_that_cannot_be_written_are_named() {
     let build = "case $1 in
         --version) echo x 9.99.0;;
         *) echo 'error: failed to open the cache' >&2; exit 101;;
@@ -233,9 +233,9 @@ fn a_folder_that_cannot_be_written_is_named() {
     );
 }
 
-/// The file of this name in a folder above the repository is meant for others.
+/// The repository's own toolchain file keeps rustup from using one in a folder above.
 #[test]
-fn a_toolchain_file_above_the_repository_is_not_ours() {
+fn a_toolchain_file_above_the_repository_is_ignored() {
     let above = Path::new(env!("CARGO_TARGET_TMPDIR")).join("above");
     let inside = above.join("tessera");
     fs::create_dir_all(&inside).unwrap();
@@ -254,7 +254,7 @@ fn a_toolchain_file_above_the_repository_is_not_ours() {
         let words = String::from_utf8_lossy(&output.stdout).into_owned();
         Some(words.split_whitespace().next()?.to_owned())
     };
-    // Without rustup, or a default of it, such files tell nothing to anybody.
+    // Without rustup, or without a default toolchain, there is nothing to compare.
     if let Some(default) = active(Path::new("/")) {
         assert_ne!(active(&above), Some(default.clone()));
         assert_eq!(active(&inside), Some(default));

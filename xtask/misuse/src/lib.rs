@@ -1,7 +1,7 @@
-//! What an application without unsafe code must not be able to do.
+//! Code without `unsafe` that must not compile, because it would break the kernel.
 //!
-//! `make test` compiles [`misuse`], and compares the compiler's errors with the comments
-//! there.
+//! `make test` compiles the module `misuse`, and compares the compiler's errors with the
+//! comments there.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg(target_os = "linux")]

@@ -1,5 +1,5 @@
-//! The line below a comment of `//~` and the code of an error has that error. All others
-//! compile.
+//! A comment `//~ CODE` says that the line below it must fail with the error CODE. All other
+//! lines compile.
 
 use core::fmt;
 
@@ -13,7 +13,7 @@ use axstd::thread;
 
 const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
 
-/// The end of a thread whose stack another borrows from.
+/// Ends a thread while another thread borrows from its stack.
 pub fn end_within_a_scope() {
     let borrowed = [0_u8; 64];
     thread::scope(|scope| {
@@ -23,13 +23,13 @@ pub fn end_within_a_scope() {
     });
 }
 
-/// A reference to an address space that is gone.
+/// Keeps a reference to an address space that may have been dropped.
 pub fn keep_what_is_entered() -> Option<&'static SharedAspace> {
     //~ E0133
     SharedAspace::entered().as_ref()
 }
 
-/// Frames under a second address, through which they can be written.
+/// Maps frames at a second address, through which they could be written.
 pub fn map_twice(space: &AddrSpace, frames: &axalloc::Frames) {
     let start = space.base();
     //~ E0133
@@ -40,7 +40,7 @@ pub fn map_twice(space: &AddrSpace, frames: &axalloc::Frames) {
     let _ = space.map_linear_named("mine", start, frames.start(), 4096, RW);
 }
 
-/// A mapping that is another's: a thread's stack.
+/// Unmaps or protects a mapping that something else owns: a thread's stack.
 pub fn take_a_stack_away(thread: &thread::Thread) {
     let stack = thread.stack_bottom().into();
     //~ E0133
@@ -49,7 +49,7 @@ pub fn take_a_stack_away(thread: &thread::Thread) {
     let _ = kernel_aspace().protect_owned(stack, 4096, RW);
 }
 
-/// Frames that are somebody else's.
+/// Takes ownership of frames that have an owner already.
 pub fn take_frames(frames: &axalloc::Frames) {
     //~ E0133
     let _ = axalloc::Frames::from_raw(frames.start());
@@ -61,7 +61,7 @@ pub fn take_frames(frames: &axalloc::Frames) {
     let _ = axalloc::add_memory(&[0..4096]);
 }
 
-/// A hart in an address space that it is not told about, or without the kernel.
+/// Enters an address space that could be dropped meanwhile, or that does not map the kernel.
 pub fn enter(space: &'static SharedAspace) {
     //~ E0133
     SharedAspace::switch(Some(space));
@@ -76,7 +76,7 @@ pub fn enter(space: &'static SharedAspace) {
     space.context().leave(0);
 }
 
-/// A hart whose stack, or own data, is another's.
+/// Starts a hart again, on a stack and per-hart data that are in use.
 pub fn start_again() {
     //~ E0133
     hart::init_primary();
@@ -88,13 +88,13 @@ pub fn start_again() {
     hart::set_stack(0);
 }
 
-/// The set-up of harts' own data, which would begin again.
+/// Sets up the per-hart data a second time.
 pub fn own_data_again(memory: *mut u8) {
     //~ E0433
     let _ = axhal::percpu::init(memory, 1);
 }
 
-/// Registers and memory that are in use.
+/// Overwrites registers and memory that are in use.
 pub fn overwrite(start: *mut u8) {
     //~ E0133
     arch::Float::UNUSED.restore();
@@ -106,7 +106,7 @@ pub fn overwrite(start: *mut u8) {
     mem::zero_pages(start, 4096);
 }
 
-/// A fault that is handled with interrupts let in.
+/// A page fault handler that enables interrupts.
 pub struct Handler;
 
 //~ E0200
