@@ -1,5 +1,7 @@
-//! The process that has called this one, make. It tells its children nothing when it is
-//! killed, or when its terminal is closed, so they look.
+//! Ends xtask when the process that called it, make, is gone.
+//!
+//! make does not signal its children when it is killed, or when its terminal is closed.
+//! So xtask looks every [`INTERVAL`].
 
 use std::io::{self, IsTerminal};
 use std::os::unix::process::parent_id;
@@ -10,43 +12,48 @@ use std::time::Duration;
 
 use crate::failure::Failure;
 
-/// The argument that names it, by its process id.
+/// The argument that gives the caller's process id.
 const ARGUMENT: &str = "--child-of=";
 
-/// How often to look.
+/// The time between two looks.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// The caller that `argument` names, if it is the argument for that.
+/// Returns the process id in an argument `--child-of=ID`, and `None` for any other
+/// argument.
 ///
 /// # Errors
 ///
-/// It names no process id.
-pub fn named(argument: &str) -> Result<Option<u32>, Failure> {
+/// Fails if what follows `--child-of=` is not a process id.
+pub fn id_in(argument: &str) -> Result<Option<u32>, Failure> {
     let Some(id) = argument.strip_prefix(ARGUMENT) else {
         return Ok(None);
     };
-    let id = id
-        .parse()
-        .map_err(|_| Failure::usage(format!("{argument}: not a process id; valid: a number")))?;
+    let id = id.parse().map_err(|_| {
+        Failure::usage(format!(
+            "{argument}: not a process id; valid: a number, as in {ARGUMENT}17"
+        ))
+    })?;
     Ok(Some(id))
 }
 
-/// Ends this process when `caller` is gone, or the terminal that it prints on. What this
-/// process has started ends with it ([`command::new`](crate::command::new)).
+/// Watches on a thread, and ends this process when the process `caller` has ended or the
+/// terminal that this process prints on is closed. What this process has started ends
+/// with it ([`command::new`](crate::command::new)).
 pub fn end_with(caller: u32) {
     let (parent, on_terminal) = (parent_id(), prints_on_terminal());
     let process = PathBuf::from(format!("/proc/{caller}"));
-    // Without Linux's /proc the parent alone tells. It may be a program between the two.
+    // The parent may be cargo, which make has called. Where there is no /proc to look the
+    // caller up in, only the parent is watched.
     let is_there = move || !Path::new("/proc/self").exists() || process.exists();
     thread::spawn(move || {
         while parent_id() == parent && is_there() {
             if on_terminal && !prints_on_terminal() {
-                // A terminal that was closed is none any more.
+                // The terminal was closed, and with it the place for a message.
                 exit(1);
             }
             thread::sleep(INTERVAL);
         }
-        complain!("process {caller}, which called, is gone: stopped");
+        say_error!("xtask stops: process {caller}, which called it, has ended");
         exit(1);
     });
 }
@@ -60,11 +67,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_is_named_by_a_number() {
-        assert_eq!(named("--child-of=17").unwrap(), Some(17));
-        assert_eq!(named("run").unwrap(), None);
+    fn a_caller_is_given_by_its_process_id() {
+        assert_eq!(id_in("--child-of=17").unwrap(), Some(17));
+        assert_eq!(id_in("run").unwrap(), None);
         for argument in ["--child-of=", "--child-of=make", "--child-of=-1"] {
-            assert_eq!(named(argument).unwrap_err().status(), 2, "{argument}");
+            assert_eq!(id_in(argument).unwrap_err().status(), 2, "{argument}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `check`: formatting, lints and documentation, without a warning; and `doc`.
+//! `check`: checks formatting, lints, documentation and licences. A warning is a failure.
+//! And `doc`, which builds the documentation.
 
 use std::fs;
 use std::process::Command;
@@ -12,10 +13,14 @@ use crate::manifest::{HOST_FEATURES, HOST_PACKAGES, PROCESS_PACKAGES, crates_in,
 use crate::options::Options;
 use crate::toolchain::{self, Toolchain};
 
-/// A step: its name, and the commands it consists of.
+/// A step of the check: its name, and its commands.
 type Step = (String, Vec<Command>);
 
-/// Runs every step, also behind a failed one, and sums up.
+/// `check`: runs every step, also after one has failed, and prints a summary.
+///
+/// # Errors
+///
+/// Fails with status 1 if a step has failed.
 pub fn check(options: &Options) -> Result<(), Failure> {
     let machines = options.machines();
     let mut items = vec!["rustfmt".to_owned(), "clippy".to_owned()];
@@ -25,32 +30,17 @@ pub fn check(options: &Options) -> Result<(), Failure> {
             .iter()
             .map(|machine| format!("clippy:{}", machine.target)),
     );
-    let answers = toolchain::set_up(&items)?;
+    let providers = toolchain::set_up(&items)?;
 
-    let mut steps = host_steps(&answers);
+    let mut steps = host_steps(&providers);
     for machine in machines {
         steps.extend(kernel_steps(machine)?);
     }
     let (mut passed, mut failed) = (0, 0);
-    for (name, commands) in steps {
-        say!("check: {name}");
-        let mut good = true;
-        for mut command in commands {
-            command::show(&command, options.verbose);
-            if let Err(failure) = command::run(&mut command) {
-                good = false;
-                if !failure.is_reported() {
-                    complain!("{failure}");
-                }
-            }
-        }
-        if good {
-            passed += 1
-        } else {
-            failed += 1
-        }
-        if !good {
-            say!("check: {name}: FAILED");
+    for step in steps {
+        match run_step(step, options.verbose) {
+            true => passed += 1,
+            false => failed += 1,
         }
     }
     match licences() {
@@ -68,34 +58,36 @@ pub fn check(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn host_steps(answers: &[String]) -> Vec<Step> {
-    let debian = |item: usize| answers.get(item).is_some_and(|answer| answer == "debian");
+/// Runs all commands of a step. Returns whether all have succeeded.
+fn run_step((name, commands): Step, verbose: bool) -> bool {
+    say!("check: {name}");
+    let mut good = true;
+    for mut command in commands {
+        command::show(&command, verbose);
+        if let Err(failure) = command::run(&mut command) {
+            good = false;
+            if !failure.is_reported() {
+                say_error!("{failure}");
+            }
+        }
+    }
+    if !good {
+        say!("check: {name}: FAILED");
+    }
+    good
+}
+
+/// The steps that do not depend on a machine. `providers` says which rustfmt and which
+/// clippy to use.
+fn host_steps(providers: &[String]) -> Vec<Step> {
+    let debian = |item: usize| providers.get(item).is_some_and(|word| word == "debian");
     let mut fmt = command::cargo();
     if debian(0) {
-        // cargo would find rustup's cargo-fmt first.
+        // `cargo fmt` would run rustup's cargo-fmt, which is first on PATH.
         fmt = command::new("/usr/bin/cargo-fmt");
         fmt.env("RUSTFMT", "/usr/bin/rustfmt");
     }
     fmt.args(["fmt", "--all", "--check"]).current_dir(root());
-    // A test that fails panics; nothing else may.
-    let mut programs = host_clippy(debian(1));
-    programs.args(["--features", HOST_FEATURES]);
-    programs.args(packages(HOST_PACKAGES));
-    let mut tests = host_clippy(debian(1));
-    tests.args(["--features", HOST_FEATURES]);
-    tests.args(packages(HOST_PACKAGES));
-    // Their programs are checked as a machine's.
-    let mut kernels = host_clippy(debian(1));
-    kernels
-        .arg("--all-features")
-        .args(packages(PROCESS_PACKAGES));
-    programs.args(["--", "-D", "warnings"]);
-    for tests in [&mut tests, &mut kernels] {
-        tests.args(["--all-targets", "--", "-D", "warnings"]);
-        for lint in ["unwrap_used", "expect_used", "panic"] {
-            tests.arg(format!("-Aclippy::{lint}"));
-        }
-    }
     let mut doc = command::cargo();
     doc.args([
         "doc",
@@ -108,12 +100,33 @@ fn host_steps(answers: &[String]) -> Vec<Step> {
     doc.env("RUSTDOCFLAGS", "-D warnings").current_dir(root());
     vec![
         ("formatting".to_owned(), vec![fmt]),
-        (
-            "clippy for the host".to_owned(),
-            vec![programs, tests, kernels],
-        ),
+        ("clippy for the host".to_owned(), host_lints(debian(1))),
         ("rustdoc for the host".to_owned(), vec![doc]),
     ]
+}
+
+/// clippy on the host's packages, on their tests, and on the tests that run the kernel in a
+/// process. Only tests may panic.
+fn host_lints(debian: bool) -> Vec<Command> {
+    let mut programs = host_clippy(debian);
+    programs.args(["--features", HOST_FEATURES]);
+    programs.args(packages(HOST_PACKAGES));
+    programs.args(["--", "-D", "warnings"]);
+    let mut tests = host_clippy(debian);
+    tests.args(["--features", HOST_FEATURES]);
+    tests.args(packages(HOST_PACKAGES));
+    // Without their tests, these packages are checked in the steps of their machine.
+    let mut kernels = host_clippy(debian);
+    kernels
+        .arg("--all-features")
+        .args(packages(PROCESS_PACKAGES));
+    for tests in [&mut tests, &mut kernels] {
+        tests.args(["--all-targets", "--", "-D", "warnings"]);
+        for lint in ["unwrap_used", "expect_used", "panic"] {
+            tests.arg(format!("-Aclippy::{lint}"));
+        }
+    }
+    vec![programs, tests, kernels]
 }
 
 fn host_clippy(debian: bool) -> Command {
@@ -129,10 +142,11 @@ fn host_clippy(debian: bool) -> Command {
     clippy
 }
 
+/// The steps for one machine. clippy runs without features, with threads on one hart, with
+/// several harts but no threads, and with all features: dead code shows only where the
+/// feature that uses it is off.
 fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
     let toolchain = Toolchain::of(machine)?;
-    // Once without a feature, and once each with threads of one hart and with harts
-    // without threads: what only other features use is dead code there. Then all.
     let mut bare = clippy(toolchain, machine);
     bare.args(["--package", "helloworld", "--", "-D", "warnings"]);
     let some = ["multitask", "smp"].map(|feature| {
@@ -143,7 +157,7 @@ fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
     });
     let mut full = clippy(toolchain, machine);
     let apps = crates_in("apps").into_iter();
-    full.args(packages(apps.filter(|app| machine.takes(app))))
+    full.args(packages(apps.filter(|app| machine.supports_app(app))))
         .args(["--all-features", "--", "-D", "warnings"]);
     let mut doc = documentation(toolchain, machine);
     doc.arg("-q");
@@ -165,8 +179,8 @@ fn clippy(toolchain: Toolchain, machine: &Machine) -> Command {
     cargo
 }
 
-/// `cargo doc` of the house as it is on one machine, its private rooms included:
-/// links to them are what a reader wants.
+/// Returns `cargo doc` for the kernel's crates as they are built for one machine. Private
+/// items are included, since the documentation is read by those who change the code.
 fn documentation(toolchain: Toolchain, machine: &Machine) -> Command {
     let platforms = ["axmachine".to_owned(), machine.platform.to_owned()];
     let names = crates_in("api")
@@ -193,7 +207,7 @@ fn packages<Name: Into<String>>(names: impl IntoIterator<Item = Name>) -> Vec<St
         .collect()
 }
 
-/// Every crate says under which licence it is.
+/// Checks that every crate names its licence.
 fn licences() -> Result<(), String> {
     let folders = ["api", "modules", "platforms", "apps"];
     let crates = folders.iter().flat_map(|folder| {
@@ -212,13 +226,14 @@ fn licences() -> Result<(), String> {
         let text = fs::read_to_string(root().join(&dir).join("Cargo.toml"))
             .map_err(|error| error.to_string())?;
         if !text.lines().any(|line| line.starts_with("license")) {
-            return Err(format!("{dir}/Cargo.toml names none"));
+            return Err(format!("{dir}/Cargo.toml has no line `license = ...`"));
         }
     }
     Ok(())
 }
 
-/// `doc`: builds the pages of the house and says where they are.
+/// `doc`: builds the documentation of the kernel's crates, and prints the path of its first
+/// page.
 pub fn doc(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
     let mut cargo = documentation(Toolchain::of(machine)?, machine);

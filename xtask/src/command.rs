@@ -1,5 +1,5 @@
-//! Commands: they end with this process, are shown as a person would type them, and
-//! their failure is told.
+//! Runs other programs. They end when this process ends, can be shown in the form that a
+//! shell takes, and a failure is reported.
 
 use std::env;
 use std::ffi::OsStr;
@@ -12,48 +12,49 @@ use anyhow::Context;
 use crate::failure::Failure;
 use crate::toolchain::SEPARATOR;
 
-/// The words in front of a command that let Linux send its process a SIGTERM when the
-/// thread that started it is gone, also by `kill -9`.
-const ENDING: [&str; 3] = ["setpriv", "--pdeathsig", "TERM"];
+/// What stands in front of a command, so that Linux sends its process a SIGTERM when the
+/// thread that started it ends. That also works after `kill -9`.
+const END_WITH_PARENT: [&str; 3] = ["setpriv", "--pdeathsig", "TERM"];
 
-/// A command whose process ends with this one, where there is util-linux's `setpriv`.
-/// The thread that starts it must be the one that waits for it.
+/// Returns a command whose process ends when this one ends, provided that util-linux's
+/// `setpriv` is installed. The thread that starts it must also wait for it: Linux sends
+/// the signal when the starting thread ends.
 pub fn new(program: impl AsRef<OsStr>) -> Command {
-    if !can_end() {
+    if !has_setpriv() {
         return Command::new(program);
     }
-    let mut command = Command::new(ENDING[0]);
-    command.args(&ENDING[1..]).arg(program);
+    let mut command = Command::new(END_WITH_PARENT[0]);
+    command.args(&END_WITH_PARENT[1..]).arg(program);
     command
 }
 
-/// What cargo is told so that the programs it runs end with it: a variable of its
-/// environment and the value.
+/// Returns the environment variable, and its value, that make cargo start programs in the
+/// same way. `None` on a computer whose target is not known here, or without `setpriv`.
 pub fn runner() -> Option<(&'static str, String)> {
     let variable = match env::consts::ARCH {
         "x86_64" => "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
         "aarch64" => "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
         _ => return None,
     };
-    can_end().then(|| (variable, ENDING.join(" ")))
+    has_setpriv().then(|| (variable, END_WITH_PARENT.join(" ")))
 }
 
-/// Whether there is a `setpriv` with that option: busybox has one without it.
-fn can_end() -> bool {
-    static CAN: OnceLock<bool> = OnceLock::new();
-    *CAN.get_or_init(|| {
-        let mut probe = Command::new(ENDING[0]);
-        probe.args(&ENDING[1..]).arg("true");
+/// Returns whether `setpriv` is there and has that option. busybox's has not.
+fn has_setpriv() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        let mut probe = Command::new(END_WITH_PARENT[0]);
+        probe.args(&END_WITH_PARENT[1..]).arg("true");
         let status = probe.stdout(Stdio::null()).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
     })
 }
 
-/// Debian's cargo, which belongs to Debian's rustc.
+/// The path of Debian's cargo, which is only used with Debian's rustc.
 pub const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 
-/// The cargo on PATH, or Debian's if that has built this program: then the one on PATH
-/// fails (`scripts/xtask.sh`).
+/// Returns the cargo on PATH, or Debian's if Debian's has built this program.
+/// `scripts/xtask.sh` takes Debian's where the one on PATH fails.
 pub fn cargo() -> Command {
     match env::var_os("CARGO") {
         Some(cargo) if cargo == DEBIAN_CARGO => new(DEBIAN_CARGO),
@@ -61,7 +62,7 @@ pub fn cargo() -> Command {
     }
 }
 
-/// rustup's nightly cargo, whichever cargo has built this program.
+/// Returns rustup's nightly cargo. The cargo that has built this program does not matter.
 pub fn nightly_cargo() -> Command {
     let mut cargo = new("rustup");
     cargo.args(["run", "nightly", "cargo"]);
@@ -71,10 +72,14 @@ pub fn nightly_cargo() -> Command {
     cargo
 }
 
-/// Runs a command that tells its failure itself, on standard error. One that was
-/// killed may have told nothing, so the signal is told here.
+/// Runs a command that prints its own errors on standard error.
+///
+/// # Errors
+///
+/// Fails if the program cannot be started, or does not succeed. Of one that a signal has
+/// ended the message names the signal, since the program may have printed nothing.
 pub fn run(command: &mut Command) -> Result<(), Failure> {
-    let program = words(command).remove(0);
+    let program = words_of(command).remove(0);
     let status = command.status();
     let status = status.with_context(|| format!("cannot run {program}"))?;
     match status.signal() {
@@ -87,7 +92,7 @@ pub fn run(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
-/// How a process ended: `exit status 1`, `signal 6 (SIGABRT)`.
+/// Returns how a process ended: `exit status 1`, `signal 6 (SIGABRT)`.
 pub fn cause(status: ExitStatus) -> String {
     let words = status.to_string().replacen(": ", " ", 1);
     words.trim_end_matches(" (core dumped)").to_owned()
@@ -96,14 +101,14 @@ pub fn cause(status: ExitStatus) -> String {
 /// Shows a command on standard error if `verbose`.
 pub fn show(command: &Command, verbose: bool) {
     if verbose {
-        complain!("+ {}", line(command));
+        say_error!("+ {}", line(command));
     }
 }
 
-/// The command in one line, its environment in front.
+/// Returns the command as one line that a shell takes, with its environment in front.
 pub fn line(command: &Command) -> String {
     let set = command.get_envs().filter_map(|(name, value)| {
-        // The same flags in the form that can be typed.
+        // The encoded form holds control characters, so the plain variable is shown.
         if name == "CARGO_ENCODED_RUSTFLAGS" {
             let flags = value?.to_string_lossy().replace(SEPARATOR, " ");
             return Some(format!("RUSTFLAGS={}", quoted(&flags)));
@@ -114,27 +119,27 @@ pub fn line(command: &Command) -> String {
             quoted(&value?.to_string_lossy())
         ))
     });
-    let words = words(command);
+    let words = words_of(command);
     set.chain(words.iter().map(|word| quoted(word)))
         .collect::<Vec<_>>()
         .join(" ")
 }
 
-/// The program and its arguments, as a person would type them.
-fn words(command: &Command) -> Vec<String> {
+/// Returns the program and its arguments, without [`END_WITH_PARENT`].
+fn words_of(command: &Command) -> Vec<String> {
     let words = [command.get_program()]
         .into_iter()
         .chain(command.get_args());
     let mut words: Vec<String> = words
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    if words.starts_with(&ENDING.map(str::to_owned)) {
-        words.drain(..ENDING.len());
+    if words.starts_with(&END_WITH_PARENT.map(str::to_owned)) {
+        words.drain(..END_WITH_PARENT.len());
     }
     words
 }
 
-/// In quotes where a shell would read it otherwise.
+/// Returns the word, in quotes if it holds characters that a shell gives a meaning to.
 fn quoted(word: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_=+,./:@%".contains(char);
     if !word.is_empty() && word.chars().all(plain) {
@@ -152,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_could_read_it() {
+    fn a_command_line_is_quoted_for_a_shell() {
         let mut command = new("cargo");
         command
             .env("RUSTFLAGS", "-a -b")
@@ -163,10 +168,10 @@ mod tests {
         );
     }
 
-    /// As at the end of the process by `kill -9`, where all its threads are gone.
+    /// `kill -9` ends all threads of a process, so the end of one thread tests it.
     #[test]
     fn a_command_ends_with_the_thread_that_started_it() {
-        if !can_end() {
+        if !has_setpriv() {
             return;
         }
         let start = || {
@@ -187,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_command_is_told_with_its_signal() {
+    fn the_failure_of_a_killed_command_names_its_signal() {
         let sh = |script| run(new("sh").args(["-c", script]));
         let failure = sh("kill -9 $$").unwrap_err();
         assert_eq!(failure.to_string(), "sh was ended by signal 9 (SIGKILL)");

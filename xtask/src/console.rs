@@ -1,5 +1,5 @@
-//! A running machine: its console passed on as it comes, watched for silence, and
-//! read for the exit line at its end.
+//! Runs a machine to its end: passes its console on, stops it when the console is silent
+//! for too long, and reads the exit line at the end.
 
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -12,82 +12,90 @@ use anyhow::{Context, Result};
 
 use crate::command;
 
-/// Status of a guest that gave no sign of life for too long.
+/// The exit status of a run whose guest printed nothing for too long.
 pub const HUNG: u8 = 124;
-/// Status of a machine that went down without an exit line.
+/// The exit status of a run whose machine stopped without an exit line.
 pub const WENT_DOWN: u8 = 125;
-/// Status of a QEMU that did not start.
+/// The exit status of a run whose QEMU did not start.
 pub const NO_START: u8 = 126;
 
-/// As much of the console as is kept, at least.
-const KEPT: usize = 1 << 20;
-/// How long QEMU may take to end when told to.
-const GRACE: Duration = Duration::from_secs(2);
+/// How many bytes of the console's end are kept at least.
+const MIN_KEPT: usize = 1 << 20;
+/// How long QEMU may take to end after it was asked to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How a run ended. All but the first have the words of QEMU, or of the process.
+/// How a run ended. All but [`Exit`](Self::Exit) hold what QEMU, or the process that is the
+/// machine, printed on standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// With an exit line: the status, and the words behind it.
+    /// The guest printed an exit line: its status, and the rest of the line.
     Exit(u8, String),
-    /// Without one.
+    /// The machine stopped without an exit line.
     WentDown(String),
-    /// Killed after so many seconds without a byte.
+    /// The guest printed nothing for so many seconds, and was stopped.
     Hung(u64, String),
-    /// Killed after so many seconds, though not silent.
-    Endless(u64, String),
-    /// Before the machine printed anything.
+    /// The guest printed, but had not ended after so many seconds, and was stopped.
+    Overran(u64, String),
+    /// QEMU failed before the guest printed anything.
     NoStart(String),
 }
 
 impl End {
-    /// The exit status that tells of it.
+    /// Returns xtask's exit status for this end.
     pub fn status(&self) -> u8 {
         match self {
             End::Exit(status, _) => *status,
             End::WentDown(_) => WENT_DOWN,
-            End::Hung(..) | End::Endless(..) => HUNG,
+            End::Hung(..) | End::Overran(..) => HUNG,
             End::NoStart(_) => NO_START,
         }
     }
 
-    /// The end in words.
+    /// Returns the end in words, for a message.
     pub fn describe(&self) -> String {
         match self {
             End::Exit(status, _) => format!("the guest ended with status {status}"),
             End::WentDown(how) => format!("the machine went down without an exit status ({how})"),
             End::Hung(seconds, words) => {
-                let how = format!("no sign of life for {seconds} s (TIMEOUT): stopped");
-                with_words(how, words)
+                let how =
+                    format!("the guest printed nothing for {seconds} s (TIMEOUT) and was stopped");
+                with_stderr(how, words)
             }
-            End::Endless(seconds, words) => {
-                with_words(format!("not at an end after {seconds} s: stopped"), words)
+            End::Overran(seconds, words) => {
+                let how = format!("the guest had not ended after {seconds} s and was stopped");
+                with_stderr(how, words)
             }
             End::NoStart(message) => format!("the machine did not start: {message}"),
         }
     }
 }
 
-fn with_words(how: String, words: &str) -> String {
-    match words.is_empty() {
+fn with_stderr(how: String, stderr: &str) -> String {
+    match stderr.is_empty() {
         true => how,
-        false => format!("{how}; its process says: {words}"),
+        false => format!("{how}; its process printed: {stderr}"),
     }
 }
 
-/// When to give up on a guest.
+/// When a guest is stopped.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Patience {
-    /// After so long without a byte from the console.
+pub struct Timeouts {
+    /// How long the console may be silent; `None`: for ever.
     pub silence: Option<Duration>,
-    /// After so long in all.
-    pub whole: Option<Duration>,
+    /// How long the run may take in all; `None`: for ever.
+    pub total: Option<Duration>,
 }
 
-/// Runs QEMU to its end, each piece of the console handed to `sink` as it comes.
-/// Answers how it ended, and the console (of a long one, the last part).
+/// Runs QEMU to its end, and passes each piece of the console to `sink` as it arrives.
+/// Returns how the run ended, and the console: all of it, or of a long one the last
+/// [`MIN_KEPT`] bytes or more.
+///
+/// # Errors
+///
+/// Fails if QEMU cannot be run, or `sink` fails. Then QEMU has been stopped.
 pub fn run(
     mut qemu: Command,
-    patience: Patience,
+    timeouts: Timeouts,
     mut sink: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(End, Vec<u8>)> {
     let program = qemu.get_program().to_string_lossy().into_owned();
@@ -96,49 +104,52 @@ pub fn run(
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run {program}"))?;
-    let bytes = read_apart(child.stdout.take());
-    let words = read_apart(child.stderr.take());
+    let bytes = read_in_background(child.stdout.take());
+    let stderr = read_in_background(child.stderr.take());
     let mut console = Vec::new();
-    let stopped = watch(&bytes, patience, |piece| {
-        keep(&mut console, piece);
+    let stopped = watch(&bytes, timeouts, |piece| {
+        append_capped(&mut console, piece);
         sink(piece)
     });
     let stopped = match stopped {
         Ok(stopped) => stopped,
         Err(error) => {
             stop(&mut child)?;
-            return Err(error).context("the console cannot be passed on");
+            return Err(error).context("cannot print the guest's console");
         }
     };
     let status = match stopped {
         Some(_) => stop(&mut child)?,
         None => child.wait()?,
     };
-    let words: Vec<u8> = words.iter().flatten().collect();
-    let words = String::from_utf8_lossy(&words).trim().to_owned();
+    let stderr: Vec<u8> = stderr.iter().flatten().collect();
+    let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
     let end = match stopped {
-        Some(Stopped::Silent(seconds)) => End::Hung(seconds, before_request(&words)),
-        Some(Stopped::Late(seconds)) => End::Endless(seconds, before_request(&words)),
-        None => judge(&console, status, &words),
+        Some(Stopped::Silent(seconds)) => End::Hung(seconds, without_termination_notice(&stderr)),
+        Some(Stopped::Overran(seconds)) => {
+            End::Overran(seconds, without_termination_notice(&stderr))
+        }
+        None => end_of(&console, status, &stderr),
     };
     Ok((end, console))
 }
 
-/// Why a guest is stopped, after so many seconds.
+/// Why a guest is stopped, and after how many seconds.
 enum Stopped {
     Silent(u64),
-    Late(u64),
+    Overran(u64),
 }
 
-/// What QEMU has said but for the line in which it tells that it was asked to end.
-fn before_request(words: &str) -> String {
-    let lines = words.lines();
+/// Returns QEMU's standard error without the line that reports our own SIGTERM.
+fn without_termination_notice(stderr: &str) -> String {
+    let lines = stderr.lines();
     let lines = lines.filter(|line| !line.contains("terminating on signal 15 from pid"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Reads a pipe on a thread of its own; the channel closes where the pipe does.
-fn read_apart(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+/// Reads a pipe on a new thread, which sends what it reads. The channel closes when the
+/// pipe does.
+fn read_in_background(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let Some(mut pipe) = pipe else { return };
@@ -152,18 +163,19 @@ fn read_apart(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     receiver
 }
 
-/// Passes pieces on until the console closes (`None`) or patience ends.
+/// Passes each piece of the console to `pass_on`. Returns `None` when the console closes,
+/// or why the guest must be stopped when a timeout ends.
 fn watch(
     pieces: &Receiver<Vec<u8>>,
-    patience: Patience,
+    timeouts: Timeouts,
     mut pass_on: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Option<Stopped>> {
     let begin = Instant::now();
     loop {
-        let left = patience
-            .whole
-            .map(|whole| whole.saturating_sub(begin.elapsed()));
-        let wait = [left, patience.silence].into_iter().flatten().min();
+        let left = timeouts
+            .total
+            .map(|total| total.saturating_sub(begin.elapsed()));
+        let wait = [left, timeouts.silence].into_iter().flatten().min();
         let piece = match wait {
             Some(wait) => pieces.recv_timeout(wait),
             None => pieces.recv().map_err(RecvTimeoutError::from),
@@ -173,26 +185,27 @@ fn watch(
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {
                 let seconds = |limit: Option<Duration>| limit.unwrap_or_default().as_secs();
-                let endless = patience.whole.is_some_and(|whole| begin.elapsed() >= whole);
+                let endless = timeouts.total.is_some_and(|total| begin.elapsed() >= total);
                 return Ok(Some(if endless {
-                    Stopped::Late(seconds(patience.whole))
+                    Stopped::Overran(seconds(timeouts.total))
                 } else {
-                    Stopped::Silent(seconds(patience.silence))
+                    Stopped::Silent(seconds(timeouts.silence))
                 }));
             }
         }
     }
 }
 
-/// Asks QEMU to end, so that it gives the terminal back as it was; kills it if it
-/// does not. The child is not reaped before, so its id is its own.
+/// Sends QEMU a SIGTERM, on which it restores the terminal's settings. Kills it if it has
+/// not ended after [`STOP_TIMEOUT`]. The child is reaped only here, so no other process can
+/// have its id.
 fn stop(child: &mut Child) -> Result<ExitStatus> {
     let asked = Command::new("kill")
         .arg(child.id().to_string())
         .stderr(Stdio::null())
         .status();
     let begin = Instant::now();
-    while asked.is_ok() && begin.elapsed() < GRACE {
+    while asked.is_ok() && begin.elapsed() < STOP_TIMEOUT {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
@@ -202,35 +215,36 @@ fn stop(child: &mut Child) -> Result<ExitStatus> {
     Ok(child.wait()?)
 }
 
-fn keep(console: &mut Vec<u8>, piece: &[u8]) {
+/// Appends to the console, and drops its beginning when it has grown too long.
+fn append_capped(console: &mut Vec<u8>, piece: &[u8]) {
     console.extend_from_slice(piece);
-    if console.len() > 2 * KEPT {
-        console.drain(..console.len() - KEPT);
+    if console.len() > 2 * MIN_KEPT {
+        console.drain(..console.len() - MIN_KEPT);
     }
 }
 
-/// What a QEMU that ended by itself tells: the exit line if there is one, for
-/// QEMU's own status says less (it ends with 0 after a reset, too).
-fn judge(console: &[u8], status: ExitStatus, words: &str) -> End {
-    if let Some((status, words)) = exit_line(console) {
-        return End::Exit(status, words);
+/// Returns how a run ended whose QEMU was not stopped by us. The guest's exit line comes
+/// before QEMU's own status, which is 0 also after a reset.
+fn end_of(console: &[u8], status: ExitStatus, stderr: &str) -> End {
+    if let Some((status, rest)) = exit_line(console) {
+        return End::Exit(status, rest);
     }
     let killed = status.signal().is_some();
-    if console.is_empty() && !status.success() && !words.is_empty() {
+    if console.is_empty() && !status.success() && !stderr.is_empty() {
         return End::NoStart(match killed {
-            true => format!("{words}\n(ended by {})", command::cause(status)),
-            false => words.to_owned(),
+            true => format!("{stderr}\n(ended by {})", command::cause(status)),
+            false => stderr.to_owned(),
         });
     }
     let how = match killed {
         true => format!("its process was ended by {}", command::cause(status)),
         false => "a reset, a triple fault, or switched off from outside".to_owned(),
     };
-    End::WentDown(with_words(how, words))
+    End::WentDown(with_stderr(how, stderr))
 }
 
-/// The last line of the form `[exit N] words`: N as a process's exit status, and
-/// the words.
+/// Finds the console's last line of the form `[exit N] rest`. Returns N as a process's exit
+/// status, and the rest of the line.
 pub fn exit_line(console: &[u8]) -> Option<(u8, String)> {
     String::from_utf8_lossy(console)
         .lines()
@@ -241,7 +255,8 @@ pub fn exit_line(console: &[u8]) -> Option<(u8, String)> {
         })
 }
 
-/// A process's exit status has 8 bits; what is not 0 must not become 0.
+/// Returns the low 8 bits of a status, which is all that a process can return. A failure
+/// whose low bits are 0 becomes 1.
 fn exit_status(number: i64) -> u8 {
     match (number & 0xff) as u8 {
         0 if number != 0 => 1,
@@ -253,10 +268,10 @@ fn exit_status(number: i64) -> u8 {
 mod tests {
     use super::*;
 
-    fn sh(script: &str, patience: Patience) -> (End, String) {
+    fn sh(script: &str, timeouts: Timeouts) -> (End, String) {
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdin(Stdio::null());
-        let (end, console) = run(command, patience, |_| Ok(())).unwrap();
+        let (end, console) = run(command, timeouts, |_| Ok(())).unwrap();
         (end, String::from_utf8(console).unwrap())
     }
 
@@ -271,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_does_not_become_success() {
+    fn a_failure_whose_low_bits_are_zero_stays_a_failure() {
         assert_eq!(
             [0, 1, 255, 256, -1, 300].map(exit_status),
             [0, 1, 255, 1, 255, 44]
@@ -279,8 +294,8 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_told_apart() {
-        let never = Patience::default();
+    fn each_way_to_end_has_its_own_variant() {
+        let never = Timeouts::default();
         assert_eq!(
             sh("echo hi; echo '[exit 0] x'; exit 9", never).0,
             End::Exit(0, "x".into())
@@ -293,13 +308,13 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_named_beside_the_words_before_it() {
-        let never = Patience::default();
+    fn an_end_by_a_signal_names_it_and_holds_standard_error() {
+        let never = Timeouts::default();
         let (end, _) = sh("echo hi; echo 'bad assertion' >&2; kill -6 $$", never);
         assert_eq!(
             end,
             End::WentDown(
-                "its process was ended by signal 6 (SIGABRT); its process says: bad assertion"
+                "its process was ended by signal 6 (SIGABRT); its process printed: bad assertion"
                     .into()
             )
         );
@@ -317,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_whose_console_is_read_no_more_is_stopped() {
+    fn a_guest_is_stopped_when_its_console_cannot_be_printed() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo $$; while :; do echo x; sleep 0.05; done"]);
         let mut console = Vec::new();
@@ -328,60 +343,60 @@ mod tests {
                 false => Ok(()),
             }
         };
-        let error = run(command, Patience::default(), closed).unwrap_err();
-        assert!(format!("{error:#}").starts_with("the console cannot be passed on: "));
+        let error = run(command, Timeouts::default(), closed).unwrap_err();
+        assert!(format!("{error:#}").starts_with("cannot print the guest's console: "));
         let text = String::from_utf8(console).unwrap();
         let id = text.lines().next().unwrap();
-        // Its parent has seen its end, so no such process is left.
+        // The child has been reaped, so no process has its id any more.
         let mut kill = Command::new("kill");
         kill.args(["-0", id]).stderr(Stdio::null());
         assert!(!kill.status().unwrap().success());
     }
 
     #[test]
-    fn words_of_a_guest_that_is_stopped_are_kept() {
-        let patience = Patience {
+    fn standard_error_of_a_stopped_guest_is_kept() {
+        let timeouts = Timeouts {
             silence: Some(Duration::from_millis(300)),
-            whole: None,
+            total: None,
         };
         let script = "echo 'no such disk' >&2; \
             trap 'echo x: terminating on signal 15 from pid 1 >&2; exit' TERM; \
             while :; do sleep 0.05; done";
-        assert_eq!(sh(script, patience).0, End::Hung(0, "no such disk".into()));
+        assert_eq!(sh(script, timeouts).0, End::Hung(0, "no such disk".into()));
     }
 
     #[test]
-    fn silence_ends_a_run_and_life_does_not() {
-        let patience = Patience {
+    fn a_silent_guest_is_stopped_and_one_that_prints_goes_on() {
+        let timeouts = Timeouts {
             silence: Some(Duration::from_millis(400)),
-            whole: None,
+            total: None,
         };
-        let (end, console) = sh("echo alive; exec sleep 20", patience);
+        let (end, console) = sh("echo alive; exec sleep 20", timeouts);
         assert_eq!((end.status(), console.as_str()), (HUNG, "alive\n"));
         let (end, _) = sh(
             "for i in 1 2 3 4 5 6; do echo $i; sleep 0.1; done; echo '[exit 0]'",
-            patience,
+            timeouts,
         );
         assert_eq!(end.status(), 0);
-        let patience = Patience {
+        let timeouts = Timeouts {
             silence: None,
-            whole: Some(Duration::from_millis(300)),
+            total: Some(Duration::from_millis(300)),
         };
         assert!(matches!(
-            sh("while :; do echo x; sleep 0.05; done", patience).0,
-            End::Endless(..)
+            sh("while :; do echo x; sleep 0.05; done", timeouts).0,
+            End::Overran(..)
         ));
     }
 
     #[test]
-    fn a_run_that_ignores_the_request_is_killed() {
-        let patience = Patience {
+    fn a_guest_that_ignores_sigterm_is_killed() {
+        let timeouts = Timeouts {
             silence: Some(Duration::from_millis(300)),
-            whole: None,
+            total: None,
         };
         let (end, _) = sh(
             "trap '' TERM; echo x; while :; do sleep 0.1; done",
-            patience,
+            timeouts,
         );
         assert_eq!(end.status(), HUNG);
     }

@@ -1,4 +1,5 @@
-//! `debug`: gdb on the first instruction of an image; and `disasm`.
+//! `debug`: starts a machine under gdb, stopped at the image's first instruction. And
+//! `disasm`, which prints an image as assembly.
 
 use std::env;
 use std::fs;
@@ -24,8 +25,12 @@ use crate::options::Options;
 use crate::qemu::{self, Guest, Input};
 use crate::toolchain;
 
-/// `debug`: the machine waits, gdb goes to the image's entry. The console is
-/// printed between gdb's lines.
+/// `debug`: starts QEMU stopped, and gdb, which continues to the image's entry. The console
+/// is printed between gdb's lines.
+///
+/// # Errors
+///
+/// Fails if gdb does not know the machine's architecture, or a program cannot be run.
 pub fn debug(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
     qemu::set_up(&[machine])?;
@@ -33,23 +38,27 @@ pub fn debug(options: &Options) -> Result<(), Failure> {
     if !gdb_knows(machine)? {
         return Err(Failure::with_status(
             SET_UP,
-            format!("this computer's gdb-multiarch does not know {machine}; a newer one is needed"),
+            format!(
+                "this computer's gdb-multiarch does not know the architecture {}; \
+                 install a newer gdb",
+                machine.gdb
+            ),
         ));
     }
-    let image = Recipe::asked(options).build(options.verbose)?;
+    let image = Recipe::from_options(options).build(options.verbose)?;
     if machine.is_process() {
         return debug_process(options, &image);
     }
     let socket = root().join(format!("target/gdb-{}.sock", machine.arch));
     let _ = fs::remove_file(&socket);
-    let mut guest = Guest::asked(options, &image, 1);
+    let mut guest = Guest::from_options(options, &image, 1);
     guest.extra.extend(["-S".to_owned(), "-gdb".to_owned()]);
     guest
         .extra
         .push(format!("unix:path={},server=on,wait=off", socket.display()));
 
-    let mut qemu = guest.command(Input::Nobody);
-    // A group of its own: Ctrl-C is for gdb alone.
+    let mut qemu = guest.command(Input::Empty);
+    // A process group of its own: Ctrl-C must reach gdb and not QEMU.
     qemu.process_group(0);
     command::show(&qemu, options.verbose);
     let mut qemu = qemu.spawn().context("cannot run QEMU")?;
@@ -64,21 +73,22 @@ pub fn debug(options: &Options) -> Result<(), Failure> {
     debugged
 }
 
-/// gdb on a process, at the application's `main`. A signal for memory that is not
-/// there yet is as usual as a page fault.
+/// Starts the machine that is a process under gdb, which runs it to the application's
+/// `main`. gdb passes SIGSEGV on silently: it is how the process gets its page faults.
 fn debug_process(options: &Options, image: &Image) -> Result<(), Failure> {
-    let guest = Guest::asked(options, image, 1);
+    let guest = Guest::from_options(options, image, 1);
     let mut gdb = command::new("gdb-multiarch");
     gdb.envs(guest.environment()).arg("-q");
     for line in ["handle SIGSEGV nostop noprint pass", "tbreak main", "run"] {
         gdb.args(["-ex", line]);
     }
-    gdb.arg("--args").arg(&image.elf).args(guest.words());
+    gdb.arg("--args").arg(&image.elf).args(guest.command_line());
     command::show(&gdb, options.verbose);
     command::run(&mut gdb)
 }
 
-/// Older releases of gdb know fewer architectures.
+/// Returns whether the installed gdb knows the machine's architecture. Older releases know
+/// fewer.
 fn gdb_knows(machine: &Machine) -> Result<bool> {
     let mut gdb = command::new("gdb-multiarch");
     gdb.args(["-nx", "-batch", "-ex"])
@@ -87,7 +97,11 @@ fn gdb_knows(machine: &Machine) -> Result<bool> {
     Ok(!String::from_utf8_lossy(&output.stderr).contains("Undefined item"))
 }
 
-/// Waits until QEMU has opened its socket. One that ends instead has said why.
+/// Waits until QEMU has opened its socket, for 20 s at most.
+///
+/// # Errors
+///
+/// Fails if QEMU ends before, which then has printed why, or opens no socket.
 fn wait_for(socket: &Path, qemu: &mut Child) -> Result<()> {
     for _ in 0..1000 {
         if socket.exists() {
@@ -98,11 +112,15 @@ fn wait_for(socket: &Path, qemu: &mut Child) -> Result<()> {
         }
         thread::sleep(Duration::from_millis(20));
     }
-    bail!("QEMU opens no socket for gdb: {}", socket.display());
+    bail!(
+        "QEMU did not open its socket for gdb within 20 s: {}",
+        socket.display()
+    );
 }
 
-/// gdb with the symbols twice: where the kernel runs, and where its first
-/// instructions run, before there is a page table.
+/// Returns the command for gdb. It loads the symbols twice: at the addresses that the kernel
+/// is linked for, and at the physical ones, where its first instructions run before there is
+/// a page table.
 fn gdb(image: &Image, socket: &Path) -> Result<Command> {
     let entry = entry(&files::read(&image.elf)?)?;
     let mut gdb = command::new("gdb-multiarch");
@@ -125,12 +143,12 @@ fn gdb(image: &Image, socket: &Path) -> Result<Command> {
     ] {
         gdb.arg("-ex").arg(line);
     }
-    // add-symbol-file asks unless told not to beforehand.
+    // `-iex` comes before the commands of `-ex`: add-symbol-file would ask.
     gdb.args(["-iex", "set confirm off"]);
     Ok(gdb)
 }
 
-/// Where an image begins to run.
+/// The linked and the physical address of an image's first instruction.
 struct Entry {
     linked: u64,
     physical: u64,
@@ -148,14 +166,14 @@ fn entry(elf: &[u8]) -> Result<Entry> {
             let offset = linked.checked_sub(segment.p_vaddr(endian))?;
             (offset < segment.p_memsz(endian)).then(|| segment.p_paddr(endian) + offset)
         })
-        // An entry that is given as a physical address already.
+        // The ELF file gives its entry as a physical address already.
         .unwrap_or(linked);
     Ok(Entry { linked, physical })
 }
 
-/// `disasm`: the image as assembly, into a pager if there is a terminal.
+/// `disasm`: prints the image as assembly, on a terminal by a pager.
 pub fn disasm(options: &Options) -> Result<(), Failure> {
-    let image = Recipe::asked(options).build(options.verbose)?;
+    let image = Recipe::from_options(options).build(options.verbose)?;
     let mut objdump = disassembler(&image)?;
     command::show(&objdump, options.verbose);
     if io::stdout().is_terminal() {
@@ -165,20 +183,21 @@ pub fn disasm(options: &Options) -> Result<(), Failure> {
             .spawn()
             .context("cannot run the disassembler")?;
         if let Some(output) = child.stdout.take() {
-            // A pager that is left early ends the disassembler by a closed pipe.
+            // When the pager is left early, the closed pipe ends the disassembler.
             Command::new("sh")
                 .args(["-c", &pager])
                 .stdin(output)
                 .status()
                 .context("cannot run the pager")?;
         }
-        child.wait().context("the disassembler is lost")?;
+        child.wait().context("cannot wait for the disassembler")?;
         return Ok(());
     }
     command::run(&mut objdump)
 }
 
-/// The first of several programs that is there, newest LLVM first.
+/// Returns the command of the first disassembler on PATH, the newest LLVM first, or else
+/// gdb.
 fn disassembler(image: &Image) -> Result<Command, Failure> {
     let llvm = (16..=40)
         .rev()
@@ -207,7 +226,7 @@ fn disassembler(image: &Image) -> Result<Command, Failure> {
     Ok(command)
 }
 
-/// The addresses of the executable segment.
+/// Returns the first address of the executable segment, and the first behind it.
 fn text_range(elf: &[u8]) -> Result<(u64, u64)> {
     let header = FileHeader64::<LittleEndian>::parse(elf)?;
     let endian = header.endian()?;
@@ -224,7 +243,7 @@ fn text_range(elf: &[u8]) -> Result<(u64, u64)> {
                 text.p_vaddr(endian) + text.p_filesz(endian),
             )
         })
-        .context("the image has no code")
+        .context("the image has no executable segment")
 }
 
 fn is_on_path(name: &str) -> bool {

@@ -1,5 +1,5 @@
-//! Device trees, to be changed and handed to a machine (Devicetree Specification v0.4,
-//! chapter 5 "Flattened Devicetree (DTB) Format").
+//! Reads and writes device trees, so that tests can boot a machine with a changed one
+//! (Devicetree Specification v0.4, chapter 5 "Flattened Devicetree (DTB) Format").
 
 use std::path::Path;
 
@@ -21,36 +21,36 @@ const END: u32 = 9;
 pub struct Tree {
     /// The memory reservation block: addresses and sizes.
     pub reservations: Vec<(u64, u64)>,
-    /// The root.
+    /// The root node.
     pub root: Node,
 }
 
 /// A node of a device tree.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its name, with the unit address.
+    /// The node's name, with the unit address.
     pub name: String,
-    /// Names and values.
+    /// The names and values of its properties.
     pub properties: Vec<(String, Vec<u8>)>,
-    /// The nodes right below.
+    /// The child nodes, in order.
     pub children: Vec<Node>,
 }
 
 impl Tree {
-    /// The device tree that QEMU makes for `guest`; it is left in the file `path`.
+    /// Returns the device tree that QEMU makes for `guest`. QEMU writes it to the file `path`.
     pub fn of(guest: &Guest, path: &Path) -> Result<Self> {
         files::write(path, [])?;
-        let mut qemu = guest.command(Input::Nobody);
+        let mut qemu = guest.command(Input::Empty);
         let output = qemu
             .args(["-M", &format!("dumpdtb={}", path.display())])
             .output();
         let output = output.context("cannot run QEMU")?;
         let words = String::from_utf8_lossy(&output.stderr);
         Self::parse(&files::read(path)?)
-            .with_context(|| format!("QEMU writes no device tree: {words}"))
+            .with_context(|| format!("QEMU wrote no device tree to {}: {words}", path.display()))
     }
 
-    /// Reads a blob; `None` if it is none.
+    /// Parses a flattened device tree. Returns `None` if `blob` is damaged.
     pub fn parse(blob: &[u8]) -> Option<Self> {
         let word = |index: usize| {
             let bytes = blob.get(4 * index..)?.first_chunk()?;
@@ -76,7 +76,7 @@ impl Tree {
         })
     }
 
-    /// The blob.
+    /// Returns the flattened device tree.
     pub fn write(&self) -> Vec<u8> {
         let (mut structure, mut strings) = (Vec::new(), Vec::new());
         self.root.write(&mut structure, &mut strings);
@@ -110,7 +110,7 @@ impl Tree {
 }
 
 impl Node {
-    /// A node without properties.
+    /// Makes a node without properties and children.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -118,27 +118,27 @@ impl Node {
         }
     }
 
-    /// Gives it a property.
+    /// Returns the node with one more property.
     pub fn with(mut self, name: &str, value: &[u8]) -> Self {
         self.set(name, value);
         self
     }
 
-    /// Gives it a property of numbers of 64 bits, as addresses and sizes below a root
-    /// whose `#address-cells` and `#size-cells` are 2.
+    /// Returns the node with a property `reg` of 64-bit numbers: addresses and sizes, where
+    /// the parent's `#address-cells` and `#size-cells` are 2.
     pub fn with_reg(self, reg: &[u64]) -> Self {
         let bytes: Vec<u8> = reg.iter().flat_map(|number| number.to_be_bytes()).collect();
         self.with("reg", &bytes)
     }
 
-    /// Gives it a property, in place of one of the same name.
+    /// Sets a property. It replaces one of the same name.
     pub fn set(&mut self, name: &str, value: &[u8]) {
         self.properties.retain(|(old, _)| old != name);
         self.properties.push((name.to_owned(), value.to_vec()));
     }
 
-    /// The child whose name, without the unit address, is `name`; a new one if there is
-    /// none.
+    /// Returns the child whose name, without the unit address, is `name`. Adds one if there
+    /// is no such child.
     pub fn child(&mut self, name: &str) -> &mut Node {
         let is_named = |node: &Node| node.name.split('@').next() == Some(name);
         let at = self.children.iter().position(is_named);
@@ -149,6 +149,7 @@ impl Node {
         &mut self.children[at]
     }
 
+    /// Appends the node to the blocks of structure and of strings.
     fn write(&self, structure: &mut Vec<u8>, strings: &mut Vec<u8>) {
         let pad = |bytes: &mut Vec<u8>| bytes.resize(bytes.len().next_multiple_of(4), 0);
         structure.extend(BEGIN_NODE.to_be_bytes());
@@ -171,7 +172,7 @@ impl Node {
     }
 }
 
-/// Reads the structure block, token by token.
+/// A reader of the structure block, token by token.
 struct Reader<'a> {
     structure: &'a [u8],
     strings: &'a [u8],
@@ -193,14 +194,14 @@ impl Reader<'_> {
         }
     }
 
-    /// So many bytes, and what pads them to a whole word.
+    /// Returns the next `len` bytes, and skips their padding to a whole word.
     fn bytes(&mut self, len: usize) -> Option<Vec<u8>> {
         let bytes = self.structure.get(..len)?.to_vec();
         self.structure = self.structure.get(len.next_multiple_of(4)..)?;
         Some(bytes)
     }
 
-    /// The node whose first token has been read.
+    /// Reads the node whose token `BEGIN_NODE` has been read.
     fn node(&mut self) -> Option<Node> {
         let name = text(self.structure)?;
         self.bytes(name.len() + 1)?;
@@ -220,6 +221,7 @@ impl Reader<'_> {
     }
 }
 
+/// Returns the string at the beginning of `bytes`, which ends before a zero byte.
 fn text(bytes: &[u8]) -> Option<String> {
     let len = bytes.iter().position(|&byte| byte == 0)?;
     String::from_utf8(bytes[..len].to_vec()).ok()
@@ -230,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_is_read_as_it_was_written() {
+    fn a_written_tree_is_read_back_unchanged() {
         let mut tree = Tree::default();
         tree.reservations.push((0x8000_0000, 0x1000));
         tree.root.set("#address-cells", &2_u32.to_be_bytes());
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tree_is_refused() {
+    fn a_truncated_tree_is_refused() {
         let blob = Tree::default().write();
         assert_eq!(Tree::parse(&blob), Some(Tree::default()));
         for len in 0..blob.len() {

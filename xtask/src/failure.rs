@@ -1,8 +1,9 @@
-//! How this tool ends when it does not succeed: a message and an exit status.
+//! How xtask ends when it does not succeed: a message and an exit status.
 
 use std::fmt;
 
-/// A wrong value, a failed step, or the guest's own verdict.
+/// Why a verb failed: a wrong value, a failed step, or a guest that ended with a status
+/// other than 0.
 #[derive(Debug)]
 pub struct Failure {
     status: u8,
@@ -15,7 +16,8 @@ pub const USAGE: u8 = 2;
 pub const SET_UP: u8 = 3;
 
 impl Failure {
-    /// A wrong value: one line, said before anything is built.
+    /// A wrong value of a variable. `message` is one line that names the value and the
+    /// valid ones.
     pub fn usage(message: String) -> Self {
         Failure {
             status: USAGE,
@@ -23,7 +25,7 @@ impl Failure {
         }
     }
 
-    /// An end with a status of its own.
+    /// A failure with an exit status of its own.
     pub fn with_status(status: u8, message: String) -> Self {
         Failure {
             status,
@@ -31,7 +33,7 @@ impl Failure {
         }
     }
 
-    /// A failure that has been reported already.
+    /// A failure whose message has been printed already.
     pub fn reported(status: u8) -> Self {
         Failure {
             status,
@@ -39,12 +41,12 @@ impl Failure {
         }
     }
 
-    /// The status that the process is to end with; never 0.
+    /// The status that the process ends with: 1 or more.
     pub fn status(&self) -> u8 {
         self.status.max(1)
     }
 
-    /// Whether there is still something to say.
+    /// Returns whether the message has been printed already.
     pub fn is_reported(&self) -> bool {
         self.message.is_none()
     }

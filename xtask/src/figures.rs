@@ -1,5 +1,5 @@
-//! Figures of benchmarks: rows of a name, a value and a unit, as JSON and as a
-//! table. A row of somebody else's has `@` and whose behind its name.
+//! Figures of benchmarks: rows of a name, a value and a unit, as JSON and as a table. The
+//! name of another project's row ends in `@` and the project's name: `frame.pair@talc`.
 
 use std::path::PathBuf;
 
@@ -8,19 +8,19 @@ use anyhow::Result;
 use crate::files;
 use crate::manifest::root;
 
-/// One figure.
+/// One measured figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// What was measured.
+    /// What was measured, and for another project's row by which project.
     pub name: String,
-    /// How much it is.
+    /// The measured value, in `unit`.
     pub value: f64,
-    /// Of what.
+    /// The unit of the value, as in `instructions`.
     pub unit: String,
 }
 
 impl Row {
-    /// A row.
+    /// Makes a row of these three.
     pub fn new(name: String, value: f64, unit: &str) -> Row {
         Row {
             name,
@@ -29,13 +29,13 @@ impl Row {
         }
     }
 
-    /// What was measured, and on whose: nothing for ours.
-    pub fn parts(&self) -> (&str, &str) {
+    /// Returns what was measured, and the project; ours is the empty string.
+    pub fn name_and_owner(&self) -> (&str, &str) {
         self.name.split_once('@').unwrap_or((&self.name, ""))
     }
 }
 
-/// Writes `target/bench/FILE` and answers its path.
+/// Writes rows as JSON to `target/bench/FILE`, and returns the path.
 pub fn write(file: &str, rows: &[Row]) -> Result<PathBuf> {
     let path = root().join("target/bench").join(file);
     let rows: Vec<String> = rows
@@ -51,8 +51,9 @@ pub fn write(file: &str, rows: &[Row]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The rows of the last line of a console that holds any, in the form that
-/// [`write()`] writes, on one line.
+/// Returns the rows on the console's last line that holds rows. The line has the form that
+/// [`write()`] writes, without its line breaks. `None` if there is no such line or it is
+/// damaged.
 pub fn read(console: &str) -> Option<Vec<Row>> {
     let begin = r#"{"rows": ["#;
     let line = console.lines().rev().find(|line| line.starts_with(begin))?;
@@ -62,12 +63,12 @@ pub fn read(console: &str) -> Option<Vec<Row>> {
         .collect()
 }
 
-/// The rows of a file that [`write()`] has written.
+/// Returns the rows in the text of a file that [`write()`] has written.
 pub fn read_file(text: &str) -> Option<Vec<Row>> {
     read(&text.replace('\n', ""))
 }
 
-/// `{"name": "x", "value": 1.5, "unit": "y"`
+/// Parses `{"name": "x", "value": 1.5, "unit": "y"`, without the brace at the end.
 fn read_row(row: &str) -> Option<Row> {
     let (name, row) = row.strip_prefix(r#"{"name": ""#)?.split_once('"')?;
     let (value, unit) = row
@@ -77,11 +78,11 @@ fn read_row(row: &str) -> Option<Row> {
     Some(Row::new(name.to_owned(), value.parse().ok()?, unit))
 }
 
-/// The rows as a table: below each of ours the others', and how many times ours
-/// each is.
+/// Returns the rows as a table. Below each of our rows stand the other projects' rows of
+/// that name, each with its value divided by ours.
 pub fn table(rows: &[Row]) -> String {
     let mut names: Vec<&str> = Vec::new();
-    for (name, _) in rows.iter().map(Row::parts) {
+    for (name, _) in rows.iter().map(Row::name_and_owner) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -91,16 +92,20 @@ pub fn table(rows: &[Row]) -> String {
 }
 
 fn lines_of(name: &str, rows: &[Row]) -> Vec<String> {
-    let of_name = || rows.iter().filter(|row| row.parts().0 == name);
-    let ours = of_name().find(|row| row.parts().1.is_empty());
+    let of_name = || rows.iter().filter(|row| row.name_and_owner().0 == name);
+    let ours = of_name().find(|row| row.name_and_owner().1.is_empty());
     let mut lines = vec![match ours {
         Some(row) => format!("{name:<28}{:>12.2} {}", row.value, row.unit),
         None => format!("{name:<28}{:>12}", "-"),
     }];
-    for row in of_name().filter(|row| !row.parts().1.is_empty()) {
+    for row in of_name().filter(|row| !row.name_and_owner().1.is_empty()) {
         let times = ours.map(|ours| format!("{:>10.2} x", row.value / ours.value));
         let times = times.unwrap_or_default();
-        lines.push(format!("  {:<26}{:>12.2}{times}", row.parts().1, row.value));
+        lines.push(format!(
+            "  {:<26}{:>12.2}{times}",
+            row.name_and_owner().1,
+            row.value
+        ));
     }
     lines
 }
@@ -125,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn others_stand_below_ours() {
+    fn other_projects_rows_stand_below_ours() {
         let rows = read(&LINE.replace("-24", "24")).unwrap();
         let table = table(&rows);
         let words: Vec<&str> = table.split_whitespace().collect();
@@ -136,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn others_stand_alone_without_ours() {
+    fn other_projects_rows_are_shown_without_one_of_ours() {
         let table = table(&read(LINE).unwrap()[1..]);
         let words: Vec<&str> = table.split_whitespace().collect();
         assert_eq!(words, ["a.b", "-", "c", "-24.60"]);

@@ -1,16 +1,16 @@
-//! Files and folders. A failure names the path.
+//! Reads and writes files and folders. Each error names the path.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Makes a folder, and those that it lies in.
+/// Makes a folder and its parents.
 pub fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))
 }
 
-/// Writes a file, and makes the folder that it lies in.
+/// Writes a file, and makes its folder first.
 pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
@@ -18,12 +18,12 @@ pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     fs::write(path, contents).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The bytes of a file.
+/// Returns the bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Removes a file, if it is there.
+/// Removes a file if it exists.
 pub fn remove(path: &Path) -> Result<()> {
     match path.exists() {
         true => fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display())),
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_is_named() {
+    fn each_error_names_the_path() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
         let below = file.join("x/y");
         for (result, what) in [

@@ -1,4 +1,4 @@
-//! `fuzz`: lets each fuzz target look for inputs that break something.
+//! `fuzz`: runs each fuzz target, which looks for inputs that make the code panic.
 
 use std::process::Command;
 
@@ -8,42 +8,46 @@ use crate::command;
 use crate::failure::Failure;
 use crate::files;
 use crate::manifest::root;
-use crate::matrix::forget_variables;
+use crate::matrix::clear_variables;
 use crate::options::Options;
 use crate::toolchain;
 
-/// The fuzz targets (`axmm_machines::targets`).
+/// The names of the fuzz targets (`axmm_machines::targets`).
 const TARGETS: [&str; 2] = ["operations", "listing"];
-/// The set-up item that brings what fuzzing takes.
+/// The set-up item that installs what fuzzing needs.
 const ITEM: &str = "fuzz";
-/// The longest input, in bytes.
-const LONGEST: u32 = 4096;
-/// An input that takes longer, in seconds, counts as one that never ends.
-const PATIENCE: u32 = 20;
+/// The length of the longest input, in bytes.
+const MAX_INPUT_LEN: u32 = 4096;
+/// The seconds after which an input counts as a crash, because it does not end.
+const INPUT_TIMEOUT: u32 = 20;
 
-/// What a target has done.
-struct Found {
+/// The result of one target's run.
+struct RunResult {
     executions: u64,
-    /// The input that broke something.
+    /// The path of the input that crashed the target.
     crash: Option<String>,
 }
 
-/// Runs the targets, each an equal part of `TIME`, and sums up.
+/// Runs each target for an equal part of `TIME`, and prints a line for each and a summary.
+///
+/// # Errors
+///
+/// Fails with status 1 if a target has crashed or does not run.
 pub fn fuzz(options: &Options) -> Result<(), Failure> {
     let seconds = (options.seconds()? / TARGETS.len() as u64).max(1);
     toolchain::set_up(&[ITEM.to_owned()])?;
     build(options.verbose)?;
     let mut crashes = 0;
     for target in TARGETS {
-        let found = run(target, seconds, options.verbose)?;
-        match found.crash {
+        let result = run(target, seconds, options.verbose)?;
+        match result.crash {
             None => say!(
                 "{target:<12}{:>10} executions in {seconds} s, no crash",
-                found.executions
+                result.executions
             ),
             Some(input) => {
                 crashes += 1;
-                say!("{target:<12}CRASHED; again with");
+                say!("{target:<12}CRASHED; to run this input again:");
                 say!("  {}", command::line(&replay(target, &input)));
             }
         }
@@ -55,17 +59,17 @@ pub fn fuzz(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// Builds all targets. No sanitizer: memory is the kernel's own, of which they know
-/// nothing, and it lies where theirs would be.
+/// Builds all targets, without a sanitizer. A sanitizer would not know the kernel's own
+/// memory, and its shadow memory has the same addresses.
 fn build(verbose: bool) -> Result<(), Failure> {
     let mut cargo = cargo_fuzz("build");
     command::show(&cargo, verbose);
     command::run(&mut cargo)
 }
 
-/// Runs a target. What it finds worth keeping goes to `target/fuzz/corpus`; it
-/// begins with that and with what the repository has.
-fn run(target: &str, seconds: u64, verbose: bool) -> Result<Found> {
+/// Runs a target. It starts from the inputs in `target/fuzz/corpus` and `fuzz/corpus`, and
+/// adds new ones to the former.
+fn run(target: &str, seconds: u64, verbose: bool) -> Result<RunResult> {
     let kept = root().join("target/fuzz/corpus").join(target);
     files::make_folder(&kept)?;
     let mut cargo = cargo_fuzz("run");
@@ -78,36 +82,40 @@ fn run(target: &str, seconds: u64, verbose: bool) -> Result<Found> {
     }
     cargo
         .arg(format!("-max_total_time={seconds}"))
-        .arg(format!("-max_len={LONGEST}"))
-        .arg(format!("-timeout={PATIENCE}"))
+        .arg(format!("-max_len={MAX_INPUT_LEN}"))
+        .arg(format!("-timeout={INPUT_TIMEOUT}"))
         .arg("-print_final_stats=1");
     command::show(&cargo, verbose);
     let output = cargo.output().context("cannot run rustup")?;
-    let words = String::from_utf8_lossy(&output.stderr);
-    let executions = executions(&words);
-    match (output.status.success(), executions, crash(&words)) {
-        (true, Some(executions), None) => Ok(Found {
+    let output_text = String::from_utf8_lossy(&output.stderr);
+    let executions = executions(&output_text);
+    match (output.status.success(), executions, crash(&output_text)) {
+        (true, Some(executions), None) => Ok(RunResult {
             executions,
             crash: None,
         }),
         (_, executions, Some(input)) => {
-            say!("{}", report(&words));
-            Ok(Found {
+            say!("{}", panic_message(&output_text));
+            Ok(RunResult {
                 executions: executions.unwrap_or_default(),
                 crash: Some(input),
             })
         }
-        _ => bail!("{target} did not run: {}\n{words}", output.status),
+        _ => bail!(
+            "fuzz target {target} did not run: {}\n{output_text}",
+            output.status
+        ),
     }
 }
 
+/// Returns the command that runs a target on one input.
 fn replay(target: &str, input: &str) -> Command {
     let mut cargo = cargo_fuzz("run");
     cargo.args([target, input]);
     cargo
 }
 
-/// `cargo fuzz` by a nightly compiler, undisturbed by this run's variables.
+/// Returns `cargo fuzz VERB` with the nightly compiler, and without this run's variables.
 fn cargo_fuzz(verb: &str) -> Command {
     let mut cargo = command::nightly_cargo();
     cargo
@@ -116,32 +124,32 @@ fn cargo_fuzz(verb: &str) -> Command {
         .arg(root().join("fuzz"))
         .arg("--target-dir")
         .arg(root().join("target/fuzz/build"));
-    // A fuzzer that cargo has started would outlive it.
+    // Without this, the fuzzer that cargo starts would go on after cargo was killed.
     cargo.envs(command::runner());
-    forget_variables(&mut cargo);
+    clear_variables(&mut cargo);
     cargo
 }
 
-/// How many inputs were tried, by libFuzzer's statistics.
-fn executions(words: &str) -> Option<u64> {
-    let mut lines = words.lines();
+/// Returns the number of inputs tried, from libFuzzer's statistics.
+fn executions(text: &str) -> Option<u64> {
+    let mut lines = text.lines();
     let number = lines.find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))?;
     number.trim().parse().ok()
 }
 
-/// Where libFuzzer has put the input that broke something.
-fn crash(words: &str) -> Option<String> {
-    let (_, path) = words.rsplit_once("Test unit written to ")?;
+/// Returns the path of the crashing input, from libFuzzer's output.
+fn crash(text: &str) -> Option<String> {
+    let (_, path) = text.rsplit_once("Test unit written to ")?;
     path.lines().next().map(str::to_owned)
 }
 
-/// What was said from the panic on, up to what libFuzzer adds.
-fn report(words: &str) -> &str {
-    let begin = words.find("panicked at").unwrap_or_default();
-    let begin = words[..begin].rfind('\n').map_or(0, |newline| newline + 1);
-    let said = &words[begin..];
-    let ends = ["\nstack backtrace:", "\n=="].map(|end| said.find(end));
-    said[..ends.into_iter().flatten().min().unwrap_or(said.len())].trim_end()
+/// Returns the panic's message from libFuzzer's output, without the backtrace.
+fn panic_message(text: &str) -> &str {
+    let begin = text.find("panicked at").unwrap_or_default();
+    let begin = text[..begin].rfind('\n').map_or(0, |newline| newline + 1);
+    let message = &text[begin..];
+    let ends = ["\nstack backtrace:", "\n=="].map(|end| message.find(end));
+    message[..ends.into_iter().flatten().min().unwrap_or(message.len())].trim_end()
 }
 
 #[cfg(test)]
@@ -154,18 +162,18 @@ mod tests {
         stat::number_of_executed_units: 12\n";
 
     #[test]
-    fn what_libfuzzer_says_is_understood() {
+    fn libfuzzer_s_output_is_parsed() {
         assert_eq!(executions(CRASHED), Some(12));
         assert_eq!(crash(CRASHED).as_deref(), Some("/a/crash-1"));
         assert_eq!(
-            report(CRASHED),
+            panic_message(CRASHED),
             "thread '<unnamed>' panicked at x.rs:1:1:\nno"
         );
         assert_eq!((executions("#1"), crash("#1")), (None, None));
     }
 
     #[test]
-    fn each_target_is_there() {
+    fn each_target_has_a_program_and_a_corpus() {
         for target in TARGETS {
             let program = root().join(format!("fuzz/fuzz_targets/{target}.rs"));
             assert!(program.is_file(), "{target}");

@@ -1,20 +1,23 @@
-//! Guests in guest time: under `-icount shift=0` each instruction is a nanosecond,
-//! all harts take turns, and the same run takes the same time again.
+//! Boots guests under QEMU's `-icount shift=0`: each guest instruction takes one nanosecond
+//! of guest time, and all harts take turns. So a run takes the same guest time each time.
 
 use anyhow::{Result, bail};
 
-use crate::console::{self, End, Patience};
+use crate::console::{self, End, Timeouts};
 use crate::image::Image;
 use crate::options::{Accel, Options};
 use crate::qemu::{Guest, Input};
 
-/// Boots `image` with `smp` harts, further words for the kernel among those asked
-/// for. Answers what stands behind the exit line's status, and the console; a
-/// guest that does not end well is a failure.
+/// Boots `image` with `smp` harts, and with `words` behind the boot arguments that the user
+/// gave. Returns the text behind the exit line's status, and the console.
+///
+/// # Errors
+///
+/// Fails if the guest does not end with status 0. The message holds the console.
 pub fn run(options: &Options, image: &Image, smp: u32, words: &[&str]) -> Result<(String, String)> {
-    let mut guest = Guest::asked(options, image, smp);
+    let mut guest = Guest::from_options(options, image, smp);
     guest.smp = smp;
-    // Only emulation counts instructions.
+    // KVM does not count instructions.
     guest.accel = Accel::Tcg;
     guest
         .boot_args
@@ -22,11 +25,11 @@ pub fn run(options: &Options, image: &Image, smp: u32, words: &[&str]) -> Result
     guest
         .extra
         .extend(["-icount", "shift=0"].map(str::to_owned));
-    let patience = Patience {
+    let timeouts = Timeouts {
         silence: options.timeout,
-        whole: None,
+        total: None,
     };
-    let (end, console) = console::run(guest.command(Input::Nobody), patience, |_| Ok(()))?;
+    let (end, console) = console::run(guest.command(Input::Empty), timeouts, |_| Ok(()))?;
     let console = String::from_utf8_lossy(&console).into_owned();
     match end {
         End::Exit(0, words) => Ok((words, console)),

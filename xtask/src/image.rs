@@ -1,5 +1,5 @@
-//! Building an image: cargo makes the ELF file, and the flat binary is what of it
-//! lies in memory.
+//! Builds images. cargo makes the ELF file, and the flat binary is made from its loadable
+//! segments.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,21 +14,21 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use crate::command;
 use crate::failure::Failure;
 use crate::files;
-use crate::machine::{Boots, Machine};
+use crate::machine::{BootMethod, Machine};
 use crate::manifest::{App, root};
 use crate::options::{Mode, Options};
 use crate::toolchain::Toolchain;
 
-/// One image to build.
+/// What an image is built from.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// The application.
+    /// The application in the image.
     pub app: App,
-    /// The machine.
+    /// The machine that the image is for.
     pub machine: &'static Machine,
     /// How it is compiled.
     pub mode: Mode,
-    /// The least level that is logged.
+    /// The log level that is compiled in, as in `LOG`.
     pub log: String,
     /// Features of the kernel beyond those that the application enables.
     pub features: Vec<String>,
@@ -39,17 +39,17 @@ pub struct Recipe {
 /// A built image.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// With symbols and line numbers.
+    /// The path of the ELF file, with symbols and line numbers.
     pub elf: PathBuf,
-    /// The flat binary.
+    /// The path of the flat binary.
     pub bin: PathBuf,
-    /// The machine it is for.
+    /// The machine that the image is for.
     pub machine: &'static Machine,
 }
 
 impl Recipe {
-    /// The image that the user asks for.
-    pub fn asked(options: &Options) -> Recipe {
+    /// The recipe of the image that the user asks for.
+    pub fn from_options(options: &Options) -> Recipe {
         Recipe {
             app: options.app.clone(),
             machine: options.machine(),
@@ -60,7 +60,11 @@ impl Recipe {
         }
     }
 
-    /// Builds it, cargo's progress on standard error.
+    /// Builds the image. cargo prints its progress on standard error.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the image cannot be built. cargo has printed why.
     pub fn build(&self, verbose: bool) -> Result<Image, Failure> {
         let mut cargo = self.cargo()?;
         command::show(&cargo, verbose);
@@ -68,7 +72,11 @@ impl Recipe {
         Ok(self.collect()?)
     }
 
-    /// Builds it silently; cargo's words come with the failure.
+    /// Builds the image without printing anything.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the image cannot be built. The message holds cargo's output.
     pub fn build_quietly(&self) -> Result<Image, Failure> {
         let output = self.cargo()?.output().context("cannot run cargo")?;
         if !output.status.success() {
@@ -79,9 +87,10 @@ impl Recipe {
         Ok(self.collect()?)
     }
 
+    /// The command that builds the ELF file.
     fn cargo(&self) -> Result<Command, Failure> {
         let toolchain = Toolchain::of(self.machine)?;
-        self.take_over_lock()?;
+        self.copy_lock_file()?;
         let mut cargo = toolchain.cargo("build", self.machine);
         cargo
             .arg("--manifest-path")
@@ -111,10 +120,10 @@ impl Recipe {
             .join(",")
     }
 
-    /// An application outside the repository is a workspace of its own. It gets
-    /// our lock file unless it has one, so that it is built from the same versions
-    /// and nothing is looked up.
-    fn take_over_lock(&self) -> Result<()> {
+    /// Copies our lock file to an application outside the repository that has none. Such an
+    /// application is a workspace of its own. With our lock file it is built from the same
+    /// versions, and cargo needs no network.
+    fn copy_lock_file(&self) -> Result<()> {
         let (ours, its) = (root().join("Cargo.lock"), self.app.dir.join("Cargo.lock"));
         if self.app.is_ours() || its.exists() || !ours.exists() {
             return Ok(());
@@ -123,8 +132,8 @@ impl Recipe {
         Ok(())
     }
 
-    /// Takes the program over; what another mode or other features make has
-    /// another name.
+    /// Copies the built program to `target/images`, under a name that tells mode and
+    /// features apart.
     fn collect(&self) -> Result<Image> {
         let profile = match self.mode {
             Mode::Release => "release",
@@ -135,10 +144,10 @@ impl Recipe {
             .join(self.machine.target)
             .join(profile)
             .join(&self.app.binary);
-        Image::take_over(&built, &self.stem(), self.machine)
+        Image::install(&built, &self.stem(), self.machine)
     }
 
-    /// The image's file name without its ending.
+    /// The image's file name without its extension.
     fn stem(&self) -> String {
         let mut stem = format!("{}-{}", self.app.name, self.machine.arch);
         for feature in self.features.iter().chain(&self.app_features) {
@@ -153,9 +162,13 @@ impl Recipe {
 }
 
 impl Image {
-    /// Copies a program to `target/images`, under the name `stem`, and flattens it
-    /// there.
-    pub fn take_over(built: &Path, stem: &str, machine: &'static Machine) -> Result<Image> {
+    /// Copies the program `built` to `target/images/STEM.elf`, and makes `STEM.bin` from it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `built` is not an ELF file with segments to load, or a file cannot be
+    /// written.
+    pub fn install(built: &Path, stem: &str, machine: &'static Machine) -> Result<Image> {
         let images = root().join("target/images");
         let image = Image {
             elf: images.join(format!("{stem}.elf")),
@@ -169,38 +182,44 @@ impl Image {
         Ok(image)
     }
 
-    /// The file that is booted.
+    /// Returns the file that the machine boots.
     pub fn kernel(&self) -> &Path {
-        match self.machine.boots {
-            Boots::Flat => &self.bin,
-            Boots::Elf | Boots::Process => &self.elf,
+        match self.machine.boot_method {
+            BootMethod::Flat => &self.bin,
+            BootMethod::Elf | BootMethod::Process => &self.elf,
         }
     }
 
-    /// Bytes of the flat binary.
+    /// Returns the size of the flat binary, in bytes.
     pub fn bytes(&self) -> Result<u64> {
         Ok(fs::metadata(&self.bin)?.len())
     }
 }
 
-/// A QEMU that still has the file open keeps what it opened.
+/// Writes a file, unless it has these contents already. A new file takes the old one's
+/// place, so that a running QEMU keeps the file that it has opened.
 fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == contents) {
         return Ok(());
     }
     let fresh = path.with_extension("new");
     files::write(&fresh, contents)?;
-    // It may be a program of this computer.
+    // The image of `host` is run as a program.
     fs::set_permissions(&fresh, Permissions::from_mode(0o755))
         .and_then(|()| fs::rename(&fresh, path))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The bytes of the loadable segments, each where its physical address puts it,
-/// from the lowest on. Memory that begins as zero at the end is not in it.
+/// Returns the bytes of the loadable segments, each at the offset of its physical address
+/// from the lowest one. Zeroed memory (bss) behind the last segment is left out.
+///
+/// # Errors
+///
+/// Fails if `elf` is not an ELF file, holds nothing to load, or has a segment outside the
+/// file or more than 256 MiB from the first.
 fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
-    /// More than this between two segments is a mistake in the linker script.
-    const MOST: u64 = 256 << 20;
+    /// A larger binary is a mistake in the linker script.
+    const MAX_LEN: u64 = 256 << 20;
 
     let header = FileHeader64::<LittleEndian>::parse(elf)?;
     let endian = header.endian()?;
@@ -218,11 +237,13 @@ fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
         let data = segment
             .data(endian, elf)
             .ok()
-            .context("a segment lies outside the file")?;
+            .context("a segment ends beyond the file")?;
         let end = offset
             .checked_add(data.len() as u64)
-            .filter(|end| *end <= MOST);
-        let end = end.context("its segments lie too far apart")? as usize;
+            .filter(|end| *end <= MAX_LEN);
+        let end = end.with_context(|| {
+            format!("a segment begins {offset:#x} bytes behind the first; all must end within {MAX_LEN:#x}")
+        })? as usize;
         if flat.len() < end {
             flat.resize(end, 0);
         }
@@ -236,7 +257,7 @@ fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// An ELF file of segments: physical address, bytes in the file, bytes in memory.
+    /// Makes an ELF file of segments: physical address, bytes in the file, size in memory.
     fn elf(segments: &[(u64, &[u8], u64)]) -> Vec<u8> {
         let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
         file.resize(16, 0);
@@ -273,13 +294,13 @@ mod tests {
     }
 
     #[test]
-    fn segments_lie_at_their_physical_addresses() {
+    fn segments_are_placed_by_their_physical_addresses() {
         let file = elf(&[(0x1008, b"cd", 2), (0x1000, b"ab", 2), (0x2000, b"", 4096)]);
         assert_eq!(flatten(&file).unwrap(), b"ab\0\0\0\0\0\0cd");
     }
 
     #[test]
-    fn what_cannot_be_flattened_is_refused() {
+    fn a_file_that_cannot_be_flattened_is_refused() {
         assert!(flatten(b"no elf").is_err());
         assert!(flatten(&elf(&[])).is_err());
         assert!(flatten(&elf(&[(0, b"a", 1), (1 << 40, b"b", 1)])).is_err());

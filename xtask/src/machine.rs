@@ -1,16 +1,16 @@
-//! The machines, a process of this computer among them: all that the rest of this tool knows about each is in its
-//! row here.
+//! The machines that an image can be built for: four of QEMU's, and a Linux process. All
+//! that xtask knows of a machine is in its row of [`MACHINES`].
 
 use std::fmt;
 
-/// What is booted, and by whom.
+/// How a machine boots an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boots {
-    /// By QEMU the flat binary, loaded at the address its header or the firmware names.
+pub enum BootMethod {
+    /// QEMU loads the flat binary at the address that its header or the firmware names.
     Flat,
-    /// By QEMU the ELF file, loaded segment by segment.
+    /// QEMU loads the ELF file segment by segment.
     Elf,
-    /// By Linux the ELF file, as a process.
+    /// Linux runs the ELF file as a process.
     Process,
 }
 
@@ -19,35 +19,36 @@ pub enum Boots {
 pub struct Machine {
     /// The value of `ARCH`.
     pub arch: &'static str,
-    /// The crate under `platforms/`.
+    /// The machine's crate in `platforms/`.
     pub platform: &'static str,
     /// The target as rustc names it.
     pub target: &'static str,
-    /// Flags for rustc beyond those that every machine has.
+    /// Flags for rustc beside those that all machines have.
     pub rustflags: &'static [&'static str],
-    /// QEMU's arguments that make the machine.
+    /// QEMU's arguments that select the machine.
     pub qemu: &'static [&'static str],
     /// The CPU model under emulation.
     pub cpu: &'static str,
     /// The architecture as gdb names it.
     pub gdb: &'static str,
-    /// What is booted, and by whom.
-    pub boots: Boots,
-    /// Whether QEMU hands the kernel a device tree from outside (`-dtb`).
+    /// How the machine boots an image.
+    pub boot_method: BootMethod,
+    /// Whether QEMU can pass the kernel a device tree from a file (`-dtb`).
     pub takes_device_tree: bool,
-    /// The least memory, in MiB, that the machine boots with.
-    pub least_mib: u64,
-    /// The most memory, in MiB, that the machine takes.
-    pub most_mib: u64,
-    /// Bytes of ArceOS's hello world on this machine: the image to halve. It knows no
-    /// process.
+    /// The smallest memory, in MiB, that the machine boots with.
+    pub min_mib: u64,
+    /// The largest memory, in MiB, that the machine takes.
+    pub max_mib: u64,
+    /// The size of ArceOS's hello world on this machine, in bytes: ours is to be half as
+    /// large. 0 for the process, for which ArceOS has no platform.
     pub arceos_bytes: u64,
 }
 
-/// The most harts an image counts: each is one bit of a word in the kernel.
-pub const MOST_HARTS: u32 = 64;
+/// The largest number of harts that an image supports: each hart is one bit of a word in
+/// the kernel.
+pub const MAX_HARTS: u32 = 64;
 
-/// The machines, the default one first.
+/// All machines, the default one first.
 pub static MACHINES: [Machine; 5] = [
     Machine {
         arch: "riscv64",
@@ -57,10 +58,10 @@ pub static MACHINES: [Machine; 5] = [
         qemu: &["-M", "virt", "-bios", "default"],
         cpu: "rv64",
         gdb: "riscv:rv64",
-        boots: Boots::Flat,
+        boot_method: BootMethod::Flat,
         takes_device_tree: true,
-        least_mib: 32,
-        most_mib: 256 << 10,
+        min_mib: 32,
+        max_mib: 256 << 10,
         arceos_bytes: 53_504,
     },
     Machine {
@@ -78,10 +79,10 @@ pub static MACHINES: [Machine; 5] = [
         ],
         cpu: "max",
         gdb: "i386:x86-64",
-        boots: Boots::Elf,
+        boot_method: BootMethod::Elf,
         takes_device_tree: false,
-        least_mib: 32,
-        most_mib: 256 << 10,
+        min_mib: 32,
+        max_mib: 256 << 10,
         arceos_bytes: 98_944,
     },
     Machine {
@@ -92,10 +93,10 @@ pub static MACHINES: [Machine; 5] = [
         qemu: &["-M", "virt,gic-version=3"],
         cpu: "cortex-a72",
         gdb: "aarch64",
-        boots: Boots::Flat,
+        boot_method: BootMethod::Flat,
         takes_device_tree: true,
-        least_mib: 32,
-        most_mib: 255 << 10,
+        min_mib: 32,
+        max_mib: 255 << 10,
         arceos_bytes: 65_792,
     },
     Machine {
@@ -106,10 +107,10 @@ pub static MACHINES: [Machine; 5] = [
         qemu: &["-M", "virt"],
         cpu: "la464",
         gdb: "Loongarch64",
-        boots: Boots::Elf,
+        boot_method: BootMethod::Elf,
         takes_device_tree: false,
-        least_mib: 64,
-        most_mib: 256 << 10,
+        min_mib: 64,
+        max_mib: 256 << 10,
         arceos_bytes: 86_272,
     },
     Machine {
@@ -117,39 +118,41 @@ pub static MACHINES: [Machine; 5] = [
         platform: "linux-host",
         target: "x86_64-unknown-linux-gnu",
         rustflags: &[
-            // Per-hart data is reached by 32-bit addresses.
+            // The code reaches per-hart data by 32-bit addresses.
             "-Crelocation-model=static",
-            // libc's own start would call the application's `main`.
+            // libc's own entry would call the application's `main` before the kernel has
+            // started.
             "-Clink-arg=-Wl,--entry=process_start",
-            // Nothing unwinds; Rust's library, as it comes, could.
+            // The precompiled library refers to the unwinder. Panics abort, so it is never
+            // called.
             "-Clink-arg=-Wl,--defsym=rust_eh_personality=0,--defsym=_Unwind_Resume=0",
         ],
         qemu: &[],
         cpu: "",
         gdb: "i386:x86-64",
-        boots: Boots::Process,
+        boot_method: BootMethod::Process,
         takes_device_tree: false,
-        least_mib: 32,
-        most_mib: 256 << 10,
+        min_mib: 32,
+        max_mib: 256 << 10,
         arceos_bytes: 0,
     },
 ];
 
-/// The applications that count instructions, which only an emulator can.
-const COUNTS: [&str; 2] = ["mmbench", "irqbench"];
+/// The applications that count instructions. Only an emulator can count them.
+const COUNTING_APPS: [&str; 2] = ["mmbench", "irqbench"];
 
 impl Machine {
-    /// The machine that a value of `ARCH` names.
+    /// Returns the machine that a value of `ARCH` names, if this computer can run it.
     pub fn named(arch: &str) -> Option<&'static Machine> {
         Self::all().find(|machine| machine.arch == arch)
     }
 
-    /// The machines that there are on this computer.
+    /// Returns the machines that this computer can run.
     pub fn all() -> impl Iterator<Item = &'static Machine> {
-        MACHINES.iter().filter(|machine| machine.is_here())
+        MACHINES.iter().filter(|machine| machine.is_available())
     }
 
-    /// The values that `ARCH` can take, for a message.
+    /// Returns the valid values of `ARCH`, for a message.
     pub fn names() -> String {
         Self::all()
             .map(|machine| machine.arch)
@@ -157,24 +160,23 @@ impl Machine {
             .join(", ")
     }
 
-    /// Whether it is a process of this computer, and not QEMU's.
+    /// Returns whether the machine is a Linux process, instead of one of QEMU's.
     pub fn is_process(&self) -> bool {
-        self.boots == Boots::Process
+        self.boot_method == BootMethod::Process
     }
 
-    /// Whether this computer can run it: QEMU's everywhere, a process where Linux runs
-    /// on the CPU that it is compiled for.
-    fn is_here(&self) -> bool {
+    /// Returns whether this computer can run the machine. The process needs Linux on the
+    /// CPU that it is compiled for.
+    fn is_available(&self) -> bool {
         !self.is_process() || cfg!(all(target_os = "linux", target_arch = "x86_64"))
     }
 
-    /// Whether the application of this name can be built for it.
-    pub fn takes(&self, app: &str) -> bool {
-        !self.is_process() || !COUNTS.contains(&app)
+    /// Returns whether the application of this name runs on the machine.
+    pub fn supports_app(&self, app: &str) -> bool {
+        !self.is_process() || !COUNTING_APPS.contains(&app)
     }
 
-    /// Whether this computer's own CPU is of the machine's architecture, so that
-    /// KVM can run it.
+    /// Returns whether this computer's CPU has the machine's architecture, as KVM requires.
     pub fn is_native(&self) -> bool {
         self.arch == std::env::consts::ARCH
     }

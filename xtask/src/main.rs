@@ -1,10 +1,20 @@
 //! The build tool of Tessera: `xtask VERB [NAME=value ...]`. make calls it with the
 //! variables in the environment.
 //!
-//! One file a noun: `options` checks what the user typed, `machine` knows the
-//! machines, `toolchain` and `image` build, `qemu`, `icount` and `console` boot,
-//! `figures` keeps what was measured, `command`, `caller`, `output` and `files` are for all of
-//! them; the rest are verbs. The crate `maps` draws.
+//! | files | subject |
+//! |---|---|
+//! | `options` | the variables that the user sets, checked |
+//! | `machine` | the machines that an image can be built for |
+//! | `manifest` | packages, features and applications, from the Cargo.toml files |
+//! | `toolchain`, `image` | building |
+//! | `qemu`, `icount`, `console` | booting, and reading the console |
+//! | `device_tree`, `missing_hart` | machines with a changed device tree |
+//! | `symbols` | what an image is made of |
+//! | `figures` | results of benchmarks |
+//! | `caller`, `command`, `failure`, `files`, `output` | processes, exit statuses, files, messages |
+//! | all others | one verb each, named for it |
+//!
+//! The crate `maps` draws address spaces.
 
 #[macro_use]
 mod output;
@@ -69,35 +79,37 @@ const VERBS: [(&str, Verb); 18] = [
 
 fn main() -> ExitCode {
     let words = env::args_os().map(|word| word.to_string_lossy().into_owned());
-    match act(words.skip(1)) {
+    match run_verb(words.skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_reported() {
-                complain!("{failure}");
+                say_error!("{failure}");
             }
             ExitCode::from(failure.status())
         }
     }
 }
 
-fn act(mut arguments: impl Iterator<Item = String>) -> Result<(), Failure> {
+/// Runs the verb that the first argument names, on the variables of the environment and of
+/// the other arguments.
+fn run_verb(mut arguments: impl Iterator<Item = String>) -> Result<(), Failure> {
     let mut name = arguments.next().unwrap_or_default();
-    if let Some(caller) = caller::named(&name)? {
+    if let Some(caller) = caller::id_in(&name)? {
         caller::end_with(caller);
         name = arguments.next().unwrap_or_default();
     }
     let Some((_, verb)) = VERBS.iter().find(|(verb, _)| *verb == name) else {
         let valid = VERBS.map(|(verb, _)| verb).join(", ");
         return Err(Failure::usage(format!(
-            "{name}: no such verb; valid: {valid}"
+            "`{name}` is not a verb; valid: {valid}"
         )));
     };
-    verb(&Options::check(&Variables::from_surroundings(arguments)?)?)
+    verb(&Options::check(&Variables::from_env_and_args(arguments)?)?)
 }
 
-/// `build`: only the image.
+/// `build`: builds the image, and prints where it is.
 fn build(options: &Options) -> Result<(), Failure> {
-    let image = Recipe::asked(options).build(options.verbose)?;
+    let image = Recipe::from_options(options).build(options.verbose)?;
     say!(
         "{} ({} bytes)\n{}",
         image.bin.display(),
@@ -107,7 +119,7 @@ fn build(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `setup`: all that any verb may need, for all machines or the one asked for.
+/// `setup`: installs what any verb may need, for the machine that `ARCH` names or for all.
 fn set_up(options: &Options) -> Result<(), Failure> {
     let machines = options.machines();
     let kernel = machines.iter().flat_map(|machine| {

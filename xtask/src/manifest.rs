@@ -1,5 +1,5 @@
-//! What the Cargo.toml files say: which features the kernel has, and what an
-//! application is called.
+//! Reads Cargo.toml files: the kernel's features, applications and their features. Also
+//! lists the packages that are tested on the host.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,14 +10,13 @@ use toml::Table;
 
 use crate::failure::Failure;
 
-/// The repository's root.
+/// Returns the repository's root, which is the parent of `xtask/`.
 pub fn root() -> &'static Path {
-    // xtask/ lies directly in it.
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
 }
 
-/// The packages that build on the host, and have tests there.
+/// The packages that have tests on the host.
 pub const HOST_PACKAGES: [&str; 7] = [
     "xtask",
     "maps",
@@ -28,44 +27,51 @@ pub const HOST_PACKAGES: [&str; 7] = [
     "axmm",
 ];
 
-/// The features that they have there. With `hal`, a package runs on a kernel's harts.
+/// The features that [`HOST_PACKAGES`] are tested with. `hal` is not among them: with it a
+/// package runs on a kernel's harts.
 pub const HOST_FEATURES: &str =
     "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection";
 
-/// Those whose tests are a kernel in a process. They are built apart: the features that
-/// they bring are not the others'.
+/// The packages whose tests run the kernel in a process. They are built in a command of
+/// their own: cargo would otherwise enable their features in [`HOST_PACKAGES`] too.
 pub const PROCESS_PACKAGES: [&str; 1] = ["linux-host"];
 
-/// Those of them whose lock-free parts loom tries in every interleaving.
+/// The packages with lock-free parts that loom tests in every interleaving.
 pub const LOOM_PACKAGES: [&str; 3] = ["axalloc", "axhal", "axmm"];
 
-/// Those in which shuttle tries many schedules of what is too large for that.
+/// The packages with parts that are too large for loom. shuttle tests them in many
+/// schedules.
 pub const SHUTTLE_PACKAGES: [&str; 2] = ["axhal", "axmm"];
 
-/// What tells cargo one of the repository's packages from others of its name: the
-/// benchmarks bring some. All of ours have one version, and this tool is ours.
+/// Returns the argument that selects one of the repository's packages for cargo. It holds
+/// the version, because the benchmarks depend on published packages with names of ours. All
+/// packages of the repository have the version of xtask.
 pub fn spec(package: &str) -> String {
     format!("{package}@{}", env!("CARGO_PKG_VERSION"))
 }
 
-/// An application: a crate that depends on `axstd`.
+/// An application, which is a crate that depends on `axstd`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
-    /// Where its Cargo.toml lies; absolute.
+    /// The absolute path of its folder.
     pub dir: PathBuf,
     /// The name of its package.
     pub name: String,
     /// The name of its program.
     pub binary: String,
-    /// The features that it can be built with.
+    /// The names of its features, without `default`.
     pub features: Vec<String>,
-    /// Whether it has `axstd` only with the feature of that name, and else `std`.
+    /// Whether `axstd` is an optional dependency. Without the feature `axstd` such an
+    /// application is an ordinary program that uses `std`.
     pub chooses_axstd: bool,
 }
 
 impl App {
-    /// Reads the application in `dir`; says what is wrong with it otherwise, as
-    /// the end of a sentence.
+    /// Reads the application in the folder `dir`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no readable Cargo.toml of an application, with the reason.
     pub fn read(dir: &Path) -> Result<App, String> {
         let path = dir.join("Cargo.toml");
         let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
@@ -99,19 +105,23 @@ impl App {
         })
     }
 
-    /// Reads one of the repository's applications, `apps/NAME`.
+    /// Reads one of the repository's applications, whose path is `apps/NAME`.
+    ///
+    /// # Errors
+    ///
+    /// Fails like [`read`](Self::read). The message names the path.
     pub fn ours(path: &str) -> Result<App, Failure> {
         App::read(&root().join(path))
             .map_err(|reason| Failure::with_status(1, format!("{path}: {reason}")))
     }
 
-    /// Whether it lies in the repository, and so in its workspace.
+    /// Returns whether the application is in the repository, and so in its workspace.
     pub fn is_ours(&self) -> bool {
         self.dir.starts_with(root())
     }
 }
 
-/// The features of the kernel: those of `api/axfeat`.
+/// Returns the kernel's features, which are those of `api/axfeat`.
 pub fn kernel_features() -> Result<Vec<String>> {
     let path = root().join("api/axfeat/Cargo.toml");
     let text =
@@ -122,7 +132,7 @@ pub fn kernel_features() -> Result<Vec<String>> {
     Ok(features_of(&manifest))
 }
 
-/// The names under `[features]`, `default` aside.
+/// Returns the names under `[features]`, without `default`.
 fn features_of(manifest: &Table) -> Vec<String> {
     manifest
         .get("features")
@@ -137,7 +147,7 @@ fn features_of(manifest: &Table) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// The names of the crates in a folder of the repository, in order.
+/// Returns the names of the crates in a folder of the repository, sorted.
 pub fn crates_in(folder: &str) -> Vec<String> {
     let Ok(entries) = fs::read_dir(root().join(folder)) else {
         return Vec::new();
@@ -156,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn features_leave_default_out() {
+    fn the_feature_default_is_left_out() {
         let manifest: Table = "[features]\ndefault = []\nsmp = []\nalloc = []\n"
             .parse()
             .unwrap();
@@ -165,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_has_features() {
+    fn smp_is_a_feature_of_the_kernel() {
         let features = kernel_features().unwrap();
         assert!(
             features.iter().any(|feature| feature == "smp"),
@@ -174,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn helloworld_is_an_application() {
+    fn applications_of_the_repository_are_read() {
         let app = App::read(&root().join("apps/helloworld")).unwrap();
         assert_eq!(
             (app.name.as_str(), app.binary.as_str()),
@@ -186,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_application_is_told_apart() {
+    fn a_folder_without_an_application_is_refused_with_the_reason() {
         assert_eq!(
             App::read(&root().join("docs")),
             Err("there is no Cargo.toml".into())

@@ -1,5 +1,5 @@
-//! `maps`: boots an application, and draws each listing of an address space that
-//! its console holds: the one at its end, and those that it prints itself.
+//! `maps`: boots an application, and draws each listing of an address space on its
+//! console. The kernel prints one at the end, and the application may print others before.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use maps::{MARK, to_dot, to_svg};
 
 use crate::command;
-use crate::console::{self, Patience};
+use crate::console::{self, Timeouts};
 use crate::failure::Failure;
 use crate::files;
 use crate::image::{Image, Recipe};
@@ -19,14 +19,19 @@ use crate::qemu::{self, Guest, Input};
 
 /// The kernel's feature that prints the listing at the end.
 pub const FEATURE: &str = "maps";
-/// The word that lets an application know that it may print listings, too.
+/// The boot argument that asks an application to print listings of its own.
 pub const WORD: &str = "maps=1";
 
-/// Draws `target/maps/APP-ARCH.svg` and `.dot`, and ends with the guest's status.
+/// Boots the application, and draws `target/maps/APP-ARCH.svg` and `.dot`.
+///
+/// # Errors
+///
+/// Fails with the guest's status if that is not 0, and with status 1 or more if there is no
+/// listing.
 pub fn maps(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
     qemu::set_up(&[machine])?;
-    let mut recipe = Recipe::asked(options);
+    let mut recipe = Recipe::from_options(options);
     recipe.features.push(FEATURE.to_owned());
     let image = recipe.build(options.verbose)?;
     let (end, console) = boot(options, &image)?;
@@ -36,8 +41,8 @@ pub fn maps(options: &Options) -> Result<(), Failure> {
         return Err(Failure::with_status(
             end.status().max(1),
             format!(
-                "{app} has no address space to draw: it is built without the feature `paging`, \
-                 or did not come to its end; FEATURES=paging adds it"
+                "{app} printed no listing of its address space. Either it did not reach its \
+                 end, or it is built without the feature `paging`: add FEATURES=paging"
             ),
         ));
     }
@@ -45,22 +50,22 @@ pub fn maps(options: &Options) -> Result<(), Failure> {
     qemu::verdict(&end)
 }
 
-/// Boots the image, and passes on what is for people. Answers how it ended, and
-/// the whole console.
+/// Boots the image, and prints its console without the listings. Returns how the guest
+/// ended, and the whole console.
 fn boot(options: &Options, image: &Image) -> Result<(console::End, String)> {
-    let mut guest = Guest::asked(options, image, 1);
+    let mut guest = Guest::from_options(options, image, 1);
     guest.boot_args.push(WORD.to_owned());
     let qemu = guest.command(Input::User);
     command::show(&qemu, options.verbose);
-    let patience = Patience {
+    let timeouts = Timeouts {
         silence: options.timeout,
-        whole: None,
+        total: None,
     };
     let (mut console, mut shown) = (Vec::new(), 0);
-    let (end, _) = console::run(qemu, patience, |piece| {
+    let (end, _) = console::run(qemu, timeouts, |piece| {
         console.extend_from_slice(piece);
-        let (text, seen) = for_people(&console[shown..]);
-        shown += seen;
+        let (text, covered) = without_listings(&console[shown..]);
+        shown += covered;
         let mut out = io::stdout().lock();
         out.write_all(&text)?;
         out.flush()
@@ -68,9 +73,10 @@ fn boot(options: &Options, image: &Image) -> Result<(console::End, String)> {
     Ok((end, String::from_utf8_lossy(&console).into_owned()))
 }
 
-/// What of a console's next bytes is to be shown, and how many have been looked at:
-/// a last line that may yet become one of a listing has not.
-fn for_people(bytes: &[u8]) -> (Vec<u8>, usize) {
+/// Returns the text of a console's next bytes without the lines of listings, and how many
+/// bytes that covers. An unfinished last line that may still turn out to belong to a
+/// listing is not covered: it is passed again, with the bytes that follow.
+fn without_listings(bytes: &[u8]) -> (Vec<u8>, usize) {
     let (mut text, mut seen) = (Vec::new(), 0);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let whole = line.ends_with(b"\n");
@@ -86,12 +92,12 @@ fn for_people(bytes: &[u8]) -> (Vec<u8>, usize) {
     (text, seen)
 }
 
-/// Draws all address spaces of a console: the last under the application's name,
-/// those before with a number. Answers the files.
+/// Draws all listings on a console. The last drawing has the application's name, those
+/// before it have a number too. Returns the paths of the files.
 ///
 /// # Errors
 ///
-/// A listing that makes no sense, or a file that cannot be written.
+/// Fails if a listing is damaged, or a file cannot be written.
 pub fn draw(console: &str, app: &str, machine: &Machine) -> Result<Vec<PathBuf>> {
     let spaces = maps::read(console).context("the listing on the console is damaged")?;
     let dir = root().join("target/maps");
@@ -128,12 +134,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listings_are_not_for_people() {
-        let (text, seen) = for_people(b"one\r\n@map space\r\ntwo\r\n@ma");
+    fn lines_of_listings_are_not_shown() {
+        let (text, seen) = without_listings(b"one\r\n@map space\r\ntwo\r\n@ma");
         assert_eq!((text.as_slice(), seen), (&b"one\r\ntwo\r\n"[..], 22));
-        let (text, seen) = for_people(b"@man, half a line");
+        let (text, seen) = without_listings(b"@man, half a line");
         assert_eq!((text.as_slice(), seen), (&b"@man, half a line"[..], 17));
-        assert_eq!(for_people(b"@map end\n"), (Vec::new(), 9));
-        assert_eq!(for_people(b""), (Vec::new(), 0));
+        assert_eq!(without_listings(b"@map end\n"), (Vec::new(), 9));
+        assert_eq!(without_listings(b""), (Vec::new(), 0));
     }
 }

@@ -1,16 +1,17 @@
-//! `mutants`: breaks a rule of the code at a time, and requires that a test notices.
+//! `mutants`: breaks one rule of the code at a time, and requires that a test fails.
 //!
-//! Each rule has a patch in a module's folder `mutants`. The lines before the patch say
-//! which rule it breaks, and which tests fail then:
+//! Each rule has a patch in a module's folder `mutants`. The lines before the patch name
+//! the rule that it breaks, and the tests that must fail:
 //!
 //! ```text
 //! Rule: a page fault looks at the locked ranges after it has taken its fault slot.
 //! Killed by: host --test stale no_hart
 //! ```
 //!
-//! The first word of the tests says what their atomics are: `host` for the computer's own,
-//! `loom`, or `shuttle`. The others are for `cargo test`. Patches are applied to a copy of
-//! the sources, which stays, as does what is built of it: the next run is faster.
+//! The first word of the tests says which atomics they are built with: the computer's own
+//! (`host`), or those of the scheduler `loom` or `shuttle`. The other words are arguments of
+//! `cargo test`. Patches are applied to a copy of the sources in `target/mutants`. The copy
+//! and what is built from it are kept, which makes the next run faster.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,33 +27,34 @@ use crate::command;
 use crate::failure::Failure;
 use crate::files;
 use crate::manifest::{root, spec};
-use crate::matrix::{forget_variables, tests_run};
+use crate::matrix::{clear_variables, tests_run};
 use crate::options::Options;
 
 /// The package whose tests are run, and the folder of its patches.
 const PACKAGE: &str = "axmm";
 const FOLDER: &str = "modules/axmm/mutants";
 
-/// What is built again for each mutant is built quickly; the schedulers are optimised.
+/// The packages that are built again for each mutant, with a profile that builds quickly.
+/// All others, the schedulers among them, are optimised.
 const QUICK: [(&str, &str); 3] = [
     ("axmm", "opt-level=1"),
     ("axmm-machines", "opt-level=0"),
     ("page-table-formats", "opt-level=0"),
 ];
 
-/// A test that takes longer has noticed: a hart waits for ever.
+/// The time after which a test counts as failed: the mutant makes a hart wait for ever.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How often to look whether a test has ended.
+/// The time between two looks whether a test has ended.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// A rule, and how it is broken.
+/// One mutant: a patch that breaks a rule, and the tests that must fail.
 struct Mutant {
     name: String,
     patch: PathBuf,
     tests: Tests,
 }
 
-/// Tests: words for cargo, and what the atomics are.
+/// Arguments for `cargo test`, and the atomics that the tests are built with.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Tests {
     atomics: Atomics,
@@ -74,32 +76,38 @@ enum End {
     TimedOut,
 }
 
-/// Where everything is: `target/mutants`.
-struct Place {
+/// The folders below `target/mutants`.
+struct Workspace {
     sources: PathBuf,
     built: PathBuf,
     logs: PathBuf,
 }
 
-/// Applies each patch in turn; `ARGS` narrows them to those whose name has a word of it.
+/// Tries each mutant whose name holds a word of `ARGS`, or all without `ARGS`. Prints a
+/// line for each and a summary.
+///
+/// # Errors
+///
+/// Fails with status 1 if a mutant survives or cannot be tried, if the tests fail without a
+/// mutant, and if no mutant is selected.
 pub fn mutants(options: &Options) -> Result<(), Failure> {
     let begin = Instant::now();
     let mutants: Vec<Mutant> = all()?
         .into_iter()
-        .filter(|mutant| is_meant(&mutant.name, &options.boot_args))
+        .filter(|mutant| is_selected(&mutant.name, &options.boot_args))
         .collect();
-    let place = Place::prepare()?;
+    let workspace = Workspace::prepare()?;
     let kinds: BTreeSet<&Tests> = mutants.iter().map(|mutant| &mutant.tests).collect();
     let mut wrong = 0;
     for tests in &kinds {
-        if let Err(error) = place.pass(tests) {
+        if let Err(error) = workspace.require_pass(tests) {
             wrong += 1;
-            say!("WITHOUT A MUTANT  {}: {error:#}", tests.line());
+            say!("UNCHANGED CODE    {}: {error:#}", tests.line());
         }
     }
     for mutant in &mutants {
         let since = Instant::now();
-        let verdict = place.kill(mutant);
+        let verdict = workspace.kill(mutant);
         let seconds = since.elapsed().as_secs_f64();
         let (name, tests) = (&mutant.name, mutant.tests.line());
         match verdict {
@@ -117,9 +125,9 @@ pub fn mutants(options: &Options) -> Result<(), Failure> {
     }
     let seconds = begin.elapsed().as_secs_f64();
     say!(
-        "mutants: {} in {seconds:.0} s, {wrong} wrong; what the tests said is in {}",
+        "mutants: {} in {seconds:.0} s, {wrong} wrong; output of the tests: {}",
         mutants.len(),
-        place.logs.display()
+        workspace.logs.display()
     );
     match wrong {
         0 if !mutants.is_empty() => Ok(()),
@@ -127,11 +135,11 @@ pub fn mutants(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn is_meant(name: &str, words: &[String]) -> bool {
+fn is_selected(name: &str, words: &[String]) -> bool {
     words.is_empty() || words.iter().any(|word| name.contains(word))
 }
 
-/// All mutants, by name.
+/// Reads all mutants, sorted by name.
 fn all() -> Result<Vec<Mutant>> {
     let folder = root().join(FOLDER);
     let entries =
@@ -152,21 +160,25 @@ fn all() -> Result<Vec<Mutant>> {
     Ok(mutants)
 }
 
-/// The tests that a patch names.
+/// Returns the tests that a patch names in the lines before it.
+///
+/// # Errors
+///
+/// Fails if the line `Rule: ` or `Killed by: ` is missing, or the latter names no atomics.
 fn tests_in(text: &str) -> Result<Tests> {
     let head = || text.lines().take_while(|line| !line.starts_with("--- "));
     if !head().any(|line| line.starts_with("Rule: ")) {
-        bail!("no line `Rule: `");
+        bail!("it has no line `Rule: ...` before the patch");
     }
     let Some(tests) = head().find_map(|line| line.strip_prefix("Killed by: ")) else {
-        bail!("no line `Killed by: `");
+        bail!("it has no line `Killed by: ...` before the patch");
     };
     let mut words = tests.split_whitespace().map(str::to_owned);
     let atomics = match words.next().as_deref() {
         Some("host") => Atomics::Host,
         Some("loom") => Atomics::Loom,
         Some("shuttle") => Atomics::Shuttle,
-        _ => bail!("tests are run with atomics of `host`, `loom` or `shuttle`"),
+        _ => bail!("`Killed by: {tests}`: the first word must be `host`, `loom` or `shuttle`"),
     };
     Ok(Tests {
         atomics,
@@ -176,14 +188,14 @@ fn tests_in(text: &str) -> Result<Tests> {
 
 impl Tests {
     fn line(&self) -> String {
-        let name = self.atomics.name().unwrap_or("host");
+        let name = self.atomics.cfg().unwrap_or("host");
         format!("{name} {}", self.words.join(" "))
     }
 }
 
 impl Atomics {
-    /// The flag that chooses them.
-    fn name(self) -> Option<&'static str> {
+    /// Returns the `--cfg` flag that selects these atomics; the computer's own need none.
+    fn cfg(self) -> Option<&'static str> {
         match self {
             Self::Host => None,
             Self::Loom => Some("loom"),
@@ -192,39 +204,44 @@ impl Atomics {
     }
 }
 
-impl Place {
-    /// Makes the copy as the sources are now. A file that is the same already keeps its time.
+impl Workspace {
+    /// Makes the copy equal to the sources. A file that is equal already keeps its time of
+    /// change, so that cargo does not build it again.
     fn prepare() -> Result<Self> {
         let folder = root().join("target/mutants");
-        let place = Self {
+        let workspace = Self {
             sources: folder.join("src"),
             built: folder.join("target"),
             logs: folder.join("logs"),
         };
-        files::make_folder(&place.logs)?;
+        files::make_folder(&workspace.logs)?;
         let names = source_files()?;
         for name in &names {
-            copy(&root().join(name), &place.sources.join(name))?;
+            copy(&root().join(name), &workspace.sources.join(name))?;
         }
-        remove_others(&place.sources, Path::new(""), &names)?;
-        Ok(place)
+        remove_others(&workspace.sources, Path::new(""), &names)?;
+        Ok(workspace)
     }
 
-    /// Requires that tests pass as the sources are.
-    fn pass(&self, tests: &Tests) -> Result<()> {
-        let log = self.logs.join("without a mutant.log");
+    /// Runs the tests without a mutant.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they do not pass, take too long, or if there is no such test.
+    fn require_pass(&self, tests: &Tests) -> Result<()> {
+        let log = self.logs.join("unchanged.log");
         match self.run(tests, &log)? {
             End::Passed => {}
-            End::Failed => bail!("failed: {}", log.display()),
-            End::TimedOut => bail!("takes too long"),
+            End::Failed => bail!("the tests fail, see {}", log.display()),
+            End::TimedOut => bail!("the tests take longer than {} s", LIMIT.as_secs()),
         }
         match tests_run(&fs::read_to_string(&log)?) {
-            0 => bail!("there is no such test"),
+            0 => bail!("no test has such a name"),
             _ => Ok(()),
         }
     }
 
-    /// Runs the tests with the mutant in the copy.
+    /// Runs the tests on the copy with the mutant's patch, and takes the patch out again.
     fn kill(&self, mutant: &Mutant) -> Result<End> {
         self.apply(&mutant.patch, &[])?;
         let log = self.logs.join(format!("{}.log", mutant.name));
@@ -239,25 +256,25 @@ impl Place {
             .args(options)
             .arg(patch)
             .current_dir(&self.sources)
-            // The copy is in no repository.
+            // The copy is no repository of its own: git must not find the one above it.
             .env("GIT_CEILING_DIRECTORIES", root().join("target/mutants"))
             .output()
             .context("cannot run git")?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
-            bail!("the patch does not apply: {}", words.trim());
+            bail!("{} does not apply: {}", patch.display(), words.trim());
         }
         Ok(())
     }
 
-    /// Builds and runs tests, and writes what they say to `log`. The build does not count
-    /// for the limit.
+    /// Builds and runs tests, and writes their output to `log`. [`LIMIT`] does not count the
+    /// time of the build.
     fn run(&self, tests: &Tests, log: &Path) -> Result<End> {
         let file = fs::File::create(log)?;
         let mut build = self.cargo(tests, &["--no-run"]);
         build.stdout(Stdio::null()).stderr(file.try_clone()?);
         if !build.status().context("cannot run cargo")?.success() {
-            bail!("does not compile: {}", log.display());
+            bail!("it does not compile, see {}", log.display());
         }
         let mut cargo = self.cargo(tests, &[]);
         cargo.stdout(file.try_clone()?).stderr(file);
@@ -280,7 +297,7 @@ impl Place {
 
     fn cargo(&self, tests: &Tests, options: &[&str]) -> Command {
         let mut cargo = command::cargo();
-        forget_variables(&mut cargo);
+        clear_variables(&mut cargo);
         cargo
             .args(["test", "--package", &spec(PACKAGE)])
             .args(options)
@@ -289,7 +306,7 @@ impl Place {
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .current_dir(&self.sources);
         let mut built = self.built.clone();
-        match tests.atomics.name() {
+        match tests.atomics.cfg() {
             None => {}
             Some(name) => {
                 cargo
@@ -307,7 +324,7 @@ impl Place {
     }
 }
 
-/// The files that git knows, or would add.
+/// Returns the files that git tracks or would add, relative to the repository's root.
 fn source_files() -> Result<BTreeSet<PathBuf>> {
     let output = command::new("git")
         .args([
@@ -321,7 +338,7 @@ fn source_files() -> Result<BTreeSet<PathBuf>> {
         .output()
         .context("cannot run git")?;
     if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr));
+        bail!("git ls-files: {}", String::from_utf8_lossy(&output.stderr));
     }
     let names = String::from_utf8(output.stdout).context("a file's name is not UTF-8")?;
     let names = names.split('\0').filter(|name| !name.is_empty());
@@ -331,6 +348,7 @@ fn source_files() -> Result<BTreeSet<PathBuf>> {
         .collect())
 }
 
+/// Copies a file unless `to` is equal already.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let bytes = files::read(from)?;
     match fs::read(to) {
@@ -344,7 +362,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     files::write(to, bytes)
 }
 
-/// Removes the files of the copy that are not among `names`.
+/// Removes the files of the copy, in its folder `below`, that are not among `names`.
 fn remove_others(sources: &Path, below: &Path, names: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(sources.join(below))? {
         let entry = entry?;
@@ -363,7 +381,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_says_which_tests_kill_it() {
+    fn a_patch_must_name_a_rule_and_tests() {
         let text = "Rule: a b.\nKilled by: loom --lib interleavings\n\n--- a/x\n+++ b/x\n";
         let tests = tests_in(text).unwrap();
         assert_eq!(tests.line(), "loom --lib interleavings");
@@ -373,15 +391,18 @@ mod tests {
     }
 
     #[test]
-    fn every_mutant_has_a_rule_and_tests() {
+    fn all_patches_can_be_read() {
         assert!(!all().unwrap().is_empty());
     }
 
     #[test]
-    fn words_choose_mutants() {
+    fn words_select_mutants_by_name() {
         let [queue, ranges] = ["queue", "ranges"].map(str::to_owned);
-        assert!(is_meant("fault-ignores-ranges", &[]));
-        assert!(is_meant("fault-ignores-ranges", &[queue.clone(), ranges]));
-        assert!(!is_meant("fault-ignores-ranges", &[queue]));
+        assert!(is_selected("fault-ignores-ranges", &[]));
+        assert!(is_selected(
+            "fault-ignores-ranges",
+            &[queue.clone(), ranges]
+        ));
+        assert!(!is_selected("fault-ignores-ranges", &[queue]));
     }
 }

@@ -1,28 +1,28 @@
-//! The command that is a machine, QEMU's or a process of this computer, and `run`.
+//! `run`, and the command that starts a machine: QEMU, or the image itself as a process.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::command;
-use crate::console::{self, End, Patience};
+use crate::console::{self, End, Timeouts};
 use crate::failure::Failure;
 use crate::image::{Image, Recipe};
 use crate::machine::Machine;
 use crate::options::{Accel, Options};
 use crate::toolchain;
 
-/// Memory of a machine unless told otherwise, in KiB.
+/// The memory of a machine without `MEM`, in KiB.
 pub const DEFAULT_MEM_KIB: u64 = 128 << 10;
 
-/// Memory from which on a guest gets only as much of this computer's as it uses:
-/// more than many have. 8 GiB.
+/// The memory size in KiB, 8 GiB, from which on QEMU does not reserve the guest's memory
+/// beforehand: many computers do not have so much.
 const LARGE_KIB: u64 = 8 << 20;
 
-/// One machine to switch on.
+/// One machine to boot, with its size and its image.
 #[derive(Debug, Clone)]
 pub struct Guest {
-    /// Which machine.
+    /// The kind of machine.
     pub machine: &'static Machine,
     /// The file it boots.
     pub kernel: PathBuf,
@@ -30,26 +30,27 @@ pub struct Guest {
     pub smp: u32,
     /// How much memory it has.
     pub mem_kib: u64,
-    /// What runs it.
+    /// What executes its code.
     pub accel: Accel,
-    /// The words that the kernel is started with.
+    /// The boot arguments, by words.
     pub boot_args: Vec<String>,
     /// More arguments for QEMU.
     pub extra: Vec<String>,
 }
 
-/// Who is at the machine's console.
+/// What the machine's console reads from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
-    /// Nobody.
-    Nobody,
-    /// Whatever this process's standard input is.
+    /// An empty input.
+    Empty,
+    /// The standard input of this process.
     User,
 }
 
 impl Guest {
-    /// The machine that the user asks for, with `image` in it.
-    pub fn asked(options: &Options, image: &Image, default_smp: u32) -> Guest {
+    /// The machine that the user asks for, with `image`. It has `default_smp` harts if `SMP`
+    /// is not given.
+    pub fn from_options(options: &Options, image: &Image, default_smp: u32) -> Guest {
         Guest {
             machine: image.machine,
             kernel: image.kernel().to_owned(),
@@ -61,14 +62,14 @@ impl Guest {
         }
     }
 
-    /// The command that switches it on.
+    /// Returns the command that starts the machine.
     pub fn command(&self, input: Input) -> Command {
         let mut command = match self.machine.is_process() {
             true => self.process(),
             false => self.qemu(input),
         };
         command.stdin(match input {
-            Input::Nobody => Stdio::null(),
+            Input::Empty => Stdio::null(),
             Input::User => Stdio::inherit(),
         });
         command
@@ -76,18 +77,19 @@ impl Guest {
 
     fn process(&self) -> Command {
         let mut process = command::new(&self.kernel);
-        process.envs(self.environment()).args(self.words());
+        process.envs(self.environment()).args(self.command_line());
         process
     }
 
-    /// What a process reads its size from.
+    /// Returns the environment variables from which a process reads the number of its harts
+    /// and its memory.
     pub fn environment(&self) -> [(&'static str, String); 2] {
         let mem = format!("{}K", self.mem_kib);
         [("SMP", self.smp.to_string()), ("MEM", mem)]
     }
 
-    /// The words that the kernel is started with, as one, if there are any.
-    pub fn words(&self) -> Option<String> {
+    /// Returns the boot arguments as one string; `None` without any.
+    pub fn command_line(&self) -> Option<String> {
         (!self.boot_args.is_empty()).then(|| self.boot_args.join(" "))
     }
 
@@ -112,7 +114,7 @@ impl Guest {
             );
             qemu.args(["-object", &memory, "-machine", "memory-backend=large"]);
         }
-        if let Some(words) = self.words() {
+        if let Some(words) = self.command_line() {
             qemu.args(["-append", &words]);
         }
         qemu.args(&self.extra);
@@ -120,46 +122,54 @@ impl Guest {
     }
 }
 
-/// The set-up item that brings a machine's QEMU, if it is QEMU's.
+/// Returns the set-up item that installs a machine's QEMU; `None` for a process.
 pub fn item(machine: &Machine) -> Option<String> {
     (!machine.is_process()).then(|| format!("qemu:{}", machine.arch))
 }
 
-/// Sets up what it takes to build for `machines` and to boot them.
+/// Installs what is missing to build for `machines` and to boot them.
 pub fn set_up(machines: &[&Machine]) -> Result<(), Failure> {
     let items = |machine: &&Machine| [toolchain::item(machine)].into_iter().chain(item(machine));
     toolchain::set_up(&machines.iter().flat_map(items).collect::<Vec<_>>())?;
     Ok(())
 }
 
-/// `run`: builds the image, boots it, and ends with the guest's status.
+/// `run`: builds the image and boots it.
+///
+/// # Errors
+///
+/// Fails with the guest's status if that is not 0.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
     set_up(&[machine])?;
-    let image = Recipe::asked(options).build(options.verbose)?;
-    let (end, _) = boot(options, &Guest::asked(options, &image, 1))?;
+    let image = Recipe::from_options(options).build(options.verbose)?;
+    let (end, _) = boot(options, &Guest::from_options(options, &image, 1))?;
     verdict(&end)
 }
 
-/// Boots a guest with the user at its console.
+/// Boots a guest whose console is this process's standard input and output.
 pub fn boot(options: &Options, guest: &Guest) -> Result<(End, Vec<u8>), Failure> {
     let qemu = guest.command(Input::User);
     command::show(&qemu, options.verbose);
     if options.verbose && io::stdin().is_terminal() && !guest.machine.is_process() {
-        complain!("(Ctrl-A X ends QEMU)");
+        say_error!("(Ctrl-A X ends QEMU)");
     }
-    let patience = Patience {
+    let timeouts = Timeouts {
         silence: options.timeout,
-        whole: None,
+        total: None,
     };
-    Ok(console::run(qemu, patience, |piece| {
+    Ok(console::run(qemu, timeouts, |piece| {
         let mut out = io::stdout().lock();
         out.write_all(piece)?;
         out.flush()
     })?)
 }
 
-/// The guest's status as this process's.
+/// Turns the end of a guest into this process's result.
+///
+/// # Errors
+///
+/// Fails with the guest's status if that is not 0.
 pub fn verdict(end: &End) -> Result<(), Failure> {
     match end.status() {
         0 => Ok(()),
@@ -167,7 +177,7 @@ pub fn verdict(end: &End) -> Result<(), Failure> {
     }
 }
 
-/// A size of memory as a person writes it.
+/// Returns a size of memory in the form that `MEM` takes.
 pub fn size(mem_kib: u64) -> String {
     match mem_kib {
         kib if kib % (1 << 20) == 0 => format!("{}G", kib >> 20),

@@ -1,4 +1,4 @@
-//! `size`: what an image is made of, a line a module.
+//! `size`: prints how many bytes of an image come from each crate.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::symbols::{Bytes, PARTS, Part, Symbols, in_file};
 
 /// Builds the image and prints the table.
 pub fn size(options: &Options) -> Result<(), Failure> {
-    let image = Recipe::asked(options).build(options.verbose)?;
+    let image = Recipe::from_options(options).build(options.verbose)?;
     print(&image)?;
     Ok(())
 }

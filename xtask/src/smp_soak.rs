@@ -1,6 +1,6 @@
-//! `smp-soak`: many boots, each of a machine of random size with an application that
-//! brings up all harts and checks something. Whatever goes wrong is named with the
-//! command that boots that machine again, and its console is kept.
+//! `smp-soak`: boots machines of random size many times. Each boots an application that
+//! starts all harts and checks something. The line of a boot is the command that repeats it,
+//! and the console of a failed one is saved.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use fastrand::Rng;
 
-use crate::console::{self, End, Patience};
+use crate::console::{self, End, Timeouts};
 use crate::failure::Failure;
 use crate::files;
 use crate::image::{Image, Recipe};
@@ -21,44 +21,44 @@ use crate::options::{Accel, Options};
 use crate::qemu::{self, Guest, Input};
 use crate::smp_test;
 
-/// The most harts of a machine.
-const MOST_HARTS: u32 = 8;
+/// The largest number of harts of a machine.
+const MAX_HARTS: u32 = 8;
 
-/// Memory of the machines beside the least that one boots with, in MiB.
+/// The memory sizes of the machines, in MiB. The smallest that a machine boots with is added.
 const MEMORY: [u64; 8] = [64, 96, 128, 192, 256, 384, 512, 1024];
 
-/// The most for memtest, in MiB, which goes through all of it several times.
-const MOST_FOR_MEMTEST: u64 = 128;
+/// The largest memory for memtest, in MiB. memtest goes through all of it several times.
+const MAX_MIB_FOR_MEMTEST: u64 = 128;
 
-/// A guest that is not silent may take so many times as long as a silent one.
-const WHOLE: u32 = 5;
+/// A guest that prints may run for so many times `TIMEOUT`.
+const TOTAL_FACTOR: u32 = 5;
 
-/// What is booted: of eight boots so many, and the words that it is started with.
+/// The applications that are booted: path, share of the boots in eighths, boot arguments.
 const APPS: [(&str, u32, &[&str]); 3] = [
     (smp_test::APP, 4, &[]),
     ("apps/storm", 3, &["seconds=1"]),
     ("apps/memtest", 1, &[]),
 ];
 
-/// One boot.
+/// One boot, with all that was drawn at random.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Trial {
     arch: &'static str,
-    /// Which of the applications.
+    /// The index into [`APPS`].
     app: usize,
     smp: u32,
     mem_kib: u64,
     seed: u64,
 }
 
-/// What came of it.
+/// The result of a boot. Failures hold the reason.
 enum Outcome {
     Passed,
     Failed(String),
     Hung(String),
 }
 
-/// The boots of one machine so far.
+/// The counts of one machine's boots so far.
 #[derive(Clone, Copy, Default)]
 struct Count {
     passed: u32,
@@ -67,7 +67,11 @@ struct Count {
     slowest: Duration,
 }
 
-/// Boots `N` machines of each architecture, as many at a time as there are processors.
+/// `smp-soak`: boots each machine `N` times, as many at a time as there are processors.
+///
+/// # Errors
+///
+/// Fails with status 1 if a boot has failed or hung.
 pub fn smp_soak(options: &Options) -> Result<(), Failure> {
     let boots = options.boots()?;
     let machines = match options.arch {
@@ -86,7 +90,7 @@ pub fn smp_soak(options: &Options) -> Result<(), Failure> {
         let images = images(options, machine)?;
         let mut rng = Rng::with_seed(seed);
         let trials: Vec<Trial> = (0..boots)
-            .map(|_| Trial::any(&mut rng, machine, options))
+            .map(|_| Trial::draw(&mut rng, machine, options))
             .collect();
         let count = soak(options, &images, &trials);
         table.push(format!("{:<13}{count}", machine.arch));
@@ -105,21 +109,21 @@ fn seed_of_now() -> u64 {
     now.map_or(0, |now| now.as_secs())
 }
 
-/// The applications' images, in their order.
+/// Builds the images of [`APPS`], in that order.
 fn images(options: &Options, machine: &'static Machine) -> Result<Vec<Image>, Failure> {
     let image = |(app, ..): &(&str, u32, &[&str])| {
         let recipe = Recipe {
             app: App::ours(app)?,
             machine,
             app_features: Vec::new(),
-            ..Recipe::asked(options)
+            ..Recipe::from_options(options)
         };
         recipe.build_quietly()
     };
     APPS.iter().map(image).collect()
 }
 
-/// Makes all trials of one machine, a line each.
+/// Runs all boots of one machine, and prints a line for each.
 fn soak(options: &Options, images: &[Image], trials: &[Trial]) -> Count {
     let queue = Mutex::new(trials.iter());
     let count = Mutex::new(Count::default());
@@ -144,8 +148,8 @@ fn soak(options: &Options, images: &[Image], trials: &[Trial]) -> Count {
 }
 
 impl Trial {
-    /// One of random size, but for what the user has asked for.
-    fn any(rng: &mut Rng, machine: &'static Machine, options: &Options) -> Self {
+    /// Draws a boot at random. `SMP` and `MEM` fix its size where they are given.
+    fn draw(rng: &mut Rng, machine: &'static Machine, options: &Options) -> Self {
         let mut ticket = rng.u32(..APPS.iter().map(|(_, share, _)| share).sum::<u32>());
         let mut app = 0;
         while ticket >= APPS[app].1 {
@@ -153,16 +157,16 @@ impl Trial {
             app += 1;
         }
         let most = match APPS[app].0 {
-            "apps/memtest" => MOST_FOR_MEMTEST,
+            "apps/memtest" => MAX_MIB_FOR_MEMTEST,
             _ => u64::MAX,
         };
         let sizes = MEMORY
             .into_iter()
-            .filter(|mib| (machine.least_mib + 1..=most).contains(mib))
-            .chain([machine.least_mib]);
+            .filter(|mib| (machine.min_mib + 1..=most).contains(mib))
+            .chain([machine.min_mib]);
         let sizes: Vec<u64> = sizes.collect();
         let mem_kib = sizes[rng.usize(..sizes.len())] << 10;
-        let smp = rng.u32(1..=MOST_HARTS);
+        let smp = rng.u32(1..=MAX_HARTS);
         Self {
             arch: machine.arch,
             app,
@@ -172,8 +176,8 @@ impl Trial {
         }
     }
 
-    /// The words that the kernel is started with.
-    fn words(&self) -> Vec<String> {
+    /// Returns the boot arguments.
+    fn boot_args(&self) -> Vec<String> {
         let words = APPS[self.app].2.iter().map(|word| (*word).to_owned());
         words.chain([format!("seed={}", self.seed)]).collect()
     }
@@ -185,14 +189,14 @@ impl Trial {
             smp: self.smp,
             mem_kib: self.mem_kib,
             accel: Accel::Tcg,
-            boot_args: self.words(),
+            boot_args: self.boot_args(),
             extra: options.qemu_args.clone(),
         };
-        let patience = Patience {
+        let timeouts = Timeouts {
             silence: options.timeout,
-            whole: options.timeout.map(|timeout| timeout * WHOLE),
+            total: options.timeout.map(|timeout| timeout * TOTAL_FACTOR),
         };
-        let ran = console::run(guest.command(Input::Nobody), patience, |_| Ok(()));
+        let ran = console::run(guest.command(Input::Empty), timeouts, |_| Ok(()));
         match ran {
             Ok((end, console)) => self.judge(&end, &console),
             Err(error) => Outcome::Failed(format!("{error:#}")),
@@ -211,18 +215,18 @@ impl Trial {
         let Err(reason) = verdict else {
             return Outcome::Passed;
         };
-        let kept = match self.keep(console) {
+        let kept = match self.save_console(console) {
             Ok(path) => format!("{reason}; console: {}", path.display()),
-            Err(error) => format!("{reason}; its console is lost: {error:#}"),
+            Err(error) => format!("{reason}; its console could not be saved: {error:#}"),
         };
         match end {
-            End::Hung(..) | End::Endless(..) => Outcome::Hung(kept),
+            End::Hung(..) | End::Overran(..) => Outcome::Hung(kept),
             _ => Outcome::Failed(kept),
         }
     }
 
-    /// Leaves the console in a file.
-    fn keep(&self, console: &[u8]) -> Result<PathBuf> {
+    /// Saves the console, and returns the file's path.
+    fn save_console(&self, console: &[u8]) -> Result<PathBuf> {
         let name = format!("{}-{}.log", self.arch, self.seed);
         let path = root().join("target/soak").join(name);
         files::write(&path, console)?;
@@ -230,7 +234,7 @@ impl Trial {
     }
 }
 
-/// The command that makes the same boot.
+/// Formats the command that repeats the boot.
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (app, _, words) = APPS[self.app];
@@ -250,7 +254,7 @@ impl fmt::Display for Trial {
 }
 
 impl Count {
-    /// Counts a boot, and prints its line.
+    /// Counts a boot and prints its line.
     fn note(&mut self, trial: &Trial, outcome: &Outcome, took: Duration) {
         let (word, number, reason) = match outcome {
             Outcome::Passed => ("ok", &mut self.passed, None),
@@ -273,7 +277,7 @@ impl Count {
     }
 }
 
-/// A line of the table, but for whose it is.
+/// Formats a line of the summary, without the machine's name.
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -304,26 +308,26 @@ mod tests {
     fn trials(seed: u64, machine: &'static Machine) -> Vec<Trial> {
         let (mut rng, options) = (Rng::with_seed(seed), options());
         (0..500)
-            .map(|_| Trial::any(&mut rng, machine, &options))
+            .map(|_| Trial::draw(&mut rng, machine, &options))
             .collect()
     }
 
     #[test]
-    fn a_seed_makes_the_same_boots() {
+    fn a_seed_draws_the_same_boots_again() {
         assert_eq!(trials(7, &MACHINES[0]), trials(7, &MACHINES[0]));
         assert_ne!(trials(7, &MACHINES[0]), trials(8, &MACHINES[0]));
     }
 
     #[test]
-    fn every_size_that_a_machine_takes_comes_up() {
+    fn every_size_is_drawn() {
         for machine in &MACHINES {
             let trials = trials(1, machine);
-            for smp in 1..=MOST_HARTS {
+            for smp in 1..=MAX_HARTS {
                 assert!(trials.iter().any(|trial| trial.smp == smp), "{smp}");
             }
             let mib = |trial: &Trial| trial.mem_kib >> 10;
             let least = trials.iter().map(mib).min();
-            assert_eq!(least, Some(machine.least_mib), "{machine}");
+            assert_eq!(least, Some(machine.min_mib), "{machine}");
             assert_eq!(trials.iter().map(mib).max(), MEMORY.into_iter().max());
             for (app, (name, ..)) in APPS.iter().enumerate() {
                 let most = trials
@@ -332,7 +336,7 @@ mod tests {
                     .map(mib)
                     .max();
                 let wanted = match *name {
-                    "apps/memtest" => MOST_FOR_MEMTEST,
+                    "apps/memtest" => MAX_MIB_FOR_MEMTEST,
                     _ => 1024,
                 };
                 assert_eq!(most, Some(wanted), "{name}");
@@ -341,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_told_apart() {
+    fn a_boot_has_passed_failed_or_hung() {
         let mut trial = trials(1, &MACHINES[0])[0].clone();
         trial.app = 1;
         let judge = |end: &End| trial.judge(end, b"");
@@ -362,13 +366,13 @@ mod tests {
             Outcome::Hung(_)
         ));
         assert!(matches!(
-            judge(&End::Endless(300, String::new())),
+            judge(&End::Overran(300, String::new())),
             Outcome::Hung(_)
         ));
     }
 
     #[test]
-    fn smpboot_must_have_seen_all_harts() {
+    fn smpboot_without_all_harts_has_failed() {
         let mut trial = trials(1, &MACHINES[0])[0].clone();
         trial.app = 0;
         let end = End::Exit(0, String::new());
@@ -376,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_has_all_that_was_chosen() {
+    fn the_command_holds_all_that_was_drawn() {
         let trial = Trial {
             arch: "x86_64",
             app: 1,
@@ -388,6 +392,6 @@ mod tests {
             trial.to_string(),
             "make A=apps/storm ARCH=x86_64 SMP=3 MEM=96M SEED=7 ARGS=seconds=1 run"
         );
-        assert_eq!(trial.words(), ["seconds=1", "seed=7"]);
+        assert_eq!(trial.boot_args(), ["seconds=1", "seed=7"]);
     }
 }

@@ -1,5 +1,5 @@
-//! `smp-test`: do all harts come up, on one page table? `apps/smpboot` prints a
-//! line for each; this reads them.
+//! `smp-test`: checks that all harts start, and run on the same page table. `apps/smpboot`
+//! prints a line for each hart, which is read here.
 
 use std::collections::BTreeSet;
 
@@ -10,22 +10,26 @@ use crate::manifest::App;
 use crate::options::Options;
 use crate::qemu::{self, Guest};
 
-/// Harts of the test unless told otherwise.
+/// The number of harts without `SMP`.
 pub const HARTS: u32 = 8;
-/// The application that it boots.
+/// The application that is booted.
 pub const APP: &str = "apps/smpboot";
 
-/// Boots smpboot on one machine, its console passed on, and judges it.
+/// Boots smpboot on one machine, prints its console, and checks it.
+///
+/// # Errors
+///
+/// Fails with the guest's status, or 1 if that is 0, if the check fails.
 pub fn smp_test(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
     qemu::set_up(&[machine])?;
     let image = Recipe {
         app: App::ours(APP)?,
         app_features: Vec::new(),
-        ..Recipe::asked(options)
+        ..Recipe::from_options(options)
     }
     .build(options.verbose)?;
-    let guest = Guest::asked(options, &image, HARTS);
+    let guest = Guest::from_options(options, &image, HARTS);
     let (end, console) = qemu::boot(options, &guest)?;
     match verify(&end, &String::from_utf8_lossy(&console), guest.smp) {
         Ok(root) => {
@@ -42,8 +46,12 @@ pub fn smp_test(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// Whether each of `harts` reported once, all the same root, none anything wrong,
-/// with a PASS at the end. Answers the root.
+/// Checks that each of `harts` harts has printed one line without a failure, that all name
+/// the same page-table root, and that the application passed. Returns the root.
+///
+/// # Errors
+///
+/// Fails with the first thing that is wrong, in words.
 pub fn verify(end: &End, console: &str, harts: u32) -> Result<String, String> {
     if end.status() != 0 {
         return Err(end.describe());
@@ -67,14 +75,17 @@ pub fn verify(end: &End, console: &str, harts: u32) -> Result<String, String> {
         roots.insert((*root).to_owned());
     }
     if !seen.iter().copied().eq(0..harts) {
-        return Err(format!("of {harts} harts these came up: {seen:?}"));
+        return Err(format!(
+            "harts 0 to {} should have started; these have: {seen:?}",
+            harts.saturating_sub(1)
+        ));
     }
     if !console.lines().any(|line| line.starts_with("PASS")) {
-        return Err("no PASS".to_owned());
+        return Err("the console has no line that begins with PASS".to_owned());
     }
     match roots.pop_first() {
         Some(root) if roots.is_empty() => Ok(root),
-        _ => Err("the harts run on different roots".to_owned()),
+        _ => Err("the harts run on different page-table roots".to_owned()),
     }
 }
 
@@ -95,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_fails() {
+    fn a_missing_line_or_a_second_root_or_a_failure_is_refused() {
         assert!(judge(GOOD, 3).is_err());
         assert!(judge(GOOD, 1).is_err());
         assert!(judge(&GOOD.replace("hart 1", "hart 0"), 2).is_err());

@@ -1,4 +1,4 @@
-//! What an image's symbol table tells: which crate each byte comes from.
+//! Reads an image's symbol table, and tells which crate each byte comes from.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,28 +13,28 @@ use crate::image::Image;
 /// What bytes of an image are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Code.
+    /// Executable code.
     Text,
-    /// Constants.
+    /// Read-only data.
     Rodata,
-    /// Variables with a first value.
+    /// Variables with an initial value.
     Data,
-    /// Variables that begin as zero; not in the flat binary.
+    /// Variables that are zero at first. They are not in the flat binary.
     Bss,
 }
 
 /// The parts, in the order of an image.
 pub const PARTS: [Part; 4] = [Part::Text, Part::Rodata, Part::Data, Part::Bss];
 
-/// Bytes of each part.
+/// The number of bytes in each part, in the order of [`PARTS`].
 pub type Bytes = [u64; 4];
 
-/// What lies in an image under no symbol: string literals, tables, padding.
-pub const NAMELESS: &str = "(literals, padding)";
-/// Symbols of assembly and linker script.
+/// The row of bytes that belong to no symbol: string literals, tables, padding.
+pub const UNNAMED: &str = "(literals, padding)";
+/// The row of symbols from assembly and the linker script.
 pub const ASSEMBLY: &str = "(assembly)";
 
-/// A symbol with an extent.
+/// A symbol that has a size.
 #[derive(Debug, Clone)]
 struct Symbol {
     name: String,
@@ -51,7 +51,7 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Reads them from the ELF file.
+    /// Reads the symbols from an image's ELF file.
     pub fn of(image: &Image) -> Result<Symbols> {
         let bytes = files::read(&image.elf)?;
         let elf = ElfFile64::<LittleEndian>::parse(bytes.as_slice())
@@ -81,7 +81,7 @@ impl Symbols {
         })
     }
 
-    /// The crates that have code or data in the image.
+    /// Returns the crates that have code or data in the image.
     pub fn crates(&self) -> BTreeSet<String> {
         self.symbols
             .iter()
@@ -89,7 +89,8 @@ impl Symbols {
             .collect()
     }
 
-    /// The first symbol that mentions a crate anywhere in its name.
+    /// Returns the first symbol whose name contains a path of the crate `name`, also among
+    /// its type parameters.
     pub fn mention(&self, name: &str) -> Option<&str> {
         let path = format!("{name}::");
         self.symbols
@@ -102,13 +103,13 @@ impl Symbols {
             })
     }
 
-    /// Bytes of each part in all.
+    /// Returns the size of each part of the image.
     pub fn totals(&self) -> Bytes {
         self.totals
     }
 
-    /// Bytes of each part by crate, the largest first. Bytes that two symbols share
-    /// count for the first.
+    /// Returns the size of each part by crate, the largest crate first. Bytes that two symbols
+    /// share count for the symbol with the lower address, or else the smaller one.
     pub fn shares(&self) -> Vec<(String, Bytes)> {
         let mut symbols: Vec<&Symbol> = self.symbols.iter().collect();
         symbols.sort_by_key(|symbol| (symbol.part, symbol.start, symbol.size));
@@ -129,7 +130,7 @@ impl Symbols {
             let rest = &mut left[symbol.part as usize];
             *rest = rest.saturating_sub(bytes);
         }
-        let nameless = shares.entry(NAMELESS.to_owned()).or_default();
+        let nameless = shares.entry(UNNAMED.to_owned()).or_default();
         nameless
             .iter_mut()
             .zip(left)
@@ -145,7 +146,7 @@ impl Symbols {
     }
 }
 
-/// Bytes that lie in the flat binary.
+/// Returns how many of these bytes are in the flat binary: all but bss.
 pub fn in_file(bytes: &Bytes) -> u64 {
     bytes[..Part::Bss as usize].iter().sum()
 }
@@ -166,7 +167,7 @@ fn part(flags: SectionFlags, kind: SectionKind) -> Option<Part> {
     })
 }
 
-/// The row that a symbol's bytes count for.
+/// Returns the row of the table that a symbol's bytes count for.
 fn owner(name: &str) -> String {
     const BUILTINS: [&str; 7] = [
         "memcpy",
@@ -183,13 +184,13 @@ fn owner(name: &str) -> String {
             "compiler_builtins".to_owned()
         }
         // The compiler's names for literals: `anon.0123.4`, `switch.table`.
-        None if name.contains('.') => NAMELESS.to_owned(),
+        None if name.contains('.') => UNNAMED.to_owned(),
         None => ASSEMBLY.to_owned(),
     }
 }
 
-/// The crate of a demangled name: that of the type for a method of a trait, or the
-/// trait's where the type is in no crate.
+/// Returns the crate of a demangled name. For a method of a trait that is the crate of the
+/// implementing type, or the trait's crate if the type belongs to no crate.
 fn crate_of(name: &str) -> Option<String> {
     let (kind, rest) = match name.strip_prefix('<') {
         Some(inner) => inner
@@ -200,7 +201,7 @@ fn crate_of(name: &str) -> Option<String> {
     first_crate(kind).or_else(|| first_crate(rest?))
 }
 
-/// The identifier before the first `::`, if the path begins with it.
+/// Returns the identifier before the path's first `::`, if the path begins with one.
 fn first_crate(path: &str) -> Option<String> {
     let path = path.trim_start_matches(|char| !is_identifier(char));
     let path = ["mut ", "const ", "dyn "]
@@ -220,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn symbols_belong_to_crates() {
+    fn the_crate_of_a_symbol_is_found() {
         for (name, owner) in [
             ("axmm::aspace::map", Some("axmm")),
             ("<axmm::Area as core::fmt::Debug>::fmt", Some("axmm")),
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_count_once() {
+    fn bytes_that_two_symbols_share_count_once() {
         let symbol = |name: &str, part, start, size| Symbol {
             name: name.into(),
             part,
@@ -261,11 +262,11 @@ mod tests {
         assert_eq!(shares["c"], [4, 0, 0, 0]);
         assert_eq!(shares["a"], [6, 0, 0, 8]);
         assert_eq!(shares["b"], [5, 0, 0, 0]);
-        assert_eq!(shares[NAMELESS], [5, 3, 0, 0]);
+        assert_eq!(shares[UNNAMED], [5, 3, 0, 0]);
     }
 
     #[test]
-    fn crates_are_mentioned_as_whole_words() {
+    fn a_crate_is_found_by_its_whole_name() {
         let symbol = |name: &str| Symbol {
             name: name.into(),
             part: Part::Text,

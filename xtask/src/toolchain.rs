@@ -1,6 +1,6 @@
-//! The compiler for the bare machines: the toolchain on PATH where it has the
-//! target's library, else Debian's, which builds the library from its source.
-//! `scripts/setup.sh` chooses, and installs what is missing.
+//! The compiler that images are built with: the toolchain on PATH if it has the target's
+//! library, else Debian's, which builds the library from source.
+//! `scripts/setup.sh` chooses between them, and installs what is missing.
 
 use std::env;
 use std::path::PathBuf;
@@ -13,20 +13,25 @@ use crate::failure::{Failure, SET_UP};
 use crate::machine::Machine;
 use crate::manifest::root;
 
-/// What separates flags in `CARGO_ENCODED_RUSTFLAGS`; a path may hold a blank.
+/// The separator of flags in `CARGO_ENCODED_RUSTFLAGS`. That variable is used instead of
+/// `RUSTFLAGS` because a path may hold a blank.
 pub const SEPARATOR: &str = "\x1f";
 
-/// Which compiler builds the images of one machine.
+/// The toolchain that builds the images of one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Toolchain {
-    /// The one on PATH.
+    /// The toolchain on PATH.
     Path,
-    /// Debian's, in /usr/bin.
+    /// Debian's toolchain in /usr/bin.
     Debian,
 }
 
-/// Sees to it that `items` are there, and answers what serves each: see the head
-/// of the script.
+/// Installs those of `items` that are missing. Returns a word for each that says which
+/// program provides it. The head of `scripts/setup.sh` lists items and words.
+///
+/// # Errors
+///
+/// Fails with status [`SET_UP`] if an item cannot be installed. The script has printed why.
 pub fn set_up(items: &[String]) -> Result<Vec<String>, Failure> {
     let output = Command::new(root().join("scripts/setup.sh"))
         .args(items)
@@ -44,7 +49,7 @@ pub fn set_up(items: &[String]) -> Result<Vec<String>, Failure> {
 }
 
 impl Toolchain {
-    /// The toolchain for a machine, installed if need be.
+    /// Returns the toolchain for a machine, and installs it if it is missing.
     pub fn of(machine: &Machine) -> Result<Toolchain, Failure> {
         let answers = set_up(&[item(machine)])?;
         Ok(match answers.first().map(String::as_str) {
@@ -53,7 +58,7 @@ impl Toolchain {
         })
     }
 
-    /// What to call it in a message.
+    /// Returns the toolchain's name for a message.
     pub fn describe(self) -> &'static str {
         match self {
             Toolchain::Path => "the one on PATH",
@@ -61,8 +66,8 @@ impl Toolchain {
         }
     }
 
-    /// `cargo VERB` for a machine's target, undisturbed by what the user or the
-    /// outer cargo has in the environment.
+    /// Returns `cargo VERB` for a machine's target, with the flags and profiles of an image.
+    /// Variables of the environment that would change the build are cleared.
     pub fn cargo(self, verb: &str, machine: &Machine) -> Command {
         let mut command = self.foreign_cargo(verb, machine, &rustflags(machine));
         command
@@ -73,11 +78,11 @@ impl Toolchain {
         command
     }
 
-    /// As [`cargo`](Self::cargo), for what is not ours: with these flags alone, its
-    /// own profiles, and a target directory that the caller chooses.
+    /// Returns `cargo VERB` for another project's crate on a machine's target: with only the
+    /// given flags, and the crate's own profiles. The caller adds the target directory.
     pub fn foreign_cargo(self, verb: &str, machine: &Machine, rustflags: &[String]) -> Command {
         let mut command = self.bare_cargo(verb);
-        clean(&mut command);
+        clear_build_variables(&mut command);
         command
             .args(["--target", machine.target])
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join(SEPARATOR));
@@ -94,7 +99,7 @@ impl Toolchain {
         let clippy = verb == "clippy";
         let mut command = match self {
             Toolchain::Path => command::cargo(),
-            // cargo would find rustup's cargo-clippy first.
+            // `cargo clippy` would run rustup's cargo-clippy, which is first on PATH.
             Toolchain::Debian if clippy => command::new("/usr/bin/cargo-clippy"),
             Toolchain::Debian => command::new(command::DEBIAN_CARGO),
         };
@@ -111,12 +116,12 @@ impl Toolchain {
     }
 }
 
-/// The set-up item that brings a machine's toolchain.
+/// Returns the set-up item that installs a machine's toolchain.
 pub fn item(machine: &Machine) -> String {
     format!("toolchain:{}", machine.target)
 }
 
-/// The flags that each crate of an image is compiled with.
+/// Returns the flags for rustc that each crate of an image is compiled with.
 fn rustflags(machine: &Machine) -> Vec<String> {
     let platforms = root().join("platforms");
     let script = platforms.join(machine.platform).join("linker.ld");
@@ -132,8 +137,8 @@ fn rustflags(machine: &Machine) -> Vec<String> {
     flags
 }
 
-/// What stands in an image (in panic messages, in debug information) for paths of
-/// this computer: it is the same wherever it is built.
+/// Returns paths of this computer, and what replaces them in an image's panic messages and
+/// debug information. So the image does not depend on where it is built.
 fn remapped() -> impl Iterator<Item = (String, &'static str)> {
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| Some(env::home_dir()?.join(".cargo")));
@@ -147,8 +152,9 @@ fn remapped() -> impl Iterator<Item = (String, &'static str)> {
     .chain(registry)
 }
 
-/// Takes out of the environment what would change the build of an image.
-fn clean(command: &mut Command) {
+/// Removes from a command's environment the variables that would change the build of an
+/// image.
+fn clear_build_variables(command: &mut Command) {
     let disturbing = |name: &str| {
         name.starts_with("CARGO_BUILD_")
             || name.starts_with("CARGO_TARGET_")

@@ -1,6 +1,6 @@
-//! ArceOS as published, `benches/arceos`, on a machine: the same rows, as its own
-//! image. It is a workspace of its own, so its crates are fetched here and nowhere
-//! else. Where it cannot be had, the reason is what comes of it.
+//! Measures ArceOS as published, `benches/arceos`, on a machine: the same rows, in an image
+//! of its own. `benches/arceos` is a workspace of its own, so only this code makes cargo
+//! download its crates. If it cannot be built or run, the reason is reported instead.
 
 use anyhow::{Context, Result, bail};
 
@@ -14,17 +14,21 @@ use crate::manifest::root;
 use crate::options::Options;
 use crate::toolchain::Toolchain;
 
-/// The package, and its folder.
+/// The package that measures, and its folder.
 const PACKAGE: &str = "arceos-mmbench";
 const FOLDER: &str = "benches/arceos";
 
-/// The file of a machine's rows.
+/// Returns the name of the file of a machine's rows.
 pub fn file(machine: &Machine) -> String {
     format!("arceos-{machine}.json")
 }
 
-/// Measures and writes the file. What is in the way is said in a line that is
-/// answered too, and there is no file.
+/// Measures, prints a table and writes the file. If ArceOS cannot be measured, prints the
+/// reason, removes the file and returns the reason's first line.
+///
+/// # Errors
+///
+/// Fails if a file cannot be written or removed.
 pub fn measure(options: &Options, machine: &'static Machine) -> Result<Option<String>> {
     let path = root().join("target/bench").join(file(machine));
     match build(options, machine).and_then(|image| boot(options, &image)) {
@@ -45,7 +49,8 @@ pub fn measure(options: &Options, machine: &'static Machine) -> Result<Option<St
     }
 }
 
-/// The machine that its configuration is for: 128 MiB, one hart, no words.
+/// Boots the image on the machine that ArceOS is configured for: one hart, 128 MiB, no boot
+/// arguments.
 fn boot(options: &Options, image: &Image) -> Result<Vec<figures::Row>> {
     let plain = Options {
         mem_kib: None,
@@ -64,7 +69,7 @@ fn build(options: &Options, machine: &'static Machine) -> Result<Image> {
     };
     let target = root().join("target/arceos");
     let built = target.join(machine.target).join("release");
-    // Its axhal leaves the linker script there.
+    // The build script of ArceOS's axhal writes the linker script there.
     let script = built.join(format!("linker_{platform}.lds"));
     let mut flags = vec![
         format!("-Clink-arg=-T{}", script.display()),
@@ -79,7 +84,7 @@ fn build(options: &Options, machine: &'static Machine) -> Result<Image> {
         .arg(folder.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target)
-        // Its crates use features that the compiler keeps for itself.
+        // ArceOS's crates use unstable features of the compiler.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("AX_CONFIG_PATH", config)
         .env("AX_LOG", "off");
@@ -88,14 +93,14 @@ fn build(options: &Options, machine: &'static Machine) -> Result<Image> {
     if !output.status.success() {
         bail!("{}", error(&String::from_utf8_lossy(&output.stderr)));
     }
-    Image::take_over(
+    Image::install(
         &built.join(PACKAGE),
         &format!("{PACKAGE}-{machine}"),
         machine,
     )
 }
 
-/// What ArceOS calls the machine.
+/// Returns ArceOS's name of the machine's platform.
 fn platform(machine: &Machine) -> Option<&'static str> {
     match machine.arch {
         "riscv64" => Some("riscv64-qemu-virt"),
@@ -104,13 +109,12 @@ fn platform(machine: &Machine) -> Option<&'static str> {
     }
 }
 
-/// The last line of cargo's words that is an error: which crate, and the one
-/// before, why.
+/// Returns cargo's errors in one line: the last error names the crate, the first the cause.
 fn error(words: &str) -> String {
     let errors = words.lines().filter(|line| line.starts_with("error"));
     let errors: Vec<&str> = errors.collect();
     match errors.as_slice() {
-        [] => "cargo ended without a word".to_owned(),
+        [] => "cargo failed without an error message".to_owned(),
         [one] => (*one).to_owned(),
         [first, .., last] => format!("{last} ({first})"),
     }
@@ -121,13 +125,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cargo_s_errors_become_a_line() {
+    fn cargo_s_errors_become_one_line() {
         let words = "warning: x\nerror[E0407]: no such method\n  --> a.rs\nerror: could not compile `x86_64` (lib)\n";
         assert_eq!(
             error(words),
             "error: could not compile `x86_64` (lib) (error[E0407]: no such method)"
         );
         assert_eq!(error("error: no network\n"), "error: no network");
-        assert_eq!(error(""), "cargo ended without a word");
+        assert_eq!(error(""), "cargo failed without an error message");
     }
 }

@@ -1,5 +1,5 @@
-//! `bench-boot`: how large helloworld's image is and how long it takes from the
-//! firmware's hand-over to power-off, in guest time.
+//! `bench-boot`: measures the size of helloworld's image, and the guest time from the
+//! firmware's jump into the kernel to power-off.
 
 use anyhow::{Context, Result};
 
@@ -11,14 +11,14 @@ use crate::options::{Mode, Options};
 use crate::qemu;
 use crate::symbols::{Symbols, in_file};
 
-/// Harts of the machines that are measured.
+/// The numbers of harts of the machines that are measured.
 const HARTS: [u32; 3] = [1, 4, 8];
-/// The features that helloworld is measured with.
+/// The kernel's features that helloworld is measured with, one at a time.
 const FEATURES: [&str; 2] = ["", "smp"];
-/// Guest time from the firmware's hand-over to power-off that is aimed at.
+/// The goal of the guest time from the firmware's jump into the kernel to power-off, in ms.
 const GOAL_MS: f64 = 5.0;
 
-/// Measures, prints a table and writes `target/bench/boot.json`.
+/// `bench-boot`: measures, prints a table and writes `target/bench/boot.json`.
 pub fn bench_boot(options: &Options) -> Result<(), Failure> {
     let machines = options.emulated()?;
     qemu::set_up(&machines)?;
@@ -30,7 +30,7 @@ pub fn bench_boot(options: &Options) -> Result<(), Failure> {
                 machine,
                 mode: Mode::Release,
                 features: feature.split_whitespace().map(str::to_owned).collect(),
-                ..Recipe::asked(options)
+                ..Recipe::from_options(options)
             };
             let image = recipe.build_quietly()?;
             let name = [recipe.app.name.as_str(), machine.arch, feature].join(".");
@@ -45,7 +45,8 @@ pub fn bench_boot(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// All figures of one image.
+/// Measures one image on machines of each number of harts, adds the rows to `rows`, and
+/// prints a line for each machine.
 fn measure(
     options: &Options,
     image: &Image,
@@ -77,13 +78,16 @@ fn measure(
     Ok(())
 }
 
-/// Milliseconds of guest time: after the firmware's hand-over, and in all.
+/// Returns milliseconds of guest time until power-off: from the firmware's jump into the
+/// kernel, and from power-on.
 fn boot_times(options: &Options, image: &Image, smp: u32) -> Result<(f64, f64)> {
     let (words, _) = icount::run(options, image, smp, &[])?;
-    times(&words).with_context(|| format!("no times in `{words}`"))
+    times(&words).with_context(|| {
+        format!("the exit line should end in `N ms after boot, N ms after power-on`: `{words}`")
+    })
 }
 
-/// The times of an exit line: `0.412 ms after boot, 144.712 ms after power-on`.
+/// Parses the times of an exit line: `0.412 ms after boot, 144.712 ms after power-on`.
 fn times(words: &str) -> Option<(f64, f64)> {
     let (boot, whole) = words.split_once(" ms after boot, ")?;
     Some((
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_exit_line_has_times() {
+    fn the_times_of_an_exit_line_are_read() {
         assert_eq!(
             times("0.412 ms after boot, 144.712 ms after power-on"),
             Some((0.412, 144.712))

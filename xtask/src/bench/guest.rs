@@ -1,9 +1,9 @@
-//! `apps/mmbench` on a machine: on one hart, in guest instructions; on several, whom an
-//! operation disturbs.
+//! Runs `apps/mmbench` on a machine. On one hart it counts the instructions of operations, on
+//! several harts how often an operation disturbs the others.
 
 use anyhow::{Context, Result};
 
-use super::aims::{self, Asked, PAGES};
+use super::hart_goals::{self, DisturbanceGoal, PAGES};
 use crate::failure::Failure;
 use crate::figures::{self, Row};
 use crate::icount;
@@ -14,20 +14,21 @@ use crate::options::Options;
 
 /// The application that measures.
 const APP: &str = "apps/mmbench";
-/// Its feature that brings other people's allocators along.
+/// The application's feature that adds other projects' allocators.
 const PEERS: &str = "peers";
-/// Its word for what a nanosecond is.
+/// The boot argument that names the unit of the figures: under `-icount` a nanosecond is an
+/// instruction.
 pub const UNIT: &str = "unit=instructions";
 
-/// Its word for the rows of a machine of so many harts.
-const MANY: (&str, u32) = ("rows=harts", 4);
+/// The boot argument that selects the rows of several harts, and the number of harts.
+const SEVERAL_HARTS: (&str, u32) = ("rows=harts", 4);
 
-/// The file of a machine's rows.
+/// Returns the name of the file of a machine's rows on one hart.
 pub fn file(machine: &Machine) -> String {
     format!("mmbench-{machine}.json")
 }
 
-/// The file of its rows of many harts.
+/// Returns the name of the file of a machine's rows on several harts.
 pub fn harts_file(machine: &Machine) -> String {
     format!("harts-{machine}.json")
 }
@@ -38,24 +39,29 @@ pub fn measure(options: &Options, machine: &'static Machine) -> Result<(), Failu
         app: App::ours(APP)?,
         machine,
         app_features: vec![PEERS.to_owned()],
-        ..Recipe::asked(options)
+        ..Recipe::from_options(options)
     }
     .build(options.verbose)?;
     let rows = rows(options, &image, 1, &[UNIT]).with_context(|| format!("{APP} on {machine}"))?;
-    say!("{machine}, instructions of the guest; others': how many times ours");
+    say!("{machine}, instructions of the guest; for other projects also the ratio to ours");
     say!("{}", figures::table(&rows));
     let path = figures::write(&file(machine), &rows)?;
     say!("all rows in {}\n", path.display());
-    measure_many(options, machine, &image)
+    measure_several_harts(options, machine, &image)
 }
 
-/// The same image on a machine of several harts.
-fn measure_many(options: &Options, machine: &Machine, image: &Image) -> Result<(), Failure> {
-    let (word, harts) = MANY;
+/// Measures the same image on a machine of several harts, prints a table and writes the file.
+fn measure_several_harts(
+    options: &Options,
+    machine: &Machine,
+    image: &Image,
+) -> Result<(), Failure> {
+    let (word, harts) = SEVERAL_HARTS;
     let rows = rows(options, image, harts, &[word])
         .with_context(|| format!("{APP} on {machine} with {harts} harts"))?;
     say!(
-        "{machine}, {harts} harts, an operation of the first: requests to others, and interrupts of each"
+        "{machine}, {harts} harts: requests to flush that an operation of the first hart sends, \
+         and interrupts of each other hart"
     );
     say!("{}", table(&rows));
     let path = figures::write(&harts_file(machine), &rows)?;
@@ -63,60 +69,69 @@ fn measure_many(options: &Options, machine: &Machine, image: &Image) -> Result<(
     Ok(())
 }
 
-/// What each operation asks of others, of so many pages.
+/// Returns the rows as a table, with each row's goal.
 fn table(rows: &[Row]) -> String {
-    let mut lines = vec![format!("{:<26}pages  requests  by others  interrupts", "")];
-    for aim in aims::asked() {
+    let mut lines = vec![format!(
+        "{:<26}pages  requests  carried_out  interrupts",
+        ""
+    )];
+    for goal in hart_goals::disturbance_goals() {
         for pages in PAGES {
-            let Some(found) = Disturbed::of(rows, &aim, pages) else {
+            let Some(found) = Disturbance::of(rows, &goal, pages) else {
                 continue;
             };
-            let outcome = match found.reaches(&aim) {
+            let outcome = match found.reaches(&goal) {
                 true => "reached",
                 false => "missed",
             };
             lines.push(format!(
-                "{:<26}{pages:>5}{:>10}{:>11}{:>12}  {outcome}: at most {}",
-                aim.row, found.requests, found.carried_out, found.interrupts, aim.most
+                "{:<26}{pages:>5}{:>10}{:>13}{:>12}  {outcome}: at most {}",
+                goal.row, found.requests, found.carried_out, found.interrupts, goal.limit
             ));
         }
     }
     lines.join("\n")
 }
 
-/// What an operation asks of other harts.
+/// How often an operation disturbs other harts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Disturbed {
-    /// How often it asks any.
+pub struct Disturbance {
+    /// The number of requests to flush.
     pub requests: f64,
-    /// How many of those the firmware or the hardware has carried out.
+    /// How many of these the firmware or the hardware has carried out.
     pub carried_out: f64,
-    /// How often it interrupts each of those that it asks.
+    /// The number of interrupts of each hart that gets a request.
     pub interrupts: f64,
 }
 
-impl Disturbed {
-    /// As rows say, of an operation of so many pages; `None` if they do not.
-    pub fn of(rows: &[Row], aim: &Asked, pages: usize) -> Option<Disturbed> {
+impl Disturbance {
+    /// Finds the figures of an operation on so many pages. `None` if one of the rows is
+    /// missing.
+    pub fn of(rows: &[Row], goal: &DisturbanceGoal, pages: usize) -> Option<Disturbance> {
         let value = |what: &str| {
-            let name = format!("{}.{pages}.{what}", aim.row);
+            let name = format!("{}.{pages}.{what}", goal.row);
             Some(rows.iter().find(|row| row.name == name)?.value)
         };
-        Some(Disturbed {
+        Some(Disturbance {
             requests: value("requests")?,
             carried_out: value("carried_out")?,
             interrupts: value("interrupts")?,
         })
     }
 
-    /// Whether it is as little as is aimed at.
-    pub fn reaches(self, aim: &Asked) -> bool {
-        self.requests.max(self.interrupts) <= aim.most
+    /// Returns whether requests and interrupts reach the goal.
+    pub fn reaches(self, goal: &DisturbanceGoal) -> bool {
+        self.requests.max(self.interrupts) <= goal.limit
     }
 }
 
-/// Boots an image that measures, and answers its rows.
+/// Boots an image that measures, and returns its rows.
+///
+/// # Errors
+///
+/// Fails if the guest fails, or prints no rows.
 pub fn rows(options: &Options, image: &Image, harts: u32, words: &[&str]) -> Result<Vec<Row>> {
     let (_, console) = icount::run(options, image, harts, words)?;
-    figures::read(&console).with_context(|| format!("no rows:\n{console}"))
+    figures::read(&console)
+        .with_context(|| format!("the console holds no line of rows:\n{console}"))
 }

@@ -1,19 +1,19 @@
-//! What is aimed at beside the cost of an operation: how much two threads get done beside
-//! one, how many other harts an operation disturbs, and how long it keeps interrupts out.
+//! The goals beside the cost of an operation: how much more work two threads do than one,
+//! how often an operation disturbs other harts, and how long it keeps interrupts disabled.
 
 use std::fmt;
 
-/// What a value is to be.
+/// The values of a row that reach its goal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
-    /// So much or more.
+    /// This value or more.
     AtLeast(f64),
-    /// So much or less.
+    /// This value or less.
     AtMost(f64),
 }
 
 impl Bound {
-    /// Whether it is.
+    /// Returns whether a value reaches the goal.
     pub fn holds(self, value: f64) -> bool {
         match self {
             Bound::AtLeast(least) => value >= least,
@@ -31,76 +31,76 @@ impl fmt::Display for Bound {
     }
 }
 
-/// A row of two threads beside one, and what is aimed at.
+/// The goal of a row that compares two threads with one.
 #[derive(Debug)]
-pub struct Threads {
-    /// The row's name.
+pub struct ThreadsGoal {
+    /// The name of the row.
     pub row: &'static str,
-    /// What the threads do.
+    /// What each thread does, in words.
     pub work: &'static str,
-    /// What the figure is to be.
+    /// The values that reach the goal.
     pub bound: Bound,
 }
 
 /// The rows of `bench-threads`.
-pub static THREADS: [Threads; 6] = [
-    Threads {
+pub static THREADS_GOALS: [ThreadsGoal; 6] = [
+    ThreadsGoal {
         row: "threads.fault_one_area",
         work: "page faults in one area, each thread in its part",
         bound: Bound::AtLeast(1.95),
     },
-    Threads {
+    ThreadsGoal {
         row: "threads.fault_area_each",
         work: "page faults, each thread in an area of its own",
         bound: Bound::AtLeast(1.95),
     },
-    Threads {
+    ThreadsGoal {
         row: "threads.map_touch_unmap.1",
         work: "a page mapped, touched, unmapped",
         bound: Bound::AtLeast(1.85),
     },
-    Threads {
+    ThreadsGoal {
         row: "threads.map_touch_unmap.16",
-        work: "the same, 16 pages at a time",
+        work: "16 pages mapped, touched, unmapped",
         bound: Bound::AtLeast(1.85),
     },
-    Threads {
+    ThreadsGoal {
         row: "threads.map_touch_unmap.256",
-        work: "the same, 256 pages at a time",
+        work: "256 pages mapped, touched, unmapped",
         bound: Bound::AtLeast(1.85),
     },
-    Threads {
+    ThreadsGoal {
         row: "threads.frame_pair",
-        work: "a frame taken and given back: how much dearer by two threads",
+        work: "a frame taken and freed: the extra cost with two threads",
         bound: Bound::AtMost(5.0),
     },
 ];
 
-/// An operation in an address space, and how often it may ask others to forget something,
-/// and interrupt each of them.
+/// The goal of an operation in an address space: how many requests to flush it may send to
+/// other harts, and how often it may interrupt each of them.
 #[derive(Debug)]
-pub struct Asked {
-    /// The rows' names, without how many pages and what is counted.
+pub struct DisturbanceGoal {
+    /// The beginning of the rows' names. The number of pages and what is counted follow.
     pub row: String,
-    /// The operation, and where.
+    /// The operation and the address space, in words.
     pub work: String,
-    /// The most of either.
-    pub most: f64,
+    /// The largest number of requests, and of interrupts.
+    pub limit: f64,
 }
 
-/// How many pages an operation is of; of the most, every other page alone has a frame, and
-/// the frames are scattered.
+/// The numbers of pages that operations are measured on. Of the largest, every other page has
+/// a frame, and the frames are not contiguous.
 pub const PAGES: [usize; 3] = [1, 64, 4096];
 
-/// Address spaces, which harts are there beside the one that acts, and how many requests an
-/// operation that takes something away may need.
+/// Address spaces: the word in the row's name, the harts that are inside, and the number of
+/// requests that an operation which removes rights may send.
 const SPACES: [(&str, &str, f64); 3] = [
     ("kernel", "the kernel's, all harts", 1.0),
-    ("nobody", "a user's, nobody else", 0.0),
+    ("nobody", "a user's, no other hart", 0.0),
     ("one", "a user's, one other hart", 1.0),
 ];
 
-/// Operations, and whether they take something away.
+/// Operations: the word in the row's name, what they do, and whether they remove rights.
 const OPERATIONS: [(&str, &str, bool); 4] = [
     ("map_touch", "mapped and touched", false),
     ("protect", "made read-only", true),
@@ -108,32 +108,32 @@ const OPERATIONS: [(&str, &str, bool); 4] = [
     ("unmap", "unmapped", true),
 ];
 
-/// The rows of `apps/mmbench` with `rows=harts`.
-pub fn asked() -> Vec<Asked> {
+/// Returns the goals of the rows of `apps/mmbench` with `rows=harts`.
+pub fn disturbance_goals() -> Vec<DisturbanceGoal> {
     let of = |(space, who, requests): (&str, &str, f64)| {
-        OPERATIONS.map(|(operation, done, takes_away)| Asked {
+        OPERATIONS.map(|(operation, done, takes_away)| DisturbanceGoal {
             row: format!("asked.{space}.{operation}"),
             work: format!("{who}: {done}"),
-            most: if takes_away { requests } else { 0.0 },
+            limit: if takes_away { requests } else { 0.0 },
         })
     };
     SPACES.into_iter().flat_map(of).collect()
 }
 
-/// A row of how long an operation keeps interrupts out.
+/// A row that says how long an operation keeps interrupts disabled.
 #[derive(Debug)]
-pub struct IrqsOut {
-    /// The row's name.
+pub struct IrqsOffGoal {
+    /// The name of the row.
     pub row: String,
-    /// The operation, and on how much memory.
+    /// The operation and the size of its memory, in words.
     pub work: String,
 }
 
-/// What each of these rows is to be, in instructions.
-pub const IRQS_OUT: Bound = Bound::AtMost(20_000.0);
+/// The goal of each of these rows, in instructions.
+pub const IRQS_OFF: Bound = Bound::AtMost(20_000.0);
 
-/// Operations that interrupts are kept out by, and what is done.
-const INTERRUPTED: [(&str, &str); 6] = [
+/// Operations that disable interrupts: the word in the row's name, and what they do.
+const DISABLING: [(&str, &str); 6] = [
     ("populate", "mapped with frames"),
     ("unmap", "unmapped, with frames"),
     ("protect", "made read-only, then writable again"),
@@ -145,22 +145,22 @@ const INTERRUPTED: [(&str, &str); 6] = [
     ),
 ];
 
-/// Amounts of memory.
-const AMOUNTS: [(&str, &str); 3] = [("4k", "4 KiB"), ("2m", "2 MiB"), ("512m", "512 MiB")];
+/// Sizes of memory: the word in the row's name, and the size.
+const SIZES: [(&str, &str); 3] = [("4k", "4 KiB"), ("2m", "2 MiB"), ("512m", "512 MiB")];
 
-/// The rows of `apps/irqbench`.
-pub fn irqs_out() -> Vec<IrqsOut> {
-    let idle = IrqsOut {
+/// Returns the rows of `apps/irqbench`.
+pub fn irqs_off_goals() -> Vec<IrqsOffGoal> {
+    let idle = IrqsOffGoal {
         row: "irqs_out.idle".to_owned(),
-        work: "an empty loop, nothing keeps interrupts out".to_owned(),
+        work: "an empty loop, which disables no interrupts".to_owned(),
     };
     let of = |(operation, done): (&str, &str)| {
-        AMOUNTS.map(|(amount, memory)| IrqsOut {
+        SIZES.map(|(amount, memory)| IrqsOffGoal {
             row: format!("irqs_out.{operation}.{amount}"),
             work: format!("{memory}: {done}"),
         })
     };
-    let all = INTERRUPTED.into_iter().flat_map(of);
+    let all = DISABLING.into_iter().flat_map(of);
     [idle].into_iter().chain(all).collect()
 }
 
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_holds_its_own_value() {
+    fn the_value_of_a_bound_reaches_it() {
         let (least, most) = (Bound::AtLeast(1.95), Bound::AtMost(5.0));
         assert_eq!(
             [1.94, 1.95, 2.0].map(|v| least.holds(v)),
@@ -183,8 +183,8 @@ mod tests {
     }
 
     #[test]
-    fn interrupts_are_kept_out_by_each_operation_on_each_amount() {
-        let rows: Vec<String> = irqs_out().into_iter().map(|aim| aim.row).collect();
+    fn each_operation_has_a_row_for_each_size() {
+        let rows: Vec<String> = irqs_off_goals().into_iter().map(|goal| goal.row).collect();
         assert_eq!(rows.len(), 19);
         for row in [
             "irqs_out.idle",
@@ -196,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_asked_who_is_not_there_or_loses_nothing() {
-        let asked = asked();
-        let most = |row: &str| asked.iter().find(|one| one.row == row).unwrap().most;
-        assert_eq!(asked.len(), 12);
-        assert_eq!(most("asked.kernel.unmap"), 1.0);
-        assert_eq!(most("asked.one.protect"), 1.0);
-        assert_eq!(most("asked.one.widen"), 0.0);
-        assert_eq!(most("asked.kernel.map_touch"), 0.0);
-        assert_eq!(most("asked.nobody.unmap"), 0.0);
+    fn only_harts_inside_that_lose_rights_may_be_disturbed() {
+        let goals = disturbance_goals();
+        let limit = |row: &str| goals.iter().find(|one| one.row == row).unwrap().limit;
+        assert_eq!(goals.len(), 12);
+        assert_eq!(limit("asked.kernel.unmap"), 1.0);
+        assert_eq!(limit("asked.one.protect"), 1.0);
+        assert_eq!(limit("asked.one.widen"), 0.0);
+        assert_eq!(limit("asked.kernel.map_touch"), 0.0);
+        assert_eq!(limit("asked.nobody.unmap"), 0.0);
     }
 }

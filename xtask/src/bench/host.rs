@@ -1,7 +1,8 @@
-//! The benchmarks on the host: programs of `benches/` under valgrind's callgrind,
-//! each load once with N rounds and once with 2N. The difference is the cost of N
-//! rounds, to the instruction; less that of the subject that does nothing, if
-//! there is one, of N operations.
+//! Runs the benchmarks on the host: programs of `benches/` under valgrind's callgrind.
+//!
+//! Each load runs once with N rounds and once with 2N. The difference is the exact cost of N
+//! rounds. If the program has an allocator that does nothing, its cost is the load's own part
+//! and is subtracted.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,16 +17,16 @@ use crate::manifest::root;
 use crate::options::Options;
 use crate::toolchain;
 
-/// The set-up item that counts instructions.
+/// The set-up item that installs valgrind.
 pub const ITEM: &str = "valgrind";
 /// The package of the programs.
 const PACKAGE: &str = "axbench";
-/// How a program calls ours, and what does nothing.
+/// The programs' names for our allocator, and for the one that does nothing.
 const OURS: &str = "ours";
 const NOTHING: &str = "nothing";
 
-/// Lets the C library fill memory by vectors, as a kernel would on a machine whose
-/// `rep stosb` is slow: of that, callgrind counts each byte as an instruction.
+/// The environment variable, and its value, that make the C library fill memory by vector
+/// instructions. callgrind counts each byte of a `rep stosb` as an instruction.
 const FILL: (&str, &str) = (
     "GLIBC_TUNABLES",
     "glibc.cpu.x86_rep_stosb_threshold=1000000000",
@@ -33,13 +34,13 @@ const FILL: (&str, &str) = (
 
 /// A program that measures.
 struct Subject {
-    /// What it is, for people.
+    /// The title of its table.
     title: &'static str,
-    /// Its name.
+    /// The program's name.
     program: &'static str,
-    /// What callgrind is told beyond to count.
+    /// Further arguments for callgrind.
     callgrind: &'static [&'static str],
-    /// Where its rows go, in `target/bench`.
+    /// The file of its rows, in `target/bench`.
     file: &'static str,
 }
 
@@ -58,21 +59,21 @@ const SUBJECTS: [Subject; 2] = [
     },
 ];
 
-/// The files of the rows.
+/// The names of the files of the rows.
 pub const ALLOCATORS: &str = "axalloc-host.json";
 pub const SPACES: &str = "axmm-host.json";
 
-/// Measures each row of each subject, prints tables and writes the files. Without
-/// valgrind it says so, and no more.
+/// Measures each row of each program, prints tables and writes the files. Without valgrind
+/// it only prints that valgrind is missing.
 pub fn measure(options: &Options) -> Result<(), Failure> {
     if toolchain::set_up(&[ITEM.to_owned()]).is_err() {
-        say!("host: valgrind is missing, so nothing was measured here");
+        say!("host: not measured, because valgrind is missing");
         return Ok(());
     }
     for subject in SUBJECTS {
         let rows = subject.rows(options)?;
         say!(
-            "{}, instructions; others': how many times ours",
+            "{}, instructions; for other projects also the ratio to ours",
             subject.title
         );
         say!("{}", figures::table(&rows));
@@ -106,16 +107,21 @@ impl Subject {
         Ok(rows)
     }
 
-    /// The instructions of one operation, the load's own part included.
+    /// Returns the instructions of one operation, including the load's own part.
     fn operation(&self, options: &Options, program: &Path, row: &str, peer: &str) -> Result<f64> {
         let rounds = rounds(row);
         let (first, some) = self.count(options, program, row, peer, rounds)?;
         let (second, more) = self.count(options, program, row, peer, 2 * rounds)?;
-        ensure!(second > first && more > some, "it does not count");
+        ensure!(
+            second > first && more > some,
+            "{rounds} rounds took {first} instructions for {some} operations, and {} rounds \
+             {second} for {more}; both should grow",
+            2 * rounds
+        );
         Ok((second - first) as f64 / (more - some) as f64)
     }
 
-    /// The instructions of a whole run, and its operations.
+    /// Returns the instructions of a whole run, and its number of operations.
     fn count(
         &self,
         options: &Options,
@@ -134,13 +140,14 @@ impl Subject {
         command::show(&valgrind, options.verbose);
         let output = valgrind.output().context("cannot run valgrind")?;
         let report = String::from_utf8_lossy(&output.stderr).into_owned();
-        let operations = said(output)?.trim().parse()?;
-        let instructions = collected(&report).with_context(|| format!("no count in:\n{report}"))?;
+        let operations = stdout_of(output)?.trim().parse()?;
+        let instructions = collected(&report)
+            .with_context(|| format!("callgrind printed no line `Collected : N`:\n{report}"))?;
         Ok((instructions, operations))
     }
 }
 
-/// Builds a program as `cargo bench` would.
+/// Builds a program with the profile of `cargo bench`, and returns its path.
 pub fn build(options: &Options, program: &str) -> Result<PathBuf, Failure> {
     let target = root().join("target");
     let mut cargo = command::cargo();
@@ -154,18 +161,23 @@ pub fn build(options: &Options, program: &str) -> Result<PathBuf, Failure> {
     Ok(target.join("release").join(program))
 }
 
-/// Each row and subject there is, those of what does nothing first.
+/// Returns each row with each allocator or address space that the program knows, in the
+/// program's order: those of the allocator that does nothing come first.
 fn list(program: &Path) -> Result<Vec<(String, String)>> {
-    let said = said(command::new(program).output().context("cannot run it")?)?;
+    let stdout = stdout_of(
+        command::new(program)
+            .output()
+            .context("cannot run the benchmark")?,
+    )?;
     let pair = |line: &str| {
         let (row, peer) = line.split_once(' ')?;
         Some((row.to_owned(), peer.to_owned()))
     };
-    Ok(said.lines().filter_map(pair).collect())
+    Ok(stdout.lines().filter_map(pair).collect())
 }
 
-/// A round of a pair is one operation; a search for 2 MiB may be long; a round of
-/// any other row is a whole load.
+/// Returns how many rounds of a row to count. A round of a `.pair` is one operation, of which
+/// a pair of 2 MiB may take long. A round of any other row is a whole load.
 fn rounds(row: &str) -> u32 {
     match row {
         "block_2m.pair" => 200,
@@ -175,14 +187,18 @@ fn rounds(row: &str) -> u32 {
     }
 }
 
-/// The standard output of a program that ended well.
-pub fn said(output: Output) -> Result<String> {
+/// Returns the standard output of a program.
+///
+/// # Errors
+///
+/// Fails if the program did not succeed. The message holds its standard error.
+pub fn stdout_of(output: Output) -> Result<String> {
     let words = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}\n{words}", output.status);
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// What callgrind counted: `==1== Collected : 1234`.
+/// Returns the count in callgrind's report: `==1== Collected : 1234`.
 fn collected(report: &str) -> Option<u64> {
     let line = report.lines().find(|line| line.contains("Collected : "))?;
     line.split_whitespace().last()?.parse().ok()
@@ -193,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callgrind_s_count_is_found() {
+    fn the_count_of_callgrind_is_read() {
         let report = "==7== \n==7== Events    : Ir\n==7== Collected : 802378\n==7== \n";
         assert_eq!(collected(report), Some(802_378));
         assert_eq!(collected("==7== Collected : many"), None);

@@ -1,9 +1,10 @@
-//! `apps/irqbench` on a machine: how long operations keep interrupts out, at most.
+//! Runs `apps/irqbench` on a machine: for how many instructions operations keep interrupts
+//! disabled, at most.
 
 use anyhow::Context;
 
-use super::aims::{self, IRQS_OUT};
 use super::guest::{self, UNIT};
+use super::hart_goals::{self, IRQS_OFF};
 use crate::failure::Failure;
 use crate::figures::{self, Row};
 use crate::image::Recipe;
@@ -14,10 +15,10 @@ use crate::options::Options;
 /// The application that measures.
 const APP: &str = "apps/irqbench";
 
-/// The machine's memory unless `MEM` asks for another: enough for rows of 512 MiB.
+/// The machine's memory in KiB without `MEM`: enough for the rows of 512 MiB.
 const MEM_KIB: u64 = 1 << 20;
 
-/// The file of a machine's rows.
+/// Returns the name of the file of a machine's rows.
 pub fn file(machine: &Machine) -> String {
     format!("irqs-{machine}.json")
 }
@@ -27,7 +28,7 @@ pub fn measure(options: &Options, machine: &'static Machine) -> Result<(), Failu
     let image = Recipe {
         app: App::ours(APP)?,
         machine,
-        ..Recipe::asked(options)
+        ..Recipe::from_options(options)
     }
     .build(options.verbose)?;
     let options = Options {
@@ -36,26 +37,32 @@ pub fn measure(options: &Options, machine: &'static Machine) -> Result<(), Failu
     };
     let rows =
         guest::rows(&options, &image, 1, &[UNIT]).with_context(|| format!("{APP} on {machine}"))?;
-    say!("{machine}, instructions for which an operation keeps interrupts out, at most");
+    say!("{machine}, instructions for which an operation keeps interrupts disabled, at most");
     say!("{}", table(&rows));
     let path = figures::write(&file(machine), &rows)?;
     say!("all rows in {}\n", path.display());
     Ok(())
 }
 
-/// The value of a row, and whether it is as little as is aimed at.
-pub fn found(rows: &[Row], name: &str) -> Option<(f64, bool)> {
+/// Returns the value of a row, and whether it reaches the goal.
+pub fn value_and_reached(rows: &[Row], name: &str) -> Option<(f64, bool)> {
     let value = rows.iter().find(|row| row.name == name)?.value;
-    Some((value, IRQS_OUT.holds(value)))
+    Some((value, IRQS_OFF.holds(value)))
 }
 
 fn table(rows: &[Row]) -> String {
-    let line = |aim: aims::IrqsOut| {
-        let (value, reached) = found(rows, &aim.row)?;
+    let line = |goal: hart_goals::IrqsOffGoal| {
+        let (value, reached) = value_and_reached(rows, &goal.row)?;
         let outcome = if reached { "reached" } else { "missed" };
-        Some(format!("{:<28}{value:>12}  {outcome}: {IRQS_OUT}", aim.row))
+        Some(format!(
+            "{:<28}{value:>12}  {outcome}: {IRQS_OFF}",
+            goal.row
+        ))
     };
-    let lines: Vec<String> = aims::irqs_out().into_iter().filter_map(line).collect();
+    let lines: Vec<String> = hart_goals::irqs_off_goals()
+        .into_iter()
+        .filter_map(line)
+        .collect();
     lines.join("\n")
 }
 
@@ -64,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_row_is_held_against_the_goal() {
+    fn the_table_says_which_rows_reach_the_goal() {
         let row = |name: &str, value| Row::new(name.into(), value, "instructions");
         let rows = [
             row("irqs_out.unmap.4k", 20_000.0),
@@ -79,6 +86,6 @@ mod tests {
                 "irqs_out.drop.2m                   20100  missed: at most 20000"
             ]
         );
-        assert_eq!(found(&rows, "irqs_out.idle"), None);
+        assert_eq!(value_and_reached(&rows, "irqs_out.idle"), None);
     }
 }

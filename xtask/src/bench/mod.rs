@@ -1,22 +1,23 @@
-//! `bench`: what the memory manager costs in instructions, beside other people's.
+//! `bench`: measures what the memory manager costs in instructions, and compares it with
+//! other projects.
 //!
-//! | room | has |
+//! | module | what it holds |
 //! |---|---|
-//! | `guest` | `apps/mmbench` on a machine |
-//! | `irqs` | `apps/irqbench` on a machine |
-//! | `arceos` | ArceOS's own crates on the same machine, the same rows |
-//! | `host` | allocators and address spaces on the host, counted by callgrind |
-//! | `threads` | `bench-threads`: what two threads get done beside one, in time |
-//! | `aims` | what is aimed at with many harts, and for interrupts |
-//! | `goals` | what each row is to cost, what others take, and why it may fall short |
-//! | `report` | the page of all that |
-//! | `boot` | `bench-boot` |
+//! | `guest` | runs `apps/mmbench` on a machine |
+//! | `irqs` | runs `apps/irqbench` on a machine |
+//! | `arceos` | runs ArceOS's own crates on the same machine, with the same rows |
+//! | `host` | counts allocators and address spaces on the host by callgrind |
+//! | `threads` | `bench-threads`: the work of two threads against that of one, in time |
+//! | `cost_goals` | the goal of each row's cost, other projects' costs, reasons for a miss |
+//! | `hart_goals` | the goals for several harts, and for how long interrupts are disabled |
+//! | `report` | the page that shows all results |
+//! | `boot` | `bench-boot`: image sizes and boot times |
 
-mod aims;
 mod arceos;
 pub mod boot;
-mod goals;
+mod cost_goals;
 mod guest;
+mod hart_goals;
 pub mod host;
 mod irqs;
 mod report;
@@ -29,9 +30,9 @@ use crate::machine::{MACHINES, Machine};
 use crate::options::Options;
 use crate::qemu;
 
-/// Measures on the machine asked for, or else on all that goals are set for and on
-/// the host; prints tables, and writes the rows as JSON and the report of all that
-/// lies in `target/bench`.
+/// `bench`: measures on the machine that `ARCH` names, or else on the host and on all
+/// machines with goals. Prints tables, writes the rows as JSON, and writes the report of all
+/// files in `target/bench`.
 pub fn bench(options: &Options) -> Result<(), Failure> {
     options.emulated()?;
     let machines = match options.arch {
@@ -57,5 +58,5 @@ pub fn bench(options: &Options) -> Result<(), Failure> {
 }
 
 fn has_goals(machine: &Machine) -> bool {
-    goals::MACHINES.contains(&machine.arch)
+    cost_goals::MACHINES.contains(&machine.arch)
 }

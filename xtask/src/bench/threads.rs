@@ -1,14 +1,16 @@
-//! `bench-threads`: what two threads get done in the time of one, natively. Each figure is a
-//! ratio within one run of `axmm-threads`. The program runs several times, and the median of
-//! each row counts. The rows `.min` and `.max` are the least and the most of all runs. Other
-//! work of the computer makes figures too low, so its load at the beginning is a row too.
+//! `bench-threads`: compares the work of two threads with that of one, natively.
+//!
+//! `axmm-threads` runs several times, and each of its figures is a ratio within one run. A
+//! row is the median of the runs; its name with `.min` and `.max` are the smallest and the
+//! largest. Other programs on the computer make the figures too low, so the computer's load
+//! at the beginning is a row too.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::aims::THREADS;
+use super::hart_goals::THREADS_GOALS;
 use super::{host, report};
 use crate::command;
 use crate::failure::Failure;
@@ -17,25 +19,24 @@ use crate::files;
 use crate::manifest::root;
 use crate::options::Options;
 
-/// The program.
+/// The program that measures.
 const PROGRAM: &str = "axmm-threads";
-/// How often it runs: an odd number of times.
+/// The number of runs. It is odd, so that one run is the median.
 const RUNS: usize = 5;
-/// Threads that are compared with one.
+/// The number of processors that two threads need.
 const NEEDED: usize = 2;
 
-/// The file of the rows.
+/// The name of the file of the rows.
 pub const FILE: &str = "axmm-threads.json";
 
-/// The row of how busy the computer was as they began.
+/// The row with the computer's load at the beginning.
 pub const LOAD: &str = "threads.load";
 
-/// The units of a row's values.
+/// The units of the rows.
 const TIMES: &str = "times one thread's work";
 const DEARER: &str = "percent dearer";
 
-/// Measures these alone, on a computer that has nothing else to do, and writes the report
-/// anew.
+/// `bench-threads`: measures only these rows, and writes the report again.
 pub fn bench_threads(options: &Options) -> Result<(), Failure> {
     measure(options)?;
     say!(
@@ -45,21 +46,23 @@ pub fn bench_threads(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Measures, prints a table and writes the file. With too few processors it says so, and
-/// there is no file.
+/// Measures, prints a table and writes the file. With too few processors it prints that, and
+/// removes the file.
 pub fn measure(options: &Options) -> Result<(), Failure> {
     let path = root().join("target/bench").join(FILE);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     if processors < NEEDED {
-        say!("threads: not measured: {NEEDED} processors are needed, and here is {processors}\n");
+        say!(
+            "threads: not measured: {NEEDED} processors are needed, this computer has {processors}\n"
+        );
         files::remove(&path)?;
         return Ok(());
     }
     let program = host::build(options, PROGRAM)?;
     let load = load();
-    say!("two threads beside one, median of {RUNS} runs, least to most");
+    say!("two threads against one: median of {RUNS} runs, and the smallest to the largest");
     if let Some(load) = load {
-        say!("the computer's load is {load}: what else it does makes figures too low");
+        say!("the computer's load is {load}: other programs make the figures too low");
     }
     let runs = (0..RUNS).map(|_| run(options, &program));
     let mut rows = summary(&runs.collect::<Result<Vec<_>>>()?);
@@ -69,29 +72,29 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many processes have wanted to run of late, if the computer says so.
+/// Returns the average number of runnable processes in the last minute, from Linux's /proc.
 fn load() -> Option<f64> {
     let load = fs::read_to_string("/proc/loadavg").ok()?;
     load.split_whitespace().next()?.parse().ok()
 }
 
-/// The rows of one run.
+/// Runs the program once, and returns its rows.
 fn run(options: &Options, program: &Path) -> Result<Vec<(String, f64)>> {
     let mut command = command::new(program);
     command::show(&command, options.verbose);
-    let words = host::said(command.output().context("cannot run it")?)?;
+    let words = host::stdout_of(command.output().context("cannot run the benchmark")?)?;
     let rows: Option<Vec<_>> = words.lines().map(read).collect();
-    rows.with_context(|| format!("no rows:\n{words}"))
+    rows.with_context(|| format!("each line should be `NAME VALUE`:\n{words}"))
 }
 
-/// `threads.frame_pair 1.234`
+/// Parses a line of the program: `threads.frame_pair 1.234`.
 fn read(line: &str) -> Option<(String, f64)> {
     let (name, value) = line.split_once(' ')?;
     Some((name.to_owned(), value.parse().ok()?))
 }
 
-/// Three rows for each row of the runs: the median, the least and the most of the runs that
-/// have it.
+/// Returns three rows for each row of the runs: the median of the runs that have it, the smallest
+/// and the largest.
 fn summary(runs: &[Vec<(String, f64)>]) -> Vec<Row> {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in runs.iter().flatten() {
@@ -116,18 +119,18 @@ fn summary_of(name: &str, runs: &[Vec<(String, f64)>]) -> Vec<Row> {
         true => DEARER,
         false => TIMES,
     };
-    let (row, whose) = match name.split_once('@') {
-        Some((row, whose)) => (row, format!("@{whose}")),
+    let (row, owner) = match name.split_once('@') {
+        Some((row, owner)) => (row, format!("@{owner}")),
         None => (name, String::new()),
     };
     vec![
         Row::new(name.to_owned(), values[values.len() / 2], unit),
-        Row::new(format!("{row}.min{whose}"), *least, unit),
-        Row::new(format!("{row}.max{whose}"), *most, unit),
+        Row::new(format!("{row}.min{owner}"), *least, unit),
+        Row::new(format!("{row}.max{owner}"), *most, unit),
     ]
 }
 
-/// A row's figures: the median of all runs, the least and the most.
+/// A row's figures over all runs: the median, the smallest and the largest.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     pub median: f64,
@@ -136,10 +139,12 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// That of a row, of somebody else's if `whose` is not empty. `None` if there is none.
-    pub fn of(rows: &[Row], name: &str, whose: &str) -> Option<Spread> {
+    /// Finds the figures of a row. `owner` is empty for ours. `None` if one is missing.
+    pub fn of(rows: &[Row], name: &str, owner: &str) -> Option<Spread> {
         let value = |name: &str| {
-            let row = rows.iter().find(|row| row.parts() == (name, whose))?;
+            let row = rows
+                .iter()
+                .find(|row| row.name_and_owner() == (name, owner))?;
             Some(row.value)
         };
         Some(Spread {
@@ -150,26 +155,26 @@ impl Spread {
     }
 }
 
-/// Everybody who has a row of this name, ours (without a name) first.
-pub fn whose<'a>(rows: &'a [Row], name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
-    let parts = rows.iter().map(Row::parts);
-    parts.filter_map(move |(row, whose)| (row == name).then_some(whose))
+/// Returns the projects that have a row of this name. Ours is the empty string, and first.
+pub fn owners_of<'a>(rows: &'a [Row], name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+    let parts = rows.iter().map(Row::name_and_owner);
+    parts.filter_map(move |(row, owner)| (row == name).then_some(owner))
 }
 
-/// The rows as people read them, with what is aimed at.
+/// Returns the rows as a table, with each row's goal.
 fn table(rows: &[Row]) -> String {
     let mut lines = Vec::new();
-    for aim in &THREADS {
-        for whose in whose(rows, aim.row) {
-            let Some(spread) = Spread::of(rows, aim.row, whose) else {
+    for goal in &THREADS_GOALS {
+        for owner in owners_of(rows, goal.row) {
+            let Some(spread) = Spread::of(rows, goal.row, owner) else {
                 continue;
             };
-            let (name, outcome) = match (whose, aim.bound.holds(spread.median)) {
-                ("", true) => (aim.row, format!("  reached: {}", aim.bound)),
-                ("", false) => (aim.row, format!("  missed: {}", aim.bound)),
-                _ => (whose, String::new()),
+            let (name, outcome) = match (owner, goal.bound.holds(spread.median)) {
+                ("", true) => (goal.row, format!("  reached: {}", goal.bound)),
+                ("", false) => (goal.row, format!("  missed: {}", goal.bound)),
+                _ => (owner, String::new()),
             };
-            let indent = if whose.is_empty() { "" } else { "  " };
+            let indent = if owner.is_empty() { "" } else { "  " };
             let name = format!("{indent}{name}");
             let Spread {
                 median,
@@ -199,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn of_runs_the_median_counts() {
+    fn a_row_is_the_median_of_the_runs() {
         let rows = summary(&runs());
         let spread = |median, least, most| {
             Some(Spread {
@@ -208,18 +213,18 @@ mod tests {
                 most,
             })
         };
-        let of = |whose| Spread::of(&rows, "threads.fault_one_area", whose);
+        let of = |owner| Spread::of(&rows, "threads.fault_one_area", owner);
         assert_eq!(of(""), spread(1.96, 1.2, 1.99));
         assert_eq!(of("linux"), spread(1.5, 1.4, 1.8));
         assert_eq!(of("nobody"), None);
-        let all = whose(&rows, "threads.fault_one_area");
+        let all = owners_of(&rows, "threads.fault_one_area");
         assert_eq!(all.collect::<Vec<_>>(), ["", "linux"]);
         assert_eq!(rows[0].unit, "times one thread's work");
         assert_eq!(rows[8].unit, "percent dearer");
     }
 
     #[test]
-    fn the_table_says_what_is_missed() {
+    fn the_table_says_which_rows_reach_their_goal() {
         let table = table(&summary(&runs()));
         let lines: Vec<&str> = table.lines().collect();
         assert!(
@@ -242,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_row_is_none() {
+    fn a_line_without_a_name_and_a_value_is_refused() {
         assert_eq!(read("threads.x 1.5"), Some(("threads.x".to_owned(), 1.5)));
         assert_eq!(read("threads.x many"), None);
         assert_eq!(read(""), None);

@@ -1,11 +1,11 @@
-//! The cases that boot a machine.
+//! The test cases that boot a machine.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::console::{self, End, HUNG, Patience};
+use crate::console::{self, End, HUNG, Timeouts};
 use crate::files;
 use crate::image::Image;
 use crate::manifest::root;
@@ -18,26 +18,29 @@ use crate::smp_test;
 use super::machines;
 use super::tally::Verdict;
 
-/// Harts and memory (in KiB) of the machines that boot.
+/// The numbers of harts, and the memory sizes in KiB, of the machines that boot an ordinary
+/// application.
 const HARTS: [u32; 2] = [1, 4];
 const MEMORY: [u64; 2] = [128 << 10, 1 << 20];
-/// The smallest memory with many harts, and much memory, for smpboot.
-const SIZE_ENDS: [(u32, u64); 2] = [(16, 64 << 10), (2, 8 << 20)];
+/// Two more machines for smpboot, as harts and KiB: many harts with the smallest memory that
+/// all machines boot with, and few harts with much memory.
+const EXTREME_SIZES: [(u32, u64); 2] = [(16, 64 << 10), (2, 8 << 20)];
 
-/// Harts of the machines that go through a storm. More than this computer has too:
-/// then a hart stops anywhere, for as long as the others take.
+/// The numbers of harts of the machines that run a storm. Some are larger than the number of
+/// this computer's processors: then a hart can stop at any instruction, for a long time.
 const STORM_HARTS: [u32; 3] = [2, 4, 8];
 
-/// A guest that is not silent may still take no longer than this.
-const WHOLE: Duration = Duration::from_secs(300);
+/// The time after which a guest is stopped although it prints.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Lines of the console under a case that failed.
+/// How many of the console's last lines are shown under a failed case.
 const TAIL: usize = 30;
 
-/// The status of a panic and of a fault that nobody handles.
+/// The exit status of a guest after a panic or an unhandled fault.
 pub const PANICKED: u8 = 101;
 
-/// How `apps/endings` ends: the status that tells so, and what the console says.
+/// The ways to end of `apps/endings`: its boot argument `end`, the exit status, and a text
+/// that the console holds.
 const ENDINGS: &[(&str, u8, &str)] = &[
     ("return", 0, ""),
     ("exit", 42, ""),
@@ -93,8 +96,8 @@ const ENDINGS: &[(&str, u8, &str)] = &[
     ("hang", HUNG, ""),
 ];
 
-/// How `apps/overflow` ends, which has no page table of its own: boot arguments, status,
-/// and what the console says.
+/// The ways to end of `apps/overflow`, which is built without paging: boot arguments, exit
+/// status, and a text that the console holds.
 const OVERFLOWS: [(&str, u8, &str); 3] = [
     ("size=fits hart=3", 0, "102400 bytes of the stack"),
     (
@@ -109,22 +112,22 @@ const OVERFLOWS: [(&str, u8, &str); 3] = [
     ),
 ];
 
-/// A case that boots a machine.
+/// A test case that boots a machine.
 pub struct Boot {
-    /// What it is called.
+    /// The name of the case.
     pub name: String,
-    /// What is booted.
+    /// The machine and its image.
     pub guest: Guest,
-    patience: Patience,
-    /// Whether it went well.
+    timeouts: Timeouts,
+    /// The check of the outcome.
     pub judge: Judge,
 }
 
-/// Decides on a guest's end and console.
+/// A check of how a guest has ended and of its console.
 pub type Judge = Box<dyn Fn(&End, &str) -> Verdict + Send>;
 
 impl Boot {
-    /// The same case under another name.
+    /// Returns this case under another name.
     pub fn named(self, name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -132,23 +135,26 @@ impl Boot {
         }
     }
 
-    /// Boots it and judges.
+    /// Boots the machine, saves its console and checks the outcome.
     pub fn run(&self) -> Verdict {
-        let qemu = self.guest.command(Input::Nobody);
+        let qemu = self.guest.command(Input::Empty);
         let (end, console) =
-            console::run(qemu, self.patience, |_| Ok(())).map_err(|error| format!("{error:#}"))?;
+            console::run(qemu, self.timeouts, |_| Ok(())).map_err(|error| format!("{error:#}"))?;
         let console = String::from_utf8_lossy(&console);
         let verdict = (self.judge)(&end, &console);
-        let (verdict, log) = match (verdict, self.keep(&console)) {
+        let (verdict, log) = match (verdict, self.save_console(&console)) {
             (verdict, Ok(log)) => (verdict, format!("console: {}", log.display())),
             (Ok(_), Err(error)) => return Err(format!("{error:#}")),
-            (verdict, Err(error)) => (verdict, format!("its console is lost: {error:#}")),
+            (verdict, Err(error)) => (
+                verdict,
+                format!("its console could not be saved: {error:#}"),
+            ),
         };
         verdict.map_err(|reason| format!("{reason}\n{}\n{log}", tail(&console)))
     }
 
-    /// Leaves the console in a file.
-    fn keep(&self, console: &str) -> Result<PathBuf> {
+    /// Saves the console, and returns the file's path.
+    fn save_console(&self, console: &str) -> Result<PathBuf> {
         let name = format!("{}.log", self.name.replace([' ', '='], "-"));
         let path = root().join("target/test").join(name);
         files::write(&path, console)?;
@@ -161,7 +167,7 @@ fn tail(console: &str) -> String {
     lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }
 
-/// The cases that boot an image.
+/// Returns the cases that boot an application's image.
 pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
     match app {
         "smpboot" => smp_cases(options, image),
@@ -169,7 +175,7 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
         "endings" => ENDINGS
             .iter()
             .map(|(end, status, said)| ending(image, end, *status, said))
-            .chain([large(image)])
+            .chain([large_memory(image)])
             .collect(),
         "overflow" => OVERFLOWS
             .into_iter()
@@ -212,14 +218,15 @@ fn guest(image: &Image, smp: u32, mem_kib: u64) -> Guest {
     }
 }
 
-fn patience(options: &Options) -> Patience {
-    Patience {
+fn timeouts(options: &Options) -> Timeouts {
+    Timeouts {
         silence: options.timeout,
-        whole: Some(WHOLE),
+        total: Some(TOTAL_TIMEOUT),
     }
 }
 
-/// A storm of so many seconds on each machine.
+/// Returns cases in which `apps/storm` runs for `seconds` seconds, one for each number of
+/// harts.
 pub fn storm_cases(options: &Options, image: &Image, seconds: u32) -> Vec<Boot> {
     let harts = options
         .smp
@@ -235,8 +242,8 @@ pub fn storm_cases(options: &Options, image: &Image, seconds: u32) -> Vec<Boot> 
     cases
 }
 
-/// helloworld, memtest or storm on one size of a machine.
-/// An application that says whether all went well.
+/// Returns the case of an application on a machine of one size. The application must print
+/// a line that says that it passed; helloworld must print its greeting.
 pub fn app_case(options: &Options, app: &str, image: &Image, smp: u32, mem_kib: u64) -> Boot {
     let mut guest = guest(image, smp, mem_kib);
     guest.boot_args.clone_from(&options.boot_args);
@@ -252,19 +259,19 @@ pub fn app_case(options: &Options, app: &str, image: &Image, smp: u32, mem_kib: 
             qemu::size(mem_kib)
         ),
         guest,
-        patience: patience(options),
+        timeouts: timeouts(options),
         judge: Box::new(move |end, console| says(end, console, sign)),
     }
 }
 
-/// Threads on one hart, on two, and on four.
+/// The cases of tasktest: threads on one hart, on two, and on four.
 fn task_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let harts = options.smp.map_or_else(|| vec![1, 2, 4], |smp| vec![smp]);
     let case = |smp| app_case(options, "tasktest", image, smp, qemu::DEFAULT_MEM_KIB);
     harts.into_iter().map(case).collect()
 }
 
-/// A small array, sorted by up to four harts.
+/// The case of parallel, with a small array that four harts sort.
 fn parallel_case(options: &Options, image: &Image) -> Boot {
     let harts = options.smp.unwrap_or(4);
     let mut boot = app_case(options, "parallel", image, harts, qemu::DEFAULT_MEM_KIB);
@@ -272,7 +279,9 @@ fn parallel_case(options: &Options, image: &Image) -> Boot {
     boot
 }
 
-/// Ended well, and with a line that begins with `sign`.
+/// Checks that the guest has ended with status 0, after a line that begins with `sign`.
+/// Returns what is printed behind the name of the case: the line, if it counts what passed,
+/// and the times.
 pub fn says(end: &End, console: &str, sign: &str) -> Verdict {
     let line = console.lines().rev().find(|line| line.starts_with(sign));
     match (end, line) {
@@ -285,13 +294,13 @@ pub fn says(end: &End, console: &str, sign: &str) -> Verdict {
     }
 }
 
-/// The boot test of harts, the ends of the range of machine sizes among its
-/// sizes, and a hart that is listed and does not come.
+/// The cases of smpboot: an ordinary machine, [`EXTREME_SIZES`], and a machine whose device
+/// tree lists a hart that does not exist.
 fn smp_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let harts = options.smp.unwrap_or(smp_test::HARTS);
     let mut cases = vec![smp_case(options, image, harts, qemu::DEFAULT_MEM_KIB)];
     if options.smp.is_none() && options.mem_kib.is_none() {
-        let ends = SIZE_ENDS.map(|(smp, kib)| smp_case(options, image, smp, kib));
+        let ends = EXTREME_SIZES.map(|(smp, kib)| smp_case(options, image, smp, kib));
         cases.extend(ends);
     }
     if image.machine.takes_device_tree {
@@ -310,9 +319,9 @@ fn missing_hart_case(options: &Options, image: &Image) -> Boot {
     }
     let tree = tree.map(drop).map_err(|error| format!("{error:#}"));
     Boot {
-        name: format!("a hart that does not come {}", image.machine),
+        name: format!("a hart that does not start {}", image.machine),
         guest,
-        patience: patience(options),
+        timeouts: timeouts(options),
         judge: Box::new(move |end, console| {
             tree.clone()?;
             missing_hart::verify(end, console)
@@ -328,31 +337,33 @@ fn smp_case(options: &Options, image: &Image, harts: u32, mem_kib: u64) -> Boot 
             qemu::size(mem_kib)
         ),
         guest: guest(image, harts, mem_kib),
-        patience: patience(options),
+        timeouts: timeouts(options),
         judge: Box::new(move |end, console| {
             smp_test::verify(end, console, harts).map(|root| format!("one root, {root}"))
         }),
     }
 }
 
+/// A case of endings: the exit status must be `wanted`, and the console must hold `said`.
 fn ending(image: &Image, end: &str, wanted: u8, said: &'static str) -> Boot {
     let mut guest = guest(image, 4, qemu::DEFAULT_MEM_KIB);
     guest.boot_args.push(format!("end={end}"));
-    // A guest that hangs is found out sooner; the others are not silent so long.
+    // A short timeout for the guest that hangs on purpose saves time. The others must not
+    // be stopped by it on a busy computer.
     let silence = if wanted == HUNG { 5 } else { 60 };
     Boot {
         name: format!("ending {end} {}", image.machine),
         guest,
-        patience: Patience {
+        timeouts: Timeouts {
             silence: Some(Duration::from_secs(silence)),
-            whole: Some(WHOLE),
+            total: Some(TOTAL_TIMEOUT),
         },
         judge: Box::new(move |end, console| match end.status() {
             status if status != wanted => {
-                Err(format!("{}; wanted: status {wanted}", end.describe()))
+                Err(format!("{}; expected status {wanted}", end.describe()))
             }
             _ if !console.replace('\r', "").contains(said) => {
-                Err(format!("the console does not say {said:?}"))
+                Err(format!("the console does not hold {said:?}"))
             }
             status => Ok(format!("status {status}")),
         }),
@@ -366,7 +377,7 @@ fn overflow(image: &Image, args: &str, wanted: u8, said: &'static str) -> Boot {
     boot
 }
 
-/// An application whose console holds a listing, which is drawn.
+/// Returns the case of an application that prints a listing, which is then drawn.
 pub fn drawn(app: &str, image: &Image, end: &str) -> Boot {
     let mut boot = ending(image, end, 0, "");
     let (machine, app) = (image.machine, app.to_owned());
@@ -375,15 +386,15 @@ pub fn drawn(app: &str, image: &Image, end: &str) -> Boot {
         let drawn = maps::draw(console, &app, machine).map_err(|error| format!("{error:#}"))?;
         match (end.status(), drawn.len()) {
             (0, 2) => Ok(format!("{}, {}", drawn[0].display(), drawn[1].display())),
-            (0, files) => Err(format!("{files} files drawn")),
+            (0, files) => Err(format!("{files} files drawn; expected an .svg and a .dot")),
             _ => Err(end.describe()),
         }
     });
     boot
 }
 
-/// More memory than most computers have, which the guest keeps track of.
-fn large(image: &Image) -> Boot {
+/// The case of a machine with 64 GiB of memory, more than most computers have.
+fn large_memory(image: &Image) -> Boot {
     const KIB: u64 = 64 << 20;
     let mut boot = ending(image, "return", 0, "");
     boot.name = format!("MEM={} {}", qemu::size(KIB), image.machine);
@@ -396,7 +407,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sign_and_a_status_are_both_wanted() {
+    fn a_guest_must_end_with_status_zero_and_print_its_sign() {
         let good = End::Exit(0, "1 ms".into());
         assert_eq!(
             says(&good, "x\nPASS 3/3\n[exit 0] 1 ms", "PASS "),

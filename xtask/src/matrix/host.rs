@@ -1,4 +1,4 @@
-//! The tests that run on this computer.
+//! The tests that run on this computer, without a machine.
 
 use std::process::Command;
 
@@ -7,15 +7,15 @@ use crate::manifest::{
     HOST_FEATURES, HOST_PACKAGES, LOOM_PACKAGES, PROCESS_PACKAGES, SHUTTLE_PACKAGES, root, spec,
 };
 
-use super::refusals::{forget_variables, said};
+use super::refusals::{all_output, clear_variables};
 use super::tally::Verdict;
 
-/// The packages' own tests.
+/// Runs the tests of the packages that build on the host.
 pub fn host_tests() -> Verdict {
     tests_of(&HOST_PACKAGES, &["--features", HOST_FEATURES])
 }
 
-/// The tests of a kernel in a process.
+/// Runs the tests in which the kernel is a process.
 pub fn process_tests() -> Verdict {
     tests_of(&PROCESS_PACKAGES, &["--all-features"])
 }
@@ -25,7 +25,7 @@ fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
     let nextest = nextest.is_ok_and(|output| output.status.success());
     let mut cargo = command::cargo();
     if nextest {
-        // It ends its tests itself when it is told to end.
+        // nextest ends its tests when it gets a SIGTERM, so it needs no runner.
         cargo.args(["nextest", "run", "--no-fail-fast"]);
     } else {
         cargo.args(["test", "--no-fail-fast"]);
@@ -38,30 +38,31 @@ fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
     verdict_of_tests(cargo)
 }
 
-/// The tests called `interleavings`, of the lock-free parts, under loom, which replaces
-/// their atomics and tries each order in which threads can come. Built apart: all crates
-/// see its flag.
+/// Runs the tests called `interleavings` under loom, which replaces the atomics of the
+/// lock-free parts and tries every order of their threads' steps.
 pub fn interleavings() -> Verdict {
     let which = ["--lib", "interleavings"];
     verdict_of_tests(tests_under("loom", &LOOM_PACKAGES, &which))
 }
 
-/// The tests called `schedules` under shuttle, which does the same and tries as many
-/// orders as each test says.
+/// Runs the tests called `schedules` under shuttle, which replaces atomics and threads and
+/// tries as many random orders as each test says.
 pub fn schedules() -> Verdict {
     let which = ["--lib", "schedules"];
     verdict_of_tests(tests_under("shuttle", &SHUTTLE_PACKAGES, &which))
 }
 
-/// So many runs of axmm's simulated harts, which take turns at any step of an atomic of
-/// axmm's, too.
+/// Runs axmm's simulated harts `runs` times under shuttle, which can switch from one to
+/// another at each access to an atomic.
 pub fn simulated_harts(runs: &str) -> Verdict {
     let mut cargo = tests_under("shuttle", &["axmm"], &["--test", "stale", "no_hart"]);
     cargo.env("TESSERA_RUNS", runs);
     verdict_of_tests(cargo)
 }
 
-/// The packages' tests that are meant, with `scheduler` in the place of the threads.
+/// Returns the command for the packages' tests that `which` selects, built for `scheduler`.
+/// It has a target directory of its own, because the flag that selects the scheduler makes
+/// cargo build all crates again.
 fn tests_under(scheduler: &str, packages: &[&str], which: &[&str]) -> Command {
     let mut cargo = command::cargo();
     cargo
@@ -76,24 +77,24 @@ fn tests_under(scheduler: &str, packages: &[&str], which: &[&str]) -> Command {
     cargo
 }
 
-/// Runs tests, and answers how many they were.
+/// Runs a command of cargo's that runs tests. Returns how many tests ran.
 pub fn verdict_of_tests(mut cargo: Command) -> Verdict {
-    // The variables of this run are not those of the tests.
-    forget_variables(&mut cargo);
+    // Tests of xtask read variables of these names.
+    clear_variables(&mut cargo);
     let output = cargo
         .current_dir(root())
         .output()
         .map_err(|error| error.to_string())?;
-    let text = said(&output);
+    let text = all_output(&output);
     match tests_run(&text) {
-        0 => Err(format!("no test ran\n{text}")),
+        0 => Err(format!("no test ran; cargo printed:\n{text}")),
         count if output.status.success() => Ok(format!("{count} tests")),
         _ => Err(text),
     }
 }
 
-/// How many tests a runner says to have run: nextest's `Summary … N tests run`, or
-/// the sum of cargo test's `test result: ok. N passed`.
+/// Returns how many tests ran, from nextest's `Summary … N tests run` or the sum of cargo
+/// test's `test result: ok. N passed`.
 pub fn tests_run(text: &str) -> u32 {
     let count = |line: &str, before: &str| -> Option<u32> {
         line.split_once(before)?
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runners_tell_how_many_tests_ran() {
+    fn the_number_of_tests_is_read_from_either_runner() {
         assert_eq!(
             tests_run("     Summary [   0.1s] 22 tests run: 22 passed, 0 skipped\n"),
             22

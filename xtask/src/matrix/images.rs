@@ -1,4 +1,4 @@
-//! What is in an image, and that it stays as it is.
+//! Checks which crates an image holds, and that booting does not change it.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -10,8 +10,8 @@ use crate::symbols::Symbols;
 
 use super::tally::Verdict;
 
-/// Crates that only features bring: helloworld and overflow have none of them, memtest
-/// all of the first two.
+/// Crates that only features of the kernel add. helloworld and overflow enable no feature, so
+/// they must hold none of these crates. All others must hold the first two.
 const FEATURE_CRATES: [&str; 6] = [
     "axmm",
     "axalloc",
@@ -21,19 +21,21 @@ const FEATURE_CRATES: [&str; 6] = [
     "page_table_entry",
 ];
 
-/// Other people's allocators that only the benchmarks link.
+/// Other projects' allocators, which only the benchmarks link.
 const PEERS: [&str; 3] = ["axallocator", "bitmap_allocator", "buddy_system_allocator"];
 
-/// An application links what it enables and nothing else.
+/// Checks that an application links the crates that its features add, and no others.
 pub fn symbols(app: &str, image: &Image) -> Verdict {
     let symbols = Symbols::of(image).map_err(|error| format!("{error:#}"))?;
     let crates = symbols.crates();
     if let Some(symbol) = PEERS.iter().find_map(|name| symbols.mention(name)) {
-        return Err(format!("it is no benchmark and yet holds {symbol}"));
+        return Err(format!(
+            "only benchmarks may link other projects' allocators; it holds {symbol}"
+        ));
     }
     if app == "helloworld" || app == "overflow" {
         return match FEATURE_CRATES.iter().find_map(|name| symbols.mention(name)) {
-            Some(symbol) => Err(format!("it enables none of it and yet holds {symbol}")),
+            Some(symbol) => Err(format!("it enables no feature, but holds {symbol}")),
             None if crates.is_empty() => Err("the image has no symbols".to_owned()),
             None => Ok(format!("none of {}", FEATURE_CRATES.join(", "))),
         };
@@ -42,12 +44,12 @@ pub fn symbols(app: &str, image: &Image) -> Verdict {
         .iter()
         .find(|name| !crates.contains(**name))
     {
-        Some(name) => Err(format!("nothing of {name} in it, only {crates:?}")),
+        Some(name) => Err(format!("it should hold {name}, but has only {crates:?}")),
         None => Ok(FEATURE_CRATES[..2].join(", ")),
     }
 }
 
-/// An image's files with a hash of each.
+/// Returns the paths of an image's files, each with a hash of its contents.
 pub fn fingerprints(image: &Image) -> Vec<(PathBuf, u64)> {
     [&image.elf, &image.bin]
         .into_iter()
@@ -61,14 +63,15 @@ fn fingerprint(path: &Path) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// Every machine size booted the same bytes.
+/// Checks that the images are unchanged after all boots: machines of every size boot the
+/// same bytes.
 pub fn unchanged(images: &[(PathBuf, u64)]) -> Verdict {
     match images
         .iter()
         .find(|(path, before)| fingerprint(path) != Some(*before))
     {
-        Some((path, _)) => Err(format!("{} has changed", path.display())),
-        None if images.is_empty() => Err("there are no images".to_owned()),
+        Some((path, _)) => Err(format!("{} has changed since it was built", path.display())),
+        None if images.is_empty() => Err("no image was built".to_owned()),
         None => Ok(format!("{} files", images.len())),
     }
 }

@@ -1,5 +1,5 @@
-//! What a run leaves behind when make or xtask is killed: nothing. Processes are looked
-//! up in Linux's /proc.
+//! Checks that a run leaves no process behind when make or xtask is killed. Processes are
+//! looked up in Linux's /proc.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use crate::machine::Machine;
 use crate::manifest::root;
 
-use super::refusals::forget_variables;
+use super::refusals::clear_variables;
 use super::tally::Verdict;
 
-/// The processes of a run that can be killed alone.
+/// The processes that are killed, one in each case.
 pub const VICTIMS: [Victim; 2] = [Victim::Make, Victim::Xtask];
 
-/// A process of a run, that of the guest aside.
+/// A process of a run that the test kills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Victim {
     Make,
@@ -23,7 +23,7 @@ pub enum Victim {
 }
 
 impl Victim {
-    /// The program's name.
+    /// Returns the program's name.
     pub fn name(self) -> &'static str {
         match self {
             Victim::Make => "make",
@@ -32,19 +32,20 @@ impl Victim {
     }
 }
 
-/// How long the guest may take to be switched on, its image being built already, and all
-/// to end.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the guest may take to start, with its image built already, and how long all
+/// processes may take to end.
+const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Whether this computer's processes can be looked up.
-pub fn can_look() -> bool {
+/// Returns whether this computer has a /proc in which processes can be looked up.
+pub fn has_proc() -> bool {
     fs::exists("/proc/self/stat").unwrap_or(false)
 }
 
-/// Kills `victim` under a guest that hangs, which must end, and with it all between.
-pub fn nothing_is_left(machine: &Machine, victim: Victim) -> Verdict {
+/// Starts `make run` with a guest that hangs, and kills `victim`. All processes of the run
+/// must end.
+pub fn no_process_is_left(machine: &Machine, victim: Victim) -> Verdict {
     let mut make = Command::new("make");
-    forget_variables(&mut make);
+    clear_variables(&mut make);
     make.args(["A=apps/endings", "ARGS=end=hang", "TIMEOUT=0", "run"])
         .arg(format!("ARCH={machine}"))
         .current_dir(root())
@@ -53,7 +54,7 @@ pub fn nothing_is_left(machine: &Machine, victim: Victim) -> Verdict {
         .stderr(Stdio::null());
     let mut make = make.spawn().map_err(|error| error.to_string())?;
     let verdict = kill_under_guest(make.id(), machine, victim);
-    // It may have been killed already.
+    // An error means that make has ended already.
     let _ = make.kill();
     make.wait().map_err(|error| error.to_string())?;
     verdict
@@ -63,7 +64,7 @@ fn kill_under_guest(make: u32, machine: &Machine, victim: Victim) -> Verdict {
     let image = format!("endings-{machine}.");
     let guest = |all: &[Process]| all.iter().any(|process| process.command.contains(&image));
     let run = poll(|| Some(descendants(make)).filter(|all| guest(all)))
-        .ok_or("no guest was switched on")?;
+        .ok_or("the guest did not start")?;
     let id = match victim {
         Victim::Make => Some(make),
         Victim::Xtask => run
@@ -71,8 +72,8 @@ fn kill_under_guest(make: u32, machine: &Machine, victim: Victim) -> Verdict {
             .find(|one| one.command.contains("--child-of="))
             .map(|one| one.id),
     };
-    kill(id.ok_or("xtask is not among its processes")?)?;
-    let left = || run.iter().filter(|process| process.is_there());
+    kill(id.ok_or("make has started no process with the argument --child-of=")?)?;
+    let left = || run.iter().filter(|process| process.is_running());
     let begin = Instant::now();
     if poll(|| left().next().is_none().then_some(())).is_some() {
         let seconds = begin.elapsed().as_secs_f64();
@@ -80,16 +81,16 @@ fn kill_under_guest(make: u32, machine: &Machine, victim: Victim) -> Verdict {
     }
     let names: Vec<&str> = left().map(|process| process.command.as_str()).collect();
     left().try_for_each(|process| kill(process.id))?;
-    Err(format!("left running: {}", names.join("; ")))
+    Err(format!("these processes still run: {}", names.join("; ")))
 }
 
-/// Asks again and again, until there is something or patience ends.
-fn poll<T>(mut question: impl FnMut() -> Option<T>) -> Option<T> {
+/// Calls `look` until it returns something, and gives up after [`DEADLINE`].
+fn poll<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let begin = Instant::now();
     loop {
-        match question() {
-            None if begin.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(50)),
-            answer => return answer,
+        match look() {
+            None if begin.elapsed() < DEADLINE => thread::sleep(Duration::from_millis(50)),
+            found => return found,
         }
     }
 }
@@ -100,20 +101,22 @@ fn kill(id: u32) -> Result<(), String> {
     kill.status().map(drop).map_err(|error| error.to_string())
 }
 
-/// A process.
+/// A process as /proc shows it.
 struct Process {
     id: u32,
     parent: u32,
-    /// When it was started. The id may become another's, but not both.
+    /// The time of its start. Linux gives a free id to a later process, which has another
+    /// start.
     start: u64,
     command: String,
 }
 
 impl Process {
-    /// The process of this id; `None` if there is none, or it has ended.
+    /// Returns the process with this id; `None` if it does not exist or has ended.
     fn of(id: u32) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // Behind the name (proc_pid_stat(5)): state, parent, and 17 further on the start.
+        // Fields behind the name (proc_pid_stat(5)): 0 is the state, 1 the parent, 19 the
+        // time of the start.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let state = *fields.first()?;
         let command = fs::read(format!("/proc/{id}/cmdline")).ok()?;
@@ -125,12 +128,12 @@ impl Process {
         })
     }
 
-    fn is_there(&self) -> bool {
+    fn is_running(&self) -> bool {
         Process::of(self.id).is_some_and(|now| now.start == self.start)
     }
 }
 
-/// All processes that `id` has started, and those that these have.
+/// Returns the children of the process `id`, their children, and so on.
 fn descendants(id: u32) -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -154,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processes_are_found_below_this_one() {
+    fn descendants_of_this_process_are_found() {
         let mut child = Command::new("sh")
             .args(["-c", "sleep 100; true"])
             .spawn()
@@ -166,9 +169,9 @@ mod tests {
                 .iter()
                 .any(|one| one.id == found[0].id)
         );
-        assert!(found[0].is_there());
+        assert!(found[0].is_running());
         kill(found[0].id).unwrap();
         child.wait().unwrap();
-        assert!(poll(|| (!found[0].is_there()).then_some(())).is_some());
+        assert!(poll(|| (!found[0].is_running()).then_some(())).is_some());
     }
 }

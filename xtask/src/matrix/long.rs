@@ -1,5 +1,5 @@
-//! `test-long`: the random tests, those of the host and those on machines, many times as
-//! long as in `test`.
+//! `test-long`: runs the random tests longer than `test` does, on the host and on machines,
+//! and tests under Miri.
 
 use std::sync::{Mutex, mpsc};
 use std::thread;
@@ -17,20 +17,22 @@ use super::host::{simulated_harts, verdict_of_tests};
 use super::tally::Tally;
 use super::{boot_all, build};
 
-/// Steps of the address spaces beside their model, of the five formats together.
+/// The number of steps in which address spaces are compared with their model, for the five
+/// page-table formats together.
 const STEPS: &str = "10000000";
-/// How many times as many scripts as in `test` the others take.
+/// How many times as many random scripts as in `test` the other tests run.
 const TIMES: &str = "5";
 
-/// Seconds of each storm: three a machine.
+/// The length of each storm, in seconds. Each machine has three storms.
 const STORM: u32 = 10;
 
-/// Runs of harts that remember as much as they may, of the five formats together.
+/// The number of runs of harts whose TLBs keep stale entries as long as they may, for the
+/// five page-table formats together.
 const RUNS: &str = "1000000";
-/// The same where they take turns at any step of an atomic.
+/// The number of such runs under shuttle, which switches harts at each access to an atomic.
 const STEP_BY_STEP: &str = "200000";
 
-/// The tests that are long: what they are called, and cargo's words for them.
+/// The tests that run longer: name of the case, package, and arguments for cargo.
 const TESTS: [(&str, &str, &[&str]); 5] = [
     ("address spaces, 10^7 steps", "axmm", &["--test", "model"]),
     ("stale TLBs, 10^6 runs", "axmm", &["--test", "stale"]),
@@ -39,14 +41,15 @@ const TESTS: [(&str, &str, &[&str]); 5] = [
     ("allocator, the whole", "axalloc", &["--test", "model"]),
 ];
 
-/// The set-up item that brings Miri.
+/// The set-up item that installs Miri.
 const MIRI: &str = "miri";
-/// Frames are reached by their addresses, and the memory that they lie in stays.
+/// Flags for Miri. axalloc makes pointers to frames from their addresses, and never frees
+/// the memory that the frames are in.
 const MIRI_FLAGS: &str =
     "-Zmiri-permissive-provenance -Zmiri-ignore-leaks -Zmiri-disable-isolation";
 
-/// What Miri runs, as in [`TESTS`]. It takes thousands of times as long, so the tests make
-/// themselves shorter there.
+/// The tests that Miri interprets: name of the case, package, and arguments for cargo. Miri
+/// takes thousands of times as long, so the tests do less work under it.
 const UNDER_MIRI: [(&str, &str, &[&str]); 4] = [
     (
         "areas",
@@ -70,7 +73,11 @@ const UNDER_MIRI: [(&str, &str, &[&str]); 4] = [
     ),
 ];
 
-/// All of them, a line each and a summary.
+/// `test-long`: runs all of them, and prints a line for each and a summary.
+///
+/// # Errors
+///
+/// Fails with status 1 if a case has failed. Cases that cannot run here are skipped.
 pub fn test_long(options: &Options) -> Result<(), Failure> {
     let tally = Tally::default();
     storms(options, &tally)?;
@@ -101,10 +108,10 @@ pub fn test_long(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// Tests that Miri interprets, which notices undefined behaviour and data races.
+/// Runs tests under Miri, which detects undefined behaviour and data races.
 fn under_miri(tally: &Tally) {
     if toolchain::set_up(&[MIRI.to_owned()]).is_err() {
-        let reason = "no nightly Rust with Miri is to be had, see above; loom ran in `make test`";
+        let reason = "a nightly Rust with Miri could not be installed, see above";
         return tally.skip("under Miri", reason);
     }
     for (name, package, which) in UNDER_MIRI {
@@ -120,7 +127,7 @@ fn under_miri(tally: &Tally) {
     }
 }
 
-/// The storms, two machines at a time.
+/// Boots the storms, two machines at a time.
 fn storms(options: &Options, tally: &Tally) -> Result<(), Failure> {
     let machines = options.machines();
     qemu::set_up(&machines)?;
@@ -131,7 +138,7 @@ fn storms(options: &Options, tally: &Tally) -> Result<(), Failure> {
             Ok(image) => storm_cases(options, &image, STORM)
                 .into_iter()
                 .for_each(|case| {
-                    // The receiver is below.
+                    // The receiver exists until the end, so sending cannot fail.
                     let _ = cases.send(case);
                 }),
             Err(failure) => {

@@ -1,5 +1,6 @@
-//! Cases of machines out of the ordinary: CPUs that lack something, device trees that
-//! are crowded or forbid memory, more memory than is mapped, long boot arguments.
+//! The test cases of unusual machines: CPUs without a feature that the kernel needs, device
+//! trees with many devices or reserved memory, more memory than the kernel maps, and boot
+//! arguments that are too long.
 
 use std::path::PathBuf;
 
@@ -14,8 +15,8 @@ use crate::qemu;
 
 use super::boots::{Boot, Judge, PANICKED, app_case, says};
 
-/// CPUs that lack what the kernel needs: machine, QEMU's model, and what is named.
-/// aarch64's needs nothing that one of QEMU's models lacks.
+/// CPUs without a feature that the kernel needs: machine, QEMU's CPU model, and the name of
+/// the feature in the kernel's message. All of QEMU's aarch64 models have what is needed.
 const LACKING: [(&str, &str, &str); 8] = [
     ("riscv64", "rv64,d=false", "D (floating point)"),
     ("riscv64", "rv64,sv39=off", "Sv39 (paging)"),
@@ -27,16 +28,17 @@ const LACKING: [(&str, &str, &str); 8] = [
     ("loongarch64", "la132", "LA64 (64 bits)"),
 ];
 
-/// On riscv64 the firmware puts the device tree at the end of RAM, and the kernel maps
-/// 128 GiB from address 0 on, RAM from 2 GiB on. The entry code's table reaches 256 GiB.
+/// Memory sizes in GiB of which the kernel maps only a part (riscv64). It maps addresses up
+/// to 128 GiB, and RAM begins at 2 GiB. The firmware puts the device tree at the end of RAM,
+/// which the entry code's page table reaches up to 256 GiB.
 const BEYOND_GIB: [u64; 2] = [127, 256];
 
-/// Bytes of boot arguments, more than any loader has room for.
+/// The length of boot arguments that no loader has room for, in bytes.
 const LONG: usize = 6000;
 
 const MIB: u64 = 1 << 20;
 
-/// What helloworld is booted on beside the ordinary machines.
+/// Returns the cases that boot helloworld on unusual machines.
 pub fn helloworld_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let machine = image.machine;
     let lacking = LACKING.iter().filter(|(arch, ..)| *arch == machine.arch);
@@ -47,7 +49,8 @@ pub fn helloworld_cases(options: &Options, image: &Image) -> Vec<Boot> {
     cases
 }
 
-/// Boot arguments that no loader has room for end no boot, and are not cut in silence.
+/// A case of boot arguments that no loader has room for. The kernel must boot, and print
+/// that they were cut.
 fn long_case(options: &Options, image: &Image) -> Boot {
     let machine = image.machine;
     let mut boot = case(options, "helloworld", image);
@@ -61,7 +64,7 @@ fn long_case(options: &Options, image: &Image) -> Boot {
     boot
 }
 
-/// tasktest where the clock is the fastest there is: a GHz.
+/// Returns the cases that boot tasktest with the fastest clock, which ticks at 1 GHz.
 pub fn tasktest_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let mut fast = case(options, "tasktest", image);
     fast.name = format!("tasktest {} -cpu max", image.machine);
@@ -72,17 +75,18 @@ pub fn tasktest_cases(options: &Options, image: &Image) -> Vec<Boot> {
     }
 }
 
-/// What the application that looks at the machine is booted on.
+/// Returns the cases that boot `apps/machine`, which prints what the kernel found out about
+/// the machine.
 pub fn machine_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let mut cases = vec![case(options, "machine", image)];
     if image.machine.takes_device_tree {
         let boot = || case(options, "machine", image);
-        cases.push(tree_case(boot(), "crowded", CROWDED, crowd));
-        cases.push(tree_case(boot(), "forbidding", "", forbid));
+        cases.push(tree_case(boot(), "crowded", CROWDED, add_devices));
+        cases.push(tree_case(boot(), "forbidding", "", reserve_memory));
     }
     if image.machine.arch == "aarch64" {
         let boot = app_case(options, "machine", image, 2, qemu::DEFAULT_MEM_KIB);
-        cases.push(tree_case(boot, "regions", "", regions));
+        cases.push(tree_case(boot, "regions", "", split_regions));
     }
     if image.machine.arch == "riscv64" {
         cases.extend(BEYOND_GIB.map(|gib| beyond_case(options, image, gib)));
@@ -90,10 +94,12 @@ pub fn machine_cases(options: &Options, image: &Image) -> Vec<Boot> {
     cases
 }
 
+/// An application on a machine of one hart and the default memory.
 fn case(options: &Options, app: &str, image: &Image) -> Boot {
     app_case(options, app, image, 1, qemu::DEFAULT_MEM_KIB)
 }
 
+/// A case of a CPU without a needed feature. The kernel must name it and panic.
 fn lacking_case(options: &Options, image: &Image, cpu: &str, name: &'static str) -> Boot {
     let machine = image.machine;
     let mut boot = case(options, "helloworld", image);
@@ -102,12 +108,15 @@ fn lacking_case(options: &Options, image: &Image, cpu: &str, name: &'static str)
     let wanted = format!("this CPU has no {name}: {machine} needs it");
     boot.judge = Box::new(move |end, console| match end.status() {
         PANICKED if console.contains(&wanted) => Ok(wanted.clone()),
-        _ => Err(format!("{}; wanted: {wanted:?}", end.describe())),
+        _ => Err(format!(
+            "{}; expected status {PANICKED} and the text {wanted:?}",
+            end.describe()
+        )),
     });
     boot
 }
 
-/// RAM beyond what the kernel maps is named, and the rest is used.
+/// A case of more RAM than the kernel maps. The kernel must name the rest, and boot.
 fn beyond_case(options: &Options, image: &Image, gib: u64) -> Boot {
     let mut boot = case(options, "machine", image);
     boot.name = format!("machine {} MEM={gib}G", image.machine);
@@ -118,17 +127,18 @@ fn beyond_case(options: &Options, image: &Image, gib: u64) -> Boot {
     boot
 }
 
+/// Returns a check that the application passes and the console holds `wanted`.
 fn passes_and_says(sign: &'static str, wanted: String) -> Judge {
     Box::new(move |end, console| match console.contains(&wanted) {
         true => says(end, console, sign),
-        false => Err(format!("{}; wanted: {wanted:?}", end.describe())),
+        false => Err(format!("{}; expected the text {wanted:?}", end.describe())),
     })
 }
 
-/// What the console says where a list is full.
+/// What the kernel prints when its list of devices is full.
 const CROWDED: &str = "left alone: a device for which the list is full at 0x10";
 
-/// A boot with a device tree that `change` has changed, given where RAM begins.
+/// A boot with a changed device tree. `change` gets the tree and the first address of RAM.
 fn tree_case(mut boot: Boot, name: &str, said: &str, change: fn(&mut Tree, u64)) -> Boot {
     boot.name = format!("{name} device tree {}", boot.guest.machine);
     let judge = passes_and_says("PASS ", said.to_owned());
@@ -145,6 +155,7 @@ fn tree_case(mut boot: Boot, name: &str, said: &str, change: fn(&mut Tree, u64))
     boot
 }
 
+/// Writes the changed device tree of a boot, and returns the file's path.
 fn changed_tree(boot: &Boot, name: &str, change: fn(&mut Tree, u64)) -> Result<PathBuf> {
     let file = format!("target/test/{name}-{}.dtb", boot.guest.machine);
     let path = root().join(file);
@@ -158,17 +169,17 @@ fn changed_tree(boot: &Boot, name: &str, change: fn(&mut Tree, u64)) -> Result<P
     Ok(path)
 }
 
-/// A hundred devices stand before those that the kernel uses.
-fn crowd(tree: &mut Tree, _ram: u64) {
+/// Adds a hundred devices before those that the kernel uses.
+fn add_devices(tree: &mut Tree, _ram: u64) {
     const FIRST: u64 = 0x10_0000_0000;
     let devices = (0..100).map(|n| FIRST + n * 0x1_0000);
     let nodes = devices.map(|at| Node::new(&format!("extra@{at:x}")).with_reg(&[at, 0x1000]));
     tree.root.children.splice(0..0, nodes.collect::<Vec<_>>());
 }
 
-/// Two harts' redistributors (aarch64) are a region each, the last one's first: the
-/// interrupt controller has each hart's in a region of its own.
-fn regions(tree: &mut Tree, _ram: u64) {
+/// Gives the interrupt controller of aarch64 one region for each hart's redistributor, in
+/// reverse order, instead of one region for all.
+fn split_regions(tree: &mut Tree, _ram: u64) {
     const DISTRIBUTOR: [u64; 2] = [0x800_0000, 0x1_0000];
     const FIRST: [u64; 2] = [0x80a_0000, 0x2_0000];
     const SECOND: [u64; 2] = [0x80c_0000, 0x2_0000];
@@ -178,53 +189,24 @@ fn regions(tree: &mut Tree, _ram: u64) {
     controller.set("#redistributor-regions", &2_u32.to_be_bytes());
 }
 
-/// Forty reserved ranges, every other one `no-map`; one that is disabled; one across a
-/// hole or in RAM, and one beyond RAM; a memory reservation; and memory nodes with a hole,
-/// one that is disabled and one that may be taken out. QEMU writes the memory nodes
-/// itself on aarch64.
-fn forbid(tree: &mut Tree, ram: u64) {
-    let at = |kib: u64| ram + (kib << 10);
-    let node = |name: &str, start: u64, size: u64| {
-        Node::new(&format!("{name}@{start:x}")).with_reg(&[start, size])
-    };
-    let mib = |mib: u64| at(mib << 10);
+/// Reserves memory in all the ways that a device tree has:
+///
+/// - forty reserved ranges, every other one `no-map`,
+/// - a reserved range that is disabled, one across a hole or in RAM, and one that ends beyond
+///   RAM,
+/// - an entry of the memory reservation block,
+/// - memory nodes with a hole between them, one of which is disabled and one is hotpluggable.
+///   On aarch64 QEMU writes the memory nodes itself, so they are left alone there.
+///
+/// The boot arguments list addresses that the kernel must have mapped, and others that it
+/// must not.
+fn reserve_memory(tree: &mut Tree, ram: u64) {
+    let mib = |mib: u64| ram + (mib << 20);
     let (mut mapped, mut unmapped) = (vec![mib(48), mib(67), mib(113)], vec![mib(40)]);
-
-    let reserved = tree.root.child("reserved-memory");
-    reserved.set("#address-cells", &2_u32.to_be_bytes());
-    reserved.set("#size-cells", &2_u32.to_be_bytes());
-    reserved.set("ranges", &[]);
-    for n in 0..40 {
-        let start = at((16 << 10) + n * 512);
-        let forbidden = node("firmware", start, 0x1000);
-        reserved.children.push(match n % 2 {
-            0 => forbidden.with("no-map", &[]),
-            _ => forbidden,
-        });
-        unmapped.push(start);
-        mapped.push(start + 0x1000);
-    }
-    let off = node("off", mib(48), 0x1000).with("status", b"disabled\0");
-    let across = node("across", mib(55), 11 * MIB);
-    let beyond = node("beyond", at((127 << 10) + 512), 64 * MIB);
-    reserved.children.extend([off, across, beyond]);
-    unmapped.extend([mib(55), mib(57), mib(65), at((127 << 10) + 512)]);
+    reserve_ranges(tree, ram, &mut mapped, &mut unmapped);
     tree.reservations.push((mib(40), 0x3000));
-
-    if ram == 0x8000_0000 {
-        let memory = |first: u64, end: u64| {
-            let node = node("memory", mib(first), (end - first) * MIB);
-            node.with("device_type", b"memory\0")
-        };
-        let is_memory = |node: &Node| node.name.starts_with("memory@");
-        tree.root.children.retain(|node| !is_memory(node));
-        tree.root.children.extend([
-            memory(0, 56),
-            memory(64, 96),
-            memory(96, 104).with("status", b"disabled\0"),
-            memory(104, 112).with("hotpluggable", &[]),
-            memory(112, 128),
-        ]);
+    if ram == RISCV64_RAM {
+        replace_memory_nodes(tree, ram);
         unmapped.extend([mib(96), mib(100), mib(104), mib(111)]);
     }
     let list = |addresses: &[u64]| {
@@ -233,4 +215,54 @@ fn forbid(tree: &mut Tree, ram: u64) {
     };
     let words = format!("mapped={} unmapped={}\0", list(&mapped), list(&unmapped));
     tree.root.child("chosen").set("bootargs", words.as_bytes());
+}
+
+/// The first address of RAM on riscv64.
+const RISCV64_RAM: u64 = 0x8000_0000;
+
+/// A node for a range of memory.
+fn range_node(name: &str, start: u64, size: u64) -> Node {
+    Node::new(&format!("{name}@{start:x}")).with_reg(&[start, size])
+}
+
+/// Adds the reserved ranges, and addresses in them and beside them to the lists.
+fn reserve_ranges(tree: &mut Tree, ram: u64, mapped: &mut Vec<u64>, unmapped: &mut Vec<u64>) {
+    let at = |kib: u64| ram + (kib << 10);
+    let mib = |mib: u64| at(mib << 10);
+    let reserved = tree.root.child("reserved-memory");
+    reserved.set("#address-cells", &2_u32.to_be_bytes());
+    reserved.set("#size-cells", &2_u32.to_be_bytes());
+    reserved.set("ranges", &[]);
+    for n in 0..40 {
+        let start = at((16 << 10) + n * 512);
+        let forbidden = range_node("firmware", start, 0x1000);
+        reserved.children.push(match n % 2 {
+            0 => forbidden.with("no-map", &[]),
+            _ => forbidden,
+        });
+        unmapped.push(start);
+        mapped.push(start + 0x1000);
+    }
+    let off = range_node("off", mib(48), 0x1000).with("status", b"disabled\0");
+    let across = range_node("across", mib(55), 11 * MIB);
+    let beyond = range_node("beyond", at((127 << 10) + 512), 64 * MIB);
+    reserved.children.extend([off, across, beyond]);
+    unmapped.extend([mib(55), mib(57), mib(65), at((127 << 10) + 512)]);
+}
+
+/// Replaces the memory nodes by five with a hole from 56 to 64 MiB.
+fn replace_memory_nodes(tree: &mut Tree, ram: u64) {
+    let memory = |first: u64, end: u64| {
+        let node = range_node("memory", ram + first * MIB, (end - first) * MIB);
+        node.with("device_type", b"memory\0")
+    };
+    let is_memory = |node: &Node| node.name.starts_with("memory@");
+    tree.root.children.retain(|node| !is_memory(node));
+    tree.root.children.extend([
+        memory(0, 56),
+        memory(64, 96),
+        memory(96, 104).with("status", b"disabled\0"),
+        memory(104, 112).with("hotpluggable", &[]),
+        memory(112, 128),
+    ]);
 }

@@ -1,4 +1,4 @@
-//! What safe code must not be able to do, and whether the compiler says so.
+//! Checks that the compiler refuses what safe code must not be able to do.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,28 +6,28 @@ use std::fs;
 use crate::command;
 use crate::manifest::{root, spec};
 
-use super::refusals::{forget_variables, said};
+use super::refusals::{all_output, clear_variables};
 use super::tally::Verdict;
 
-/// The package, and the file with the misuse.
+/// The package with the misuse, and its source file.
 const PACKAGE: &str = "axstd-misuse";
 const SOURCE: &str = "xtask/misuse/src/misuse.rs";
 
-/// A line, and the code of the error that it has.
-type Wrong = (usize, String);
+/// An error of the compiler: its line, and its code.
+type LineError = (usize, String);
 
-/// Compiles the misuse; whether each line has the error that it should have, and no other
-/// line has one.
+/// Compiles the misuse, and checks that the compiler's errors are those that the source
+/// announces, and no others.
 pub fn misuse() -> Verdict {
     let source = fs::read_to_string(root().join(SOURCE)).map_err(|error| error.to_string())?;
     let mut cargo = command::cargo();
     cargo.args(["check", "--features", "misuse", "--message-format", "short"]);
     cargo.args(["--package", &spec(PACKAGE)]);
-    forget_variables(&mut cargo);
+    clear_variables(&mut cargo);
     let output = cargo.current_dir(root()).output();
-    let text = said(&output.map_err(|error| error.to_string())?);
+    let text = all_output(&output.map_err(|error| error.to_string())?);
     let (wanted, found) = (wanted(&source), found(&text));
-    let lines = |these: &BTreeSet<Wrong>, those: &BTreeSet<Wrong>| -> Vec<String> {
+    let lines = |these: &BTreeSet<LineError>, those: &BTreeSet<LineError>| -> Vec<String> {
         let only = these.difference(those);
         only.map(|(line, code)| format!("{SOURCE}:{line} {code}"))
             .collect()
@@ -36,22 +36,23 @@ pub fn misuse() -> Verdict {
     match wanted.is_empty() || !missing.is_empty() || !more.is_empty() {
         false => Ok(format!("{} errors", wanted.len())),
         true => Err(format!(
-            "errors that are missing: {missing:?}, that should not be: {more:?}\n{text}"
+            "expected errors that are missing: {missing:?}; unexpected errors: {more:?}\n{text}"
         )),
     }
 }
 
-/// The errors that the comments announce, each for the line below.
-fn wanted(source: &str) -> BTreeSet<Wrong> {
+/// Returns the errors that the source announces. A comment `//~ CODE` announces one in the
+/// line below it.
+fn wanted(source: &str) -> BTreeSet<LineError> {
     let lines = (2..).zip(source.lines());
     lines
         .filter_map(|(below, line)| Some((below, line.trim().strip_prefix("//~ ")?.to_owned())))
         .collect()
 }
 
-/// The errors that a compiler has found in the source, of those that it says in one line.
-fn found(text: &str) -> BTreeSet<Wrong> {
-    let error = |line: &str| -> Option<Wrong> {
+/// Returns the errors in the source from the compiler's output, which has a line for each.
+fn found(text: &str) -> BTreeSet<LineError> {
+    let error = |line: &str| -> Option<LineError> {
         let (place, what) = line.split_once("error[")?;
         let (code, _) = what.split_once(']')?;
         let in_source = place.strip_prefix(SOURCE)?.strip_prefix(':')?;

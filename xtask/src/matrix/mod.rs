@@ -1,6 +1,8 @@
-//! `test`: the host tests, the wrong values, and every machine. A line a case as
-//! it goes, the console's end under a case that fails, and a summary as the last
-//! line.
+//! `test`: runs the host tests, checks that wrong values are refused, and boots the
+//! applications on every machine.
+//!
+//! Each case prints a line when it ends. Under a failed one stands the end of its console.
+//! The last line is the summary.
 
 mod boots;
 mod host;
@@ -34,63 +36,30 @@ use crate::qemu;
 use boots::{Boot, app_case, cases_of, drawn};
 use host::{host_tests, interleavings, process_tests, schedules, simulated_harts};
 use images::{fingerprints, symbols, unchanged};
-use killed::{VICTIMS, can_look, nothing_is_left};
+use killed::{VICTIMS, has_proc, no_process_is_left};
 use misuse::misuse;
 use refusals::{WRONG, refused, refused_by_make};
 use tally::Tally;
 
 pub use host::tests_run;
 pub use long::test_long;
-pub use refusals::forget_variables;
+pub use refusals::clear_variables;
 
-/// Runs of harts that take turns at any step of an atomic, of the five formats together.
+/// The number of runs of simulated harts under shuttle, for the five page-table formats
+/// together.
 const SIMULATED_RUNS: &str = "5000";
 
-/// All cases; `ARCH`, `SMP` and `MEM` narrow the machines.
+/// `test`: runs all cases, on the machines that `ARCH`, `SMP` and `MEM` select.
+///
+/// # Errors
+///
+/// Fails with status 1 if a case has failed, or no machine has booted.
 pub fn test(options: &Options) -> Result<(), Failure> {
     let machines = options.machines();
     qemu::set_up(&machines)?;
     let (tally, begin) = (Tally::default(), Instant::now());
-    tally.case("host tests", host_tests);
-    if machines.iter().any(|machine| machine.is_process()) {
-        tally.case("host tests, pages for real", process_tests);
-    }
-    tally.case("every interleaving", interleavings);
-    tally.case("many schedules", schedules);
-    tally.case("simulated harts, step by step", || {
-        simulated_harts(SIMULATED_RUNS)
-    });
-    tally.case("misuse by safe code does not compile", misuse);
-    for (name, value) in WRONG {
-        tally.case(&format!("{name}={value} is refused"), || {
-            refused(name, value)
-        });
-    }
-    tally.case("make ARCH=mips run is refused", refused_by_make);
-
-    let (cases, queue) = mpsc::channel();
-    let queue = Mutex::new(queue);
-    let images = thread::scope(|scope| {
-        // One machine runs while images are built; then two do.
-        scope.spawn(|| boot_all(&queue, &tally));
-        let mut images = Vec::new();
-        for machine in &machines {
-            images.extend(build_all(options, machine, &tally, |case| {
-                // The receiver outlives the threads.
-                let _ = cases.send(case);
-            }));
-        }
-        outside(options, machines[0], &tally, |case| {
-            let _ = cases.send(case);
-        });
-        pictured(options, machines[0], &tally, |case| {
-            let _ = cases.send(case);
-        });
-        drop(cases);
-        killed(&machines, &tally);
-        boot_all(&queue, &tally);
-        images
-    });
+    cases_without_a_machine(&machines, &tally);
+    let images = cases_on_machines(options, &machines, &tally);
     tally.case("images unchanged to the byte", || unchanged(&images));
 
     let count = tally.count();
@@ -107,19 +76,72 @@ pub fn test(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// Kills what runs a guest: one of QEMU's, and a process.
-fn killed(machines: &[&'static Machine], tally: &Tally) {
+/// Runs the host tests, and checks that misuse and wrong values are refused.
+fn cases_without_a_machine(machines: &[&'static Machine], tally: &Tally) {
+    tally.case("host tests", host_tests);
+    if machines.iter().any(|machine| machine.is_process()) {
+        tally.case("host tests, pages for real", process_tests);
+    }
+    tally.case("every interleaving", interleavings);
+    tally.case("many schedules", schedules);
+    tally.case("simulated harts, step by step", || {
+        simulated_harts(SIMULATED_RUNS)
+    });
+    tally.case("misuse by safe code does not compile", misuse);
+    for (name, value) in WRONG {
+        tally.case(&format!("{name}={value} is refused"), || {
+            refused(name, value)
+        });
+    }
+    tally.case("make ARCH=mips run is refused", refused_by_make);
+}
+
+/// Builds all images, and boots the cases of each. Returns the images' files with their
+/// fingerprints.
+fn cases_on_machines(
+    options: &Options,
+    machines: &[&'static Machine],
+    tally: &Tally,
+) -> Vec<(PathBuf, u64)> {
+    let (cases, queue) = mpsc::channel();
+    let queue = Mutex::new(queue);
+    thread::scope(|scope| {
+        // One machine runs while this thread builds images. Then this thread boots too.
+        scope.spawn(|| boot_all(&queue, tally));
+        let mut images = Vec::new();
+        for machine in machines {
+            images.extend(build_all(options, machine, tally, |case| {
+                // The receiver exists until the scope ends, so sending cannot fail.
+                let _ = cases.send(case);
+            }));
+        }
+        out_of_tree_case(options, machines[0], tally, |case| {
+            let _ = cases.send(case);
+        });
+        maps_case(options, machines[0], tally, |case| {
+            let _ = cases.send(case);
+        });
+        drop(cases);
+        kill_cases(machines, tally);
+        boot_all(&queue, tally);
+        images
+    })
+}
+
+/// Kills make and xtask under a guest: on one of QEMU's machines, and on the process.
+fn kill_cases(machines: &[&'static Machine], tally: &Tally) {
     let qemu = machines.iter().find(|machine| !machine.is_process());
     let process = machines.iter().find(|machine| machine.is_process());
-    for machine in [qemu, process].into_iter().flatten().filter(|_| can_look()) {
+    for machine in [qemu, process].into_iter().flatten().filter(|_| has_proc()) {
         for victim in VICTIMS {
             tally.case(&format!("kill -9 {}, run {machine}", victim.name()), || {
-                nothing_is_left(machine, victim)
+                no_process_is_left(machine, victim)
             });
         }
     }
 }
 
+/// Boots cases from the queue until it is closed and empty.
 fn boot_all(queue: &Mutex<Receiver<Boot>>, tally: &Tally) {
     loop {
         let next = queue.lock().map(|queue| queue.recv());
@@ -130,8 +152,21 @@ fn boot_all(queue: &Mutex<Receiver<Boot>>, tally: &Tally) {
     }
 }
 
-/// Builds a machine's images, hands over the cases that boot them, and answers the
-/// images with their fingerprints.
+/// The applications that are booted on every machine.
+const APPS: [&str; 9] = [
+    "helloworld",
+    "memtest",
+    "smpboot",
+    "machine",
+    "storm",
+    "tasktest",
+    "parallel",
+    "endings",
+    "overflow",
+];
+
+/// Builds a machine's images, and passes the cases that boot them to `hand_over`. Returns
+/// the images' files with their fingerprints.
 fn build_all(
     options: &Options,
     machine: &'static Machine,
@@ -139,17 +174,7 @@ fn build_all(
     mut hand_over: impl FnMut(Boot),
 ) -> Vec<(PathBuf, u64)> {
     let mut built = Vec::new();
-    for app in [
-        "helloworld",
-        "memtest",
-        "smpboot",
-        "machine",
-        "storm",
-        "tasktest",
-        "parallel",
-        "endings",
-        "overflow",
-    ] {
+    for app in APPS {
         let begin = Instant::now();
         match build(options, machine, &root().join("apps").join(app)) {
             Ok(image) => {
@@ -174,7 +199,7 @@ fn build_all(
     built
 }
 
-/// An application as the matrix builds it: no features but its own.
+/// Builds an application in release mode, without further features.
 fn build(options: &Options, machine: &'static Machine, dir: &Path) -> Result<Image, Failure> {
     let app = App::read(dir)
         .map_err(|reason| Failure::with_status(1, format!("{}: {reason}", dir.display())))?;
@@ -184,13 +209,14 @@ fn build(options: &Options, machine: &'static Machine, dir: &Path) -> Result<Ima
         mode: Mode::Release,
         features: Vec::new(),
         app_features: Vec::new(),
-        ..Recipe::asked(options)
+        ..Recipe::from_options(options)
     };
     recipe.build_quietly()
 }
 
-/// The kernel's address space as `maps` draws it.
-fn pictured(
+/// Builds an application with the feature `maps`, and passes the case that boots it and
+/// draws its address space to `hand_over`.
+fn maps_case(
     options: &Options,
     machine: &'static Machine,
     tally: &Tally,
@@ -205,7 +231,7 @@ fn pictured(
             mode: Mode::Release,
             features: vec![maps::FEATURE.to_owned()],
             app_features: Vec::new(),
-            ..Recipe::asked(options)
+            ..Recipe::from_options(options)
         };
         recipe.build_quietly()
     });
@@ -215,9 +241,10 @@ fn pictured(
     }
 }
 
-/// helloworld copied out of the repository, to a folder that has never heard of it
-/// but for the path of axstd.
-fn outside(
+/// Copies helloworld to a folder outside the repository, builds it there, and passes the
+/// case that boots it to `hand_over`. The copy refers to the repository only by the path of
+/// its dependency axstd.
+fn out_of_tree_case(
     options: &Options,
     machine: &'static Machine,
     tally: &Tally,

@@ -1,4 +1,5 @@
-//! Values that no variable takes, and what is said of them.
+//! Checks that xtask and make refuse wrong values of variables, in a message that names the
+//! value and the valid ones.
 
 use std::env;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use crate::options::NAMES;
 
 use super::tally::Verdict;
 
-/// Values that no variable takes.
+/// Variables, each with a value that it does not take.
 pub const WRONG: [(&str, &str); 12] = [
     ("ARCH", "mips"),
     ("A", "apps/none"),
@@ -26,8 +27,8 @@ pub const WRONG: [(&str, &str); 12] = [
     ("APP_FEATURES", "nosuch"),
 ];
 
-/// The program that runs this. Linux has it even when its file has been replaced: the
-/// host's tests, which are built before, build xtask anew.
+/// Returns the path of the running program. Linux's /proc opens it even after its file was
+/// replaced, which the host tests do: they build xtask.
 fn this_program() -> Result<PathBuf, String> {
     let running = PathBuf::from("/proc/self/exe");
     match running.exists() {
@@ -36,10 +37,10 @@ fn this_program() -> Result<PathBuf, String> {
     }
 }
 
-/// Whether a wrong value of a variable is refused by name.
+/// Checks that `xtask run` refuses the value with status 2 and one line that names it.
 pub fn refused(name: &str, value: &str) -> Verdict {
     let mut command = Command::new(this_program()?);
-    forget_variables(&mut command);
+    clear_variables(&mut command);
     let output = command
         .arg("run")
         .env(name, value)
@@ -49,14 +50,17 @@ pub fn refused(name: &str, value: &str) -> Verdict {
     let words = String::from_utf8_lossy(&output.stderr);
     if output.status.code() != Some(i32::from(USAGE)) {
         return Err(format!(
-            "{}, not status {USAGE}\n{}",
+            "{}; expected exit status {USAGE}\n{}",
             output.status,
-            said(&output)
+            all_output(&output)
         ));
     }
     names_it(&words, name, value)?;
     if words.lines().count() != 1 || !output.stdout.is_empty() {
-        return Err(format!("not one line:\n{}", said(&output)));
+        return Err(format!(
+            "expected one line on standard error:\n{}",
+            all_output(&output)
+        ));
     }
     Ok(String::new())
 }
@@ -67,14 +71,15 @@ fn names_it(words: &str, name: &str, value: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "the first line does not name the value and the valid ones:\n{words}"
+        "the first line should begin with `{name}={value}: ` and name the valid values:\n{words}"
     ))
 }
 
-/// The same from make's door: nothing but make's own line follows.
+/// Checks that `make ARCH=mips run` fails with the line that names the value, followed only
+/// by make's own line.
 pub fn refused_by_make() -> Verdict {
     let mut make = Command::new("make");
-    forget_variables(&mut make);
+    clear_variables(&mut make);
     let output = make
         .args(["ARCH=mips", "run"])
         .current_dir(root())
@@ -84,13 +89,13 @@ pub fn refused_by_make() -> Verdict {
     let words = String::from_utf8_lossy(&output.stderr);
     names_it(&words, "ARCH", "mips")?;
     if output.status.success() || words.lines().skip(1).any(|line| !line.starts_with("make")) {
-        return Err(format!("{}\n{}", output.status, said(&output)));
+        return Err(format!("{}\n{}", output.status, all_output(&output)));
     }
     Ok(String::new())
 }
 
-/// Lets a command not see the variables of this run.
-pub fn forget_variables(command: &mut Command) {
+/// Removes the variables of this run, and those of make, from a command's environment.
+pub fn clear_variables(command: &mut Command) {
     for name in NAMES
         .into_iter()
         .chain(["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CARGO_MAKEFLAGS"])
@@ -99,8 +104,8 @@ pub fn forget_variables(command: &mut Command) {
     }
 }
 
-/// All that a command has printed.
-pub fn said(output: &Output) -> String {
+/// Returns a command's standard output, followed by its standard error.
+pub fn all_output(output: &Output) -> String {
     [&output.stdout, &output.stderr]
         .map(|bytes| String::from_utf8_lossy(bytes))
         .concat()

@@ -1,20 +1,20 @@
-//! Counts cases and prints a line for each.
+//! Counts test cases, and prints a line for each.
 
 use std::sync::Mutex;
 use std::time::Instant;
 
 use super::boots::Boot;
 
-/// What a case found: something to add to its line, or what is wrong.
+/// The outcome of a case: what to add to its line, or why it has failed.
 pub type Verdict = Result<String, String>;
 
-/// The count so far, and the only place where a case's line is printed.
+/// The count so far. Its lock also keeps the lines of cases that end at the same time apart.
 #[derive(Default)]
 pub struct Tally {
     count: Mutex<Count>,
 }
 
-/// How many cases passed, failed and could not be run, and how many machines booted.
+/// How many cases have passed, failed and been skipped, and how many machines have booted.
 #[derive(Default, Clone, Copy)]
 pub struct Count {
     pub passed: u32,
@@ -43,7 +43,7 @@ impl Tally {
         }
     }
 
-    /// Notes that a case cannot be run here, and why.
+    /// Prints that a case cannot be run here, with the reason, and counts it.
     pub fn skip(&self, name: &str, reason: &str) {
         if let Ok(mut count) = self.count.lock() {
             count.skipped += 1;
@@ -51,13 +51,13 @@ impl Tally {
         }
     }
 
-    /// Runs a case and notes it.
+    /// Runs a case, prints its line and counts it.
     pub fn case(&self, name: &str, case: impl FnOnce() -> Verdict) {
         let begin = Instant::now();
         self.note(name, begin, case());
     }
 
-    /// Boots a case and notes it.
+    /// Boots a case, prints its line and counts it.
     pub fn boot(&self, case: Boot) {
         let begin = Instant::now();
         let verdict = case.run();
@@ -67,7 +67,7 @@ impl Tally {
         }
     }
 
-    /// The count so far.
+    /// Returns the count so far.
     pub fn count(&self) -> Count {
         self.count.lock().map(|count| *count).unwrap_or_default()
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cases_are_counted() {
+    fn passed_failed_and_skipped_cases_are_counted() {
         let tally = Tally::default();
         tally.case("good", || Ok(String::new()));
         tally.case("bad", || Err("why".to_owned()));

@@ -1,19 +1,19 @@
-//! Bar charts on a logarithmic scale or an even one, of nothing but boxes and text, so
-//! that they are as wide as the page, and their letters as large as its.
+//! Bar charts on a logarithmic or a linear scale. They are made of HTML boxes and text, so
+//! that they get the width of the page and its font size.
 
 use super::html::{escape, number, power};
 
-/// A group of bars for each of a list of names.
+/// A chart with a group of bars for each name.
 pub struct Chart {
-    /// What it shows.
+    /// The title of the chart.
     pub title: String,
-    /// Whether the scale is even, from 0 on; else it is logarithmic.
-    pub even: bool,
-    /// A value from which bars start to both sides; else they start at the left.
+    /// Whether the scale is linear, from 0 on; else it is logarithmic.
+    pub linear: bool,
+    /// The value at which bars start, to both sides. `None`: at the left.
     pub from: Option<f64>,
-    /// What stands behind the values of the scale.
+    /// The unit behind the values of the scale.
     pub unit: &'static str,
-    /// Whether labels are long.
+    /// Whether labels need much space.
     pub wide: bool,
     pub groups: Vec<Group>,
 }
@@ -26,57 +26,57 @@ pub struct Group {
     pub mark: Option<f64>,
 }
 
-/// One bar.
+/// One bar of a chart.
 pub struct Bar {
-    /// Its style, a class of the style sheet.
+    /// The bar's class in the style sheet.
     pub class: &'static str,
     pub value: f64,
-    /// What stands behind it.
+    /// The text behind the bar.
     pub label: String,
 }
 
-/// Where a value lies, in hundredths of the width.
+/// Maps values to positions, in percent of the width.
 enum Scale {
-    /// From one power of ten to another.
+    /// Logarithmic, between two powers of ten given by their exponents.
     Decades { low: f64, high: f64 },
-    /// From 0 on.
-    Even { high: f64 },
+    /// Linear, from 0 on.
+    Linear { high: f64 },
 }
 
-/// From one value of an even scale to the next.
+/// The distance of the marked values of a linear scale.
 const STEP: f64 = 0.5;
 
 impl Chart {
-    /// The chart; nothing if it has no bar.
+    /// Returns the chart's HTML; empty if it has no bar.
     pub fn html(&self) -> String {
         let Some(scale) = self.scale() else {
             return String::new();
         };
         let wide = if self.wide { " wide" } else { "" };
-        let even = if self.even { " even" } else { "" };
+        let class = if self.linear { " even" } else { "" };
         let groups = self.groups.iter();
         let groups: String = groups
             .filter(|group| !group.bars.is_empty())
             .map(|group| self.group(group, &scale))
             .collect();
         format!(
-            "<figure class='chart{wide}{even}'><figcaption>{}</figcaption>\n<div class=scale>{}</div>\n{groups}</figure>\n",
+            "<figure class='chart{wide}{class}'><figcaption>{}</figcaption>\n<div class=scale>{}</div>\n{groups}</figure>\n",
             escape(&self.title),
             self.ticks(&scale)
         )
     }
 
-    /// From the power of ten below the least value to the one above the most; of an even
-    /// scale, to the next step.
+    /// The scale that shows all values: between the powers of ten below the smallest and above
+    /// the largest, or from 0 to the next step of a linear scale. `None` without a value.
     fn scale(&self) -> Option<Scale> {
         let bars = self.groups.iter().flat_map(|group| &group.bars);
         let bars = bars.map(|bar| bar.value);
         let marks = self.groups.iter().filter_map(|group| group.mark);
         let values = bars.chain(marks).filter(|value| *value > 0.0);
-        if self.even {
+        if self.linear {
             let most = values.reduce(f64::max)?;
             let high = (most / STEP).ceil() * STEP;
-            return Some(Scale::Even { high });
+            return Some(Scale::Linear { high });
         }
         let mut decades = values.map(f64::log10);
         let first = decades.next()?;
@@ -93,7 +93,7 @@ impl Chart {
     fn ticks(&self, scale: &Scale) -> String {
         match *scale {
             Scale::Decades { low, high } => self.powers(scale, low as i32, high as i32),
-            Scale::Even { high } => {
+            Scale::Linear { high } => {
                 let steps = 0..=(high / STEP) as i32;
                 let values = steps.map(|step| f64::from(step) * STEP);
                 values
@@ -103,7 +103,7 @@ impl Chart {
         }
     }
 
-    /// Powers of ten, seven at most, the one that bars start from among them.
+    /// Marks at powers of ten, seven at most. The one at which bars start is among them.
     fn powers(&self, scale: &Scale, low: i32, high: i32) -> String {
         let decades = low..=high;
         let step = 1 + decades.clone().count() as i32 / 6;
@@ -145,8 +145,8 @@ impl Chart {
         let from = self.from.map_or(0.0, |from| scale.place(from));
         let end = scale.place(bar.value);
         let (left, width) = (from.min(end), (from - end).abs());
-        // Behind all bars where many end near the mark, which it would hide.
-        let label = if self.even { 100.0 } else { left + width };
+        // On a linear scale many bars end near the mark, which a label there would hide.
+        let label = if self.linear { 100.0 } else { left + width };
         format!(
             "<div class=bar><b class='{}' style='left:{left:.2}%;width:{width:.2}%'></b><span style='left:{:.2}%'>{}</span></div>",
             bar.class,
@@ -161,7 +161,7 @@ impl Scale {
         match *self {
             _ if value <= 0.0 => 0.0,
             Scale::Decades { low, high } => (value.log10() - low) / (high - low) * 100.0,
-            Scale::Even { high } => value / high * 100.0,
+            Scale::Linear { high } => value / high * 100.0,
         }
     }
 }
@@ -174,7 +174,7 @@ mod tests {
         of_scale(false, from, values, mark)
     }
 
-    fn of_scale(even: bool, from: Option<f64>, values: &[f64], mark: Option<f64>) -> String {
+    fn of_scale(linear: bool, from: Option<f64>, values: &[f64], mark: Option<f64>) -> String {
         let bar = |value: &f64| Bar {
             class: "ours",
             value: *value,
@@ -184,7 +184,7 @@ mod tests {
         let name = "a&b".to_owned();
         Chart {
             title: "t".to_owned(),
-            even,
+            linear,
             from,
             unit: "",
             wide: false,
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decade_is_as_wide_as_the_next() {
+    fn all_decades_have_the_same_width() {
         let chart = chart(None, &[10.0, 100.0, 1000.0], Some(10_000.0));
         for place in ["width:0.00%", "width:33.33%", "width:66.67%"] {
             assert!(chart.contains(place), "{chart}");
@@ -204,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn bars_go_both_ways_from_one() {
+    fn bars_start_to_both_sides_of_a_given_value() {
         let chart = chart(Some(1.0), &[0.1, 10.0], None);
         assert!(chart.contains("left:0.00%;width:50.00%"), "{chart}");
         assert!(chart.contains("left:50.00%;width:50.00%"), "{chart}");
     }
 
     #[test]
-    fn an_even_scale_begins_at_nothing() {
+    fn a_linear_scale_begins_at_zero() {
         let chart = of_scale(true, None, &[0.5, 1.9], Some(1.0));
         for place in ["width:25.00%", "width:95.00%", "<u style='left:50.00%'>"] {
             assert!(chart.contains(place), "{chart}");
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_chart() {
+    fn a_chart_without_values_is_empty() {
         assert_eq!(chart(None, &[], None), "");
         assert_eq!(chart(Some(1.0), &[0.0], None), "");
         assert!(chart(None, &[5.0], None).contains("figure"));

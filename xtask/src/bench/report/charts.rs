@@ -1,14 +1,14 @@
-//! The page's charts: a subject is a chart on each machine, side by side where
-//! there is room.
+//! The charts of the page. Each subject has one chart for each machine, side by side where
+//! the page is wide enough.
 
 use super::chart::{Bar, Chart, Group};
 use super::findings::{Findings, Measured};
 use super::html::{number, ratio};
 use super::verdict::{Verdict, times};
-use crate::bench::goals::{GOALS, Goal};
+use crate::bench::cost_goals::{GOALS, Goal};
 use crate::figures::Row;
 
-/// Rows that are drawn together, by how their names begin.
+/// The subjects, each with the beginnings of the names of its rows.
 const SUBJECTS: [(&str, &[&str]); 4] = [
     (
         "Pages",
@@ -29,16 +29,16 @@ const SUBJECTS: [(&str, &[&str]); 4] = [
     ("Frames and heap", &["frame.", "block_", "heap_"]),
 ];
 
-/// Whose a figure is: words behind it, its style, and itself.
+/// A figure of a project: the name behind it, its class in the style sheet, and the value.
 type Figure = (&'static str, &'static str, Option<f64>);
 
-/// ArceOS and Linux as ratios.
+/// Returns charts of the costs of ArceOS and Linux, divided by ours.
 pub fn ratios(findings: &Findings) -> String {
     subjects(findings, |goal, found| {
         let verdict = Verdict::new(goal, found)?;
-        let bar = |(whose, class, value): Figure| {
+        let bar = |(owner, class, value): Figure| {
             let value = verdict.times(value)?;
-            let label = format!("{} {whose}", ratio(value));
+            let label = format!("{} {owner}", ratio(value));
             Some(Bar {
                 class,
                 value,
@@ -56,13 +56,13 @@ pub fn ratios(findings: &Findings) -> String {
     .html()
 }
 
-/// Ours, ArceOS and Linux as they were counted, and the goal.
+/// Returns charts of our costs, those of ArceOS and Linux, and the goals.
 pub fn costs(findings: &Findings) -> String {
     subjects(findings, |goal, found| {
         let verdict = Verdict::new(goal, found)?;
-        let bar = |(whose, class, value): Figure| {
+        let bar = |(owner, class, value): Figure| {
             let value = value?;
-            let label = format!("{} {whose}", number(value));
+            let label = format!("{} {owner}", number(value));
             Some(Bar {
                 class,
                 value,
@@ -72,7 +72,7 @@ pub fn costs(findings: &Findings) -> String {
         let ours = [("", "ours", verdict.ours)];
         let all = ours.into_iter().chain(others(&verdict));
         Some(Group {
-            mark: verdict.most,
+            mark: verdict.limit,
             ..group(goal.row, all.filter_map(bar).collect())
         })
     })
@@ -90,14 +90,15 @@ fn others(verdict: &Verdict) -> [Figure; 2] {
     ]
 }
 
-/// Other people's rows as ratios. One name alone stands above, not at each bar.
+/// Returns a chart of other projects' rows, divided by ours. If there is only one project,
+/// the title names it instead of each bar.
 pub fn peers(rows: &[Row]) -> String {
-    let mut whose: Vec<&str> = rows.iter().map(|row| row.parts().1).collect();
-    whose.retain(|name| !name.is_empty());
-    whose.dedup();
-    let (title, named) = match whose.as_slice() {
-        [one] => (*one, false),
-        _ => ("Others", true),
+    let mut owners: Vec<&str> = rows.iter().map(|row| row.name_and_owner().1).collect();
+    owners.retain(|name| !name.is_empty());
+    owners.dedup();
+    let (title, named) = match owners.as_slice() {
+        [only] => (*only, false),
+        _ => ("Other projects", true),
     };
     let of_row = |our: &Row| {
         let bar = |(name, row): (&str, &Row)| {
@@ -112,10 +113,10 @@ pub fn peers(rows: &[Row]) -> String {
         let others = others_of(rows, &our.name);
         group(&our.name, others.filter_map(bar).collect())
     };
-    let ours = rows.iter().filter(|row| row.parts().1.is_empty());
+    let ours = rows.iter().filter(|row| row.name_and_owner().1.is_empty());
     Chart {
-        title: format!("{title}, how many times ours"),
-        even: false,
+        title: format!("{title}: cost divided by ours"),
+        linear: false,
         from: Some(1.0),
         unit: "\u{202f}×",
         wide: named,
@@ -124,15 +125,16 @@ pub fn peers(rows: &[Row]) -> String {
     .html()
 }
 
-/// Others' rows of a name, and whose each is.
+/// Returns the other projects' rows of a name, each with the project.
 pub fn others_of<'a>(
     rows: &'a [Row],
     name: &'a str,
 ) -> impl Iterator<Item = (&'a str, &'a Row)> + 'a {
-    rows.iter().filter_map(move |row| match row.parts() {
-        (_, "") => None,
-        (of, whose) => (of == name).then_some((whose, row)),
-    })
+    rows.iter()
+        .filter_map(move |row| match row.name_and_owner() {
+            (_, "") => None,
+            (of, owner) => (of == name).then_some((owner, row)),
+        })
 }
 
 fn group(name: &str, bars: Vec<Bar>) -> Group {
@@ -143,19 +145,19 @@ fn group(name: &str, bars: Vec<Bar>) -> Group {
     }
 }
 
-/// The charts of every subject, one on each machine.
-struct Drawings(Vec<Vec<Chart>>);
+/// The charts of all subjects, each with one chart for each machine.
+struct Subjects(Vec<Vec<Chart>>);
 
 fn subjects(
     findings: &Findings,
     group: impl Fn(&'static Goal, &Measured) -> Option<Group>,
-) -> Drawings {
+) -> Subjects {
     let chart = |(subject, begins): (&str, &[&str]), found: &Measured| {
         let belongs = |goal: &&Goal| begins.iter().any(|begin| goal.row.starts_with(begin));
         let goals = GOALS.iter().filter(belongs);
         Chart {
             title: format!("{subject}, {}", found.arch),
-            even: false,
+            linear: false,
             from: None,
             unit: "",
             wide: false,
@@ -164,13 +166,13 @@ fn subjects(
     };
     let machines = &findings.machines;
     let pair = |subject| machines.iter().map(|found| chart(subject, found)).collect();
-    Drawings(SUBJECTS.into_iter().map(pair).collect())
+    Subjects(SUBJECTS.into_iter().map(pair).collect())
 }
 
-impl Drawings {
-    fn map(self, change: impl Fn(Chart) -> Chart + Copy) -> Drawings {
+impl Subjects {
+    fn map(self, change: impl Fn(Chart) -> Chart + Copy) -> Subjects {
         let pairs = self.0.into_iter();
-        Drawings(
+        Subjects(
             pairs
                 .map(|pair| pair.into_iter().map(change).collect())
                 .collect(),

@@ -1,4 +1,4 @@
-//! What was measured: the rows of the files that are there.
+//! Reads what was measured: the rows of the files in `target/bench`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,39 +9,40 @@ use crate::bench::{arceos, guest, host, irqs, threads};
 use crate::figures::{self, Row};
 use crate::machine::MACHINES;
 
-/// All there is to tell.
+/// All that the report shows.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// The machines that anything was measured on, or has a goal.
+    /// The machines on which `apps/mmbench` has measured.
     pub machines: Vec<Measured>,
-    /// The host's rows: address spaces, and allocators.
+    /// The rows of address spaces on the host.
     pub spaces: Vec<Row>,
+    /// The rows of allocators on the host.
     pub allocators: Vec<Row>,
-    /// Two threads beside one.
+    /// The rows that compare two threads with one.
     pub threads: Vec<Row>,
-    /// Programs that measured, and their versions.
+    /// The programs that measure and the computer, with their versions.
     pub versions: Vec<(&'static str, String)>,
 }
 
 /// One machine's rows. A list is empty where there is no file.
 #[derive(Debug, Default)]
 pub struct Measured {
-    /// The machine.
+    /// The machine's name.
     pub arch: &'static str,
-    /// Ours, and other people's allocators in the same image.
+    /// Our rows, and those of other projects' allocators in the same image.
     pub rows: Vec<Row>,
-    /// ArceOS's.
+    /// The rows of ArceOS.
     pub arceos: Vec<Row>,
-    /// What operations ask of other harts.
-    pub asked: Vec<Row>,
-    /// How long operations keep interrupts out.
+    /// How often operations disturb other harts.
+    pub disturbance: Vec<Row>,
+    /// How long operations keep interrupts disabled.
     pub irqs: Vec<Row>,
-    /// Why there are none of ArceOS's.
+    /// Why ArceOS could not be measured.
     pub absent: Option<String>,
 }
 
 impl Findings {
-    /// Reads the files in `dir`, those that are there.
+    /// Reads the files in `dir`. A file that is missing or damaged gives no rows.
     pub fn read(dir: &Path, absent: &HashMap<&str, String>) -> Findings {
         let rows = |file: &str| {
             let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
@@ -51,7 +52,7 @@ impl Findings {
             arch: machine.arch,
             rows: rows(&guest::file(machine)),
             arceos: rows(&arceos::file(machine)),
-            asked: rows(&guest::harts_file(machine)),
+            disturbance: rows(&guest::harts_file(machine)),
             irqs: rows(&irqs::file(machine)),
             absent: absent.get(machine.arch).cloned(),
         });
@@ -66,12 +67,12 @@ impl Findings {
 }
 
 impl Measured {
-    /// The value of one of our rows.
+    /// Returns the value of one of our rows.
     pub fn ours(&self, name: &str) -> Option<f64> {
         value(&self.rows, name)
     }
 
-    /// The value of one of ArceOS's, as measured here.
+    /// Returns the value of a row of ArceOS, as measured on this computer.
     pub fn arceos(&self, name: &str) -> Option<f64> {
         value(&self.arceos, name)
     }
@@ -81,7 +82,7 @@ fn value(rows: &[Row], name: &str) -> Option<f64> {
     Some(rows.iter().find(|row| row.name == name)?.value)
 }
 
-/// The first line that each program has to say about its version.
+/// Returns the computer's processor, and the first line of each program's `--version`.
 fn versions() -> Vec<(&'static str, String)> {
     let programs = [
         ("rustc", "rustc"),

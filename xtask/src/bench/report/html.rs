@@ -1,6 +1,6 @@
-//! Text and numbers as they stand in a page.
+//! Formats text and numbers for HTML.
 
-/// Text that holds no markup.
+/// Escapes all characters that HTML gives a meaning to.
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for char in text.chars() {
@@ -16,7 +16,7 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-/// A value with as many digits as tell anything: 9.87, 181.5, 1,264, 24.6 M.
+/// Formats a value with few digits: 9.87, 181.5, 1,264, 24.6 M.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     let text = match size {
@@ -28,7 +28,7 @@ pub fn number(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A power of ten: 0.1, 1, 10,000, 10 M.
+/// Formats a power of ten: 0.1, 1, 10,000, 10 M.
 pub fn power(value: f64) -> String {
     match value {
         _ if value >= 1e6 => format!("{}\u{202f}M", grouped(value / 1e6)),
@@ -37,7 +37,7 @@ pub fn power(value: f64) -> String {
     }
 }
 
-/// How many times: 0.74, 3.6, 24, 12,345.
+/// Formats a ratio, with the sign ×: 0.74, 3.6, 24, 12,345.
 pub fn ratio(times: f64) -> String {
     let digits = match times {
         _ if times >= 999.5 => grouped(times),
@@ -48,7 +48,7 @@ pub fn ratio(times: f64) -> String {
     format!("{digits}\u{202f}×")
 }
 
-/// A whole number with a comma before each three digits.
+/// Formats a whole number with commas between groups of three digits.
 fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::from(if value < 0.0 { "-" } else { "" });
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_short() {
+    fn numbers_have_few_digits() {
         assert_eq!([143.04, 9.5, 60.0].map(number), ["143", "9.5", "60"]);
         let numbers = [
             0.0,

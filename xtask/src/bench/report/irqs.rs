@@ -1,15 +1,15 @@
-//! The section of interrupts: how long operations keep them out.
+//! The section on interrupts: how long operations keep them disabled.
 
 use super::findings::{Findings, Measured};
 use super::html::number;
 use super::table::{cell, heads, row_line, wrapped};
-use crate::bench::aims::{self, IRQS_OUT, IrqsOut};
-use crate::bench::irqs::found;
+use crate::bench::hart_goals::{self, IRQS_OFF, IrqsOffGoal};
+use crate::bench::irqs::value_and_reached;
 
-/// What stands above it.
-pub const LEAD: &str = "For how many instructions an operation on one hart keeps interrupts out, at most. A timer interrupts it every 4,000 instructions, and the latest interrupt counts. So the longest stretch may be up to 4,000 instructions longer, and shorter by the first row, the way into the handler.";
+/// The text under the section's title.
+pub const LEAD: &str = "For how many instructions an operation on one hart keeps interrupts disabled, at most. A timer interrupts the hart every 4,000 instructions, and the most delayed interrupt counts. So the longest stretch can be up to 4,000 instructions longer than the row says. It can also be shorter, by the instructions from the interrupt to its handler, which the first row shows.";
 
-/// A table of all rows; nothing where nothing was measured.
+/// Returns a table of all rows; empty if no machine has any.
 pub fn body(findings: &Findings) -> String {
     let machines = findings.machines.iter();
     let machines: Vec<&Measured> = machines.filter(|found| !found.irqs.is_empty()).collect();
@@ -19,15 +19,15 @@ pub fn body(findings: &Findings) -> String {
     let mut head = vec!["row"];
     head.extend(machines.iter().map(|found| found.arch));
     head.extend(["goal", ""]);
-    let lines: String = aims::irqs_out()
+    let lines: String = hart_goals::irqs_off_goals()
         .iter()
-        .map(|aim| line(aim, &machines))
+        .map(|goal| line(goal, &machines))
         .collect();
     wrapped(&heads(&head), &lines)
 }
 
-fn line(aim: &IrqsOut, machines: &[&Measured]) -> String {
-    let of = |machine: &&Measured| found(&machine.irqs, &aim.row);
+fn line(goal: &IrqsOffGoal, machines: &[&Measured]) -> String {
+    let of = |machine: &&Measured| value_and_reached(&machine.irqs, &goal.row);
     let value = |machine: &&Measured| {
         let value = of(machine).map_or("–".to_owned(), |(value, _)| number(value));
         cell("n", machine.arch, &value)
@@ -35,11 +35,11 @@ fn line(aim: &IrqsOut, machines: &[&Measured]) -> String {
     let values: String = machines.iter().map(value).collect();
     let all: Vec<_> = machines.iter().filter_map(of).collect();
     let reached = all.iter().all(|(_, reached)| *reached);
-    let goal = IRQS_OUT.to_string();
+    let bound = IRQS_OFF.to_string();
     row_line(
-        (&aim.row, &aim.work),
+        (&goal.row, &goal.work),
         &values,
-        &goal,
+        &bound,
         (!all.is_empty()).then_some(reached),
     )
 }

@@ -1,51 +1,51 @@
-//! The section of many harts: what two threads get done beside one, and whom an operation
-//! disturbs.
+//! The section on several harts: the work of two threads against that of one, and how often
+//! an operation disturbs other harts.
 
 use super::chart::{Bar, Chart, Group};
 use super::findings::{Findings, Measured};
 use super::html::{escape, number};
-use super::table::{came_of, cell, heads, row_line, wrapped};
-use crate::bench::aims::{self, Asked, Bound, PAGES, THREADS, Threads};
-use crate::bench::guest::Disturbed;
-use crate::bench::threads::{LOAD, Spread, whose};
+use super::table::{cell, heads, outcome_style, row_line, wrapped};
+use crate::bench::guest::Disturbance;
+use crate::bench::hart_goals::{self, Bound, DisturbanceGoal, PAGES, THREADS_GOALS, ThreadsGoal};
+use crate::bench::threads::{LOAD, Spread, owners_of};
 use crate::figures::Row;
 
-/// What stands above it.
-pub const LEAD: &str = "On the host, natively and in one run: how many times the work of one thread two do in the same time. 2 is perfect, below 1 they get in each other's way. Linux is this computer's own, by its system calls and real page faults; two more are ours with a lock around each fault, one for each area or one for each table of the lowest level. Several runs, the median counts; in brackets the least and the most.";
+/// The text under the section's title.
+pub const LEAD: &str = "The work that two threads do, divided by the work that one does in the same time, measured natively on the host. 2 is perfect; below 1 the threads hinder each other. Linux is the one on this computer, with its system calls and real page faults. Two more variants are ours with a lock around each fault: a lock for each area, or a lock for each table of the lowest level. Each figure is the median of several runs; the smallest and the largest are in brackets.";
 
-const ASKED: &str = "How many requests to forget something an operation of one hart of four makes, and how many interrupts each hart that is asked gets: of 1 page, of 64, and of 4,096 scattered ones. On riscv64 and aarch64 the firmware or the hardware carries requests out, and there are no interrupts.";
+const DISTURBANCE: &str = "How many requests to flush an operation of one hart of four sends, and how many interrupts each hart that gets a request takes: for 1 page, for 64, and for 4,096 pages that are not contiguous. On riscv64 the firmware and on aarch64 the hardware carries requests out, without interrupts.";
 
-/// Chart and tables; nothing where nothing was measured.
+/// Returns a chart and tables; empty if these rows were not measured.
 pub fn body(findings: &Findings) -> String {
     [
         chart(&findings.threads),
         threads(&findings.threads),
         busy(&findings.threads),
-        asked(findings),
+        disturbance(findings),
     ]
     .concat()
 }
 
-/// How a name behind `@` is written, and its style.
-fn named(whose: &str) -> (&str, &'static str) {
-    match whose {
+/// Returns the name of a project or variant in the report, and its class in the style sheet.
+fn named(owner: &str) -> (&str, &'static str) {
+    match owner {
         "" => ("ours", "ours"),
         "linux" => ("Linux", "linux"),
         "one-shard" => ("in one shard", "peer theirs"),
-        "lock-per-area" => ("a lock an area", "peer theirs"),
-        "lock-per-table" => ("a lock a table", "peer"),
+        "lock-per-area" => ("with a lock for each area", "peer theirs"),
+        "lock-per-table" => ("with a lock for each table", "peer"),
         other => (other, "peer"),
     }
 }
 
-/// The rows that are a number of times one thread's work.
+/// A chart of the rows whose goal is a ratio.
 fn chart(rows: &[Row]) -> String {
-    let group = |aim: &Threads| {
-        let Bound::AtLeast(least) = aim.bound else {
+    let group = |goal: &ThreadsGoal| {
+        let Bound::AtLeast(least) = goal.bound else {
             return None;
         };
         let bar = |of: &str| {
-            let value = Spread::of(rows, aim.row, of)?.median;
+            let value = Spread::of(rows, goal.row, of)?.median;
             let (name, class) = named(of);
             let label = format!("{value:.2} {name}");
             Some(Bar {
@@ -54,34 +54,34 @@ fn chart(rows: &[Row]) -> String {
                 label,
             })
         };
-        let bars: Vec<Bar> = whose(rows, aim.row).filter_map(bar).collect();
+        let bars: Vec<Bar> = owners_of(rows, goal.row).filter_map(bar).collect();
         (!bars.is_empty()).then(|| Group {
-            name: short(aim.row).to_owned(),
+            name: short(goal.row).to_owned(),
             bars,
             mark: Some(least),
         })
     };
     Chart {
-        title: "Two threads, how many times the work of one; the line across is the goal"
+        title: "The work of two threads, divided by that of one; the line across is the goal"
             .to_owned(),
-        even: true,
+        linear: true,
         from: None,
         unit: "\u{202f}×",
         wide: false,
-        groups: THREADS.iter().filter_map(group).collect(),
+        groups: THREADS_GOALS.iter().filter_map(group).collect(),
     }
     .html()
 }
 
-/// A row's name where all begin alike.
+/// A row's name without `threads.`, with which all begin.
 fn short(row: &str) -> &str {
     row.strip_prefix("threads.").unwrap_or(row)
 }
 
 fn threads(rows: &[Row]) -> String {
-    let lines: String = THREADS
+    let lines: String = THREADS_GOALS
         .iter()
-        .filter_map(|aim| threads_line(aim, rows))
+        .filter_map(|goal| threads_line(goal, rows))
         .collect();
     match lines.is_empty() {
         true => lines,
@@ -89,33 +89,33 @@ fn threads(rows: &[Row]) -> String {
     }
 }
 
-/// `None` where ours was not measured.
-fn threads_line(aim: &Threads, rows: &[Row]) -> Option<String> {
-    let ours = Spread::of(rows, aim.row, "")?;
-    let unit = match aim.bound {
+/// A line of the table; `None` if our row was not measured.
+fn threads_line(goal: &ThreadsGoal, rows: &[Row]) -> Option<String> {
+    let ours = Spread::of(rows, goal.row, "")?;
+    let unit = match goal.bound {
         Bound::AtLeast(_) => "",
         Bound::AtMost(_) => "\u{202f}%",
     };
     let other = |of: &str| {
-        let spread = Spread::of(rows, aim.row, of)?;
+        let spread = Spread::of(rows, goal.row, of)?;
         Some(format!("{} {}", escape(named(of).0), figures(spread, unit)))
     };
-    let others = whose(rows, aim.row).filter(|of| !of.is_empty());
+    let others = owners_of(rows, goal.row).filter(|of| !of.is_empty());
     let others = match others.filter_map(other).collect::<Vec<_>>() {
         none if none.is_empty() => "–".to_owned(),
         some => some.join("<br>"),
     };
-    let reached = aim.bound.holds(ours.median);
-    let (class, _) = came_of(reached);
+    let reached = goal.bound.holds(ours.median);
+    let (class, _) = outcome_style(reached);
     let values = [
         cell(&format!("n ours {class}"), "ours", &figures(ours, unit)),
         cell("words", "others", &others),
     ];
-    let goal = format!("{}{unit}", aim.bound);
+    let bound = format!("{}{unit}", goal.bound);
     Some(row_line(
-        (aim.row, aim.work),
+        (goal.row, goal.work),
         &values.concat(),
-        &goal,
+        &bound,
         Some(reached),
     ))
 }
@@ -129,59 +129,62 @@ fn figures(spread: Spread, unit: &str) -> String {
     format!("<b>{median:.2}{unit}</b> <small>({least:.2} to {most:.2})</small>")
 }
 
-/// How busy the computer was, if it is known.
+/// The sentence on the computer's load; empty if it is unknown.
 fn busy(rows: &[Row]) -> String {
     let load = rows.iter().find(|row| row.name == LOAD);
     let words = |row: &Row| {
         let load = number(row.value);
         format!(
-            "<p>The computer's load was {load} as these began: what else it does makes them too low.</p>\n"
+            "<p>The computer's load was {load} at the beginning: other programs make the figures too low.</p>\n"
         )
     };
     load.map(words).unwrap_or_default()
 }
 
-/// What operations ask of others, on the machines where that was counted.
-fn asked(findings: &Findings) -> String {
+/// The table of disturbed harts; empty if no machine has such rows.
+fn disturbance(findings: &Findings) -> String {
     let machines = findings.machines.iter();
-    let machines: Vec<&Measured> = machines.filter(|found| !found.asked.is_empty()).collect();
+    let machines: Vec<&Measured> = machines
+        .filter(|found| !found.disturbance.is_empty())
+        .collect();
     if machines.is_empty() {
         return String::new();
     }
-    let lines: String = aims::asked()
+    let lines: String = hart_goals::disturbance_goals()
         .iter()
-        .map(|aim| asked_line(aim, &machines))
+        .map(|goal| disturbance_line(goal, &machines))
         .collect();
     let mut head = vec!["row"];
     head.extend(machines.iter().map(|found| found.arch));
     head.extend(["goal", ""]);
     format!(
-        "<h3>Whom an operation disturbs</h3>\n<p>{ASKED}</p>\n{}",
+        "<h3>How often an operation disturbs other harts</h3>\n<p>{DISTURBANCE}</p>\n{}",
         wrapped(&heads(&head), &lines)
     )
 }
 
-fn asked_line(aim: &Asked, machines: &[&Measured]) -> String {
-    let found = |machine: &&Measured| -> Vec<Disturbed> {
-        let of = |pages: usize| Disturbed::of(&machine.asked, aim, pages);
+fn disturbance_line(goal: &DisturbanceGoal, machines: &[&Measured]) -> String {
+    let found = |machine: &&Measured| -> Vec<Disturbance> {
+        let of = |pages: usize| Disturbance::of(&machine.disturbance, goal, pages);
         PAGES.into_iter().filter_map(of).collect()
     };
-    let value = |machine: &&Measured| cell("n whole", machine.arch, &disturbed(&found(machine)));
+    let value =
+        |machine: &&Measured| cell("n whole", machine.arch, &disturbance_cell(&found(machine)));
     let values: String = machines.iter().map(value).collect();
-    let all: Vec<Disturbed> = machines.iter().flat_map(found).collect();
-    let reached = all.iter().all(|one| one.reaches(aim));
-    let goal = format!("at most {}", number(aim.most));
+    let all: Vec<Disturbance> = machines.iter().flat_map(found).collect();
+    let reached = all.iter().all(|one| one.reaches(goal));
+    let bound = format!("at most {}", number(goal.limit));
     row_line(
-        (&aim.row, &aim.work),
+        (&goal.row, &goal.work),
         &values,
-        &goal,
+        &bound,
         (!all.is_empty()).then_some(reached),
     )
 }
 
-/// Requests, and interrupts or who has spared them; of so many pages each.
-fn disturbed(found: &[Disturbed]) -> String {
-    let each = |value: fn(&Disturbed) -> f64| {
+/// The text of a cell: the requests for each number of pages, and the interrupts.
+fn disturbance_cell(found: &[Disturbance]) -> String {
+    let each = |value: fn(&Disturbance) -> f64| {
         let values = found.iter().map(|one| number(value(one)));
         values.collect::<Vec<_>>().join(" · ")
     };

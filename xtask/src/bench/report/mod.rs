@@ -1,23 +1,23 @@
-//! The report: one page of all that lies in `target/bench`, without a script and
-//! without anything from elsewhere.
+//! Writes the report: one page that shows all files in `target/bench`. It holds no script,
+//! and loads nothing from other places.
 //!
-//! | room | has |
+//! | module | what it holds |
 //! |---|---|
-//! | `findings` | what was measured, and what is known of where |
-//! | `verdict` | a row held against its goal |
+//! | `findings` | the measured rows, and versions of the programs that measured |
+//! | `verdict` | compares a row with its goal |
 //! | `page` | the page, section by section |
-//! | `many` | its section of many harts |
-//! | `irqs` | its section of interrupts |
-//! | `drawings`, `table` | what its sections are made of |
+//! | `many_harts` | the section on several harts |
+//! | `irqs` | the section on interrupts |
+//! | `charts`, `table` | the charts and tables of the sections |
 //! | `chart` | one bar chart |
-//! | `html` | text and numbers as they stand in a page |
+//! | `html` | text and numbers in HTML |
 
 mod chart;
-mod drawings;
+mod charts;
 mod findings;
 mod html;
 mod irqs;
-mod many;
+mod many_harts;
 mod page;
 mod table;
 #[cfg(test)]
@@ -33,8 +33,8 @@ use crate::files;
 use crate::manifest::root;
 use findings::Findings;
 
-/// Writes `target/bench/report.html` and answers its path. `absent` says why
-/// ArceOS was not measured just now, by machine.
+/// Writes `target/bench/report.html`, and returns its path. `absent` maps the name of a
+/// machine to the reason why ArceOS could not be measured on it.
 pub fn write(absent: &HashMap<&str, String>) -> Result<PathBuf> {
     let dir = root().join("target/bench");
     let page = page::page(&Findings::read(&dir, absent));

@@ -1,42 +1,43 @@
-//! The page, section by section: how many times ours others take comes first.
+//! The page, section by section. The comparison with other projects comes first.
 
 use super::findings::{Findings, Measured};
 use super::html::{escape, ratio};
 use super::verdict::{Outcome, Verdict};
-use super::{drawings, irqs, many, table};
-use crate::bench::goals::GOALS;
+use super::{charts, irqs, many_harts, table};
+use crate::bench::cost_goals::GOALS;
 use crate::figures::Row;
 
 const STYLE: &str = include_str!("style.css");
 
 const TITLE: &str = "What memory management costs";
-const LEAD: &str = "Instructions of a guest for an operation, beside ArceOS and Linux. The same work gives the same count each time, on any computer.";
-const RATIOS: &str = "To the right of 1 the other takes more instructions than ours for the same work, to the left fewer; the scale is logarithmic. Light bars were measured by the authors, the others in the same run as ours.";
-const ROWS: &str = "Bold: how many times ours. A star: measured by the authors with QEMU 10.0; ArceOS's repository of April 2026, and Debian's Linux 6.12, whose figures include the system call.";
-const COSTS: &str = "The shorter the better, on a logarithmic scale. The line across is the goal.";
-const SPACES: &str = "Ours, and the crates memory_set and page_table_multiarch driven as ArceOS's axmm drives them, in one program under callgrind, both with x86_64's page-table format. There is no trap in it and no TLB flush. The two crates take frames off a bare stack in a few instructions; ours pays for its own allocator.";
+const LEAD: &str = "The instructions that a guest executes for an operation, compared with ArceOS and Linux. The same work gives the same count each time, on any computer.";
+const RATIOS: &str = "The cost of the same work, divided by ours, on a logarithmic scale: right of 1 the other project takes more instructions, left of 1 fewer. Light bars were measured by the authors, the others in the same run as ours.";
+const ROWS: &str = "Bold: the cost divided by ours. A star: measured by the authors with QEMU 10.0, on ArceOS's repository of April 2026 and on Debian's Linux 6.12, whose figures include the system call.";
+const COSTS: &str =
+    "Shorter bars are better; the scale is logarithmic. The line across is the goal.";
+const SPACES: &str = "Ours, and the crates memory_set and page_table_multiarch used in the way of ArceOS's axmm. Both run in one program under callgrind, with x86_64's page-table format, without traps and TLB flushes. The two crates take frames from a stack in a few instructions, while our figures include our allocator.";
 const COMMANDS: &str = "make bench                 # all of this page
 make bench ARCH=riscv64    # one machine
-make bench-threads         # two threads beside one; wants a quiet computer
+make bench-threads         # two threads against one; needs a quiet computer
 make bench V=1             # each command as it can be typed";
-const METHOD: &str = "In a guest the clock is QEMU's instruction count (<code>-icount shift=0</code>), on one hart with 128 MiB; each load runs several times and the least counts. On the host <code>valgrind --tool=callgrind</code> counts a load done once and twice, and the difference is the cost. On x86_64 each round of <code>rep stosb</code> counts as an instruction of the guest, so zeroing looks dearer there than it is.";
+const METHOD: &str = "In a guest the clock is QEMU's instruction count (<code>-icount shift=0</code>), on one hart with 128 MiB. Each load runs several times, and the smallest count is taken. On the host <code>valgrind --tool=callgrind</code> counts a load done once and twice, and the difference is the cost. On x86_64 each round of <code>rep stosb</code> counts as an instruction of the guest, so the cost of zeroing looks larger there than it is.";
 
-/// The whole page.
+/// Returns the whole page.
 pub fn page(findings: &Findings) -> String {
     let sections = [
         section(
-            "Others, how many times ours",
+            "Other projects' costs, divided by ours",
             RATIOS,
-            &drawings::ratios(findings),
+            &charts::ratios(findings),
         ),
         section("All rows", ROWS, &table::goals(findings)),
         section(
-            "What falls short, and what next",
+            "Missed goals, and what to try next",
             "",
             &table::shortfalls(findings),
         ),
-        section("Instructions", COSTS, &drawings::costs(findings)),
-        section("Many harts", many::LEAD, &many::body(findings)),
+        section("Instructions", COSTS, &charts::costs(findings)),
+        section("Many harts", many_harts::LEAD, &many_harts::body(findings)),
         section("Interrupts", irqs::LEAD, &irqs::body(findings)),
         section(
             "Address spaces on the host",
@@ -68,7 +69,7 @@ fn section(title: &str, lead: &str, body: &str) -> String {
     format!("<section>\n<h2>{title}</h2>\n{lead}{body}</section>\n")
 }
 
-/// Each machine's result at a glance.
+/// A summary of each machine's results.
 fn tiles(findings: &Findings) -> String {
     let tiles: String = findings.machines.iter().map(tile).collect();
     match tiles.is_empty() {
@@ -89,7 +90,7 @@ fn tile(found: &Measured) -> String {
     });
     let range = range.map(|(least, most)| {
         let (least, most) = (ratio(least), ratio(most));
-        format!("<p>ArceOS takes {least} to {most} ours</p>")
+        format!("<p>ArceOS takes {least} to {most} our instructions</p>")
     });
     let reached = verdicts
         .iter()
@@ -105,15 +106,15 @@ fn tile(found: &Measured) -> String {
     )
 }
 
-/// Others' rows beside ours: ratios as a chart, then all figures.
+/// Other projects' rows compared with ours: ratios as a chart, then all figures.
 fn peers(rows: &[Row]) -> String {
     match rows.is_empty() {
         true => String::new(),
-        false => drawings::peers(rows) + &table::peers(rows),
+        false => charts::peers(rows) + &table::peers(rows),
     }
 }
 
-/// Other people's allocators, in the guests and on the host.
+/// Other projects' allocators, in the guests and on the host.
 fn allocators(findings: &Findings) -> String {
     let guests = findings.machines.iter();
     let guests = guests.map(|found| (found.arch, &found.rows));
@@ -122,10 +123,10 @@ fn allocators(findings: &Findings) -> String {
         let mut rows = rows.clone();
         let compared: Vec<String> = rows
             .iter()
-            .filter(|row| !row.parts().1.is_empty())
-            .map(|row| row.parts().0.to_owned())
+            .filter(|row| !row.name_and_owner().1.is_empty())
+            .map(|row| row.name_and_owner().0.to_owned())
             .collect();
-        rows.retain(|row| compared.iter().any(|name| name == row.parts().0));
+        rows.retain(|row| compared.iter().any(|name| name == row.name_and_owner().0));
         match peers(&rows) {
             body if body.is_empty() => body,
             body => format!("<details><summary>{place}</summary>\n{body}</details>\n"),
@@ -134,7 +135,7 @@ fn allocators(findings: &Findings) -> String {
     places.map(place).collect()
 }
 
-/// Commands, versions, and what was not measured.
+/// The commands that measure, versions, and why ArceOS was not measured.
 fn how(findings: &Findings) -> String {
     let mut list = String::new();
     for (name, version) in &findings.versions {

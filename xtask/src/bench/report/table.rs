@@ -1,17 +1,17 @@
-//! The page's tables. On a narrow screen each line becomes a card: every cell says
-//! by `data-of` what it is.
+//! The tables of the page. On a narrow screen each line becomes a card, in which every cell
+//! is labelled with its attribute `data-of`.
 
 use std::iter;
 
-use super::drawings::others_of;
+use super::charts::others_of;
 use super::findings::{Findings, Measured};
 use super::html::{escape, number, ratio};
 use super::verdict::{Outcome, Verdict, times};
-use crate::bench::goals::{GOALS, Goal, Most};
+use crate::bench::cost_goals::{GOALS, Goal, Limit};
 use crate::figures::Row;
 
-/// Every row that has a goal, on every machine that goals are set for; nothing if
-/// there is no such machine.
+/// Returns the table of all rows with a goal, on all machines with goals. Empty if no such
+/// machine was measured.
 pub fn goals(findings: &Findings) -> String {
     let head = heads(&["row", "machine", "ArceOS", "Linux", "ours", "goal", ""]);
     let lines: String = GOALS
@@ -35,7 +35,7 @@ pub fn goals(findings: &Findings) -> String {
     }
 }
 
-/// What came of a goal on each machine.
+/// The verdicts on a goal, one for each machine.
 fn verdicts<'a>(goal: &'static Goal, findings: &'a Findings) -> Vec<Verdict<'a>> {
     let machines = findings.machines.iter();
     machines
@@ -43,8 +43,9 @@ fn verdicts<'a>(goal: &'static Goal, findings: &'a Findings) -> Vec<Verdict<'a>>
         .collect()
 }
 
-/// A line of a table with one line a row: its name and what is measured, the cells of
-/// `values`, the goal, and what came of it; `None` if nothing was measured.
+/// Returns the line of a table in which each row has one line: its name and what is measured,
+/// the cells of `values`, the goal, and the outcome. `reached` is `None` if the row was not
+/// measured.
 pub fn row_line(
     (row, work): (&str, &str),
     values: &str,
@@ -53,7 +54,7 @@ pub fn row_line(
 ) -> String {
     let (class, word) = match reached {
         None => ("none", "not measured"),
-        Some(reached) => came_of(reached),
+        Some(reached) => outcome_style(reached),
     };
     let name = format!("<code>{row}</code><small>{}</small>", escape(work));
     let cells = [
@@ -65,15 +66,16 @@ pub fn row_line(
     format!("<tr class=first>{}</tr>\n", cells.concat())
 }
 
-/// The style and the word of a goal that is reached, or missed.
-pub fn came_of(reached: bool) -> (&'static str, &'static str) {
+/// Returns the class in the style sheet and the word for a goal that is reached or missed.
+pub fn outcome_style(reached: bool) -> (&'static str, &'static str) {
     match reached {
         true => ("ok", "reached"),
         false => ("miss", "missed"),
     }
 }
 
-/// `name` is the cell for all lines of the row, in the first of them.
+/// The line of a goal on one machine. `name` is the cell with the row's name, which spans all
+/// machines: it is passed for the first line, and is empty for the others.
 fn goal_line(verdict: &Verdict, name: &str) -> String {
     let (class, word) = outcome(verdict);
     let ours = verdict.ours.map_or("–".to_owned(), number);
@@ -86,24 +88,25 @@ fn goal_line(verdict: &Verdict, name: &str) -> String {
         ),
         cell("n", "Linux", &other(verdict, verdict.linux, false)),
         cell(&format!("n ours {class}"), "ours", &ours),
-        cell("n", "goal", &most(verdict)),
+        cell("n", "goal", &limit(verdict)),
         cell(&format!("mark {class}"), "", word),
     ];
     let first = if name.is_empty() { "" } else { " class=first" };
     format!("<tr{first}>{name}{}</tr>\n", cells.concat())
 }
 
-/// An outcome's style and its word.
+/// The class in the style sheet and the word for an outcome.
 fn outcome(verdict: &Verdict) -> (&'static str, &'static str) {
     match verdict.outcome {
-        Outcome::Reached => came_of(true),
-        Outcome::Missed => came_of(false),
+        Outcome::Reached => outcome_style(true),
+        Outcome::Missed => outcome_style(false),
         Outcome::NotMeasured => ("none", "not measured"),
         Outcome::NoGoal => ("none", "no goal"),
     }
 }
 
-/// How many times ours, and the figure; a star where the authors measured it.
+/// The text of a cell with another project's cost: the ratio to ours, and the figure, with a
+/// star if the authors measured it.
 fn other(verdict: &Verdict, value: Option<f64>, here: bool) -> String {
     let Some(value) = value else {
         return "–".to_owned();
@@ -113,21 +116,21 @@ fn other(verdict: &Verdict, value: Option<f64>, here: bool) -> String {
     format!("<b>{times}</b> <small>{}{star}</small>", number(value))
 }
 
-fn most(verdict: &Verdict) -> String {
-    let set = verdict.set();
-    match (set, verdict.most) {
-        (Most::Of(_), Some(most)) => number(most),
-        (_, Some(most)) => format!(
+fn limit(verdict: &Verdict) -> String {
+    let set = verdict.limit_as_set();
+    match (set, verdict.limit) {
+        (Limit::Fixed(_), Some(limit)) => number(limit),
+        (_, Some(limit)) => format!(
             "{} <small>{}</small>",
-            number(most),
+            number(limit),
             escape(&set.to_string())
         ),
         (_, None) => format!("<small>{}</small>", escape(&set.to_string())),
     }
 }
 
-/// What falls short: where and by how much, the reason, and the next idea. Nothing
-/// if nothing can.
+/// Returns the table of missed goals: machines and figures, the reason, and what to try next.
+/// Empty if no machine with goals was measured.
 pub fn shortfalls(findings: &Findings) -> String {
     if GOALS.iter().all(|goal| verdicts(goal, findings).is_empty()) {
         return String::new();
@@ -136,12 +139,12 @@ pub fn shortfalls(findings: &Findings) -> String {
         .iter()
         .filter_map(|goal| {
             let mut short = verdicts(goal, findings);
-            short.retain(Verdict::falls_short);
+            short.retain(Verdict::is_missed);
             shortfall(goal, &short)
         })
         .collect();
     match lines.is_empty() {
-        true => "<p>Every goal of these rows is reached.</p>\n".to_owned(),
+        true => "<p>All goals are reached.</p>\n".to_owned(),
         false => wrapped(
             &heads(&["row", "ours, and the goal", "why", "next"]),
             &lines,
@@ -149,16 +152,16 @@ pub fn shortfalls(findings: &Findings) -> String {
     }
 }
 
-/// `None` where nothing does.
+/// The line of a missed goal; `None` if no machine misses it.
 fn shortfall(goal: &Goal, short: &[Verdict]) -> Option<String> {
     let first = short.first()?;
     let figure = |verdict: &Verdict| {
         let (class, word) = outcome(verdict);
         let ours = verdict.ours.map_or(word.to_owned(), number);
-        let most = verdict.most.map(number);
-        let most = most.unwrap_or(verdict.set().to_string());
+        let limit = verdict.limit.map(number);
+        let limit = limit.unwrap_or(verdict.limit_as_set().to_string());
         let arch = verdict.machine.arch;
-        format!("<small>{arch}</small> <b class={class}>{ours}</b> <small>{most}</small>")
+        format!("<small>{arch}</small> <b class={class}>{ours}</b> <small>{limit}</small>")
     };
     let figures: Vec<String> = short.iter().map(figure).collect();
     let cells = [
@@ -170,14 +173,14 @@ fn shortfall(goal: &Goal, short: &[Verdict]) -> Option<String> {
     Some(format!("<tr class=first>{}</tr>\n", cells.concat()))
 }
 
-/// Rows of ours with others' beside, `NAME@WHOSE`.
+/// Returns the table of our rows, each with the rows of other projects.
 pub fn peers(rows: &[Row]) -> String {
-    let ours = rows.iter().filter(|row| row.parts().1.is_empty());
+    let ours = rows.iter().filter(|row| row.name_and_owner().1.is_empty());
     let line = |our: &Row| {
-        let other = |(whose, row): (&str, &Row)| {
+        let other = |(owner, row): (&str, &Row)| {
             let times = times(our.value, row.value).map(ratio).unwrap_or_default();
-            let (whose, value) = (escape(whose), number(row.value));
-            format!("<b>{times}</b> {whose} <small>{value}</small>")
+            let (owner, value) = (escape(owner), number(row.value));
+            format!("<b>{times}</b> {owner} <small>{value}</small>")
         };
         let others: Vec<String> = others_of(rows, &our.name).map(other).collect();
         let cells = [
@@ -189,19 +192,19 @@ pub fn peers(rows: &[Row]) -> String {
     };
     let lines: String = ours.map(line).collect();
     wrapped(
-        &heads(&["row", "ours", "others, how many times ours"]),
+        &heads(&["row", "ours", "other projects, and the ratio to ours"]),
         &lines,
     )
 }
 
-/// Our rows that no goal names, on each machine; nothing if there is none.
+/// Returns the table of our rows without a goal, on each machine. Empty if all rows have one.
 pub fn rest(findings: &Findings) -> String {
     let machines = &findings.machines;
     let ours = machines.iter().flat_map(|found| &found.rows);
     let mut names: Vec<&str> = Vec::new();
-    for (name, whose) in ours.map(Row::parts) {
+    for (name, owner) in ours.map(Row::name_and_owner) {
         let known = GOALS.iter().any(|goal| goal.row == name) || names.contains(&name);
-        if whose.is_empty() && !known {
+        if owner.is_empty() && !known {
             names.push(name);
         }
     }
@@ -223,7 +226,7 @@ pub fn rest(findings: &Findings) -> String {
     }
 }
 
-/// The names of a table's columns.
+/// Returns the cells of a table's head.
 pub fn heads(names: &[&str]) -> String {
     names
         .iter()
@@ -231,12 +234,13 @@ pub fn heads(names: &[&str]) -> String {
         .collect()
 }
 
-/// A cell of a class; on a narrow screen `of` stands before it.
+/// Returns a cell. `class` is its class in the style sheet, and `of` its label on a narrow
+/// screen.
 pub fn cell(class: &str, of: &str, content: &str) -> String {
     format!("<td class='{class}' data-of='{of}'>{content}</td>")
 }
 
-/// A table of lines.
+/// Returns a table with this head and these lines.
 pub fn wrapped(head: &str, lines: &str) -> String {
     format!("<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody></table>\n")
 }

@@ -1,4 +1,4 @@
-//! The page of fixed figures.
+//! Tests of the page, with fixed figures.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use super::findings::Findings;
 use super::page::page;
 use super::verdict::{Outcome, Verdict};
-use crate::bench::goals::GOALS;
+use crate::bench::cost_goals::GOALS;
 
-/// A folder of files, gone with the value.
+/// A folder of files, which is removed when the value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -60,14 +60,14 @@ fn outcome(findings: &Findings, name: &str) -> Outcome {
     Verdict::new(goal, &findings.machines[0]).unwrap().outcome
 }
 
-/// The line of the page's first table that has a row's name.
+/// Returns the line of a row in the page's first table.
 fn line<'page>(page: &'page str, name: &str) -> &'page str {
     let begin = format!("<td class='row' rowspan=1><code>{name}</code>");
     page.lines().find(|line| line.contains(&begin)).unwrap()
 }
 
 #[test]
-fn goals_are_held_against_the_rows() {
+fn rows_are_compared_with_their_goals() {
     let folder = Folder::new("goals", &[("mmbench-riscv64.json", &ours())]);
     let findings = folder.findings(&[]);
     assert_eq!(outcome(&findings, "fault.lazy_write"), Outcome::Reached);
@@ -79,12 +79,12 @@ fn goals_are_held_against_the_rows() {
     assert!(line(&page, "fault.lazy_write").contains("'mark ok' data-of=''>reached"));
     assert!(line(&page, "populate.page").contains("'mark miss' data-of=''>missed"));
     assert!(line(&page, "cow.reuse").contains("not measured"));
-    // Authors' figures, with a star and as a ratio.
+    // The authors' figures have a star, and are shown as a ratio too.
     assert!(line(&page, "fault.lazy_write").contains("<b>5.5\u{202f}×</b> <small>2,193*</small>"));
 }
 
 #[test]
-fn only_what_falls_short_has_a_reason() {
+fn only_missed_goals_have_a_reason() {
     let folder = Folder::new("reasons", &[("mmbench-riscv64.json", &ours())]);
     let page = page(&folder.findings(&[]));
     let reason = |name| GOALS.iter().find(|goal| goal.row == name).unwrap().reason;
@@ -94,12 +94,12 @@ fn only_what_falls_short_has_a_reason() {
     let reached = Folder::new("no-reasons", &[("mmbench-riscv64.json", &reached)]);
     let short = super::html::escape(reason("map_unmap.10"));
     assert!(!self::page(&reached.findings(&[])).contains(&short));
-    // populate.page has none noted.
-    assert_eq!(page.matches("Not looked into yet").count(), 1);
+    // No reason is noted for populate.page, which is missed.
+    assert_eq!(page.matches("Not analysed yet").count(), 1);
 }
 
 #[test]
-fn what_was_measured_here_goes_before_the_authors_figures() {
+fn figures_measured_here_replace_the_authors_figures() {
     let arceos = row("fault.lazy_write", 2000.0);
     let files = [
         ("mmbench-riscv64.json", ours()),
@@ -115,7 +115,7 @@ fn what_was_measured_here_goes_before_the_authors_figures() {
 }
 
 #[test]
-fn rows_that_nobody_has_heard_of_are_shown() {
+fn rows_without_a_goal_are_shown() {
     let rows = ours() + ",\n" + &row("switch.user", 77.5);
     let folder = Folder::new("rest", &[("mmbench-riscv64.json", &rows)]);
     let page = page(&folder.findings(&[]));
@@ -141,7 +141,7 @@ fn threads() -> String {
 }
 
 #[test]
-fn two_threads_stand_beside_others_and_their_goal() {
+fn two_threads_are_compared_with_other_projects_and_their_goal() {
     let folder = Folder::new("threads", &[("axmm-threads.json", &threads())]);
     let page = page(&folder.findings(&[]));
     let line = |name: &str| {
@@ -155,7 +155,7 @@ fn two_threads_stand_beside_others_and_their_goal() {
     assert!(line("threads.map_touch_unmap.1").contains("'mark miss' data-of=''>missed"));
     assert!(line("threads.frame_pair").contains("at most 5\u{202f}%"));
     assert!(line("threads.frame_pair").contains("reached"));
-    // In the chart: from 0 to 2, and the percentage is none of its bars.
+    // The chart goes from 0 to 2, and leaves out the row in percent.
     assert!(page.contains("<code>fault_one_area</code>"));
     assert!(page.contains("left:0.00%;width:75.00%") && page.contains("1.50 Linux"));
     assert!(!page.contains("<code>frame_pair</code>"));
@@ -164,7 +164,7 @@ fn two_threads_stand_beside_others_and_their_goal() {
 }
 
 #[test]
-fn whom_an_operation_disturbs_is_told_of_each_machine() {
+fn disturbed_harts_are_shown_for_each_machine() {
     let counted = |name: &str, [requests, carried_out, interrupts]: [f64; 3]| {
         [1, 64, 4096]
             .map(|pages| {
@@ -215,7 +215,7 @@ fn whom_an_operation_disturbs_is_told_of_each_machine() {
 }
 
 #[test]
-fn how_long_interrupts_stay_out_is_told_of_each_machine() {
+fn disabled_interrupts_are_shown_for_each_machine() {
     let rows = |most| {
         let rows = [
             row("irqs_out.idle", 600.0),
@@ -274,18 +274,18 @@ fn missing_and_broken_files_do_not_fail() {
 }
 
 #[test]
-fn a_machine_without_goals_has_rows_and_no_verdict() {
+fn a_machine_without_goals_has_rows_but_no_verdict() {
     let folder = Folder::new("loong", &[("mmbench-loongarch64.json", &ours())]);
     let page = page(&folder.findings(&[]));
     assert!(page.contains("no goals are set for it"));
     assert!(page.contains("Allocators"));
-    for word in ["All rows", "Every goal of these rows", "falls short"] {
+    for word in ["All rows", "All goals are reached", "Missed goals"] {
         assert!(!page.contains(word), "{word}");
     }
 }
 
 #[test]
-fn nothing_comes_from_elsewhere() {
+fn the_page_loads_nothing_from_other_places() {
     let folder = Folder::new("alone", &[("mmbench-riscv64.json", &ours())]);
     let page = page(&folder.findings(&[]));
     for word in ["<script", "http:", "https:", "url(", "@import", " src="] {
