@@ -56,9 +56,9 @@ fn a_printed_listing_is_read_back_unchanged() {
 }
 
 /// Leaves out each line, doubles it, and changes each of its words. The result is refused or
-/// is a consistent listing. Some changes are refused with a certain line and rule.
+/// is a consistent listing.
 #[test]
-fn damaged_lines_are_refused() {
+fn a_changed_listing_is_refused_or_consistent() {
     let lines: Vec<&str> = CONSOLE.lines().collect();
     for at in 0..lines.len() {
         for text in [vec![], vec![lines[at], lines[at]]] {
@@ -87,71 +87,80 @@ fn damaged_lines_are_refused() {
             }
         }
     }
-    for (from, to, line, rule) in [
-        (
-            "2 0xffffff8000000000",
-            "1 0xffffff8000000000",
-            8,
-            "the first table must be the root, at an aligned address",
-        ),
-        (
-            "0 0xffffffc000100000 2",
-            "0 0xffffffc000100000 513",
-            11,
-            "pages must be sorted by address, aligned, and end inside the table",
-        ),
-        (
-            "0 0xffffffc000100000 2",
-            "0 0xffffffc000200000 2",
-            11,
-            "the address must be inside the table",
-        ),
-        (
-            "1 0xffffffc080400000 2",
-            "1 0xffffffc080401000 2",
-            15,
-            "pages must be sorted by address, aligned, and end inside the table",
-        ),
-        (
-            "1 0xffffffc080400000 2",
-            "1 0xffffffc080200000 2",
-            15,
-            "pages must be sorted by address, aligned, and end inside the table",
-        ),
-        (
-            "table 1 0xffffffc08",
-            "table 1 0xffffff808",
-            12,
-            "tables must be sorted by address, and aligned to what they translate",
-        ),
-        (
-            "@map end",
-            "@map start",
-            16,
-            "the first word must be area, table, run or end",
-        ),
-        ("@map end", "end", 17, "a listing must end with `@map end`"),
-        (
-            "8192 0 .text",
-            "8192 8193 .text",
-            4,
-            "resident may not exceed the area, nor huge exceed resident",
-        ),
-        (
-            "8192 0 .text",
-            "8193 0 .text",
-            4,
-            "resident may not exceed the area, nor huge exceed resident",
-        ),
-        (
-            "0xffffffc080202000 r",
-            "0xffffffc080402000 r",
-            5,
-            "an area must be behind the one before it, and inside the space",
-        ),
-    ] {
+}
+
+/// Changes of [`CONSOLE`]: a text, what replaces it, and the line and the rule of the refusal.
+const DAMAGE: [(&str, &str, usize, &str); 11] = [
+    (
+        "2 0xffffff8000000000",
+        "1 0xffffff8000000000",
+        8,
+        "the first table must be the root, at an aligned address",
+    ),
+    (
+        "0 0xffffffc000100000 2",
+        "0 0xffffffc000100000 513",
+        11,
+        "pages must be sorted by address, aligned, and end inside the table",
+    ),
+    (
+        "0 0xffffffc000100000 2",
+        "0 0xffffffc000200000 2",
+        11,
+        "the address must be inside the table",
+    ),
+    (
+        "1 0xffffffc080400000 2",
+        "1 0xffffffc080401000 2",
+        15,
+        "pages must be sorted by address, aligned, and end inside the table",
+    ),
+    (
+        "1 0xffffffc080400000 2",
+        "1 0xffffffc080200000 2",
+        15,
+        "pages must be sorted by address, aligned, and end inside the table",
+    ),
+    (
+        "table 1 0xffffffc08",
+        "table 1 0xffffff808",
+        12,
+        "tables must be sorted by address, and aligned to what they translate",
+    ),
+    (
+        "@map end",
+        "@map start",
+        16,
+        "the first word must be area, table, run or end",
+    ),
+    ("@map end", "end", 17, "a listing must end with `@map end`"),
+    (
+        "8192 0 .text",
+        "8192 8193 .text",
+        4,
+        "resident may not exceed the area, nor huge exceed resident",
+    ),
+    (
+        "8192 0 .text",
+        "8193 0 .text",
+        4,
+        "resident may not exceed the area, nor huge exceed resident",
+    ),
+    (
+        "0xffffffc080202000 r",
+        "0xffffffc080402000 r",
+        5,
+        "an area must be behind the one before it, and inside the space",
+    ),
+];
+
+#[test]
+fn a_refusal_names_the_line_and_the_rule() {
+    for (from, to, line, rule) in DAMAGE {
         let damage = read(&CONSOLE.replacen(from, to, 1)).unwrap_err();
         assert_eq!((damage.line, damage.rule), (line, rule), "{from} as {to}");
+        let text = format!("line {line}, `{}`: {rule}", damage.text);
+        assert_eq!(damage.to_string(), text, "{from} as {to}");
     }
 }
 

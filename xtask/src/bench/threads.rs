@@ -34,7 +34,7 @@ pub const LOAD: &str = "threads.load";
 
 /// The units of the rows.
 const TIMES: &str = "times one thread's work";
-const DEARER: &str = "percent dearer";
+const EXTRA_TIME: &str = "percent more time";
 
 /// `bench-threads`: measures only these rows, and writes the report again.
 pub fn bench_threads(options: &Options) -> Result<(), Failure> {
@@ -116,7 +116,7 @@ fn summary_of(name: &str, runs: &[Vec<(String, f64)>]) -> Vec<Row> {
         return Vec::new();
     };
     let unit = match name.starts_with("threads.frame_pair") {
-        true => DEARER,
+        true => EXTRA_TIME,
         false => TIMES,
     };
     let (row, owner) = match name.split_once('@') {
@@ -220,7 +220,7 @@ mod tests {
         let all = owners_of(&rows, "threads.fault_one_area");
         assert_eq!(all.collect::<Vec<_>>(), ["", "linux"]);
         assert_eq!(rows[0].unit, "times one thread's work");
-        assert_eq!(rows[8].unit, "percent dearer");
+        assert_eq!(rows[8].unit, "percent more time");
     }
 
     #[test]
