@@ -21,7 +21,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use axlog::{Turn, ax_print, ax_println};
+use axlog::{ConsoleGuard, ax_print, ax_println};
 use axplat::time::{current_ticks, ticks_to_nanos};
 
 use crate::arch;
@@ -52,7 +52,7 @@ pub fn is_ending() -> bool {
 /// console, and how long the machine ran. Then the machine is told by its own means, and
 /// powers off.
 pub fn exit(status: u8) -> ! {
-    let _turn = Turn::take_within(PATIENCE);
+    let _console = ConsoleGuard::lock_within(PATIENCE);
     let status = match begin() {
         0 => status,
         _ => FAILED,

@@ -1,12 +1,12 @@
-//! Lines on the console.
+//! Printing to the console.
 //!
-//! [`ax_print!`] writes for the application; [`error!`] to [`trace!`] for the
-//! kernel, by way of the crate `log`. A line of a level that the image was not
-//! built to print is not in the image. What one call prints comes out in one piece,
-//! whichever threads and harts print at the same time ([`Turn`]).
+//! The application prints with [`ax_print!`]. The kernel logs with [`error!`] to [`trace!`],
+//! which use the crate `log`. An image contains only the log lines of the levels that it was
+//! built to print. The output of one call stays in one piece, even if other threads and
+//! harts print at the same time ([`ConsoleGuard`]).
 //!
-//! Locks: the console's owner, which is held while arbitrary `Display` code runs; inside
-//! it the console's own lock in the platform, a leaf.
+//! Locks: a caller holds the console ([`ConsoleGuard`]) while arbitrary `Display` code runs.
+//! Inside that, the platform's own console lock is taken. No lock is taken inside that one.
 #![no_std]
 
 mod console;
@@ -15,43 +15,45 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 #[doc(hidden)]
 pub use console::print;
-pub use console::{Turn, end_line, has_console, seize_console, stop_if_taken, take_console};
+pub use console::{
+    ConsoleGuard, end_line, has_console, seize_console, stop_if_taken, take_console,
+};
 #[doc(hidden)]
 pub use log;
 pub use log::Level;
 
-/// What the console must know of whatever prints.
+/// What the console asks about the code that prints. `axruntime` implements it.
 #[crate_interface::def_interface(gen_caller)]
 pub trait LogIf {
-    /// The kernel's number of the hart that runs this.
+    /// Returns the kernel's number of the calling hart.
     fn hart() -> usize;
 
-    /// A number for the thread that runs this, or for its hart where it runs no threads:
-    /// never 0, and no other's.
+    /// Returns a unique number of the calling thread, or of the hart if it runs no threads.
+    /// The number is never 0.
     fn owner() -> usize;
 
-    /// Waits a little, for the `turn`th time, for another owner to finish its line. Returns
-    /// whether waiting longer can help.
-    fn wait(turn: usize) -> bool;
+    /// Waits a little for the console's owner to finish its line. `attempt` counts the calls
+    /// of one wait from 0. Returns whether waiting longer can help.
+    fn wait(attempt: usize) -> bool;
 
-    /// Stops the hart that runs this for good: another one says the machine's last words.
+    /// Stops the calling hart for good. Another hart reports how the machine ends.
     fn stop() -> !;
 }
 
-/// Prints to the console.
+/// Prints to the console, with arguments like those of `format!`.
 #[macro_export]
 macro_rules! ax_print {
     ($($arg:tt)*) => { $crate::print(format_args!($($arg)*)) };
 }
 
-/// Prints a line to the console.
+/// Prints a line to the console, with arguments like those of `format!`.
 #[macro_export]
 macro_rules! ax_println {
     () => { $crate::ax_print!("\n") };
     ($($arg:tt)*) => { $crate::ax_print!("{}\n", format_args!($($arg)*)) };
 }
 
-/// Logs at a level, if the image was built to.
+/// Logs at a level, if the image was built to print that level.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! log_at {
@@ -62,37 +64,37 @@ macro_rules! log_at {
     };
 }
 
-/// Logs what has gone wrong and cannot be helped.
+/// Logs a failure that the kernel cannot recover from.
 #[macro_export]
 macro_rules! error {
     ($($arg:tt)*) => { $crate::log_at!(Error, $($arg)*) };
 }
 
-/// Logs what a person should look into.
+/// Logs a problem that a person should look into.
 #[macro_export]
 macro_rules! warn {
     ($($arg:tt)*) => { $crate::log_at!(Warn, $($arg)*) };
 }
 
-/// Logs the course of things.
+/// Logs a step of normal operation.
 #[macro_export]
 macro_rules! info {
     ($($arg:tt)*) => { $crate::log_at!(Info, $($arg)*) };
 }
 
-/// Logs what helps to find a fault.
+/// Logs a detail that helps to find a bug.
 #[macro_export]
 macro_rules! debug {
     ($($arg:tt)*) => { $crate::log_at!(Debug, $($arg)*) };
 }
 
-/// Logs every step.
+/// Logs each small step.
 #[macro_export]
 macro_rules! trace {
     ($($arg:tt)*) => { $crate::log_at!(Trace, $($arg)*) };
 }
 
-/// The level the image was built with: `LOG=` of the build, `warn` without.
+/// The level that the image was built with: `LOG=` of the build, or else `warn`.
 const LEVEL: LevelFilter = level_named(option_env!("AX_LOG"));
 
 const fn level_named(name: Option<&str>) -> LevelFilter {
@@ -121,7 +123,8 @@ impl Log for Logger {
             return;
         }
         let now = axplat::time::monotonic_time();
-        // Numbers are printed as `usize`: an image has code for each type it prints.
+        // All numbers are printed as `usize`, because each other type would add its
+        // formatting code to the image.
         let colour: usize = match record.level() {
             Level::Error => 31,
             Level::Warn => 33,
@@ -142,13 +145,13 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Whether the image was built to print lines of `level`: a constant, so that
-/// what only serves such lines is not linked where they are not printed.
+/// Returns whether the image was built to print lines of `level`. It is a constant, so the
+/// compiler removes code that serves only lines that are not printed.
 pub const fn enabled(level: Level) -> bool {
     level as usize <= LEVEL as usize
 }
 
-/// Makes the macros of the crate `log` print. Before that they do nothing.
+/// Makes the macros of the crate `log` print to the console. Until then they do nothing.
 pub fn init() {
     if LEVEL != LevelFilter::Off && log::set_logger(&Logger).is_ok() {
         log::set_max_level(LEVEL);
