@@ -1,45 +1,50 @@
-//! The numbers the kernel is built with. Nothing here depends on how much
-//! memory or how many harts a machine has: those are read at boot.
+//! The constants that the kernel is built with. The size of memory and the number of harts
+//! are not among them: they are read at boot.
 //!
-//! The kernel half of the address space, on every machine:
+//! The kernel half of the address space has this layout on every machine:
 //!
 //! ```text
-//! PHYS_VIRT_OFFSET                        KERNEL_MAP_BASE         KERNEL_MAP_END
-//! |<- all physical addresses, one to one ->|<- mapped on demand ->|  ...
-//!      ^ the kernel image lies in here      KERNEL_OWNED_BASE ^    ^ harts' stacks
+//! PHYS_VIRT_OFFSET       KERNEL_MAP_BASE   KERNEL_OWNED_BASE   HART_STACKS   KERNEL_MAP_END
+//! |                      |                 |                   |             |
+//! |<- linear mapping: -->|<---- mapped on demand ------------->|<- harts' -->|
+//! |   all physical       |                 |  pages that have  |   stacks    |
+//! |   addresses, the     |                 |  an owner         |             |
+//! |   kernel image       |                 |                   |             |
 //! ```
 #![no_std]
 
 use core::ops::Range;
 
-/// Bytes of a page, and of a physical frame.
+/// The size in bytes of a page and of a frame.
 pub const PAGE_SIZE: usize = 4096;
 
-/// Bytes of each hart's stack, and of a thread's that asks for no other size, without
-/// the guard zone below it. `platforms/kernel.ld` sets the memory of the first hart's
-/// aside; each platform's `linker.ld` names the same number.
+/// The size in bytes of each hart's stack, and the default size of a thread's stack. The
+/// guard zone below a stack is not included.
+///
+/// `platforms/kernel.ld` reserves the memory of the first hart's stack. Each platform's
+/// `linker.ld` contains the same number.
 pub const STACK_SIZE: usize = 256 * 1024;
 
-/// The least number of bytes below every stack where nothing is ever mapped. A
-/// function's frame that is not larger cannot jump over the zone.
+/// The least size in bytes of the guard zone below every stack, where nothing is ever
+/// mapped. A stack frame of a function that is not larger cannot skip the zone.
 pub const STACK_GUARD: usize = 1024 * 1024;
 
-/// The most harts one image counts; a machine's harts beyond are left
-/// asleep. Sets of harts are one 64-bit word.
+/// The largest number of harts that an image uses. Further harts of a machine stay asleep.
+/// A set of harts is one 64-bit word.
 pub const MAX_HARTS: usize = 64;
 
-/// How long the first hart waits for another to come up, in nanoseconds.
+/// How long the first hart waits for another hart to come up, in nanoseconds.
 pub const HART_START_TIMEOUT_NS: u64 = 2_000_000_000;
 
-/// Where physical address 0 lies in the kernel half: `virt = phys + offset`.
+/// The virtual address of physical address 0 in the linear mapping: `virt = phys + offset`.
 ///
-/// Sv39's kernel half is the upper 256 GiB (RISC-V Privileged Architecture,
-/// "Sv39: Page-Based 39-bit Virtual-Memory System"); half of it is for physical
-/// memory. The others have 48-bit addresses.
+/// Sv39's kernel half is the upper 256 GiB (RISC-V Privileged Architecture, "Sv39:
+/// Page-Based 39-bit Virtual-Memory System"). Half of it is for physical memory. The other
+/// architectures have 48-bit addresses.
 ///
-/// In a process, such as a test of the kernel's modules, it is an address that is
-/// free for that. Miri maps nothing at an address that is asked for, so there a test's
-/// physical memory is memory of the process, by its own addresses.
+/// In a process, such as a test of the kernel's modules, it is an address that Linux leaves
+/// free. Miri cannot map memory at a given address. There a test's physical addresses are
+/// the process's own addresses.
 pub const PHYS_VIRT_OFFSET: usize = if cfg!(miri) {
     0
 } else if cfg!(not(target_os = "none")) {
@@ -52,11 +57,10 @@ pub const PHYS_VIRT_OFFSET: usize = if cfg!(miri) {
     0xffff_8000_0000_0000
 };
 
-/// Where physical memory begins in a process.
+/// The first address of the linear mapping in a process.
 const PROCESS_PHYS: usize = 0x1800_0000_0000;
 
-/// The first address that the kernel maps on demand; up to it lies physical
-/// memory.
+/// The first address that the kernel maps on demand, which is the end of the linear mapping.
 pub const KERNEL_MAP_BASE: usize = if cfg!(not(target_os = "none")) {
     0x2000_0000_0000
 } else if cfg!(target_arch = "riscv64") {
@@ -67,9 +71,12 @@ pub const KERNEL_MAP_BASE: usize = if cfg!(not(target_os = "none")) {
     0xffff_c000_0000_0000
 };
 
-/// The end of what the kernel maps: 64 GiB on Sv39, 32 TiB on the others, which is
-/// as many entries of a root. Each costs a table once there are user programs, and
-/// is copied into every address space of one where one root translates both halves.
+/// The end of the addresses that the kernel maps: 64 GiB from [`KERNEL_MAP_BASE`] on Sv39,
+/// 32 TiB on the other machines, 10 TiB in a process.
+///
+/// On a machine that is 64 entries of the root page table. Each entry costs a table once there are user
+/// programs. Where one root translates both halves, each entry is also copied into every
+/// user address space.
 pub const KERNEL_MAP_END: usize = if cfg!(not(target_os = "none")) {
     0x2a00_0000_0000
 } else {
@@ -81,21 +88,22 @@ pub const KERNEL_MAP_END: usize = if cfg!(not(target_os = "none")) {
         }
 };
 
-/// The first address of the upper half of what the kernel maps on demand. What is mapped
-/// there has an owner, such as a thread its stack, and is changed by that owner alone.
+/// The first address of the upper half of the range that the kernel maps on demand. Every
+/// mapping there has an owner, for example the thread whose stack it is. Only the owner
+/// changes it.
 pub const KERNEL_OWNED_BASE: usize = KERNEL_MAP_BASE + (KERNEL_MAP_END - KERNEL_MAP_BASE) / 2;
 
-/// The first address that user programs can have. In a process they leave what lies
-/// lower to the process itself, and to an address sanitizer.
+/// The first address that user programs can use. In a process, lower addresses belong to the
+/// process itself and to an address sanitizer.
 pub const USER_BASE: usize = if cfg!(not(target_os = "none")) {
     0x1100_0000_0000
 } else {
     0
 };
 
-/// The end of the addresses that user programs can have: the lower half, which
-/// Sv39 has 256 GiB of, and the others 128 TiB. In a process, what lies below the
-/// kernel's.
+/// The end of the addresses that user programs can use. That is the end of the lower half:
+/// 256 GiB on Sv39, 128 TiB on the other machines. In a process it is the start of the
+/// linear mapping.
 pub const USER_END: usize = if cfg!(not(target_os = "none")) {
     PROCESS_PHYS
 } else if cfg!(target_arch = "riscv64") {
@@ -104,16 +112,17 @@ pub const USER_END: usize = if cfg!(not(target_os = "none")) {
     1 << 47
 };
 
-/// Bytes from one hart's stack to the next: what one table of the lowest level maps.
+/// The distance in bytes from one hart's stack to the next: the range that one table of the
+/// lowest level maps.
 pub const HART_STACK_SLOT: usize = 2 << 20;
 
-/// The first of the addresses that are set aside for harts' stacks: the last that the
-/// kernel maps. Boot page tables map them as the kernel's own does, so that a hart keeps
-/// its stack when it goes from one to the other.
+/// The first of the addresses that are reserved for harts' stacks, at the end of the range
+/// that the kernel maps. The boot page tables and the kernel's own map them alike, so a hart
+/// keeps its stack when it switches page tables.
 pub const HART_STACKS: usize = KERNEL_MAP_END - MAX_HARTS * HART_STACK_SLOT;
 
-/// The addresses of the stack of hart `number`. It lies at the end of its slot; the rest
-/// of the slot is its guard zone.
+/// Returns the addresses of the stack of hart `number`. The stack is at the end of its slot.
+/// The rest of the slot is its guard zone.
 pub const fn hart_stack(number: usize) -> Range<usize> {
     let end = HART_STACKS + (number + 1) * HART_STACK_SLOT;
     end - STACK_SIZE..end
@@ -122,9 +131,9 @@ pub const fn hart_stack(number: usize) -> Range<usize> {
 const _: () = assert!(HART_STACK_SLOT - STACK_SIZE >= STACK_GUARD);
 const _: () = assert!(HART_STACKS.is_multiple_of(HART_STACK_SLOT));
 
-/// The most physical memory the kernel half has room for, in bytes.
+/// The size in bytes of the linear mapping, which limits physical memory.
 pub const MAX_PHYS: usize = KERNEL_MAP_BASE - PHYS_VIRT_OFFSET;
 
-/// Physical addresses below this are mapped by every platform's boot page
-/// table. RAM beyond is there for the kernel once it runs in its own.
+/// The end of the physical addresses that every platform's boot page table maps. RAM above
+/// it can be used once the kernel has loaded its own page table.
 pub const BOOT_MAPPED: usize = 4 << 30;
