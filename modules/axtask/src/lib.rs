@@ -1,72 +1,107 @@
-//! Threads: who runs on which hart, who waits for what, and until when.
+//! Threads: which thread runs on which hart, what each thread waits for, and until when.
 //!
 //! ```text
-//!   spawn ─► Thread ──► ready, a queue a hart ──► runs ──► dead: its stack goes,
-//!            (thread,     (queue)      ▲           │ │      who joins it wakes
-//!             stack)                   │ its time  │ │
-//!                          woken ▲     └───────────┘ │
-//!                                │    (schedule)     │
-//!                          waits: WaitQueue, sleep, park  (wait, thread)
+//!   spawn ─► Thread ──► ready ────────────► runs ──► ended ──► reaped: its stack is cached
+//!            (thread,   (run_queue)    ▲     │ │                or unmapped, and threads
+//!             stack)       ▲           └─────┘ │                that join it wake (reap)
+//!                          │         its slice │
+//!                          │           is over ▼
+//!                          └── woken ◄── waits: WaitQueue, sleep, park
+//!                              (wake)    (wait)
 //! ```
 //!
-//! A thread stays on the hart that it is given at its birth: the one named, or else the
-//! one with the fewest. So what is a hart's own (its number, its magazines of frames, the
-//! user address space that it has entered) does not change under a thread, whenever an
-//! interrupt takes the hart from it, and each queue of ready threads is emptied by one
-//! hart alone: a thread that is woken while it is still going to sleep is not run twice.
-//! The price is that a hart with nothing to do takes over nobody else's threads.
+//! # Files
 //!
-//! Round robin: the ready thread that has waited longest is next, and runs until it
-//! waits, yields, or has had [`SLICE_NS`] while others are ready. A hart's timer is set
-//! for the nearest of that and the first sleeper's end, so that nothing ticks where
-//! nothing is due. A hart without a ready thread runs its idle thread, which sleeps until
-//! an interrupt; whoever makes a thread ready for another hart sends it one.
+//! Each file uses only files below it, so they can be read from the bottom up.
 //!
-//! Interrupts are out from the moment a thread is taken from the hart until the next one
-//! has it. A hart can be taken from any code that lets interrupts in and holds no
-//! `axhal::threads::NoPreempt`, and from no other: all locks of the kernel keep interrupts
-//! out, and so does code that works on a hart's own data. In a process there are no interrupts where a hart does not wait: threads of
-//! `ARCH=host` take turns only where they wait or yield.
+//! ```text
+//!   preempt  spawn  init  wait   an interrupt; a new thread; a hart's first and idle thread;
+//!      └───────┴──┬───┴─────┘    giving up the hart until a notification or a deadline
+//!             schedule           switching from one thread of a hart to the next
+//!                 │
+//!               reap             freeing what an ended thread has
+//!                 │
+//!               wake             making threads ready
+//!                 │
+//!       current ──┴── run_queue  the running thread; ready threads, sleepers and the timer
+//!          └──────┬─────┘
+//!              thread            the record of a thread, and the lists that link threads
+//!          ┌──────┴─────┐
+//!        stack       shared      stacks and their cache; reference counts
+//!          │
+//!      interrupts                whether interrupts switch threads; the lock that stops them
+//! ```
 //!
-//! A user address space that a thread has entered (`SharedAspace::run`) is the thread's:
-//! its hart leaves it when the thread goes, and enters it again when it comes back.
+//! # Scheduling
 //!
-//! Promises: no memory is a value of [`spawn()`], of which nothing is left then. Nothing
-//! else allocates: to wait, to wake, to sleep and to end need no memory. Below every
-//! stack lies a guard zone of at least 1 MiB, and all of a stack's own pages have their
-//! frames, so that a trap on it finds room, or is reported with the thread's name. When a
-//! thread is joined, its stack is unmapped or kept for the next threads; what is kept goes
-//! back when memory is short (`stack`). A panic in a thread is the machine's end, as any
-//! other.
+//! A thread stays on the hart that it gets when it is spawned: the hart that the caller
+//! names, or the hart that has the fewest threads. A hart's number, its magazines of frames
+//! and the user address space that it has entered therefore stay right for a thread. That
+//! holds even if an interrupt switches to another thread and back.
 //!
-//! Locks, each a leaf that keeps interrupts out: a hart's queue, a [`WaitQueue`]'s list,
-//! whether a thread waits, its stack, and those that are kept. None is held while another is taken, but for
-//! the heap's, when a queue makes room for one more sleeper.
+//! Only the hart itself takes threads out of its run queue. A thread that is woken while it
+//! is still about to give up the hart therefore cannot run twice. The price is that an idle
+//! hart does not take over threads of a busy one.
+//!
+//! Scheduling is round robin. The ready thread that has waited longest runs next. It runs
+//! until it waits, yields, or has used up [`SLICE_NS`] while other threads are ready. A
+//! hart's timer is set for the end of that slice or for the first sleeper's deadline,
+//! whichever is earlier. There is no periodic tick. A hart without a ready thread runs its
+//! idle thread, which sleeps until an interrupt. A hart that makes a thread ready on another
+//! hart sends that hart an interrupt.
+//!
+//! Interrupts are off during a switch from one thread to the next. An interrupt can switch
+//! threads wherever interrupts are on and no `axhal::threads::NoPreempt` exists. All locks of
+//! the kernel keep interrupts off, and so does code that works on a hart's own data. A
+//! process has no interrupts except where a hart waits: threads of `ARCH=host` switch only
+//! when they wait or yield.
+//!
+//! A user address space that a thread has entered (`SharedAspace::run`) belongs to the
+//! thread. The hart leaves it when it switches away from the thread, and enters it again
+//! when it switches back.
+//!
+//! # Promises
+//!
+//! - [`spawn()`] returns an error if there is no memory, and leaves nothing behind.
+//! - Waiting, waking, sleeping and ending allocate nothing.
+//! - Below every stack is a guard zone of at least 1 MiB. All pages of a stack have their
+//!   frames from the start. A trap therefore either has room on the stack, or is reported
+//!   with the thread's name.
+//! - When a thread can be joined, its stack has been unmapped or put into the stack cache.
+//!   The cache is emptied when memory is short ([`free_cached_stacks`]).
+//! - A panic in a thread ends the machine, like any other panic.
+//!
+//! # Locks
+//!
+//! Each run queue, wait queue, wait state of a thread, and stack of a thread has a lock, and
+//! so has the stack cache. All of them keep interrupts off. No second lock is taken while one
+//! of them is held, except the heap's. That one is taken when a run queue reserves room for
+//! a sleeper, or the stack cache for a stack.
 #![no_std]
 #![cfg(any(target_os = "none", target_os = "linux"))]
 
 extern crate alloc;
 
-mod queue;
+mod current;
+mod init;
+mod interrupts;
+mod preempt;
+mod reap;
+mod run_queue;
 mod schedule;
 mod shared;
 mod spawn;
 mod stack;
 mod thread;
 mod wait;
+mod wake;
 
-pub use schedule::{exit, idle_of, init_hart, sleep_until, yield_now};
+pub use current::{current, current_id};
+pub use init::{idle_of, init_hart};
+pub use interrupts::PREEMPTIVE;
+pub use schedule::{SLICE_NS, exit, yield_now};
 pub use shared::{Shared, try_box};
-pub use spawn::{MOST_ON_STACK, Spawn, spawn, spawn_borrowing};
-pub use stack::give_back as give_back_stacks;
-pub use thread::{Thread, current, current_id, park, park_until};
-pub use wait::WaitQueue;
-
-/// How long a thread runs while others of its hart are ready, in nanoseconds.
-pub const SLICE_NS: u64 = 10_000_000;
-
-/// Whether a hart can be taken from a thread that does not wait; a process's cannot.
-pub const PREEMPTIVE: bool = cfg!(target_os = "none");
-
-/// A lock that keeps interrupts out.
-type Lock<T> = kspin::BaseSpinLock<axhal::arch::IrqsOff, T>;
+pub use spawn::{MAX_WORK_ON_STACK, Spawn, spawn, spawn_borrowing};
+pub use stack::free_cached_stacks;
+pub use thread::{Thread, WaitQueue};
+pub use wait::{park, park_until, sleep_until};

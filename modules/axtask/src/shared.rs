@@ -1,74 +1,79 @@
-//! A value with counted owners whose making can fail, which `Arc`'s cannot.
+//! Reference counting that reports a failed allocation as an error. `Arc::new` aborts.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::{forget, offset_of};
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use axerrno::{AxError, AxResult};
 
-/// A value on the heap.
+/// Moves a value to the heap.
 ///
 /// # Errors
 ///
-/// `NoMemory`; the value is dropped then.
+/// `NoMemory` if the heap is exhausted. The value is dropped then.
 pub fn try_box<T>(value: T) -> AxResult<Box<T>> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(1).map_err(|_| AxError::NoMemory)?;
-    room.push(value);
-    let values: *mut [T] = Box::into_raw(room.into_boxed_slice());
-    // SAFETY: `values` is a box of one value, which has the layout of the value.
+    let mut values = Vec::new();
+    values.try_reserve_exact(1).map_err(|_| AxError::NoMemory)?;
+    values.push(value);
+    let values: *mut [T] = Box::into_raw(values.into_boxed_slice());
+    // SAFETY: `values` is a box of a slice of one value, which has the layout of the value.
     Ok(unsafe { Box::from_raw(values.cast()) })
 }
 
-/// One of the owners of a value, which goes with the last.
+/// A counted reference to a value. Dropping the last one drops the value.
 pub struct Shared<T>(NonNull<Inner<T>>);
 
 struct Inner<T> {
-    owners: AtomicUsize,
+    references: AtomicUsize,
     value: T,
 }
 
-// SAFETY: as of `Arc`: the value is seen by all its owners, and dropped by any.
+// SAFETY: `Shared` gives `&T` to every thread that has a reference, and drops `T` in any of
+// them. That is sound for a `T` that is `Sync` and `Send`, as for `Arc`.
 unsafe impl<T: Send + Sync> Send for Shared<T> {}
-// SAFETY: as above.
+// SAFETY: a `&Shared<T>` gives `&T` and can be cloned to a `Shared<T>`. That is sound for a
+// `T` that is `Sync` and `Send`, as for `Arc`.
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    /// A value with one owner.
+    /// Moves a value to the heap and returns the first reference to it.
     ///
     /// # Errors
     ///
-    /// `NoMemory`.
+    /// `NoMemory` if the heap is exhausted. The value is dropped then.
     pub fn try_new(value: T) -> AxResult<Self> {
         let inner = try_box(Inner {
-            owners: AtomicUsize::new(1),
+            references: AtomicUsize::new(1),
             value,
         })?;
         Ok(Self(NonNull::from(Box::leak(inner))))
     }
 
-    /// Gives the ownership away: the value stays until [`from_raw`](Self::from_raw).
+    /// Turns the reference into a pointer, which keeps the value until
+    /// [`from_raw`](Self::from_raw) turns it back.
     pub(crate) fn into_raw(self) -> *const T {
         let value = ptr::from_ref(&*self);
-        core::mem::forget(self);
+        forget(self);
         value
     }
 
-    /// Takes the ownership back.
+    /// Turns a pointer back into the reference that it came from.
     ///
     /// # Safety
     ///
-    /// `value` is [`into_raw`](Self::into_raw)'s, and has not been taken back yet.
+    /// `value` must come from [`into_raw`](Self::into_raw), and must be turned back once.
     pub(crate) unsafe fn from_raw(value: *const T) -> Self {
-        let inner = value.map_addr(|addr| addr - core::mem::offset_of!(Inner<T>, value));
-        // SAFETY: it is within the value's own allocation, which is not at null.
+        let inner = value.map_addr(|addr| addr - offset_of!(Inner<T>, value));
+        // SAFETY: by the caller's promise the address lies within an allocation, so it is
+        // not null.
         Self(unsafe { NonNull::new_unchecked(inner.cast_mut().cast()) })
     }
 
-    /// Whether both own the same value.
+    /// Returns whether both refer to the same value.
     pub fn ptr_eq(&self, other: &Self) -> bool {
         self.0 == other.0
     }
@@ -76,10 +81,10 @@ impl<T> Shared<T> {
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
-        // SAFETY: this owner keeps it.
-        unsafe { self.0.as_ref() }
-            .owners
-            .fetch_add(1, Ordering::Relaxed);
+        // SAFETY: this reference keeps the allocation while it exists.
+        let references = unsafe { &self.0.as_ref().references };
+        // Relaxed: the caller already holds a reference, so the count cannot reach 0 here.
+        references.fetch_add(1, Ordering::Relaxed);
         Self(self.0)
     }
 }
@@ -88,7 +93,7 @@ impl<T> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: this owner keeps it.
+        // SAFETY: this reference keeps the value while it exists.
         unsafe { &self.0.as_ref().value }
     }
 }
@@ -101,13 +106,17 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
 
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        // SAFETY: this owner has kept it so far.
-        let owners = unsafe { &self.0.as_ref().owners };
-        if owners.fetch_sub(1, Ordering::Release) == 1 {
+        // SAFETY: this reference keeps the allocation until the decrement below.
+        let references = unsafe { &self.0.as_ref().references };
+        // Release: pairs with the fence in the last drop, so that the value is dropped
+        // after every use through this reference.
+        if references.fetch_sub(1, Ordering::Release) == 1 {
+            // Acquire: pairs with the Release decrements of all other references.
             fence(Ordering::Acquire);
-            let one = ptr::slice_from_raw_parts_mut(self.0.as_ptr(), 1);
-            // SAFETY: `try_new` has made it a box of one, and this was its last owner.
-            drop(unsafe { Box::from_raw(one) });
+            let boxed = ptr::slice_from_raw_parts_mut(self.0.as_ptr(), 1);
+            // SAFETY: `try_new` made the allocation as a boxed slice of one value. This was
+            // the last reference to it.
+            drop(unsafe { Box::from_raw(boxed) });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a thread begins.
+//! Beginning a thread.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -10,25 +10,28 @@ use axhal::arch::enable_irqs;
 use axhal::context::Context;
 use axhal::hart;
 
-use crate::Shared;
-use crate::queue::queue_of;
-use crate::schedule::{exit, finish};
-use crate::shared::try_box;
-use crate::stack::{Stack, retried};
-use crate::thread::{Thread, make_ready, this_thread};
+use crate::current::this_thread;
+use crate::reap::reap_previous;
+use crate::run_queue::run_queue_of;
+use crate::schedule::exit;
+use crate::shared::{Shared, try_box};
+use crate::stack::{Stack, retry_without_cache};
+use crate::thread::Thread;
+use crate::wake::make_ready;
 
-/// Work of more bytes than this lies on the heap, other work at the end of its thread's
-/// stack.
-pub const MOST_ON_STACK: usize = 1024;
+/// The largest size in bytes of work that is stored at the end of its thread's stack. Larger
+/// work is stored on the heap.
+pub const MAX_WORK_ON_STACK: usize = 1024;
 
-/// What a thread-to-be is like.
+/// The properties of a thread that is to be spawned.
 #[derive(Debug)]
 pub struct Spawn {
-    /// Its name, for reports; may be empty.
+    /// The name in reports, which may be empty.
     pub name: Cow<'static, str>,
-    /// The least size of its stack in bytes; it has no less than 16 KiB.
+    /// The least size of the stack in bytes. It is rounded up to pages and to at least
+    /// 16 KiB.
     pub stack_size: usize,
-    /// The hart that it is to run on; without one, that which has the fewest threads.
+    /// The hart that the thread runs on. `None` chooses the hart with the fewest threads.
     pub hart: Option<usize>,
 }
 
@@ -42,78 +45,86 @@ impl Default for Spawn {
     }
 }
 
-/// Makes a thread that runs `work` and ends.
+/// Begins a thread that runs `work` and then ends. Returns the thread.
 ///
 /// # Errors
 ///
-/// `NoMemory`; `InvalidInput` for a hart that is not up. Nothing has begun then, and `work`
-/// is dropped.
+/// - `NoMemory` if there is no memory for the thread or its stack.
+/// - `InvalidInput` if the hart is not online or runs no threads.
+///
+/// No thread has begun then, and `work` is dropped.
 pub fn spawn<F: FnOnce() + Send + 'static>(spawn: Spawn, work: F) -> AxResult<Shared<Thread>> {
-    // SAFETY: what it has borrowed stays for ever.
+    // SAFETY: `F` is `'static`, so everything that it borrows lives for ever.
     unsafe { spawn_borrowing(spawn, work) }
 }
 
-/// As [`spawn`], of work that may borrow.
+/// Begins a thread that runs `work` and then ends, where `work` may borrow. Returns the
+/// thread.
 ///
 /// # Errors
 ///
-/// As [`spawn`].
+/// - `NoMemory` if there is no memory for the thread or its stack.
+/// - `InvalidInput` if the hart is not online or runs no threads.
+///
+/// No thread has begun then, and `work` is dropped.
 ///
 /// # Safety
 ///
-/// What it has borrowed stays until the work is done.
+/// What `work` borrows must live until `work` has returned.
 pub unsafe fn spawn_borrowing<F: FnOnce() + Send>(
     spawn: Spawn,
     work: F,
 ) -> AxResult<Shared<Thread>> {
-    if size_of::<F>() <= MOST_ON_STACK {
-        // SAFETY: the caller's promise.
+    if size_of::<F>() <= MAX_WORK_ON_STACK {
+        // SAFETY: the caller promises that what `work` borrows lives until it has returned.
         return unsafe { spawn_on_stack(spawn, work) };
     }
-    // Called through a pointer, the work is not moved to the stack.
+    // A call through the box's pointer does not move the work to the stack.
     let work: Box<dyn FnOnce() + Send + '_> = try_box(work)?;
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that what `work` borrows lives until it has returned.
     unsafe { spawn_on_stack(spawn, work) }
 }
 
-/// As [`spawn_borrowing`], of work that fits on any stack.
+/// Begins a thread whose `work`, of at most [`MAX_WORK_ON_STACK`] bytes, is stored at the
+/// end of its stack.
 ///
 /// # Safety
 ///
-/// What it has borrowed stays until the work is done.
+/// What `work` borrows must live until `work` has returned.
 unsafe fn spawn_on_stack<F: FnOnce() + Send>(spawn: Spawn, work: F) -> AxResult<Shared<Thread>> {
-    let hart = spawn.hart.unwrap_or_else(fewest);
-    let runs = |hart| hart::is_online(hart) && queue_of(hart).lock().idle.is_some();
-    if !runs(hart) {
+    let hart = spawn.hart.unwrap_or_else(hart_with_fewest_threads);
+    let runs_threads = |hart| hart::is_online(hart) && run_queue_of(hart).lock().idle.is_some();
+    if !runs_threads(hart) {
         return Err(AxError::InvalidInput);
     }
     let stack = Stack::new(spawn.stack_size)?;
-    let (bottom, place) = (stack.bottom(), place_of::<F>(stack.top()));
-    // SAFETY: the room below `place` is the new stack's, which is mapped, and nobody's.
-    let context = unsafe { Context::starting(place, begin::<F>) };
+    let (bottom, place) = (stack.bottom(), place_of_work::<F>(stack.top()));
+    // SAFETY: `place` lies within the new stack, which is mapped, and which this function
+    // owns exclusively.
+    let context = unsafe { Context::starting(place, run_work::<F>) };
     let thread = Thread::new(spawn.name, hart, context, bottom, Some(stack));
     let thread = Shared::try_new(thread)?;
-    retried(|| queue_of(hart).lock().admit())?;
-    // SAFETY: `place_of` has left room for the work between `place` and the end of the new
-    // stack, aligned for it; the stack is mapped, and this function's alone.
+    retry_without_cache(|| run_queue_of(hart).lock().attach())?;
+    // SAFETY: `place_of_work` leaves room for `F` between `place` and the end of the stack,
+    // and aligns it. The stack is mapped, and the thread does not run yet.
     unsafe { (place as *mut F).write(work) };
     make_ready(thread.clone());
     Ok(thread)
 }
 
-/// The hart that has the fewest threads; of several the next after the caller's, which is
-/// busy.
-fn fewest() -> usize {
+/// Returns the number of the hart that has the fewest threads. Of several such harts, it is
+/// the next one after the caller's, since the caller's is busy.
+fn hart_with_fewest_threads() -> usize {
     let (me, count) = (hart::this_hart(), hart::count());
     let harts = (1..=count).map(|step| (me + step) % count);
     let harts = harts.filter(|number| hart::is_online(*number));
-    let least = harts.min_by_key(|number| queue_of(*number).lock().threads());
-    least.unwrap_or(me)
+    let fewest = harts.min_by_key(|number| run_queue_of(*number).lock().thread_count());
+    fewest.unwrap_or(me)
 }
 
-/// Where a thread's work of at most `MOST_ON_STACK` bytes lies: at the end of its stack,
-/// which is larger than that and than any alignment of such work.
-const fn place_of<F>(top: usize) -> usize {
+/// Returns the address of a thread's work of type `F`, at most `MAX_WORK_ON_STACK` bytes, on
+/// a stack that ends at `top`. Every stack is larger than such work and its alignment.
+const fn place_of_work<F>(top: usize) -> usize {
     let align = if align_of::<F>() > 16 {
         align_of::<F>()
     } else {
@@ -122,17 +133,17 @@ const fn place_of<F>(top: usize) -> usize {
     (top - size_of::<F>()) & !(align - 1)
 }
 
-/// A thread's first function, with interrupts out.
-extern "C" fn begin<F: FnOnce()>() -> ! {
-    finish();
-    if let Some(stack) = this_thread().map(Thread::stack_top) {
-        let place = place_of::<F>(stack) as *const F;
-        // SAFETY: `spawn` has put it there for this thread, which takes it once.
+/// The first function of a thread. It is entered with interrupts off.
+extern "C" fn run_work<F: FnOnce()>() -> ! {
+    reap_previous();
+    if let Some(top) = this_thread().map(Thread::stack_top) {
+        let place = place_of_work::<F>(top) as *const F;
+        // SAFETY: `spawn_on_stack` has stored the work there for this thread, and only this
+        // call takes it.
         let work = unsafe { place.read() };
         enable_irqs();
         work();
     }
-    // SAFETY: the work has returned, and with it all that was on the stack has been
-    // dropped.
+    // SAFETY: the work has returned, so all values on its part of the stack are dropped.
     unsafe { exit() }
 }

@@ -1,10 +1,11 @@
-//! Stacks: pages of the kernel's address space above a guard zone; and those of ended
-//! threads, which are kept for the next ones.
+//! Stacks, and the cache of stacks of ended threads.
 //!
-//! To unmap a stack, every hart must forget it, which takes longer than all else in a
-//! short thread's life. So stacks are kept, up to an eighth of RAM. They are unmapped, all in
-//! one operation, when there are more, and when something else finds no memory
-//! (`axalloc::set_shrinker`).
+//! A stack is a range of pages in the kernel's address space, above a guard zone.
+//!
+//! Unmapping a stack takes a shootdown on every hart, which is longer than the rest of a
+//! short thread's life. Stacks of ended threads are therefore cached for new threads, up to
+//! an eighth of RAM. The whole cache is unmapped in one operation when it would become
+//! larger, and when another request finds no memory (`axalloc::set_shrinker`).
 
 use alloc::vec::Vec;
 use core::mem;
@@ -14,84 +15,88 @@ use axerrno::{AxError, AxResult};
 use axlog::warn;
 use axmm::{KERNEL_OWNED_BASE, MappingFlags, VirtAddr, VirtAddrRange, kernel_aspace};
 
-use crate::{Lock, PREEMPTIVE};
+use crate::interrupts::{Lock, PREEMPTIVE};
 
-/// The least that a stack has: room for a trap, and in it for a switch, the end of
-/// another thread, and a report.
-pub const LEAST: usize = 16 << 10;
+/// The smallest size of a stack in bytes. A trap fits on it, and within the trap a switch,
+/// the reaping of another thread, and a report.
+pub(crate) const MIN_STACK_SIZE: usize = 16 << 10;
 
-/// The most bytes of stacks that are kept.
-fn most_kept() -> usize {
+/// Returns the largest size of the stack cache in bytes.
+fn cache_limit() -> usize {
     match PREEMPTIVE {
         true => axhal::mem::total_ram_size() / 8,
-        // A hart of a process that finds no memory cannot tell whether it holds a lock, so
-        // that kept stacks go back only to who needs another.
+        // In a process, a hart that finds no memory cannot tell whether it holds a lock. The
+        // cache is then emptied only when a new stack finds no memory, so it stays small.
         false => 8 * STACK_SIZE,
     }
 }
 
-static KEPT: Lock<Kept> = Lock::new(Kept {
+static CACHE: Lock<StackCache> = Lock::new(StackCache {
     stacks: Vec::new(),
     bytes: 0,
-    count: 0,
+    existing: 0,
 });
 
 /// Stacks whose threads have ended.
-struct Kept {
-    /// There is room for every stack there is, so that keeping one takes no memory.
+struct StackCache {
+    /// The cached stacks. The vector has room for every stack that exists, so that caching
+    /// one allocates nothing.
     stacks: Vec<Stack>,
-    /// Bytes of these stacks, without their guard zones.
+    /// The size of the cached stacks in bytes, without their guard zones.
     bytes: usize,
-    /// How many stacks there are, those in use too.
-    count: usize,
+    /// The number of stacks that exist, in use or cached.
+    existing: usize,
 }
 
-/// A stack that is mapped, with all its frames.
+/// A stack whose pages are all mapped to frames. Dropping it unmaps it.
 #[derive(Debug)]
-pub struct Stack {
-    /// Where the guard zone begins.
+pub(crate) struct Stack {
+    /// The lowest address of the guard zone.
     guard: VirtAddr,
-    /// Bytes above the guard zone.
+    /// The size in bytes, without the guard zone.
     size: usize,
-    /// One bit for each hart that has run on it since it was mapped.
+    /// One bit for each hart that has run on the stack since it was mapped.
     harts: u64,
 }
 
 impl Stack {
-    /// A stack of at least `size` bytes: one that has been kept, or a fresh one.
+    /// Returns a stack of at least `size` bytes, from the cache or newly mapped.
     ///
     /// # Errors
     ///
-    /// `NoMemory`, also for more than there are addresses.
-    pub fn new(size: usize) -> AxResult<Self> {
-        let size = size.max(LEAST).checked_next_multiple_of(PAGE_SIZE);
+    /// `NoMemory` if there are not enough frames or addresses.
+    pub(crate) fn new(size: usize) -> AxResult<Self> {
+        let size = size.max(MIN_STACK_SIZE);
+        let size = size.checked_next_multiple_of(PAGE_SIZE);
         let size = size.ok_or(AxError::NoMemory)?;
-        let kept = KEPT.lock().take(size);
-        kept.map_or_else(|| retried(|| Self::fresh(size)), Ok)
+        let cached = CACHE.lock().take(size);
+        cached.map_or_else(|| retry_without_cache(|| Self::map_counted(size)), Ok)
     }
 
-    fn fresh(size: usize) -> AxResult<Self> {
-        KEPT.lock().count_one()?;
-        let mapped = Self::map_somewhere(size);
+    /// Maps a stack of `size` bytes and counts it in the cache.
+    fn map_counted(size: usize) -> AxResult<Self> {
+        CACHE.lock().count_new_stack()?;
+        let mapped = Self::map(size);
         if mapped.is_err() {
-            KEPT.lock().count -= 1;
+            CACHE.lock().existing -= 1;
         }
         mapped
     }
 
-    fn map_somewhere(size: usize) -> AxResult<Self> {
+    /// Maps a stack of `size` bytes at free addresses.
+    fn map(size: usize) -> AxResult<Self> {
         if size > axhal::mem::total_ram_size() {
             return Err(AxError::NoMemory);
         }
-        let whole = size + STACK_GUARD;
+        let size_with_guard = size + STACK_GUARD;
         let base = VirtAddr::from_usize(KERNEL_OWNED_BASE);
         let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
         loop {
-            let guard = aspace.find_free_arena(whole, limit);
+            let guard = aspace.find_free_arena(size_with_guard, limit);
             let guard = guard.ok_or(AxError::NoMemory)?;
-            match map(guard, size) {
-                // Another hart was faster.
+            match map_with_guard(guard, size) {
+                // Another hart has mapped these addresses since they were found free.
                 Err(AxError::AlreadyExists) => {}
                 mapped => {
                     return mapped.map(|()| Self {
@@ -104,41 +109,43 @@ impl Stack {
         }
     }
 
-    /// Keeps a stack that is no longer in use. Where that would be too many, unmaps it and
-    /// all that are kept. Takes no memory.
-    pub fn retire(self) {
-        let kept = KEPT.lock().keep(self);
-        match kept {
-            Ok(too_many) if too_many.is_empty() => {}
-            Ok(too_many) => unmap_all(too_many),
+    /// Puts a stack that is no longer in use into the cache. If the cache becomes too large,
+    /// unmaps all stacks in it. Allocates nothing.
+    pub(crate) fn free(self) {
+        let excess = CACHE.lock().put(self);
+        match excess {
+            Ok(stacks) if stacks.is_empty() => {}
+            Ok(stacks) => unmap_together(stacks),
+            // The cache has no room: the stack is unmapped by its drop.
             Err(stack) => drop(stack),
         }
     }
 
-    /// Gives it to a thread of hart `hart`. Returns whether it is the hart's first since the
-    /// stack was mapped: then the hart may hold stale entries of it, and
-    /// [flushes](axhal::tlb::flush_fresh) them before it runs on it.
-    pub fn give_to(&mut self, hart: usize) -> bool {
-        let is_first = self.harts >> hart & 1 == 0;
+    /// Gives the stack to a thread of hart `hart`. Returns whether no thread of that hart
+    /// has run on it since it was mapped. The hart's TLB may then hold stale translations of
+    /// the stack, so the hart must [flush](axhal::tlb::flush_fresh) them before it runs on it.
+    pub(crate) fn give_to(&mut self, hart: usize) -> bool {
+        let is_first_use = self.harts >> hart & 1 == 0;
         self.harts |= 1 << hart;
-        is_first
+        is_first_use
     }
 
-    /// The lowest address.
-    pub fn bottom(&self) -> usize {
+    /// Returns the lowest address.
+    pub(crate) fn bottom(&self) -> usize {
         self.guard.as_usize() + STACK_GUARD
     }
 
-    /// The end.
-    pub fn top(&self) -> usize {
+    /// Returns the end, which is the first address above the stack.
+    pub(crate) fn top(&self) -> usize {
         self.bottom() + self.size
     }
 
-    /// Unmaps the guard zone and the stack. What cannot be unmapped is lost, and not used
-    /// again.
+    /// Unmaps the guard zone and the stack. If that fails, the addresses and frames are lost
+    /// and never used again.
     fn unmap(&self) {
         let guard = self.guard;
-        // SAFETY: the stack owns its pages, and its thread has ended.
+        // SAFETY: the stack owns its pages exclusively, and its thread has ended or never
+        // began, so nothing refers to them.
         let result = unsafe { kernel_aspace().unmap_owned(guard, STACK_GUARD + self.size) };
         if let Err(error) = result {
             warn!("the stack above {guard:#x} stays mapped: {error:?}");
@@ -149,39 +156,41 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         self.unmap();
-        KEPT.lock().count -= 1;
+        CACHE.lock().existing -= 1;
     }
 }
 
-impl Kept {
-    /// Counts one more stack, and makes room to keep it.
-    fn count_one(&mut self) -> AxResult {
-        let missing = self.count + 1 - self.stacks.len();
-        let room = self.stacks.try_reserve(missing);
-        room.map_err(|_| AxError::NoMemory)?;
-        self.count += 1;
+impl StackCache {
+    /// Counts one more stack, and reserves room to cache it.
+    fn count_new_stack(&mut self) -> AxResult {
+        let missing = self.existing + 1 - self.stacks.len();
+        let reserved = self.stacks.try_reserve(missing);
+        reserved.map_err(|_| AxError::NoMemory)?;
+        self.existing += 1;
         Ok(())
     }
 
-    /// The stack of this size that was kept last.
+    /// Takes out the stack of `size` bytes that was cached last.
     fn take(&mut self, size: usize) -> Option<Stack> {
-        let place = self.stacks.iter().rposition(|stack| stack.size == size)?;
+        let index = self.stacks.iter().rposition(|stack| stack.size == size)?;
         self.bytes -= size;
-        Some(self.stacks.swap_remove(place))
+        Some(self.stacks.swap_remove(index))
     }
 
-    /// Keeps a stack. Returns all that are kept, to be unmapped, if they are too many.
+    /// Caches a stack. If the cache is too large then, returns all stacks in it, which the
+    /// caller must unmap. Otherwise returns an empty vector.
     ///
     /// # Errors
     ///
-    /// The stack, if there is no room: as long as others are being unmapped.
-    fn keep(&mut self, stack: Stack) -> Result<Vec<Stack>, Stack> {
+    /// Returns the stack if the vector is full. That happens while another hart unmaps the
+    /// stacks that it has taken out of the cache, together with the vector's memory.
+    fn put(&mut self, stack: Stack) -> Result<Vec<Stack>, Stack> {
         if self.stacks.len() == self.stacks.capacity() {
             return Err(stack);
         }
         self.bytes += stack.size;
         self.stacks.push(stack);
-        Ok(match self.bytes > most_kept() {
+        Ok(match self.bytes > cache_limit() {
             true => self.take_all(),
             false => Vec::new(),
         })
@@ -193,60 +202,62 @@ impl Kept {
     }
 }
 
-/// Unmaps all stacks that are kept. Returns whether there were any.
-pub fn give_back() -> bool {
-    let stacks = KEPT.lock().take_all();
+/// Unmaps all cached stacks. Returns whether there were any.
+pub fn free_cached_stacks() -> bool {
+    let stacks = CACHE.lock().take_all();
     let any = !stacks.is_empty();
-    unmap_all(stacks);
+    unmap_together(stacks);
     any
 }
 
-/// Does `work`, and once more, if there was no memory for it and kept stacks could be given
-/// back.
-pub fn retried<T>(work: impl Fn() -> AxResult<T>) -> AxResult<T> {
+/// Runs `work`. If it finds no memory, empties the stack cache and runs it once more.
+pub(crate) fn retry_without_cache<T>(work: impl Fn() -> AxResult<T>) -> AxResult<T> {
     match work() {
-        Err(AxError::NoMemory) if give_back() => work(),
+        Err(AxError::NoMemory) if free_cached_stacks() => work(),
         result => result,
     }
 }
 
-/// Unmaps stacks in one operation, so that other harts forget them all at once.
-fn unmap_all(mut stacks: Vec<Stack>) {
+/// Unmaps stacks in one operation, so that other harts flush them in one shootdown.
+fn unmap_together(mut stacks: Vec<Stack>) {
     stacks.sort_unstable_by_key(|stack| stack.guard);
     let ranges = stacks.iter().map(|stack| stack.guard..stack.top().into());
-    // SAFETY: each stack owns its pages, and its thread has ended.
+    // SAFETY: each stack owns its pages exclusively, and its thread has ended, so nothing
+    // refers to them.
     if unsafe { kernel_aspace().unmap_each(ranges) }.is_err() {
-        // One is part of a larger area, or there is no memory to join parts of the address
-        // space.
+        // A stack is part of a larger area, or there is no memory to lock several shards.
         stacks.iter().for_each(Stack::unmap);
     }
     let count = stacks.len();
+    // The stacks are unmapped, so their drops must not unmap them again.
     stacks.drain(..).for_each(mem::forget);
-    let mut kept = KEPT.lock();
-    kept.count -= count;
-    // The room goes back, unless there is some already.
-    let more = match kept.stacks.capacity() < stacks.capacity() {
+    let mut cache = CACHE.lock();
+    cache.existing -= count;
+    // Gives the vector's memory back to the cache, unless the cache has a larger one by now.
+    let unused = match cache.stacks.capacity() < stacks.capacity() {
         true => {
-            stacks.append(&mut kept.stacks);
-            mem::replace(&mut kept.stacks, stacks)
+            stacks.append(&mut cache.stacks);
+            mem::replace(&mut cache.stacks, stacks)
         }
         false => stacks,
     };
-    drop(kept);
-    drop(more);
+    drop(cache);
+    // The heap's lock is not taken under the cache's.
+    drop(unused);
 }
 
-/// Maps a guard zone without rights, and a stack of `size` bytes above it, or neither.
-fn map(guard: VirtAddr, size: usize) -> AxResult {
+/// Maps a guard zone without rights at `guard`, and a stack of `size` bytes above it. Maps
+/// both or neither.
+fn map_with_guard(guard: VirtAddr, size: usize) -> AxResult {
     let aspace = kernel_aspace();
     aspace.map_alloc(guard, STACK_GUARD, MappingFlags::empty(), false)?;
     let rights = MappingFlags::READ | MappingFlags::WRITE;
     let mapped = aspace.map_alloc(guard + STACK_GUARD, size, rights, true);
     if mapped.is_err() {
-        // SAFETY: the guard zone has just been mapped here, and nothing uses it.
+        // SAFETY: this function has just mapped the guard zone, and nothing uses it yet.
         let unmapped = unsafe { aspace.unmap_owned(guard, STACK_GUARD) };
         if let Err(error) = unmapped {
-            warn!("the guard zone at {guard:#x} stays: {error:?}");
+            warn!("the guard zone at {guard:#x} stays mapped: {error:?}");
         }
     }
     mapped

@@ -1,25 +1,30 @@
-//! A thread: what it is known by, and whether it waits.
+//! The record of a thread, and the lists that link threads.
+//!
+//! A thread has a [`WaitQueue`] for the threads that join it, and a `WaitQueue` links
+//! threads. The two types are therefore defined together. What they do is in the files
+//! above this one: `wake` and `wait`.
 
 use alloc::borrow::Cow;
 use core::cell::UnsafeCell;
 use core::fmt;
+use core::mem;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use axconfig::STACK_GUARD;
 use axhal::context::Context;
-use axhal::time::monotonic_time_nanos;
-use intrusive_collections::LinkedListAtomicLink;
+use intrusive_collections::{LinkedList, LinkedListAtomicLink, UnsafeRef, intrusive_adapter};
 
-use crate::queue::queue_of;
-use crate::schedule::block;
+use crate::interrupts::Lock;
+use crate::shared::Shared;
 use crate::stack::Stack;
-use crate::wait::WaitQueue;
-use crate::{Lock, Shared};
 
-/// The thread that this hart runs, which it owns; 0 before its first.
-#[percpu::def_percpu]
-static CURRENT: usize = 0;
+intrusive_adapter!(
+    pub(crate) ReadyLink = UnsafeRef<Thread>: Thread { ready => LinkedListAtomicLink }
+);
+intrusive_adapter!(
+    pub(crate) WaitLink = UnsafeRef<Thread>: Thread { waiting => LinkedListAtomicLink }
+);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -28,168 +33,208 @@ pub struct Thread {
     id: u64,
     name: Cow<'static, str>,
     hart: usize,
-    /// What it has left while it does not run. For its hart alone, with interrupts out.
+    /// The registers of the thread while it does not run. Only the thread's hart uses them,
+    /// with interrupts off.
     pub(crate) context: UnsafeCell<Context>,
-    /// The lowest address of its stack.
-    bottom: usize,
-    own_stack: bool,
-    /// Its stack as long as it lives, but for a hart's first thread, whose is the hart's.
+    /// The lowest address of the stack.
+    stack_bottom: usize,
+    has_own_stack: bool,
+    /// The stack, until the thread is reaped. A hart's first thread has `None` because it
+    /// runs on the hart's stack.
     pub(crate) stack: Lock<Option<Stack>>,
-    /// Whether its hart must [flush](axhal::tlb::flush_fresh) its stack before it runs.
+    /// Whether the hart must [flush](axhal::tlb::flush_fresh) the stack's addresses before
+    /// the thread runs for the first time.
     is_stack_fresh: AtomicBool,
-    /// The user address space that it has entered, while it does not run; 0 for none.
+    /// The address of the user address space that the thread has entered, set while the
+    /// thread does not run. 0 if there is none.
     pub(crate) space: AtomicUsize,
-    wake: Lock<Wake>,
+    wait_state: Lock<WaitState>,
     /// Whether the next `park` returns at once.
-    permit: AtomicBool,
-    ended: AtomicBool,
-    /// Who waits for its end.
-    pub(crate) end: WaitQueue,
+    pub(crate) permit: AtomicBool,
+    has_ended: AtomicBool,
+    /// The threads that join this one.
+    pub(crate) joiners: WaitQueue,
     pub(crate) ready: LinkedListAtomicLink,
     pub(crate) waiting: LinkedListAtomicLink,
 }
 
-// SAFETY: `context` is used by the thread's hart alone, with interrupts out; all else is
-// made to be shared.
+// SAFETY: `context` is used only by the thread's hart, with interrupts off. All other
+// fields are atomics, locks, or never change. The links belong to the list that holds the
+// thread, and are changed under that list's lock.
 unsafe impl Sync for Thread {}
-// SAFETY: as above.
+// SAFETY: no field depends on the hart or thread that drops it. Only the thread's own hart
+// uses `context`, and a thread that is being dropped runs no more.
 unsafe impl Send for Thread {}
 
-/// Whether a thread waits. Who waits is nobody's but its own: whoever wakes it gets it.
-enum Wake {
-    /// It runs, or is ready.
+/// Whether a thread waits.
+enum WaitState {
+    /// The thread runs or is ready.
     Awake,
-    /// It does, and its next wait ends at once.
-    Early,
-    /// It waits.
-    Waits(Shared<Thread>),
+    /// The thread runs or is ready, and its next wait ends at once.
+    WakePending,
+    /// The thread waits. This reference to itself passes to the caller that wakes it.
+    Waiting(Shared<Thread>),
+}
+
+/// Threads that wait, served in the order in which they came.
+///
+/// A wait is lost if its notification falls between the check of the condition and the
+/// wait. A counter of notifications prevents that. A thread reads the counter and then
+/// checks its condition, with interrupts on and no lock held. It enters the list only if
+/// the counter is unchanged. A thread that makes the condition true and then notifies
+/// therefore either finds the waiting thread in the list, or makes it check again.
+///
+/// A notification takes threads out of the list. A thread whose deadline has passed takes
+/// itself out, so it never uses up a notification that is meant for another thread.
+#[derive(Debug)]
+pub struct WaitQueue {
+    /// The waiting threads. The list owns one reference to each.
+    pub(crate) list: Lock<LinkedList<WaitLink>>,
+    /// The number of notifications so far. Changed only under the list's lock.
+    pub(crate) notified: AtomicUsize,
+}
+
+// SAFETY: the list is used only under its lock, and its threads are `Sync`.
+unsafe impl Sync for WaitQueue {}
+// SAFETY: the list's references to threads may be dropped anywhere, since `Thread` is
+// `Send` and `Sync`.
+unsafe impl Send for WaitQueue {}
+
+impl WaitQueue {
+    /// Makes an empty queue.
+    pub const fn new() -> Self {
+        Self {
+            list: Lock::new(LinkedList::new(WaitLink::NEW)),
+            notified: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Default for WaitQueue {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Thread {
+    /// Makes a thread of `hart` that continues with `context` on the stack whose lowest
+    /// address is `stack_bottom`. `stack` is `None` if that is the hart's own stack.
     pub(crate) fn new(
         name: Cow<'static, str>,
         hart: usize,
         context: Context,
-        bottom: usize,
+        stack_bottom: usize,
         mut stack: Option<Stack>,
     ) -> Self {
         let is_stack_fresh = stack.as_mut().is_some_and(|stack| stack.give_to(hart));
         Self {
             is_stack_fresh: AtomicBool::new(is_stack_fresh),
+            // Relaxed: an atomic increment makes the numbers distinct, which is all that
+            // is asked of them.
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name,
             hart,
             context: UnsafeCell::new(context),
-            bottom,
-            own_stack: stack.is_some(),
+            stack_bottom,
+            has_own_stack: stack.is_some(),
             stack: Lock::new(stack),
             space: AtomicUsize::new(0),
-            wake: Lock::new(Wake::Awake),
+            wait_state: Lock::new(WaitState::Awake),
             permit: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
-            end: WaitQueue::new(),
+            has_ended: AtomicBool::new(false),
+            joiners: WaitQueue::new(),
             ready: LinkedListAtomicLink::new(),
             waiting: LinkedListAtomicLink::new(),
         }
     }
 
-    /// Its number: never 0, and no other thread's.
+    /// Returns the thread's number, which is unique and never 0.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The name it was given; may be empty.
+    /// Returns the name that the thread was given, which may be empty.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The hart that it runs on.
+    /// Returns the number of the hart that the thread runs on.
     pub fn hart(&self) -> usize {
         self.hart
     }
 
-    /// The lowest address of its stack.
+    /// Returns the lowest address of the stack.
     pub fn stack_bottom(&self) -> usize {
-        self.bottom
+        self.stack_bottom
     }
 
-    /// The end of its own stack; 0 if that is its hart's.
+    /// Returns the end of the thread's own stack, or 0 if it runs on the hart's stack.
     pub(crate) fn stack_top(&self) -> usize {
         self.stack.lock().as_ref().map_or(0, Stack::top)
     }
 
-    /// Makes this hart, which is about to run the thread, able to take a trap on its stack:
-    /// the trap entry uses the stack before it can take another.
+    /// Flushes the stack's addresses on this hart if the thread is about to run for the
+    /// first time. The trap entry uses the stack at once, so a trap on it could not
+    /// recover from a stale translation.
     pub(crate) fn flush_fresh_stack(&self) {
-        // Relaxed: only the thread's hart calls this, and the queue that it has the thread
-        // from orders it behind the mapping of the stack.
+        // Relaxed: only the thread's hart uses the flag. The stack was mapped before the
+        // thread was put into the run queue, whose lock orders the two.
         if self.is_stack_fresh.load(Ordering::Relaxed) {
             self.is_stack_fresh.store(false, Ordering::Relaxed);
-            axhal::tlb::flush_fresh(self.bottom..self.stack_top());
+            axhal::tlb::flush_fresh(self.stack_bottom..self.stack_top());
         }
     }
 
-    /// Whether its stack is not its hart's, as that of a hart's first thread is.
+    /// Returns whether the thread has a stack of its own. A hart's first thread runs on the
+    /// hart's stack.
     pub(crate) fn has_own_stack(&self) -> bool {
-        self.own_stack
+        self.has_own_stack
     }
 
-    /// The addresses below its stack that stay unmapped, as far as they are at least.
+    /// Returns the addresses below the stack that are certain to stay unmapped.
     pub fn guard(&self) -> Range<usize> {
-        self.bottom - STACK_GUARD..self.bottom
+        self.stack_bottom - STACK_GUARD..self.stack_bottom
     }
 
-    /// Whether it has ended, and its stack is unmapped or kept for the next thread.
+    /// Returns whether the thread has ended and has been reaped: its stack is unmapped or in
+    /// the stack cache.
     pub fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        // Acquire: pairs with the Release in `set_ended`, so that a thread that joins sees
+        // everything that this one did.
+        self.has_ended.load(Ordering::Acquire)
     }
 
-    /// Waits until it has ended. A thread that joins itself waits for ever.
-    pub fn join(&self) {
-        self.end.wait_until(|| self.has_ended());
+    /// Records that the thread has been reaped.
+    pub(crate) fn set_ended(&self) {
+        // Release: pairs with the Acquire in `has_ended`.
+        self.has_ended.store(true, Ordering::Release);
     }
 
-    /// Lets its next [`park`], or the one it is in, return.
-    pub fn unpark(&self) {
-        self.permit.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    /// Ends its wait, if it waits; else its next one returns at once.
-    pub(crate) fn wake(&self) {
-        let before = {
-            let mut wake = self.wake.lock();
-            let now = match *wake {
-                Wake::Waits(_) => Wake::Awake,
-                _ => Wake::Early,
-            };
-            core::mem::replace(&mut *wake, now)
-        };
-        if let Wake::Waits(thread) = before {
-            make_ready(thread);
-        }
-    }
-
-    /// Says that it, which runs, waits from now on; unless it has been woken already.
-    pub(crate) fn fall_asleep(&self, own: Shared<Thread>) -> bool {
-        let mut wake = self.wake.lock();
-        let waits = !matches!(*wake, Wake::Early);
-        *wake = match waits {
-            true => Wake::Waits(own),
-            false => Wake::Awake,
+    /// Records that this thread, which is running, waits from now on. `own` is a reference
+    /// to itself, for the caller that wakes it. Returns false if a wake-up is pending: it
+    /// is used up, and the thread must not wait.
+    pub(crate) fn begin_wait(&self, own: Shared<Thread>) -> bool {
+        let mut state = self.wait_state.lock();
+        let waits = !matches!(*state, WaitState::WakePending);
+        *state = match waits {
+            true => WaitState::Waiting(own),
+            false => WaitState::Awake,
         };
         waits
     }
 
-    /// Gives back what a dead thread has, and wakes the threads that wait for its end.
-    pub(crate) fn bury(&self) {
-        let stack = self.stack.lock().take();
-        if let Some(stack) = stack {
-            stack.retire();
+    /// Ends the thread's wait. If it does not wait, its next wait ends at once. Returns the
+    /// thread if it did wait: the caller must make it ready.
+    pub(crate) fn end_wait(&self) -> Option<Shared<Thread>> {
+        let mut state = self.wait_state.lock();
+        let after = match *state {
+            WaitState::Waiting(_) => WaitState::Awake,
+            WaitState::Awake | WaitState::WakePending => WaitState::WakePending,
+        };
+        match mem::replace(&mut *state, after) {
+            WaitState::Waiting(thread) => Some(thread),
+            WaitState::Awake | WaitState::WakePending => None,
         }
-        queue_of(self.hart).lock().dismiss();
-        self.ended.store(true, Ordering::Release);
-        self.end.notify_all();
     }
 }
 
@@ -197,72 +242,5 @@ impl fmt::Debug for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, name, hart, .. } = self;
         write!(f, "thread {id}, {name:?}, of hart {hart}")
-    }
-}
-
-/// Lets a thread run when its turn comes, and its hart know.
-pub(crate) fn make_ready(thread: Shared<Thread>) {
-    let hart = thread.hart;
-    let here = hart == axhal::hart::this_hart();
-    let mut queue = queue_of(hart).lock();
-    let first = queue.push(thread);
-    if here {
-        queue.arm();
-    }
-    drop(queue);
-    if first && !here {
-        axhal::irq::kick(hart);
-    }
-}
-
-/// Makes `thread` what this hart runs. Answers who it was before.
-pub(crate) fn replace_current(thread: Shared<Thread>) -> Option<Shared<Thread>> {
-    let before = CURRENT.read_current();
-    CURRENT.write_current(thread.into_raw().expose_provenance());
-    // SAFETY: it is this function's own, given away by an earlier call.
-    (before != 0).then(|| unsafe { Shared::from_raw(core::ptr::with_exposed_provenance(before)) })
-}
-
-/// The thread that runs this. It stays as long as the caller, which it is.
-pub(crate) fn this_thread() -> Option<&'static Thread> {
-    let current: *const Thread = core::ptr::with_exposed_provenance(CURRENT.read_current());
-    // SAFETY: the hart owns what it runs; a thread that reads it finds itself, on
-    // whatever moment it is interrupted, and is there while it runs.
-    unsafe { current.as_ref() }
-}
-
-/// The number of the thread that runs this; `None` on a hart that runs no threads.
-pub fn current_id() -> Option<u64> {
-    this_thread().map(Thread::id)
-}
-
-/// The thread that runs this. Every hart runs one from [`init_hart`](crate::init_hart) on.
-pub fn current() -> Shared<Thread> {
-    let current = CURRENT.read_current();
-    // SAFETY: as in `this_thread`; the hart's ownership stays where it is.
-    let own = core::mem::ManuallyDrop::new(unsafe {
-        Shared::from_raw(core::ptr::with_exposed_provenance::<Thread>(current))
-    });
-    Shared::clone(&own)
-}
-
-/// Waits until somebody [unparks](Thread::unpark) the calling thread, or has since it
-/// last parked.
-pub fn park() {
-    park_until(None);
-}
-
-/// As [`park`], but not beyond the monotonic time `deadline`, in nanoseconds, if there is
-/// one. Answers whether it was unparked.
-pub fn park_until(deadline: Option<u64>) -> bool {
-    let me = current();
-    loop {
-        if me.permit.swap(false, Ordering::Acquire) {
-            return true;
-        }
-        if deadline.is_some_and(|deadline| monotonic_time_nanos() >= deadline) {
-            return false;
-        }
-        block(deadline);
     }
 }

@@ -1,51 +1,102 @@
-//! Waiting for a condition that another thread will make true.
+//! Giving up the hart until a notification or a deadline.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 
+use axhal::arch::IrqsOff;
+use axhal::power::{fail, is_ending};
+use axhal::threads::may_switch;
 use axhal::time::monotonic_time_nanos;
-use intrusive_collections::{LinkedList, LinkedListAtomicLink, UnsafeRef, intrusive_adapter};
+use intrusive_collections::UnsafeRef;
 
-use crate::schedule::block;
-use crate::thread::{Thread, current};
-use crate::{Lock, Shared};
+use crate::current::current;
+use crate::run_queue::this_run_queue;
+use crate::schedule::{SwitchReason, schedule};
+use crate::shared::Shared;
+use crate::thread::{Thread, WaitQueue};
 
-intrusive_adapter!(Waiting = UnsafeRef<Thread>: Thread { waiting => LinkedListAtomicLink });
-
-/// Threads that wait, in the order in which they came.
-///
-/// Every notification is counted. A thread reads the count, looks at its condition, with
-/// interrupts in and no lock held, and joins the others only if the count is what it was.
-/// So whoever makes the condition true and notifies then finds it there, or makes it look
-/// again. Nobody is taken out who has another reason to go.
-#[derive(Debug)]
-pub struct WaitQueue {
-    /// The list owns those that are in it.
-    list: Lock<LinkedList<Waiting>>,
-    /// How many notifications there have been; changes under the lock.
-    notified: AtomicUsize,
+/// Waits until the calling thread is woken, or until the monotonic time `deadline` in
+/// nanoseconds. It may return early, so callers check what they wait for and call again.
+fn block(deadline: Option<u64>) {
+    if is_ending() {
+        return spin_while_ending(deadline);
+    }
+    debug_assert!(may_switch(), "a thread waits while it holds a NoPreempt");
+    let _irqs_off = IrqsOff::new();
+    let me = current();
+    if !me.begin_wait(me.clone()) {
+        return;
+    }
+    if let Some(deadline) = deadline {
+        this_run_queue().lock().add_sleeper(deadline, me.clone());
+    }
+    schedule(SwitchReason::Wait);
+    if deadline.is_some() {
+        this_run_queue().lock().remove_sleeper(&me);
+    }
 }
 
-// SAFETY: the list is of threads, which are made to be shared, and under a lock.
-unsafe impl Sync for WaitQueue {}
-// SAFETY: as above.
-unsafe impl Send for WaitQueue {}
+/// Waits on the hart that ends the machine, where no other thread runs any more. With a
+/// deadline it spins until then. Without one the wait could not end, so that is a failure.
+#[cold]
+fn spin_while_ending(deadline: Option<u64>) {
+    let Some(deadline) = deadline else {
+        fail(
+            format_args!("a thread waits for another one while the machine ends"),
+            format_args!(""),
+        );
+    };
+    while monotonic_time_nanos() < deadline {
+        core::hint::spin_loop();
+    }
+}
+
+/// Waits until the monotonic time `deadline`, in nanoseconds. Never returns early.
+pub fn sleep_until(deadline: u64) {
+    while monotonic_time_nanos() < deadline {
+        block(Some(deadline));
+    }
+}
+
+/// Waits until another thread [unparks](Thread::unpark) the calling one. Returns at once if
+/// that has happened since its last `park`.
+pub fn park() {
+    park_until(None);
+}
+
+/// Parks the calling thread like [`park`], at most until the monotonic time `deadline` in
+/// nanoseconds. Returns whether it was unparked.
+pub fn park_until(deadline: Option<u64>) -> bool {
+    let me = current();
+    loop {
+        // Acquire: pairs with the Release in `Thread::unpark`, so that this thread sees
+        // what the other one did before.
+        if me.permit.swap(false, Ordering::Acquire) {
+            return true;
+        }
+        if is_over(deadline) {
+            return false;
+        }
+        block(deadline);
+    }
+}
+
+impl Thread {
+    /// Waits until the thread has ended and has been reaped. A thread that joins itself
+    /// waits for ever.
+    pub fn join(&self) {
+        self.joiners.wait_until(|| self.has_ended());
+    }
+}
 
 impl WaitQueue {
-    /// Nobody waits.
-    pub const fn new() -> Self {
-        Self {
-            list: Lock::new(LinkedList::new(Waiting::NEW)),
-            notified: AtomicUsize::new(0),
-        }
-    }
-
-    /// Waits until `condition` holds. It is looked at now, and after each notification.
+    /// Waits until `condition` holds. It is checked now, and again after each notification.
     pub fn wait_until(&self, condition: impl FnMut() -> bool) {
         self.wait_until_or(None, condition);
     }
 
-    /// As [`wait_until`](Self::wait_until), but not beyond the monotonic time `deadline`,
-    /// in nanoseconds, if there is one. Answers whether the condition holds.
+    /// Waits until `condition` holds, at most until the monotonic time `deadline` in
+    /// nanoseconds. The condition is checked now, and again after each notification.
+    /// Returns whether it holds.
     pub fn wait_until_or(
         &self,
         deadline: Option<u64>,
@@ -63,10 +114,14 @@ impl WaitQueue {
         }
     }
 
-    /// Calls `before`, and if that says so waits for a notification from then on, but not
-    /// beyond the monotonic time `deadline`, in nanoseconds. Answers whether none was
-    /// wanted, or one came in time. It may answer that without one.
+    /// Calls `before`. If it returns true, waits for a notification that comes after that
+    /// call began, at most until the monotonic time `deadline` in nanoseconds.
+    ///
+    /// Returns false if the deadline passed without a notification, else true. It may
+    /// return true without a notification.
     pub fn wait_after(&self, deadline: Option<u64>, before: impl FnOnce() -> bool) -> bool {
+        // Acquire: pairs with the Release in `notify_one` and `notify_all`. If this read
+        // counts a notification, `before` sees what the notifying thread did before it.
         let seen = self.notified.load(Ordering::Acquire);
         if !before() {
             return true;
@@ -76,77 +131,47 @@ impl WaitQueue {
             return true;
         }
         while me.waiting.is_linked() {
-            if deadline.is_some_and(|deadline| monotonic_time_nanos() >= deadline) {
-                return !self.take_out(&me);
+            if is_over(deadline) {
+                return !self.leave(&me);
             }
             block(deadline);
         }
         true
     }
 
-    /// Wakes who has waited longest. Answers whether there was anyone.
-    pub fn notify_one(&self) -> bool {
-        let mut list = self.list.lock();
-        self.notified.fetch_add(1, Ordering::Release);
-        let first = list.pop_front();
-        drop(list);
-        wake(first)
-    }
-
-    /// Wakes all that wait now.
-    pub fn notify_all(&self) {
-        // Counted together with the notification: who enters from then on has looked
-        // after it. They wake one at a time, so that no other lock is taken under this one.
-        let all = {
-            let list = self.list.lock();
-            self.notified.fetch_add(1, Ordering::Release);
-            list.iter().count()
-        };
-        for _ in 0..all {
-            let first = self.list.lock().pop_front();
-            wake(first);
-        }
-    }
-
-    /// Joins the others, unless there have been other notifications than `seen`.
+    /// Puts `me` into the list if there has been no notification after the first `seen`.
+    /// Returns whether it did.
     fn enter(&self, me: &Shared<Thread>, seen: usize) -> bool {
         let mut list = self.list.lock();
+        // Relaxed: the count changes only under the list's lock.
         if self.notified.load(Ordering::Relaxed) != seen {
             return false;
         }
-        // SAFETY: the list owns the thread until it is taken out.
+        // SAFETY: the reference that `into_raw` releases keeps the thread until it is taken
+        // out of the list, by a notification or by `leave`.
         list.push_back(unsafe { UnsafeRef::from_raw(me.clone().into_raw()) });
         true
     }
 
-    /// Takes `me`, which has entered, out again, unless a notification has.
-    fn take_out(&self, me: &Shared<Thread>) -> bool {
+    /// Takes the calling thread `me`, which has entered, out of the list. Returns false if a
+    /// notification has done that already.
+    fn leave(&self, me: &Shared<Thread>) -> bool {
         let mut list = self.list.lock();
         if !me.waiting.is_linked() {
             return false;
         }
-        // SAFETY: a thread waits in one queue at a time, and `me`, which runs this, has
-        // entered this one.
+        // SAFETY: `me` is linked, as just checked under the lock. A thread enters one queue
+        // at a time, and the caller has entered this one.
         let own = unsafe { list.cursor_mut_from_ptr(&raw const **me) }.remove();
         drop(list);
-        // SAFETY: as in `wake`.
+        // SAFETY: `enter` put the pointer into the list, from `into_raw`, and the list
+        // yields it once.
         drop(own.map(|own| unsafe { Shared::from_raw(UnsafeRef::into_raw(own)) }));
         true
     }
 }
 
-/// Wakes a thread that has been taken out of its list. Answers whether there was one.
-fn wake(thread: Option<UnsafeRef<Thread>>) -> bool {
-    let Some(thread) = thread else {
-        return false;
-    };
-    // SAFETY: `enter` has given it away, once for each time it comes out.
-    unsafe { Shared::from_raw(UnsafeRef::into_raw(thread)) }.wake();
-    true
-}
-
-impl Default for WaitQueue {
-    fn default() -> Self {
-        Self::new()
-    }
+/// Returns whether the deadline, in nanoseconds of monotonic time, has passed.
+fn is_over(deadline: Option<u64>) -> bool {
+    deadline.is_some_and(|deadline| monotonic_time_nanos() >= deadline)
 }

@@ -11,7 +11,7 @@ use axalloc::{AxError, usage};
 use axhal::probe::can_read;
 use axhal::time::monotonic_time_nanos;
 use axtask::{
-    Spawn, WaitQueue, current, give_back_stacks, park_until, sleep_until, spawn, yield_now,
+    Spawn, WaitQueue, current, free_cached_stacks, park_until, sleep_until, spawn, yield_now,
 };
 
 use support::{load, on_hart, store, writable};
@@ -72,7 +72,7 @@ fn a_refused_thread_leaks_no_memory() {
         let count = Arc::new(());
         let mut refused = 0;
         for n in 1.. {
-            give_back_stacks();
+            free_cached_stacks();
             let (free, its) = (usage().free, count.clone());
             let armed = fail_from(n);
             let large = Spawn {
@@ -120,7 +120,7 @@ fn the_stack_of_an_ended_thread_is_unmapped() {
         store(bottom, 7);
         assert!(writable(bottom) && !can_read(bottom - 1));
         thread.join();
-        give_back_stacks();
+        free_cached_stacks();
         assert!(!can_read(bottom));
     });
 }
@@ -149,13 +149,13 @@ fn stacks_are_reused_and_freed_in_one_operation() {
             bottoms.sort_unstable();
             bottoms
         };
-        give_back_stacks();
+        free_cached_stacks();
         let first = bottoms(20);
         assert!(first.iter().all(|bottom| can_read(*bottom)), "kept");
         assert_eq!(bottoms(20), first, "used again");
-        assert!(give_back_stacks());
+        assert!(free_cached_stacks());
         assert!(!first.iter().any(|bottom| can_read(*bottom)), "unmapped");
-        assert!(!give_back_stacks(), "all were given back");
+        assert!(!free_cached_stacks(), "all were given back");
     });
 }
 

@@ -1,4 +1,4 @@
-//! Threads as in `std`. A panic in any of them is the machine's end.
+//! Threads as in `std`. A panic in any thread ends the machine.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -8,18 +8,18 @@ use core::num::{NonZeroU64, NonZeroUsize};
 use core::time::Duration;
 
 use axfeat::axhal::hart;
-use axfeat::axtask::{self, MOST_ON_STACK, Shared, Spawn, try_box};
+use axfeat::axtask::{self, MAX_WORK_ON_STACK, Shared, Spawn, try_box};
 
 use super::deadline;
 use crate::io;
 use crate::sync::Mutex;
 
-/// What tells a thread from all others there are or have been.
+/// The number of a thread. No two threads have the same one, even after one has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ThreadId(NonZeroU64);
 
 impl ThreadId {
-    /// It as a number.
+    /// Returns the id as a number.
     pub fn as_u64(&self) -> NonZeroU64 {
         self.0
     }
@@ -30,27 +30,27 @@ impl ThreadId {
 pub struct Thread(Shared<axtask::Thread>);
 
 impl Thread {
-    /// What tells it from all others.
+    /// Returns the thread's id.
     pub fn id(&self) -> ThreadId {
         ThreadId(NonZeroU64::new(self.0.id()).unwrap_or(NonZeroU64::MIN))
     }
 
-    /// The name it was given, if any.
+    /// Returns the name that the thread was given, or `None` if it has no name.
     pub fn name(&self) -> Option<&str> {
         Some(self.0.name()).filter(|name| !name.is_empty())
     }
 
-    /// The number of the hart that it runs on.
+    /// Returns the number of the hart that the thread runs on.
     pub fn hart(&self) -> usize {
         self.0.hart()
     }
 
-    /// The lowest address of its stack; at least 1 MiB below it is not mapped.
+    /// Returns the lowest address of the thread's stack. At least 1 MiB below it is unmapped.
     pub fn stack_bottom(&self) -> usize {
         self.0.stack_bottom()
     }
 
-    /// Lets its next [`park`], or the one it is in, return.
+    /// Makes the thread's current [`park`] return, or else its next one.
     pub fn unpark(&self) {
         self.0.unpark();
     }
@@ -66,30 +66,31 @@ impl fmt::Debug for Thread {
     }
 }
 
-/// What a thread-to-be is like.
+/// The properties of a thread that is to be spawned.
 #[derive(Debug, Default)]
 pub struct Builder(Spawn);
 
 impl Builder {
-    /// A thread without a name, with a stack of 256 KiB, on the hart that has the fewest.
+    /// Makes a builder for a thread without a name. Its stack has 256 KiB. Its hart is the one
+    /// that has the fewest threads when the thread is spawned.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives it a name, for reports.
+    /// Gives the thread a name, which appears in reports.
     pub fn name(mut self, name: String) -> Self {
         self.0.name = Cow::Owned(name);
         self
     }
 
-    /// Gives it a stack of at least `size` bytes, and no less than 16 KiB. All of it is
-    /// memory from the start.
+    /// Gives the thread a stack of at least `size` bytes. The size is rounded up to pages and
+    /// to at least 16 KiB. All pages have frames from the start.
     pub fn stack_size(mut self, size: usize) -> Self {
         self.0.stack_size = size;
         self
     }
 
-    /// Gives it to the hart of this number, for good.
+    /// Makes the thread run on hart `number` for its whole life.
     pub fn hart(mut self, number: usize) -> Self {
         self.0.hart = Some(number);
         self
@@ -99,22 +100,28 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `NoMemory`; `InvalidInput` for a hart that is not up.
+    /// - `NoMemory` if there is no memory for the thread or its stack.
+    /// - `InvalidInput` if the hart is not online.
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        // SAFETY: what it has borrowed stays for ever.
+        // SAFETY: `F` and `T` are `'static`, so everything that they borrow lives for ever.
         unsafe { self.spawn_borrowing(f, || {}) }
     }
 
-    /// As [`spawn`](Self::spawn), of an `f` that may borrow. `last` is called when it has
-    /// run and its result is in the handle, or gone with it.
+    /// Begins a thread that runs `f`, which may borrow. `last` is called after `f` has
+    /// returned and its result has been stored in the handle, or dropped with it.
+    ///
+    /// # Errors
+    ///
+    /// - `NoMemory` if there is no memory for the thread or its stack.
+    /// - `InvalidInput` if the hart is not online.
     ///
     /// # Safety
     ///
-    /// What `f` and its result borrow stays until `last` is called.
+    /// What `f` and its result borrow must live until `last` is called.
     pub(super) unsafe fn spawn_borrowing<F, T>(
         self,
         f: F,
@@ -124,45 +131,48 @@ impl Builder {
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        if size_of::<F>() <= MOST_ON_STACK {
-            // SAFETY: the caller's promise.
+        if size_of::<F>() <= MAX_WORK_ON_STACK {
+            // SAFETY: the caller promises that what is borrowed lives until `last` is called.
             return unsafe { self.spawn_small(f, last) };
         }
-        // Called through a pointer, what `f` holds is not moved to the thread's stack.
+        // A call through the box's pointer does not move `f` to the thread's stack.
         let f: Box<dyn FnOnce() -> T + Send + '_> = try_box(f)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that what is borrowed lives until `last` is called.
         unsafe { self.spawn_small(f, last) }
     }
 
-    /// As [`spawn_borrowing`](Self::spawn_borrowing), of an `f` that fits on any stack.
+    /// Begins a thread that runs `f` and then `last`, for an `f` that fits on any stack. See
+    /// [`spawn_borrowing`](Self::spawn_borrowing).
     ///
     /// # Safety
     ///
-    /// What `f` and its result borrow stays until `last` is called.
+    /// What `f` and its result borrow must live until `last` is called.
     unsafe fn spawn_small<F, T>(self, f: F, last: impl FnOnce() + Send) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        let mine = Shared::try_new(Mutex::new(None))?;
-        let its = mine.clone();
+        let result = Shared::try_new(Mutex::new(None))?;
+        let threads_result = result.clone();
         let work = move || {
-            let result = f();
-            *its.lock() = Some(result);
-            drop(its);
+            let value = f();
+            *threads_result.lock() = Some(value);
+            // If the handle is gone, this drops the value, before what it borrows ends.
+            drop(threads_result);
             last();
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that what is borrowed lives until `last` is called,
+        // which is the end of `work`.
         let thread = unsafe { axtask::spawn_borrowing(self.0, work)? };
         Ok(JoinHandle {
             thread: Thread(thread),
-            result: mine,
+            result,
         })
     }
 }
 
-/// The right to wait for a thread's end, and to its result. Without it the thread goes on
-/// alone.
+/// The right to wait for a thread's end and to take its result. If it is dropped, the thread
+/// goes on.
 #[derive(Debug)]
 pub struct JoinHandle<T> {
     thread: Thread,
@@ -170,23 +180,23 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// The thread.
+    /// Returns a handle to the thread.
     pub fn thread(&self) -> &Thread {
         &self.thread
     }
 
-    /// Waits until the thread has ended; what it has had is free then.
+    /// Waits until the thread has ended and its stack has been freed. Returns its result.
     ///
     /// # Errors
     ///
-    /// `BadState` if it has ended without a result.
+    /// `BadState` if the thread ended without a result, by `axtask::exit`.
     pub fn join(self) -> io::Result<T> {
         self.thread.0.join();
         let result = self.result.lock().take();
         result.ok_or(io::Error::BadState)
     }
 
-    /// Whether the thread has ended.
+    /// Returns whether the thread has ended and its stack has been freed.
     pub fn is_finished(&self) -> bool {
         self.thread.0.has_ended()
     }
@@ -196,8 +206,8 @@ impl<T> JoinHandle<T> {
 ///
 /// # Panics
 ///
-/// Without memory for it; [`Builder::spawn`] answers that as an error.
-#[expect(clippy::expect_used, reason = "as std's, it has no other answer")]
+/// Panics if there is no memory for the thread. [`Builder::spawn`] returns an error instead.
+#[expect(clippy::expect_used, reason = "std's signature has no error")]
 pub fn spawn<F, T>(f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -206,32 +216,32 @@ where
     Builder::new().spawn(f).expect("failed to spawn thread")
 }
 
-/// The thread that calls this.
+/// Returns a handle to the calling thread.
 pub fn current() -> Thread {
     Thread(axtask::current())
 }
 
-/// Lets the other threads of this hart that are ready run first.
+/// Lets the other ready threads of this hart run first.
 pub fn yield_now() {
     axtask::yield_now();
 }
 
-/// Waits until somebody [unparks](Thread::unpark) the calling thread, or has since it
-/// last parked.
+/// Waits until another thread [unparks](Thread::unpark) the calling one. Returns at once if
+/// that has happened since its last `park`.
 pub fn park() {
     axtask::park();
 }
 
-/// As [`park`], but for at most about `duration`.
+/// Parks the calling thread like [`park`], for at most about `duration`.
 pub fn park_timeout(duration: Duration) {
     axtask::park_until(Some(deadline(duration)));
 }
 
-/// How many threads can run at the same time: as many as harts are up.
+/// Returns how many threads can run at the same time: the number of harts that are online.
 ///
 /// # Errors
 ///
-/// None.
+/// It never fails. It returns a `Result` like `std`'s.
 pub fn available_parallelism() -> io::Result<NonZeroUsize> {
     let harts = hart::online().count_ones() as usize;
     Ok(NonZeroUsize::new(harts).unwrap_or(NonZeroUsize::MIN))
