@@ -1,4 +1,4 @@
-//! The boot order.
+//! The order in which the machine boots.
 //!
 //! ```text
 //! firmware ── platform: boot page table, stack
@@ -6,19 +6,28 @@
 //!        ├─ axalloc  every free frame, the heap        (feature `alloc`)
 //!        ├─ axmm     the kernel's own page table       (feature `paging`)
 //!        ├─ irq      timer and calls between harts     (feature `irq`)
-//!        ├─ axtask   this is the first thread          (feature `multitask`)
+//!        ├─ axtask   this hart's first thread          (feature `multitask`)
 //!        ├─ smp      each other hart, one at a time    (feature `smp`)
-//!        │     └─ secondary   per-hart data, page table, irq, then waits
-//!        └─ main     the application; its return is the machine's end
+//!        │     └─ secondary   per-hart data, page table, irq, then waits for work
+//!        └─ main     the application; the machine ends when it returns
 //! ```
+//!
+//! Each file uses only files that are drawn below it: `lib` uses all of them, `smp` uses
+//! `broadcast`, and `broadcast` uses `hart_worker` or `thread_worker`.
 #![no_std]
 #![cfg(any(target_os = "none", target_os = "linux"))]
 
+#[cfg(feature = "smp")]
+mod broadcast;
+#[cfg(all(feature = "smp", not(feature = "multitask")))]
+mod hart_worker;
 #[cfg(feature = "alloc")]
 mod memory;
 mod panic;
 #[cfg(feature = "smp")]
 mod smp;
+#[cfg(all(feature = "smp", feature = "multitask"))]
+mod thread_worker;
 #[cfg(feature = "multitask")]
 mod threads;
 
@@ -26,7 +35,7 @@ use axlog::{info, warn};
 
 pub use axerrno::{AxError, AxResult};
 #[cfg(feature = "smp")]
-pub use smp::run_on_all;
+pub use broadcast::run_on_all;
 
 struct Log;
 
@@ -37,7 +46,7 @@ impl axlog::LogIf for Log {
     }
 
     fn owner() -> usize {
-        // Odd for a thread, even for a hart.
+        // Threads have odd numbers, harts have even ones.
         #[cfg(feature = "multitask")]
         if let Some(id) = axtask::current_id() {
             return id as usize * 2 + 1;
@@ -45,18 +54,19 @@ impl axlog::LogIf for Log {
         axhal::hart::this_hart() * 2 + 2
     }
 
-    fn wait(turn: usize) -> bool {
+    fn wait(attempt: usize) -> bool {
+        // The owner may wait for this hart to flush its TLB.
         axhal::hart::answer_others();
         if !axhal::arch::irqs_enabled() {
             core::hint::spin_loop();
-            return turn < TURNS_WITHOUT_IRQS;
+            return attempt < ATTEMPTS_WITH_IRQS_OFF;
         }
-        // The owner may be a thread of this hart.
+        // The owner may be another thread of this hart.
         #[cfg(feature = "multitask")]
         if axtask::current_id().is_some() {
             axtask::yield_now();
         }
-        axhal::hart::relax(turn);
+        axhal::hart::relax(attempt);
         true
     }
 
@@ -65,9 +75,9 @@ impl axlog::LogIf for Log {
     }
 }
 
-/// How many turns a caller that keeps interrupts out waits for the console. The owner may
-/// be a thread that this hart has interrupted, which does not go on meanwhile.
-const TURNS_WITHOUT_IRQS: usize = 1 << 16;
+/// How often a caller with interrupts off tries to get the console. The owner may be a thread
+/// that this hart has interrupted, and which cannot go on before the caller does.
+const ATTEMPTS_WITH_IRQS_OFF: usize = 1 << 16;
 
 unsafe extern "Rust" {
     /// The application's `fn main()`.
@@ -76,7 +86,8 @@ unsafe extern "Rust" {
 
 #[axplat::main]
 fn primary(cpu_id: usize, arg: usize) -> ! {
-    // SAFETY: this is the first hart, and the first that it does.
+    // SAFETY: the platform calls `primary` on the first hart, once, and this is its first
+    // statement.
     unsafe { axhal::hart::init_primary() };
     axplat::init::init_early(cpu_id, arg);
     axlog::init();
@@ -86,7 +97,7 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
         axhal::hart::count(),
         axhal::boot_args()
     );
-    name_what_is_left_alone();
+    report_unused_resources();
     #[cfg(feature = "alloc")]
     memory::init(0..axconfig::BOOT_MAPPED);
     #[cfg(feature = "paging")]
@@ -107,8 +118,8 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
     exit(0)
 }
 
-/// Says what of the machine is not used, so that what is missing has a reason.
-fn name_what_is_left_alone() {
+/// Logs which memory and harts of the machine the kernel leaves unused, and why.
+fn report_unused_resources() {
     let inventory = axhal::inventory();
     let (listed, more) = inventory.ignored();
     for left in listed {
@@ -121,8 +132,8 @@ fn name_what_is_left_alone() {
     }
 }
 
-/// Powers the machine off with `status`. With the feature `maps` the kernel's
-/// address space is on the console before that.
+/// Powers the machine off with `status`: 0 for success. With the features `maps` and
+/// `paging` it first prints the kernel's address space to the console.
 pub fn exit(status: u8) -> ! {
     #[cfg(all(feature = "maps", feature = "paging"))]
     axmm::print_maps();

@@ -1,4 +1,4 @@
-//! All free memory goes to `axalloc`; and what a panic for want of it says.
+//! Giving all free memory to `axalloc`, and reporting a panic that was caused by a lack of it.
 
 use core::fmt::{self, Write};
 use core::ops::Range;
@@ -7,20 +7,20 @@ use core::panic::PanicMessage;
 use arrayvec::ArrayVec;
 use axlog::error;
 
-/// The most ranges of free memory that are used at a time.
+/// The largest number of ranges of free memory that one call gives to the allocator.
 const MAX_RANGES: usize = 64;
 
-/// Makes the allocator ready on the first hart, with the free memory among the
-/// physical addresses `mapped`.
+/// Prepares the allocator on the first hart, and gives it the free memory in the range
+/// `mapped` of physical addresses.
 pub fn init(mapped: Range<usize>) {
     axhal::mem::init_zeroing();
-    // The first hart's never fails.
+    // The first hart's memory is static, so this cannot fail.
     let _ = axalloc::init_hart();
     add_free(mapped);
 }
 
-/// Gives the free memory among the physical addresses `mapped` to the
-/// allocator: those that a page table reaches by now.
+/// Gives the allocator the free memory in the range `mapped` of physical addresses, which
+/// the current page table must map.
 pub fn add_free(mapped: Range<usize>) {
     let mut ranges: ArrayVec<Range<usize>, MAX_RANGES> = ArrayVec::new();
     axhal::mem::for_each_free(|(start, size)| {
@@ -33,28 +33,29 @@ pub fn add_free(mapped: Range<usize>) {
         let listed = axhal::inventory().ram().len();
         error!("no free memory below 4 GiB: the firmware lists {listed} ranges of RAM");
     }
-    // SAFETY: nobody else has this memory, and it is mapped here for good.
+    // SAFETY: `for_each_free` lists memory that the kernel does not use, and each address is
+    // passed on once. The linear mapping maps it, as the caller promises, and keeps doing so.
     if !ranges.is_empty() && unsafe { axalloc::add_memory(&ranges) }.is_err() {
         error!("no range of free memory has room to keep track of all: {ranges:#x?}");
     }
 }
 
-/// Why the kernel panics: the message, or, if the library said that a request
-/// for memory was refused, how much memory there is and who has it.
+/// Returns what to print as the reason of a panic: its message. If a failed allocation caused
+/// the panic, that is replaced by the size of the request and a summary of memory use.
 pub fn reason(message: PanicMessage<'_>) -> Reason<'_> {
     Reason(message)
 }
 
-/// A panic's message in the kernel's words.
+/// A panic's message, to be printed as the reason of the panic.
 pub struct Reason<'a>(PanicMessage<'a>);
 
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What `alloc::handle_alloc_error` says: only its message tells it from
-        // other panics.
-        let mut refused = Beginning("memory allocation of ");
-        let _ = write!(refused, "{}", self.0);
-        if !refused.0.is_empty() {
+        // The message of `alloc::handle_alloc_error` is the only thing that distinguishes
+        // it from other panics.
+        let mut expected = ExpectedPrefix("memory allocation of ");
+        let _ = write!(expected, "{}", self.0);
+        if !expected.0.is_empty() {
             return write!(f, "{}", self.0);
         }
         let (wanted, usage) = (axalloc::last_refused(), axalloc::usage());
@@ -62,14 +63,15 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// What of a beginning has not been written yet. Another beginning is an error.
-struct Beginning(&'static str);
+/// The part of an expected prefix that has not been written yet. Writing anything else is an
+/// error, and so is writing after the prefix.
+struct ExpectedPrefix(&'static str);
 
-impl Write for Beginning {
+impl Write for ExpectedPrefix {
     fn write_str(&mut self, written: &str) -> fmt::Result {
-        let both = self.0.len().min(written.len());
-        let (expected, rest) = self.0.split_at(both);
-        if !written.starts_with(expected) || both == 0 {
+        let compared = self.0.len().min(written.len());
+        let (expected, rest) = self.0.split_at(compared);
+        if !written.starts_with(expected) || compared == 0 {
             return Err(fmt::Error);
         }
         self.0 = rest;

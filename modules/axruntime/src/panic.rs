@@ -1,4 +1,4 @@
-//! What a panic prints: what, where, which hart, and the registers.
+//! What a panic prints: the message, the place in the source, the hart, and the registers.
 
 #[cfg(not(feature = "alloc"))]
 use core::convert::identity as reason;

@@ -1,9 +1,9 @@
-//! The first hart's first thread is `main`.
+//! Making the code that will run `main` the first hart's first thread.
 
 use axlog::error;
 
-/// Makes what runs this a thread. Without memory for that there is nobody to run `main`:
-/// the machine ends.
+/// Makes the running code the first hart's first thread. If there is no memory for that,
+/// `main` cannot run, and the machine ends.
 pub fn init() {
     if let Err(error) = axtask::init_hart("main") {
         error!("there is no first thread: {error:?}");
