@@ -1,13 +1,14 @@
-//! The one list of features. An application enables what it needs; what it does
-//! not enable is not linked.
+//! The list of features. An application enables the features that it needs. Modules whose
+//! features are not enabled are not linked.
 //!
-//! | feature | switches on | brings along |
+//! | feature | adds | also enables |
 //! |---|---|---|
 //! | `alloc` | `axalloc`: frames and the kernel heap | |
 //! | `paging` | `axmm`: the kernel's own page table, mappings on demand | `alloc` |
-//! | `maps` | with `paging`, the kernel's address space on the console at the end | |
+//! | `maps` | with `paging`, prints the kernel's address space when the machine ends | |
+//! | `overtakes` | counts how often waiting changes of mappings are overtaken, for tests | `paging` |
 //! | `irq` | the timer, and calls between harts | |
-//! | `multitask` | `axtask`: threads, with priority to none | `irq`, `paging` |
+//! | `multitask` | `axtask`: threads, all of the same priority | `irq`, `paging` |
 //! | `smp` | every hart of the machine | `irq` |
 #![no_std]
 #![cfg(any(target_os = "none", target_os = "linux"))]

@@ -1,11 +1,11 @@
-//! What the application was started with.
+//! The arguments that the application was started with.
 
-/// The words that the boot loader passed on (QEMU: `-append`), split at blanks.
+/// Returns the arguments from the boot loader (QEMU: `-append`), split at white space.
 pub fn args() -> impl Iterator<Item = &'static str> {
     axfeat::axhal::boot_args().split_ascii_whitespace()
 }
 
-/// The value of the last `name=value` among [`args`].
+/// Returns the value of the last argument `name=value`, or `None` if there is none.
 pub fn var(name: &str) -> Option<&'static str> {
     args()
         .filter_map(|arg| arg.split_once('='))

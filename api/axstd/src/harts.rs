@@ -1,71 +1,73 @@
-//! The machine's harts. They are counted 0, 1, …; 0 is the one that booted.
+//! The machine's harts. They are numbered 0, 1, …, and hart 0 is the one that booted.
 
 use axfeat::axhal::hart;
 use axfeat::axruntime::AxResult;
 
-/// How many harts are up.
+/// Returns the number of harts that are online.
 pub fn online() -> usize {
     hart::online().count_ones() as usize
 }
 
-/// How many harts the machine has, up or not.
+/// Returns the number of harts of the machine, online or not.
 pub fn count() -> usize {
     hart::count()
 }
 
-/// Whether hart `number` is up.
+/// Returns whether hart `number` is online.
 pub fn is_online(number: usize) -> bool {
     hart::is_online(number)
 }
 
-/// The number of the hart that runs this.
+/// Returns the number of the calling hart.
 pub fn current() -> usize {
     hart::this_hart()
 }
 
-/// What the hardware calls hart `number`.
+/// Returns the hardware's id of hart `number`.
 pub fn hardware_id(number: usize) -> usize {
     hart::hardware_id(number)
 }
 
-/// How many timer interrupts the hart that runs this has taken.
+/// Returns the number of timer interrupts that the calling hart has taken.
 #[cfg(feature = "irq")]
 pub fn timer_ticks() -> u64 {
     axfeat::axhal::irq::timer_ticks()
 }
 
-/// Where the own data of the hart that runs this begins.
+/// Returns the address of the calling hart's own data.
 pub fn own_data() -> usize {
     hart::own_data()
 }
 
-/// The number of the thread that hart `number` runs when no other is ready.
+/// Returns the number of the idle thread of hart `number`, which runs when no other thread
+/// is ready. Returns `None` if that hart runs no threads.
 #[cfg(feature = "multitask")]
 pub fn idle_thread(number: usize) -> Option<u64> {
     axfeat::axtask::idle_of(number).map(|thread| thread.id())
 }
 
-/// Runs `work` once on every hart that is up, at the same time, and returns when
-/// all have finished. `work` is given the hart's number.
+/// Runs `work` once on every online hart, at the same time. Returns when all have finished.
+/// `work` gets the hart's number.
 ///
-/// With the feature `multitask` a thread of any hart may call this, several at a time:
-/// one piece of work is done after the other.
+/// With the feature `multitask`, threads of all harts may call this. Calls are serialized.
 ///
 /// # Errors
 ///
-/// `BadState` for a caller that is a part of such work itself; `NoMemory` with the feature
-/// `multitask` for a caller on another hart than the first, if there is none for the first
-/// hart's part. `work` has run nowhere then.
+/// - `BadState` if the caller runs as part of such work, since it would wait for itself.
+/// - `NoMemory`, with the feature `multitask`, if the caller is not on the first hart and
+///   there is no memory for the first hart's worker.
+///
+/// `work` has not run on any hart then.
 #[cfg(feature = "smp")]
 pub fn run_on_all(work: impl Fn(usize) + Sync) -> AxResult {
     axfeat::axruntime::run_on_all(&work)
 }
 
-/// Runs `work` on the one hart there is without the feature `smp`.
+/// Runs `work` on the only hart. With the feature `smp` it runs on every online hart.
 ///
 /// # Errors
 ///
-/// None.
+/// It never fails without the feature `smp`.
 #[cfg(not(feature = "smp"))]
 pub fn run_on_all(work: impl Fn(usize) + Sync) -> AxResult {
     work(current());

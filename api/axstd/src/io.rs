@@ -1,3 +1,3 @@
-//! Errors, under the names that `std` has for them.
+//! Errors, under the names of `std::io`.
 
 pub use axfeat::axalloc::{AxError as Error, AxResult as Result};

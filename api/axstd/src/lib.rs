@@ -1,5 +1,5 @@
-//! What an application may use, under the names `std` has for it where it has
-//! any. Which machine it runs on shows nowhere.
+//! The interface for applications. It uses the names of `std` where `std` has the same thing.
+//! It is the same on every machine.
 //!
 //! ```ignore
 //! #![no_std]

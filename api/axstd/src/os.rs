@@ -1,8 +1,8 @@
-//! What is ArceOS's own, under its names.
+//! Interfaces of ArceOS that `std` does not have, under ArceOS's names.
 
-/// ArceOS's calls and modules.
+/// Calls and modules of ArceOS.
 pub mod arceos {
-    /// The modules themselves.
+    /// The kernel's modules.
     pub mod modules {
         #[cfg(feature = "alloc")]
         pub use axfeat::axalloc;
@@ -15,13 +15,13 @@ pub mod arceos {
         pub use axfeat::axtask;
     }
 
-    /// ArceOS's calls.
+    /// Calls of ArceOS's `arceos_api`.
     pub mod api {
         #[cfg(feature = "multitask")]
         pub use super::task;
     }
 
-    /// Calls for threads.
+    /// Calls about threads.
     #[cfg(feature = "multitask")]
     pub mod task {
         use core::time::Duration;
@@ -32,7 +32,7 @@ pub mod arceos {
         use crate::io;
         use crate::thread::deadline;
 
-        /// The number of the calling thread.
+        /// Returns the number of the calling thread.
         pub fn ax_current_task_id() -> u64 {
             axtask::current().id()
         }
@@ -42,12 +42,14 @@ pub mod arceos {
             axtask::yield_now();
         }
 
-        /// Waits until notified, at most for `timeout`; answers whether that was over.
+        /// Waits for a notification, at most for `timeout`. Returns whether the timeout
+        /// passed without one.
         pub fn ax_wait_queue_wait(queue: &AxWaitQueueHandle, timeout: Option<Duration>) -> bool {
             !queue.wait_after(timeout.map(deadline), || true)
         }
 
-        /// Waits until `until` holds, at most for `timeout`; answers whether that was over.
+        /// Waits until `until` holds, at most for `timeout`. It is checked now and after each
+        /// notification. Returns whether the timeout passed and it does not hold.
         pub fn ax_wait_queue_wait_until(
             queue: &AxWaitQueueHandle,
             until: impl Fn() -> bool,
@@ -56,7 +58,8 @@ pub mod arceos {
             !queue.wait_until_or(timeout.map(deadline), until)
         }
 
-        /// Wakes up to `count` of those that wait.
+        /// Wakes at most `count` waiting threads, in the order in which they came.
+        /// `u32::MAX` wakes all.
         pub fn ax_wait_queue_wake(queue: &AxWaitQueueHandle, count: u32) {
             match count {
                 u32::MAX => queue.notify_all(),
@@ -64,11 +67,11 @@ pub mod arceos {
             }
         }
 
-        /// Threads take turns whatever they are for: there are no priorities.
+        /// Exists for ArceOS's programs. Threads have no priorities here.
         ///
         /// # Errors
         ///
-        /// `InvalidInput`, always.
+        /// It always fails with `InvalidInput`.
         pub fn ax_set_current_priority(_priority: isize) -> io::Result<()> {
             Err(io::Error::InvalidInput)
         }

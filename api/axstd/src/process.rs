@@ -1,7 +1,7 @@
-//! The end of the program, which is the end of the machine.
+//! Ending the program, which ends the machine.
 
-/// Powers the machine off with `status`; of it, the lowest eight bits count.
-/// 0 says that all went well, as the return of `main` does.
+/// Powers the machine off with `status`, of which the lowest eight bits are used. 0 means
+/// success, and is also the status when `main` returns.
 pub fn exit(status: i32) -> ! {
     axfeat::axruntime::exit(status as u8)
 }

@@ -1,4 +1,4 @@
-//! Time.
+//! Moments and durations, as in `std::time`.
 
 use core::ops::{Add, AddAssign, Sub, SubAssign};
 
@@ -6,55 +6,56 @@ pub use core::time::Duration;
 
 use axfeat::axhal::time::monotonic_time;
 
-/// A moment of a clock that never goes back. It counts from power-on.
+/// A moment of a monotonic clock, which counts from power-on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(Duration);
 
 impl Instant {
-    /// This moment.
+    /// Returns the current moment.
     pub fn now() -> Self {
         Self(monotonic_time())
     }
 
-    /// How long the machine had been on at this moment.
+    /// Returns how long the machine had been on at this moment.
     pub fn since_power_on(&self) -> Duration {
         self.0
     }
 
-    /// How long ago this moment was.
+    /// Returns how long ago this moment was.
     pub fn elapsed(&self) -> Duration {
         Self::now().duration_since(*self)
     }
 
-    /// How long after `earlier` this moment was; zero if it was before.
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is later.
     pub fn duration_since(&self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 }
 
 impl Instant {
-    /// The moment `duration` later; `None` if there is none so late.
+    /// Returns the moment `duration` later, or `None` if it cannot be represented.
     pub fn checked_add(&self, duration: Duration) -> Option<Self> {
         self.0.checked_add(duration).map(Self)
     }
 
-    /// The moment `duration` earlier; `None` if the machine was off.
+    /// Returns the moment `duration` earlier, or `None` if that is before power-on.
     pub fn checked_sub(&self, duration: Duration) -> Option<Self> {
         self.0.checked_sub(duration).map(Self)
     }
 
-    /// How long after `earlier` this moment was; `None` if it was before.
+    /// Returns the time from `earlier` to this moment, or `None` if `earlier` is later.
     pub fn checked_duration_since(&self, earlier: Self) -> Option<Duration> {
         self.0.checked_sub(earlier.0)
     }
 
-    /// As [`duration_since`](Self::duration_since).
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is later. It is
+    /// equal to [`duration_since`](Self::duration_since).
     pub fn saturating_duration_since(&self, earlier: Self) -> Duration {
         self.duration_since(earlier)
     }
 }
 
-/// Panics, as `std`'s, for a moment that there is not.
+/// Returns the moment `duration` later. Panics like `std`'s if it cannot be represented.
 impl Add<Duration> for Instant {
     type Output = Self;
 
@@ -69,7 +70,7 @@ impl AddAssign<Duration> for Instant {
     }
 }
 
-/// Panics, as `std`'s, for a moment that there is not.
+/// Returns the moment `duration` earlier. Panics like `std`'s if that is before power-on.
 impl Sub<Duration> for Instant {
     type Output = Self;
 
@@ -84,7 +85,7 @@ impl SubAssign<Duration> for Instant {
     }
 }
 
-/// Zero if the other was later.
+/// Returns the time from the other moment to this one, or zero if the other one is later.
 impl Sub for Instant {
     type Output = Duration;
 

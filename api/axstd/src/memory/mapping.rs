@@ -1,4 +1,4 @@
-//! Mappings in the kernel's address space, which go when their owner does.
+//! Mappings in the kernel's address space, which are unmapped when they are dropped.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -8,103 +8,115 @@ use axfeat::axhal::mem::is_device;
 use axfeat::axmm::{AddrSpace, KERNEL_OWNED_BASE, PhysAddr, VirtAddr, VirtAddrRange};
 pub use axfeat::axmm::{MappingFlags, kernel_aspace};
 
-/// A page of any mapping: 4 KiB.
+/// The size of a page in bytes.
 const PAGE: usize = 4096;
 
-/// A range of the kernel's address space that is mapped; what is left of it is
-/// unmapped when this goes. Nothing else unmaps it, changes its rights, or copies bytes
-/// into it.
+/// A mapped range of the kernel's address space. Dropping the mapping unmaps the pieces that
+/// [`unmap`](Self::unmap) has left. Nothing else unmaps it, changes its rights, or copies
+/// bytes into it.
 ///
 /// Sizes and offsets are in bytes and must be multiples of 4 KiB.
 #[derive(Debug)]
 pub struct Mapping {
     start: VirtAddr,
     size: usize,
-    /// The offsets that are still this mapping's, in no order. What has been
-    /// unmapped may be somebody else's by now.
-    left: Vec<Range<usize>>,
-    /// The frames behind it, if they are not the address space's own or a device's.
+    /// The ranges of offsets that are still mapped, in any order. Addresses that have been
+    /// unmapped may belong to another mapping by now.
+    pieces: Vec<Range<usize>>,
+    /// The frames of a linear mapping. `None` if the frames belong to the address space or
+    /// the addresses to a device.
     frames: Option<SharedFrames>,
 }
 
 impl Mapping {
-    /// Fresh memory full of zeroes, each page of which takes a frame when it is
-    /// first touched.
+    /// Maps `size` bytes of zeroed memory with the rights `flags`. Each page gets its frame
+    /// when it is first accessed.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a size or rights that cannot be; `NoMemory`.
+    /// - `InvalidInput` if the size is 0 or not a multiple of 4 KiB, or if the machine does not
+    ///   support the rights.
+    /// - `NoMemory` if there is no memory for tables or no free range of addresses.
     pub fn lazy(size: usize, flags: MappingFlags) -> AxResult<Self> {
         Self::map(size, PAGE, |aspace, start| {
             aspace.map_alloc(start, size, flags, false)
         })
     }
 
-    /// Fresh memory full of zeroes, with all its frames.
+    /// Maps `size` bytes of zeroed memory with the rights `flags`. All pages get their frames
+    /// now.
     ///
     /// # Errors
     ///
-    /// As [`lazy`](Self::lazy).
+    /// - `InvalidInput` if the size is 0 or not a multiple of 4 KiB, or if the machine does not
+    ///   support the rights.
+    /// - `NoMemory` if there is no memory for frames or tables, or no free range of addresses.
     pub fn populated(size: usize, flags: MappingFlags) -> AxResult<Self> {
         Self::map(size, PAGE, |aspace, start| {
             aspace.map_alloc(start, size, flags, true)
         })
     }
 
-    /// All of `frames`, at an address with the same offset into 2 MiB. The mapping is one
-    /// of their owners: they go when it has gone, and the last of the other owners.
+    /// Maps all of `frames` with the rights `flags`, at an address with the same offset into
+    /// 2 MiB. The mapping becomes one of the frames' owners. The frames are freed after the
+    /// last owner has been dropped.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for rights that cannot be; `NoMemory`. This owner of `frames` is
-    /// gone then.
+    /// - `InvalidInput` if the machine does not support the rights.
+    /// - `NoMemory` if there is no memory for tables or no free range of addresses.
+    ///
+    /// `frames` is dropped then.
     pub fn linear(frames: SharedFrames, flags: MappingFlags) -> AxResult<Self> {
         let (paddr, size) = (frames.start(), frames.count() * PAGE);
-        // SAFETY: frames with counted owners are reached by no reference, and the mapping
-        // keeps them until it has unmapped them.
+        // SAFETY: no Rust reference points to the memory of `SharedFrames`. The mapping owns
+        // them until it has unmapped them.
         let mut mapping = unsafe { Self::physical(paddr, size, flags)? };
         mapping.frames = Some(frames);
         Ok(mapping)
     }
 
-    /// The registers of a device: the physical addresses from `paddr` on, uncached,
-    /// readable and writable, at an address with the same offset into 2 MiB. The kernel's
-    /// own driver may use them at the same time.
+    /// Maps the registers of a device: `size` bytes of physical addresses from `paddr` on.
+    /// They are uncached, readable and writable, at an address with the same offset into
+    /// 2 MiB. The kernel's own driver may use them at the same time.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a range that is not wholly a device's, as far as the machine has
-    /// told the kernel, or not of whole pages; `NoMemory`.
+    /// - `InvalidInput` if the range does not consist of whole pages, or if a part of it is not
+    ///   known to be a device's.
+    /// - `NoMemory` if there is no memory for tables or no free range of addresses.
     pub fn device(paddr: usize, size: usize) -> AxResult<Self> {
         if !is_device(paddr, size) {
             return Err(AxError::InvalidInput);
         }
         let flags = MappingFlags::READ | MappingFlags::WRITE | MappingFlags::DEVICE;
-        // SAFETY: device registers are not memory: no reference leads to them, and nothing
-        // is copied through a device's mapping.
+        // SAFETY: `is_device` has found that the range holds device registers. They are not
+        // memory, so no Rust reference points to them.
         unsafe { Self::physical(paddr.into(), size, flags) }
     }
 
-    /// The physical addresses from `paddr` on.
+    /// Maps `size` bytes of physical addresses from `paddr` on, at an address with the same
+    /// offset into 2 MiB.
     ///
     /// # Safety
     ///
-    /// As for [`AddrSpace::map_linear`].
+    /// The requirements of [`AddrSpace::map_linear`] must hold.
     unsafe fn physical(paddr: PhysAddr, size: usize, flags: MappingFlags) -> AxResult<Self> {
         const ALIGN: usize = 2 << 20;
         let offset = paddr.as_usize() % ALIGN;
         let padded = offset.checked_add(size).ok_or(AxError::InvalidInput)?;
         let mut mapping = Self::map(padded, ALIGN, |aspace, start| {
-            // SAFETY: the caller's promise is this function's requirement.
+            // SAFETY: the caller promises that the requirements of `map_linear` hold.
             unsafe { aspace.map_linear(start + offset, paddr, size, flags) }
         })?;
         mapping.start += offset;
         mapping.size = size;
-        mapping.left[0] = 0..size;
+        mapping.pieces[0] = 0..size;
         Ok(mapping)
     }
 
-    /// Finds room and maps there; again, if another was faster.
+    /// Finds a free range for `size` bytes at a multiple of `align`, and calls `map` with its
+    /// start. Tries again if another hart has mapped the range in between.
     fn map(
         size: usize,
         align: usize,
@@ -113,17 +125,17 @@ impl Mapping {
         if size == 0 || !size.is_multiple_of(PAGE) {
             return Err(AxError::InvalidInput);
         }
-        let room = size
+        let size_with_padding = size
             .checked_add(align - PAGE)
             .ok_or(AxError::InvalidInput)?;
-        let mut left = Vec::new();
-        left.try_reserve(1).map_err(|_| AxError::NoMemory)?;
-        left.push(0..size);
+        let mut pieces = Vec::new();
+        pieces.try_reserve(1).map_err(|_| AxError::NoMemory)?;
+        pieces.push(0..size);
         let base = VirtAddr::from_usize(KERNEL_OWNED_BASE);
         let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
         loop {
-            let found = aspace.find_free_arena(room, limit);
+            let found = aspace.find_free_arena(size_with_padding, limit);
             let found = found.ok_or(AxError::NoMemory)?;
             let start = VirtAddr::from_usize(found.as_usize().next_multiple_of(align));
             match map(aspace, start) {
@@ -132,7 +144,7 @@ impl Mapping {
                     return mapped.map(|()| Self {
                         start,
                         size,
-                        left,
+                        pieces,
                         frames: None,
                     });
                 }
@@ -140,27 +152,30 @@ impl Mapping {
         }
     }
 
-    /// The first address.
+    /// Returns the first address.
     pub fn start(&self) -> usize {
         self.start.as_usize()
     }
 
-    /// The bytes that were mapped.
+    /// Returns the size in bytes that was mapped, without regard to later unmaps.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Gives `size` bytes from `offset` on the rights `flags`.
+    /// Changes the rights of `size` bytes from `offset` on to `flags`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the range is not within the mapping or the rights cannot
-    /// be; `NotFound` if some of it has been unmapped; `NoMemory`. Nothing has
-    /// changed then.
+    /// - `InvalidInput` if the range is not within the mapping, or if the machine does not
+    ///   support the rights.
+    /// - `NotFound` if a part of the range has been unmapped.
+    /// - `NoMemory` if there is no memory to split a table or an area.
+    ///
+    /// Nothing has changed then.
     pub fn protect(&mut self, offset: usize, size: usize, flags: MappingFlags) -> AxResult {
         self.piece_with(offset, size)?;
-        // SAFETY: this mapping owns the piece. It hands out no references, and code that
-        // makes some borrows it for that long.
+        // SAFETY: this mapping owns the piece exclusively, as `piece_with` has checked. It
+        // gives out no references to the memory, and is borrowed mutably here.
         unsafe { kernel_aspace().protect_owned(self.start + offset, size, flags) }
     }
 
@@ -168,57 +183,68 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// As [`protect`](Self::protect).
+    /// - `InvalidInput` if the range is not within the mapping.
+    /// - `NotFound` if a part of the range has been unmapped.
+    /// - `NoMemory` if there is no memory to split a table or an area.
+    ///
+    /// Nothing has changed then.
     pub fn unmap(&mut self, offset: usize, size: usize) -> AxResult {
         let index = self.piece_with(offset, size)?;
-        self.left.try_reserve(1).map_err(|_| AxError::NoMemory)?;
-        // SAFETY: this mapping owns the piece. It hands out no references, and code that
-        // makes some borrows it for that long.
+        self.pieces.try_reserve(1).map_err(|_| AxError::NoMemory)?;
+        // SAFETY: this mapping owns the piece exclusively, as `piece_with` has checked. It
+        // gives out no references to the memory, and is borrowed mutably here.
         unsafe { kernel_aspace().unmap_owned(self.start + offset, size)? };
-        let piece = self.left.swap_remove(index);
+        let piece = self.pieces.swap_remove(index);
         let sides = [piece.start..offset, offset + size..piece.end];
-        self.left
+        self.pieces
             .extend(sides.into_iter().filter(|side| !side.is_empty()));
         Ok(())
     }
 
-    /// Unmaps all pieces in one operation, so that every hart forgets them at once.
+    /// Unmaps all pieces in one operation, so that other harts flush them in one shootdown.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if one is a part of an area, together with a neighbour's mapping. Nothing
+    /// `InvalidInput` if a piece is in an area that also covers a neighbour's mapping. Nothing
     /// has changed then.
-    fn unmap_at_once(&mut self) -> AxResult {
-        self.left.sort_unstable_by_key(|piece| piece.start);
+    fn unmap_together(&mut self) -> AxResult {
+        self.pieces.sort_unstable_by_key(|piece| piece.start);
         let start = self.start;
-        let pieces = self.left.iter();
+        let pieces = self.pieces.iter();
         let pieces = pieces.map(|piece| start + piece.start..start + piece.end);
-        // SAFETY: this mapping owns the pieces, and goes: nothing borrows it.
+        // SAFETY: this mapping owns the pieces exclusively. It is being dropped, so nothing
+        // borrows it.
         unsafe { kernel_aspace().unmap_each(pieces) }
     }
 
-    /// Which piece of what is left holds the whole range.
+    /// Returns the index of the piece that contains the whole range.
+    ///
+    /// # Errors
+    ///
+    /// - `InvalidInput` if the range is not within the mapping.
+    /// - `NotFound` if a part of the range has been unmapped.
     fn piece_with(&self, offset: usize, size: usize) -> AxResult<usize> {
         let end = offset.checked_add(size).filter(|end| *end <= self.size);
         let end = end.ok_or(AxError::InvalidInput)?;
         let holds = |piece: &Range<usize>| piece.start <= offset && end <= piece.end;
-        self.left.iter().position(holds).ok_or(AxError::NotFound)
+        self.pieces.iter().position(holds).ok_or(AxError::NotFound)
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        if self.left.len() > 1 && self.unmap_at_once().is_ok() {
+        if self.pieces.len() > 1 && self.unmap_together().is_ok() {
             return;
         }
-        for piece in &self.left {
+        for piece in &self.pieces {
             let start = self.start + piece.start;
-            // SAFETY: this mapping owns the piece, and goes: nothing borrows it.
+            // SAFETY: this mapping owns the piece exclusively. It is being dropped, so nothing
+            // borrows it.
             let result = unsafe { kernel_aspace().unmap_owned(start, piece.len()) };
             if let Err(error) = result {
-                // What stays mapped keeps its frames.
+                // The pages stay mapped, so their frames must not be freed.
                 core::mem::forget(self.frames.take());
-                axfeat::axlog::warn!("a mapping at {start:#x} stays: {error:?}");
+                axfeat::axlog::warn!("the mapping at {start:#x} stays mapped: {error:?}");
             }
         }
     }

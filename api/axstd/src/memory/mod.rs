@@ -1,5 +1,5 @@
-//! Memory: who has how much, runs of frames, and, with the feature `paging`,
-//! mappings in the kernel's address space.
+//! Memory: how much is used for what, frame runs, and, with the feature `paging`, mappings
+//! in the kernel's address space.
 
 #[cfg(feature = "paging")]
 mod mapping;
@@ -18,41 +18,41 @@ pub use axfeat::axmm::{
     VirtAddrRange, init_memory_management_secondary as load_kernel_aspace, new_kernel_aspace,
     new_user_aspace, print_maps, sync_icache,
 };
-/// How often changes of mappings that waited for others have been overtaken, since boot.
+/// How often waiting changes of mappings have been overtaken by others since boot.
 #[cfg(feature = "overtakes")]
 pub use axfeat::axmm::{Overtaken, overtaken};
 #[cfg(feature = "paging")]
 pub use mapping::{Mapping, MappingFlags, kernel_aspace};
 
-/// The physical address of what lies in the linear mapping at `vaddr`: the
-/// kernel image, the heap, frames.
+/// Returns the physical address of `vaddr`, which must be in the linear mapping. The kernel
+/// image, the heap and frames are there.
 pub fn virt_to_phys(vaddr: usize) -> usize {
     axfeat::axhal::mem::virt_to_phys(vaddr.into()).into()
 }
 
-/// The address of physical address `paddr` in the linear mapping, whether or not anything
-/// is mapped there.
+/// Returns the virtual address of `paddr` in the linear mapping, even if no memory is mapped
+/// there.
 pub fn phys_to_virt(paddr: usize) -> usize {
     axfeat::axhal::mem::phys_to_virt(paddr.into()).into()
 }
 
-/// What harts have made one another forget, since boot.
+/// Counts of TLB flushes and shootdowns since boot.
 #[cfg(feature = "paging")]
 pub use axfeat::axhal::tlb::{Counters as TlbCounters, counters as tlb_counters};
 
-/// The physical address of the page table this hart runs on.
+/// Returns the physical address of the root of this hart's kernel page table.
 #[cfg(feature = "paging")]
 pub fn page_table_root() -> usize {
     axfeat::axhal::paging::kernel_root().into()
 }
 
-/// What harts make one another forget.
+/// TLB flushes: counts, and a flush of this hart's TLB.
 #[cfg(feature = "paging")]
 pub mod tlb {
     pub use axfeat::axhal::tlb::{Counters, EVERYTHING, counters, flush_here};
 }
 
-/// Accesses that may fault, and come back all the same.
+/// Accesses that report a page fault instead of ending the machine.
 pub mod probe {
     pub use axfeat::axhal::probe::{can_execute, can_read, can_write, read};
 }

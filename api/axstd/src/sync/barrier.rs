@@ -1,48 +1,62 @@
-//! A point that threads pass together.
+//! A barrier: threads wait at it until enough of them have arrived.
 
 use super::{Condvar, Mutex};
 
-/// A point that threads pass together, as many as it was made for.
+/// A point where threads wait until a given number of them have arrived.
 #[derive(Debug)]
 pub struct Barrier {
-    /// How many are here, and how often all have passed.
-    here: Mutex<(usize, usize)>,
+    progress: Mutex<Progress>,
     passed: Condvar,
-    wanted: usize,
+    /// The number of threads that pass together.
+    group_size: usize,
 }
 
-/// Whether a thread was the last to come to a [`Barrier`].
+#[derive(Debug)]
+struct Progress {
+    /// The number of threads that wait now.
+    arrived: usize,
+    /// The number of groups that have passed, modulo the size of the type.
+    passed_groups: usize,
+}
+
+/// The result of waiting at a [`Barrier`].
 #[derive(Clone, Copy, Debug)]
 pub struct BarrierWaitResult(bool);
 
 impl BarrierWaitResult {
-    /// Whether it was, which is so for one of those that pass together.
+    /// Returns whether the thread was the last to arrive. That holds for exactly one thread
+    /// of each group that passes.
     pub fn is_leader(&self) -> bool {
         self.0
     }
 }
 
 impl Barrier {
-    /// A point that `wanted` threads pass together.
-    pub const fn new(wanted: usize) -> Self {
+    /// Makes a barrier that `group_size` threads pass together.
+    pub const fn new(group_size: usize) -> Self {
         Self {
-            here: Mutex::new((0, 0)),
+            progress: Mutex::new(Progress {
+                arrived: 0,
+                passed_groups: 0,
+            }),
             passed: Condvar::new(),
-            wanted,
+            group_size,
         }
     }
 
-    /// Waits until as many threads as are wanted are here.
+    /// Waits until as many threads have arrived as pass together.
     pub fn wait(&self) -> BarrierWaitResult {
-        let mut guard = self.here.lock();
-        guard.0 += 1;
-        if guard.0 >= self.wanted {
-            *guard = (0, guard.1.wrapping_add(1));
+        let mut progress = self.progress.lock();
+        progress.arrived += 1;
+        if progress.arrived >= self.group_size {
+            progress.arrived = 0;
+            progress.passed_groups = progress.passed_groups.wrapping_add(1);
             self.passed.notify_all();
             return BarrierWaitResult(true);
         }
-        let before = guard.1;
-        drop(self.passed.wait_while(guard, |(_, now)| *now == before));
+        let before = progress.passed_groups;
+        let has_to_wait = |progress: &mut Progress| progress.passed_groups == before;
+        drop(self.passed.wait_while(progress, has_to_wait));
         BarrierWaitResult(false)
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for what another thread does to a mutex's value.
+//! Waiting until another thread changes the value in a mutex.
 
 use core::time::Duration;
 
@@ -7,34 +7,35 @@ use axfeat::axtask::WaitQueue;
 use super::MutexGuard;
 use crate::thread::deadline;
 
-/// Whether a wait ended because its time was over.
+/// The result of a wait with a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether it did.
+    /// Returns whether the wait ended because the timeout passed.
     pub fn timed_out(&self) -> bool {
         self.0
     }
 }
 
-/// Threads that wait for a mutex's value to change.
+/// A condition variable: threads that wait until the value in a mutex changes.
 #[derive(Debug, Default)]
 pub struct Condvar(WaitQueue);
 
 impl Condvar {
-    /// Nobody waits.
+    /// Makes a condition variable without waiting threads.
     pub const fn new() -> Self {
         Self(WaitQueue::new())
     }
 
-    /// Unlocks the mutex, waits for a notification from then on, and locks it again. It
-    /// may return without a notification.
+    /// Unlocks the mutex, waits for a notification, and locks the mutex again. Notifications
+    /// count from the unlock on. It may return without a notification.
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.wait_to(None, guard).0
+        self.wait_until_deadline(None, guard).0
     }
 
-    /// As [`wait`](Self::wait), as long as `condition` holds.
+    /// Waits for notifications until `condition` no longer holds. The condition is checked
+    /// with the mutex locked, first without waiting.
     pub fn wait_while<'a, T: ?Sized>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -46,16 +47,17 @@ impl Condvar {
         guard
     }
 
-    /// As [`wait`](Self::wait), for at most about `duration`.
+    /// Unlocks the mutex, waits for a notification for at most about `duration`, and locks
+    /// the mutex again. It may return without a notification.
     pub fn wait_timeout<'a, T: ?Sized>(
         &self,
         guard: MutexGuard<'a, T>,
         duration: Duration,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        self.wait_to(Some(deadline(duration)), guard)
+        self.wait_until_deadline(Some(deadline(duration)), guard)
     }
 
-    fn wait_to<'a, T: ?Sized>(
+    fn wait_until_deadline<'a, T: ?Sized>(
         &self,
         deadline: Option<u64>,
         guard: MutexGuard<'a, T>,
@@ -68,12 +70,12 @@ impl Condvar {
         (mutex.lock(), WaitTimeoutResult(!in_time))
     }
 
-    /// Wakes one of those that wait.
+    /// Wakes the thread that has waited longest.
     pub fn notify_one(&self) {
         self.0.notify_one();
     }
 
-    /// Wakes all that wait.
+    /// Wakes all waiting threads.
     pub fn notify_all(&self) {
         self.0.notify_all();
     }

@@ -1,8 +1,8 @@
-//! What threads share, and how they wait for each other.
+//! Sharing data between threads, and waiting for other threads, as in `std::sync`.
 //!
-//! Who waits is asleep, and others run on its hart. Locks do not become poisoned, for
-//! a panic is the machine's end: so, as in ArceOS, `lock`, `read`, `write` and `wait`
-//! answer with the guard itself where `std` answers with a `Result`.
+//! While a thread waits, other threads run on its hart. Locks are never poisoned, because a
+//! panic ends the machine. Where `std` returns a `Result` with the guard, `lock`, `read`,
+//! `write` and `wait` therefore return the guard itself, as in ArceOS.
 
 #[cfg(feature = "multitask")]
 mod barrier;

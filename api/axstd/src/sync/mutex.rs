@@ -1,4 +1,4 @@
-//! A lock that one thread has at a time.
+//! Mutual exclusion: a lock that one thread holds at a time.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -6,18 +6,18 @@ use axfeat::axtask::WaitQueue;
 
 const FREE: u8 = 0;
 const LOCKED: u8 = 1;
-/// Locked, and somebody may be waiting.
-const WANTED: u8 = 2;
+/// Locked, and other threads may be waiting.
+const CONTENDED: u8 = 2;
 
-/// The lock of a [`Mutex`].
+/// The lock inside a [`Mutex`].
 #[derive(Debug)]
 pub struct RawMutex {
     state: AtomicU8,
     queue: WaitQueue,
 }
 
-// SAFETY: the state leaves `FREE` by one thread's atomic operation, and goes back to it by
-// `unlock` alone.
+// SAFETY: a thread gets the lock only by an atomic operation that finds `FREE` and stores
+// another state. Only `unlock` stores `FREE`, so one thread holds the lock at a time.
 unsafe impl lock_api::RawMutex for RawMutex {
     const INIT: Self = Self {
         state: AtomicU8::new(FREE),
@@ -29,13 +29,16 @@ unsafe impl lock_api::RawMutex for RawMutex {
     #[inline]
     fn lock(&self) {
         if !self.try_lock() {
-            let free = || self.state.swap(WANTED, Ordering::Acquire) == FREE;
-            self.queue.wait_until(free);
+            // Acquire: pairs with the Release in `unlock`.
+            let is_taken = || self.state.swap(CONTENDED, Ordering::Acquire) == FREE;
+            self.queue.wait_until(is_taken);
         }
     }
 
     #[inline]
     fn try_lock(&self) -> bool {
+        // Acquire: pairs with the Release in `unlock`, so that the value that the last
+        // holder left is visible.
         self.state
             .compare_exchange(FREE, LOCKED, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
@@ -43,17 +46,19 @@ unsafe impl lock_api::RawMutex for RawMutex {
 
     #[inline]
     unsafe fn unlock(&self) {
-        if self.state.swap(FREE, Ordering::Release) == WANTED {
+        // Release: pairs with the Acquire in `lock` and `try_lock`.
+        if self.state.swap(FREE, Ordering::Release) == CONTENDED {
             self.queue.notify_one();
         }
     }
 
     fn is_locked(&self) -> bool {
+        // Relaxed: the answer may be out of date as soon as it is given.
         self.state.load(Ordering::Relaxed) != FREE
     }
 }
 
-/// A value that one thread uses at a time.
+/// A value that one thread can use at a time.
 pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
-/// The right to use it, which ends when this goes.
+/// The right to use the value of a [`Mutex`]. Dropping it unlocks the mutex.
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;

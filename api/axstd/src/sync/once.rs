@@ -1,4 +1,4 @@
-//! What is done once, by whoever comes first.
+//! Work that is done once, by the first thread that asks for it.
 
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -6,37 +6,43 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::Mutex;
 
-/// Work that is done once.
+/// Runs a function once, however many threads ask for it.
 #[derive(Debug)]
 pub struct Once {
-    done: AtomicBool,
-    turn: Mutex<()>,
+    is_done: AtomicBool,
+    /// Held while the function runs, so that other callers wait for its end.
+    running: Mutex<()>,
 }
 
 impl Once {
-    /// It has not been done.
+    /// Makes a `Once` that has not run a function yet.
     pub const fn new() -> Self {
         Self {
-            done: AtomicBool::new(false),
-            turn: Mutex::new(()),
+            is_done: AtomicBool::new(false),
+            running: Mutex::new(()),
         }
     }
 
-    /// Does it unless it has been done; when this returns it has. `f` must not come here.
+    /// Runs `f`, unless an earlier call has run its function. If another thread is running
+    /// it, waits until that has finished. `f` must not call this method of the same `Once`,
+    /// since it would wait for itself.
     pub fn call_once(&self, f: impl FnOnce()) {
         if self.is_completed() {
             return;
         }
-        let _turn = self.turn.lock();
+        let _running = self.running.lock();
         if !self.is_completed() {
             f();
-            self.done.store(true, Ordering::Release);
+            // Release: pairs with the Acquire in `is_completed`, so that a thread that sees
+            // the work done sees its effects.
+            self.is_done.store(true, Ordering::Release);
         }
     }
 
-    /// Whether it has been done.
+    /// Returns whether a call has run its function to the end.
     pub fn is_completed(&self) -> bool {
-        self.done.load(Ordering::Acquire)
+        // Acquire: pairs with the Release in `call_once`.
+        self.is_done.load(Ordering::Acquire)
     }
 }
 
@@ -52,11 +58,12 @@ pub struct OnceLock<T> {
     value: UnsafeCell<Option<T>>,
 }
 
-// SAFETY: the value is written by one thread, under `once`, and read after that.
+// SAFETY: the value is written by one thread, inside `once`, and read only after `once` has
+// completed. `Send` lets that thread be another one than the one that drops the value.
 unsafe impl<T: Send + Sync> Sync for OnceLock<T> {}
 
 impl<T> OnceLock<T> {
-    /// It has not been set.
+    /// Makes a lock whose value has not been set.
     pub const fn new() -> Self {
         Self {
             once: Once::new(),
@@ -64,32 +71,36 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// The value, if it has been set.
+    /// Returns the value, or `None` if it has not been set.
     pub fn get(&self) -> Option<&T> {
         if !self.once.is_completed() {
             return None;
         }
-        // SAFETY: it has been written, and is not written again.
+        // SAFETY: `once` has completed, so the value has been written and is not written
+        // again while `self` is borrowed.
         unsafe { &*self.value.get() }.as_ref()
     }
 
-    /// Sets it, if it has not been.
+    /// Sets the value.
     ///
     /// # Errors
     ///
-    /// `value`, if it has been.
+    /// Returns `value` if a value has been set already.
     pub fn set(&self, value: T) -> Result<(), T> {
         let mut value = Some(value);
-        // SAFETY: nobody reads it before this is over, and nobody else writes.
+        // SAFETY: inside `once`, this is the only thread that writes the value. `get` reads it
+        // only after `once` has completed.
         self.once
             .call_once(|| unsafe { *self.value.get() = value.take() });
         value.map_or(Ok(()), Err)
     }
 
-    /// The value, set to what `f` answers if it has not been. `f` must not come here.
-    #[expect(clippy::expect_used, reason = "it has just been set")]
+    /// Returns the value. If it has not been set, sets it to the result of `f` first. `f` must
+    /// not use this lock, since it would wait for itself.
+    #[expect(clippy::expect_used, reason = "the value has just been set")]
     pub fn get_or_init(&self, f: impl FnOnce() -> T) -> &T {
-        // SAFETY: as in `set`.
+        // SAFETY: inside `once`, this is the only thread that writes the value. `get` reads it
+        // only after `once` has completed.
         self.once
             .call_once(|| unsafe { *self.value.get() = Some(f()) });
         self.get().expect("a value")

@@ -1,22 +1,23 @@
-//! A lock that one thread has to write, or many have to read.
+//! A reader-writer lock: one thread holds it to write, or several hold it to read.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use axfeat::axtask::WaitQueue;
 
-/// One thread has it to write. Any other number is how many have it to read.
+/// The state while a thread holds the lock to write. Every other state is the number of
+/// threads that hold it to read.
 const WRITER: usize = usize::MAX;
 
-/// The lock of a [`RwLock`]. Whoever comes when it can be had gets it: readers that follow
-/// each other closely can keep a writer waiting.
+/// The lock inside a [`RwLock`]. A reader gets it whenever no thread writes, even if a writer
+/// waits. Readers that overlap all the time can therefore keep a writer waiting.
 #[derive(Debug)]
 pub struct RawRwLock {
     state: AtomicUsize,
     queue: WaitQueue,
 }
 
-// SAFETY: the state leaves 0 for `WRITER` by one thread's atomic operation, and is counted
-// up for readers from other values only.
+// SAFETY: a writer gets the lock only by an atomic operation that changes the state from 0 to
+// `WRITER`. Readers count the state up only from other values, so the two exclude each other.
 unsafe impl lock_api::RawRwLock for RawRwLock {
     const INIT: Self = Self {
         state: AtomicUsize::new(0),
@@ -31,12 +32,15 @@ unsafe impl lock_api::RawRwLock for RawRwLock {
 
     fn try_lock_shared(&self) -> bool {
         let one_more = |readers| (readers < WRITER - 1).then(|| readers + 1);
+        // Acquire: pairs with the Release in `unlock_exclusive`.
         self.state
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more)
             .is_ok()
     }
 
     unsafe fn unlock_shared(&self) {
+        // Release: pairs with the Acquire in `try_lock_exclusive`, so that the writer comes
+        // after all reads.
         if self.state.fetch_sub(1, Ordering::Release) == 1 {
             self.queue.notify_all();
         }
@@ -47,20 +51,22 @@ unsafe impl lock_api::RawRwLock for RawRwLock {
     }
 
     fn try_lock_exclusive(&self) -> bool {
+        // Acquire: pairs with the Release in both unlocks.
         self.state
             .compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     }
 
     unsafe fn unlock_exclusive(&self) {
+        // Release: pairs with the Acquire of the next reader or writer.
         self.state.store(0, Ordering::Release);
         self.queue.notify_all();
     }
 }
 
-/// A value that one thread writes, or many read.
+/// A value that one thread can write, or several can read, at a time.
 pub type RwLock<T> = lock_api::RwLock<RawRwLock, T>;
-/// The right to read it.
+/// The right to read the value of a [`RwLock`], until it is dropped.
 pub type RwLockReadGuard<'a, T> = lock_api::RwLockReadGuard<'a, RawRwLock, T>;
-/// The right to write it.
+/// The right to write the value of a [`RwLock`], until it is dropped.
 pub type RwLockWriteGuard<'a, T> = lock_api::RwLockWriteGuard<'a, RawRwLock, T>;

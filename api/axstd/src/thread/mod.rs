@@ -1,4 +1,4 @@
-//! Threads, with the feature `multitask`; without it, waiting.
+//! Threads, as in `std::thread`. Without the feature `multitask` there is only [`sleep`].
 
 #[cfg(feature = "multitask")]
 mod multi;
@@ -23,13 +23,14 @@ use axfeat::axhal::time::sleep_until;
 #[cfg(feature = "multitask")]
 use axfeat::axtask::sleep_until;
 
-/// Sleeps for at least `duration`. Other threads run meanwhile; where there are none the
-/// hart sleeps with it.
+/// Sleeps for at least `duration`. Other threads run meanwhile. If there are none, the hart
+/// sleeps as well.
 pub fn sleep(duration: Duration) {
     sleep_until(deadline(duration));
 }
 
-/// The monotonic time in nanoseconds when `duration` will be over.
+/// Returns the monotonic time in nanoseconds when `duration` will be over, or `u64::MAX` if
+/// that is too late to be represented.
 pub(crate) fn deadline(duration: Duration) -> u64 {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     monotonic_time_nanos().saturating_add(nanos)

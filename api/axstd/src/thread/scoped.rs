@@ -1,4 +1,4 @@
-//! Threads that may borrow: they end before what they borrow does.
+//! Scoped threads, which may borrow: they end before the values that they borrow.
 
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -6,37 +6,40 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use super::multi::{Builder, JoinHandle, Thread, current, park};
 use crate::io;
 
-/// What threads that may borrow are spawned in: [`scope`].
+/// A scope in which threads that may borrow can be spawned. See [`scope`].
 #[derive(Debug)]
 pub struct Scope<'scope, 'env: 'scope> {
-    /// How many of them have yet to end.
-    left: AtomicUsize,
+    /// The number of threads that have not finished their work.
+    running: AtomicUsize,
+    /// The thread that waits for them.
     owner: Thread,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
-/// The right to wait for such a thread's end, and to its result.
+/// The right to wait for a scoped thread's end and to take its result.
 #[derive(Debug)]
 pub struct ScopedJoinHandle<'scope, T> {
     handle: JoinHandle<T>,
     scope: PhantomData<&'scope ()>,
 }
 
-/// Calls `f`, which may spawn threads that borrow what is there now, and returns when all
-/// of those have ended.
+/// Calls `f` with a scope. Threads that are spawned in the scope may borrow values that
+/// outlive this call. Returns the result of `f` after all these threads have finished.
 pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
     let scope = Scope {
-        left: AtomicUsize::new(0),
+        running: AtomicUsize::new(0),
         owner: current(),
         scope: PhantomData,
         env: PhantomData,
     };
     let result = f(&scope);
-    while scope.left.load(Ordering::Acquire) > 0 {
+    // Acquire: pairs with the Release of each thread that finishes, so that this thread sees
+    // everything that they did.
+    while scope.running.load(Ordering::Acquire) > 0 {
         park();
     }
     result
@@ -47,8 +50,9 @@ impl<'scope> Scope<'scope, '_> {
     ///
     /// # Panics
     ///
-    /// Without memory for it; [`Builder::spawn_scoped`] answers that as an error.
-    #[expect(clippy::expect_used, reason = "as std's, it has no other answer")]
+    /// Panics if there is no memory for the thread. [`Builder::spawn_scoped`] returns an error
+    /// instead.
+    #[expect(clippy::expect_used, reason = "std's signature has no error")]
     pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where
         F: FnOnce() -> T + Send + 'scope,
@@ -64,7 +68,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn).
+    /// - `NoMemory` if there is no memory for the thread or its stack.
+    /// - `InvalidInput` if the hart is not online.
     pub fn spawn_scoped<'scope, F, T>(
         self,
         scope: &'scope Scope<'scope, '_>,
@@ -74,20 +79,24 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        scope.left.fetch_add(1, Ordering::Relaxed);
+        // Relaxed: the spawn below publishes it to the new thread. The owner waits only after
+        // `f` has returned, and a spawning thread of the scope is counted itself.
+        scope.running.fetch_add(1, Ordering::Relaxed);
         let last = move || {
             let owner = scope.owner.clone();
-            // From here on the scope may be gone.
-            if scope.left.fetch_sub(1, Ordering::Release) == 1 {
+            // Release: pairs with the Acquire in `scope`. Once the count is 0, the scope may
+            // be freed, so it is not used after this.
+            if scope.running.fetch_sub(1, Ordering::Release) == 1 {
                 owner.unpark();
             }
         };
-        // SAFETY: the scope, and with it all that `f` borrows, is there until its count
-        // is 0 again. The result is touched after that only by who has the handle, which
-        // lives no longer than what the result borrows.
+        // SAFETY: `scope` returns only after `last` has counted the thread down, so the scope
+        // and everything that `f` borrows live until then. After that, only the owner of the
+        // handle uses the result, and the handle cannot outlive what the result borrows.
         let handle = unsafe { self.spawn_borrowing(f, last) };
         if handle.is_err() {
-            scope.left.fetch_sub(1, Ordering::Relaxed);
+            // Relaxed: no thread was begun, so there are no effects to publish.
+            scope.running.fetch_sub(1, Ordering::Relaxed);
         }
         Ok(ScopedJoinHandle {
             handle: handle?,
@@ -97,21 +106,21 @@ impl Builder {
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
-    /// The thread.
+    /// Returns a handle to the thread.
     pub fn thread(&self) -> &Thread {
         self.handle.thread()
     }
 
-    /// Waits until the thread has ended.
+    /// Waits until the thread has ended and its stack has been freed. Returns its result.
     ///
     /// # Errors
     ///
-    /// As [`JoinHandle::join`].
+    /// `BadState` if the thread ended without a result, by `axtask::exit`.
     pub fn join(self) -> io::Result<T> {
         self.handle.join()
     }
 
-    /// Whether the thread has ended.
+    /// Returns whether the thread has ended and its stack has been freed.
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
     }
