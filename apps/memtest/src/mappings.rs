@@ -314,7 +314,7 @@ fn drop_after_reuse() -> Outcome {
     Ok(String::from("3 of 4 pages unmapped and reused"))
 }
 
-/// Requests that must be refused.
+/// A count of the requests that were refused, as they must be.
 struct Refused(usize);
 
 impl Refused {
