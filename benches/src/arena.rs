@@ -6,7 +6,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 const SIZE: usize = 32 << 20;
 
 /// The alignment in bytes. ArceOS's page allocator counts pages from a multiple of it, and its
-/// bitmap covers only a few pages behind that.
+/// bitmap covers only a limited range from there.
 const ALIGN: usize = 1 << 30;
 
 /// Memory that this value owns exclusively, until it is dropped.

@@ -10,7 +10,7 @@ use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionFlags, Se
 use crate::files;
 use crate::image::Image;
 
-/// What bytes of an image are for.
+/// The use of bytes in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// Executable code.

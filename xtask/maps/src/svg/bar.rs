@@ -23,7 +23,7 @@ const SIZE: f64 = 920.0;
 const RESIDENT: f64 = 1040.0;
 const HUGE: f64 = WIDTH - MARGIN;
 
-/// A piece of the bar.
+/// One piece of the bar, from top to bottom.
 enum Piece<'a> {
     Area(&'a Area),
     /// Free addresses, in bytes.

@@ -68,7 +68,7 @@ text{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;white-space:pre}
 .sub{fill:#c3ccd6}.faint{fill-opacity:.34}}
 ";
 
-/// A drawing that grows.
+/// A drawing to which elements are added.
 pub struct Canvas {
     title: String,
     body: String,
