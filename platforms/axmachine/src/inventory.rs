@@ -16,7 +16,7 @@ const MAX_RANGES: usize = 64;
 /// How many ignored ranges are listed. Further ones are only counted.
 const MAX_IGNORED: usize = 8;
 
-/// Ranges of whole pages, sorted by address. Two ranges never touch.
+/// Ranges of whole pages, sorted by address. Ranges never touch each other.
 type Ranges = ArrayVec<RawRange, MAX_RANGES>;
 
 /// A range of physical addresses that the kernel does not use, and why.
@@ -90,7 +90,7 @@ impl Inventory {
     #[inline(never)]
     pub fn reserve(&mut self, start: usize, size: usize) {
         if let Some(range) = pages_around(start, size).filter(|&range| overlaps(&self.ram, range)) {
-            insert_or_join(&mut self.reserved, range);
+            insert_or_merge(&mut self.reserved, range);
         }
     }
 
@@ -99,7 +99,7 @@ impl Inventory {
     pub fn reserve_mapped(&mut self, start: usize, size: usize) {
         self.reserve(start, size);
         if let Some(range) = pages_around(start, size) {
-            insert_or_join(&mut self.mapped_reserved, range);
+            insert_or_merge(&mut self.mapped_reserved, range);
         }
     }
 
@@ -204,19 +204,19 @@ fn overlaps(list: &[RawRange], range: RawRange) -> bool {
     first_overlapping(list, range).is_some()
 }
 
-/// Adds a range to a sorted list, merged with the entries that touch it. Returns `false`,
-/// and the range is lost, if the list is full.
+/// Adds a range to a sorted list, merged with the entries that touch it. If the list is
+/// full, it drops the range and returns `false`.
 #[inline(never)]
 fn insert(list: &mut Ranges, (start, size): RawRange) -> bool {
     let (mut start, mut end) = (start, start + size);
     // One pass is enough. The range only grows by entries that it touches, and entries do
     // not touch each other, so it cannot come to touch an entry that was kept earlier.
     list.retain(|&mut (s, n)| {
-        let apart = end < s || s + n < start;
-        if !apart {
+        let touches = s <= end && start <= s + n;
+        if touches {
             (start, end) = (start.min(s), end.max(s + n));
         }
-        apart
+        !touches
     });
     let is_added = list.try_push((start, end - start)).is_ok();
     sort_ranges(list);
@@ -226,19 +226,19 @@ fn insert(list: &mut Ranges, (start, size): RawRange) -> bool {
 /// Adds a range to a sorted list. If the list is full, the two entries that are closest
 /// are merged first, together with the addresses between them.
 #[inline(never)]
-fn insert_or_join(list: &mut Ranges, range: RawRange) {
+fn insert_or_merge(list: &mut Ranges, range: RawRange) {
     if insert(list, range) {
         return;
     }
     let (mut closest, mut least) = ((0, 0), usize::MAX);
-    let mut before: Option<RawRange> = None;
+    let mut previous: Option<RawRange> = None;
     for &(start, size) in list.iter() {
-        if let Some((first, len)) = before
+        if let Some((first, len)) = previous
             && start - (first + len) < least
         {
             (closest, least) = ((first, start + size - first), start - (first + len));
         }
-        before = Some((start, size));
+        previous = Some((start, size));
     }
     insert(list, closest);
     insert(list, range);
