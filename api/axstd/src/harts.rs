@@ -36,7 +36,7 @@ pub fn timer_ticks() -> u64 {
 
 /// Returns the address of the calling hart's own data.
 pub fn own_data() -> usize {
-    hart::own_data()
+    hart::per_hart_data()
 }
 
 /// Returns the number of the idle thread of hart `number`, which runs when no other thread

@@ -157,20 +157,20 @@ fn flushes(table: &mut Table) {
         let pages = map(FLUSHED, true)?;
         watch.time(|| {
             for page in pages.clone().step_by(PAGE) {
-                tlb::flush_here(page..page + PAGE);
+                tlb::flush_local(page..page + PAGE);
             }
         });
         unmap(pages);
         Ok(FLUSHED)
     });
     table.timed("forget.all", |watch| {
-        watch.time(|| (0..FLUSHED).for_each(|_| tlb::flush_here(tlb::EVERYTHING)));
+        watch.time(|| (0..FLUSHED).for_each(|_| tlb::flush_local(tlb::EVERYTHING)));
         Ok(FLUSHED)
     });
     table.timed("forget.again", |watch| {
         let pages = map(FLUSHED, true)?;
         touch(pages.clone());
-        tlb::flush_here(tlb::EVERYTHING);
+        tlb::flush_local(tlb::EVERYTHING);
         watch.time(|| touch(pages.clone()));
         watch.less(|| touch(pages.clone()));
         unmap(pages);

@@ -1,6 +1,8 @@
-//! The atomics of the part without locks: the machine's; those of `loom`, which tries
-//! every interleaving of a test, and every order that memory may have; or those of
-//! `shuttle`, which tries many schedules of tests too large for that.
+//! The atomics of [`shootdown`](crate::shootdown).
+//!
+//! An image uses those of `core`. Under `loom` a test runs in every interleaving and in
+//! every memory order that the C11 model allows. Under `shuttle` it runs in many random
+//! schedules, which is feasible for tests that are too large for loom.
 
 #[cfg(not(any(loom, shuttle)))]
 pub use core::{

@@ -1,17 +1,18 @@
-//! Going from one thread to another on the same hart.
+//! Switching from one thread to another on the same hart.
 //!
-//! A thread goes by a call, also where an interrupt takes the hart from it: the trap
-//! frame on its stack has the rest. So what the calling convention lets a function
-//! change is the compiler's to save, and what it preserves lies on the stack that is
-//! left (`arch::SAVED` words). Per-hart registers are no thread's and stay.
+//! A thread switches by a call, also where an interrupt takes the hart from it. The trap
+//! frame on its stack has the other registers then. So the compiler saves the registers
+//! that the calling convention lets a function change. Those that it preserves are saved on
+//! the thread's stack (`arch::SAVED` words). Per-hart registers belong to no thread and stay
+//! as they are.
 //!
-//! Floating point: of the targets only riscv64's has registers for it that live across
-//! a switch ([`arch`](crate::arch) says how they are kept); the others are soft-float.
+//! Floating point: only the riscv64 target has floating-point registers that live across a
+//! switch; [`arch`](crate::arch) saves them. The other targets are soft-float.
 
 use crate::arch::{Float, RETURN, SAVED, switch_stacks};
 
-/// A thread that does not run: where its stack ends, and its floating-point registers
-/// where there are any.
+/// The saved state of a thread that does not run: its stack pointer, and its floating-point
+/// registers where the target has any.
 #[derive(Debug)]
 pub struct Context {
     sp: usize,
@@ -19,7 +20,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// That of a thread that runs: it is filled when the thread goes.
+    /// Returns the context of a thread that runs. The switch away from the thread fills it.
     pub const fn running() -> Self {
         Self {
             sp: 0,
@@ -27,17 +28,19 @@ impl Context {
         }
     }
 
-    /// A thread that is to begin with `entry`, with interrupts out, on the stack that
-    /// ends at `top`.
+    /// Returns the context of a thread that begins with `entry`, with interrupts off, on the
+    /// stack that ends at `top`.
     ///
     /// # Safety
     ///
-    /// `top` is a multiple of 16; the 256 bytes below it can be written and are nobody's.
+    /// `top` is a multiple of 16. The 256 bytes below it are writable, and the caller owns
+    /// them exclusively.
     pub unsafe fn starting(top: usize, entry: extern "C" fn() -> !) -> Self {
         let mut saved = [0; SAVED];
         saved[RETURN] = entry as usize;
         let sp = top - size_of_val(&saved);
-        // SAFETY: the caller's promise; `SAVED` is at most 32.
+        // SAFETY: the caller owns 256 writable bytes below `top`, and `SAVED` is at most 32
+        // words.
         unsafe { (sp as *mut [usize; SAVED]).write(saved) };
         Self {
             sp,
@@ -45,43 +48,21 @@ impl Context {
         }
     }
 
-    /// Leaves the thread that runs, whose context `from` is, and goes on with that of
-    /// `to`. Returns when another thread, or this hart's next one, comes back to `from`.
+    /// Switches from the running thread, whose context is `from`, to the thread of `to`.
+    /// Returns when a thread of this hart switches to `from`.
     ///
     /// # Safety
     ///
-    /// Interrupts are out. `to` was left on this hart, or is [starting](Self::starting);
-    /// nobody else uses either, and its stack is mapped with all its pages.
+    /// Interrupts are off. `to` is [starting](Self::starting), or was switched away from on
+    /// this hart. No other code uses `from` or `to` meanwhile. All pages of the stack of
+    /// `to` are mapped.
     pub unsafe fn switch(from: *mut Self, to: *const Self) {
-        // SAFETY: the caller's promises; the stack that is left has the room that any
-        // call needs.
+        // SAFETY: the caller says that interrupts are off and that `from` and `to` are used
+        // by this call alone. The current stack has the space that any call needs.
         unsafe {
             (*from).float.save();
             (*to).float.restore();
             switch_stacks(&raw mut (*from).sp, (*to).sp);
         }
     }
-}
-
-/// The floating-point registers of a machine whose code uses none that a switch must keep.
-#[derive(Debug)]
-pub struct NoFloat;
-
-impl NoFloat {
-    /// Those of a thread that has not used any.
-    pub const UNUSED: Self = Self;
-
-    /// Nothing to save.
-    ///
-    /// # Safety
-    ///
-    /// None, here.
-    pub unsafe fn save(&mut self) {}
-
-    /// Nothing to restore.
-    ///
-    /// # Safety
-    ///
-    /// None, here.
-    pub unsafe fn restore(&self) {}
 }

@@ -1,15 +1,15 @@
-//! Interrupts: the timer, and calls from other harts.
-
-use axplat::irq::IpiTarget;
+//! Interrupts: the timer's, and those that harts send to each other.
 
 use crate::arch::{IPI_IRQ, TIMER_IRQ};
 
-/// How many timer interrupts this hart has taken.
+pub use crate::ipi::kick;
+
+/// The number of timer interrupts that this hart has taken.
 #[percpu::def_percpu]
 static TIMER_TICKS: u64 = 0;
 
-/// Registers the kernel's own handlers. The first hart does it, once, before
-/// any hart lets interrupts in.
+/// Registers the kernel's own handlers. The first hart calls it, once, before any hart
+/// enables interrupts.
 pub fn init() {
     axplat::irq::register(TIMER_IRQ, || {
         TIMER_TICKS.with_current(|ticks| *ticks += 1);
@@ -17,16 +17,11 @@ pub fn init() {
     axplat::irq::register(IPI_IRQ, || {
         axlog::stop_if_taken();
         #[cfg(feature = "paging")]
-        crate::tlb::answer();
+        crate::tlb::acknowledge();
     });
 }
 
-/// How many timer interrupts the calling hart has taken.
+/// Returns the number of timer interrupts that the calling hart has taken.
 pub fn timer_ticks() -> u64 {
     TIMER_TICKS.read_current()
-}
-
-/// Interrupts hart `cpu_id`: it wakes if it sleeps.
-pub fn kick(cpu_id: usize) {
-    axplat::irq::send_ipi(IPI_IRQ, IpiTarget::Other { cpu_id });
 }

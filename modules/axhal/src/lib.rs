@@ -1,13 +1,31 @@
-//! The machine's verbs: traps, the page-table root, the TLB, interrupts, harts,
-//! time and power. What they are used for is decided above.
+//! The machine: traps, the page-table root, the TLB, interrupts, harts, time and power.
 //!
-//! Per-architecture code is in [`arch`], which has the same names on each of the
-//! four, and in a process of Linux; what one kind of machine differs in from another
-//! of the same architecture is in the platform crates, behind the traits of `axplat`
-//! and `axmachine`.
+//! axhal only carries out what the modules above it decide. Per-architecture code is in
+//! [`arch`], which has the same names on each of the four architectures and in a Linux
+//! process. Differences between machines of one architecture are in the platform crates,
+//! behind the traits of `axplat` and `axmachine`.
 //!
-//! Locks: none here is held while anything above axhal runs. Harts that make one
-//! another forget ([`tlb`]) need none: each answers as it waits.
+//! A file uses only files of the lines below its own:
+//!
+//! ```text
+//!   startup                                starts harts
+//!   trap_entry                             where the hardware enters the kernel
+//!   trap                                   page faults, interrupts, exceptions
+//!   power                                  the end of the machine
+//!   threads  irq  wait  icache             preemption; handlers; waiting; new code
+//!   time  tlb                              the clock; flushes on all harts
+//!   mem  ipi  probe  paging  context       what one hart does for itself
+//!   hart  arch  shootdown                  numbers; instructions; the flush protocol
+//!   access  atomic                         types
+//! ```
+//!
+//! `trap_entry` is the part of an architecture that calls upward: the hardware enters it,
+//! and it calls [`trap`]. Its file is in the architecture's folder, beside those of
+//! [`arch`], but it is a module of its own. So there is no import cycle. One dependency is
+//! not an import: the assembly of the entries reads variables of [`hart`] by their symbols.
+//!
+//! Locks: axhal holds no lock while code of another module runs. The shootdown protocol
+//! ([`tlb`]) needs no lock: each hart acknowledges requests as it waits.
 #![cfg_attr(not(any(loom, shuttle)), no_std)]
 #![cfg(any(target_os = "none", target_os = "linux"))]
 
@@ -16,9 +34,10 @@ mod atomic;
 #[cfg(any(all(feature = "paging", feature = "smp"), loom, shuttle))]
 mod shootdown;
 
-// Under loom and shuttle only the part without locks is there, for its tests.
+// Under loom and shuttle only the shootdown protocol is compiled, for its tests.
 cfg_if::cfg_if! {
     if #[cfg(not(any(loom, shuttle)))] {
+        mod access;
         pub mod arch;
         #[cfg(feature = "multitask")]
         pub mod context;
@@ -26,17 +45,39 @@ cfg_if::cfg_if! {
         #[cfg(feature = "paging")]
         pub mod icache;
         #[cfg(feature = "irq")]
+        mod ipi;
+        #[cfg(feature = "irq")]
         pub mod irq;
         pub mod mem;
         #[cfg(feature = "paging")]
         pub mod paging;
         pub mod power;
         pub mod probe;
+        pub mod startup;
         pub mod threads;
         pub mod time;
         #[cfg(feature = "paging")]
         pub mod tlb;
         pub mod trap;
+        #[cfg_attr(target_os = "linux", path = "arch/host/trap_entry.rs")]
+        #[cfg_attr(
+            all(target_arch = "riscv64", target_os = "none"),
+            path = "arch/riscv64/trap_entry.rs"
+        )]
+        #[cfg_attr(
+            all(target_arch = "x86_64", target_os = "none"),
+            path = "arch/x86_64/trap_entry.rs"
+        )]
+        #[cfg_attr(
+            all(target_arch = "aarch64", target_os = "none"),
+            path = "arch/aarch64/trap_entry.rs"
+        )]
+        #[cfg_attr(
+            all(target_arch = "loongarch64", target_os = "none"),
+            path = "arch/loongarch64/trap_entry.rs"
+        )]
+        mod trap_entry;
+        pub mod wait;
 
         #[cfg(all(target_arch = "aarch64", target_os = "none"))]
         use aarch64_qemu_virt as _;

@@ -7,16 +7,16 @@
 //!    begin: interrupts off, the console taken, the other harts stopped
 //!                                │
 //!      1st time: report, exit line      2nd: one line, exit line
-//!      3rd: exit line                   4th: nothing
+//!      3rd: exit line                   4th: no output
 //!                                │
 //!                                ▼
 //!                        axmachine::exit
 //! ```
 //!
-//! A hart that fails while it ends the machine begins again, and says less each time; so
-//! no failure repeats for ever. No step waits for a lock: the failing hart may hold it.
-//! A hart that stands still in its report is relieved by one that it has stopped
-//! ([`stop`]); on a machine of one hart it is like any other endless loop.
+//! A hart that fails while it ends the machine begins again, and prints less each time, so
+//! no failure repeats for ever. No step waits for a lock, because the failing hart may hold
+//! it. If a hart hangs in its report, a hart that it has stopped takes over ([`stop`]). On a
+//! machine of one hart such a hang is like any other endless loop.
 
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -28,31 +28,32 @@ use crate::arch;
 use crate::hart::{hardware_id, this_hart};
 use crate::threads;
 
-/// The status a machine ends with when the kernel panics or an exception finds
-/// no handler: what Rust programs end with when they panic.
+/// The exit status of a machine whose kernel panics, or takes an exception without a
+/// handler. It is the status of Rust programs that panic.
 pub const FAILED: u8 = 101;
 
-/// How many turns the exit line waits for another thread's or hart's line to end: some
-/// 30 ms, or more where other threads take turns.
-const PATIENCE: usize = 2000;
+/// The number of turns that the exit line waits for another thread or hart to end its line:
+/// some 30 ms, or more where other threads run meanwhile.
+const EXIT_LINE_TURNS: usize = 2000;
 
-/// How often this machine's end has begun. Written by the hart that has the console.
+/// How often the machine's end has begun. Relaxed: only the hart that has the console writes
+/// it, and the console's owner is handed over with an order of its own.
 static BEGUN: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether calling code runs on the hart that ends the machine: interrupts are off, and
-/// no other thread or hart goes on.
+/// Returns whether the calling code runs on the hart that ends the machine. Interrupts are
+/// off there, and no other thread or hart runs.
 pub fn is_ending() -> bool {
     axlog::has_console()
 }
 
-/// Ends the whole machine with `status`: 0 says that all went well. From within the report
-/// of a failure the machine ends as failed, whatever `status` is.
+/// Ends the whole machine with `status`, where 0 means success. During the report of a
+/// failure the machine ends with [`FAILED`], whatever `status` is.
 ///
-/// The last line on the console names the status, for programs that only watch the
-/// console, and how long the machine ran. Then the machine is told by its own means, and
-/// powers off.
+/// The last line on the console has the status, for programs that only watch the
+/// console, and how long the machine ran. Then the platform reports the status in its own
+/// way, and powers off.
 pub fn exit(status: u8) -> ! {
-    let _console = ConsoleGuard::lock_within(PATIENCE);
+    let _console = ConsoleGuard::lock_within(EXIT_LINE_TURNS);
     let status = match begin() {
         0 => status,
         _ => FAILED,
@@ -60,9 +61,11 @@ pub fn exit(status: u8) -> ! {
     end(status)
 }
 
-/// Ends the machine as failed, with a report: which hart and thread, `what`, and `details`
-/// on lines of their own. A failure during a report is told without details, and a
-/// failure during that not at all.
+/// Ends the machine as failed. It prints a report: the hart and the thread, `what`, and
+/// `details` on lines of their own.
+///
+/// A failure during a report is printed without details, and a failure during that is not
+/// printed.
 pub fn fail(what: fmt::Arguments, details: fmt::Arguments) -> ! {
     match begin() {
         0 => {
@@ -78,8 +81,8 @@ pub fn fail(what: fmt::Arguments, details: fmt::Arguments) -> ! {
     end(FAILED)
 }
 
-/// Makes the calling hart the one that ends the machine, and returns how often it had
-/// begun to. If another hart ends the machine, this one stops here.
+/// Makes the calling hart the one that ends the machine. Returns how often the end had begun
+/// before. If another hart ends the machine, this one stops here.
 fn begin() -> usize {
     arch::disable_irqs();
     if !axlog::take_console() {
@@ -90,9 +93,9 @@ fn begin() -> usize {
     match before {
         0 => stop_others(),
         1 | 2 => {}
-        // The console fails.
+        // Printing fails.
         3 => axmachine::exit(FAILED),
-        // The power switch fails.
+        // Powering off fails.
         4.. => arch::halt(),
     }
     before
@@ -140,7 +143,7 @@ mod alone {
 
     pub fn wait_for_others() {}
 
-    /// Stops the hart, which nothing asks for where there is no other.
+    /// Halts the calling hart. It is not called on a machine of one hart.
     pub fn stop() -> ! {
         crate::arch::halt()
     }
@@ -151,11 +154,10 @@ mod alone {
 mod others {
     use core::sync::atomic::{AtomicU64, Ordering};
 
-    use axplat::irq::IpiTarget;
-
     use super::{BEGUN, fail};
     use crate::arch;
     use crate::hart::{online, this_hart};
+    use crate::ipi::kick;
     use crate::time::monotonic_time_nanos;
 
     /// How long a report waits for the other harts to stop.
@@ -167,20 +169,21 @@ mod others {
     /// One bit for each hart that has stopped.
     static STOPPED: AtomicU64 = AtomicU64::new(0);
 
-    /// Stops every other hart that lets interrupts in. The rest stop when they print,
-    /// fail, or let interrupts in.
+    /// Stops every other hart whose interrupts are on. The rest stop when they print,
+    /// fail, or turn interrupts on.
     pub fn stop_others() {
         let others = online() & !(1 << this_hart());
-        for cpu_id in (0..u64::BITS as usize).filter(|hart| others & 1 << hart != 0) {
-            axplat::irq::send_ipi(arch::IPI_IRQ, IpiTarget::Other { cpu_id });
-        }
+        (0..u64::BITS as usize)
+            .filter(|hart| others & 1 << hart != 0)
+            .for_each(kick);
     }
 
-    /// Waits until every other hart has stopped, if that is soon: what they have on their
-    /// way to the console comes before the report.
+    /// Waits until every other hart has stopped, but at most `STOPS_NS`, so that what those
+    /// harts are printing comes before the report.
     pub fn wait_for_others() {
         let others = online() & !(1 << this_hart());
         let deadline = monotonic_time_nanos().saturating_add(STOPS_NS);
+        // Acquire: pairs with the release in `stop`, which comes after the hart's output.
         while STOPPED.load(Ordering::Acquire) & others != others
             && monotonic_time_nanos() < deadline
         {
@@ -188,11 +191,12 @@ mod others {
         }
     }
 
-    /// Stops the calling hart: another one ends the machine. The first hart that stops
-    /// ends the machine itself if that takes too long.
+    /// Stops the calling hart, because another hart ends the machine. The first hart that
+    /// stops ends the machine itself if the report takes longer than `REPORT_NS`.
     pub fn stop() -> ! {
         arch::disable_irqs();
         let me = 1 << this_hart();
+        // Release: pairs with the acquire in `wait_for_others`.
         let before = STOPPED.fetch_or(me, Ordering::AcqRel);
         if before != 0 {
             arch::halt();
@@ -202,7 +206,7 @@ mod others {
             core::hint::spin_loop();
         }
         axlog::seize_console();
-        // The report has begun, and is not begun again.
+        // The report has begun, and does not begin again.
         BEGUN.store(1, Ordering::Relaxed);
         fail(
             format_args!("the report takes longer than 2 s"),

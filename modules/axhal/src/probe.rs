@@ -1,23 +1,25 @@
-//! Accesses that may fault, and come back all the same.
+//! Accesses that may fault and return all the same.
 //!
-//! Each architecture has three short functions that make exactly one access, and one
-//! that copies bytes. A table in read-only memory (`.fixup_table`) names the instruction that may
-//! fault and where to go on if it does; a fault whose instruction is in the
-//! table, and that the page-fault handler does not resolve, goes on there. So does an
-//! access that physical memory refuses (access faults, external aborts). An instruction fetch
-//! faults at the address it was to fetch from, so it is found by the address it
-//! would have returned to.
+//! Each architecture has three short functions that make exactly one access each, and one
+//! function that copies bytes. A table in read-only memory (`.fixup_table`) lists each
+//! instruction there that may fault, and where to continue after a fault.
+//!
+//! When an instruction of the table faults, and the page-fault handler does not map the
+//! page, the trap handler continues at that place. It does the same for an access that
+//! physical memory refuses (access faults, external aborts). A fault of an instruction fetch
+//! is reported at the fetched address, so the table lists the address to which the probing
+//! call would have returned.
 
+use crate::access::{Access, PageFault};
 use crate::arch::TrapFrame;
 use crate::arch::{probe_execute, probe_read, probe_write};
-use crate::trap::{Access, PageFault};
 
-/// One line of the fix-up table.
+/// An entry of the fix-up table.
 #[repr(C)]
 struct FixUp {
-    /// The instruction that may fault, or the address a probed call returns to.
+    /// The instruction that may fault, or the address a probing call returns to.
     pc: usize,
-    /// Where to go on.
+    /// Where to continue after a fault.
     resume: usize,
 }
 
@@ -28,14 +30,15 @@ unsafe extern "C" {
 
 fn table() -> &'static [FixUp] {
     let (start, end) = (&raw const _sfixup, &raw const _efixup);
-    // SAFETY: the linker script puts whole entries, and nothing else, between
-    // these two symbols, in read-only memory.
+    // SAFETY: between these two symbols the linker script puts only whole entries, in
+    // read-only memory.
     unsafe {
         core::slice::from_raw_parts(start, (end as usize - start as usize) / size_of::<FixUp>())
     }
 }
 
-/// Lets a probe that faulted go on. Answers whether it was one.
+/// Makes a probe that faulted continue after the fault. Returns whether `fault` was a
+/// probe's.
 pub(crate) fn fix_up(frame: &mut TrapFrame, fault: &PageFault) -> bool {
     let execute = fault.access == Access::EXECUTE;
     let pc = if execute {
@@ -53,49 +56,50 @@ pub(crate) fn fix_up(frame: &mut TrapFrame, fault: &PageFault) -> bool {
     true
 }
 
-/// The byte at `addr`, as it is at this moment; `None` if it cannot be read.
+/// Returns the byte at `addr`, as it is at this moment, or `None` if it cannot be read.
 pub fn read(addr: usize) -> Option<u8> {
-    // SAFETY: the access faults or reads one byte; a fault is fixed up.
+    // SAFETY: the access reads one byte, or faults and is fixed up.
     u8::try_from(unsafe { probe_read(addr) }).ok()
 }
 
-/// Whether a byte at `addr` can be read.
+/// Returns whether a byte at `addr` can be read.
 pub fn can_read(addr: usize) -> bool {
     read(addr).is_some()
 }
 
-/// Whether the byte at `addr` can be written. It is written back as it is.
+/// Returns whether the byte at `addr` can be written. The byte is written back unchanged.
 ///
 /// # Safety
 ///
 /// No other hart writes the byte meanwhile, and it is memory, not a device.
 pub unsafe fn can_write(addr: usize) -> bool {
-    // SAFETY: the access faults or writes back what is there, which the caller
-    // says nobody changes; a fault is fixed up.
+    // SAFETY: the access faults and is fixed up, or writes back the byte that is there,
+    // which by the caller's promise does not change meanwhile.
     can_read(addr) && unsafe { probe_write(addr) }
 }
 
-/// Whether instructions at `addr` can be executed, by a call.
+/// Returns whether instructions at `addr` can be executed, by calling them.
 ///
 /// # Safety
 ///
-/// If they can, then those at `addr` are a function without arguments that
-/// changes nothing.
+/// If they can be executed, then at `addr` is a function without arguments that has no
+/// effects.
 pub unsafe fn can_execute(addr: usize) -> bool {
-    // SAFETY: the call faults at its first instruction, and is fixed up, or
-    // runs what the caller vouches for.
+    // SAFETY: the call faults at its first instruction and is fixed up, or runs a function
+    // that, by the caller's promise, has no effects.
     unsafe { probe_execute(addr) }
 }
 
-/// Copies `len` bytes, up to the first access that faults and is not resolved. Returns how
-/// many bytes were copied. Up to 32 more may have been written behind those.
+/// Copies `len` bytes, up to the first access that faults and whose page the page-fault
+/// handler does not map. Returns the number of copied bytes. Up to 32 more bytes may have
+/// been written behind those.
 ///
 /// # Safety
 ///
-/// Bytes that are mapped at `from` can be copied, and those at `to` overwritten: no Rust
-/// code relies on what they are meanwhile.
+/// Where pages are mapped, the bytes at `from` may be read and those at `to` overwritten. No
+/// Rust code relies on their values meanwhile.
 #[cfg(feature = "paging")]
 pub unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
-    // SAFETY: the caller's promise; a fault is fixed up.
+    // SAFETY: the caller allows the reads and the writes; a fault is fixed up.
     len - unsafe { crate::arch::probe_copy(to, from, len) }
 }

@@ -1,32 +1,35 @@
-//! The hand-shake by which a hart makes others forget, where they must be asked by
-//! interrupt. Atomics and nothing else: what is done with them is the caller's.
+//! The shootdown protocol: how a hart makes others flush where it must interrupt them.
+//!
+//! This file has only the protocol, in atomics. The caller supplies the interrupt and the
+//! flush.
 //!
 //! ```text
-//!   asks                                      is asked
-//!   ────                                      ────────
-//!   own pages, own `left` = whom
-//!   own bit into own `askers`: I look
-//!   own bit into each one's `askers` ───────► takes all of `askers` at once
-//!     0 before? then interrupt it             for each that asks:
-//!   until `left` is 0:                          forgets its pages
-//!     answers those in own `askers`  ◄───────   own bit out of its `left`
-//!   takes all of own `askers`, answers
+//!   sender                                    receiver
+//!   ──────                                    ────────
+//!   own request: pages, `pending` = receivers
+//!   own bit into own `senders`: no interrupt
+//!   own bit into each receiver's `senders` ─► takes all of `senders` at once
+//!     it was 0? then interrupt the receiver   for each sender:
+//!   until `pending` is 0:                       flushes the sender's pages
+//!     acknowledges those in own `senders` ◄───  own bit out of its `pending`
+//!   takes all of own `senders`, acknowledges
 //! ```
 //!
-//! Every hart has a room of its own to ask in, so that as many requests are on their
-//! way as there are harts. Three things are to be shown.
+//! Every hart has a request of its own, so as many requests can be pending as there are
+//! harts. The protocol has three properties.
 //!
-//! - Who has asked returns only after all have forgotten: a bit goes out of `left`
-//!   behind the forgetting (release), and who sees none left sees all that (acquire).
-//!   A bit of `askers` is taken by one `swap`, so that each request is answered once,
-//!   whoever else answers on the same hart.
-//! - No request is overlooked: a hart's `askers` is another than 0 only between the
-//!   moment one puts the first bit in and the moment the hart takes all. Who puts the
-//!   first in interrupts the hart, and its handler takes all; the others need not. A
-//!   hart that waits for answers has its own bit in, so that nobody interrupts it; it
-//!   takes all once more when it has its answers.
-//! - Nobody waits for ever: who waits answers as it waits, and all others let interrupts
-//!   in or [answer](Requests::answer) as they wait.
+//! - **A sender returns only after every receiver has flushed.** A receiver takes its bit
+//!   out of `pending` after its flush (release). The sender that reads 0 there sees all
+//!   those flushes (acquire). One `swap` takes all bits of `senders`, so each request is
+//!   acknowledged once, even if a handler and interrupted code acknowledge on one hart.
+//! - **No request is overlooked.** A hart's `senders` is not 0 only from the moment a sender
+//!   sets the first bit until the hart takes all bits. The sender that sets the first bit
+//!   interrupts the hart, and the handler takes all bits; other senders need no interrupt.
+//!   A hart that waits for acknowledgements has its own bit set, so no sender interrupts
+//!   it. It takes all bits once more when it has its acknowledgements.
+//! - **No hart waits for ever.** A waiting sender acknowledges requests as it waits. All
+//!   other harts take interrupts, or call [`acknowledge`](Mailboxes::acknowledge) as they
+//!   wait.
 
 use core::ops::Range;
 
@@ -37,106 +40,119 @@ mod interleavings;
 #[cfg(all(test, shuttle))]
 mod schedules;
 
-/// What `HARTS` harts, 64 at most, ask of one another.
-pub struct Requests<const HARTS: usize> {
-    harts: [Hart; HARTS],
+/// The mailboxes of `HARTS` harts, 64 at most.
+pub struct Mailboxes<const HARTS: usize> {
+    harts: [Mailbox; HARTS],
 }
 
-/// A hart's room, in a cache line of its own.
+/// One hart's mailbox and its own request, in a cache line of their own.
 #[repr(align(64))]
 #[cfg_attr(loom, derive(Default))]
-struct Hart {
-    /// What it asks others to forget.
+struct Mailbox {
+    /// The first address that this hart's own request tells others to flush.
     start: AtomicUsize,
+    /// The end of those addresses, exclusive.
     end: AtomicUsize,
-    /// One bit for each hart that has yet to answer it.
-    left: AtomicU64,
-    /// One bit for each hart that asks this one; its own as long as it looks by itself.
-    askers: AtomicU64,
+    /// One bit for each hart that has yet to acknowledge this hart's own request.
+    pending: AtomicU64,
+    /// One bit for each hart that has sent a request to this one. A hart that waits for
+    /// acknowledgements also has its own bit set.
+    senders: AtomicU64,
 }
 
-impl<const HARTS: usize> Requests<HARTS> {
-    /// Nobody asks.
+impl<const HARTS: usize> Mailboxes<HARTS> {
+    /// Returns mailboxes without requests.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
         Self {
             harts: [const {
-                Hart {
+                Mailbox {
                     start: AtomicUsize::new(0),
                     end: AtomicUsize::new(0),
-                    left: AtomicU64::new(0),
-                    askers: AtomicU64::new(0),
+                    pending: AtomicU64::new(0),
+                    senders: AtomicU64::new(0),
                 }
             }; HARTS],
         }
     }
 
-    /// Nobody asks.
+    /// Returns mailboxes without requests.
     #[cfg(loom)]
     pub fn new() -> Self {
         Self {
-            harts: std::array::from_fn(|_| Hart::default()),
+            harts: std::array::from_fn(|_| Mailbox::default()),
         }
     }
 
-    /// Hart `me` makes `others`, one bit for each and none for itself, forget `pages`.
-    /// Returns when all have. Meanwhile it does by `forget` what others ask of it.
+    /// Makes the harts of the set `others` flush `pages`, and returns when all have.
     ///
-    /// `interrupt` makes a hart call [`answer`](Self::answer) soon. Nothing else may ask,
-    /// or answer, on this hart meanwhile: interrupts are out.
-    pub fn ask(
+    /// `me` is the calling hart, which is not in `others`. As it waits it carries out, by
+    /// `flush`, what other harts request of it. `interrupt` makes a hart call
+    /// [`acknowledge`](Self::acknowledge) soon.
+    ///
+    /// The caller has interrupts off, so that no other code on this hart sends or
+    /// acknowledges meanwhile.
+    pub fn send(
         &self,
         me: usize,
         others: u64,
         pages: Range<usize>,
         interrupt: impl Fn(usize),
-        forget: impl Fn(Range<usize>),
+        flush: impl Fn(Range<usize>),
     ) {
         let own = &self.harts[me];
+        // Relaxed: the release below publishes the request to each receiver.
         own.start.store(pages.start, Ordering::Relaxed);
         own.end.store(pages.end, Ordering::Relaxed);
-        own.left.store(others, Ordering::Relaxed);
-        own.askers.fetch_or(1 << me, Ordering::Relaxed);
+        own.pending.store(others, Ordering::Relaxed);
+        own.senders.fetch_or(1 << me, Ordering::Relaxed);
         for other in bits(others) {
+            // Release: pairs with the `swap` in `take`, after which the receiver reads the
+            // request and the page tables that the caller has changed.
             let before = self.harts[other]
-                .askers
+                .senders
                 .fetch_or(1 << me, Ordering::Release);
             if before == 0 {
                 interrupt(other);
             }
         }
-        while own.left.load(Ordering::Acquire) != 0 {
-            if own.askers.load(Ordering::Relaxed) != 1 << me {
-                self.take(me, 1 << me, &forget);
+        // Acquire: pairs with the receivers' release in `take`, after their flush.
+        while own.pending.load(Ordering::Acquire) != 0 {
+            if own.senders.load(Ordering::Relaxed) != 1 << me {
+                self.take(me, 1 << me, &flush);
             }
             spin_loop();
         }
-        self.take(me, 0, &forget);
+        self.take(me, 0, &flush);
     }
 
-    /// Whether any ask something of hart `me`.
+    /// Returns whether another hart has sent a request to hart `me`.
     #[inline]
-    pub fn asks(&self, me: usize) -> bool {
-        self.harts[me].askers.load(Ordering::Relaxed) != 0
+    pub fn has_requests(&self, me: usize) -> bool {
+        // Relaxed: `take` orders what follows, and a missed request comes with an interrupt.
+        self.harts[me].senders.load(Ordering::Relaxed) != 0
     }
 
-    /// Hart `me` does by `forget` what others ask of it.
-    pub fn answer(&self, me: usize, forget: impl Fn(Range<usize>)) {
-        self.take(me, 0, &forget);
+    /// Carries out, by `flush`, all requests sent to hart `me`, which is the calling hart,
+    /// and acknowledges them.
+    pub fn acknowledge(&self, me: usize, flush: impl Fn(Range<usize>)) {
+        self.take(me, 0, &flush);
     }
 
-    /// Takes all that ask of `me`, leaves `looks` behind, and answers them.
-    fn take(&self, me: usize, looks: u64, forget: &impl Fn(Range<usize>)) {
-        let askers = self.harts[me].askers.swap(looks, Ordering::Acquire);
-        for asker in bits(askers & !(1 << me)) {
-            let asker = &self.harts[asker];
-            forget(asker.start.load(Ordering::Relaxed)..asker.end.load(Ordering::Relaxed));
-            asker.left.fetch_and(!(1 << me), Ordering::Release);
+    /// Replaces the senders of `me` by `left`, then flushes for each and acknowledges.
+    fn take(&self, me: usize, left: u64, flush: &impl Fn(Range<usize>)) {
+        // Acquire: pairs with the release by which a sender sets its bit in `send`.
+        let senders = self.harts[me].senders.swap(left, Ordering::Acquire);
+        for sender in bits(senders & !(1 << me)) {
+            let sender = &self.harts[sender];
+            flush(sender.start.load(Ordering::Relaxed)..sender.end.load(Ordering::Relaxed));
+            // Release: pairs with the sender's acquire of `pending` in `send`.
+            sender.pending.fetch_and(!(1 << me), Ordering::Release);
         }
     }
 }
 
-/// The numbers of the bits that are set, from the lowest on.
+/// Returns the numbers of the bits that are set, in ascending order.
 fn bits(mut set: u64) -> impl Iterator<Item = usize> + Clone {
     core::iter::from_fn(move || {
         let lowest = set.trailing_zeros();

@@ -4,21 +4,23 @@ pub use axplat::time::monotonic_time;
 #[cfg(feature = "multitask")]
 pub use axplat::time::set_oneshot_timer;
 
-/// Nanoseconds since power-on. One function for all callers: the conversion is long.
+/// Returns the nanoseconds since power-on. It is not inlined, because the conversion of
+/// clock ticks is long.
 #[inline(never)]
 pub fn monotonic_time_nanos() -> u64 {
     axplat::time::monotonic_time_nanos()
 }
 
-/// Sleeps on this hart until the monotonic time `deadline_ns`, waking for
-/// interrupts meanwhile; on the hart that ends the machine it is a busy wait, for no
-/// interrupt comes in there. Never returns early.
+/// Sleeps on this hart until the monotonic time `deadline_ns`, and never returns early.
+/// Interrupts are taken meanwhile. The hart that ends the machine takes no interrupts, so
+/// there it is a busy wait.
 #[cfg(feature = "irq")]
 pub fn sleep_until(deadline_ns: u64) {
     let were_on = crate::arch::irqs_enabled();
     crate::arch::disable_irqs();
     while monotonic_time_nanos() < deadline_ns {
-        if crate::power::is_ending() {
+        // This hart ends the machine: see `power::is_ending`.
+        if axlog::has_console() {
             core::hint::spin_loop();
             continue;
         }
@@ -28,4 +30,15 @@ pub fn sleep_until(deadline_ns: u64) {
     if were_on {
         crate::arch::enable_irqs();
     }
+}
+
+/// How long a [`nap`] takes, in nanoseconds.
+#[cfg(feature = "smp")]
+const NAP_NS: u64 = 20_000;
+
+/// Sleeps for a moment, in the middle of waiting for another hart. This hart's sleep leaves
+/// an emulator's processor to the other.
+#[cfg(feature = "smp")]
+pub(crate) fn nap() {
+    sleep_until(monotonic_time_nanos() + NAP_NS);
 }

@@ -1,20 +1,20 @@
-//! Forgetting translations, on this hart and on the others.
+//! Flushing translations, on this hart and on others.
 //!
-//! On riscv64 the firmware, and on aarch64 the hardware, makes other harts forget
-//! without the kernel there noticing ([`arch::remote_flush`]). Elsewhere they are asked
-//! by interrupt, and the hand-shake is `shootdown`'s; requests of many harts are on
-//! their way at the same time. docs/shootdown.md has it as a whole.
+//! On riscv64 the firmware flushes other harts, and on aarch64 the hardware does, without
+//! the kernel there noticing ([`arch::remote_flush`]). On the other architectures a hart
+//! sends requests and interrupts, by [`shootdown`](crate::shootdown). Requests of several
+//! harts can be pending at the same time. docs/shootdown.md describes the whole.
 //!
-//! No hart waits for ever. One that is asked answers
+//! No hart waits for ever. A hart acknowledges a request
 //!
-//! - in the handler of the interrupt, where it lets interrupts in: asleep or not, in the
-//!   address space or not;
-//! - as it waits, where it does not: for answers of its own ([`flush_on`]), or, by
-//!   [`answer`], for anything that a waiting hart may hold;
-//! - and else when it is done with what it keeps interrupts out for.
+//! - in the interrupt handler, if its interrupts are on. It may sleep, and may be in any
+//!   address space;
+//! - while it waits with interrupts off: for acknowledgements of its own request
+//!   ([`flush_on`]), or, by [`acknowledge`], for anything that a waiting hart may hold;
+//! - otherwise when it has finished the work for which it turned interrupts off.
 //!
-//! One that is not up is not asked. It has not used anything by then but its stack and
-//! what has been there since boot, and forgets all once it counts as up.
+//! A hart that is not up gets no request. Until then it uses only its stack and what has
+//! been mapped since boot. It flushes everything once it counts as up.
 
 use core::ops::Range;
 
@@ -22,75 +22,78 @@ use crate::arch;
 use crate::hart::this_hart;
 
 #[cfg(feature = "smp")]
-pub use others::{answer, counters};
+pub use others::{acknowledge, counters};
 
-/// All addresses, the way to tables included.
+/// All addresses. A flush of this range also drops cached pointers to tables.
 pub const EVERYTHING: Range<usize> = 0..usize::MAX;
 
-/// What harts have made one another forget, since boot.
+/// The number of flushes that harts have requested of each other since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// How often a hart has made others forget something.
+    /// How often a hart has requested a flush of others.
     pub requests: u64,
     /// How many of those the firmware (riscv64) or the hardware (aarch64) has carried out.
     pub carried_out: u64,
-    /// How many interrupts went out for the rest.
+    /// How many interrupts were sent for the rest.
     pub interrupts: u64,
-    /// How often a hart has forgotten for another: once for each request and each hart
-    /// that it asks.
-    pub answers: u64,
+    /// How often a hart has flushed for another: once for each request and each hart
+    /// that gets it.
+    pub acknowledgements: u64,
 }
 
-/// Makes the harts of a set that are up forget their translations of `pages`, a
-/// range of page-aligned virtual addresses: of the kernel's, and of the address
-/// space that each has entered. Returns when all have.
+/// Makes each hart of the set `harts` that is up flush its translations of `pages`, and
+/// returns when all have.
 ///
-/// Must not be called with a lock held that another hart spins for with
-/// interrupts off, unless that hart calls [`answer`] as it spins.
+/// `harts` has one bit for each hart. `pages` is a range of page-aligned virtual addresses.
+/// A hart flushes the kernel's translations and those of the address space that it has
+/// entered.
+///
+/// The caller must not hold a lock for which another hart spins with interrupts off, unless
+/// that hart calls [`acknowledge`] as it spins.
 pub fn flush_on(harts: u64, pages: Range<usize>) {
-    if harts & 1 << this_hart() != 0 || arch::FORGETS_EVERYWHERE {
-        flush_here(pages.clone());
+    if harts & 1 << this_hart() != 0 || arch::FLUSHES_EVERY_HART {
+        flush_local(pages.clone());
     }
     #[cfg(feature = "smp")]
     others::flush(harts, pages);
 }
 
-/// Makes this hart forget its translations of `pages`, as [`flush_on`] does.
-pub fn flush_here(pages: Range<usize>) {
-    if pages.len() / axconfig::PAGE_SIZE > arch::MOST_PAGES {
-        arch::flush_tlb_all();
-    } else {
-        pages
-            .step_by(axconfig::PAGE_SIZE)
-            .for_each(arch::flush_tlb_page);
-    }
+/// Makes this hart flush its translations of `pages`, a range of page-aligned virtual
+/// addresses, as [`flush_on`] does.
+pub fn flush_local(pages: Range<usize>) {
+    arch::flush_range(
+        pages,
+        arch::MAX_PAGE_FLUSHES,
+        arch::flush_tlb_page,
+        arch::flush_tlb_all,
+    );
 }
 
 /// Flushes what this hart may hold of `pages` from before they were mapped, so that its
 /// next access to them does not fault.
 ///
-/// A fresh mapping is flushed nowhere: an access that meets a stale entry faults, and the
-/// handler resolves that. A stack cannot wait for it, for the trap entry itself uses the
-/// stack. So a hart calls this before it runs on a stack that was mapped since it last
-/// did, once it knows that the stack is mapped. docs/shootdown.md has what each
+/// A new mapping is usually not flushed: an access that meets a stale entry faults, and the
+/// page-fault handler resolves that. For a stack that is too late, because the trap entry
+/// itself uses the stack. So a hart calls this before it first runs on a stack that is newly
+/// mapped, after it has learned of the mapping. docs/shootdown.md lists what each
 /// architecture may hold.
 #[cfg(feature = "multitask")]
 pub fn flush_fresh(pages: Range<usize>) {
     arch::flush_fresh(pages);
 }
 
-/// Makes every other hart that is up fetch instructions anew; see
+/// Makes every other hart that is up refetch instructions; see
 /// [`icache::sync`](crate::icache::sync).
-pub(crate) fn fetch_anew_on_others() {
+pub(crate) fn refetch_on_others() {
     #[cfg(feature = "smp")]
-    others::fetch_anew();
+    others::refetch();
 }
 
-/// Does what another hart has asked of this one, which nobody does on a machine of one.
+/// Does nothing: on a machine of one hart there are no requests.
 #[cfg(not(feature = "smp"))]
-pub fn answer() {}
+pub fn acknowledge() {}
 
-/// What harts have made one another forget, since boot: nothing on a machine of one.
+/// Returns counters that are all 0: on a machine of one hart there are no requests.
 #[cfg(not(feature = "smp"))]
 pub fn counters() -> Counters {
     Counters::default()
@@ -105,104 +108,107 @@ mod others {
 
     use axconfig::MAX_HARTS;
 
-    use super::{Counters, flush_here};
+    use super::{Counters, flush_local};
     use crate::arch::{self, IrqsOff};
     use crate::hart::{online, this_hart};
-    use crate::irq::kick;
-    use crate::shootdown::Requests;
+    use crate::ipi::kick;
+    use crate::shootdown::Mailboxes;
 
-    static REQUESTS: Requests<MAX_HARTS> = Requests::new();
+    static MAILBOXES: Mailboxes<MAX_HARTS> = Mailboxes::new();
 
-    /// A hart's own part of the [`Counters`], in a cache line of its own. It alone
-    /// writes there, with interrupts out.
+    /// One hart's part of the [`Counters`], in a cache line of its own.
+    ///
+    /// Relaxed suffices for every access: only that hart writes, with interrupts off, and
+    /// readers need no order between the counters.
     #[repr(align(64))]
-    struct Counted {
+    struct HartCounters {
         requests: AtomicU64,
         carried_out: AtomicU64,
         interrupts: AtomicU64,
-        answers: AtomicU64,
+        acknowledgements: AtomicU64,
     }
 
-    static COUNTED: [Counted; MAX_HARTS] = [const {
-        Counted {
+    static COUNTERS: [HartCounters; MAX_HARTS] = [const {
+        HartCounters {
             requests: AtomicU64::new(0),
             carried_out: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
-            answers: AtomicU64::new(0),
+            acknowledgements: AtomicU64::new(0),
         }
     }; MAX_HARTS];
 
-    fn count(counter: &AtomicU64) {
+    fn increment(counter: &AtomicU64) {
         counter.store(counter.load(Relaxed) + 1, Relaxed);
     }
 
-    /// In the place of pages: instructions are to be fetched anew.
+    /// The range that a request to refetch instructions has in place of pages.
     const INSTRUCTIONS: Range<usize> = usize::MAX..usize::MAX;
 
-    /// Makes all harts that are up, but for this one, fetch instructions anew.
-    pub fn fetch_anew() {
+    /// Makes all harts that are up, but for this one, refetch instructions.
+    pub fn refetch() {
         flush(u64::MAX, INSTRUCTIONS);
     }
 
-    /// Makes those of `harts` that are up, but for this one, forget `pages`.
+    /// Makes each hart of `harts` that is up, but for this one, flush `pages`.
     pub fn flush(harts: u64, pages: Range<usize>) {
-        // Behind what the caller has written to tables: a hart that comes up is seen
-        // here, or sees that.
+        // Orders the caller's writes to page tables before the read of `online`. It pairs
+        // with the update in `hart::set_online`: a hart that comes up is seen here, or it
+        // sees the written tables.
         fence(SeqCst);
         let me = this_hart();
         let others = harts & online() & !(1 << me);
         if others != 0 {
-            ask(me, others, pages);
+            send(me, others, pages);
         }
     }
 
-    fn ask(me: usize, others: u64, pages: Range<usize>) {
-        // A handler that made harts forget something would do so in this hart's room.
+    fn send(me: usize, others: u64, pages: Range<usize>) {
+        // A handler that sent a request would overwrite this hart's request.
         let _guard = IrqsOff::new();
-        let counted = &COUNTED[me];
-        count(&counted.requests);
+        let counters = &COUNTERS[me];
+        increment(&counters.requests);
         let carried_out = match pages == INSTRUCTIONS {
-            true => arch::remote_fetch_anew(others),
+            true => arch::remote_refetch_instructions(others),
             false => arch::remote_flush(others, pages.clone()),
         };
         if carried_out {
-            return count(&counted.carried_out);
+            return increment(&counters.carried_out);
         }
         let interrupt = |hart| {
-            count(&counted.interrupts);
+            increment(&counters.interrupts);
             kick(hart);
         };
-        REQUESTS.ask(me, others, pages, interrupt, forget);
+        MAILBOXES.send(me, others, pages, interrupt, carry_out);
     }
 
-    /// Does what other harts have asked of this one, if anything.
-    pub fn answer() {
+    /// Carries out the requests that other harts have sent to this one, if any.
+    pub fn acknowledge() {
         let me = this_hart();
-        if REQUESTS.asks(me) {
-            // A handler that waited for a hart that has asked would wait for what comes
-            // behind it here.
+        if MAILBOXES.has_requests(me) {
+            // A handler that sent a request of its own would wait for a hart whose request
+            // the interrupted code has taken and not yet acknowledged.
             let _guard = IrqsOff::new();
-            REQUESTS.answer(me, forget);
+            MAILBOXES.acknowledge(me, carry_out);
         }
     }
 
-    fn forget(pages: Range<usize>) {
-        count(&COUNTED[this_hart()].answers);
+    fn carry_out(pages: Range<usize>) {
+        increment(&COUNTERS[this_hart()].acknowledgements);
         match pages == INSTRUCTIONS {
-            true => arch::fetch_anew(),
-            false => flush_here(pages),
+            true => arch::refetch_instructions(),
+            false => flush_local(pages),
         }
     }
 
-    /// What harts have made one another forget, since boot.
+    /// Returns how many flushes harts have requested of each other since boot.
     pub fn counters() -> Counters {
-        COUNTED
+        COUNTERS
             .iter()
             .fold(Counters::default(), |sum, hart| Counters {
                 requests: sum.requests + hart.requests.load(Relaxed),
                 carried_out: sum.carried_out + hart.carried_out.load(Relaxed),
                 interrupts: sum.interrupts + hart.interrupts.load(Relaxed),
-                answers: sum.answers + hart.answers.load(Relaxed),
+                acknowledgements: sum.acknowledgements + hart.acknowledgements.load(Relaxed),
             })
     }
 }

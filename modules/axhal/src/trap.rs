@@ -1,84 +1,57 @@
-//! What an interrupted hart does, once the architecture's entry code has saved
-//! its registers: page faults go to whoever owns the addresses, and to a fix-up
-//! where the kernel was only trying; interrupts go to the platform; anything
-//! else is the end.
+//! What a hart does on a trap, once the trap entry has saved registers.
+//!
+//! A page fault goes to the page-fault handler, and then to the fix-ups of
+//! [`probe`](crate::probe). An interrupt goes to the platform. Any other trap ends the
+//! machine.
 
 use core::fmt::{self, Write};
 
-use bitflags::bitflags;
 use memory_addr::VirtAddr;
 use spin::Once;
 
+pub use crate::access::{Access, PageFault};
 use crate::arch::{TrapFrame, disable_irqs, enable_irqs};
-use crate::hart::{guard_of, lift_limit};
+use crate::hart::{guard_of, lift_stack_limit};
 use crate::mem::{IMAGE_IS_IN_RAM, section_of};
 use crate::power::fail;
 use crate::threads;
 
-bitflags! {
-    /// What a faulting access wanted to do.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Access: u8 {
-        /// To read.
-        const READ = 1;
-        /// To write.
-        const WRITE = 2;
-        /// To fetch an instruction.
-        const EXECUTE = 4;
-    }
-}
-
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match *self {
-            Self::WRITE => "write to",
-            Self::EXECUTE => "instruction fetch at",
-            _ => "read of",
-        })
-    }
-}
-
-/// An access that the page table did not allow.
-#[derive(Clone, Copy, Debug)]
-pub struct PageFault {
-    /// The address that was accessed.
-    pub addr: VirtAddr,
-    /// How.
-    pub access: Access,
-}
-
-/// Who owns the addresses: registered once, by the memory manager.
+/// The memory manager's page-fault handler.
 ///
 /// # Safety
 ///
-/// [`handle`](Self::handle) lets no interrupt in, and takes no trap that it would come back
-/// from: no more is saved yet than what a call may change.
+/// [`handle`](Self::handle) leaves interrupts off, and takes no trap that returns to it. The
+/// trap entry has saved only the registers that a call may change by then.
 pub unsafe trait PageFaultHandler: Sync {
-    /// Makes the access possible, if it may be made and that takes a bounded number of
-    /// instructions. Returns whether it did. Runs with interrupts off.
+    /// Makes the access possible, if the address space allows it and the work is bounded.
+    /// Returns whether it did. Called with interrupts off.
     fn handle(&self, addr: VirtAddr, access: Access) -> bool;
 
-    /// Makes the access possible, if it may be made, however long that takes. Returns whether
-    /// it did. Called when [`handle`](Self::handle) has returned `false`, with interrupts as
-    /// the interrupted code had them.
+    /// Makes the access possible, if the address space allows it, however long that takes.
+    /// Returns whether it did. Called when [`handle`](Self::handle) has returned `false`,
+    /// with interrupts as the interrupted code had them.
     fn handle_at_length(&self, addr: VirtAddr, access: Access) -> bool;
 
-    /// Says in a few words what is mapped at `addr`. Must not wait for a lock:
-    /// it is asked when the kernel is about to end.
+    /// Writes to `out`, in a few words, what is mapped at `addr`. It must not wait for a
+    /// lock, because the kernel is about to end.
+    ///
+    /// # Errors
+    ///
+    /// The error of a write to `out`.
     fn describe(&self, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result;
 }
 
 static PAGE_FAULT_HANDLER: Once<&'static dyn PageFaultHandler> = Once::new();
 
-/// Registers who handles page faults; the first to register stays.
+/// Registers the page-fault handler. Only the first call has an effect.
 pub fn set_page_fault_handler(handler: &'static dyn PageFaultHandler) {
     PAGE_FAULT_HANDLER.call_once(|| handler);
 }
 
-/// An address may or may not be mapped: what is there, in words.
-struct WhatIsAt(VirtAddr);
+/// Displays what is mapped at an address.
+struct MappingAt(VirtAddr);
 
-impl fmt::Display for WhatIsAt {
+impl fmt::Display for MappingAt {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         if let Some(number) = guard_of(self.0.as_usize()) {
             return write!(
@@ -91,7 +64,7 @@ impl fmt::Display for WhatIsAt {
                 "the guard zone below the running thread's stack: the stack has overflowed",
             );
         }
-        // What the page table does not map, the page-fault handler does not know.
+        // In a process the page table, and so the handler, does not know of the image.
         if !IMAGE_IS_IN_RAM && let Some(section) = section_of(self.0.as_usize()) {
             return write!(f, "the image's {}", section.name);
         }
@@ -102,32 +75,34 @@ impl fmt::Display for WhatIsAt {
     }
 }
 
-/// A page fault, from the architecture's entry code, which has saved no frame yet.
-/// Returns whether the access can be made now. If not, [`on_page_fault`] is next.
+/// Handles a page fault within bounded time. Called by the trap entry, before it has saved a
+/// whole frame. Returns whether the access can be made now. If not, the trap entry calls
+/// [`on_page_fault`].
 #[cfg(any(target_os = "none", feature = "paging"))]
-pub(crate) fn resolve(addr: usize, access: Access) -> bool {
+pub(crate) fn handle_page_fault(addr: usize, access: Access) -> bool {
     let handler = PAGE_FAULT_HANDLER.get();
     handler.is_some_and(|handler| handler.handle(VirtAddr::from_usize(addr), access))
 }
 
-/// A page fault that nobody has [resolved](resolve).
+/// Handles a page fault for which [`handle_page_fault`] has returned `false`, or ends the
+/// machine.
 pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) {
     let fault = PageFault {
         addr: VirtAddr::from_usize(addr),
         access,
     };
-    if resolve_at_length(frame, &fault) || crate::probe::fix_up(frame, &fault) {
+    if handle_at_length(frame, &fault) || crate::probe::fix_up(frame, &fault) {
         return;
     }
     fail(
         format_args!("unhandled page fault: {access} {addr:#x}"),
-        format_args!("  mapped there: {}\n{frame}", WhatIsAt(fault.addr)),
+        format_args!("  mapped there: {}\n{frame}", MappingAt(fault.addr)),
     );
 }
 
-/// Resolves a page fault with interrupts as the interrupted code had them. Returns whether
+/// Handles a page fault with interrupts as the interrupted code had them. Returns whether
 /// the access can be made now.
-fn resolve_at_length(frame: &TrapFrame, fault: &PageFault) -> bool {
+fn handle_at_length(frame: &TrapFrame, fault: &PageFault) -> bool {
     let Some(handler) = PAGE_FAULT_HANDLER.get() else {
         return false;
     };
@@ -135,25 +110,27 @@ fn resolve_at_length(frame: &TrapFrame, fault: &PageFault) -> bool {
     if irqs_were_on {
         enable_irqs();
     }
-    let resolved = handler.handle_at_length(fault.addr, fault.access);
+    let handled = handler.handle_at_length(fault.addr, fault.access);
     if irqs_were_on {
         disable_irqs();
     }
-    resolved
+    handled
 }
 
-/// An interrupt, from the architecture's entry code. A process has no entry for any.
-/// What was interrupted may go on much later, when its thread's turn comes.
+/// Handles interrupt `irq`. A process has no trap entry for interrupts.
+///
+/// It may return much later, because other threads can run on this hart before the
+/// interrupted one runs again.
 #[cfg(target_os = "none")]
 pub(crate) fn on_irq(irq: usize) {
     #[cfg(feature = "irq")]
     axplat::irq::handle(irq);
-    threads::after_irq_or_later();
+    threads::after_irq_or_defer();
     #[cfg(not(feature = "irq"))]
     let _ = irq;
 }
 
-/// An exception that nothing in the kernel expects.
+/// Ends the machine on an exception for which the kernel has no handler.
 pub(crate) fn on_exception(frame: &TrapFrame, what: fmt::Arguments) -> ! {
     fail(
         format_args!("unhandled exception: {what}"),
@@ -161,18 +138,19 @@ pub(crate) fn on_exception(frame: &TrapFrame, what: fmt::Arguments) -> ! {
     )
 }
 
-/// The stack pointer has left the stack; the entry code has switched to the
-/// emergency stack.
+/// Ends the machine because the stack pointer `sp` has left the stack. The trap entry has
+/// switched to the emergency stack.
 pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
-    lift_limit();
-    let what = WhatIsAt(VirtAddr::from_usize(sp));
+    lift_stack_limit();
+    let mapping = MappingAt(VirtAddr::from_usize(sp));
     fail(
         format_args!("stack overflow: sp {sp:#x}"),
-        format_args!("  mapped there: {what}\n{frame}"),
+        format_args!("  mapped there: {mapping}\n{frame}"),
     )
 }
 
-/// Whether `addr` is in a guard zone that the stack in use may have overflowed into.
+/// Returns whether `addr` is in a guard zone that the current stack may have overflowed
+/// into.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn in_guard(addr: usize) -> bool {
     guard_of(addr).is_some() || threads::in_guard(addr)

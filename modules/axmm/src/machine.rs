@@ -134,7 +134,7 @@ unsafe impl Machine for ThisMachine {
     }
 
     fn forget_here(pages: Range<usize>) {
-        axhal::tlb::flush_here(pages);
+        axhal::tlb::flush_local(pages);
     }
 
     fn needs_cleaning() -> bool {
@@ -173,7 +173,7 @@ unsafe impl Machine for ThisMachine {
     }
 
     fn poll() {
-        axhal::tlb::answer();
+        axhal::tlb::acknowledge();
     }
 
     fn harts() -> usize {
@@ -185,8 +185,8 @@ unsafe impl Machine for ThisMachine {
     }
 
     fn relax(turn: usize) {
-        axhal::tlb::answer();
-        axhal::hart::relax(turn);
+        axhal::tlb::acknowledge();
+        axhal::wait::relax(turn);
     }
 
     #[cold]

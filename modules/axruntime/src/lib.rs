@@ -56,7 +56,7 @@ impl axlog::LogIf for Log {
 
     fn wait(attempt: usize) -> bool {
         // The owner may wait for this hart to flush its TLB.
-        axhal::hart::answer_others();
+        axhal::wait::acknowledge_others();
         if !axhal::arch::irqs_enabled() {
             core::hint::spin_loop();
             return attempt < ATTEMPTS_WITH_IRQS_OFF;
@@ -66,7 +66,7 @@ impl axlog::LogIf for Log {
         if axtask::current_id().is_some() {
             axtask::yield_now();
         }
-        axhal::hart::relax(attempt);
+        axhal::wait::relax(attempt);
         true
     }
 
@@ -88,7 +88,7 @@ unsafe extern "Rust" {
 fn primary(cpu_id: usize, arg: usize) -> ! {
     // SAFETY: the platform calls `primary` on the first hart, once, and this is its first
     // statement.
-    unsafe { axhal::hart::init_primary() };
+    unsafe { axhal::startup::init_primary() };
     axplat::init::init_early(cpu_id, arg);
     axlog::init();
     info!(

@@ -1,7 +1,8 @@
 //! Starting all harts but the first.
 
 use axhal::arch;
-use axhal::hart::{self, Arrival};
+use axhal::hart;
+use axhal::startup::{self, Arrival};
 use axlog::{info, warn};
 
 use crate::broadcast::{init_worker, wait_for_work};
@@ -11,7 +12,7 @@ pub fn start_all() {
     for number in 1..hart::count() {
         let id = hart::hardware_id(number);
         // SAFETY: the boot calls this function once, so each hart is started once.
-        match unsafe { hart::start(number) } {
+        match unsafe { startup::start(number) } {
             Arrival::Up => info!("hart {number} (hardware id {id:#x}) is up"),
             Arrival::LeftOut => warn!(
                 "hart {number} (hardware id {id:#x}) did not come up and is left out; {} of {} harts run",
@@ -26,12 +27,12 @@ pub fn start_all() {
 fn secondary(cpu_id: usize) -> ! {
     // SAFETY: the platform calls `secondary` once on each hart that is started, with the
     // hart's number. No kernel code has run on the hart before.
-    unsafe { hart::init_secondary(cpu_id) };
+    unsafe { startup::init_secondary(cpu_id) };
     axplat::init::init_early_secondary(cpu_id);
     #[cfg(feature = "paging")]
     axmm::init_memory_management_secondary();
     axplat::init::init_later_secondary(cpu_id);
-    if init_memory() && init_worker() && hart::arrive(cpu_id) == Arrival::Up {
+    if init_memory() && init_worker() && startup::arrive(cpu_id) == Arrival::Up {
         wait_for_work(cpu_id);
     }
     arch::halt()

@@ -6,7 +6,7 @@ use core::fmt;
 use axstd::memory::{AddrSpace, MappingFlags, SharedAspace, kernel_aspace};
 use axstd::os::arceos::modules::axhal::paging::{claim_user, leave_user, set_kernel_root};
 use axstd::os::arceos::modules::axhal::trap::{Access, PageFaultHandler};
-use axstd::os::arceos::modules::axhal::{self, arch, context, hart, mem};
+use axstd::os::arceos::modules::axhal::{self, arch, context, hart, mem, startup};
 use axstd::os::arceos::modules::axmm::VirtAddr;
 use axstd::os::arceos::modules::{axalloc, axtask};
 use axstd::thread;
@@ -79,11 +79,11 @@ pub fn enter(space: &'static SharedAspace) {
 /// Starts a hart again, on a stack and per-hart data that are in use.
 pub fn start_again() {
     //~ E0133
-    hart::init_primary();
+    startup::init_primary();
     //~ E0133
-    hart::init_secondary(0);
+    startup::init_secondary(0);
     //~ E0133
-    let _ = hart::start(1);
+    let _ = startup::start(1);
     //~ E0133
     hart::set_stack(0);
 }

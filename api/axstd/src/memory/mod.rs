@@ -49,7 +49,7 @@ pub fn page_table_root() -> usize {
 /// TLB flushes: counts, and a flush of this hart's TLB.
 #[cfg(feature = "paging")]
 pub mod tlb {
-    pub use axfeat::axhal::tlb::{Counters, EVERYTHING, counters, flush_here};
+    pub use axfeat::axhal::tlb::{Counters, EVERYTHING, counters, flush_local};
 }
 
 /// Accesses that report a page fault instead of ending the machine.

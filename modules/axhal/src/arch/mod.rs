@@ -1,36 +1,51 @@
-//! The four architectures, and a process of Linux, each under the same names.
+//! The four architectures, and a Linux process, under the same names.
 //!
 //! | name | what it does |
 //! |---|---|
-//! | `init_trap` | points this hart's trap vector at the kernel's |
-//! | `TrapFrame` | the registers of what was interrupted; `pc`, `set_pc`, `Display` |
-//! | `capture` | the caller's own registers, for a panic's report |
-//! | `enable_irqs`, `disable_irqs`, `irqs_enabled` | this hart's interrupts as a whole |
-//! | `IrqsOff` | keeps this hart's interrupts out as long as it lives |
-//! | `wait_for_irqs` | called with interrupts off: sleeps until one is pending, lets it in, and returns with them off |
-//! | `halt` | sleeps for ever, deaf |
-//! | `TIMER_IRQ`, `IPI_IRQ` | the interrupt numbers of this hart's timer and of other harts' calls |
-//! | `probe_read`, `probe_write`, `probe_execute` | one access, and whether it faulted |
+//! | `TrapFrame` | the registers of interrupted code; `pc`, `set_pc`, `Display` |
+//! | `capture` | returns the caller's own registers, for a panic's report |
+//! | `enable_irqs`, `disable_irqs`, `irqs_enabled` | all interrupts of this hart |
+//! | `IrqsOff` | a guard that keeps this hart's interrupts off while it exists |
+//! | `wait_for_irqs` | called with interrupts off: sleeps until one is pending, takes it, and returns with interrupts off |
+//! | `halt` | sleeps for ever, with interrupts off |
+//! | `TIMER_IRQ`, `IPI_IRQ` | the interrupt numbers of this hart's timer and of other harts' interrupts |
+//! | `probe_read`, `probe_write`, `probe_execute` | make one access, and return whether it faulted |
 //! | `probe_copy` | copies bytes, up to the first access that faults |
-//! | `init_zeroing`, `zero_pages` | chooses the machine's fastest way to zero pages; zeroes them |
-//! | `SAVED`, `RETURN`, `switch_stacks` | from one thread to another: what a call preserves, on the stack |
+//! | `init_zeroing`, `zero_pages` | choose the machine's fastest way to zero pages; zero pages |
+//! | `SAVED`, `RETURN`, `switch_stacks` | the switch between threads, which saves on the stack what a call preserves |
 //! | `Float` | the floating-point registers, if code for this machine may use any |
 //! | `PagingMeta`, `Pte` | the page table's format |
-//! | `ONE_ROOT` | whether one root page table translates both halves |
-//! | `largest_page` | bytes of the largest page the machine has |
-//! | `publish_entries` | page-table entries written before are seen by every hart's walker after |
-//! | `page_mark` | bits of every page's entry, by whether it is the kernel's |
-//! | `max_asid` | the largest id of an address space |
+//! | `ONE_ROOT` | whether one root page table translates both halves of the addresses |
+//! | `largest_page` | returns the bytes of the largest page the machine has |
+//! | `publish_entries` | makes page-table entries that were written before it visible to every hart's walker |
+//! | `page_mark` | returns more bits of a page's entry, by whether the page is the kernel's |
+//! | `max_asid` | returns the largest ASID |
 //! | `claim_user` | waits for the lower half, where all harts share one |
-//! | `enter_user`, `leave_user` | the page table that the lower half is translated by, and the address space's id |
-//! | `flush_asid`, `flush_all_asids` | forget an address space, or all, on this hart |
-//! | `FORGETS_EVERYWHERE` | whether the next two reach every hart |
-//! | `read_root`, `write_root` | the page table the kernel half is translated by |
-//! | `flush_tlb_page`, `flush_tlb_all` | forget on this hart |
-//! | `flush_fresh` | flush on this hart what it may hold of pages from before they were mapped |
-//! | `remote_flush` | forget on other harts without interrupting them, where the machine can |
-//! | `needs_cleaning`, `clean_code` | whether data caches keep code from instruction fetches; write it back |
-//! | `fetch_anew`, `remote_fetch_anew` | drop the instructions that this hart, or others, have fetched |
+//! | `enter_user`, `leave_user` | set or clear the page table of the lower half, and its ASID |
+//! | `flush_asid`, `flush_all_asids` | flush one address space, or all, on this hart |
+//! | `read_root`, `write_root` | the page table that translates the kernel half |
+//! | `flush_tlb_page`, `flush_tlb_all` | flush a page, or everything, on this hart |
+//! | `FLUSHES_EVERY_HART` | whether these two flush on every hart |
+//! | `MAX_PAGE_FLUSHES` | above how many pages it is cheaper to flush everything |
+//! | `flush_fresh` | flushes on this hart what it may hold of pages from before they were mapped |
+//! | `remote_flush` | flushes on other harts without interrupting them, where the machine can |
+//! | `needs_cleaning`, `clean_code` | whether data caches hide code from instruction fetches; writes code back |
+//! | `refetch_instructions`, `remote_refetch_instructions` | make this hart, or others, drop the instructions that they have fetched |
+//!
+//! The trap entries are not in this module, although their files are in the same folders:
+//! they call upward ([`trap_entry`](crate::trap_entry)).
+
+#[cfg(feature = "paging")]
+mod flush_range;
+// riscv64 alone has floating-point registers to save.
+#[cfg(all(
+    feature = "multitask",
+    any(target_os = "linux", not(target_arch = "riscv64"))
+))]
+mod no_float;
+
+#[cfg(feature = "paging")]
+pub(crate) use flush_range::flush_range;
 
 cfg_if::cfg_if! {
     if #[cfg(target_os = "linux")] {

@@ -1,7 +1,7 @@
-//! Every interleaving of two harts, and every order that memory may have.
+//! Tests of two harts, in every interleaving and in every memory order that is allowed.
 //!
-//! Loom follows two threads that spin; of three it would follow two that spin for each
-//! other without end.
+//! Loom can explore two threads that spin. With three harts it would not end, because it
+//! would explore endless turns of two harts that spin for each other.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -14,19 +14,19 @@ use super::*;
 
 const HARTS: usize = 2;
 
-/// The harts, what they know, and which of them has an interrupt to take.
+/// Two harts, their mailboxes, and the interrupts that they have yet to take.
 struct Machine {
-    requests: Requests<HARTS>,
-    /// What ends a hart's sleep: an interrupt, or that all is over.
+    mailboxes: Mailboxes<HARTS>,
+    /// Wakes a hart: it has an interrupt to take, or all harts have finished.
     wakes: [Notify; HARTS],
-    /// How many interrupts have been sent.
+    /// The number of interrupts that have been sent.
     sent: AtomicUsize,
-    /// How many have yet to ask, or wait for answers.
+    /// The number of harts that have yet to send a request or wait for it.
     at_work: AtomicUsize,
-    /// What each hart has written to the table.
+    /// What each hart has written to the page table.
     table: [UnsafeCell<usize>; HARTS],
-    /// How often each has forgotten what the other has asked.
-    forgotten: [UnsafeCell<usize>; HARTS],
+    /// How often each hart has flushed for the other.
+    flushed: [UnsafeCell<usize>; HARTS],
 }
 
 fn pages_of(hart: usize) -> Range<usize> {
@@ -36,27 +36,29 @@ fn pages_of(hart: usize) -> Range<usize> {
 impl Machine {
     fn new(at_work: usize) -> Arc<Self> {
         Arc::new(Self {
-            requests: Requests::new(),
+            mailboxes: Mailboxes::new(),
             wakes: [(); HARTS].map(|()| Notify::new()),
             sent: AtomicUsize::new(0),
             at_work: AtomicUsize::new(at_work),
             table: [(); HARTS].map(|()| UnsafeCell::new(0)),
-            forgotten: [(); HARTS].map(|()| UnsafeCell::new(0)),
+            flushed: [(); HARTS].map(|()| UnsafeCell::new(0)),
         })
     }
 
-    /// Loom fails if what the asking hart has written is not there to be read.
-    fn forget(&self, me: usize, pages: Range<usize>) {
-        assert_eq!(pages, pages_of(1 - me), "hart {me} forgets something else");
-        // SAFETY: loom sees to it that nobody writes.
+    /// Carries out a request. Loom fails the test if the sender's write to the table is not
+    /// visible here.
+    fn flush(&self, me: usize, pages: Range<usize>) {
+        assert_eq!(pages, pages_of(1 - me), "hart {me} flushes other pages");
+        // SAFETY: loom fails the test if a write to the table is concurrent.
         self.table[1 - me].with(|table| assert_ne!(unsafe { *table }, 0));
-        // SAFETY: loom sees to it that nobody else is there.
-        self.forgotten[me].with_mut(|count| unsafe { *count += 1 });
+        // SAFETY: loom fails the test if another access to the count is concurrent.
+        self.flushed[me].with_mut(|count| unsafe { *count += 1 });
     }
 
-    /// Loom fails if the other hart is still about to forget when this has its answer.
-    fn ask(&self, me: usize) {
-        // SAFETY: loom sees to it that nobody else is there.
+    /// Sends a request. Loom fails the test if the other hart's flush is not visible when
+    /// `send` returns.
+    fn send(&self, me: usize) {
+        // SAFETY: loom fails the test if another access to the table is concurrent.
         let written = self.table[me].with_mut(|table| unsafe {
             *table += 1;
             *table
@@ -65,27 +67,30 @@ impl Machine {
             self.sent.fetch_add(1, Ordering::Relaxed);
             self.wakes[hart].notify();
         };
-        let forget = |pages| self.forget(me, pages);
+        let flush = |pages| self.flush(me, pages);
         let other = 1 << (1 - me);
-        self.requests
-            .ask(me, other, pages_of(me), interrupt, forget);
-        // SAFETY: loom sees to it that nobody writes.
-        let count = self.forgotten[1 - me].with(|count| unsafe { *count });
-        assert_eq!(count, written, "each request is answered once");
+        self.mailboxes
+            .send(me, other, pages_of(me), interrupt, flush);
+        // SAFETY: loom fails the test if a write to the count is concurrent.
+        let count = self.flushed[1 - me].with(|count| unsafe { *count });
+        assert_eq!(count, written, "each request is acknowledged once");
     }
 
-    /// The last that is ends it for all.
-    fn is_done(&self) {
+    /// Records that a hart has sent all its requests. The last hart wakes all others, so
+    /// that they end.
+    fn finish_work(&self) {
         if self.at_work.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.wakes.iter().for_each(Notify::notify);
         }
     }
 
-    /// Takes interrupts, and looks at nothing without one.
-    fn let_interrupts_in(&self, me: usize) {
+    /// Takes interrupts until all harts have finished. Without an interrupt it does not look
+    /// into its mailbox.
+    fn take_interrupts(&self, me: usize) {
         while self.at_work.load(Ordering::Acquire) != 0 {
             self.wakes[me].wait();
-            self.requests.answer(me, |pages| self.forget(me, pages));
+            self.mailboxes
+                .acknowledge(me, |pages| self.flush(me, pages));
         }
     }
 }
@@ -97,14 +102,14 @@ fn in_a_thread(machine: &Arc<Machine>, f: impl FnOnce(&Machine) + 'static) -> im
 }
 
 #[test]
-fn two_that_ask_each_other_both_go_on() {
+fn two_harts_that_send_to_each_other_both_finish() {
     static WITHOUT_INTERRUPTS: AtomicBool = AtomicBool::new(false);
     loom::model(|| {
         let machine = Machine::new(HARTS);
         let hart = |me, machine: &Machine| {
-            machine.ask(me);
-            machine.is_done();
-            machine.let_interrupts_in(me);
+            machine.send(me);
+            machine.finish_work();
+            machine.take_interrupts(me);
         };
         let other = in_a_thread(&machine, move |machine| hart(1, machine));
         hart(0, &machine);
@@ -113,30 +118,31 @@ fn two_that_ask_each_other_both_go_on() {
             WITHOUT_INTERRUPTS.store(true, Relaxed);
         }
     });
-    assert!(WITHOUT_INTERRUPTS.load(Relaxed), "both look as they wait");
+    let seen = WITHOUT_INTERRUPTS.load(Relaxed);
+    assert!(seen, "two waiting senders never do without interrupts");
 }
 
-/// One hart answers as it waits for something while the handler of the interrupt does:
-/// each request is answered once, also the next one of the same hart.
+/// Code that waits for something else acknowledges on a hart while its interrupt handler
+/// does. The sender sends twice.
 #[test]
-fn a_handler_and_who_waits_do_not_answer_twice() {
+fn a_handler_and_waiting_code_acknowledge_each_request_once() {
     let mut model = Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
         let machine = Machine::new(1);
-        let handler = in_a_thread(&machine, |machine| machine.let_interrupts_in(1));
-        let asker = in_a_thread(&machine, |machine| {
-            machine.ask(0);
-            machine.ask(0);
-            machine.is_done();
+        let handler = in_a_thread(&machine, |machine| machine.take_interrupts(1));
+        let sender = in_a_thread(&machine, |machine| {
+            machine.send(0);
+            machine.send(0);
+            machine.finish_work();
         });
         for _ in 0..2 {
-            if machine.requests.asks(1) {
-                let forget = |pages| machine.forget(1, pages);
-                machine.requests.answer(1, forget);
+            if machine.mailboxes.has_requests(1) {
+                let flush = |pages| machine.flush(1, pages);
+                machine.mailboxes.acknowledge(1, flush);
             }
         }
         handler();
-        asker();
+        sender();
     });
 }

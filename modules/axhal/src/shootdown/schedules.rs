@@ -1,4 +1,5 @@
-//! Three and more harts, in many schedules, one step of one atomic at a time.
+//! Tests of three and four harts in many random schedules, which interleave single atomic
+//! operations.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -10,17 +11,17 @@ use super::*;
 const SCHEDULES: usize = 10_000;
 const REQUESTS: usize = 2;
 
-/// The harts, what they know, and which of them has an interrupt to take.
+/// Harts, their mailboxes, and the interrupts that they have yet to take.
 struct Machine<const HARTS: usize> {
-    requests: Requests<HARTS>,
+    mailboxes: Mailboxes<HARTS>,
     /// 1 for each hart that has an interrupt to take.
-    pending: [AtomicUsize; HARTS],
-    /// How many interrupts each hart has sent.
+    interrupted: [AtomicUsize; HARTS],
+    /// The number of interrupts that each hart has sent.
     sent: [AtomicUsize; HARTS],
-    /// How many harts have yet to ask, or wait for answers.
+    /// The number of harts that have yet to send a request or wait for it.
     at_work: AtomicUsize,
-    /// How often each hart has forgotten what each has asked.
-    forgotten: [[AtomicUsize; HARTS]; HARTS],
+    /// How often each hart (first index) has flushed for each other hart (second index).
+    flushed: [[AtomicUsize; HARTS]; HARTS],
 }
 
 fn pages_of(hart: usize, request: usize) -> Range<usize> {
@@ -29,89 +30,101 @@ fn pages_of(hart: usize, request: usize) -> Range<usize> {
 
 impl<const HARTS: usize> Machine<HARTS> {
     fn new(at_work: usize) -> Self {
-        let numbers = || [(); HARTS].map(|()| AtomicUsize::new(0));
+        let zeros = || [(); HARTS].map(|()| AtomicUsize::new(0));
         Self {
-            requests: Requests::new(),
-            pending: numbers(),
-            sent: numbers(),
+            mailboxes: Mailboxes::new(),
+            interrupted: zeros(),
+            sent: zeros(),
             at_work: AtomicUsize::new(at_work),
-            forgotten: [(); HARTS].map(|()| numbers()),
+            flushed: [(); HARTS].map(|()| zeros()),
         }
     }
 
-    fn forget(&self, me: usize, pages: Range<usize>) {
-        let asker = pages.start / 0x1000 - 1;
-        let count = &self.forgotten[me][asker];
+    fn flush(&self, me: usize, pages: Range<usize>) {
+        let sender = pages.start / 0x1000 - 1;
+        let count = &self.flushed[me][sender];
         let request = count.load(Ordering::SeqCst);
-        assert_eq!(pages, pages_of(asker, request), "something else, or twice");
+        assert_eq!(
+            pages,
+            pages_of(sender, request),
+            "other pages, or a second flush"
+        );
         count.store(request + 1, Ordering::SeqCst);
     }
 
-    fn asks(&self, me: usize, others: u64) {
+    /// Sends `REQUESTS` requests to the harts of the set `others`.
+    fn send_all(&self, me: usize, others: u64) {
         for request in 0..REQUESTS {
             let interrupt = |hart: usize| {
                 self.sent[me].fetch_add(1, Ordering::SeqCst);
-                self.pending[hart].store(1, Ordering::SeqCst);
+                self.interrupted[hart].store(1, Ordering::SeqCst);
             };
-            let forget = |pages| self.forget(me, pages);
-            self.requests
-                .ask(me, others, pages_of(me, request), interrupt, forget);
+            let flush = |pages| self.flush(me, pages);
+            self.mailboxes
+                .send(me, others, pages_of(me, request), interrupt, flush);
             for other in bits(others) {
-                let count = self.forgotten[other][me].load(Ordering::SeqCst);
+                let count = self.flushed[other][me].load(Ordering::SeqCst);
                 assert_eq!(count, request + 1, "hart {other} for hart {me}");
             }
         }
         self.at_work.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Takes interrupts, and looks at nothing without one.
-    fn let_interrupts_in(&self, me: usize) {
+    /// Takes interrupts until all harts have finished. Without an interrupt it does not look
+    /// into its mailbox.
+    fn take_interrupts(&self, me: usize) {
         while self.at_work.load(Ordering::SeqCst) != 0 {
-            if self.pending[me].swap(0, Ordering::SeqCst) != 0 {
-                self.requests.answer(me, |pages| self.forget(me, pages));
+            if self.interrupted[me].swap(0, Ordering::SeqCst) != 0 {
+                self.mailboxes
+                    .acknowledge(me, |pages| self.flush(me, pages));
             }
             spin_loop();
         }
     }
 
-    /// How many interrupts were sent for how many a request to each hart would be.
-    fn interrupts(&self) -> (usize, usize) {
+    /// Returns how many interrupts and how many acknowledgements there were.
+    fn totals(&self) -> (usize, usize) {
         let sent = self.sent.iter().map(|sent| sent.load(Ordering::SeqCst));
-        let answers = self.forgotten.iter().flatten();
-        let answers = answers.map(|count| count.load(Ordering::SeqCst));
-        (sent.sum(), answers.sum())
+        let flushes = self.flushed.iter().flatten();
+        let flushes = flushes.map(|count| count.load(Ordering::SeqCst));
+        (sent.sum(), flushes.sum())
     }
 }
 
-/// Those of `askers` ask all others at once, and then take interrupts, as all others do.
-fn run<const HARTS: usize>(askers: u64) -> (usize, usize) {
-    let machine = Arc::new(Machine::<HARTS>::new(askers.count_ones() as usize));
+/// Lets the harts of the set `senders` all send to all other harts, and then take
+/// interrupts. The other harts take interrupts from the beginning. Returns how many
+/// interrupts and how many acknowledgements there were.
+fn run<const HARTS: usize>(senders: u64) -> (usize, usize) {
+    let machine = Arc::new(Machine::<HARTS>::new(senders.count_ones() as usize));
     let harts: Vec<_> = (0..HARTS)
         .map(|me| {
             let machine = machine.clone();
             thread::spawn(move || {
-                if askers & 1 << me != 0 {
-                    machine.asks(me, ((1 << HARTS) - 1) & !(1 << me));
+                if senders & 1 << me != 0 {
+                    machine.send_all(me, ((1 << HARTS) - 1) & !(1 << me));
                 }
-                machine.let_interrupts_in(me);
+                machine.take_interrupts(me);
             })
         })
         .collect();
     harts.into_iter().for_each(|hart| hart.join().unwrap());
-    let (sent, answers) = machine.interrupts();
-    assert!(sent <= answers, "{sent} interrupts for {answers}");
-    (sent, answers)
+    let (interrupts, acknowledgements) = machine.totals();
+    assert!(
+        interrupts <= acknowledgements,
+        "{interrupts} interrupts for {acknowledgements} acknowledgements"
+    );
+    (interrupts, acknowledgements)
 }
 
 #[test]
-fn all_that_ask_one_another_go_on() {
+fn harts_that_all_send_to_each_other_all_finish() {
     static WITHOUT_INTERRUPTS: AtomicBool = AtomicBool::new(false);
-    let some_need_none = |(sent, _)| {
-        if sent == 0 {
+    let note_no_interrupts = |(interrupts, _)| {
+        if interrupts == 0 {
             WITHOUT_INTERRUPTS.store(true, Relaxed);
         }
     };
-    shuttle::check_random(move || some_need_none(run::<3>(0b111)), SCHEDULES);
+    shuttle::check_random(move || note_no_interrupts(run::<3>(0b111)), SCHEDULES);
     shuttle::check_random(
         || {
             run::<4>(0b1111);
@@ -125,20 +138,20 @@ fn all_that_ask_one_another_go_on() {
         SCHEDULES,
         3,
     );
-    assert!(WITHOUT_INTERRUPTS.load(Relaxed), "all look as they wait");
+    let seen = WITHOUT_INTERRUPTS.load(Relaxed);
+    assert!(seen, "waiting senders never do without interrupts");
 }
 
-/// Two ask, and each other too; a third one does something else and hears interrupts
-/// only.
+/// Two harts send to all others, and the third one only takes interrupts.
 #[test]
 fn one_interrupt_is_enough_for_two_requests() {
     static ENOUGH: AtomicBool = AtomicBool::new(false);
-    let some_share_one = |(sent, _)| {
-        if sent < REQUESTS * 2 {
+    let note_shared_interrupts = |(interrupts, _)| {
+        if interrupts < REQUESTS * 2 {
             ENOUGH.store(true, Relaxed);
         }
     };
-    shuttle::check_random(move || some_share_one(run::<3>(0b011)), SCHEDULES);
+    shuttle::check_random(move || note_shared_interrupts(run::<3>(0b011)), SCHEDULES);
     shuttle::check_pct(
         || {
             run::<3>(0b011);
@@ -149,21 +162,21 @@ fn one_interrupt_is_enough_for_two_requests() {
     assert!(ENOUGH.load(Relaxed));
 }
 
-/// A hart that is not up does not answer, and nobody waits for it.
+/// Two of three harts send to each other. The third is not up: it acknowledges no request.
 #[test]
-fn who_is_not_asked_is_not_waited_for() {
+fn a_hart_that_gets_no_request_is_not_waited_for() {
     let two_of_three = || {
         let machine = Arc::new(Machine::<3>::new(2));
         let other = machine.clone();
         let other = thread::spawn(move || {
-            other.asks(1, 1 << 0);
-            other.let_interrupts_in(1);
+            other.send_all(1, 1 << 0);
+            other.take_interrupts(1);
         });
-        machine.asks(0, 1 << 1);
-        machine.let_interrupts_in(0);
+        machine.send_all(0, 1 << 1);
+        machine.take_interrupts(0);
         other.join().unwrap();
-        assert!(!machine.requests.asks(2));
-        assert_eq!(machine.pending[2].load(Ordering::SeqCst), 0);
+        assert!(!machine.mailboxes.has_requests(2));
+        assert_eq!(machine.interrupted[2].load(Ordering::SeqCst), 0);
     };
     shuttle::check_random(two_of_three, SCHEDULES);
 }

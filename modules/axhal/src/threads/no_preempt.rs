@@ -1,63 +1,62 @@
-//! A guard that keeps the hart for the running thread while interrupts come in.
+//! A guard that keeps the hart for the running thread while interrupts are still taken.
 //!
 //! Each hart counts its guards. While the count is not 0, an interrupt's handler runs,
-//! but what usually follows it, `ThreadsIf::after_irq`, is put off. The drop of the last
+//! but what usually follows it, `ThreadsIf::after_irq`, is deferred. The drop of the last
 //! guard makes up for it.
 //!
 //! ```text
 //!   interrupt ─► handler ─► guards == 0 ── yes ─► after_irq: another thread may run
 //!                                │ no
 //!                                ▼
-//!                           put_off = true
+//!                           deferred = true
 //!                                │
 //!   last guard dropped ◄─────────┘
 //!     interrupts on:   after_irq, at once
 //!     interrupts off:  the timer is set to ring now, so that an interrupt does it as soon
-//!                      as one is let in
+//!                      as interrupts are on
 //! ```
 //!
-//! What is put off may include waking sleepers and setting the timer. Both concern only
-//! threads of this hart, and none of those can run before the guard is dropped.
+//! What is deferred may include waking sleepers and setting the timer. Both concern only
+//! threads of this hart, which cannot run before the guard is dropped.
 
 #[cfg(all(feature = "multitask", target_os = "none"))]
 pub use counted::*;
 #[cfg(not(all(feature = "multitask", target_os = "none")))]
-pub use nothing::*;
+pub use uncounted::*;
 
 #[cfg(all(feature = "multitask", target_os = "none"))]
 mod counted {
     use core::sync::atomic::Ordering::{Relaxed, SeqCst};
     use core::sync::atomic::{AtomicBool, AtomicU32, compiler_fence};
 
+    use super::super::interface::after_irq;
     use crate::arch::{IrqsOff, irqs_enabled};
-    use crate::power::is_ending;
-    use crate::threads::after_irq;
     use crate::time::{monotonic_time_nanos, set_oneshot_timer};
 
     /// One hart's guards. Only that hart uses it: the running thread, and interrupts
     /// between any two of its instructions. So no access needs more than `Relaxed`.
     ///
     /// An interrupt may come in the middle of a change of `guards`. It leaves the count as
-    /// it was, because whoever runs meanwhile drops as many guards as it creates: a handler
+    /// it was, because all other code drops as many guards as it creates: a handler
     /// before it returns, another thread before it is switched away from.
     #[derive(Debug)]
     struct HartGuards {
         guards: AtomicU32,
-        /// Whether `after_irq` was left out. Set while `guards` is not 0.
-        put_off: AtomicBool,
+        /// Whether a call of `after_irq` was left out. Set while `guards` is not 0.
+        deferred: AtomicBool,
     }
 
     #[percpu::def_percpu]
     static GUARDS: HartGuards = HartGuards {
         guards: AtomicU32::new(0),
-        put_off: AtomicBool::new(false),
+        deferred: AtomicBool::new(false),
     };
 
     /// Returns the guards of the hart that runs the calling thread.
     #[inline(always)]
     fn of_this_hart() -> &'static HartGuards {
-        // SAFETY: a thread never changes its hart, so that the reference stays right
-        // whatever interrupts it. All fields are atomic, and a hart's own data is never
+        // SAFETY: a thread never changes its hart, so the reference stays right
+        // whatever interrupts it. All fields are atomic, and per-hart data is never
         // freed.
         unsafe { GUARDS.current_ref_raw() }
     }
@@ -69,11 +68,11 @@ mod counted {
     /// builds check. It is not `Send`: it counts on the hart that created it.
     ///
     /// If another thread's turn came meanwhile, the drop of the last guard lets it run
-    /// before it returns. With interrupts off, that thread runs once they are let in.
+    /// before it returns. With interrupts off, that thread runs once they are on.
     #[derive(Debug)]
-    #[must_use = "dropped at once, it keeps nothing off"]
+    #[must_use = "a guard that is dropped at once does not keep the hart"]
     pub struct NoPreempt {
-        /// A raw pointer, which keeps the guard from being `Send`.
+        /// The hart's guards, by a raw pointer: it keeps the guard from being `Send`.
         hart: *const HartGuards,
     }
 
@@ -103,16 +102,16 @@ mod counted {
             // What the guard protects stays before the store.
             compiler_fence(SeqCst);
             hart.guards.store(hart.guards.load(Relaxed) - 1, Relaxed);
-            // An interrupt before the store has set `put_off`; one after it puts nothing
-            // off. The compiler must not read `put_off` before the store.
+            // An interrupt before the store has set `deferred`. One after the store defers
+            // no call. The compiler must not read `deferred` before the store.
             compiler_fence(SeqCst);
-            if hart.put_off.load(Relaxed) {
+            if hart.deferred.load(Relaxed) {
                 catch_up(hart);
             }
         }
     }
 
-    /// Does what was put off, unless an outer guard still exists.
+    /// Makes the deferred call, unless an outer guard still exists.
     #[cold]
     #[inline(never)]
     fn catch_up(hart: &HartGuards) {
@@ -122,8 +121,8 @@ mod counted {
         if irqs_enabled() {
             let _no_interrupts = IrqsOff::new();
             // An interrupt may have done it since.
-            if hart.put_off.load(Relaxed) {
-                after_irq_or_later();
+            if hart.deferred.load(Relaxed) {
+                after_irq_or_defer();
             }
         } else {
             // The timer may have rung and been left unset.
@@ -131,13 +130,14 @@ mod counted {
         }
     }
 
-    /// Lets another thread take the hart after an interrupt, or puts that off while a
+    /// Lets another thread take the hart after an interrupt, or defers that while a
     /// guard exists. Called with interrupts off.
-    pub(crate) fn after_irq_or_later() {
+    pub(crate) fn after_irq_or_defer() {
         let hart = of_this_hart();
         let allowed = hart.guards.load(Relaxed) == 0;
-        hart.put_off.store(!allowed, Relaxed);
-        if allowed && !is_ending() {
+        hart.deferred.store(!allowed, Relaxed);
+        // The hart that ends the machine has the console, and runs no other thread.
+        if allowed && !axlog::has_console() {
             after_irq();
         }
     }
@@ -150,17 +150,18 @@ mod counted {
 }
 
 #[cfg(not(all(feature = "multitask", target_os = "none")))]
-mod nothing {
+mod uncounted {
     use core::marker::PhantomData;
 
     /// Keeps other threads from taking this hart while it exists. Without threads, or in a
-    /// process, nothing ever takes the hart, so the guard has no size and does nothing.
+    /// process, no other thread ever takes the hart, so the guard has no size and does
+    /// nothing.
     #[derive(Debug)]
-    #[must_use = "dropped at once, it keeps nothing off"]
+    #[must_use = "a guard that is dropped at once does not keep the hart"]
     pub struct NoPreempt(PhantomData<*const ()>);
 
     impl NoPreempt {
-        /// Does nothing.
+        /// Returns a guard that does nothing.
         #[inline(always)]
         pub fn new() -> Self {
             Self(PhantomData)
@@ -173,18 +174,19 @@ mod nothing {
         }
     }
 
-    /// So that `drop` of a guard is no warning without threads.
+    /// Callers end a guard with `drop`. An empty `Drop` keeps the compiler from warning
+    /// about that.
     impl Drop for NoPreempt {
         #[inline(always)]
         fn drop(&mut self) {}
     }
 
-    /// Does nothing: an interrupt goes back to what it interrupted.
+    /// Does nothing: an interrupt always returns to the interrupted code.
     #[cfg(target_os = "none")]
-    pub(crate) fn after_irq_or_later() {}
+    pub(crate) fn after_irq_or_defer() {}
 
-    /// Returns whether the calling thread may leave its hart to another. Always true here:
-    /// guards are not counted.
+    /// Returns whether the calling thread may leave its hart to another. It is always true
+    /// here, because guards are not counted.
     pub fn may_switch() -> bool {
         true
     }

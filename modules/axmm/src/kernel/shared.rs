@@ -6,7 +6,7 @@ use core::ptr;
 use axerrno::{AxError, AxResult};
 use axhal::arch::IrqsOff;
 use axhal::hart::this_hart;
-use axhal::paging::{Forget, claim_user, enter_user, leave_user};
+use axhal::paging::{Flush, claim_user, enter_user, leave_user};
 use kspin::{SpinNoIrq, SpinNoIrqGuard};
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
@@ -162,9 +162,9 @@ impl SharedAspace {
         let (asid, stale) = unsafe { self.context().enter(&IDS, this_hart(), &mut generation) };
         GENERATION.write_current(generation);
         let forget = match stale {
-            Stale::Nothing => Forget::Nothing,
-            Stale::Own => Forget::Asid,
-            Stale::All => Forget::Everything,
+            Stale::Nothing => Flush::Nothing,
+            Stale::Own => Flush::Asid,
+            Stale::All => Flush::Everything,
         };
         // SAFETY: the caller's promise.
         unsafe { enter_user(self.root, asid, forget) };

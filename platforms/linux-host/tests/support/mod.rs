@@ -47,7 +47,7 @@ static HART: LazyLock<Mutex<SyncSender<Work>>> = LazyLock::new(|| {
 fn boot() {
     assert!(linux_host::power_on(1, MEM, ""));
     // SAFETY: this thread is the only hart, and has run no code of the kernel before.
-    unsafe { axhal::hart::init_primary() };
+    unsafe { axhal::startup::init_primary() };
     axalloc::init_hart().unwrap();
     let mut free = Vec::new();
     axhal::mem::for_each_free(|(start, size)| free.push(start..start + size));

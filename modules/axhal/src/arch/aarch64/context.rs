@@ -1,18 +1,19 @@
-//! What one thread leaves to the next (Procedure Call Standard for the Arm 64-bit
-//! Architecture, "General-purpose registers"): `x19` to `x30` and the stack.
+//! The switch between threads: it saves what a call preserves (Procedure Call Standard for
+//! the Arm 64-bit Architecture, "General-purpose registers"), `x19` to `x30` and the stack.
 //!
 //! The target is soft-float: code for it uses no SIMD and floating-point registers.
 
 use core::arch::naked_asm;
 
-pub use crate::context::NoFloat as Float;
+pub use crate::arch::no_float::NoFloat as Float;
 
-/// Words on the stack of a thread that does not run.
+/// The words on the stack of a thread that does not run.
 pub const SAVED: usize = 12;
-/// Which of them says where to go on: `x30`.
+/// The index of the word that says where the thread continues: `x30`.
 pub const RETURN: usize = 11;
 
-/// Leaves one stack, whose end goes to `from`, for the one that was left at `to`.
+/// Switches stacks: stores the current stack pointer to `from`, and continues where an
+/// earlier switch has stored `to`.
 ///
 /// # Safety
 ///

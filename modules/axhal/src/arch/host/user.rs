@@ -1,4 +1,4 @@
-//! The lower half. A process has one, so that it is one address space's at a time:
+//! The lower half. A process has one, so it belongs to one address space at a time:
 //!
 //! ```text
 //!   hart 0   claim X ─── inside ─── leave
@@ -6,15 +6,15 @@
 //!   hart 2          claim Y ····· waits ····· inside
 //! ```
 //!
-//! What a hart touches inside is its own address space's, or a page fault. Harts in
-//! one address space never wait for each other; who wants into another waits until
-//! all have left, and holds nothing meanwhile, not even the address space that it
-//! comes from. So whoever is inside must not wait for a hart that is, or wants, in
-//! another.
+//! Inside, a hart's access reaches its own address space, or is a page fault. Harts in one
+//! address space never wait for each other. A hart that wants to enter another one waits
+//! until all have left. Meanwhile it holds nothing, not even the address space that it comes
+//! from. So a hart inside must not wait for a hart that is in, or wants to enter, another
+//! address space.
 //!
-//! When the last has left nothing is there. Until then a hart that is in none sees
-//! what others have touched inside, but can make nothing be there itself: its own
-//! wild pointer is a page fault or reads what is theirs.
+//! When the last hart has left, the lower half has no translations. Until then a hart outside
+//! can still read what other harts have touched inside, but it cannot add translations. So
+//! its wild pointer is a page fault, or reads their memory.
 
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU64, AtomicUsize};
@@ -22,38 +22,38 @@ use core::sync::atomic::{AtomicU64, AtomicUsize};
 use axplat::mem::PhysAddr;
 use linux_host::{harts, ram};
 
-use super::paging::{Turn, forget_all};
+use super::tlb::{TlbLock, flush_pages};
 
-/// The root of the address space that has the lower half, or had it last. This and
-/// [`INSIDE`] are changed within a [`Turn`].
+/// The root of the address space that owns the lower half, or has owned it last. Relaxed:
+/// this and [`INSIDE`] are changed under [`TlbLock`].
 static OWNER: AtomicUsize = AtomicUsize::new(0);
 
 /// One bit for each hart that is inside.
 static INSIDE: AtomicU64 = AtomicU64::new(0);
 
-/// The largest id that an address space can have: few, so that they run out. No id
-/// is heeded: what is known is only ever one address space's.
+/// Returns the largest ASID. There are few, so that tests run out of them. They have no
+/// effect, because the lower half's translations always belong to one address space.
 pub fn max_asid() -> usize {
     3
 }
 
-/// Waits until the lower half is translated by the table at `root`, for this hart
-/// and all others inside.
+/// Waits until the table at `root` translates the lower half, for this hart and all others
+/// inside.
 ///
 /// # Safety
 ///
-/// As [`claim_user`](crate::paging::claim_user).
+/// See [`claim_user`](crate::paging::claim_user).
 pub unsafe fn claim_user(root: PhysAddr) {
     while !claim(root.as_usize()) {
-        // SAFETY: it has no requirement.
+        // SAFETY: the call has no requirement.
         unsafe { libc::sched_yield() };
     }
 }
 
 fn claim(root: usize) -> bool {
-    let _turn = Turn::take();
+    let lock = TlbLock::lock();
     if OWNER.load(Relaxed) != root {
-        leave();
+        leave(&lock);
         if INSIDE.load(Relaxed) != 0 {
             return false;
         }
@@ -63,50 +63,43 @@ fn claim(root: usize) -> bool {
     true
 }
 
-/// Nothing is left to do: what is claimed is entered.
+/// Does nothing: a hart has entered what it has claimed.
 ///
 /// # Safety
 ///
-/// As [`enter_user`](crate::paging::enter_user).
+/// No requirement here. See [`enter_user`](crate::paging::enter_user).
 pub unsafe fn enter_user(_root: PhysAddr, _asid: usize) {}
 
-/// Leaves the lower half to whoever else is inside, or to the next.
+/// Leaves the lower half to the other harts inside, or to the next address space.
 ///
 /// # Safety
 ///
-/// As [`leave_user`](crate::paging::leave_user).
+/// See [`leave_user`](crate::paging::leave_user).
 pub unsafe fn leave_user(_kernel: PhysAddr) {
-    let _turn = Turn::take();
-    leave();
+    leave(&TlbLock::lock());
 }
 
-/// Within a [`Turn`].
-fn leave() {
+/// Takes this hart out of the address space. The last hart flushes the lower half.
+fn leave(lock: &TlbLock) {
     let before = INSIDE.fetch_and(!this_bit(), Relaxed);
     if before == this_bit() {
-        forget();
+        flush_pages(lock, ram::USER);
     }
 }
 
-/// Forgets the address space that has the lower half, on all harts.
+/// Flushes the address space that owns the lower half, on all harts.
 pub fn flush_asid(_asid: usize) {
-    let _turn = Turn::take();
-    forget();
+    flush_pages(&TlbLock::lock(), ram::USER);
 }
 
-fn forget() {
-    if !ram::unmap(ram::USER) {
-        forget_all();
-    }
-}
-
-/// The root of the address space that this hart is in.
+/// Returns the root of the address space that this hart is in, or `None` if it is in no address
+/// space.
 pub fn entered_root() -> Option<usize> {
     let is_inside = INSIDE.load(Relaxed) & this_bit() != 0;
     is_inside.then(|| OWNER.load(Relaxed))
 }
 
-/// Known without touching anything that the kernel maps.
+/// Returns the bit of this hart. It does not access memory that the page table maps.
 fn this_bit() -> u64 {
     1 << harts::this_hart()
 }

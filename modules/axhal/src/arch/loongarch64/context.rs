@@ -1,19 +1,20 @@
-//! What one thread leaves to the next (LoongArch ELF psABI, "General-purpose
-//! registers"): `ra`, `fp`, `s0` to `s8`, and the stack. `r21` is the hart's.
+//! The switch between threads: it saves what a call preserves (LoongArch ELF psABI,
+//! "General-purpose registers"), `ra`, `fp`, `s0` to `s8`, and the stack. `r21` is the hart's.
 //!
 //! The target is soft-float: code for it uses no floating-point registers.
 
 use core::arch::naked_asm;
 
-pub use crate::context::NoFloat as Float;
+pub use crate::arch::no_float::NoFloat as Float;
 
-/// Words on the stack of a thread that does not run: eleven registers, and one that
-/// keeps the stack aligned.
+/// The words on the stack of a thread that does not run: eleven registers, and one word
+/// that keeps the stack aligned.
 pub const SAVED: usize = 12;
-/// Which of them says where to go on: `ra`.
+/// The index of the word that says where the thread continues: `ra`.
 pub const RETURN: usize = 0;
 
-/// Leaves one stack, whose end goes to `from`, for the one that was left at `to`.
+/// Switches stacks: stores the current stack pointer to `from`, and continues where an
+/// earlier switch has stored `to`.
 ///
 /// # Safety
 ///

@@ -2,8 +2,8 @@
 
 use core::arch::global_asm;
 
-// A fault ends the copy: `a2` has the bytes that are left. Loads of a block come before
-// its stores, and what is left counts whole blocks.
+// A fault ends the copy; `a2` has the number of bytes left. Each block is loaded as a whole
+// before it is stored, and `a2` is updated after it, so a faulting block counts as left.
 global_asm!(
     "
     .macro  may_fault instruction:vararg
@@ -70,7 +70,7 @@ copy_end:
 );
 
 unsafe extern "C" {
-    /// Copies `len` bytes, up to the first access that faults. Returns how many bytes are
+    /// Copies `len` bytes, up to the first access that faults. Returns the number of bytes
     /// left.
     pub unsafe fn probe_copy(to: *mut u8, from: *const u8, len: usize) -> usize;
 }

@@ -1,8 +1,8 @@
 //! Control and status registers.
 //!
-//! `csrwr` and `csrxchg` put the old value into the register that the new one
-//! came in. (The crate `loongArch64` 0.2.6 tells the compiler that they leave it
-//! as it was, which is why it is not used.)
+//! `csrwr` and `csrxchg` put the old value into the register that had the new one. The crate
+//! `loongArch64` 0.2.6 is not used, because it tells the compiler that the register keeps its
+//! value.
 
 use core::arch::asm;
 
@@ -22,46 +22,47 @@ pub const PGDL: usize = 0x19;
 #[cfg(feature = "paging")]
 pub const PGDH: usize = 0x1a;
 
-/// Reads register `CSR`.
+/// Returns the value of register `CSR`.
 pub fn read<const CSR: usize>() -> usize {
     let value;
-    // SAFETY: reading one of the registers above changes nothing.
+    // SAFETY: reading one of the registers above has no effect.
     unsafe { asm!("csrrd {}, {}", out(reg) value, const CSR, options(nostack)) };
     value
 }
 
-/// Writes register `CSR`.
+/// Writes `value` to register `CSR`.
 ///
 /// # Safety
 ///
-/// The register may have this value.
+/// With this value in the register, everything that runs stays right.
 pub unsafe fn write<const CSR: usize>(value: usize) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller says that the register may have this value.
     unsafe { asm!("csrwr {}, {}", inout(reg) value => _, const CSR, options(nostack)) };
 }
 
 /// Sets the bits `mask` of register `CSR` to those of `value`.
 ///
-/// The register of the mask is named: `$zero` and `$ra` there make it another
-/// instruction ("CSRRD, CSRWR, CSRXCHG").
-///
 /// # Safety
 ///
-/// The bits may have this value.
+/// With these bits in the register, everything that runs stays right.
 #[inline]
 pub unsafe fn write_bits<const CSR: usize>(mask: usize, value: usize) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller says that the bits may have this value.
     unsafe { exchange::<CSR>(mask, value) };
 }
 
-/// As [`write_bits`], and answers what the register was before.
+/// Sets the bits `mask` of register `CSR` to those of `value`, and returns the register's old
+/// value.
+///
+/// The mask is always in `$t0`: with `$zero` or `$ra` in its place the encoding is that of
+/// another instruction ("CSRRD, CSRWR, CSRXCHG").
 ///
 /// # Safety
 ///
-/// As for [`write_bits`].
+/// With these bits in the register, everything that runs stays right.
 #[inline]
 pub unsafe fn exchange<const CSR: usize>(mask: usize, mut value: usize) -> usize {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller says that the bits may have this value.
     unsafe {
         asm!(
             "csrxchg {}, $t0, {}",

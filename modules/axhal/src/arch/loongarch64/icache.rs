@@ -1,11 +1,9 @@
 //! Instruction fetches and data: see [`crate::icache`].
-#![cfg(feature = "paging")]
 
 use core::arch::asm;
 use core::ops::Range;
 
-/// Nothing is to be cleaned: hardware keeps the instruction cache coherent with stores
-/// ("IBAR").
+/// Returns `false`: the hardware keeps the instruction cache coherent with stores ("IBAR").
 pub const fn needs_cleaning() -> bool {
     false
 }
@@ -13,13 +11,13 @@ pub const fn needs_cleaning() -> bool {
 /// Does nothing: see [`needs_cleaning`].
 pub fn clean_code(_bytes: Range<usize>) {}
 
-/// Makes this hart's next fetches see the stores in front of it.
-pub fn fetch_anew() {
-    // SAFETY: a barrier changes nothing.
+/// Makes this hart's next fetches see its earlier stores.
+pub fn refetch_instructions() {
+    // SAFETY: a barrier changes no memory.
     unsafe { asm!("dbar 0", "ibar 0", options(nostack)) };
 }
 
-/// No hart can do it for another: it must be interrupted.
-pub fn remote_fetch_anew(_harts: u64) -> bool {
+/// Returns `false`: another hart must be interrupted to refetch.
+pub fn remote_refetch_instructions(_harts: u64) -> bool {
     false
 }

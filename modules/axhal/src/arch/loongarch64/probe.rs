@@ -1,8 +1,9 @@
-//! One access each, and whether it faulted: see [`crate::probe`].
+//! Functions that make one access each, and return whether it faulted: see
+//! [`crate::probe`].
 //!
-//! Because of QEMU ([`refill`](super::refill)), the TLB forgets an address before
-//! it is executed, and the code that does so is in the first page of the kernel,
-//! where no data is its neighbour.
+//! A jump to a page that is in the TLB as not executable hangs QEMU
+//! ([`refill`](super::refill)). So `probe_execute` flushes the address before the jump. Its
+//! code is in the first page of the kernel, whose neighbour in the TLB holds no data.
 
 use core::arch::global_asm;
 
@@ -52,10 +53,10 @@ probe_execute:
 );
 
 unsafe extern "C" {
-    /// Reads the byte at `addr`; all ones if that faults.
+    /// Returns the byte at `addr`, or `usize::MAX` if the read faults.
     pub unsafe fn probe_read(addr: usize) -> usize;
-    /// Writes the byte at `addr` back to where it is.
+    /// Writes the byte at `addr` back unchanged. Returns whether that was possible.
     pub unsafe fn probe_write(addr: usize) -> bool;
-    /// Calls the function at `addr`.
+    /// Calls the function at `addr`. Returns whether its first instruction could be fetched.
     pub unsafe fn probe_execute(addr: usize) -> bool;
 }

@@ -1,29 +1,29 @@
-//! Refilling the TLB.
+//! The TLB refill: a page-table walk in software.
 //!
-//! A TLB that knows nothing of an address asks the trap vector, untranslated
-//! ("TLB Refill Exception"), which comes here with `t0` in `TLBRSAVE`. A walk
-//! takes four tables of 512 entries. An entry is 0 (nothing), the bare address
-//! of the next table, or a page; a page above the lowest level has bit 6 set. A
-//! root of 0 is an empty table.
+//! On a TLB miss the hardware enters the trap vector, without translation ("TLB Refill
+//! Exception"). The vector jumps here with `t0` saved in `TLBRSAVE`. A walk takes four tables
+//! of 512 entries. An entry is 0 (empty), the bare address of the next table, or a page. A
+//! page above the lowest level has bit 6 set. A root of 0 is an empty table.
 //!
-//! The TLB holds pages in pairs, the even one first. A large page becomes a pair
-//! of halves; nothing becomes a pair of small pages that are not valid, for which
-//! the access is refused when it is tried again. Pairs of the kernel half are
-//! global: every address space has them.
+//! The TLB holds pages in pairs, the even one first. A large page is loaded as a pair of
+//! halves. For an empty entry the refill loads a pair of small pages that are not valid. The
+//! access is then tried again, and is a page fault. Pairs of the kernel half are
+//! global: they hold in every address space.
 //!
-//! Two shortcomings of QEMU 10.0 shape the code. `lddir` and `ldpte`, with what
-//! `PWCL` and `PWCH` tell them, would be shorter, but there they lose what the
-//! entry of a large page has above the physical address: that it may not be
-//! executed, or not be read. And a fetch that the TLB refuses for the bit `NX`
-//! hangs QEMU, which fetches the refused instruction once more to put it into
-//! `BADI`. So when a fetch asks for a page with `NX`, the TLB is left alone and
-//! the fetch sent elsewhere, to an address that no page can have and that tells
-//! the one that was meant ([`REFUSED_FETCH`]). A jump to a page that is in the
-//! TLB already, for its data or as a neighbour, still hangs QEMU.
+//! Two shortcomings of QEMU 10.0 shape the code.
+//!
+//! - `lddir` and `ldpte`, configured by `PWCL` and `PWCH`, would be shorter. In QEMU they lose
+//!   the bits of a large page's entry above the physical address, which forbid execution or
+//!   reads.
+//! - A fetch that the TLB refuses because of the bit `NX` hangs QEMU, which fetches the refused
+//!   instruction again to put it into `BADI`. So for a fetch from a page with `NX` the refill
+//!   does not fill the TLB. It makes the fetch continue at an address that no page can have and
+//!   that encodes the original one ([`REFUSED_FETCH`]). A jump to a page that is in the TLB
+//!   already, because of an access to its data or to its neighbour, still hangs QEMU.
 
 use core::arch::global_asm;
 
-/// The bit of its address that is inverted when a fetch is refused.
+/// The bit of an address that the refill inverts to refuse a fetch from it.
 pub const REFUSED_FETCH: usize = 1 << 62;
 
 global_asm!(
@@ -37,8 +37,8 @@ global_asm!(
     .equ    TLBRELO1, 0x8d
     .equ    TLBREHI, 0x8e
 
-    // Moves t0 from a table to its entry for the address's bits high to low,
-    // where entries, or pairs of them, have 1 << log_size bytes.
+    // Moves t0 from a table to its entry for the bits high to low of the address.
+    // Entries, or pairs of them, have 1 << log_size bytes.
     .macro  index high, low, log_size
     csrrd   $t1, TLBRBADV
     bstrpick.d $t1, $t1, \\high, \\low
@@ -72,7 +72,7 @@ refill_tlb:
     lu12i.w $t1, 0x1
 
 .Lpair: // t1: bytes of each page
-    // The kernel half is global, both of a pair, and also when nothing is there.
+    // In the kernel half both pages of a pair are global, even if they are not valid.
     csrrd   $t0, TLBRBADV
     bge     $t0, $zero, .Llocal
     csrrd   $t0, TLBRELO0
@@ -86,7 +86,7 @@ refill_tlb:
     csrrd   $t0, TLBREHI
     bstrins.d $t0, $t1, 5, 0
     csrwr   $t0, TLBREHI
-    // A fetch asks for the address where it is to go on.
+    // The access is a fetch if its address is where execution continues.
     csrrd   $t0, TLBRERA
     csrrd   $t1, TLBRBADV
     xor     $t0, $t0, $t1
@@ -115,7 +115,7 @@ refill_tlb:
     csrwr   $t0, TLBRELO1
     b       .Lpair
 
-.Lfetch: // t1: its address. Of the odd page?
+.Lfetch: // t1: its address. Is it in the odd page?
     csrrd   $t0, TLBREHI
     srl.d   $t1, $t1, $t0
     andi    $t1, $t1, 1

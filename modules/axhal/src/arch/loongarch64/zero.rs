@@ -1,22 +1,22 @@
-//! Zeroing pages: a doubleword at a time. LoongArch has no instruction that
-//! zeroes a cache block (LoongArch Reference Manual, volume 1, "Cache
-//! Maintenance Instructions": `cacop` initializes tags, not memory).
+//! Zeroing pages: a doubleword at a time. LoongArch has no instruction that zeroes a cache
+//! block (LoongArch Reference Manual, volume 1, "Cache Maintenance Instructions": `cacop`
+//! initializes tags, not memory).
 
 use core::arch::asm;
 
-/// Nothing to choose: there is one way.
+/// Does nothing: there is only one way.
 pub fn init_zeroing() {}
 
-/// As [`crate::mem::zero_pages`]: `st.d` of the register that is always zero,
-/// 512 bytes a turn.
+/// Zeroes `len` bytes from `start` on, which are whole pages, by stores of the zero register,
+/// 512 bytes an iteration.
 ///
 /// # Safety
 ///
-/// The same.
+/// See [`crate::mem::zero_pages`].
 pub unsafe fn zero_pages(start: *mut u8, len: usize) {
     let (mut at, end) = (start, start.wrapping_add(len));
     while at < end {
-        // SAFETY: the caller's promise; 512 bytes divide a page.
+        // SAFETY: the caller owns the pages, and 512 divides a page's size.
         unsafe {
             asm!(
                 r"

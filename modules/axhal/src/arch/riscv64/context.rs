@@ -1,17 +1,17 @@
-//! What one thread leaves to the next (RISC-V ABIs Specification, "Register
-//! Convention"): `ra`, `s0` to `s11`, and the stack. `gp` is the hart's.
+//! The switch between threads: it saves what a call preserves (RISC-V ABIs Specification,
+//! "Register Convention"), `ra`, `s0` to `s11`, and the stack. `gp` is the hart's.
 //!
-//! The target has floating-point registers, and an application may use them anywhere,
-//! so an interrupt can come between two uses. A thread's are saved if it has changed
-//! any since it came (`sstatus.FS`, RISC-V Privileged Architecture, "Extension Context
-//! Status in mstatus Register"), and put back if it ever has.
+//! The target has floating-point registers, and an application may use them anywhere, so an
+//! interrupt can come between two uses. A thread's registers are saved if it has changed one
+//! since it was switched to (`sstatus.FS`, RISC-V Privileged Architecture, "Extension Context
+//! Status in mstatus Register"). They are restored if it ever has.
 
 use core::arch::{asm, naked_asm};
 
-/// Words on the stack of a thread that does not run: thirteen registers, and one that
-/// keeps the stack aligned.
+/// The words on the stack of a thread that does not run: thirteen registers, and one word
+/// that keeps the stack aligned.
 pub const SAVED: usize = 14;
-/// Which of them says where to go on: `ra`.
+/// The index of the word that says where the thread continues: `ra`.
 pub const RETURN: usize = 0;
 
 /// `sstatus.FS`, and its values.
@@ -27,38 +27,40 @@ const DIRTY: usize = 3 << 13;
 pub struct Float {
     registers: [u64; 32],
     fcsr: usize,
-    /// Whether the thread has ever changed one.
+    /// Whether the thread has ever changed a register.
     in_use: bool,
 }
 
 impl Float {
-    /// Those of a thread that has not used any.
+    /// The registers of a thread that has not used any.
     pub const UNUSED: Self = Self {
         registers: [0; 32],
         fcsr: 0,
         in_use: false,
     };
 
-    /// Keeps what the running thread, whose this is, has changed.
+    /// Saves the registers of the running thread, whose `Float` this is, if it has changed
+    /// any.
     ///
     /// # Safety
     ///
-    /// Interrupts are out, and the thread goes.
+    /// Interrupts are off, and the hart switches away from the thread.
     pub unsafe fn save(&mut self) {
         if status() == DIRTY {
-            // SAFETY: there is room for all registers, and the unit is on.
+            // SAFETY: `self` has a place for each register, and `DIRTY` means that the unit
+            // is on.
             unsafe { store(self) };
             self.in_use = true;
         }
     }
 
-    /// Gives the registers to the thread whose this is. One that has never used any
-    /// may find anything in them.
+    /// Restores the registers of the thread whose `Float` this is. A thread that has never
+    /// used any may find any values in them.
     ///
     /// # Safety
     ///
-    /// Interrupts are out, and that thread is the next to run: what the running one has in
-    /// the registers is lost.
+    /// Interrupts are off, and that thread is the next to run. The registers of the running
+    /// thread are lost.
     pub unsafe fn restore(&self) {
         if status() == OFF {
             return;
@@ -66,7 +68,7 @@ impl Float {
         if !self.in_use {
             return set_status(INITIAL);
         }
-        // SAFETY: the registers are nobody's now, and the unit is on.
+        // SAFETY: the caller gives up the registers' values, and the unit is on.
         unsafe { load(self) };
         set_status(CLEAN);
     }
@@ -74,13 +76,14 @@ impl Float {
 
 fn status() -> usize {
     let sstatus: usize;
-    // SAFETY: reading the register changes nothing.
+    // SAFETY: reading the register has no effect.
     unsafe { asm!("csrr {}, sstatus", out(reg) sstatus, options(nomem, nostack)) };
     sstatus & FS
 }
 
 fn set_status(status: usize) {
-    // SAFETY: the unit stays on; what it says of the registers is so.
+    // SAFETY: callers pass a state other than `OFF`, so the unit stays on, and the state says
+    // how the registers relate to the saved ones.
     unsafe {
         asm!("csrc sstatus, {}", in(reg) FS, options(nomem, nostack));
         asm!("csrs sstatus, {}", in(reg) status, options(nomem, nostack));
@@ -117,7 +120,8 @@ unsafe extern "C" fn load(float: *const Float) {
     )
 }
 
-/// Leaves one stack, whose end goes to `from`, for the one that was left at `to`.
+/// Switches stacks: stores the current stack pointer to `from`, and continues where an
+/// earlier switch has stored `to`.
 ///
 /// # Safety
 ///

@@ -1,12 +1,11 @@
 //! Instruction fetches and data: see [`crate::icache`].
-#![cfg(feature = "paging")]
 
 use core::arch::asm;
 use core::ops::Range;
 
-use super::paging::for_each_mask;
+use super::remote::for_each_mask;
 
-/// Nothing is to be cleaned: a fence orders fetches behind all stores that the hart sees
+/// Returns `false`: a fence orders fetches behind all stores that the hart sees
 /// ("Zifencei").
 pub const fn needs_cleaning() -> bool {
     false
@@ -16,13 +15,13 @@ pub const fn needs_cleaning() -> bool {
 pub fn clean_code(_bytes: Range<usize>) {}
 
 /// Makes this hart's next fetches see the stores that it sees.
-pub fn fetch_anew() {
-    // SAFETY: a fence changes nothing.
+pub fn refetch_instructions() {
+    // SAFETY: a fence changes no memory.
     unsafe { asm!("fence rw, rw", "fence.i", options(nostack)) };
 }
 
-/// Makes each hart of the set `harts` do the same: SBI's remote fence extension, which
-/// returns when they have.
-pub fn remote_fetch_anew(harts: u64) -> bool {
+/// Makes each hart of the set `harts` refetch instructions, by SBI's remote fence extension.
+/// Returns when they have, and whether the firmware could do it.
+pub fn remote_refetch_instructions(harts: u64) -> bool {
     for_each_mask(harts, |mask| sbi_rt::remote_fence_i(mask).is_ok())
 }

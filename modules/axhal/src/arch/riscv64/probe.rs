@@ -1,4 +1,5 @@
-//! One access each, and whether it faulted: see [`crate::probe`].
+//! Functions that make one access each, and return whether it faulted: see
+//! [`crate::probe`].
 
 use core::arch::global_asm;
 
@@ -47,10 +48,10 @@ probe_execute:
 );
 
 unsafe extern "C" {
-    /// Reads the byte at `addr`; all ones if that faults.
+    /// Returns the byte at `addr`, or `usize::MAX` if the read faults.
     pub unsafe fn probe_read(addr: usize) -> usize;
-    /// Writes the byte at `addr` back to where it is.
+    /// Writes the byte at `addr` back unchanged. Returns whether that was possible.
     pub unsafe fn probe_write(addr: usize) -> bool;
-    /// Calls the function at `addr`.
+    /// Calls the function at `addr`. Returns whether its first instruction could be fetched.
     pub unsafe fn probe_execute(addr: usize) -> bool;
 }

@@ -1,5 +1,5 @@
-//! Zeroing pages: a cache block at a time where every hart can, or else a
-//! doubleword at a time.
+//! Zeroing pages: a cache block at a time where every hart can do that, and a doubleword at
+//! a time elsewhere.
 
 use core::arch::asm;
 use core::mem::MaybeUninit;
@@ -8,18 +8,18 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use axconfig::PAGE_SIZE;
 use kernel_guard::IrqSave;
 
-/// How many times `cbo.zero` stands in the loop.
+/// The number of `cbo.zero` in one iteration of the loop.
 const UNROLLED: usize = 8;
 
-/// From one `cbo.zero` to the next, in bytes; 0 for stores instead, which work
-/// on any hart.
+/// The bytes from one `cbo.zero` to the next. 0 means to use stores, which work on any hart.
+///
+/// Relaxed: both ways are right at any time.
 static STEP: AtomicUsize = AtomicUsize::new(0);
 
-/// Chooses `cbo.zero` where the platform says that every hart has it, and this
-/// one proves it.
+/// Chooses `cbo.zero` if the platform says that every hart has it, and it works on this one.
 ///
-/// A loop zeroes no less than a page, so that its step is bounded: a step within
-/// one larger block zeroes that block once more.
+/// One iteration must not go beyond a page, so the step is bounded. A step that is smaller
+/// than a block zeroes the block more than once.
 pub fn init_zeroing() {
     if let Some(block) = axmachine::zero_block()
         && may_zero_blocks()
@@ -28,25 +28,26 @@ pub fn init_zeroing() {
     }
 }
 
-/// As large as the largest block that the platform names, and aligned to it.
+/// Memory for a trial. It is as large as the largest block that the platform can name, and
+/// aligned to it.
 #[repr(align(4096))]
 struct Scratch([MaybeUninit<u8>; PAGE_SIZE]);
 
-/// Whether `cbo.zero` does not trap. In supervisor mode it is an illegal
-/// instruction until the firmware has set `menvcfg.CBZE`, which supervisor mode
-/// cannot read (RISC-V Privileged Architecture, "Machine Environment
-/// Configuration Register"). One hart speaks for all: they have one firmware.
+/// Returns whether `cbo.zero` works, by trying it. In supervisor mode it is an illegal
+/// instruction until the firmware has set `menvcfg.CBZE`, which supervisor mode cannot read
+/// (RISC-V Privileged Architecture, "Machine Environment Configuration Register"). The
+/// result of one hart holds for all, because all have the same firmware.
 ///
-/// A trap of the one instruction goes to the instruction behind it. Of what a
-/// trap changes, `sepc`, `scause` and `stval` are of no use outside a trap
-/// handler, and `sstatus.SIE` is off already.
+/// During the trial a trap continues at the instruction behind `cbo.zero`. A trap changes
+/// `sepc`, `scause` and `stval`, which have no use outside a trap handler, and
+/// `sstatus.SIE`, which is off already.
 fn may_zero_blocks() -> bool {
     let mut scratch = Scratch([MaybeUninit::uninit(); PAGE_SIZE]);
     let works: usize;
     let _guard = IrqSave::new();
-    // SAFETY: interrupts are out, so that nothing but `cbo.zero` can trap while
-    // the vector is not the kernel's; `2:` is aligned as a vector must be. What
-    // is written lies in `scratch`, which has room for any block.
+    // SAFETY: interrupts are off, so only `cbo.zero` can trap while the vector is not the
+    // kernel's. `2:` is aligned as a vector must be. The instruction writes only to
+    // `scratch`, which is as large as any block.
     unsafe {
         asm!(
             "
@@ -70,33 +71,35 @@ fn may_zero_blocks() -> bool {
     works != 0
 }
 
-/// As [`crate::mem::zero_pages`].
+/// Zeroes `len` bytes from `start` on, which are whole pages.
 ///
 /// # Safety
 ///
-/// The same.
+/// See [`crate::mem::zero_pages`].
 pub unsafe fn zero_pages(start: *mut u8, len: usize) {
     let end = start.wrapping_add(len);
     match STEP.load(Ordering::Relaxed) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller says that the pages are writable and its own.
         0 => unsafe { store_zeroes(start, end) },
-        // SAFETY: the caller's promise, and `init_zeroing`'s choice.
+        // SAFETY: the caller says that the pages are writable and its own, and
+        // `init_zeroing` has found that `cbo.zero` works with this step.
         step => unsafe { zero_blocks(start, end, step) },
     }
 }
 
-/// `cbo.zero` (RISC-V CMO specification, "Zicboz"): to other harts and to
-/// fences it is a store like others. It needs no aligned address: it zeroes the
-/// block that the address lies in.
+/// Zeroes pages by `cbo.zero` (RISC-V CMO specification, "Zicboz"). To other harts and to
+/// fences it is a store like others. It takes any address, and zeroes the block in which the
+/// address lies.
 ///
 /// # Safety
 ///
-/// The pages from `at` to `end` are writable cached memory and nobody else's,
-/// every hart may execute the instruction, `UNROLLED` steps divide a page, and
-/// no step is larger than a block.
+/// The pages from `at` to `end` are writable cached memory that the caller owns exclusively.
+/// Every hart may execute the instruction. `UNROLLED` steps divide a page, and no step is
+/// larger than a block.
 unsafe fn zero_blocks(mut at: *mut u8, end: *mut u8, step: usize) {
     while at < end {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller says that the pages are its own, and that the instruction works
+        // on them with this step.
         unsafe {
             asm!(
                 "
@@ -117,14 +120,14 @@ unsafe fn zero_blocks(mut at: *mut u8, end: *mut u8, step: usize) {
     }
 }
 
-/// Doublewords, 512 bytes a turn.
+/// Zeroes pages by stores of doublewords, 512 bytes an iteration.
 ///
 /// # Safety
 ///
-/// The pages from `at` to `end` are writable memory and nobody else's.
+/// The pages from `at` to `end` are writable memory that the caller owns exclusively.
 unsafe fn store_zeroes(mut at: *mut u8, end: *mut u8) {
     while at < end {
-        // SAFETY: the caller's promise; 512 bytes divide a page.
+        // SAFETY: the caller owns the pages, and 512 divides a page's size.
         unsafe {
             asm!(
                 r"

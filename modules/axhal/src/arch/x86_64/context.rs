@@ -1,20 +1,21 @@
-//! What one thread leaves to the next (System V ABI, AMD64 supplement, "Registers"):
-//! `rbx`, `rbp`, `r12` to `r15`, and the stack.
+//! The switch between threads: it saves what a call preserves (System V ABI, AMD64
+//! supplement, "Registers"), `rbx`, `rbp`, `r12` to `r15`, and the stack.
 //!
 //! The kernel and its applications are compiled without SSE and x87 registers on a
-//! machine. In a process they use them, but a call preserves none of those.
+//! machine. In a process they use these registers, which no call preserves.
 
 use core::arch::naked_asm;
 
-pub use crate::context::NoFloat as Float;
+pub use crate::arch::no_float::NoFloat as Float;
 
-/// Words on the stack of a thread that does not run: six registers, where to go on,
-/// and one that makes a function begin as after a call.
+/// The words on the stack of a thread that does not run: six registers, the address where
+/// it continues, and one word that aligns the stack as after a call.
 pub const SAVED: usize = 8;
-/// Which of them says where to go on.
+/// The index of the word that says where the thread continues.
 pub const RETURN: usize = 6;
 
-/// Leaves one stack, whose end goes to `from`, for the one that was left at `to`.
+/// Switches stacks: stores the current stack pointer to `from`, and continues where an
+/// earlier switch has stored `to`.
 ///
 /// # Safety
 ///

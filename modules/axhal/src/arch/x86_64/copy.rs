@@ -2,8 +2,8 @@
 
 use core::arch::global_asm;
 
-// A fault ends the copy: `rcx` has the words, or the bytes, that are left (SDM volume 2,
-// "REP": the registers are those of the iteration that faults).
+// A fault ends the copy; `rcx` has the number of words, or bytes, left (SDM volume 2, "REP":
+// the registers are those of the iteration that faults).
 global_asm!(
     "
     .section .text.copy, \"ax\"
@@ -27,7 +27,7 @@ probe_copy: // rdi: to, rsi: from, rdx: bytes
 );
 
 unsafe extern "C" {
-    /// Copies `len` bytes, up to the first access that faults. Returns how many bytes are
+    /// Copies `len` bytes, up to the first access that faults. Returns the number of bytes
     /// left.
     pub unsafe fn probe_copy(to: *mut u8, from: *const u8, len: usize) -> usize;
 }

@@ -1,8 +1,8 @@
-//! The descriptor tables: which code a hart runs with which rights, where it
-//! goes on a trap, and on which stack.
+//! The descriptor tables: the rights that a hart's code has, where a trap goes, and on which
+//! stack.
 //!
-//! Each hart has segment descriptors and a task-state segment of its own, the
-//! interrupt descriptor table is one for all.
+//! Each hart has segment descriptors and a task-state segment of its own. All share one
+//! interrupt descriptor table.
 
 use spin::Once;
 use x86::bits64::task::TaskStateSegment;
@@ -11,53 +11,57 @@ use x86::segmentation::SegmentSelector;
 
 use crate::hart::{EMERGENCY_SIZE, emergency_stack};
 
-use super::trap::{DOUBLE_FAULT, NMI, VECTORS, vector_entry};
+/// The number of vectors with an entry: the 32 exceptions, and 16 interrupts.
+pub const VECTORS: usize = 48;
+/// The vectors that need a stack of their own (SDM table 7-1).
+pub const NMI: usize = 2;
+pub const DOUBLE_FAULT: usize = 8;
 
-/// The selectors of the first two descriptors are those the boot code has
-/// loaded: code and data, of every address (SDM 3.4.5). They are marked as
-/// accessed. The last two are the task-state segment's (SDM 8.2.3).
+/// The segment descriptors. Behind the null descriptor are code and data of all addresses, at
+/// the selectors that the boot code has loaded, and marked as accessed (SDM 3.4.5). The last
+/// two words are the descriptor of the task-state segment (SDM 8.2.3).
 #[percpu::def_percpu]
 static SEGMENTS: [u64; 5] = [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0];
 
-/// Selectors: an offset into the table each.
+/// Selectors, which are byte offsets into the table.
 const CODE: u16 = 8;
 const TASK: u16 = 24;
 
-/// What of it is used: the stacks of those traps that cannot trust the
-/// interrupted one.
+/// The task-state segment. The kernel uses it for the stacks of traps that cannot trust the
+/// interrupted stack.
 #[percpu::def_percpu]
 static TASK_STATE: TaskStateSegment = TaskStateSegment::new();
 
 static INTERRUPTS: Once<[u128; VECTORS]> = Once::new();
 
-/// Loads this hart's tables.
-pub fn load() {
+/// Loads this hart's tables. `entry` returns the address of a vector's trap entry.
+pub fn load(entry: fn(usize) -> usize) {
     let tss = TASK_STATE.with_current(|tss| {
-        // Two neighbours: a double fault's report can be interrupted.
+        // Two stacks, one behind the other: an NMI can interrupt a double fault's report.
         let end = emergency_stack();
         tss.set_ist(0, end as u64);
         tss.set_ist(1, (end + EMERGENCY_SIZE) as u64);
-        // No map of I/O ports behind it: the kernel alone may use them.
+        // There is no map of I/O ports behind the segment: only the kernel may use ports.
         tss.iomap_base = size_of::<TaskStateSegment>() as u16;
         &raw const *tss as u64
     });
     SEGMENTS.with_current(|segments| {
         segments[3] = task_descriptor(tss);
         segments[4] = tss >> 32;
-        // SAFETY: the descriptors are this hart's for good, and hold, under the
-        // selectors in use, what is in use already. The task-state segment is as
-        // long as its descriptor says.
+        // SAFETY: the descriptors belong to this hart and are never freed. At the selectors
+        // in use they equal those that the boot code has loaded. The task-state segment is
+        // as long as its descriptor says.
         unsafe {
             lgdt(&DescriptorTablePointer::new(segments));
             x86::task::load_tr(SegmentSelector::from_raw(TASK));
         }
     });
-    let gates = INTERRUPTS.call_once(interrupt_gates);
-    // SAFETY: each gate leads to the entry of its vector.
+    let gates = INTERRUPTS.call_once(|| interrupt_gates(entry));
+    // SAFETY: the table is never freed, and each gate leads to the entry of its vector.
     unsafe { lidt(&DescriptorTablePointer::new(gates)) };
 }
 
-/// The lower half of a descriptor of an available 64-bit task-state segment.
+/// Returns the lower half of a descriptor of an available 64-bit task-state segment.
 fn task_descriptor(base: u64) -> u64 {
     const PRESENT: u64 = 1 << 47;
     const AVAILABLE: u64 = 0b1001 << 40;
@@ -65,12 +69,12 @@ fn task_descriptor(base: u64) -> u64 {
     limit | (base & 0xff_ffff) << 16 | (base >> 24 & 0xff) << 56 | PRESENT | AVAILABLE
 }
 
-/// A gate for each vector (SDM 7.14.1), which keeps interrupts out.
-fn interrupt_gates() -> [u128; VECTORS] {
+/// Returns a gate for each vector (SDM 7.14.1). A gate turns interrupts off.
+fn interrupt_gates(entry: fn(usize) -> usize) -> [u128; VECTORS] {
     const PRESENT: u128 = 1 << 47;
     const INTERRUPT: u128 = 0b1110 << 40;
     core::array::from_fn(|vector| {
-        let entry = vector_entry(vector) as u128;
+        let entry = entry(vector) as u128;
         let stack = match vector {
             DOUBLE_FAULT => 1,
             NMI => 2,

@@ -1,12 +1,11 @@
 //! Instruction fetches and data: see [`crate::icache`].
-#![cfg(feature = "paging")]
 
 use core::hint::black_box;
 use core::ops::Range;
 
 use x86::cpuid::native_cpuid::cpuid_count;
 
-/// Nothing is to be cleaned: caches are coherent.
+/// Returns `false`: the caches are coherent.
 pub const fn needs_cleaning() -> bool {
     false
 }
@@ -14,14 +13,14 @@ pub const fn needs_cleaning() -> bool {
 /// Does nothing: see [`needs_cleaning`].
 pub fn clean_code(_bytes: Range<usize>) {}
 
-/// Drops what this hart has fetched ahead, by a serializing instruction (SDM 9.1.3,
-/// "Handling Self- and Cross-Modifying Code": needed on every hart but the one that wrote,
-/// and there too if it wrote by another address).
-pub fn fetch_anew() {
+/// Makes this hart drop the instructions that it has fetched ahead, by a serializing
+/// instruction (SDM 9.1.3, "Handling Self- and Cross-Modifying Code"). Every hart needs it
+/// but the one that wrote, which needs it too if it wrote by another virtual address.
+pub fn refetch_instructions() {
     black_box(cpuid_count(0, 0));
 }
 
-/// No hart can do it for another: it must be interrupted.
-pub fn remote_fetch_anew(_harts: u64) -> bool {
+/// Returns `false`: another hart must be interrupted to refetch.
+pub fn remote_refetch_instructions(_harts: u64) -> bool {
     false
 }

@@ -1,5 +1,4 @@
-//! Four-level paging: CR3, and `invlpg`. No way to reach another hart's TLB.
-#![cfg(feature = "paging")]
+//! Page tables of four levels: CR3, and `invlpg`. A hart cannot flush another hart's TLB.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -11,18 +10,19 @@ use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 
 /// The page-table format.
 pub type PagingMeta = page_table_multiarch::x86_64::X64PagingMetaData;
-/// Its entries.
+/// The format of its entries.
 pub type Pte = page_table_entry::x86_64::X64PTE;
 
 /// Whether one root page table translates both halves of the addresses.
 pub const ONE_ROOT: bool = true;
 
-/// The bytes of the largest page: 1 GiB where the CPU has such pages, or 2 MiB.
+/// Returns the bytes of the largest page: 1 GiB where the CPU has such pages, or 2 MiB.
 pub fn largest_page() -> usize {
     LARGEST_PAGE.load(Ordering::Relaxed)
 }
 
-/// The smaller of the two until `init` has asked the CPU, which takes a while.
+/// The bytes of the largest page. It is 2 MiB until [`enable_paging_features`] has asked the
+/// CPU, which is slow. Relaxed: either size is right at any time.
 static LARGEST_PAGE: AtomicUsize = AtomicUsize::new(1 << 21);
 
 fn find_largest_page() -> usize {
@@ -33,29 +33,29 @@ fn find_largest_page() -> usize {
     }
 }
 
-/// What every entry of a page has beside its address and rights. The kernel's are
-/// global: in the TLB for every address space (SDM 5.10.2.4).
+/// Returns what a page's entry has beside its address and rights. The kernel's pages are
+/// global: the TLB has them for every address space (SDM 5.10.2.4).
 pub const fn page_mark(kernel: bool) -> u64 {
     const GLOBAL: u64 = 1 << 8;
     if kernel { GLOBAL } else { 0 }
 }
 
-/// Nothing to do: harts see one another's writes in order, walkers too, and no
-/// hart remembers that an entry was not present (SDM 5.10.4.3).
+/// Does nothing. Harts and their walkers see each other's writes in order, and no hart caches
+/// an entry that is not present (SDM 5.10.4.3).
 pub fn publish_entries() {}
 
 /// CR3: the physical address of the root.
 const ROOT: u64 = 0x000f_ffff_ffff_f000;
 /// The largest process-context identifier.
 const MAX_PCID: usize = 0xfff;
-/// A value that is written to CR3 with this bit makes nothing be forgotten.
+/// A write to CR3 with this bit flushes no translation.
 const KEEP: u64 = 1 << 63;
-/// `IA32_EFER.NXE`: entries may forbid to execute.
+/// `IA32_EFER.NXE`: entries may forbid execution.
 const NO_EXECUTE_ENABLE: u64 = 1 << 11;
 
-/// Makes this hart heed what an entry says: read-only binds the kernel too, no
-/// execution, global. And lets it tell address spaces apart, by PCID.
-pub(super) fn init() {
+/// Enables what the CPU supports of these: rights that bind the kernel too, pages that forbid
+/// execution, global pages, and PCIDs, which are the ASIDs of x86. Called on each hart.
+pub(crate) fn enable_paging_features() {
     LARGEST_PAGE.store(find_largest_page(), Ordering::Relaxed);
     let cpu = CpuId::new();
     let has_no_execute = cpu
@@ -64,8 +64,8 @@ pub(super) fn init() {
     let features = cpu.get_feature_info();
     let has_global = features.as_ref().is_some_and(|features| features.has_pge());
     let has_pcid = features.is_some_and(|features| features.has_pcid());
-    // SAFETY: each bit is one the CPU has; the boot page table forbids nothing
-    // and has no global entries, so that none of them changes what it says.
+    // SAFETY: the CPU supports each bit that is set. The boot page table allows every access
+    // and has no global entries, so the bits do not change its meaning.
     unsafe {
         cr0_write(cr0() | Cr0::CR0_WRITE_PROTECT);
         if has_no_execute {
@@ -74,17 +74,17 @@ pub(super) fn init() {
         if has_global {
             cr4_write(cr4() | Cr4::CR4_ENABLE_GLOBAL_PAGES);
         }
-        // Without global pages every address space would have the kernel's
-        // translations to itself, and `invlpg` forgets only the current one's.
+        // Without global pages the TLB would hold the kernel's translations once for each
+        // PCID, and `invlpg` flushes only the current PCID's.
         if has_global && has_pcid {
             cr4_write(cr4() | Cr4::CR4_ENABLE_PCID);
         }
     }
 }
 
-/// The root page table.
+/// Returns the physical address of the root page table.
 pub fn read_root() -> PhysAddr {
-    // SAFETY: reading the register changes nothing.
+    // SAFETY: reading the register has no effect.
     PhysAddr::from_usize((unsafe { cr3() } & ROOT) as usize)
 }
 
@@ -92,13 +92,13 @@ pub fn read_root() -> PhysAddr {
 ///
 /// # Safety
 ///
-/// As [`set_kernel_root`](crate::paging::set_kernel_root).
+/// See [`set_kernel_root`](crate::paging::set_kernel_root).
 pub unsafe fn write_root(root: PhysAddr) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise is the same as this function's requirement.
     unsafe { cr3_write(root.as_usize() as u64) };
 }
 
-/// The largest id that an address space can have; 0 on a CPU without PCIDs.
+/// Returns the largest ASID, which x86 calls a PCID. It is 0 on a CPU without PCIDs.
 pub fn max_asid() -> usize {
     match has_pcid() {
         true => MAX_PCID,
@@ -107,56 +107,57 @@ pub fn max_asid() -> usize {
 }
 
 fn has_pcid() -> bool {
-    // SAFETY: reading the register changes nothing.
+    // SAFETY: reading the register has no effect.
     unsafe { cr4() }.contains(Cr4::CR4_ENABLE_PCID)
 }
 
-/// Nothing to wait for: this hart's lower half is its own.
+/// Does nothing: each hart has a lower half of its own.
 ///
 /// # Safety
 ///
-/// As [`claim_user`](crate::paging::claim_user).
+/// No requirement here. See [`claim_user`](crate::paging::claim_user).
 pub unsafe fn claim_user(_root: PhysAddr) {}
 
-/// Translates all addresses by the table at `root`, whose address space has the id
-/// `asid`. Without PCIDs that forgets everything that is not global.
+/// Makes this hart translate all addresses by the table at `root`, with the ASID `asid`.
+/// Without PCIDs that flushes all translations that are not global.
 ///
 /// # Safety
 ///
-/// As [`enter_user`](crate::paging::enter_user).
+/// See [`enter_user`](crate::paging::enter_user).
 pub unsafe fn enter_user(root: PhysAddr, asid: usize) {
     let keep = if has_pcid() { KEEP } else { 0 };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise is the same as this function's requirement.
     unsafe { cr3_write(keep | (root.as_usize() | asid) as u64) };
 }
 
-/// Leaves the lower half without translations.
+/// Leaves this hart's lower half without translations.
 ///
 /// # Safety
 ///
-/// As [`leave_user`](crate::paging::leave_user).
+/// See [`leave_user`](crate::paging::leave_user).
 pub unsafe fn leave_user(kernel: PhysAddr) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the kernel's table maps all that the kernel uses, and the caller says that
+    // nothing in the lower half is in use.
     unsafe { enter_user(kernel, 0) };
 }
 
-/// Forgets, on this hart, what is not global of the address space `asid`, which is
-/// the current one (SDM 5.10.4.1, "MOV to CR3").
+/// Flushes, on this hart, the translations of the current ASID that are not global (SDM
+/// 5.10.4.1, "MOV to CR3"). Callers pass the current ASID.
 pub fn flush_asid(_asid: usize) {
-    // SAFETY: forgetting translations is always right.
+    // SAFETY: a flush changes no memory, and the TLB reads the page table again.
     unsafe { cr3_write(cr3()) };
 }
 
-/// Forgets one page's translation on this hart.
+/// Flushes one page's translation on this hart.
 pub fn flush_tlb_page(vaddr: usize) {
-    // SAFETY: forgetting translations is always right.
+    // SAFETY: a flush changes no memory, and the TLB reads the page table again.
     unsafe { x86::tlb::flush(vaddr) };
 }
 
-/// Forgets all translations on this hart, global ones too: a change of
-/// CR4.PGE does (SDM 5.10.4.1), a new CR3 does not.
+/// Flushes all translations on this hart, global ones too. A change of CR4.PGE does that (SDM
+/// 5.10.4.1), a write to CR3 does not.
 pub fn flush_tlb_all() {
-    // SAFETY: forgetting translations is always right; CR4 ends as it was.
+    // SAFETY: a flush changes no memory, and CR4 has its old value at the end.
     unsafe {
         let before = cr4();
         if before.contains(Cr4::CR4_ENABLE_GLOBAL_PAGES) {
@@ -168,23 +169,24 @@ pub fn flush_tlb_all() {
     }
 }
 
-/// Forgets all translations on this hart.
+/// Flushes the translations of every ASID on this hart, by a flush of everything.
 pub use flush_tlb_all as flush_all_asids;
 
-/// Nothing to flush: no hart caches an entry that is not present (SDM 5.10.2.3, 5.10.3.1).
+/// Does nothing: no hart caches an entry that is not present (SDM 5.10.2.3, 5.10.3.1).
 #[cfg(feature = "multitask")]
 pub fn flush_fresh(_pages: Range<usize>) {}
 
-/// More pages than this are forgotten by forgetting everything. In QEMU a page takes
-/// 167 ns, everything 36900 ns and 86 ns for each page that is used again: as much as
-/// `(36900 + 256 * 86) / 167 = 353` pages, if 256 are (`make
-/// A=apps/mmbench ARCH=x86_64 run`, rows `forget`).
-pub const MOST_PAGES: usize = 256;
+/// The most pages that are flushed one by one; for more, everything is flushed.
+///
+/// In QEMU a page takes 167 ns. Everything takes 36900 ns, and 86 ns more for each page
+/// that is used again. If 256 pages are, everything costs as much as `(36900 + 256 * 86) / 167 = 353`
+/// pages (`make A=apps/mmbench ARCH=x86_64 run`, rows `forget`).
+pub const MAX_PAGE_FLUSHES: usize = 256;
 
-/// Only this hart forgets with the two above.
-pub const FORGETS_EVERYWHERE: bool = false;
+/// Says that [`flush_tlb_page`] and [`flush_tlb_all`] flush on this hart alone.
+pub const FLUSHES_EVERY_HART: bool = false;
 
-/// Answers that other harts have to be asked, by interrupt.
+/// Returns `false`: another hart must be interrupted to flush.
 pub fn remote_flush(_harts: u64, _pages: Range<usize>) -> bool {
     false
 }

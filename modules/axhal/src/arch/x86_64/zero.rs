@@ -1,12 +1,12 @@
-//! Zeroing pages: by `rep stos` on CPUs that say they are fast at it, or else
-//! eight bytes at a time. Vector registers are not the kernel's to use.
+//! Zeroing pages: by `rep stos` on CPUs that report a fast one, and eight bytes at a time
+//! elsewhere. The kernel uses no vector registers.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86::cpuid::CpuId;
 
-/// Whether the string instruction is the fast way.
+/// Whether the string instruction is the fast way. Relaxed: both ways are right at any time.
 static FAST_STRINGS: AtomicBool = AtomicBool::new(false);
 
 /// Chooses `rep stos` where the CPU has "Enhanced REP MOVSB/STOSB" (SDM volume
@@ -17,30 +17,31 @@ pub fn init_zeroing() {
     FAST_STRINGS.store(fast, Ordering::Relaxed);
 }
 
-/// As [`crate::mem::zero_pages`].
+/// Zeroes `len` bytes from `start` on, which are whole pages.
 ///
 /// # Safety
 ///
-/// The same.
+/// See [`crate::mem::zero_pages`].
 pub unsafe fn zero_pages(start: *mut u8, len: usize) {
     match FAST_STRINGS.load(Ordering::Relaxed) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller says that the pages are writable and its own.
         true => unsafe { store_string(start, len) },
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller says that the pages are writable and its own.
         false => unsafe { store_zeroes(start, start.wrapping_add(len)) },
     }
 }
 
-/// `rep stos`, by quadwords: on whole pages it is the same "Fast-String
-/// Operation" (SDM volume 1, 7.3.9.3) as by bytes, and an emulator that counts
-/// what it stores has an eighth of the work.
+/// Zeroes pages by `rep stos` of quadwords. On whole pages that is the same "Fast-String
+/// Operation" (SDM volume 1, 7.3.9.3) as by bytes. An emulator, which executes each store,
+/// has an eighth of the work.
 ///
 /// # Safety
 ///
-/// The pages from `start` on, `len` bytes, are writable memory and nobody else's.
+/// The `len` bytes from `start` on are pages of writable memory that the caller owns
+/// exclusively.
 unsafe fn store_string(start: *mut u8, len: usize) {
-    // SAFETY: the caller's promise; the direction flag is clear, by the calling
-    // convention.
+    // SAFETY: the caller owns the pages. By the calling convention the direction flag is
+    // clear.
     unsafe {
         asm!(
             "rep stosq",
@@ -52,14 +53,14 @@ unsafe fn store_string(start: *mut u8, len: usize) {
     }
 }
 
-/// Quadwords, 512 bytes a turn.
+/// Zeroes pages by stores of quadwords, 512 bytes an iteration.
 ///
 /// # Safety
 ///
-/// The pages from `at` to `end` are writable memory and nobody else's.
+/// The pages from `at` to `end` are writable memory that the caller owns exclusively.
 unsafe fn store_zeroes(mut at: *mut u8, end: *mut u8) {
     while at < end {
-        // SAFETY: the caller's promise; 512 bytes divide a page.
+        // SAFETY: the caller owns the pages, and 512 divides a page's size.
         unsafe {
             asm!(
                 r"

@@ -6,41 +6,41 @@ use kernel_guard::BaseGuard;
 
 use super::csr::{self, CRMD};
 
-/// The timer ("Exception Status", `IS`).
+/// The interrupt of this hart's timer ("Exception Status", `IS`).
 pub const TIMER_IRQ: usize = 11;
-/// Another hart's call.
+/// The interrupt that another hart sends.
 pub const IPI_IRQ: usize = 12;
 
 /// `CRMD.IE`: interrupts as a whole.
 const IE: usize = 1 << 2;
 
-/// Lets interrupts in.
+/// Turns interrupts on.
 pub fn enable_irqs() {
-    // SAFETY: the trap vector is set before anything enables interrupts.
+    // SAFETY: the trap vector is set before any code turns interrupts on.
     unsafe { csr::write_bits::<CRMD>(IE, IE) };
 }
 
-/// Keeps interrupts out.
+/// Turns interrupts off.
 pub fn disable_irqs() {
-    // SAFETY: keeping interrupts out breaks nothing.
+    // SAFETY: turning interrupts off affects no memory.
     unsafe { csr::write_bits::<CRMD>(IE, 0) };
 }
 
-/// Whether interrupts are let in.
+/// Returns whether interrupts are on.
 pub fn irqs_enabled() -> bool {
     csr::read::<CRMD>() & IE != 0
 }
 
-/// Keeps interrupts out as long as it lives.
+/// A guard that keeps interrupts off while it exists.
 ///
-/// `kernel_guard` 0.2 has one too, but leaves it to the compiler in which register
-/// the mask of `csrxchg` is, which may not be `$ra`, and does not tell it that the
+/// The guard of `kernel_guard` 0.2 is not used. It lets the compiler choose the register of
+/// `csrxchg`'s mask, which must not be `$ra`. And it does not tell the compiler that the
 /// other register changes.
 #[derive(Debug)]
 pub struct IrqsOff(usize);
 
 impl IrqsOff {
-    /// Keeps interrupts out from now on.
+    /// Turns interrupts off until the guard is dropped.
     #[inline]
     pub fn new() -> Self {
         Self(<Self as BaseGuard>::acquire())
@@ -65,13 +65,13 @@ impl BaseGuard for IrqsOff {
 
     #[inline]
     fn acquire() -> usize {
-        // SAFETY: keeping interrupts out breaks nothing.
+        // SAFETY: turning interrupts off affects no memory.
         unsafe { csr::exchange::<CRMD>(IE, 0) }
     }
 
     #[inline]
     fn release(before: usize) {
-        // SAFETY: they were like this when the guard came.
+        // SAFETY: interrupts were on or off like this when the guard was created.
         unsafe { csr::write_bits::<CRMD>(IE, before) };
     }
 }
@@ -94,30 +94,30 @@ idle_instruction:
 );
 
 unsafe extern "C" {
-    /// Sleeps until an interrupt is pending, and lets it in. Called and returns
-    /// with interrupts off.
+    /// Sleeps until an interrupt is pending, and takes it. Called and returns with interrupts
+    /// off.
     ///
-    /// `idle` wakes only for interrupts that are let in, so they are before it. One
-    /// that comes right then would be over before the sleep begins: the trap
-    /// handler goes on behind the instruction (`past_idle`).
+    /// `idle` wakes only if interrupts are on, so they are turned on before it. An interrupt
+    /// may come between the two, and the hart would then sleep after it. So the trap handler
+    /// continues behind the `idle` instruction (`past_idle`).
     pub safe fn wait_for_irqs();
 
     safe static idle_instruction: u32;
 }
 
-/// Where to go on after an interrupt at `pc`.
-pub fn past_idle(pc: usize) -> usize {
+/// Returns where to continue after an interrupt at `pc`: behind `idle`, if it came there.
+pub(crate) fn past_idle(pc: usize) -> usize {
     if pc == &raw const idle_instruction as usize {
         return pc + size_of::<u32>();
     }
     pc
 }
 
-/// Sleeps for ever, deaf.
+/// Sleeps for ever, with interrupts off.
 pub fn halt() -> ! {
     disable_irqs();
     loop {
-        // SAFETY: waiting changes nothing.
+        // SAFETY: waiting has no effect.
         unsafe { asm!("idle 0", options(nomem, nostack)) };
     }
 }

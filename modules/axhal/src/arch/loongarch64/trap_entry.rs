@@ -1,76 +1,16 @@
-//! The trap vector and the registers it saves.
+//! The trap vector: it saves registers, and calls [`trap`](crate::trap).
 
 use core::arch::global_asm;
-use core::fmt;
 
-use super::csr::{self, ECFG, EENTRY};
-use super::irqs::past_idle;
-use super::refill::REFUSED_FETCH;
-use crate::trap::{
-    Access, PageFault, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve,
-};
-
-/// The registers of what was interrupted.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TrapFrame {
-    /// `r1` to `r31`; `r[0]` is not used.
-    r: [usize; 32],
-    era: usize,
-    prmd: usize,
-}
+use crate::access::{Access, PageFault};
+use crate::arch::csr::{self, ECFG, EENTRY};
+use crate::arch::{REFUSED_FETCH, TrapFrame, past_idle};
+use crate::trap::{handle_page_fault, on_exception, on_irq, on_page_fault, on_stack_overflow};
 
 const FRAME_SIZE: usize = size_of::<TrapFrame>();
-const NAMES: [&str; 32] = [
-    "zero", "ra", "tp", "sp", "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "t0", "t1", "t2",
-    "t3", "t4", "t5", "t6", "t7", "t8", "r21", "fp", "s0", "s1", "s2", "s3", "s4", "s5", "s6",
-    "s7", "s8",
-];
-
-/// `PRMD.PIE`: interrupts were let in when the trap came.
-const PRMD_PIE: usize = 1 << 2;
-
-impl TrapFrame {
-    /// The instruction that was interrupted.
-    pub fn pc(&self) -> usize {
-        self.era
-    }
-
-    /// Whether interrupts were let in.
-    pub fn irqs_were_on(&self) -> bool {
-        self.prmd & PRMD_PIE != 0
-    }
-
-    /// Goes on at `pc` instead.
-    pub fn set_pc(&mut self, pc: usize) {
-        self.era = pc;
-    }
-
-    /// Where the function that was just called, and has not run yet, returns to.
-    pub fn return_address(&self) -> usize {
-        self.r[1]
-    }
-
-    /// Forgets that return address. It is in a register: nothing to do.
-    pub fn drop_return_address(&mut self) {}
-}
-
-impl fmt::Display for TrapFrame {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        writeln!(f, "    pc {:016x}  prmd {:016x}", self.era, self.prmd)?;
-        for (row, names) in NAMES[1..].chunks(4).enumerate() {
-            for (column, name) in names.iter().enumerate() {
-                write!(f, "  {name:>4} {:016x}", self.r[1 + 4 * row + column])?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
-    }
-}
 
 global_asm!(
     "
-    .equ    CRMD, 0x0
     .equ    PRMD, 0x1
     .equ    ESTAT, 0x5
     .equ    ERA, 0x6
@@ -83,29 +23,29 @@ global_asm!(
     .balign 4096
     .global trap_vector
 trap_vector:
-    // Bit 0 of TLBRERA: this is a TLB's wish to be refilled.
+    // Bit 0 of TLBRERA is set for a TLB refill.
     csrwr   $t0, TLBRSAVE
     csrrd   $t0, TLBRERA
     andi    $t0, $t0, 1
     bnez    $t0, refill_tlb
     csrrd   $t0, TLBRSAVE
 
-    // A stack that has overflowed cannot hold the frame: compare first.
+    // Check the stack pointer first: a stack that has overflowed cannot hold the frame.
     csrwr   $t0, SAVE0
     ori     $t0, $zero, %abs_lo12(__PERCPU_STACK_LIMIT)
     ldx.d   $t0, $r21, $t0
     bltu    $sp, $t0, stack_overflow
     csrrd   $t0, SAVE0
 
-    // For a page fault it is enough to save what a call may change: the rest of
-    // the frame is for whatever is left then.
+    // A page fault that is handled needs only the registers that a call may change.
+    // The rest of the frame is saved for all other traps.
     addi.d  $sp, $sp, -{frame_size}
     .irp n, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
     st.d    $r\\n, $sp, \\n * 8
     .endr
     csrrd   $a0, ESTAT
     csrrd   $a1, BADV
-    bl      {resolve}
+    bl      {fault}
     bnez    $a0, 1f
 
     .irp n, 2, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
@@ -151,68 +91,46 @@ stack_overflow:
     st.d    $t1, $sp, 33 * 8
     move    $a0, $sp
     bl      {overflow}
-
-    .section .text.trap, \"ax\"
-    .global capture_registers
-capture_registers:
-    .irp n, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-    st.d    $r\\n, $a0, \\n * 8
-    .endr
-    st.d    $ra, $a0, 32 * 8
-    // PRMD would be the lowest bits of this, had it been a trap.
-    csrrd   $t0, CRMD
-    andi    $t0, $t0, 7
-    st.d    $t0, $a0, 33 * 8
-    ret
     ",
     frame_size = const FRAME_SIZE,
-    resolve = sym on_fault,
+    fault = sym on_fault,
     handler = sym on_trap,
     overflow = sym overflow,
 );
 
 unsafe extern "C" {
     fn trap_vector();
-    fn capture_registers(frame: *mut TrapFrame);
 }
 
-/// Points this hart's trap vector at the kernel's, with every interrupt masked.
-/// The one for TLB refills, which is the same, is set since this hart's entry.
+/// Sets this hart's trap vector, and masks every interrupt. The vector of TLB refills is the
+/// same code. The platform's entry code has set it.
 ///
-/// Machine errors have none: what has met an uncorrectable error in memory or
-/// cache cannot be trusted with a report, and QEMU makes none.
-pub fn init_trap() {
-    // SAFETY: `trap_vector` is a trap entry, aligned to a page; without a spacing
-    // (`ECFG.VS`) every exception and interrupt goes there.
+/// There is no vector for machine errors: a hart with an uncorrectable error in memory or
+/// cache cannot be trusted with a report, and QEMU has no such errors.
+pub fn init() {
+    // SAFETY: `trap_vector` is a trap entry, aligned to a page. With `ECFG.VS` at 0 every
+    // exception and interrupt goes to its first instruction.
     unsafe {
         csr::write::<ECFG>(0);
         csr::write::<EENTRY>(trap_vector as *const () as usize);
     }
 }
 
-/// The caller's own registers.
-#[inline(always)]
-pub fn capture() -> TrapFrame {
-    let mut frame = TrapFrame::default();
-    // SAFETY: it writes every register to the frame, and nothing else.
-    unsafe { capture_registers(&mut frame) };
-    frame
-}
-
-/// Whether the trap was a page fault, and what was interrupted can go on.
+/// Returns whether the trap was a page fault that has been handled.
 ///
-/// The TLB keeps what it has refused an access by, also that nothing was there, and
-/// must forget that, or it will refuse the access again, whatever is there then.
+/// The TLB keeps the entry by which it has refused an access, even one of an absent page. So
+/// the entry is flushed: else the TLB would refuse the access again after the page is mapped.
 extern "C" fn on_fault(estat: usize, badv: usize) -> bool {
     let Some(access) = access(estat) else {
         return false;
     };
     #[cfg(feature = "paging")]
-    super::flush_tlb_page(badv);
-    resolve(badv, access)
+    crate::arch::flush_tlb_page(badv);
+    handle_page_fault(badv, access)
 }
 
-/// "Exception Status": a code, a code below it, and the pending interrupts.
+/// Handles a trap. `estat` is "Exception Status": a code, a subcode, and the pending
+/// interrupts.
 extern "C" fn on_trap(frame: &mut TrapFrame, estat: usize, badv: usize) {
     if let Some(access) = access(estat) {
         return on_page_fault(frame, badv, access);
@@ -227,7 +145,7 @@ extern "C" fn on_trap(frame: &mut TrapFrame, estat: usize, badv: usize) {
     }
 }
 
-/// What a page fault's access wanted to do; `None` for any other trap.
+/// Returns a page fault's access, or `None` for any other trap.
 fn access(estat: usize) -> Option<Access> {
     match estat >> 16 & 0x3f {
         1 | 5 => Some(Access::READ),
@@ -237,9 +155,11 @@ fn access(estat: usize) -> Option<Access> {
     }
 }
 
-/// An access to an address that no page can have: a fetch that was refused, a
-/// probe, or the end. Probes are fixed up alike for reads and writes, which the
-/// hardware does not tell from each other.
+/// Handles an access to an address that no page can have. It is a fetch that the refill has
+/// refused ([`REFUSED_FETCH`]), or a probe. Any other ends the machine.
+///
+/// The hardware does not tell reads from writes here. The fix-up of a probe does not need to
+/// know.
 fn on_address_error(frame: &mut TrapFrame, subcode: usize, badv: usize) {
     let (what, access) = match subcode {
         0 => ("instruction fetch", Access::EXECUTE),
@@ -248,7 +168,7 @@ fn on_address_error(frame: &mut TrapFrame, subcode: usize, badv: usize) {
     let meant = badv ^ REFUSED_FETCH;
     if access == Access::EXECUTE && is_canonical(meant) {
         frame.set_pc(meant);
-        if !resolve(meant, access) {
+        if !handle_page_fault(meant, access) {
             on_page_fault(frame, meant, access);
         }
         return;
@@ -259,12 +179,13 @@ fn on_address_error(frame: &mut TrapFrame, subcode: usize, badv: usize) {
     }
 }
 
-/// Whether a page can have this address, of 48 bits, sign-extended.
+/// Returns whether a page can have this address: it has 48 bits, sign-extended.
 fn is_canonical(addr: usize) -> bool {
     matches!(addr as isize >> 47, 0 | -1)
 }
 
-/// "Table of Exceptions".
+/// Returns an exception's name ("Table of Exceptions"). It is not inlined, because it is
+/// rarely called.
 #[inline(never)]
 fn name(code: usize) -> &'static str {
     match code {
@@ -282,7 +203,7 @@ fn name(code: usize) -> &'static str {
     }
 }
 
-/// Interrupts: all that are pending and let in, the bits of `ESTAT.IS`.
+/// Handles all interrupts that are pending (`ESTAT.IS`) and not masked (`ECFG`).
 fn on_interrupts(frame: &mut TrapFrame, estat: usize) {
     frame.set_pc(past_idle(frame.pc()));
     let mut pending = estat & csr::read::<ECFG>() & 0x1fff;

@@ -1,81 +1,20 @@
-//! The trap vector and the registers it saves.
+//! The trap vector: it saves registers, and calls [`trap`](crate::trap).
 
 use core::arch::{asm, global_asm};
-use core::fmt;
 
+use crate::access::{Access, PageFault};
+use crate::arch::TrapFrame;
 use crate::probe::fix_up;
-use crate::trap::{
-    Access, PageFault, on_exception, on_irq, on_page_fault, on_stack_overflow, resolve,
-};
-
-/// The registers of what was interrupted.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TrapFrame {
-    /// `x1` to `x31`; `x[0]` is not used.
-    x: [usize; 32],
-    sepc: usize,
-    sstatus: usize,
-}
+use crate::trap::{handle_page_fault, on_exception, on_irq, on_page_fault, on_stack_overflow};
 
 const FRAME_SIZE: usize = size_of::<TrapFrame>();
-const NAMES: [&str; 32] = [
-    "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4",
-    "a5", "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4",
-    "t5", "t6",
-];
-
-/// `sstatus.SPIE`: interrupts were let in when the trap came.
-const SSTATUS_SPIE: usize = 1 << 5;
-
-impl TrapFrame {
-    /// The instruction that was interrupted.
-    pub fn pc(&self) -> usize {
-        self.sepc
-    }
-
-    /// Whether interrupts were let in.
-    pub fn irqs_were_on(&self) -> bool {
-        self.sstatus & SSTATUS_SPIE != 0
-    }
-
-    /// Goes on at `pc` instead.
-    pub fn set_pc(&mut self, pc: usize) {
-        self.sepc = pc;
-    }
-
-    /// Where the function that was just called, and has not run yet, returns to.
-    pub fn return_address(&self) -> usize {
-        self.x[1]
-    }
-
-    /// Forgets that return address. It is in a register: nothing to do.
-    pub fn drop_return_address(&mut self) {}
-}
-
-impl fmt::Display for TrapFrame {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        writeln!(
-            f,
-            "    pc {:016x}  sstatus {:016x}",
-            self.sepc, self.sstatus
-        )?;
-        for (row, names) in NAMES[1..].chunks(4).enumerate() {
-            for (column, name) in names.iter().enumerate() {
-                write!(f, "  {name:>4} {:016x}", self.x[1 + 4 * row + column])?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
-    }
-}
 
 global_asm!(
     "
     .section .text.trap, \"ax\"
     .balign 4
 trap_vector:
-    // A stack that has overflowed cannot hold the frame: compare first.
+    // Check the stack pointer first: a stack that has overflowed cannot hold the frame.
     csrw    sscratch, t0
     lui     t0, %hi(__PERCPU_STACK_LIMIT)
     add     t0, t0, gp
@@ -83,15 +22,15 @@ trap_vector:
     bltu    sp, t0, stack_overflow
     csrr    t0, sscratch
 
-    // For a page fault it is enough to save what a call may change: the rest of
-    // the frame is for whatever is left then.
+    // A page fault that is handled needs only the registers that a call may change.
+    // The rest of the frame is saved for all other traps.
     addi    sp, sp, -{frame_size}
     .irp n, 1, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
     sd      x\\n, \\n * 8(sp)
     .endr
     csrr    a0, scause
     csrr    a1, stval
-    call    {resolve}
+    call    {fault}
     bnez    a0, 1f
 
     .irp n, 3, 4, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27
@@ -138,50 +77,30 @@ stack_overflow:
     sd      t1, 33 * 8(sp)
     mv      a0, sp
     call    {overflow}
-
-    .global capture_registers
-capture_registers:
-    .irp n, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-    sd      x\\n, \\n * 8(a0)
-    .endr
-    sd      ra, 32 * 8(a0)
-    csrr    t0, sstatus
-    sd      t0, 33 * 8(a0)
-    ret
     ",
     frame_size = const FRAME_SIZE,
-    resolve = sym on_fault,
+    fault = sym on_fault,
     handler = sym on_trap,
     overflow = sym overflow,
 );
 
 unsafe extern "C" {
     fn trap_vector();
-    fn capture_registers(frame: *mut TrapFrame);
 }
 
-/// Points this hart's trap vector at the kernel's.
-pub fn init_trap() {
+/// Sets this hart's trap vector.
+pub fn init() {
     // SAFETY: `trap_vector` is a trap entry, aligned to four bytes, which makes
     // it a direct vector ("Supervisor Trap Vector Base Address Register").
     unsafe { asm!("csrw stvec, {}", in(reg) trap_vector as *const () as usize, options(nostack)) };
 }
 
-/// The caller's own registers.
-#[inline(always)]
-pub fn capture() -> TrapFrame {
-    let mut frame = TrapFrame::default();
-    // SAFETY: it writes every register to the frame, and nothing else.
-    unsafe { capture_registers(&mut frame) };
-    frame
-}
-
-/// "Supervisor Cause Register": set for interrupts.
+/// The bit of `scause` that is set for interrupts ("Supervisor Cause Register").
 const INTERRUPT: usize = 1 << 63;
 
-/// Whether the trap was a page fault, and what was interrupted can go on.
+/// Returns whether the trap was a page fault that has been handled.
 extern "C" fn on_fault(scause: usize, stval: usize) -> bool {
-    access(scause).is_some_and(|access| resolve(stval, access))
+    access(scause).is_some_and(|access| handle_page_fault(stval, access))
 }
 
 extern "C" fn on_trap(frame: &mut TrapFrame, scause: usize, stval: usize) {
@@ -201,7 +120,7 @@ extern "C" fn on_trap(frame: &mut TrapFrame, scause: usize, stval: usize) {
     }
 }
 
-/// What a page fault's access wanted to do; `None` for any other trap.
+/// Returns a page fault's access, or `None` for any other trap.
 fn access(scause: usize) -> Option<Access> {
     match scause {
         12 => Some(Access::EXECUTE),
@@ -211,8 +130,9 @@ fn access(scause: usize) -> Option<Access> {
     }
 }
 
-/// What an access wanted to do that physical memory refused: nothing is there, or the
-/// firmware keeps it for itself ("Physical Memory Protection").
+/// Returns an access that physical memory refused, or `None` for any other trap. Physical
+/// memory refuses addresses without memory, and memory that the firmware keeps for itself
+/// ("Physical Memory Protection").
 fn access_fault(scause: usize) -> Option<Access> {
     match scause {
         1 => Some(Access::EXECUTE),
@@ -222,6 +142,7 @@ fn access_fault(scause: usize) -> Option<Access> {
     }
 }
 
+/// Returns an exception's name. It is not inlined, because it is rarely called.
 #[inline(never)]
 fn name(scause: usize) -> &'static str {
     match scause {
