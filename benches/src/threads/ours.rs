@@ -27,28 +27,20 @@ pub struct Threads;
 // SAFETY: `Load::prepare` gives each thread its number before it works, and `turn_of` gives
 // every thread of a turn a different one.
 unsafe impl Machine for Threads {
-    type Meta = <ThisMachine as Machine>::Meta;
-    type Pte = <ThisMachine as Machine>::Pte;
-    type Pin = ();
-    type Stay = ();
+    axmm::page_tables_of!(ThisMachine);
 
-    fn largest_page() -> usize {
-        1 << 30
-    }
+    type IrqGuard = ();
+    type PreemptGuard = ();
 
     fn publish_entries() {}
 
-    fn page_mark(_: bool) -> u64 {
-        0
-    }
+    fn flush(_: u64, _: Range<usize>) {}
 
-    fn forget(_: u64, _: Range<usize>) {}
+    fn flush_local(_: Range<usize>) {}
 
-    fn forget_here(_: Range<usize>) {}
+    fn disable_irqs() {}
 
-    fn pin() {}
-
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         THREADS

@@ -4,10 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 use axalloc::fault::paused;
-use page_table_entry::x86_64::X64PTE;
-use page_table_multiarch::x86_64::X64PagingMetaData;
 
-use crate::machine::Machine;
+use crate::machine::{Machine, ThisMachine};
 
 /// How many harts there are.
 pub const HARTS: usize = 4;
@@ -43,33 +41,25 @@ pub fn at_turn(turn: usize, work: impl FnOnce() + 'static) {
 
 // SAFETY: the tests run on one thread each, whose number changes between operations alone.
 unsafe impl Machine for Four {
-    type Meta = X64PagingMetaData;
-    type Pte = X64PTE;
-    type Pin = ();
-    type Stay = ();
+    crate::page_tables_of!(ThisMachine);
 
-    fn largest_page() -> usize {
-        1 << 30
-    }
+    type IrqGuard = ();
+    type PreemptGuard = ();
 
     fn publish_entries() {}
 
-    fn page_mark(_: bool) -> u64 {
-        0
-    }
-
-    fn forget(harts: u64, pages: Range<usize>) {
+    fn flush(harts: u64, pages: Range<usize>) {
         // It takes memory also where a test makes allocations fail.
         paused(|| FLUSHES.with_borrow_mut(|flushes| flushes.push((harts, pages))));
     }
 
-    fn forget_here(pages: Range<usize>) {
-        Self::forget(1 << HART.get(), pages);
+    fn flush_local(pages: Range<usize>) {
+        Self::flush(1 << HART.get(), pages);
     }
 
-    fn pin() {}
+    fn disable_irqs() {}
 
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         HARTS

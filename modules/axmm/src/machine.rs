@@ -7,112 +7,136 @@ use axconfig::{MAX_PHYS, PHYS_VIRT_OFFSET};
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingMetaData};
 
-/// A machine: its page-table format, and how its harts forget translations.
+/// A machine: its page-table format, and how the TLBs of its harts are flushed.
 ///
-/// The kernel has one, [`ThisMachine`]. Tests have others: on a host every format
-/// can be built, and read back.
+/// The kernel has one, [`ThisMachine`]. Tests have others: on a host, page tables of every
+/// format can be built and read back.
 ///
 /// # Safety
 ///
-/// As long as there is a [`Pin`](Self::Pin), [`hart`](Self::hart) answers whoever has it
-/// the same number, which is below [`harts`](Self::harts), which never changes; and if
-/// the machine is `Sync`, it answers nobody else that number meanwhile.
+/// [`harts`](Self::harts) never changes. While an [`IrqGuard`](Self::IrqGuard) exists,
+/// [`hart`](Self::hart) returns the same number to the code that made it, and the number is
+/// below `harts`. If the machine is `Sync`, `hart` returns a different number to all code that
+/// runs at the same time.
 pub unsafe trait Machine: 'static {
-    /// How many levels a page table has, and of how many bits.
+    /// How many levels a page table has, and how many bits addresses have.
     type Meta: PagingMetaData<VirtAddr = VirtAddr>;
-    /// The format of its entries.
+    /// The format of a page-table entry.
     type Pte: GenericPTE;
 
-    /// The bytes of the largest page.
+    /// Returns the size in bytes of the largest page.
     fn largest_page() -> usize;
 
-    /// Entries written before are seen by every hart's walker after.
+    /// Orders the entries that this hart has written before the page-table walks that any hart
+    /// makes after it.
     fn publish_entries();
 
-    /// What every entry of a page has beside address and rights, by whether it is the
-    /// kernel's.
+    /// Returns the bits that the entry of every page has besides the address and the rights:
+    /// on most machines, whether a page is global. `kernel` says whether the address space is
+    /// the kernel's.
     fn page_mark(kernel: bool) -> u64;
 
-    /// Makes `harts`, a bit for each, forget their translations of `pages`; returns
-    /// when all have.
-    fn forget(harts: u64, pages: Range<usize>);
+    /// Flushes `pages`, a range of addresses, from the TLBs of `harts`, one bit for each hart.
+    /// Returns when all of them have done it.
+    fn flush(harts: u64, pages: Range<usize>);
 
-    /// Makes this hart forget its translations of `pages`.
-    fn forget_here(pages: Range<usize>);
+    /// Flushes `pages`, a range of addresses, from the TLB of this hart.
+    fn flush_local(pages: Range<usize>);
 
-    /// Whether code must be [cleaned](Self::clean_code).
+    /// Returns whether written code must be [cleaned](Self::clean_code) before it is executed.
     fn needs_cleaning() -> bool {
         false
     }
 
-    /// Makes what has been written to `len` bytes at `paddr` reach where instruction
-    /// fetches look.
+    /// Writes `len` bytes at `paddr` back from the data caches, to where instruction fetches
+    /// look.
     fn clean_code(_paddr: PhysAddr, _len: usize) {}
 
-    /// Makes every hart fetch anew the instructions that have been cleaned; returns when
-    /// all have dropped what they had fetched before.
+    /// Makes every hart drop the instructions that it has fetched ahead. Returns when all
+    /// harts have done it: from then on they fetch the code that has been cleaned.
     fn sync_icache() {}
 
-    /// Copies `len` bytes, up to the first access that faults. Returns how many were
-    /// copied.
+    /// Copies `len` bytes, up to the first access that faults. Returns the number of bytes
+    /// that were copied.
     ///
     /// # Safety
     ///
-    /// Bytes that are mapped at `from` can be copied, and those at `to` overwritten: no
-    /// Rust code relies on what they are meanwhile.
+    /// Bytes that are mapped at `from` may be read, and those at `to` overwritten: no Rust
+    /// code relies on their values meanwhile.
     unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
-        // SAFETY: the caller's promise; in a process all of them are mapped.
+        // SAFETY: the caller allows reading `from` and writing `to`; in a process all of these
+        // bytes are mapped.
         unsafe { from.copy_to(to, len) };
         len
     }
 
-    /// Keeps what runs on its hart, and interrupts out.
-    type Pin;
+    /// While it exists, the code stays on its hart and takes no interrupt.
+    type IrqGuard;
 
-    /// Makes a [`Pin`](Self::Pin).
-    fn pin() -> Self::Pin;
+    /// Disables interrupts on this hart until the guard is dropped. Guards nest.
+    fn disable_irqs() -> Self::IrqGuard;
 
-    /// Keeps other threads from taking the hart. Interrupts come.
-    type Stay;
+    /// While it exists, no other thread runs on the hart. Interrupts are taken.
+    type PreemptGuard;
 
-    /// Makes a [`Stay`](Self::Stay).
-    fn stay() -> Self::Stay;
+    /// Keeps other threads from running on this hart until the guard is dropped. Guards nest.
+    fn disable_preemption() -> Self::PreemptGuard;
 
-    /// Acknowledges what other harts have asked of this one, where interrupts are out. Long
-    /// loops call it every few thousand instructions.
+    /// Handles the flush requests of other harts, which cannot interrupt this hart while its
+    /// interrupts are disabled. Long loops call it every few thousand instructions.
     fn poll() {}
 
-    /// How many harts there are, at least 1, at most 64.
+    /// Returns the number of harts, from 1 to 64.
     fn harts() -> usize;
 
-    /// The number of the hart that runs this.
+    /// Returns the number of this hart.
     fn hart() -> usize;
 
-    /// The `turn`th turn of waiting for another hart. That one may be waiting for this
-    /// one to forget something: here it does.
+    /// Takes one step of waiting for another hart; `turn` counts the steps from 0. That hart
+    /// may be waiting for this one to flush its TLB, so flush requests are handled here.
     fn relax(turn: usize);
 
-    /// Lets other modules give memory back that they keep for later, where the caller can
-    /// wait for that. Returns whether there was any, so that what has failed without memory
-    /// is tried again.
+    /// Asks other modules to free memory that they cache, if the caller can wait for that.
+    /// Returns whether any was freed, so that the caller should retry what ran out of memory.
     fn reclaim() -> bool {
         false
     }
 }
 
-/// All addresses, the way to tables included.
-pub const EVERYTHING: Range<usize> = 0..usize::MAX;
+/// The items of a [`Machine`] that describe its page tables, taken from another machine. Test
+/// machines use it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! page_tables_of {
+    ($machine:ty) => {
+        type Meta = <$machine as $crate::Machine>::Meta;
+        type Pte = <$machine as $crate::Machine>::Pte;
 
-/// The machine this runs on.
+        fn largest_page() -> usize {
+            <$machine as $crate::Machine>::largest_page()
+        }
+
+        fn page_mark(kernel: bool) -> u64 {
+            <$machine as $crate::Machine>::page_mark(kernel)
+        }
+    };
+}
+
+/// All addresses. Flushing them also drops what harts have cached of page tables on the way to
+/// a page.
+pub const ALL_ADDRESSES: Range<usize> = 0..usize::MAX;
+
+/// The machine that this code runs on.
 #[derive(Debug)]
 pub struct ThisMachine {
-    /// A process has no number for each of its threads.
+    /// Makes the type not `Sync`: in a plain process all threads have the hart number 0.
     #[cfg(not(feature = "hal"))]
     _one_thread: core::marker::PhantomData<*const ()>,
 }
 
 #[cfg(feature = "hal")]
-// SAFETY: without interrupts nothing else runs on a hart, and each has its own number.
+// SAFETY: with interrupts disabled no other code runs on a hart, so the number of the hart does
+// not change; axhal gives each hart a number of its own, below the count.
 unsafe impl Machine for ThisMachine {
     type Meta = axhal::paging::PagingMeta;
     type Pte = axhal::paging::Pte;
@@ -129,11 +153,11 @@ unsafe impl Machine for ThisMachine {
         axhal::paging::page_mark(kernel)
     }
 
-    fn forget(harts: u64, pages: Range<usize>) {
+    fn flush(harts: u64, pages: Range<usize>) {
         axhal::tlb::flush_on(harts, pages);
     }
 
-    fn forget_here(pages: Range<usize>) {
+    fn flush_local(pages: Range<usize>) {
         axhal::tlb::flush_local(pages);
     }
 
@@ -142,8 +166,8 @@ unsafe impl Machine for ThisMachine {
     }
 
     fn clean_code(paddr: PhysAddr, len: usize) {
-        // What lies beyond the direct map cannot be cleaned there, nor has the kernel
-        // written it there.
+        // Caches are cleaned by address, in the linear mapping. Physical memory that it does
+        // not reach is left out: the kernel has written no code there.
         let start = paddr.as_usize();
         if start < MAX_PHYS {
             let end = start.saturating_add(len).min(MAX_PHYS);
@@ -156,19 +180,20 @@ unsafe impl Machine for ThisMachine {
     }
 
     unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller allows reading what is mapped at `from` and writing what is
+        // mapped at `to`; axhal stops at the first access that faults.
         unsafe { axhal::probe::copy(from, to, len) }
     }
 
-    type Pin = axhal::arch::IrqsOff;
+    type IrqGuard = axhal::arch::IrqsOff;
 
-    fn pin() -> axhal::arch::IrqsOff {
+    fn disable_irqs() -> axhal::arch::IrqsOff {
         axhal::arch::IrqsOff::new()
     }
 
-    type Stay = axhal::threads::NoPreempt;
+    type PreemptGuard = axhal::threads::NoPreempt;
 
-    fn stay() -> axhal::threads::NoPreempt {
+    fn disable_preemption() -> axhal::threads::NoPreempt {
         axhal::threads::NoPreempt::new()
     }
 
@@ -195,9 +220,9 @@ unsafe impl Machine for ThisMachine {
     }
 }
 
-/// In a plain process nobody walks the table, so that there is nothing to forget.
+/// A plain process. No hardware walks the page table there, so flushing does nothing.
 #[cfg(not(feature = "hal"))]
-// SAFETY: it is not `Sync`, and has one hart.
+// SAFETY: the machine is not `Sync`, and its only hart always has the number 0.
 unsafe impl Machine for ThisMachine {
     type Meta = page_table_multiarch::x86_64::X64PagingMetaData;
     type Pte = page_table_entry::x86_64::X64PTE;
@@ -212,17 +237,17 @@ unsafe impl Machine for ThisMachine {
         0
     }
 
-    fn forget(_: u64, _: Range<usize>) {}
+    fn flush(_: u64, _: Range<usize>) {}
 
-    fn forget_here(_: Range<usize>) {}
+    fn flush_local(_: Range<usize>) {}
 
-    type Pin = ();
+    type IrqGuard = ();
 
-    fn pin() {}
+    fn disable_irqs() {}
 
-    type Stay = ();
+    type PreemptGuard = ();
 
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         1

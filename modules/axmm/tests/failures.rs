@@ -23,20 +23,20 @@ struct Several<R>(PhantomData<R>);
 
 // SAFETY: the test uses it on one thread, which is one hart.
 unsafe impl<R: TestMachine + 'static> Machine for Several<R> {
-    axmm_machines::page_tables_of!(R);
+    axmm::page_tables_of!(R);
 
-    type Pin = ();
-    type Stay = ();
+    type IrqGuard = ();
+    type PreemptGuard = ();
 
     fn publish_entries() {}
 
-    fn forget(_: u64, _: Range<usize>) {}
+    fn flush(_: u64, _: Range<usize>) {}
 
-    fn forget_here(_: Range<usize>) {}
+    fn flush_local(_: Range<usize>) {}
 
-    fn pin() {}
+    fn disable_irqs() {}
 
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         3

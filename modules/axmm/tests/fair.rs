@@ -62,28 +62,28 @@ struct Counting;
 
 // SAFETY: each thread of a test is a hart of its own.
 unsafe impl Machine for Counting {
-    axmm_machines::page_tables_of!(X64);
+    axmm::page_tables_of!(X64);
 
-    type Pin = ();
-    type Stay = ();
+    type IrqGuard = ();
+    type PreemptGuard = ();
 
     fn publish_entries() {
         is_served();
     }
 
-    fn forget(_: u64, _: Range<usize>) {
+    fn flush(_: u64, _: Range<usize>) {
         is_served();
     }
 
-    fn forget_here(_: Range<usize>) {
+    fn flush_local(_: Range<usize>) {
         is_served();
     }
 
-    fn pin() {
+    fn disable_irqs() {
         HAS_PINNED.set(true);
     }
 
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         HARTS

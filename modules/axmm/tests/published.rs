@@ -24,10 +24,10 @@ struct Publishing<R, const HARTS: usize>(PhantomData<(R, *const ())>);
 
 // SAFETY: it is not `Sync`.
 unsafe impl<R: TestMachine, const HARTS: usize> Machine for Publishing<R, HARTS> {
-    axmm_machines::page_tables_of!(R);
+    axmm::page_tables_of!(R);
 
-    type Pin = ();
-    type Stay = ();
+    type IrqGuard = ();
+    type PreemptGuard = ();
 
     fn publish_entries() {
         if let Some(root) = ROOT.get() {
@@ -35,13 +35,13 @@ unsafe impl<R: TestMachine, const HARTS: usize> Machine for Publishing<R, HARTS>
         }
     }
 
-    fn forget(_: u64, _: Range<usize>) {}
+    fn flush(_: u64, _: Range<usize>) {}
 
-    fn forget_here(_: Range<usize>) {}
+    fn flush_local(_: Range<usize>) {}
 
-    fn pin() {}
+    fn disable_irqs() {}
 
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         HARTS

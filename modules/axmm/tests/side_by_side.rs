@@ -47,27 +47,27 @@ struct Harts<R>(PhantomData<fn() -> R>);
 // SAFETY: a thread has one number at a time. Two threads that run at a time have others,
 // and one that is several harts by turns comes back to each as it left it.
 unsafe impl<R: TestMachine> Machine for Harts<R> {
-    axmm_machines::page_tables_of!(R);
+    axmm::page_tables_of!(R);
 
-    type Pin = ();
-    type Stay = ();
+    type IrqGuard = ();
+    type PreemptGuard = ();
 
     fn publish_entries() {
         thread::yield_now();
     }
 
-    fn forget(_: u64, _: Range<usize>) {
+    fn flush(_: u64, _: Range<usize>) {
         thread::yield_now();
         meanwhile(AS_IT_FORGETS.take());
     }
 
-    fn forget_here(_: Range<usize>) {}
+    fn flush_local(_: Range<usize>) {}
 
-    fn pin() {
+    fn disable_irqs() {
         meanwhile(AS_IT_PINS.take());
     }
 
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         HARTS

@@ -104,16 +104,16 @@ unsafe impl Machine for Small {
         0
     }
 
-    fn forget(_: u64, _: Range<usize>) {}
+    fn flush(_: u64, _: Range<usize>) {}
 
-    fn forget_here(_: Range<usize>) {}
+    fn flush_local(_: Range<usize>) {}
 
-    type Pin = ();
-    type Stay = ();
+    type IrqGuard = ();
+    type PreemptGuard = ();
 
-    fn pin() {}
+    fn disable_irqs() {}
 
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         1

@@ -195,32 +195,23 @@ struct NeverFlushes;
 // SAFETY: all other functions are those of the real machine. The missing flushes let the test
 // read stale translations, which is what it checks.
 unsafe impl Machine for NeverFlushes {
-    type Meta = <ThisMachine as Machine>::Meta;
-    type Pte = <ThisMachine as Machine>::Pte;
-
-    fn largest_page() -> usize {
-        ThisMachine::largest_page()
-    }
+    axmm::page_tables_of!(ThisMachine);
 
     fn publish_entries() {}
 
-    fn page_mark(kernel: bool) -> u64 {
-        ThisMachine::page_mark(kernel)
+    fn flush(_: u64, _: Range<usize>) {}
+
+    fn flush_local(_: Range<usize>) {}
+
+    type IrqGuard = <ThisMachine as Machine>::IrqGuard;
+    type PreemptGuard = <ThisMachine as Machine>::PreemptGuard;
+
+    fn disable_irqs() -> Self::IrqGuard {
+        ThisMachine::disable_irqs()
     }
 
-    fn forget(_: u64, _: Range<usize>) {}
-
-    fn forget_here(_: Range<usize>) {}
-
-    type Pin = <ThisMachine as Machine>::Pin;
-    type Stay = <ThisMachine as Machine>::Stay;
-
-    fn pin() -> Self::Pin {
-        ThisMachine::pin()
-    }
-
-    fn stay() -> Self::Stay {
-        ThisMachine::stay()
+    fn disable_preemption() -> Self::PreemptGuard {
+        ThisMachine::disable_preemption()
     }
 
     fn harts() -> usize {

@@ -16,7 +16,7 @@ use crate::areas::Area;
 use crate::backing::{Backend, Grain, Hand};
 use crate::locking::range_lock::{FaultGuard, LockedBy};
 use crate::locking::shards::Shard;
-use crate::machine::{EVERYTHING, Machine};
+use crate::machine::{ALL_ADDRESSES, Machine};
 
 /// The right of areas whose pages come with more to do.
 const EXECUTE: MappingFlags = MappingFlags::EXECUTE;
@@ -71,7 +71,7 @@ pub(crate) struct PinnedSlot<'a, M: Machine> {
     /// The slot.
     pub slot: FaultGuard<'a>,
     /// Last: an interrupt handler must find the slot empty.
-    _pin: M::Pin,
+    _pin: M::IrqGuard,
 }
 
 impl<M: Machine> AddrSpace<M> {
@@ -253,7 +253,7 @@ impl<M: Machine> AddrSpace<M> {
     /// code that changes what is mapped there, or that handles a fault itself.
     #[inline(always)]
     pub(crate) fn fault_slot(&self, vaddr: VirtAddr) -> Result<PinnedSlot<'_, M>, Fault> {
-        let pin = M::pin();
+        let pin = M::disable_irqs();
         match self.try_fault_slot(vaddr) {
             Some(slot) => Ok(PinnedSlot { slot, _pin: pin }),
             None => {
@@ -268,7 +268,7 @@ impl<M: Machine> AddrSpace<M> {
     #[cold]
     #[inline(never)]
     fn fault_slot_in_turn(&self, vaddr: VirtAddr) -> Result<PinnedSlot<'_, M>, Fault> {
-        let _stay = M::stay();
+        let _stay = M::disable_preemption();
         let (hart, addr) = (M::hart(), vaddr.as_usize());
         let shard = self.shards.at(addr).ok_or(Fault::Unmapped)?;
         // An operation that this hart waits for could be waiting for the slot that it holds.
@@ -307,7 +307,7 @@ impl<M: Machine> AddrSpace<M> {
             // wait for it again and again.
             match shard.lock.locked_by(M::hart(), vaddr.as_usize()) {
                 LockedBy::None => {
-                    let pin = M::pin();
+                    let pin = M::disable_irqs();
                     if let Some(slot) = self.try_fault_slot(vaddr) {
                         return Ok(PinnedSlot { slot, _pin: pin });
                     }
@@ -348,7 +348,7 @@ impl<M: Machine> AddrSpace<M> {
         let Some(page) = self.table.query(vaddr) else {
             return missing;
         };
-        M::forget_here(EVERYTHING);
+        M::flush_local(ALL_ADDRESSES);
         match page.flags.contains(access) {
             true => Resolved::Yes,
             false => Resolved::No(Fault::Denied),

@@ -34,7 +34,7 @@ impl<M: Machine> AddrSpace<M> {
     /// `ResourceBusy` if a hart is changing pages around `vaddr`, or this hart is in the
     /// middle of a page fault.
     pub fn try_query(&self, vaddr: VirtAddr) -> AxResult<Option<Page>> {
-        let _pin = M::pin();
+        let _pin = M::disable_irqs();
         let (hart, addr) = (M::hart(), vaddr.as_usize());
         let Some(shard) = self.shards.at(addr) else {
             return Ok(None);

@@ -41,7 +41,7 @@ pub const AT_A_TIME: usize = 64;
 pub struct ReadGuard<'a, M: Machine> {
     shard: &'a Shard<M>,
     /// Last, so that interrupts come in when the index lock is free.
-    _pin: Option<M::Pin>,
+    _pin: Option<M::IrqGuard>,
 }
 
 /// An operation on a span of one shard.
@@ -57,9 +57,9 @@ pub struct WriteGuard<'a, M: Machine> {
     /// Room for areas, kept while the index lock is free.
     promise: Option<Promise>,
     /// Interrupts are out while the index lock is held.
-    pin: Option<M::Pin>,
+    pin: Option<M::IrqGuard>,
     /// Last, so that another thread takes the hart when all is unlocked.
-    stay: Option<M::Stay>,
+    stay: Option<M::PreemptGuard>,
 }
 
 /// An operation on a span of several shards, a guard for each.
@@ -79,7 +79,7 @@ impl<M: Machine> AddrSpace<M> {
     /// the index lock.
     #[inline(always)]
     pub(crate) fn read_areas<'a>(&self, shard: &'a Shard<M>) -> Option<ReadGuard<'a, M>> {
-        let mut pin = Some(M::pin());
+        let mut pin = Some(M::disable_irqs());
         let (index, hart) = (shard.lock.index(), M::hart());
         if index.is_held_by(hart) {
             return None;
@@ -90,7 +90,7 @@ impl<M: Machine> AddrSpace<M> {
 
     /// As [`read_areas`](Self::read_areas), but `None` if any hart holds the index lock.
     pub(crate) fn try_read_areas<'a>(&self, shard: &'a Shard<M>) -> Option<ReadGuard<'a, M>> {
-        let pin = Some(M::pin());
+        let pin = Some(M::disable_irqs());
         let locked = shard.lock.index().try_lock(M::hart());
         locked.then(|| ReadGuard { shard, _pin: pin })
     }
@@ -129,8 +129,8 @@ impl<M: Machine> AddrSpace<M> {
         numbers: Range<usize>,
         span: &Span,
     ) -> AxResult<Guards<'_, M>> {
-        let stay = M::stay();
-        let mut pin = Some(M::pin());
+        let stay = M::disable_preemption();
+        let mut pin = Some(M::disable_irqs());
         let hart = M::hart();
         let guard = |number| {
             let part = clip(span, self.shards.bounds(number));
@@ -162,7 +162,7 @@ impl<M: Machine> AddrSpace<M> {
 
 /// Locks the ranges of all guards when it is their turn, with the large pages at their ends.
 /// The index locks of all are held, before and after.
-fn lock_ranges<M: Machine>(guards: &mut Guards<'_, M>, hart: usize, pin: &mut Option<M::Pin>) {
+fn lock_ranges<M: Machine>(guards: &mut Guards<'_, M>, hart: usize, pin: &mut Option<M::IrqGuard>) {
     loop {
         let parts = guards.iter().map(WriteGuard::with_large_pages_part);
         let parts: ArrayVec<_, MOST> = parts.collect();
@@ -178,7 +178,7 @@ fn lock_ranges<M: Machine>(guards: &mut Guards<'_, M>, hart: usize, pin: &mut Op
                 part.lock.dequeue(hart);
                 part.lock.count_turn(hart, part.bounds);
                 guard.locked = Some(part.bounds);
-                guard.stay = Some(M::stay());
+                guard.stay = Some(M::disable_preemption());
             }
             return;
         }
@@ -190,7 +190,11 @@ fn lock_ranges<M: Machine>(guards: &mut Guards<'_, M>, hart: usize, pin: &mut Op
 
 /// Waits until it is the turn of `hart` for each part. The index locks of all are held,
 /// before and after, and free in between, with interrupts as they were before `pin`.
-pub(crate) fn wait_for_turns<M: Machine>(parts: &[Part<M>], hart: usize, pin: &mut Option<M::Pin>) {
+pub(crate) fn wait_for_turns<M: Machine>(
+    parts: &[Part<M>],
+    hart: usize,
+    pin: &mut Option<M::IrqGuard>,
+) {
     let is_turn = |part: &Part<M>| part.lock.is_turn(hart, part.bounds);
     while !parts.iter().all(is_turn) {
         for part in parts {
@@ -205,7 +209,7 @@ pub(crate) fn wait_for_turns<M: Machine>(parts: &[Part<M>], hart: usize, pin: &m
             M::relax(turn);
             turn += 1;
         }
-        *pin = Some(M::pin());
+        *pin = Some(M::disable_irqs());
         for part in parts {
             part.lock.index().lock_beside_others(hart);
         }
@@ -215,14 +219,14 @@ pub(crate) fn wait_for_turns<M: Machine>(parts: &[Part<M>], hart: usize, pin: &m
 impl<M: Machine> RangeLock<M> {
     /// Waits, with interrupts as they are, until it is the turn of `hart` for `bounds`.
     /// Returns with the index lock held, interrupts out, and `hart` in no queue.
-    pub(crate) fn lock_index_in_turn(&self, hart: usize, bounds: Bounds) -> M::Pin {
-        let mut pin = Some(M::pin());
+    pub(crate) fn lock_index_in_turn(&self, hart: usize, bounds: Bounds) -> M::IrqGuard {
+        let mut pin = Some(M::disable_irqs());
         self.index().lock(hart, &mut pin);
         let part = Part { lock: self, bounds };
         wait_for_turns::<M>(core::slice::from_ref(&part), hart, &mut pin);
         self.count_turn(hart, bounds);
         self.dequeue(hart);
-        pin.unwrap_or_else(M::pin)
+        pin.unwrap_or_else(M::disable_irqs)
     }
 }
 
@@ -252,7 +256,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     /// handler has interrupted, and any range of the shard is locked or queued.
     #[inline(always)]
     pub fn begin(&mut self) -> AxResult {
-        self.pin = Some(M::pin());
+        self.pin = Some(M::disable_irqs());
         let lock = self.lock();
         lock.index().lock(self.hart, &mut self.pin);
         match lock.is_idle() {
@@ -290,7 +294,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
 
     #[cold]
     fn wait_in_queue(&mut self, bounds: Bounds) {
-        self.stay.get_or_insert_with(M::stay);
+        self.stay.get_or_insert_with(M::disable_preemption);
         let lock = self.lock();
         self.queued = true;
         wait_for_turns(&[Part { lock, bounds }], self.hart, &mut self.pin);
@@ -499,7 +503,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
             }
             false => self.promise = Some(self.promise(MOST_ADDED)?),
         }
-        self.stay.get_or_insert_with(M::stay);
+        self.stay.get_or_insert_with(M::disable_preemption);
         self.lock().index().unlock();
         self.pin = None;
         Ok(())
@@ -508,7 +512,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     /// Takes the index lock again.
     #[inline(always)]
     pub fn lock_index(&mut self) {
-        self.pin = Some(M::pin());
+        self.pin = Some(M::disable_irqs());
         self.lock().index().lock(self.hart, &mut self.pin);
         if let Some(promise) = self.promise.take() {
             self.keep(promise);

@@ -46,7 +46,7 @@ impl<M: Machine> IndexLock<M> {
     /// this returns; while the hart waits, they are as they were before `pin`, and it
     /// acknowledges requests to flush.
     #[inline(always)]
-    pub fn lock(&self, hart: usize, pin: &mut Option<M::Pin>) {
+    pub fn lock(&self, hart: usize, pin: &mut Option<M::IrqGuard>) {
         if !self.try_lock(hart) {
             self.wait(hart, Some(pin));
         }
@@ -75,8 +75,8 @@ impl<M: Machine> IndexLock<M> {
     }
 
     #[cold]
-    fn wait(&self, hart: usize, mut pin: Option<&mut Option<M::Pin>>) {
-        let _stay = M::stay();
+    fn wait(&self, hart: usize, mut pin: Option<&mut Option<M::IrqGuard>>) {
+        let _stay = M::disable_preemption();
         let mut turn = 0;
         while !self.try_lock(hart) {
             if turn == PATIENCE {
@@ -88,7 +88,7 @@ impl<M: Machine> IndexLock<M> {
             }
             M::relax(turn);
             if let Some(pin) = &mut pin {
-                **pin = Some(M::pin());
+                **pin = Some(M::disable_irqs());
             }
             turn += 1;
         }

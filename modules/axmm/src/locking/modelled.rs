@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use loom::model::Builder;
 use loom::sync::{Arc, Notify};
 use loom::thread;
-use page_table_multiarch::x86_64::X64PagingMetaData;
 
-use crate::machine::Machine;
+use crate::machine::{Machine, ThisMachine};
 
 /// How many harts there are.
 pub const HARTS: usize = 2;
@@ -36,29 +35,20 @@ pub fn wake_other() {
 
 // SAFETY: each thread of a test is the hart that it says.
 unsafe impl Machine for Modelled {
-    type Meta = X64PagingMetaData;
-    type Pte = page_table_entry::x86_64::X64PTE;
-
-    fn largest_page() -> usize {
-        1 << 30
-    }
+    crate::page_tables_of!(ThisMachine);
 
     fn publish_entries() {}
 
-    fn page_mark(_: bool) -> u64 {
-        0
-    }
+    fn flush(_: u64, _: core::ops::Range<usize>) {}
 
-    fn forget(_: u64, _: core::ops::Range<usize>) {}
+    fn flush_local(_: core::ops::Range<usize>) {}
 
-    fn forget_here(_: core::ops::Range<usize>) {}
+    type IrqGuard = ();
+    type PreemptGuard = ();
 
-    type Pin = ();
-    type Stay = ();
+    fn disable_irqs() {}
 
-    fn pin() {}
-
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         HARTS

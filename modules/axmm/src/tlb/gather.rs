@@ -23,7 +23,7 @@ use core::ops::Range;
 use axalloc::{FrameList, FrameRun};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
-use crate::machine::{EVERYTHING, Machine};
+use crate::machine::{ALL_ADDRESSES, Machine};
 use crate::page_table::Gather;
 use crate::tlb::state::Context;
 
@@ -110,7 +110,7 @@ impl<'a, M: Machine> TlbGather<'a, M> {
     }
 
     fn forget_all(&self, pages: Range<usize>) {
-        self.context.change(|harts| M::forget(harts, pages));
+        self.context.change(|harts| M::flush(harts, pages));
     }
 
     /// Flushes all that has come from the TLB of every hart that may hold it, in one go, then
@@ -123,7 +123,7 @@ impl<'a, M: Machine> TlbGather<'a, M> {
     fn flush(&mut self) {
         match self.adds {
             _ if self.pages.is_empty() => {}
-            true => M::forget_here(self.pages.clone()),
+            true => M::flush_local(self.pages.clone()),
             false => self.forget_all(self.pages.clone()),
         }
         self.pages = NOTHING;
@@ -151,7 +151,7 @@ impl<M: Machine> Gather for TlbGather<'_, M> {
     fn table(&mut self, frame: PhysAddr) {
         // The way to a table is only forgotten with everything (RISC-V Privileged
         // Architecture, "Supervisor Memory-Management Fence Instruction").
-        self.pages = EVERYTHING;
+        self.pages = ALL_ADDRESSES;
         self.free(frame, 1);
     }
 
@@ -159,15 +159,15 @@ impl<M: Machine> Gather for TlbGather<'_, M> {
         self.forget_all(pages);
     }
 
-    type Alone = M::Pin;
+    type Alone = M::IrqGuard;
 
-    fn alone(&self, first: usize, last: usize) -> Option<M::Pin> {
+    fn alone(&self, first: usize, last: usize) -> Option<M::IrqGuard> {
         let (from, to) = self.alone;
-        (from <= first && last <= to).then(M::pin)
+        (from <= first && last <= to).then(M::disable_irqs)
     }
 
-    fn undisturbed(&self) -> M::Pin {
-        M::pin()
+    fn undisturbed(&self) -> M::IrqGuard {
+        M::disable_irqs()
     }
 }
 

@@ -4,11 +4,10 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use memory_addr::{PAGE_SIZE_4K, VirtAddr};
-use page_table_entry::x86_64::X64PTE;
 use page_table_multiarch::MappingFlags;
-use page_table_multiarch::x86_64::X64PagingMetaData;
 
 use super::*;
+use crate::machine::ThisMachine;
 use crate::{Fault, test_memory};
 
 /// The machine.
@@ -35,31 +34,23 @@ impl Drop for Pinned {
 
 // SAFETY: each test uses it on one thread, which is one hart.
 unsafe impl Machine for Only {
-    type Meta = X64PagingMetaData;
-    type Pte = X64PTE;
-    type Pin = Pinned;
-    type Stay = ();
+    crate::page_tables_of!(ThisMachine);
 
-    fn largest_page() -> usize {
-        1 << 30
-    }
+    type IrqGuard = Pinned;
+    type PreemptGuard = ();
 
     fn publish_entries() {}
 
-    fn page_mark(_: bool) -> u64 {
-        0
-    }
+    fn flush(_: u64, _: Range<usize>) {}
 
-    fn forget(_: u64, _: Range<usize>) {}
+    fn flush_local(_: Range<usize>) {}
 
-    fn forget_here(_: Range<usize>) {}
-
-    fn pin() -> Pinned {
+    fn disable_irqs() -> Pinned {
         DEPTH.set(DEPTH.get() + 1);
         Pinned
     }
 
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         1

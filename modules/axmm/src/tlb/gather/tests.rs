@@ -57,7 +57,7 @@ fn with_a_table_everything_is_flushed() {
     gather.table(frame);
     assert_eq!(owner.references(), 2);
     gather.finish();
-    assert_eq!(FLUSHES.take(), [(EVERY_HART, EVERYTHING)]);
+    assert_eq!(FLUSHES.take(), [(EVERY_HART, ALL_ADDRESSES)]);
     assert_eq!(owner.references(), 1);
 }
 

@@ -3,23 +3,6 @@
 //!
 //! axmm's tests and its fuzz targets use it.
 
-/// The items of a [`Machine`] that say what its page tables are: those of another one.
-#[macro_export]
-macro_rules! page_tables_of {
-    ($machine:ty) => {
-        type Meta = <$machine as ::axmm::Machine>::Meta;
-        type Pte = <$machine as ::axmm::Machine>::Pte;
-
-        fn largest_page() -> usize {
-            <$machine as ::axmm::Machine>::largest_page()
-        }
-
-        fn page_mark(kernel: bool) -> u64 {
-            <$machine as ::axmm::Machine>::page_mark(kernel)
-        }
-    };
-}
-
 pub mod code;
 pub mod copies;
 pub mod memory;
@@ -191,11 +174,11 @@ where
         if kernel { Pte::KERNELS } else { Pte::USERS }
     }
 
-    fn forget(_harts: u64, pages: Range<usize>) {
+    fn flush(_harts: u64, pages: Range<usize>) {
         axalloc::fault::paused(|| TLB.with_borrow_mut(|tlb| tlb.forget(pages)));
     }
 
-    fn forget_here(pages: Range<usize>) {
+    fn flush_local(pages: Range<usize>) {
         axalloc::fault::paused(|| {
             TLB.with_borrow_mut(|tlb| {
                 if tlb.on {
@@ -225,12 +208,12 @@ where
         len
     }
 
-    type Pin = ();
-    type Stay = ();
+    type IrqGuard = ();
+    type PreemptGuard = ();
 
-    fn pin() {}
+    fn disable_irqs() {}
 
-    fn stay() {}
+    fn disable_preemption() {}
 
     fn harts() -> usize {
         1

@@ -263,7 +263,7 @@ pub struct Simulated<M>(PhantomData<fn() -> M>);
 
 // SAFETY: a thread of shuttle has its number, and keeps it.
 unsafe impl<M: TestMachine> Machine for Simulated<M> {
-    crate::page_tables_of!(M);
+    axmm::page_tables_of!(M);
 
     fn publish_entries() {
         let world = world();
@@ -271,7 +271,7 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
         pause();
     }
 
-    fn forget(harts: u64, pages: Range<usize>) {
+    fn flush(harts: u64, pages: Range<usize>) {
         let world = world();
         world.note(world.queue.begin(me()));
         if !world.is_over() {
@@ -280,7 +280,7 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
         }
     }
 
-    fn forget_here(pages: Range<usize>) {
+    fn flush_local(pages: Range<usize>) {
         let world = world();
         world.note(world.queue.begin(me()));
         world.forget(me(), &pages);
@@ -311,16 +311,16 @@ unsafe impl<M: TestMachine> Machine for Simulated<M> {
         pause();
     }
 
-    type Pin = ();
+    type IrqGuard = ();
 
-    fn pin() {
+    fn disable_irqs() {
         let world = world();
         world.note(world.queue.pin(me()));
     }
 
-    type Stay = Stay;
+    type PreemptGuard = Stay;
 
-    fn stay() -> Stay {
+    fn disable_preemption() -> Stay {
         world().queue.stay(me());
         Stay
     }

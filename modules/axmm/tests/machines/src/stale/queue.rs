@@ -54,7 +54,7 @@ enum Wait {
 #[derive(Default)]
 pub struct Queue {
     requests: [RefCell<Option<Request>>; HARTS],
-    /// [`Stay`](axmm::Machine::Stay)s of each hart.
+    /// [`PreemptGuard`](axmm::Machine::PreemptGuard)s of each hart.
     stays: [Cell<usize>; HARTS],
     /// How often a hart has waited in the queue.
     waits: Cell<usize>,
