@@ -35,7 +35,7 @@ use crate::hart_worker as worker;
 #[cfg(feature = "multitask")]
 use crate::thread_worker as worker;
 
-pub use worker::init_worker;
+pub(crate) use worker::init_worker;
 
 /// A function for every hart, which gets the hart's number.
 type Work<'a> = &'a (dyn Fn(usize) + Sync);
@@ -105,7 +105,7 @@ fn is_pending(mine: u64) -> bool {
 }
 
 /// The worker of hart `number`: runs its part of each call.
-pub fn wait_for_work(number: usize) -> ! {
+pub(crate) fn wait_for_work(number: usize) -> ! {
     let mine = 1 << number;
     loop {
         worker::wait_until(|| is_pending(mine));

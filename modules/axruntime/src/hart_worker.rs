@@ -6,7 +6,7 @@ use axerrno::{AxError, AxResult};
 use axhal::arch;
 
 /// Prepares this hart to be a worker. Without threads there is nothing to prepare.
-pub fn init_worker() -> bool {
+pub(crate) fn init_worker() -> bool {
     true
 }
 
@@ -16,7 +16,7 @@ pub fn init_worker() -> bool {
 ///
 /// `BadState` if a call is in progress. Only the first hart, which runs `main`, calls from
 /// outside the work. It waits for the end of its call, so this caller is part of the work.
-pub fn begin_call(is_called: &AtomicBool) -> AxResult {
+pub(crate) fn begin_call(is_called: &AtomicBool) -> AxResult {
     // Acquire: pairs with the Release in `end_call`.
     match is_called.swap(true, Ordering::Acquire) {
         true => Err(AxError::BadState),
@@ -25,23 +25,23 @@ pub fn begin_call(is_called: &AtomicBool) -> AxResult {
 }
 
 /// Ends a call, so that the next one may begin.
-pub fn end_call(is_called: &AtomicBool) {
+pub(crate) fn end_call(is_called: &AtomicBool) {
     // Release: pairs with the Acquire in `begin_call`.
     is_called.store(false, Ordering::Release);
 }
 
 /// Starts the first hart's worker. Not needed here, because only the first hart calls.
-pub fn start_first_worker(_caller: usize, _run: impl FnOnce() + Send + 'static) -> AxResult {
+pub(crate) fn start_first_worker(_caller: usize, _run: impl FnOnce() + Send + 'static) -> AxResult {
     Ok(())
 }
 
 /// Runs a hart's part of the work.
-pub fn run_part(_hart: usize, work: impl FnOnce()) {
+pub(crate) fn run_part(_hart: usize, work: impl FnOnce()) {
     work();
 }
 
 /// Makes the harts of a set check what they wait for.
-pub fn wake(harts: u64) {
+pub(crate) fn wake(harts: u64) {
     (0..u64::BITS as usize)
         .filter(|hart| harts & 1 << hart != 0)
         .for_each(axhal::irq::kick);
@@ -51,7 +51,7 @@ pub fn wake(harts: u64) {
 ///
 /// The condition is checked with interrupts off. An interrupt that comes between the check
 /// and the sleep ends the sleep, so no wake-up is lost.
-pub fn wait_until(condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(condition: impl Fn() -> bool) {
     arch::disable_irqs();
     while !condition() {
         arch::wait_for_irqs();

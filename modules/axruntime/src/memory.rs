@@ -12,7 +12,7 @@ const MAX_RANGES: usize = 64;
 
 /// Prepares the allocator on the first hart, and gives it the free memory in the range
 /// `mapped` of physical addresses.
-pub fn init(mapped: Range<usize>) {
+pub(crate) fn init(mapped: Range<usize>) {
     axhal::mem::init_zeroing();
     // The first hart's memory is static, so this cannot fail.
     let _ = axalloc::init_hart();
@@ -21,7 +21,7 @@ pub fn init(mapped: Range<usize>) {
 
 /// Gives the allocator the free memory in the range `mapped` of physical addresses, which
 /// the current page table must map.
-pub fn add_free(mapped: Range<usize>) {
+pub(crate) fn add_free(mapped: Range<usize>) {
     let mut ranges: ArrayVec<Range<usize>, MAX_RANGES> = ArrayVec::new();
     axhal::mem::for_each_free(|(start, size)| {
         let range = start.max(mapped.start)..(start + size).min(mapped.end);
@@ -42,12 +42,12 @@ pub fn add_free(mapped: Range<usize>) {
 
 /// Returns what to print as the reason of a panic: its message. If a failed allocation caused
 /// the panic, that is replaced by the size of the request and a summary of memory use.
-pub fn reason(message: PanicMessage<'_>) -> Reason<'_> {
+pub(crate) fn reason(message: PanicMessage<'_>) -> Reason<'_> {
     Reason(message)
 }
 
 /// A panic's message, to be printed as the reason of the panic.
-pub struct Reason<'a>(PanicMessage<'a>);
+pub(crate) struct Reason<'a>(PanicMessage<'a>);
 
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,7 +8,7 @@ use axlog::{info, warn};
 use crate::broadcast::{init_worker, wait_for_work};
 
 /// Starts every other hart, one at a time, and logs which of them do not come up.
-pub fn start_all() {
+pub(crate) fn start_all() {
     for number in 1..hart::count() {
         let id = hart::hardware_id(number);
         // SAFETY: the boot calls this function once, so each hart is started once.

@@ -21,7 +21,7 @@ static HAS_FIRST_WORKER: AtomicBool = AtomicBool::new(false);
 
 /// Makes the code that runs on this hart its worker, as the hart's first thread. Returns
 /// whether there was memory for that.
-pub fn init_worker() -> bool {
+pub(crate) fn init_worker() -> bool {
     axtask::init_hart(NAME).is_ok()
 }
 
@@ -30,7 +30,7 @@ pub fn init_worker() -> bool {
 /// # Errors
 ///
 /// `BadState` if the calling thread runs a part of the work that is in progress.
-pub fn begin_call(is_called: &AtomicBool) -> AxResult {
+pub(crate) fn begin_call(is_called: &AtomicBool) -> AxResult {
     let me = axtask::current();
     // Relaxed: only this thread itself stores its number there or removes it.
     if RUNNING_PART[me.hart()].load(Ordering::Relaxed) == me.id() {
@@ -42,7 +42,7 @@ pub fn begin_call(is_called: &AtomicBool) -> AxResult {
 }
 
 /// Ends a call, so that the next one may begin.
-pub fn end_call(is_called: &AtomicBool) {
+pub(crate) fn end_call(is_called: &AtomicBool) {
     // Release: pairs with the Acquire in `begin_call`.
     is_called.store(false, Ordering::Release);
     CALLERS.notify_one();
@@ -54,7 +54,7 @@ pub fn end_call(is_called: &AtomicBool) {
 /// # Errors
 ///
 /// `NoMemory` if there is no memory for the worker.
-pub fn start_first_worker(caller: usize, run: impl FnOnce() + Send + 'static) -> AxResult {
+pub(crate) fn start_first_worker(caller: usize, run: impl FnOnce() + Send + 'static) -> AxResult {
     // Relaxed, here and below: calls are serialized, which orders all accesses.
     if caller == 0 || HAS_FIRST_WORKER.load(Ordering::Relaxed) {
         return Ok(());
@@ -70,7 +70,7 @@ pub fn start_first_worker(caller: usize, run: impl FnOnce() + Send + 'static) ->
 }
 
 /// Runs a hart's part of the work in the calling thread.
-pub fn run_part(hart: usize, work: impl FnOnce()) {
+pub(crate) fn run_part(hart: usize, work: impl FnOnce()) {
     // Relaxed, here and below: other threads compare the number only with their own.
     RUNNING_PART[hart].store(axtask::current().id(), Ordering::Relaxed);
     work();
@@ -78,12 +78,12 @@ pub fn run_part(hart: usize, work: impl FnOnce()) {
 }
 
 /// Makes the workers and the caller check what they wait for.
-pub fn wake(_harts: u64) {
+pub(crate) fn wake(_harts: u64) {
     PROGRESS.notify_all();
 }
 
 /// Waits until `condition` holds, with interrupts on.
-pub fn wait_until(condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(condition: impl Fn() -> bool) {
     axhal::arch::enable_irqs();
     PROGRESS.wait_until(condition);
 }
