@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Rule: a page fault looks at the locked ranges after it has taken its fault slot.
-//! Killed by: host --test stale no_hart
+//! Killed by: host --test stale_tlb no_hart
 //! ```
 //!
 //! The first word of the tests says which atomics they are built with: the computer's own

@@ -1,4 +1,4 @@
-//! A page fault that cannot be helped says why, and so does a copy.
+//! Page faults: the page is faulted in, or the fault handler says why not. So does a copy.
 
 use axalloc::fault::fail_from;
 use axerrno::AxError;
@@ -6,9 +6,11 @@ use axmm::{AddrSpace, Fault, Grain};
 
 mod support;
 
-use support::{EXECUTE, KIB4, MIB2, RO, RW, TestMachine, WRITE, alone, frames, phys, virt};
+use support::{
+    EXECUTE, GIB, KIB4, MIB2, RO, RW, TestMachine, WRITE, alone, frames, phys, virt, words,
+};
 
-/// What of an address space is mapped: large enough for every grain.
+/// The size of the area, which is large enough for every grain.
 const SIZE: usize = 2 * MIB2;
 
 const GRAINS: [Grain; 3] = [Grain::Page, Grain::Around(16), Grain::Large];
@@ -20,16 +22,73 @@ fn space<M: TestMachine>(grain: Grain) -> AddrSpace<M> {
     space
 }
 
-fn a_fault_says_what_is_wrong_with_the_access<M: TestMachine>() {
+fn empty_space<M: TestMachine>() -> AddrSpace<M> {
+    AddrSpace::new_empty(virt(M::base()), GIB).unwrap()
+}
+
+fn a_second_fault_keeps_the_page<M: TestMachine>() {
+    let _alone = alone();
+    let aspace = empty_space::<M>();
+    let base = M::base();
+    aspace.map_alloc(virt(base), 4 * KIB4, RW, false).unwrap();
+    assert!(aspace.handle_page_fault(virt(base + 5), WRITE));
+    let first = M::translate(&aspace, base).unwrap();
+    words(first)[7] = 42;
+    let before = frames();
+    for access in [RO, WRITE, RW] {
+        assert!(aspace.handle_page_fault(virt(base + KIB4 - 1), access));
+    }
+    assert!(!aspace.handle_page_fault(virt(base), EXECUTE));
+    assert_eq!(M::translate(&aspace, base), Some(first));
+    assert_eq!((words(first)[7], frames()), (42, before));
+}
+
+fn a_fault_without_memory_succeeds_when_it_is_repeated<M: TestMachine>() {
+    let _alone = alone();
+    let aspace = empty_space::<M>();
+    let base = M::base();
+    aspace.map_alloc(virt(base), KIB4, RW, false).unwrap();
+    let before = frames();
+    for n in 1.. {
+        let armed = fail_from(n);
+        let came = aspace.handle_page_fault(virt(base), RO);
+        if !armed.has_fired() {
+            assert!(came && n > 2);
+            break;
+        }
+        assert!(!came);
+        assert_eq!(frames(), before);
+    }
+}
+
+fn a_fault_after_protect_gets_the_new_rights<M: TestMachine>() {
+    let _alone = alone();
+    let aspace = empty_space::<M>();
+    let base = M::base();
+    aspace.map_alloc(virt(base), 4 * KIB4, RW, false).unwrap();
+    assert!(aspace.handle_page_fault(virt(base), RO));
+    aspace.protect(virt(base), 2 * KIB4, RO).unwrap();
+    for page in [base, base + KIB4] {
+        assert!(!aspace.handle_page_fault(virt(page), WRITE));
+        assert!(aspace.handle_page_fault(virt(page), RO));
+        assert!(!aspace.can_access_range(virt(page), 1, WRITE));
+    }
+    assert!(aspace.handle_page_fault(virt(base + 2 * KIB4), WRITE));
+    let pages = M::walk(&aspace).unwrap().pages;
+    let rights: Vec<_> = pages.iter().map(|page| page.rights).collect();
+    assert_eq!(rights, [RO, RO, RW].map(M::rights));
+}
+
+fn a_refused_fault_says_why<M: TestMachine>() {
     let _alone = alone();
     for grain in GRAINS {
         let space = space::<M>(grain);
         let base = M::base();
         let (read_only, linear) = (base + SIZE, base + 2 * SIZE);
         space.map_alloc(virt(read_only), KIB4, RO, false).unwrap();
-        let frames_of_devices = phys(8 << 30);
-        // SAFETY: no hart loads the table, and the test copies nothing from there.
-        let mapped = unsafe { space.map_linear(virt(linear), frames_of_devices, KIB4, RO) };
+        let device = phys(8 << 30);
+        // SAFETY: no hart uses the page table, and the test copies nothing from the page.
+        let mapped = unsafe { space.map_linear(virt(linear), device, KIB4, RO) };
         mapped.unwrap();
         for (addr, access, wanted) in [
             (base, WRITE, Ok(())),
@@ -51,8 +110,8 @@ fn a_fault_says_what_is_wrong_with_the_access<M: TestMachine>() {
     }
 }
 
-/// Whichever allocation fails, and all behind it: of a frame, or of a table.
-fn a_fault_without_memory_is_not_one_that_is_not_allowed<M: TestMachine>() {
+/// Each allocation fails in turn, with all after it: of a frame, or of a table.
+fn a_fault_without_memory_returns_no_memory<M: TestMachine>() {
     let _alone = alone();
     for grain in GRAINS {
         let mut failed = 0;
@@ -61,14 +120,14 @@ fn a_fault_without_memory_is_not_one_that_is_not_allowed<M: TestMachine>() {
             let before = frames();
             let armed = fail_from(n);
             let fault = space.fault(virt(M::base()), RW);
-            // What is wrong with an access itself is said all the same.
+            // A forbidden access is denied all the same.
             let denied = space.fault(virt(M::base()), EXECUTE);
             assert_eq!(denied, Err(Fault::Denied), "{grain:?}: the {n}th");
             if !armed.has_fired() {
                 assert_eq!(fault, Ok(()));
                 break;
             }
-            // A large grain makes do with less than it asks for.
+            // A fault with a large grain succeeds with fewer frames than it asks for.
             if fault.is_err() {
                 assert_eq!(fault, Err(Fault::NoMemory), "{grain:?}: the {n}th");
                 assert_eq!(frames(), before, "{grain:?}: after the {n}th");
@@ -76,11 +135,11 @@ fn a_fault_without_memory_is_not_one_that_is_not_allowed<M: TestMachine>() {
             }
             assert_eq!(space.fault(virt(M::base()), RW), Ok(()), "{grain:?}");
         }
-        assert!(failed >= 2, "{grain:?}: neither a frame nor a table failed");
+        assert!(failed >= 2, "{grain:?}: only {failed} allocations failed");
     }
 }
 
-fn a_copy_without_memory_says_so<M: TestMachine>() {
+fn a_copy_without_memory_returns_no_memory<M: TestMachine>() {
     let _alone = alone();
     let space = space::<M>(Grain::Page);
     let second = virt(M::base() + KIB4);
@@ -95,14 +154,17 @@ fn a_copy_without_memory_says_so<M: TestMachine>() {
     assert_eq!(space.write_val(last, &7_u16), Err(AxError::NoMemory));
     let text = space.read_cstr(last, &mut [0; 4]).map(<[u8]>::len);
     assert_eq!(text, Err(AxError::NoMemory));
-    let nowhere = virt(M::base() + SIZE);
-    assert_eq!(space.write(nowhere, &[1]), Err(AxError::BadAddress));
+    let unmapped = virt(M::base() + SIZE);
+    assert_eq!(space.write(unmapped, &[1]), Err(AxError::BadAddress));
     drop(armed);
     assert_eq!(space.write(last, &[1, 2]), Ok(()));
 }
 
 on_every_machine!(
-    a_fault_says_what_is_wrong_with_the_access,
-    a_fault_without_memory_is_not_one_that_is_not_allowed,
-    a_copy_without_memory_says_so,
+    a_second_fault_keeps_the_page,
+    a_fault_without_memory_succeeds_when_it_is_repeated,
+    a_fault_after_protect_gets_the_new_rights,
+    a_refused_fault_says_why,
+    a_fault_without_memory_returns_no_memory,
+    a_copy_without_memory_returns_no_memory,
 );

@@ -46,7 +46,7 @@ fn all_go_and_harts_are_asked_once<M: TestMachine>() {
     // Two in three, among others that stay, and the last ones, whose tables go with them.
     let go = |index: &usize| !index.is_multiple_of(3) || *index > 12;
     let stay: Vec<_> = (0..COUNT).filter(|index| !go(index)).collect();
-    Tlb::know(&Rc::new(M::walk(&space).unwrap()));
+    Tlb::fill(&Rc::new(M::walk(&space).unwrap()));
     let ranges = (0..COUNT).filter(go).map(range::<M>);
     // SAFETY: the test does not touch the pages.
     unsafe { space.unmap_each(ranges.clone()) }.unwrap();

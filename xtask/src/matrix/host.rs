@@ -55,7 +55,7 @@ pub fn schedules() -> Verdict {
 /// Runs axmm's simulated harts `runs` times under shuttle, which can switch from one to
 /// another at each access to an atomic.
 pub fn simulated_harts(runs: &str) -> Verdict {
-    let mut cargo = tests_under("shuttle", &["axmm"], &["--test", "stale", "no_hart"]);
+    let mut cargo = tests_under("shuttle", &["axmm"], &["--test", "stale_tlb", "no_hart"]);
     cargo.env("TESSERA_RUNS", runs);
     verdict_of_tests(cargo)
 }

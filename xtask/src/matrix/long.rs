@@ -35,7 +35,7 @@ const STEP_BY_STEP: &str = "200000";
 /// The tests that run longer: name of the case, package, and arguments for cargo.
 const TESTS: [(&str, &str, &[&str]); 5] = [
     ("address spaces, 10^7 steps", "axmm", &["--test", "model"]),
-    ("stale TLBs, 10^6 runs", "axmm", &["--test", "stale"]),
+    ("stale TLBs, 10^6 runs", "axmm", &["--test", "stale_tlb"]),
     ("areas, page table", "axmm", &["--lib"]),
     ("allocator, its parts", "axalloc", &["--lib"]),
     ("allocator, the whole", "axalloc", &["--test", "model"]),
@@ -69,7 +69,7 @@ const UNDER_MIRI: [(&str, &str, &[&str]); 4] = [
     (
         "threads in one address space",
         "axmm",
-        &["--test", "side_by_side", "threads_do_as_they_like"],
+        &["--test", "random_threads"],
     ),
 ];
 

@@ -1,16 +1,16 @@
-//! What makes instruction fetches see what was written, on record.
+//! Records how an address space makes instruction fetches see the code that was written.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::Walk;
 
-/// What an address space has asked of its machine.
+/// A request of an address space to its machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// To clean these physical addresses.
+    /// These physical addresses were cleaned.
     Cleaned(Range<usize>),
-    /// To make every hart fetch anew, when so many bytes were mapped that may be executed.
+    /// Every hart was made to fetch anew. The number of executable bytes mapped then.
     Synced(usize),
 }
 
@@ -19,7 +19,8 @@ thread_local! {
     static WATCHED: RefCell<Option<(usize, Walk)>> = const { RefCell::new(None) };
 }
 
-/// What an operation asks for. `watched` is a root, and what is to walk it.
+/// Calls `operation`, and returns its requests. `watched` is a root table and the function
+/// that reads the page table.
 pub fn events(watched: (usize, Walk), operation: impl FnOnce()) -> Vec<Event> {
     EVENTS.set(Some(Vec::new()));
     WATCHED.set(Some(watched));
@@ -28,7 +29,8 @@ pub fn events(watched: (usize, Walk), operation: impl FnOnce()) -> Vec<Event> {
     EVENTS.take().unwrap_or_default()
 }
 
-pub(crate) fn happened(event: Event) {
+/// Adds to the events, if they are recorded.
+pub(crate) fn record(event: Event) {
     axalloc::fault::paused(|| {
         EVENTS.with_borrow_mut(|events| {
             if let Some(events) = events {
@@ -38,7 +40,7 @@ pub(crate) fn happened(event: Event) {
     });
 }
 
-/// The bytes that are mapped and may be executed, where somebody watches.
+/// Returns the number of bytes that are mapped and executable. 0 if no table is watched.
 pub(crate) fn executable() -> usize {
     axalloc::fault::paused(|| {
         WATCHED.with_borrow(|watched| {

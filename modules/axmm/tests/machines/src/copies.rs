@@ -1,27 +1,25 @@
-//! Copies that fault.
+//! Copies that fault at chosen addresses.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 thread_local! {
-    static FAULTS: RefCell<Range<usize>> = const { RefCell::new(0..0) };
+    static FAULTING: RefCell<Range<usize>> = const { RefCell::new(0..0) };
 }
 
-/// Lets copies of this thread fault at these addresses, as long as `f` runs. Other accesses
-/// do not fault there, as if their faults were resolved.
+/// Calls `f`. While it runs, [`Machine::copy`](axmm::Machine::copy) faults at these addresses
+/// on this thread. Other accesses do not fault, as if a handler had resolved their faults.
 pub fn faulting<R>(at: Range<usize>, f: impl FnOnce() -> R) -> R {
-    FAULTS.set(at);
+    FAULTING.set(at);
     let result = f();
-    FAULTS.set(0..0);
+    FAULTING.set(0..0);
     result
 }
 
-/// How many of `len` bytes from `start` on come before the first that faults.
+/// Returns how many of `len` bytes from `start` come before the first that faults.
 pub fn until_fault(start: usize, len: usize) -> usize {
-    FAULTS.with_borrow(
-        |fault| match fault.start < start + len && start < fault.end {
-            true => fault.start.saturating_sub(start),
-            false => len,
-        },
-    )
+    FAULTING.with_borrow(|at| match at.start < start + len && start < at.end {
+        true => at.start.saturating_sub(start),
+        false => len,
+    })
 }

@@ -27,7 +27,7 @@ impl<M: TestMachine> Checked<M> {
         let fault = || self.aspace.handle_page_fault(virt(vaddr), access);
         let (result, failed) = failing(fail, fault);
         // A stale translation is forgotten where it was met.
-        let here = TLB.with_borrow(|tlb| tlb.here.len());
+        let here = TLB.with_borrow(|tlb| tlb.local_flushes.len());
         prop_assert_eq!(here, usize::from(there));
         prop_assert!(!(there && failed), "a page that is there takes memory");
         let fresh = match mapped {

@@ -120,7 +120,7 @@ impl<M: TestMachine> Checked<M> {
 
     /// Takes a step, and looks at everything.
     fn go(&mut self, Step(op, fail): Step) -> Verdict {
-        Tlb::know(&self.raw);
+        Tlb::fill(&self.raw);
         let Some(outcome) = self.call(op, fail)? else {
             return Ok(());
         };
@@ -170,7 +170,7 @@ impl Whose {
     fn harts_are_right(self, after: &Raw, failed: bool) -> Verdict {
         match self {
             Self::Kernels => Tlb::check(after, failed).map(drop),
-            Self::Users => Tlb::was_not_asked(),
+            Self::Users => Tlb::check_no_flush(),
         }
         .map_err(TestCaseError::fail)
     }
@@ -194,8 +194,8 @@ pub fn play_to<M: TestMachine>(
         checked.go(*step)?;
     }
     end(&checked.aspace)?;
-    Tlb::know(&checked.raw);
-    Tlb::root_goes();
+    Tlb::fill(&checked.raw);
+    Tlb::allow_root_to_be_freed();
     drop(checked);
     prop_assert_eq!(frames(), before);
     whose.harts_are_right(&Raw::default(), false)

@@ -11,7 +11,7 @@ impl<M: TestMachine> Checked<M> {
     pub(super) fn rights(&self, flags: MappingFlags) -> Rights {
         match self.whose {
             Whose::Kernels => M::rights(flags),
-            Whose::Users => M::users_rights(flags),
+            Whose::Users => M::user_rights(flags),
         }
     }
 

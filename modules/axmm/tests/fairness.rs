@@ -1,9 +1,9 @@
-//! A hart that waits for its turn is not overtaken again and again: harts are threads that
-//! work on overlapping ranges in a loop, and count.
+//! A waiting hart is not overtaken again and again. Harts are threads that work on overlapping
+//! ranges in a loop, and count.
 //!
-//! Each operation counts once, while its range is locked. The hart that is watched reads the
-//! counts of the others as it begins to wait in the queue, and when it has its turn. Nothing
-//! is timed.
+//! Each operation is counted once, while its range is locked. The watched hart reads the
+//! counts of the others after it has drawn its ticket, and again when its own range is locked.
+//! No time is measured.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -17,50 +17,57 @@ mod support;
 use support::{GIB, KIB4, RO, RW, TestMachine, X64, alone, virt};
 
 const HARTS: usize = 4;
-/// How often the watched hart has to wait before a test ends.
+/// The number of times that the watched hart must wait before a test ends.
 const WAITS: usize = if cfg!(miri) { 3 } else { 500 };
-/// Operations of each other hart that may start while the watched one waits: one that had
-/// started already but not counted yet, and one that was ahead in the queue.
-const MOST: usize = 2;
+/// The number of operations of each other hart that may be counted while the watched one waits.
+///
+/// When the watched hart draws its ticket, another hart has at most one operation under way,
+/// which is locked and not yet counted, or is ahead in the queue. Its next operation gets a
+/// higher ticket, so it starts after the watched hart has unlocked its range. All ranges of a
+/// test overlap, so there are no other operations.
+const MOST: usize = 1;
 const PAGES: usize = 16;
 
-/// How many operations each hart has performed.
+/// The number of operations that each hart has performed.
 static COUNTS: [AtomicUsize; HARTS] = [const { AtomicUsize::new(0) }; HARTS];
 
 type Counts = [usize; HARTS];
 
 thread_local! {
     static HART: Cell<usize> = const { Cell::new(0) };
-    /// The operation of this hart has counted.
-    static HAS_COUNTED: Cell<bool> = const { Cell::new(false) };
-    /// Interrupts have been kept out since the first turn of waiting.
-    static HAS_PINNED: Cell<bool> = const { Cell::new(false) };
+    /// Whether this hart's operation is counted.
+    static IS_COUNTED: Cell<bool> = const { Cell::new(false) };
+    /// Whether interrupts have been disabled since the first turn of waiting.
+    static HAS_DISABLED_IRQS: Cell<bool> = const { Cell::new(false) };
     /// The counts at the first turn of the latest wait.
     static AT_FIRST_TURN: Cell<Counts> = const { Cell::new([0; HARTS]) };
-    /// The counts as this hart began to wait in the queue.
-    static QUEUED_AT: Cell<Option<Counts>> = const { Cell::new(None) };
-    /// The counts when this hart had its turn after that.
-    static SERVED_AT: Cell<Option<Counts>> = const { Cell::new(None) };
+    /// The counts when this hart began to wait in the queue.
+    static AT_TICKET: Cell<Option<Counts>> = const { Cell::new(None) };
+    /// The counts when the range of this hart's operation was locked.
+    static AT_START: Cell<Option<Counts>> = const { Cell::new(None) };
 }
 
+/// Relaxed: an operation is counted before its hart next takes the index lock. The watched
+/// hart takes that lock to draw its ticket, so it sees all counts but those of operations that
+/// are under way.
 fn counts() -> Counts {
     std::array::from_fn(|hart| COUNTS[hart].load(Relaxed))
 }
 
-/// This hart has its turn, and its range is locked.
-fn is_served() {
-    if !HAS_COUNTED.replace(true) {
-        SERVED_AT.set(Some(counts()));
+/// Counts this hart's operation, whose range is locked.
+fn count_operation() {
+    if !IS_COUNTED.replace(true) {
+        AT_START.set(Some(counts()));
         COUNTS[HART.get()].fetch_add(1, Relaxed);
-        // The others meet the locked range.
+        // Other harts run now, and must wait for the locked range.
         thread::yield_now();
     }
 }
 
-/// A machine of threads that count.
+/// A machine whose harts are threads that count operations.
 struct Counting;
 
-// SAFETY: each thread of a test is a hart of its own.
+// SAFETY: each thread of a test has a number of its own below `HARTS`.
 unsafe impl Machine for Counting {
     axmm::page_tables_of!(X64);
 
@@ -68,19 +75,19 @@ unsafe impl Machine for Counting {
     type PreemptGuard = ();
 
     fn publish_entries() {
-        is_served();
+        count_operation();
     }
 
     fn flush(_: u64, _: Range<usize>) {
-        is_served();
+        count_operation();
     }
 
     fn flush_local(_: Range<usize>) {
-        is_served();
+        count_operation();
     }
 
     fn disable_irqs() {
-        HAS_PINNED.set(true);
+        HAS_DISABLED_IRQS.set(true);
     }
 
     fn disable_preemption() {}
@@ -93,16 +100,16 @@ unsafe impl Machine for Counting {
         HART.get()
     }
 
-    /// In the queue a hart waits turn after turn as its caller is. For the index lock it
-    /// keeps interrupts out after each turn, to try again.
+    /// A hart in the queue waits turn after turn with interrupts as its caller has them. A hart
+    /// that waits for the index lock disables them after each turn, to try again.
     fn relax(turn: usize) {
         match turn {
             0 => {
-                HAS_PINNED.set(false);
+                HAS_DISABLED_IRQS.set(false);
                 AT_FIRST_TURN.set(counts());
             }
-            1 if !HAS_PINNED.get() && QUEUED_AT.get().is_none() => {
-                QUEUED_AT.set(Some(AT_FIRST_TURN.get()));
+            1 if !HAS_DISABLED_IRQS.get() && AT_TICKET.get().is_none() => {
+                AT_TICKET.set(Some(AT_FIRST_TURN.get()));
             }
             _ => {}
         }
@@ -122,12 +129,12 @@ fn at(page: usize) -> axmm::VirtAddr {
     virt(X64::base() + page * KIB4)
 }
 
-/// Some pages may be mapped already.
+/// Maps pages. That fails if some of them are mapped already.
 fn map(space: &Space, pages: Range<usize>, populate: bool) {
     _ = space.map_alloc(at(pages.start), pages.len() * KIB4, RW, populate);
 }
 
-/// Some pages may not be mapped.
+/// Changes the rights of pages. That fails if some of them are not mapped.
 fn protect(space: &Space, pages: Range<usize>, write: bool) {
     let rights = if write { RW } else { RO };
     _ = space.protect(at(pages.start), pages.len() * KIB4, rights);
@@ -139,10 +146,11 @@ fn unmap(space: &Space, pages: Range<usize>) {
         .expect("memory is enough");
 }
 
+/// Prepares this hart for its next operation.
 fn begin() {
-    HAS_COUNTED.set(false);
-    QUEUED_AT.set(None);
-    SERVED_AT.set(None);
+    IS_COUNTED.set(false);
+    AT_TICKET.set(None);
+    AT_START.set(None);
 }
 
 /// Lets hart 0 do `watched` until it has had to wait often enough, while each other hart does
@@ -171,9 +179,9 @@ fn run(watched: impl Fn(&Space, usize), work: impl Fn(&Space, usize) + Sync) {
         for round in 0.. {
             begin();
             watched(&space, round);
-            if let (Some(queued), Some(served)) = (QUEUED_AT.get(), SERVED_AT.get()) {
+            if let (Some(before), Some(after)) = (AT_TICKET.get(), AT_START.get()) {
                 waits += 1;
-                let others = (1..HARTS).map(|hart| served[hart] - queued[hart]);
+                let others = (1..HARTS).map(|hart| after[hart] - before[hart]);
                 most = others.fold(most, usize::max);
             }
             if waits == WAITS || most > MOST {
@@ -185,7 +193,7 @@ fn run(watched: impl Fn(&Space, usize), work: impl Fn(&Space, usize) + Sync) {
     assert!(most <= MOST, "a hart was overtaken {most} times by another");
 }
 
-/// One of several operations, which all change the pages in the middle.
+/// Performs one of several operations, all of which change the pages in the middle.
 fn change(space: &Space, round: usize) {
     let middle = PAGES / 2;
     let pages = middle - 1 - round % 5..middle + 1 + round % 7;
@@ -198,12 +206,12 @@ fn change(space: &Space, round: usize) {
 }
 
 #[test]
-fn an_operation_waits_for_two_of_each_other_hart_at_most() {
+fn each_other_hart_overtakes_an_operation_once_at_most() {
     run(change, change);
 }
 
 #[test]
-fn an_operation_on_one_page_waits_for_no_more_of_those_on_all() {
+fn operations_on_all_pages_overtake_one_on_a_single_page_once_at_most() {
     run(
         |space, round| protect(space, 5..6, round % 2 == 0),
         |space, round| protect(space, 0..PAGES, round % 2 == 0),
@@ -211,14 +219,14 @@ fn an_operation_on_one_page_waits_for_no_more_of_those_on_all() {
 }
 
 #[test]
-fn a_page_fault_waits_for_two_operations_of_each_other_hart_at_most() {
+fn each_other_hart_overtakes_a_page_fault_once_at_most() {
     run(
         |space, _| _ = space.handle_page_fault(at(5), RO),
         |space, round| protect(space, round % 5..PAGES, round % 2 == 0),
     );
 }
 
-/// Harts that fault in a loop keep no operation from its turn.
+/// Harts that take page faults in a loop do not keep an operation from its turn.
 #[test]
 fn operations_end_while_other_harts_fault_on_their_pages() {
     let _alone = alone();

@@ -1,0 +1,128 @@
+//! A machine whose harts are threads of the test. A test can choose what another hart does in
+//! the middle of an operation.
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::mpsc::channel;
+use std::thread::{self, JoinHandle};
+
+use axmm::Machine;
+
+use crate::TestMachine;
+
+/// The number of harts.
+pub const HARTS: usize = 3;
+
+/// The number of turns after which a waiting hart lets other threads run.
+const SPINS: usize = 64;
+
+/// What another hart does at some moment of this hart's operation.
+type Action = Option<Box<dyn FnOnce()>>;
+
+thread_local! {
+    static THIS_HART: Cell<usize> = const { Cell::new(0) };
+    static AT_NEXT_FLUSH: RefCell<Action> = const { RefCell::new(None) };
+    static AT_NEXT_COPY: RefCell<Action> = const { RefCell::new(None) };
+    static AT_NEXT_WAIT: RefCell<Action> = const { RefCell::new(None) };
+    static BEFORE_IRQS_ARE_DISABLED: RefCell<Action> = const { RefCell::new(None) };
+}
+
+/// Lets the next hart run `action` when this hart next flushes other harts' TLBs.
+pub fn at_next_flush(action: impl FnOnce() + 'static) {
+    AT_NEXT_FLUSH.set(Some(Box::new(action)));
+}
+
+/// Lets the next hart run `action` when this hart next copies bytes of a page.
+pub fn at_next_copy(action: impl FnOnce() + 'static) {
+    AT_NEXT_COPY.set(Some(Box::new(action)));
+}
+
+/// Lets the next hart run `action` before this hart next disables interrupts.
+pub fn before_irqs_are_disabled(action: impl FnOnce() + 'static) {
+    BEFORE_IRQS_ARE_DISABLED.set(Some(Box::new(action)));
+}
+
+/// Makes this thread the hart with the number `hart`.
+pub fn set_this_hart(hart: usize) {
+    THIS_HART.set(hart);
+}
+
+/// Lets hart 2 do `work` in a thread. Returns once that hart waits.
+///
+/// # Panics
+///
+/// Panics if `work` returns without a wait.
+pub fn spawn_until_it_waits(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let (send, waits) = channel();
+    let thread = thread::spawn(move || {
+        set_this_hart(2);
+        let at_wait = send.clone();
+        AT_NEXT_WAIT.set(Some(Box::new(move || _ = at_wait.send(true))));
+        work();
+        _ = send.send(false);
+    });
+    assert_eq!(waits.recv(), Ok(true), "hart 2 has not waited");
+    thread
+}
+
+/// Runs an action as the next hart, on this thread.
+fn run_as_next_hart(action: Action) {
+    if let Some(action) = action {
+        let this = THIS_HART.replace(THIS_HART.get() + 1);
+        axalloc::fault::paused(action);
+        THIS_HART.set(this);
+    }
+}
+
+/// A machine with the page tables of `R`, whose harts are threads.
+pub struct Threads<R>(PhantomData<fn() -> R>);
+
+// SAFETY: threads that run at the same time have different numbers below `HARTS`. A thread
+// that runs an action as another hart gets its own number back afterwards.
+unsafe impl<R: TestMachine> Machine for Threads<R> {
+    axmm::page_tables_of!(R);
+
+    type IrqGuard = ();
+    type PreemptGuard = ();
+
+    fn publish_entries() {
+        thread::yield_now();
+    }
+
+    fn flush(_: u64, _: Range<usize>) {
+        thread::yield_now();
+        run_as_next_hart(AT_NEXT_FLUSH.take());
+    }
+
+    fn flush_local(_: Range<usize>) {}
+
+    fn disable_irqs() {
+        run_as_next_hart(BEFORE_IRQS_ARE_DISABLED.take());
+    }
+
+    fn disable_preemption() {}
+
+    fn harts() -> usize {
+        HARTS
+    }
+
+    fn hart() -> usize {
+        THIS_HART.get()
+    }
+
+    unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+        run_as_next_hart(AT_NEXT_COPY.take());
+        // SAFETY: the caller allows reading `from` and writing `to`; in a process all of these
+        // bytes are mapped.
+        unsafe { from.copy_to(to, len) };
+        len
+    }
+
+    fn relax(turn: usize) {
+        run_as_next_hart(AT_NEXT_WAIT.take());
+        if turn > SPINS {
+            thread::yield_now();
+        }
+    }
+}
