@@ -1,7 +1,8 @@
-//! The atomics of what many harts do at the same time: the machine's; in this crate's own
-//! tests those of `loom`, which tries every interleaving of a test, and every order that
-//! memory may have; or those of `shuttle`, which tries many schedules of a test, one step
-//! of one atomic at a time.
+//! The atomics that several harts access at the same time. A kernel uses those of `core`. The
+//! unit tests of this crate can use two others:
+//!
+//! - `loom` tries every interleaving of a test, and every order that memory may have;
+//! - `shuttle` tries many schedules of a test, one access to one atomic at a time.
 
 #[cfg(not(any(all(loom, test), shuttle)))]
 pub use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
@@ -12,14 +13,14 @@ pub use modelled::{AtomicU64, AtomicUsize};
 #[cfg(shuttle)]
 pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-/// The order of a load whose value is the address of the next access: what C++ calls
-/// consume, and Linux `rcu_dereference`. The address was stored with Release, and the memory
-/// behind it was filled before.
+/// The order of a load whose value is the address of the next access. C++ calls this order
+/// consume, and Linux has `rcu_dereference` for it. The partner is a Release store of the
+/// address, before which the memory at the address was filled.
 ///
-/// The language knows no such order, so by its rules only Acquire is enough. Where that
-/// costs nothing, under Miri and on x86_64, it is Acquire. Elsewhere Acquire would be a fence
-/// at each level of a page-table walk, and the machine orders the two accesses already,
-/// because the second needs the value of the first:
+/// Rust has no such order, and by its rules only Acquire is enough. Under Miri and on x86_64,
+/// where Acquire costs nothing, this is Acquire. Elsewhere Acquire would be a fence at each
+/// level of a page-table walk. The machine orders the two accesses already, because the second
+/// needs the value of the first:
 ///
 /// - riscv64: RVWMO, preserved program order, rule 9, a syntactic address dependency;
 /// - aarch64: the address dependency of Armv8's dependency-ordered-before relation;
@@ -27,24 +28,27 @@ pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 ///   Linux relies on them there, as on every architecture but Alpha;
 /// - x86_64: TSO orders any two loads.
 ///
-/// A compiler could break the dependency only if it knew the value. It cannot: the address
-/// of a table is not compared with anything before it is used.
+/// A compiler could break the dependency only if it knew the value. It does not: the address
+/// of a table is not compared with another value before it is used.
 pub const CONSUME: Ordering = match cfg!(any(miri, target_arch = "x86_64")) {
     true => Ordering::Acquire,
     false => Ordering::Relaxed,
 };
 
-/// A word of data, as part of what a version guards. Shuttle takes turns at the version
-/// alone: a turn at each word would leave it no time for anything else.
+/// A word of the data that a sequence counter protects. Under shuttle it is an atomic of
+/// `core`, so that threads are switched only at the counter. With a switch at each word the
+/// tests would be too slow.
 #[cfg(not(all(loom, test)))]
 pub type DataUsize = core::sync::atomic::AtomicUsize;
 #[cfg(all(loom, test))]
 pub type DataUsize = AtomicUsize;
 
-/// Loom knows a sequential order of fences. A load in that order reads the latest value there,
-/// whatever the order of the store before it. So here a fence is between a write in that order
-/// and the next read in it: not without the one, nor the other. The accesses themselves are
-/// `Acquire` and `Release`.
+/// Atomics of loom with SeqCst accesses.
+///
+/// Loom has a total order of SeqCst fences only. Its own SeqCst load returns the latest value
+/// even if that was stored with a weaker order, and so would hide a store that is too weak.
+/// Here a SeqCst access is an `Acquire` or `Release` access. A SeqCst fence comes between a
+/// SeqCst write and the next SeqCst read of the same thread, and nowhere else.
 #[cfg(all(loom, test))]
 mod modelled {
     use core::cell::Cell;
@@ -52,7 +56,7 @@ mod modelled {
     use super::{Ordering, fence};
 
     loom::thread_local! {
-        /// Whether this thread has written in order since it has read in order.
+        /// Whether this thread has made a SeqCst write since its last SeqCst read.
         static WROTE: Cell<bool> = Cell::new(false);
     }
 

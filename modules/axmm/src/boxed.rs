@@ -1,4 +1,4 @@
-//! Boxes for which there may be no memory.
+//! Boxes that are allocated fallibly.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -6,26 +6,28 @@ use core::iter;
 
 use axerrno::{AxError, AxResult};
 
-/// A box, if there is memory for it.
+/// Returns a box that holds `value`.
 ///
 /// # Errors
 ///
-/// `NoMemory`.
+/// Fails with `NoMemory` if the box cannot be allocated.
 pub fn boxed<T>(value: T) -> AxResult<Box<T>> {
-    let one: *mut [T] = Box::into_raw(boxed_row(iter::once(value))?);
-    // SAFETY: it is a box of one.
-    Ok(unsafe { Box::from_raw(one.cast()) })
+    let slice: *mut [T] = Box::into_raw(boxed_slice(iter::once(value))?);
+    // SAFETY: the slice has one element, so a box of it and a box of the element have the same
+    // address and layout.
+    Ok(unsafe { Box::from_raw(slice.cast()) })
 }
 
-/// All of `values` in one box, if there is memory for it.
+/// Returns a box that holds all of `values` as a slice.
 ///
 /// # Errors
 ///
-/// `NoMemory`.
-pub fn boxed_row<T>(values: impl ExactSizeIterator<Item = T>) -> AxResult<Box<[T]>> {
-    let mut row = Vec::new();
-    row.try_reserve_exact(values.len())
+/// Fails with `NoMemory` if the box cannot be allocated.
+pub fn boxed_slice<T>(values: impl ExactSizeIterator<Item = T>) -> AxResult<Box<[T]>> {
+    let mut slice = Vec::new();
+    slice
+        .try_reserve_exact(values.len())
         .map_err(|_| AxError::NoMemory)?;
-    row.extend(values);
-    Ok(row.into_boxed_slice())
+    slice.extend(values);
+    Ok(slice.into_boxed_slice())
 }

@@ -1,4 +1,4 @@
-//! Four harts that one thread is by turns.
+//! A machine of four harts, all of which one thread plays, by turns.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -7,19 +7,20 @@ use axalloc::fault::paused;
 
 use crate::machine::{Machine, ThisMachine};
 
-/// How many harts there are.
+/// The number of harts.
 pub const HARTS: usize = 4;
 
 /// The machine of the four harts.
-pub struct Four;
+pub struct FourHarts;
 
 std::thread_local! {
+    /// The hart that the thread plays now.
     static HART: Cell<usize> = const { Cell::new(0) };
-    /// What another hart does when this one next waits.
-    pub static AS_IT_WAITS: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
-    /// The turn of waiting that the hart is at.
+    /// What another hart does when this hart next waits.
+    pub static ON_WAIT: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    /// The step of waiting that the hart has reached.
     pub static TURN: Cell<usize> = const { Cell::new(0) };
-    /// What has been flushed: harts, a bit for each, and addresses.
+    /// All flushes so far: the harts, a bit for each, and the addresses.
     pub static FLUSHES: RefCell<Vec<(u64, Range<usize>)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -31,16 +32,17 @@ pub fn as_hart<R>(hart: usize, work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Lets another hart do `work` at the `turn`th turn of waiting.
+/// Lets another hart do `work` when this hart is at step `turn` of its next wait.
 pub fn at_turn(turn: usize, work: impl FnOnce() + 'static) {
-    AS_IT_WAITS.set(Some(match turn {
+    ON_WAIT.set(Some(match turn {
         0 => Box::new(work),
         _ => Box::new(move || at_turn(turn - 1, work)),
     }));
 }
 
-// SAFETY: the tests run on one thread each, whose number changes between operations alone.
-unsafe impl Machine for Four {
+// SAFETY: each test runs on one thread, and changes the number of the hart only between
+// operations, or where the hart waits. The machine is shared with no other thread.
+unsafe impl Machine for FourHarts {
     crate::page_tables_of!(ThisMachine);
 
     type IrqGuard = ();
@@ -49,7 +51,7 @@ unsafe impl Machine for Four {
     fn publish_entries() {}
 
     fn flush(harts: u64, pages: Range<usize>) {
-        // It takes memory also where a test makes allocations fail.
+        // The record takes memory also while a test makes allocations fail.
         paused(|| FLUSHES.with_borrow_mut(|flushes| flushes.push((harts, pages))));
     }
 
@@ -71,9 +73,9 @@ unsafe impl Machine for Four {
 
     fn relax(turn: usize) {
         TURN.set(turn);
-        if let Some(work) = AS_IT_WAITS.take() {
+        if let Some(work) = ON_WAIT.take() {
             work();
         }
-        assert!(turn < 1000, "a hart waits for ever");
+        assert!(turn < 1000, "a hart waits forever");
     }
 }

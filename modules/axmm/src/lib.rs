@@ -36,6 +36,7 @@
 
 extern crate alloc;
 
+mod addr;
 pub mod areas;
 mod aspace;
 mod atomic;

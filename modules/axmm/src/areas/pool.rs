@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use axerrno::{AxError, AxResult};
 
 use super::word::{Link, Word};
-use crate::boxed::{boxed, boxed_row};
+use crate::boxed::{boxed, boxed_slice};
 
 /// What a [`Pool`] keeps. Other harts may read a node while it is written, so it consists
 /// of words.
@@ -157,7 +157,7 @@ impl<T: Node> Pool<T> {
             None => AtomicPtr::new(ptr::null_mut()),
         };
         let list = Box::into_raw(boxed(List {
-            places: boxed_row((0..(2 * count).max(4)).map(node))?,
+            places: boxed_slice((0..(2 * count).max(4)).map(node))?,
             shorter: self.list.load(Ordering::Relaxed),
         })?);
         // SAFETY: it has just been made of a box.

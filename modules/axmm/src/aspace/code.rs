@@ -19,7 +19,7 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
 use crate::areas::Span;
 use crate::aspace::AddrSpace;
 use crate::machine::Machine;
-use crate::page_table::Seen;
+use crate::page_table::Visited;
 
 impl<M: Machine> AddrSpace<M> {
     /// Makes instruction fetches of every hart see what the caller has written to `size`
@@ -50,7 +50,7 @@ impl<M: Machine> AddrSpace<M> {
     pub(crate) fn sync_locked(&self, pages: &Span) {
         if M::needs_cleaning() {
             let _ = self.table().visit::<()>(pages.clone(), |seen| {
-                if let Seen::Run {
+                if let Visited::Run {
                     pages: run, paddr, ..
                 } = seen
                 {

@@ -1,7 +1,7 @@
 //! Page faults: the missing page is faulted in if the area allows the access. Otherwise a
 //! [`Fault`] says why not.
 //!
-//! A frame full of zeroes is preallocated ([`Hand`]) before the fault slot is taken. If the
+//! A frame full of zeroes is preallocated ([`PreallocatedFrames`]) before the fault slot is taken. If the
 //! area wants more, that is allocated with the slot empty, and the fault starts again. Faults
 //! do not wait for each other: the second of two faults on one page finds it there.
 
@@ -13,7 +13,7 @@ use page_table_multiarch::MappingFlags;
 
 use super::AddrSpace;
 use crate::areas::Area;
-use crate::backing::{Backend, Grain, Hand};
+use crate::backing::{Backend, Grain, PreallocatedFrames};
 use crate::locking::range_lock::{FaultGuard, LockedBy};
 use crate::locking::shards::Shard;
 use crate::machine::{ALL_ADDRESSES, Machine};
@@ -101,7 +101,7 @@ impl<M: Machine> AddrSpace<M> {
         vaddr: VirtAddr,
         access: MappingFlags,
         without: MappingFlags,
-        hand: &mut Hand,
+        hand: &mut PreallocatedFrames,
     ) -> bool {
         matches!(self.resolve(vaddr, access, without, hand), Resolved::Yes)
     }
@@ -120,7 +120,7 @@ impl<M: Machine> AddrSpace<M> {
         access: MappingFlags,
         without: MappingFlags,
     ) -> Result<(), Fault> {
-        let mut hand = Hand::empty();
+        let mut hand = PreallocatedFrames::empty();
         loop {
             let mut pinned = self.fault_slot(vaddr)?;
             let resolved = match self.area_for(&mut pinned.slot, vaddr) {
@@ -135,7 +135,7 @@ impl<M: Machine> AddrSpace<M> {
             drop(pinned);
             match resolved {
                 Resolved::Yes => return Ok(()),
-                Resolved::Wants(grain) => hand.fetch::<M>(grain),
+                Resolved::Wants(grain) => hand.allocate::<M>(grain),
                 Resolved::No(fault) => return Err(fault),
             }
         }
@@ -150,7 +150,7 @@ impl<M: Machine> AddrSpace<M> {
         vaddr: VirtAddr,
         access: MappingFlags,
         without: MappingFlags,
-        hand: &mut Hand,
+        hand: &mut PreallocatedFrames,
     ) -> Resolved {
         let not_now = Resolved::No(Fault::Nested);
         let Some(mut slot) = self.try_fault_slot(vaddr) else {
@@ -169,12 +169,12 @@ impl<M: Machine> AddrSpace<M> {
         vaddr: VirtAddr,
         access: MappingFlags,
         without: MappingFlags,
-        hand: &mut Hand,
+        hand: &mut PreallocatedFrames,
     ) -> Resolved {
         if !area.flags().contains(access) || area.flags().intersects(without | EXECUTE) {
             return self.resolve_code(area, vaddr, access, without, hand);
         }
-        if Backend::fault_at_once::<M>(area, &self.table, vaddr, hand) {
+        if Backend::fault_in_at_once::<M>(area, &self.table, vaddr, hand) {
             M::publish_entries();
             return Resolved::Yes;
         }
@@ -191,7 +191,7 @@ impl<M: Machine> AddrSpace<M> {
         vaddr: VirtAddr,
         access: MappingFlags,
         without: MappingFlags,
-        hand: &mut Hand,
+        hand: &mut PreallocatedFrames,
     ) -> Resolved {
         if !area.flags().contains(access) || area.flags().intersects(without) {
             return Resolved::No(Fault::Denied);
@@ -211,7 +211,7 @@ impl<M: Machine> AddrSpace<M> {
         area: &Area<Backend>,
         vaddr: VirtAddr,
         access: MappingFlags,
-        hand: &mut Hand,
+        hand: &mut PreallocatedFrames,
     ) -> Resolved {
         let page = vaddr.align_down_4k().as_usize();
         let alone = area.part(&(page..page + PAGE_SIZE_4K));
@@ -222,7 +222,7 @@ impl<M: Machine> AddrSpace<M> {
         let free = shard.filter(|shard| !shard.lock.is_block_locked(page));
         let whole = free.and_then(|shard| shard.shared_areas().peek(page));
         let area = whole.as_ref().map_or(&alone, |(area, _)| area);
-        match Backend::fault::<M>(area, &self.table, vaddr, hand) {
+        match Backend::fault_in::<M>(area, &self.table, vaddr, hand) {
             Ok(None) => {
                 M::publish_entries();
                 Resolved::Yes
@@ -369,7 +369,7 @@ mod tests {
     const GRAINS: [Grain; 3] = [Grain::Page, Grain::Around(16), Grain::Large];
 
     fn space(grain: Grain) -> AddrSpace {
-        test_memory::give();
+        test_memory::add_once();
         let base = VirtAddr::from_usize(BASE);
         let space = AddrSpace::new_empty(base, 1 << 30).unwrap();
         space.map_alloc_with(base, SIZE, RW, false, grain).unwrap();
@@ -381,7 +381,7 @@ mod tests {
     }
 
     /// What is done under an address space's lock: frames are taken, and zeroed, before.
-    fn resolve(space: &AddrSpace, hand: &mut Hand) -> Resolved {
+    fn resolve(space: &AddrSpace, hand: &mut PreallocatedFrames) -> Resolved {
         let none = MappingFlags::empty();
         space.resolve(VirtAddr::from_usize(BASE), RW, none, hand)
     }
@@ -390,13 +390,13 @@ mod tests {
     fn with_a_full_hand_only_tables_are_taken() {
         for grain in GRAINS {
             let space = space(grain);
-            let mut hand = Hand::empty();
+            let mut hand = PreallocatedFrames::empty();
             let armed = fail_from(1);
             let Resolved::Wants(count) = resolve(&space, &mut hand) else {
                 panic!("{grain:?}: an empty hand is enough");
             };
             assert!(!armed.has_fired(), "{grain:?}: it looks only");
-            hand.fetch::<crate::machine::ThisMachine>(count);
+            hand.allocate::<crate::machine::ThisMachine>(count);
             let before = tables(&space);
             // A large page is in the table of the level above the lowest.
             let missing = if grain == Grain::Large { 2 } else { 3 };
@@ -414,7 +414,10 @@ mod tests {
             assert!(space.handle_page_fault(BASE.into(), RW));
             let armed = fail_from(1);
             assert!(space.handle_page_fault(BASE.into(), RW));
-            assert!(matches!(resolve(&space, &mut Hand::empty()), Resolved::Yes));
+            assert!(matches!(
+                resolve(&space, &mut PreallocatedFrames::empty()),
+                Resolved::Yes
+            ));
             assert!(!armed.has_fired(), "{grain:?}");
         }
     }

@@ -163,9 +163,9 @@ impl<M: Machine> Operation<M> for Map {
     fn undo(&self, guard: &mut WriteGuard<'_, M>) {
         guard.unlocked(|unlocked| {
             let mut gather = unlocked.gather();
-            gather.own(self.backend.owns_frames());
+            gather.set_owns_frames(self.backend.owns_frames());
             let table = &unlocked.space().table;
-            table.unmap_whole(unlocked.span().clone(), &mut gather);
+            table.unmap_whole_pages(unlocked.span().clone(), &mut gather);
             gather.finish();
         });
         guard.remove_areas();
@@ -184,10 +184,12 @@ impl Map {
         guard.insert(area);
         let mapped = guard.unlocked(|unlocked| {
             let mut undo = unlocked.gather();
-            undo.own(area.backing().owns_frames());
+            undo.set_owns_frames(area.backing().owns_frames());
             let (space, span) = (unlocked.space(), area.span());
             let backing = area.backing();
-            backing.map::<M>(&space.table, span.clone(), area.flags(), &mut undo)?;
+            let mapped = backing.map::<M>(&space.table, span.clone(), area.flags(), &mut undo);
+            undo.finish();
+            mapped?;
             if area.flags().contains(MappingFlags::EXECUTE) {
                 space.sync_locked(&span);
             }

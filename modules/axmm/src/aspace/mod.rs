@@ -27,8 +27,8 @@ use crate::backing::Backend;
 use crate::locking::shards::{Places, Shards, clip};
 use crate::machine::{Machine, ThisMachine};
 use crate::page_table::frames::Table;
-use crate::page_table::{Page, Reached, Seen};
-use crate::tlb::state::Context;
+use crate::page_table::{Page, VisitPosition, Visited};
+use crate::tlb::state::TlbState;
 
 /// An address space: what each of its addresses means.
 ///
@@ -57,7 +57,7 @@ pub struct AddrSpace<M: Machine = ThisMachine> {
     /// From here on only the owner of a mapping changes it.
     owned_from: usize,
     /// Which harts may remember translations.
-    context: Context,
+    tlb_state: TlbState,
 }
 
 /// A page table to look at, while it changes or not.
@@ -83,7 +83,7 @@ impl<M: Machine> AddrSpace<M> {
     /// `InvalidInput` if the range is empty, not page-aligned, or overflows, or if
     /// the page table cannot tell all of its addresses apart; `NoMemory`.
     pub fn new_empty(base: VirtAddr, size: usize) -> AxResult<Self> {
-        Self::new(base, size, Context::kernel(), |_| Ok(()))
+        Self::new(base, size, TlbState::kernel(), |_| Ok(()))
     }
 
     /// As [`new_empty`](Self::new_empty), for a user program: a mapping may be
@@ -93,7 +93,7 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// As [`new_empty`](Self::new_empty).
     pub fn new_empty_user(base: VirtAddr, size: usize) -> AxResult<Self> {
-        Self::new(base, size, Context::user(), |_| Ok(()))
+        Self::new(base, size, TlbState::user(), |_| Ok(()))
     }
 
     /// As [`new_empty_user`](Self::new_empty_user), with the mappings of `other`
@@ -105,7 +105,7 @@ impl<M: Machine> AddrSpace<M> {
     #[inline(always)]
     pub fn new_user_with(base: VirtAddr, size: usize, other: &Self) -> AxResult<Self> {
         let span = base.as_usize()..base.as_usize().saturating_add(size);
-        Self::new(base, size, Context::user(), |table| {
+        Self::new(base, size, TlbState::user(), |table| {
             other.lend(table, &span)
         })
     }
@@ -115,7 +115,7 @@ impl<M: Machine> AddrSpace<M> {
     fn new(
         base: VirtAddr,
         size: usize,
-        context: Context,
+        tlb_state: TlbState,
         prepare: impl FnOnce(&mut Table<M>) -> AxResult,
     ) -> AxResult<Self> {
         let span = checked(base, size)?;
@@ -126,7 +126,7 @@ impl<M: Machine> AddrSpace<M> {
         if !translated || (first ^ last) >> (usize::BITS - 1) != 0 {
             return Err(AxError::InvalidInput);
         }
-        let mut table = Table::<M>::new(M::largest_page(), M::page_mark(context.is_kernel()))?;
+        let mut table = Table::<M>::new(M::largest_page(), M::page_mark(tlb_state.is_kernel()))?;
         prepare(&mut table)?;
         let entry = Table::<M>::entry_size(Table::<M>::LEVELS - 1);
         let places = Places::new(&span, entry.ilog2())?;
@@ -136,7 +136,7 @@ impl<M: Machine> AddrSpace<M> {
             table,
             fixed_end: 0,
             owned_from: usize::MAX,
-            context,
+            tlb_state,
         })
     }
 
@@ -148,7 +148,7 @@ impl<M: Machine> AddrSpace<M> {
     /// `InvalidInput` for a user program's, whose mappings no other address space may
     /// have; `NoMemory` for a table under each entry of the root.
     pub fn share(&self) -> AxResult {
-        if !self.context.is_kernel() {
+        if !self.tlb_state.is_kernel() {
             return Err(AxError::InvalidInput);
         }
         if self.table.is_shared() {
@@ -157,7 +157,7 @@ impl<M: Machine> AddrSpace<M> {
         let Span { start, end } = self.span();
         let changing = start.max(self.fixed_end)..end;
         match changing.is_empty() {
-            true => self.table.share_top(start..end, self.fixed_end),
+            true => self.table.share_root(start..end, self.fixed_end),
             false => self.perform(&changing, &Share)?,
         }
         Ok(())
@@ -181,13 +181,13 @@ impl<M: Machine> AddrSpace<M> {
     /// Lets the table of an address space over `span` see all mappings.
     fn lend(&self, table: &mut Table<M>, span: &Span) -> AxResult {
         let own = self.span();
-        let is_kernel = self.context.is_kernel();
-        if !is_kernel || table.borrows() || self.table.shares_top(span, &own) {
+        let is_kernel = self.tlb_state.is_kernel();
+        if !is_kernel || table.borrows() || self.table.share_root_entry(span, &own) {
             return Err(AxError::InvalidInput);
         }
         // Of a shared table no entry of the root goes.
         if self.table.is_shared() {
-            table.copy_top(&self.table, own);
+            table.copy_root_entries(&self.table, own);
             return Ok(());
         }
         let shards = 0..self.shards.count();
@@ -195,7 +195,7 @@ impl<M: Machine> AddrSpace<M> {
             .clone()
             .try_for_each(|number| self.shards.make(number).map(drop))?;
         let _guards = self.write_areas_of(shards, &own)?;
-        table.copy_top(&self.table, own);
+        table.copy_root_entries(&self.table, own);
         Ok(())
     }
 
@@ -313,7 +313,7 @@ impl<M: Machine> AddrSpace<M> {
         let user_half = USER_BASE..USER_END;
         let in_user_half =
             user_half.contains(&self.base().as_usize()) && self.end().as_usize() <= USER_END;
-        if self.context.is_kernel() || !in_user_half {
+        if self.tlb_state.is_kernel() || !in_user_half {
             return false;
         }
         match axhal::paging::ONE_ROOT {
@@ -323,8 +323,8 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Which harts may remember translations.
-    pub fn context(&self) -> &Context {
-        &self.context
+    pub fn tlb_state(&self) -> &TlbState {
+        &self.tlb_state
     }
 
     /// Whether every page of the range may be accessed with `flags`, now or
@@ -457,9 +457,9 @@ impl<M: Machine> AddrSpace<M> {
     pub(crate) fn visit_some(
         &self,
         pages: &Span,
-        reached: &mut Reached,
+        reached: &mut VisitPosition,
         most: usize,
-        see: &mut dyn FnMut(&Seen) -> bool,
+        see: &mut dyn FnMut(&Visited) -> bool,
     ) -> bool {
         let from = pages.start.max(reached.vaddr());
         if from >= pages.end {
@@ -515,7 +515,7 @@ impl<M: Machine> AddrSpace<M> {
         let write_and_execute = MappingFlags::WRITE | MappingFlags::EXECUTE;
         let some = flags.intersects(write_and_execute | MappingFlags::READ);
         let for_users = flags.contains(MappingFlags::USER) || flags.contains(write_and_execute);
-        if (for_users && self.context.is_kernel())
+        if (for_users && self.tlb_state.is_kernel())
             || (some && !flags.contains(MappingFlags::READ))
             || (!some && !flags.is_empty())
         {
@@ -562,13 +562,15 @@ impl<M: Machine> Operation<M> for Share {
         guard.unlocked(|unlocked| {
             let mut gather = unlocked.gather();
             let table = &unlocked.space().table;
-            table.make_top(unlocked.span().clone(), &mut gather)
+            let result = table.populate_root(unlocked.span().clone(), &mut gather);
+            gather.finish();
+            result
         })
     }
 
     fn settle(&self, guard: &mut WriteGuard<'_, M>) {
         let space = guard.space();
-        space.table.share_top(space.span(), space.fixed_end);
+        space.table.share_root(space.span(), space.fixed_end);
     }
 }
 
@@ -605,7 +607,7 @@ unsafe impl<M: Machine> Send for AddrSpace<M> {}
 impl<M: Machine> Drop for AddrSpace<M> {
     /// Frees what the mappings own, then the page table.
     fn drop(&mut self) {
-        debug_assert!(self.context.is_kernel() || self.context.is_left());
+        debug_assert!(self.tlb_state.is_kernel() || !self.tlb_state.has_harts_inside());
         self.fixed_end = 0;
         self.owned_from = usize::MAX;
         // It only fails where an area is cut, and none is.

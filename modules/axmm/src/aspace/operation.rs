@@ -103,7 +103,7 @@ impl<M: Machine> AddrSpace<M> {
         }
         let mut guards = self.write_areas_of(first..last + 1, span)?;
         prepare_all(&mut guards, operation)?;
-        let mut gather = TlbGather::new(&self.context);
+        let mut gather = TlbGather::new(&self.tlb_state);
         for guard in &guards {
             operation.change(&Unlocked::new(guard), &mut gather);
         }
@@ -122,9 +122,9 @@ impl<M: Machine> AddrSpace<M> {
 /// Changes the page table in one shard.
 #[inline(never)]
 fn change_pages<M: Machine, O: Operation<M>>(guard: &mut WriteGuard<'_, M>, operation: &O) {
-    let context = &guard.space().context;
+    let tlb_state = &guard.space().tlb_state;
     guard.unlocked(|unlocked| {
-        let mut gather = TlbGather::new(context);
+        let mut gather = TlbGather::new(tlb_state);
         operation.change(unlocked, &mut gather);
         gather.finish();
         operation.after_flush(unlocked);

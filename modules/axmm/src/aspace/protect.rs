@@ -11,7 +11,7 @@ use super::write_guard::{AT_A_TIME, Unlocked, WriteGuard};
 use super::{AddrSpace, with_memory};
 use crate::areas::Span;
 use crate::machine::Machine;
-use crate::page_table::Change;
+use crate::page_table::Protection;
 use crate::page_table::frames::Table;
 use crate::tlb::gather::TlbGather;
 
@@ -90,7 +90,7 @@ impl<M: Machine> Operation<M> for Protect {
         let covered = guard.all_areas(|area| {
             let before = area.flags();
             self.adds.set(self.adds.get() && adds(before, self.flags));
-            let breaks = Table::<M>::differ_in_kind(before, self.flags);
+            let breaks = Table::<M>::differ_in_memory_type(before, self.flags);
             self.may_break.set(self.may_break.get() || breaks);
             foreign |= !area.backing().owns_frames();
             let follows = area.span().start <= reached;
@@ -117,14 +117,14 @@ impl<M: Machine> Operation<M> for Protect {
     #[inline(always)]
     fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
         if self.adds.get() {
-            gather.only_adds();
+            gather.only_adds_rights();
         }
-        let change = Change {
+        let protection = Protection {
             flags: self.flags,
-            may_break: self.may_break.get(),
+            changes_memory_type: self.may_break.get(),
         };
         let table = &unlocked.space().table;
-        table.protect_whole(unlocked.span().clone(), change, gather);
+        table.protect_whole_pages(unlocked.span().clone(), protection, gather);
     }
 
     #[inline(always)]

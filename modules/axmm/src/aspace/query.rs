@@ -60,7 +60,7 @@ mod tests {
     const SIZE: usize = 0x4000;
 
     fn space() -> AddrSpace {
-        test_memory::give();
+        test_memory::add_once();
         let space = AddrSpace::new_empty(BASE, 1 << 30).unwrap();
         let rights = MappingFlags::READ | MappingFlags::WRITE;
         space.map_alloc(BASE, SIZE, rights, true).unwrap();

@@ -105,7 +105,7 @@ impl<M: Machine> Operation<M> for Unmap {
         let span = guard.span().clone();
         guard.reserve_cuts(&span)?;
         // The range is locked: no page comes from here on.
-        if guard.space().table.leads_nowhere(&span) {
+        if guard.space().table.is_unpopulated(&span) {
             return Ok(());
         }
         self.has_pages.set(true);
@@ -119,7 +119,7 @@ impl<M: Machine> Operation<M> for Unmap {
 
     #[inline(always)]
     fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
-        gather.set_alone(unlocked.alone());
+        gather.set_exclusive(unlocked.alone());
         unmap_pages(unlocked.span(), unlocked, gather);
     }
 
@@ -163,7 +163,7 @@ impl<M: Machine, I: Iterator<Item = Span> + Clone> Operation<M> for UnmapEach<I>
     }
 
     fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
-        gather.set_alone(unlocked.alone());
+        gather.set_exclusive(unlocked.alone());
         for span in self.within(unlocked.span()) {
             unmap_pages(&span, unlocked, gather);
         }
@@ -190,8 +190,8 @@ fn unmap_pages<M: Machine>(
         if start >= span.end {
             break;
         }
-        gather.own(area.backing().owns_frames());
-        table.unmap_whole(start.max(span.start)..end.min(span.end), gather);
+        gather.set_owns_frames(area.backing().owns_frames());
+        table.unmap_whole_pages(start.max(span.start)..end.min(span.end), gather);
         if end >= span.end {
             break;
         }

@@ -303,7 +303,7 @@ mod tests {
     /// An address space with two lazy pages, a hole, a page that is read-only, and
     /// a last one that may be written again.
     fn space() -> AddrSpace {
-        test_memory::give();
+        test_memory::add_once();
         let space = AddrSpace::new_empty(BASE.into(), 1 << 30).unwrap();
         let map = |page: usize, count: usize, flags| {
             let start = VirtAddr::from_usize(BASE + page * PAGE);

@@ -425,7 +425,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         self.locked = Some(bounds);
         self.unlocked(|unlocked| {
             let mut gather = unlocked.gather();
-            unlocked.space().table.prune(end, &mut gather);
+            unlocked.space().table.free_empty_tables(end, &mut gather);
             gather.finish();
         });
     }
@@ -482,7 +482,9 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     ) -> AxResult {
         self.unlocked(|unlocked| {
             let mut gather = unlocked.gather();
-            split(&unlocked.space().table, unlocked.span(), &mut gather)
+            let result = split(&unlocked.space().table, unlocked.span(), &mut gather);
+            gather.finish();
+            result
         })
     }
 
@@ -596,8 +598,8 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
 
     /// Collects what the operation takes away.
     pub fn gather(&self) -> TlbGather<'a, M> {
-        let mut gather = TlbGather::new(&self.0.space.context);
-        gather.set_alone(self.0.alone());
+        let mut gather = TlbGather::new(&self.0.space.tlb_state);
+        gather.set_exclusive(self.0.alone());
         gather
     }
 }

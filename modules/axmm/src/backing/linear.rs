@@ -1,4 +1,5 @@
-//! One to one: the frames are somebody else's, and are there already.
+//! The linear backend: physical addresses are virtual addresses minus an offset. The mapping
+//! does not own the frames.
 
 use core::marker::PhantomData;
 
@@ -8,11 +9,17 @@ use page_table_multiarch::MappingFlags;
 
 use crate::areas::Span;
 use crate::machine::Machine;
-use crate::page_table::Source;
+use crate::page_table::FrameSource;
 use crate::page_table::frames::Table;
 use crate::tlb::gather::TlbGather;
 
-/// Maps `span` with the largest pages that fit both addresses.
+/// Maps `span` to the physical addresses that are `pa_va_offset` below, with the largest pages
+/// to which both addresses are aligned.
+///
+/// # Errors
+///
+/// Fails with `NoMemory` if there is no frame for a table. Pages that were mapped until then
+/// have been unmapped again, and are in `undo`.
 pub fn map<M: Machine>(
     table: &Table<M>,
     span: Span,
@@ -20,26 +27,26 @@ pub fn map<M: Machine>(
     pa_va_offset: usize,
     undo: &mut TlbGather<M>,
 ) -> AxResult {
-    let mut source = OneToOne::<M> {
+    let mut source = LinearFrames::<M> {
         pa_va_offset,
         _machine: PhantomData,
     };
     table.map(span, flags, &mut source, undo)
 }
 
-/// The physical addresses that are so far from the virtual ones.
-struct OneToOne<M> {
+/// The frames at a fixed offset from the virtual addresses.
+struct LinearFrames<M> {
     pa_va_offset: usize,
     _machine: PhantomData<M>,
 }
 
-impl<M> OneToOne<M> {
+impl<M> LinearFrames<M> {
     fn paddr(&self, vaddr: usize) -> PhysAddr {
         PhysAddr::from_usize(vaddr.wrapping_sub(self.pa_va_offset))
     }
 }
 
-impl<M: Machine> Source for OneToOne<M> {
+impl<M: Machine> FrameSource for LinearFrames<M> {
     fn fits(&mut self, vaddr: usize, size: usize) -> bool {
         self.paddr(vaddr).is_aligned(size)
     }

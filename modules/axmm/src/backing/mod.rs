@@ -1,7 +1,13 @@
-//! How an area gets its frames.
+//! Backends: how an area gets its frames.
+//!
+//! A page fault tries [`Backend::fault_in_at_once`] first. If that does not map the page, it
+//! calls [`Backend::fault_in`].
 
 mod alloc;
+mod grain;
 mod linear;
+mod preallocated;
+mod zeroed;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::VirtAddr;
@@ -11,40 +17,42 @@ use crate::areas::{Area, Backing, Span};
 use crate::machine::Machine;
 use crate::page_table::frames::Table;
 use crate::tlb::gather::TlbGather;
-pub use alloc::Grain;
-pub(crate) use alloc::Hand;
+pub use grain::Grain;
+pub(crate) use preallocated::PreallocatedFrames;
 
 /// How an area gets its frames.
 #[derive(Clone, Copy, Debug)]
 pub enum Backend {
-    /// One to one, from given physical addresses on, all at once; the frames
-    /// are somebody else's.
+    /// Each page is mapped to the physical address at a fixed offset, when the area is mapped.
+    /// The area does not own the frames.
     Linear {
-        /// What to subtract from a virtual address to get the physical one.
+        /// The virtual address minus the physical address.
         pa_va_offset: usize,
     },
-    /// Fresh zeroed frames, which go when the mapping goes: all at once
-    /// (`populate`), or each at the first touch of its page.
+    /// Each page is mapped to a fresh frame full of zeroes, which is freed when the page is
+    /// unmapped.
     Alloc {
-        /// Whether the frames are taken when the area is mapped.
+        /// Whether all frames are allocated when the area is mapped. Otherwise each is
+        /// allocated at the first access to its page.
         populate: bool,
-        /// How much each page fault brings.
+        /// How much each page fault maps.
         grain: Grain,
     },
 }
 
-/// The first word of a backend.
+/// The kinds of backends, in the first word of [`Backing::pack`].
 const LAZY: usize = 0;
 const POPULATED: usize = 1;
 const LINEAR: usize = 2;
 
 impl Backend {
-    /// One to one, `pa_va_offset` below the virtual addresses.
+    /// Returns a linear backend. Physical addresses are virtual addresses minus `pa_va_offset`.
     pub const fn new_linear(pa_va_offset: usize) -> Self {
         Self::Linear { pa_va_offset }
     }
 
-    /// Fresh zeroed frames, taken all at once (`populate`) or page by page.
+    /// Returns an allocated backend. Frames are allocated when the area is mapped (`populate`),
+    /// or one by one at the first access to their pages.
     pub const fn new_alloc(populate: bool) -> Self {
         Self::Alloc {
             populate,
@@ -52,11 +60,12 @@ impl Backend {
         }
     }
 
-    /// Maps what a new area has from the start.
+    /// Maps the pages that a new area has from the start, if any.
     ///
     /// # Errors
     ///
-    /// `NoMemory`; then nothing has changed.
+    /// Fails with `NoMemory`. Pages that were mapped until then have been unmapped again, and
+    /// are in `undo`.
     pub(crate) fn map<M: Machine>(
         &self,
         table: &Table<M>,
@@ -75,7 +84,7 @@ impl Backend {
         }
     }
 
-    /// Whether a new area has nothing from the start.
+    /// Returns whether a new area has no pages until the first access to each.
     pub(crate) fn is_lazy(&self) -> bool {
         matches!(
             self,
@@ -86,48 +95,49 @@ impl Backend {
         )
     }
 
-    /// Whether the frames behind the area's pages are its own.
+    /// Returns whether the area owns the frames of its pages.
     pub(crate) fn owns_frames(&self) -> bool {
         matches!(self, Self::Alloc { .. })
     }
 
-    /// Brings the page at `vaddr` of `area`, whose rights allow the access, where it is
-    /// most of the time: one page, for which a frame is in hand. Answers whether it has.
+    /// Faults in the page at `vaddr` of `area` in the most frequent case: the area has the
+    /// grain [`Grain::Page`], a frame is preallocated, and the table for the page exists.
+    /// Returns whether it has mapped the page. The rights of the area allow the access.
     #[inline(always)]
-    pub(crate) fn fault_at_once<M: Machine>(
+    pub(crate) fn fault_in_at_once<M: Machine>(
         area: &Area<Self>,
         table: &Table<M>,
         vaddr: VirtAddr,
-        hand: &mut Hand,
+        frames: &mut PreallocatedFrames,
     ) -> bool {
-        let one = matches!(
+        let is_one_page = matches!(
             area.backing(),
             Self::Alloc {
                 grain: Grain::Page,
                 ..
             }
         );
-        one && alloc::bring_at_once::<M>(table, vaddr, area.flags(), hand)
+        is_one_page && alloc::fault_in_at_once::<M>(table, vaddr, area.flags(), frames)
     }
 
-    /// Brings the page at `vaddr` of `area`, whose rights allow the access, from the
-    /// frames in hand. Answers what should be in hand first, if it has not been asked
-    /// for.
+    /// Faults in the page at `vaddr` of `area` with preallocated frames. Returns `None` if the
+    /// page has been mapped. Returns the grain that frames must be allocated for if none have
+    /// been, and then nothing has changed. The rights of the area allow the access.
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` if the page is there, `NoMemory`, or `BadAddress` where
-    /// this backend never brings one.
-    pub(crate) fn fault<M: Machine>(
+    /// Fails with `AlreadyExists` if the page is mapped, with `NoMemory` if there is no frame
+    /// for the page or a table, and with `BadAddress` if the backend maps no pages on faults.
+    pub(crate) fn fault_in<M: Machine>(
         area: &Area<Self>,
         table: &Table<M>,
         vaddr: VirtAddr,
-        hand: &mut Hand,
+        frames: &mut PreallocatedFrames,
     ) -> AxResult<Option<Grain>> {
         let Self::Alloc { grain, .. } = *area.backing() else {
             return Err(AxError::BadAddress);
         };
-        alloc::bring::<M>(table, area, grain, vaddr, hand)
+        alloc::fault_in::<M>(table, area, grain, vaddr, frames)
     }
 }
 
@@ -154,7 +164,7 @@ impl Backing for Backend {
         }
     }
 
-    /// Neither kind depends on where in the area a part begins.
+    /// Returns the same backend: neither kind depends on where in the area a part begins.
     fn at_offset(&self, _offset: usize) -> Self {
         *self
     }
@@ -170,6 +180,24 @@ impl Backing for Backend {
                 },
             ) => populate == other && grain == others,
             _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_unpacked_as_it_was_packed() {
+        let counts = [0, 1, 16, 512, u16::MAX].map(Grain::Around);
+        let grains = counts.into_iter().chain([Grain::Page, Grain::Large]);
+        let alloc = grains
+            .flat_map(|grain| [false, true].map(|populate| Backend::Alloc { populate, grain }));
+        let linear = [0, 1, usize::MAX].map(Backend::new_linear);
+        for backend in alloc.chain(linear) {
+            let unpacked = Backend::unpack(backend.pack());
+            assert_eq!(format!("{unpacked:?}"), format!("{backend:?}"));
         }
     }
 }

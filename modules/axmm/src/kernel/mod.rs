@@ -24,7 +24,7 @@ use crate::aspace::{AddrSpace, Fault};
 use crate::report::listing::Rights;
 
 pub use self::print::print_maps;
-use self::shared::IDS;
+use self::shared::ASIDS;
 pub use self::shared::{AspaceGuard, SharedAspace};
 
 static KERNEL_ASPACE: LazyInit<SharedAspace> = LazyInit::new();
@@ -151,7 +151,7 @@ pub fn init_memory_management() {
             axhal::power::exit(axhal::power::FAILED);
         }
     }
-    IDS.set_max(axhal::paging::max_asid());
+    ASIDS.set_max(axhal::paging::max_asid());
     axhal::trap::set_page_fault_handler(kernel_aspace());
     init_memory_management_secondary();
 }

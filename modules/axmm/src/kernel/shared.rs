@@ -12,13 +12,14 @@ use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use crate::aspace::{AddrSpace, Fault};
-use crate::backing::Hand;
+use crate::backing::PreallocatedFrames;
 use crate::kernel::kernel_page_table_root;
 use crate::machine::{Machine, ThisMachine};
-use crate::tlb::state::{Ids, Stale};
+use crate::tlb::asid::AsidAllocator;
+use crate::tlb::state::FlushOnEntry;
 
 /// The ids of this machine. Its first hart says how many there are.
-pub static IDS: Ids = Ids::new(0);
+pub static ASIDS: AsidAllocator = AsidAllocator::new(0);
 
 /// The address space that this hart has entered: a `SharedAspace`, or 0.
 #[percpu::def_percpu]
@@ -146,7 +147,7 @@ impl SharedAspace {
         // nothing by this address space.
         unsafe {
             leave_user(kernel_page_table_root());
-            self.context().leave(this_hart());
+            self.tlb_state().leave(this_hart());
         }
     }
 
@@ -159,12 +160,12 @@ impl SharedAspace {
         let mut generation = GENERATION.read_current();
         // SAFETY: `generation` is this hart's own, and `enter_user` below forgets what is
         // stale; interrupts are out in between, by the caller's promise.
-        let (asid, stale) = unsafe { self.context().enter(&IDS, this_hart(), &mut generation) };
+        let (asid, stale) = unsafe { self.tlb_state().enter(&ASIDS, this_hart(), &mut generation) };
         GENERATION.write_current(generation);
         let forget = match stale {
-            Stale::Nothing => Flush::Nothing,
-            Stale::Own => Flush::Asid,
-            Stale::All => Flush::Everything,
+            FlushOnEntry::Nothing => Flush::Nothing,
+            FlushOnEntry::Asid => Flush::Asid,
+            FlushOnEntry::Everything => Flush::Everything,
         };
         // SAFETY: the caller's promise.
         unsafe { enter_user(self.root, asid, forget) };
@@ -189,7 +190,7 @@ impl SharedAspace {
     #[inline(always)]
     pub(crate) fn kernel_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
         // What most faults need is in hand, and full of zeroes, before the fault slot is.
-        let mut hand = Hand::with_one();
+        let mut hand = PreallocatedFrames::with_one_frame();
         self.fault_in_at_once(vaddr, access, MappingFlags::USER, &mut hand)
     }
 

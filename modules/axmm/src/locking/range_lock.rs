@@ -26,7 +26,7 @@ use super::overtakes::Overtakes;
 use crate::areas::{Area, Sight};
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use crate::backing::Backend;
-use crate::boxed::boxed_row;
+use crate::boxed::boxed_slice;
 use crate::machine::Machine;
 
 #[cfg(all(test, loom))]
@@ -79,7 +79,7 @@ impl HartState {
     pub fn of_others<M: Machine>() -> AxResult<Box<[Self]>> {
         match M::harts() {
             ..=1 => Ok(Box::default()),
-            harts => boxed_row((1..harts).map(|_| Self::idle())),
+            harts => boxed_slice((1..harts).map(|_| Self::idle())),
         }
     }
 

@@ -23,7 +23,7 @@ use axerrno::{AxError, AxResult};
 use super::range_lock::{Bounds, HartState, RangeLock};
 use crate::areas::{Areas, SharedAreas, Span};
 use crate::backing::Backend;
-use crate::boxed::{boxed, boxed_row};
+use crate::boxed::{boxed, boxed_slice};
 use crate::machine::Machine;
 
 /// The most shards of an address space.
@@ -124,7 +124,7 @@ impl<M: Machine> Places<M> {
             },
             shift,
             states: HartState::of_others::<M>()?,
-            others: boxed_row(others)?,
+            others: boxed_slice(others)?,
         })
     }
 }

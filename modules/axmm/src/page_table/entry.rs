@@ -1,5 +1,5 @@
-//! Entries of a page table: words that harts, and the hardware that walks the table for
-//! them, read and write at the same time.
+//! The entries of a page table: words that several harts, and the hardware that walks the
+//! table, read and write at the same time.
 
 use core::mem;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
@@ -7,148 +7,163 @@ use core::sync::atomic::{AtomicU64, Ordering, fence};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags};
 
-use super::LEVEL_BITS;
 use crate::atomic::CONSUME;
 
-/// What an entry says.
+/// The number of address bits that one level of the page table resolves.
+pub const LEVEL_BITS: usize = 9;
+/// The number of entries of a table.
+pub const ENTRIES: usize = 1 << LEVEL_BITS;
+
+/// The state of an entry.
 #[derive(Clone, Copy, Debug)]
-pub enum Slot {
-    /// Nothing is mapped.
-    Absent,
-    /// It leads to a table of the next level.
+pub enum EntryState {
+    /// The entry maps nothing.
+    Empty,
+    /// The entry leads to a table of the next lower level.
     Table(PhysAddr),
-    /// It maps a page of its level's size.
+    /// The entry maps a page, of the size that an entry of its level translates.
     Page(PhysAddr, MappingFlags),
 }
 
-/// Reads the entry `entry` of a table, whose address part the caller does not follow.
+/// Reads an entry, without an order. The caller does not read the table or the page that the
+/// entry leads to.
 ///
 /// # Safety
 ///
-/// It is in a table.
+/// `entry` points into a table.
 #[inline(always)]
-unsafe fn load<E: GenericPTE>(entry: *mut E) -> u64 {
-    // SAFETY: the caller's promise; entries are words (`value`), aligned as such.
+unsafe fn load_relaxed<E: GenericPTE>(entry: *mut E) -> u64 {
+    // SAFETY: the caller guarantees that `entry` points into a table, and `value` asserts that
+    // entries have the size and alignment of a word.
     unsafe { AtomicU64::from_ptr(entry.cast()) }.load(Ordering::Relaxed)
 }
 
-/// Reads the entry `entry` of a table, whose table or page the caller may read next. The
-/// partner is the Release of whoever wrote the entry: it comes after the filling of that table
-/// or page.
+/// Reads an entry, before the caller reads the table or the page that it leads to. The partner
+/// is the Release with which the entry was written, after the table or page was filled.
 ///
 /// # Safety
 ///
-/// It is in a table.
+/// `entry` points into a table.
 #[inline(always)]
-unsafe fn follow<E: GenericPTE>(entry: *mut E) -> u64 {
-    // SAFETY: the caller's promise; entries are words (`value`), aligned as such.
+unsafe fn load_consume<E: GenericPTE>(entry: *mut E) -> u64 {
+    // SAFETY: the caller guarantees that `entry` points into a table, and `value` asserts that
+    // entries have the size and alignment of a word.
     unsafe { AtomicU64::from_ptr(entry.cast()) }.load(CONSUME)
 }
 
-/// Writes the entry `entry` of a table.
+/// Writes an entry, without an order. Callers that publish a table or a page have made a
+/// Release fence before.
 ///
 /// # Safety
 ///
-/// It is in a table that the caller may write.
+/// `entry` points into a table that the caller may write.
 #[inline(always)]
-unsafe fn store<E: GenericPTE>(entry: *mut E, bits: u64) {
-    // SAFETY: as in `load`.
+unsafe fn store_relaxed<E: GenericPTE>(entry: *mut E, bits: u64) {
+    // SAFETY: the caller guarantees that `entry` points into a table, and `value` asserts that
+    // entries have the size and alignment of a word.
     unsafe { AtomicU64::from_ptr(entry.cast()) }.store(bits, Ordering::Relaxed);
 }
 
-/// A word as an entry.
+/// Writes an entry if it is empty. Returns whether it was.
+///
+/// # Safety
+///
+/// `entry` points into a table that the caller may write.
+#[inline(always)]
+unsafe fn fill_release<E: GenericPTE>(entry: *mut E, bits: u64) -> bool {
+    // SAFETY: the caller guarantees that `entry` points into a table, and `value` asserts that
+    // entries have the size and alignment of a word.
+    let entry = unsafe { AtomicU64::from_ptr(entry.cast()) };
+    // Release: the partner is `load_consume`. A hart that reads the entry sees the zeroes with
+    // which the table or page was filled. Relaxed on failure: the old value is not used.
+    let filled = entry.compare_exchange(0, bits, Ordering::Release, Ordering::Relaxed);
+    filled.is_ok()
+}
+
+/// Returns the entry that has these bits.
 #[inline(always)]
 fn value<E: GenericPTE>(bits: u64) -> E {
     const {
         assert!(size_of::<E>() == size_of::<u64>() && align_of::<E>() == align_of::<u64>());
     };
-    // SAFETY: every format has one field, a word of any bits, and nothing else has room.
+    // SAFETY: each format is a struct of one word, in which all bits are allowed; the assertion
+    // shows that there is nothing else in it.
     unsafe { mem::transmute_copy(&bits) }
 }
 
-/// Reads an entry of `level`; 0 is the lowest.
+/// Reads an entry of `level`, which points into a table of the caller's page table.
 #[inline(always)]
-pub fn read<E: GenericPTE>(entry: *mut E, level: usize) -> Slot {
-    // SAFETY: the walker derives `entry` from a table it owns.
-    let value = value::<E>(unsafe { follow(entry) });
+pub fn read<E: GenericPTE>(entry: *mut E, level: usize) -> EntryState {
+    // SAFETY: the caller derives `entry` from a table of its own.
+    let value = value::<E>(unsafe { load_consume(entry) });
     if value.is_unused() {
-        Slot::Absent
+        EntryState::Empty
     } else if level == 0 || value.is_huge() {
         let flags = match value.is_present() {
             true => value.flags(),
             false => MappingFlags::empty(),
         };
-        Slot::Page(value.paddr(), flags)
+        EntryState::Page(value.paddr(), flags)
     } else {
-        Slot::Table(value.paddr())
+        EntryState::Table(value.paddr())
     }
 }
 
-/// What [`read`] says of a page of `level` that was written with `flags`: not every
-/// format has all of them.
+/// Returns the rights that [`read`] returns for a page of `level` that was written with
+/// `flags`. Not every format can express all rights.
 pub fn readable<E: GenericPTE>(flags: MappingFlags, level: usize) -> MappingFlags {
     match flags.is_empty() {
         true => flags,
-        false => page::<E>(level, flags).flags(),
+        false => page_entry::<E>(level, flags).flags(),
     }
 }
 
-/// Writes an entry that leads to a table.
+/// Makes an entry lead to `table`, whatever it was before. The entry points into a table that
+/// the caller may write.
 pub fn write_table<E: GenericPTE>(entry: *mut E, table: PhysAddr) {
-    // The table's entries are seen by whoever sees this one.
+    // Release: the partner is `load_consume`. A hart that reads the entry sees the entries of
+    // the table.
     fence(Ordering::Release);
-    // SAFETY: as in `read`.
-    unsafe { store(entry, E::new_table(table).bits() as u64) };
+    // SAFETY: the caller may write the table that `entry` points into.
+    unsafe { store_relaxed(entry, E::new_table(table).bits() as u64) };
 }
 
-/// Writes an entry that leads to a table, if it is absent. Answers whether it was.
-pub fn add_table<E: GenericPTE>(entry: *mut E, table: PhysAddr) -> bool {
-    // SAFETY: as in `read`.
-    unsafe { add(entry, E::new_table(table).bits() as u64) }
+/// Makes an entry lead to `table`, if it is empty. Returns whether it was. The entry points
+/// into a table that the caller may write.
+pub fn try_add_table<E: GenericPTE>(entry: *mut E, table: PhysAddr) -> bool {
+    // SAFETY: the caller may write the table that `entry` points into.
+    unsafe { fill_release(entry, E::new_table(table).bits() as u64) }
 }
 
-/// Writes an entry of `level` for a page, with the bits `mark` beside, if it is absent.
-/// Answers whether it was.
+/// Makes an entry of `level` map the page at `paddr` with the rights `flags` and the extra bits
+/// `mark`, if it is empty. Returns whether it was. The entry points into a table that the
+/// caller may write.
 #[inline(always)]
-pub fn add_page<E: GenericPTE>(
+pub fn try_add_page<E: GenericPTE>(
     entry: *mut E,
     level: usize,
     paddr: PhysAddr,
     flags: MappingFlags,
     mark: u64,
 ) -> bool {
-    let mut value = page::<E>(level, flags);
+    let mut value = page_entry::<E>(level, flags);
     value.set_paddr(paddr);
-    // SAFETY: as in `read`.
-    unsafe { add(entry, value.bits() as u64 | mark) }
+    // SAFETY: the caller may write the table that `entry` points into.
+    unsafe { fill_release(entry, value.bits() as u64 | mark) }
 }
 
-/// Writes an entry if it is absent. What it leads to, fresh zeroes perhaps, is seen by
-/// whoever sees it.
-///
-/// # Safety
-///
-/// It is in a table that the caller may write.
-#[inline(always)]
-unsafe fn add<E: GenericPTE>(entry: *mut E, bits: u64) -> bool {
-    // SAFETY: as in `load`.
-    let entry = unsafe { AtomicU64::from_ptr(entry.cast()) };
-    let added = entry.compare_exchange(0, bits, Ordering::Release, Ordering::Relaxed);
-    added.is_ok()
-}
-
-/// Makes an entry absent.
+/// Makes an entry empty. It points into a table that the caller may write.
 pub fn clear<E: GenericPTE>(entry: *mut E) {
-    // SAFETY: as in `read`.
-    unsafe { store(entry, 0) };
+    // SAFETY: the caller may write the table that `entry` points into.
+    unsafe { store_relaxed(entry, 0) };
 }
 
-/// Writes `count` entries of `level` from `first` on, for pages in a row that
-/// begin at `paddr`, with the bits `mark` beside.
+/// Writes `count` entries of `level` from `first` on, for contiguous pages from `paddr` on,
+/// with the rights `flags` and the extra bits `mark`.
 ///
 /// # Safety
 ///
-/// The entries are in a table that the caller may write.
+/// All of the entries are in a table that the caller may write.
 #[inline(always)]
 pub unsafe fn write_pages<E: GenericPTE>(
     first: *mut E,
@@ -158,47 +173,51 @@ pub unsafe fn write_pages<E: GenericPTE>(
     flags: MappingFlags,
     mark: u64,
 ) {
-    let mut value = page::<E>(level, flags);
-    // What the pages hold, fresh zeroes perhaps, is seen by whoever sees an entry.
+    let mut value = page_entry::<E>(level, flags);
+    // Release: the partner is `load_consume`. A hart that reads an entry sees the zeroes with
+    // which the page was filled.
     fence(Ordering::Release);
     for index in 0..count {
         value.set_paddr(paddr + index * (PAGE_SIZE_4K << (LEVEL_BITS * level)));
-        // SAFETY: the caller's promise.
-        unsafe { store(first.add(index), value.bits() as u64 | mark) };
+        // SAFETY: the caller guarantees that `count` entries are in a table it may write.
+        unsafe { store_relaxed(first.add(index), value.bits() as u64 | mark) };
     }
 }
 
-/// Copies `count` entries.
+/// Copies `count` entries. The stores are Relaxed: no hart uses the page table at `to` yet, and
+/// its address is passed to other harts with a Release.
 ///
 /// # Safety
 ///
-/// As for [`write_pages`], and the others are in a table, too.
-pub unsafe fn copy<E: GenericPTE>(from: *mut E, to: *mut E, count: usize) {
-    // SAFETY: the caller's promise.
-    let copy = |index: usize| unsafe { store(to.add(index), follow(from.add(index))) };
-    in_runs::<32>(count, copy);
+/// The entries from `from` on are in a table, and those from `to` on are in a table that the
+/// caller may write.
+pub unsafe fn copy_entries<E: GenericPTE>(from: *mut E, to: *mut E, count: usize) {
+    // SAFETY: the caller guarantees that `count` entries of both tables may be accessed so.
+    let copy =
+        |index: usize| unsafe { store_relaxed(to.add(index), load_consume(from.add(index))) };
+    unrolled::<32>(count, copy);
 }
 
-/// Calls `f` for the numbers below `count`, `N` at a time: counting them would be a
-/// good part of a short loop.
+/// Calls `f` for the numbers below `count`, in a loop that is unrolled `N` times. Without it,
+/// counting would take a good part of the time of a short loop.
 #[inline(always)]
-fn in_runs<const N: usize>(count: usize, mut f: impl FnMut(usize)) {
+fn unrolled<const N: usize>(count: usize, mut f: impl FnMut(usize)) {
     for run in 0..count / N {
         (N * run..N * run + N).for_each(&mut f);
     }
     (count / N * N..count).for_each(&mut f);
 }
 
-/// How many of `count` entries from `first` on are absent before the first that
-/// is not.
+/// Returns how many of the `count` entries from `first` on are empty, up to the first that is
+/// not.
 ///
 /// # Safety
 ///
-/// The entries are in a table.
+/// All of the entries are in a table.
 #[inline(always)]
-pub unsafe fn absent<E: GenericPTE>(first: *mut E, count: usize) -> usize {
-    // SAFETY: the caller's promise.
-    let bits = |index: usize| unsafe { load(first.add(index)) };
+pub unsafe fn count_empty<E: GenericPTE>(first: *mut E, count: usize) -> usize {
+    // SAFETY: the caller guarantees that `count` entries are in a table.
+    let bits = |index: usize| unsafe { load_relaxed(first.add(index)) };
     let mut done = 0;
     while done + 8 <= count && (done..done + 8).fold(0, |all, index| all | bits(index)) == 0 {
         done += 8;
@@ -206,44 +225,46 @@ pub unsafe fn absent<E: GenericPTE>(first: *mut E, count: usize) -> usize {
     done + (done..count).take_while(|index| bits(*index) == 0).count()
 }
 
-/// Makes the first of `count` entries of the lowest level absent, and those behind it
-/// as long as their pages have frames in a row. Answers the first frame, and how many
-/// entries that were; `None`, and how many were absent already, if the first was.
+/// Clears the first of `count` entries of the lowest level, and the entries after it as long as
+/// the frames of their pages are contiguous. Returns the first frame, and the number of cleared
+/// entries. If the first entry is empty, clears nothing, and returns `None` and the number of
+/// empty entries.
 ///
 /// # Safety
 ///
-/// As for [`write_pages`].
+/// All of the entries are in a table that the caller may write.
 #[inline(always)]
-pub unsafe fn clear_row<E: GenericPTE>(first: *mut E, count: usize) -> (Option<PhysAddr>, usize) {
-    // SAFETY: the caller's promise.
-    let gap = unsafe { absent(first, count) };
+pub unsafe fn clear_run<E: GenericPTE>(first: *mut E, count: usize) -> (Option<PhysAddr>, usize) {
+    // SAFETY: the caller guarantees that `count` entries are in a table.
+    let gap = unsafe { count_empty(first, count) };
     if gap > 0 {
         return (None, gap);
     }
-    let (mask, step) = (address::<E>(), frame_step::<E>());
+    let (mask, step) = (address_mask::<E>(), address_step::<E>());
     let entry = |index| first.wrapping_add(index);
-    // SAFETY: the caller's promise.
+    // SAFETY: `cleared` stays below `count`, and the caller guarantees that `count` entries are
+    // in a table it may write.
     unsafe {
-        let bits = load(first);
+        let bits = load_relaxed(first);
         let mut address = bits & mask;
         let mut cleared = 0;
         loop {
-            store(entry(cleared), 0);
+            store_relaxed(entry(cleared), 0);
             cleared += 1;
             address += step;
-            if cleared == count || load(entry(cleared)) & mask != address {
+            if cleared == count || load_relaxed(entry(cleared)) & mask != address {
                 return (Some(value::<E>(bits).paddr()), cleared);
             }
         }
     }
 }
 
-/// Gives the pages among `count` entries of the lowest level from `first` on the
-/// rights `flags` and the bits `mark`. Answers whether any entry is another now.
+/// Gives the pages among `count` entries of the lowest level from `first` on the rights `flags`
+/// and the extra bits `mark`. Returns whether any entry has changed.
 ///
 /// # Safety
 ///
-/// As for [`write_pages`].
+/// All of the entries are in a table that the caller may write.
 #[inline(always)]
 pub unsafe fn protect_pages<E: GenericPTE>(
     first: *mut E,
@@ -251,18 +272,18 @@ pub unsafe fn protect_pages<E: GenericPTE>(
     flags: MappingFlags,
     mark: u64,
 ) -> bool {
-    let rights = page::<E>(0, flags).bits() as u64 | mark;
+    let rights = page_entry::<E>(0, flags).bits() as u64 | mark;
     let mut changed = 0;
-    in_runs::<8>(count, |index: usize| {
-        // SAFETY: the caller's promise.
+    unrolled::<8>(count, |index: usize| {
+        // SAFETY: the caller guarantees that `count` entries are in a table it may write.
         unsafe {
             let entry = first.add(index);
-            let before = load(entry);
+            let before = load_relaxed(entry);
             if before != 0 {
-                let after = before & address::<E>() | rights;
-                // Relaxed: the page was filled before the entry was first written. Whoever
-                // reads the page through the new entry does so after the caller's range lock.
-                store(entry, after);
+                let after = before & address_mask::<E>() | rights;
+                // Relaxed: the page was filled before its entry was first written. A hart that
+                // reads the page through the new entry has been ordered by the range lock.
+                store_relaxed(entry, after);
                 changed |= before ^ after;
             }
         }
@@ -270,34 +291,33 @@ pub unsafe fn protect_pages<E: GenericPTE>(
     changed != 0
 }
 
-/// The bits of an entry that are its page's address.
+/// Returns the bits of an entry that hold the address of its page.
 #[inline(always)]
-fn address<E: GenericPTE>() -> u64 {
-    let mut value = cleared::<E>();
+fn address_mask<E: GenericPTE>() -> u64 {
+    let mut value = empty_entry::<E>();
     value.set_paddr(PhysAddr::from_usize(usize::MAX));
     value.bits() as u64
 }
 
-/// What the addresses in the entries of two pages differ by whose frames are
-/// neighbours.
+/// Returns the difference between the address bits of two entries whose frames are neighbours.
 #[inline(always)]
-fn frame_step<E: GenericPTE>() -> u64 {
-    let mut value = cleared::<E>();
+fn address_step<E: GenericPTE>() -> u64 {
+    let mut value = empty_entry::<E>();
     value.set_paddr(PhysAddr::from_usize(PAGE_SIZE_4K));
-    value.bits() as u64 & address::<E>()
+    value.bits() as u64 & address_mask::<E>()
 }
 
-/// An entry of `level` for a page with the rights `flags`, but for its address.
+/// Returns an entry of `level` for a page with the rights `flags` and the address 0.
 #[inline(always)]
-fn page<E: GenericPTE>(level: usize, flags: MappingFlags) -> E {
-    // Formats have no constructor for what is not present.
+fn page_entry<E: GenericPTE>(level: usize, flags: MappingFlags) -> E {
+    // The constructor of a format makes a page that is present.
     match flags.is_empty() {
-        true => cleared(),
+        true => empty_entry(),
         false => E::new_page(PhysAddr::from_usize(0), flags, level > 0),
     }
 }
 
 #[inline(always)]
-fn cleared<E: GenericPTE>() -> E {
+fn empty_entry<E: GenericPTE>() -> E {
     value(0)
 }

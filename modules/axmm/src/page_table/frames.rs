@@ -1,4 +1,4 @@
-//! A machine's page table, with frames for it from `axalloc`.
+//! The page table of a machine, with the frames of its tables from `axalloc`.
 
 use axalloc::{Frames, UsageKind, alloc_frames_zeroed};
 use axconfig::PHYS_VIRT_OFFSET;
@@ -11,7 +11,7 @@ use crate::page_table::PageTable;
 /// The page table of machine `M`.
 pub type Table<M> = PageTable<<M as Machine>::Meta, <M as Machine>::Pte, TableFrames>;
 
-/// Frames for page tables, full of zeroes, from `axalloc`.
+/// Allocates the frames of tables, full of zeroes, from `axalloc`.
 pub struct TableFrames;
 
 impl PagingHandler for TableFrames {
@@ -21,7 +21,8 @@ impl PagingHandler for TableFrames {
     }
 
     fn dealloc_frames(paddr: PhysAddr, _num: usize) {
-        // SAFETY: a page table frees exactly what it got from `alloc_frames`.
+        // SAFETY: a page table frees each frame of a table once, and `alloc_frames` has made
+        // all of them by `into_raw`.
         drop(unsafe { Frames::from_raw(paddr) });
     }
 

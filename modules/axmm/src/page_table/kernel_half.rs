@@ -1,16 +1,16 @@
-//! One table's upper entries in another: how the kernel's mappings are in every
-//! user's page table.
+//! Entries of one root that are copied to other roots. So the kernel's mappings are in the page
+//! table of every user program.
 //!
 //! ```text
 //!   kernel's root   … │ k0 │ k1 │ k2 │ …       user's root   u0 │ … │ k0 │ k1 │ k2 │
 //!                       │    └──────────────┐                              │
-//!                       └─► table of the    └─► table, empty as yet ◄──────┘
+//!                       └─► table of the    └─► table, still empty ◄───────┘
 //!                           linear mapping
 //! ```
 //!
-//! The entries of the root are copied once, and every one of them leads to a table
-//! that stays ([`share_top`](PageTable::share_top)): what is mapped under it later
-//! is in all page tables at once, and none of them is visited.
+//! The entries of the root are copied once. Each of them leads to a table that stays
+//! ([`share_root`](PageTable::share_root)). So a later mapping under such an entry is in all
+//! page tables at once, and none of their roots changes.
 
 use core::sync::atomic::Ordering;
 
@@ -18,10 +18,11 @@ use axerrno::AxResult;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
-use super::change::{Pages, parts};
-use super::entry::{Slot, add_table, copy, read};
-use super::split::Spare;
-use super::{ENTRIES, Gather, PageTable, Shared};
+use super::entry::{EntryState, copy_entries, read, try_add_table};
+use super::flusher::Flusher;
+use super::range::{Pages, parts};
+use super::spare::SpareTables;
+use super::table::{PageTable, SharedRoot};
 
 impl<M, E, H> PageTable<M, E, H>
 where
@@ -29,26 +30,26 @@ where
     E: GenericPTE,
     H: PagingHandler,
 {
-    /// The level of the root's entries.
-    const TOP: usize = M::LEVELS - 1;
-
-    /// Makes every entry of the root that translates some of `pages` lead to a table.
+    /// Makes every entry of the root that translates a part of `pages` lead to a table.
     ///
     /// # Errors
     ///
-    /// `NoMemory`; then nothing has changed.
-    pub fn make_top(&self, pages: Pages, gather: &mut impl Gather) -> AxResult {
-        let tops = parts(pages, Self::entry_size(Self::TOP));
-        let tops = tops.map(|part| VirtAddr::from_usize(part.start));
-        let missing = tops.clone().filter(|top| self.table_at(*top).is_none());
-        let mut spare = Spare::<H>::take(missing.count())?;
-        for top in tops {
-            let entry = self.entry(self.root, top, Self::TOP);
-            match (read::<E>(entry, Self::TOP), self.query(top)) {
-                (Slot::Page(..), Some(page)) => self.split(page, &mut spare, gather)?,
-                (Slot::Absent, _) => {
-                    let table = Self::cleared(spare.next()?);
-                    if !add_table(entry, table) {
+    /// Fails with `NoMemory` if there are not enough frames for the tables. Then nothing has
+    /// changed.
+    pub fn populate_root(&self, pages: Pages, flusher: &mut impl Flusher) -> AxResult {
+        let entries = parts(pages, Self::entry_size(Self::TOP));
+        let addrs = entries.map(|part| VirtAddr::from_usize(part.start));
+        let missing = addrs
+            .clone()
+            .filter(|addr| self.root_table(*addr).is_none());
+        let mut spare = SpareTables::<H>::allocate(missing.count())?;
+        for addr in addrs {
+            let entry = self.entry(self.root, addr, Self::TOP);
+            match (read::<E>(entry, Self::TOP), self.query(addr)) {
+                (EntryState::Page(..), Some(page)) => self.split(page, &mut spare, flusher)?,
+                (EntryState::Empty, _) => {
+                    let table = Self::cleared(spare.take()?);
+                    if !try_add_table(entry, table) {
                         H::dealloc_frame(table);
                     }
                 }
@@ -58,72 +59,75 @@ where
         Ok(())
     }
 
-    /// Makes the tables that entries of the root lead to stay, even when they are empty. All
-    /// entries that translate some of `pages`, and whose mappings may change, lead to
-    /// [one](Self::make_top). Below `fixed` no mapping changes, and entries stay as they are.
-    pub fn share_top(&self, pages: Pages, fixed: usize) {
-        let changing = pages.start.max(fixed)..pages.end.max(fixed);
-        self.shared.call_once(|| Shared {
-            settled: pages.start..self.last_in_use(pages.start..changing.start),
-            kept: changing,
+    /// Makes the entries of the root that translate a part of `pages` stay as they are, so that
+    /// other tables can copy them. From `fixed_end` on, each of these entries leads to a table
+    /// ([`populate_root`](Self::populate_root)), which stays even when it is empty. Below
+    /// `fixed_end` the caller changes no mapping, so an entry may also be a page.
+    pub fn share_root(&self, pages: Pages, fixed_end: usize) {
+        let kept = pages.start.max(fixed_end)..pages.end.max(fixed_end);
+        self.shared.call_once(|| SharedRoot {
+            settled: pages.start..self.end_of_used_entries(pages.start..kept.start),
+            kept,
         });
     }
 
-    /// Whether [`share_top`](Self::share_top) has been done.
+    /// Returns whether [`share_root`](Self::share_root) has been called.
     pub fn is_shared(&self) -> bool {
         self.shared.is_completed()
     }
 
-    /// The end of what the last entry of the root translates that is in use in `pages`.
-    fn last_in_use(&self, pages: Pages) -> usize {
-        let in_use = |top: &Pages| {
-            let entry = self.entry(self.root, VirtAddr::from_usize(top.start), Self::TOP);
-            !matches!(read::<E>(entry, Self::TOP), Slot::Absent)
+    /// Returns the end of the addresses that the last used entry of the root for `pages`
+    /// translates. If no entry is used, returns the start of `pages`.
+    fn end_of_used_entries(&self, pages: Pages) -> usize {
+        let is_used = |part: &Pages| {
+            let entry = self.entry(self.root, VirtAddr::from_usize(part.start), Self::TOP);
+            !matches!(read::<E>(entry, Self::TOP), EntryState::Empty)
         };
         let start = pages.start;
         let last = parts(pages, Self::entry_size(Self::TOP))
-            .filter(in_use)
+            .filter(is_used)
             .last();
-        last.map_or(start, |top| top.end)
+        last.map_or(start, |part| part.end)
     }
 
-    /// The table that the entry of the root for `vaddr` leads to.
-    fn table_at(&self, vaddr: VirtAddr) -> Option<PhysAddr> {
+    /// Returns the table that the entry of the root for `vaddr` leads to.
+    fn root_table(&self, vaddr: VirtAddr) -> Option<PhysAddr> {
         match read::<E>(self.entry(self.root, vaddr, Self::TOP), Self::TOP) {
-            Slot::Table(table) => Some(table),
-            Slot::Absent | Slot::Page(..) => None,
+            EntryState::Table(table) => Some(table),
+            EntryState::Empty | EntryState::Page(..) => None,
         }
     }
 
-    /// Copies the entries of the root of `other` that translate `pages`, where
-    /// this table has none; of a table that is [shared](Self::share_top) those that can
-    /// ever be in use. What they lead to stays the other's: nothing there is
-    /// changed or freed by this one, and it must not be asked to.
-    pub fn copy_top(&mut self, other: &Self, pages: Pages) {
+    /// Copies the entries of the root of `other` that translate a part of `pages` into this
+    /// root, where they are empty. If `other` is [shared](Self::share_root), copies the entries
+    /// that can ever be used. The tables below these entries stay the property of `other`. The
+    /// caller never maps, changes or unmaps anything there through this table.
+    pub fn copy_root_entries(&mut self, other: &Self, pages: Pages) {
         match other.shared.get() {
             Some(shared) => {
-                self.copy_entries(other, &shared.settled);
-                self.copy_entries(other, &shared.kept);
+                self.copy_entries_of(other, &shared.settled);
+                self.copy_entries_of(other, &shared.kept);
                 self.lender = other.root;
             }
-            None => self.copy_entries(other, &pages),
+            None => self.copy_entries_of(other, &pages),
         }
         self.borrowed = pages;
+        // Relaxed: `is_lent` says why that is enough.
         other.lent.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it has entries of another table's root.
+    /// Returns whether this root has copies of another root's entries.
     pub fn borrows(&self) -> bool {
         !self.borrowed.is_empty()
     }
 
-    /// Whether all that the table with this root translates, now or later, is translated
-    /// here, too.
+    /// Returns whether everything that the table with the root `root` ever translates is
+    /// translated here, too.
     pub fn borrows_all_of(&self, root: PhysAddr) -> bool {
         self.lender == root
     }
 
-    fn copy_entries(&mut self, other: &Self, pages: &Pages) {
+    fn copy_entries_of(&mut self, other: &Self, pages: &Pages) {
         if pages.is_empty() {
             return;
         }
@@ -132,48 +136,20 @@ where
         let vaddr = VirtAddr::from_usize(pages.start);
         let from = other.entry(other.root, vaddr, Self::TOP);
         let to = self.entry(self.root, vaddr, Self::TOP);
-        // SAFETY: a root's entries for one half of the addresses lie in a row.
-        unsafe { copy(from, to, last - first + 1) };
+        // SAFETY: `pages` lies in one half of the addresses, whose entries are contiguous in
+        // both roots. `self` is borrowed exclusively, so its root may be written.
+        unsafe { copy_entries(from, to, last - first + 1) };
     }
 
-    /// Whether an entry of the root translates addresses of both ranges.
-    pub fn shares_top(&self, one: &Pages, other: &Pages) -> bool {
+    /// Returns whether one entry of the root translates addresses of both ranges.
+    pub fn share_root_entry(&self, one: &Pages, other: &Pages) -> bool {
         let size = Self::entry_size(Self::TOP);
         one.start / size <= (other.end - 1) / size && other.start / size <= (one.end - 1) / size
     }
 
-    /// Whether the table that an entry of `level` leads to stays when it is empty.
-    pub(super) fn keeps(&self, level: usize, vaddr: VirtAddr) -> bool {
-        let kept = |shared: &Shared| shared.kept.contains(&vaddr.as_usize());
-        level == Self::TOP && (self.is_lent() || self.shared.get().is_some_and(kept))
-    }
-
-    /// Whether another table has entries of this one's root. Which, and for how long,
-    /// is not known: what they lead to stays for good.
-    fn is_lent(&self) -> bool {
-        self.lent.load(Ordering::Relaxed)
-    }
-
-    /// Frees the root, and the tables that are this one's own and nobody else's.
-    pub(super) fn free_own_tables(&self) {
-        if !self.is_lent() {
-            self.free_tables_below_root();
-        }
-        H::dealloc_frame(self.root);
-    }
-
-    fn free_tables_below_root(&self) {
-        let size = Self::entry_size(Self::TOP);
-        let index = |vaddr: usize| vaddr / size % ENTRIES;
-        let borrowed = match self.borrowed.is_empty() {
-            true => 0..0,
-            false => index(self.borrowed.start)..index(self.borrowed.end - 1) + 1,
-        };
-        for own in (0..ENTRIES).filter(|index| !borrowed.contains(index)) {
-            let entry = self.entry(self.root, VirtAddr::from_usize(own * size), Self::TOP);
-            if let Slot::Table(next) = read::<E>(entry, Self::TOP) {
-                Self::free_tables(next, Self::TOP - 1);
-            }
-        }
+    /// Returns whether the table below the entry of `level` for `vaddr` stays when it is empty.
+    pub(super) fn keeps_table(&self, level: usize, vaddr: VirtAddr) -> bool {
+        let is_kept = |shared: &SharedRoot| shared.kept.contains(&vaddr.as_usize());
+        level == Self::TOP && (self.is_lent() || self.shared.get().is_some_and(is_kept))
     }
 }

@@ -1,15 +1,15 @@
-//! Large pages become tables of smaller ones. The tables are taken before anything
-//! changes, so that there is memory for all of them or nothing happens.
+//! Splitting large pages into tables of smaller pages. All frames for the tables are allocated
+//! before anything changes, so a split happens as a whole or fails as a whole.
 
-use core::marker::PhantomData;
-
-use axerrno::{AxError, AxResult};
-use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use axerrno::AxResult;
+use memory_addr::{PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
-use super::change::{Pages, parts};
-use super::entry::{Slot, clear, read, write_pages, write_table};
-use super::{ENTRIES, Gather, Page, PageTable};
+use super::entry::{ENTRIES, EntryState, clear, read, write_pages, write_table};
+use super::flusher::Flusher;
+use super::range::{Pages, parts};
+use super::spare::SpareTables;
+use super::table::{Page, PageTable};
 
 impl<M, E, H> PageTable<M, E, H>
 where
@@ -17,71 +17,80 @@ where
     E: GenericPTE,
     H: PagingHandler,
 {
-    /// Makes both ends of `pages` boundaries between pages: a large page across
-    /// one becomes a table of smaller ones, with the same frames and rights.
+    /// Makes both ends of `pages` boundaries between pages. A large page across an end becomes
+    /// a table of smaller pages with the same frames and rights.
     ///
     /// # Errors
     ///
-    /// `NoMemory`; then nothing has changed.
-    pub fn split_edges(&self, pages: &Pages, gather: &mut impl Gather) -> AxResult {
+    /// Fails with `NoMemory` if there are not enough frames for the tables. Then nothing has
+    /// changed.
+    pub fn split_edges(&self, pages: &Pages, flusher: &mut impl Flusher) -> AxResult {
         let (start, end) = (pages.start, pages.end);
-        // What the first end has split already is not split for the second.
-        let count = self.tables_across(start, None) + self.tables_across(end, Some(start));
+        // A page that lies across both ends is counted once.
+        let count =
+            self.tables_to_split_at(start, None) + self.tables_to_split_at(end, Some(start));
         if count == 0 {
             return Ok(());
         }
-        let mut spare = Spare::<H>::take(count)?;
-        self.split_at(start, &mut spare, gather)?;
-        self.split_at(end, &mut spare, gather)
+        let mut spare = SpareTables::<H>::allocate(count)?;
+        self.split_at(start, &mut spare, flusher)?;
+        self.split_at(end, &mut spare, flusher)
     }
 
-    /// Whether no large page lies across an end of `pages`.
+    /// Returns whether both ends of `pages` are boundaries between pages.
     pub fn has_split_edges(&self, pages: &Pages) -> bool {
-        self.tables_across(pages.start, None) == 0 && self.tables_across(pages.end, None) == 0
+        self.tables_to_split_at(pages.start, None) == 0
+            && self.tables_to_split_at(pages.end, None) == 0
     }
 
-    /// How many tables it takes to make `addr` a boundary between pages, once
-    /// `done` is one.
-    fn tables_across(&self, addr: usize, done: Option<usize>) -> usize {
-        // Every page ends at the multiples of the largest's size.
+    /// Returns how many tables are needed to make `addr` a boundary between pages, when
+    /// `boundary` already is one.
+    fn tables_to_split_at(&self, addr: usize, boundary: Option<usize>) -> usize {
+        // No page lies across a multiple of the largest size.
         if addr.is_multiple_of(self.largest) {
             return 0;
         }
         let Some(page) = self.query(VirtAddr::from_usize(addr)) else {
             return 0;
         };
-        let across = |level: &usize| {
+        let needs_table = |level: &usize| {
             let size = Self::entry_size(*level);
-            let split =
-                done.is_some_and(|done| !done.is_multiple_of(size) && done / size == addr / size);
-            size <= page.size && !addr.is_multiple_of(size) && !split
+            let is_split = boundary
+                .is_some_and(|other| !other.is_multiple_of(size) && other / size == addr / size);
+            size <= page.size && !addr.is_multiple_of(size) && !is_split
         };
-        (1..M::LEVELS).filter(across).count()
+        (1..M::LEVELS).filter(needs_table).count()
     }
 
-    fn split_at(&self, addr: usize, spare: &mut Spare<H>, gather: &mut impl Gather) -> AxResult {
+    fn split_at(
+        &self,
+        addr: usize,
+        spare: &mut SpareTables<H>,
+        flusher: &mut impl Flusher,
+    ) -> AxResult {
         while let Some(page) = self.query(VirtAddr::from_usize(addr)) {
             if page.vaddr.as_usize() == addr {
                 break;
             }
-            self.split(page, spare, gather)?;
+            self.split(page, spare, flusher)?;
         }
         Ok(())
     }
 
-    /// Splits every large page of `pages` down to the smallest: a page without
-    /// rights cannot be told from a table above the lowest level.
+    /// Splits all large pages of `pages` into the smallest pages. A large page without rights
+    /// could not be told from a table, so this comes before all rights are taken away.
     ///
     /// # Errors
     ///
-    /// `NoMemory`; then nothing has changed.
-    pub fn split_all(&self, pages: &Pages, gather: &mut impl Gather) -> AxResult {
+    /// Fails with `NoMemory` if there are not enough frames for the tables. Then nothing has
+    /// changed.
+    pub fn split_all(&self, pages: &Pages, flusher: &mut impl Flusher) -> AxResult {
         let mut count = 0;
-        self.for_large(pages, |_, page| {
+        self.for_each_large_page(pages, |_, page| {
             let inside = page.vaddr.as_usize().max(pages.start)
                 ..(page.vaddr.as_usize() + page.size).min(pages.end);
-            let tables = (1..M::LEVELS).map(Self::entry_size);
-            count += tables
+            let sizes = (1..M::LEVELS).map(Self::entry_size);
+            count += sizes
                 .take_while(|size| *size <= page.size)
                 .map(|size| parts(inside.clone(), size).count())
                 .sum::<usize>();
@@ -90,15 +99,15 @@ where
         if count == 0 {
             return Ok(());
         }
-        let mut spare = Spare::<H>::take(count)?;
-        self.for_large(pages, |table, page| {
-            table.split(page, &mut spare, gather)?;
+        let mut spare = SpareTables::<H>::allocate(count)?;
+        self.for_each_large_page(pages, |table, page| {
+            table.split(page, &mut spare, flusher)?;
             Ok(page.vaddr.as_usize().max(pages.start))
         })
     }
 
-    /// Calls `f` for the large pages of `pages`, which answers where to go on.
-    fn for_large(
+    /// Calls `f` for the large pages of `pages`. It returns the address to continue at.
+    fn for_each_large_page(
         &self,
         pages: &Pages,
         mut f: impl FnMut(&Self, Page) -> AxResult<usize>,
@@ -108,7 +117,7 @@ where
             addr = match self.query(VirtAddr::from_usize(addr)) {
                 Some(page) if page.size > PAGE_SIZE_4K => f(self, page)?,
                 Some(_) => addr + PAGE_SIZE_4K,
-                None => match self.end_of_nothing(addr) {
+                None => match self.end_of_empty_entry(addr) {
                     Some(end) => end,
                     None => break,
                 },
@@ -117,12 +126,12 @@ where
         Ok(())
     }
 
-    /// Where the entry that translates `addr`, and is absent, ends; `None` beyond the
-    /// last address.
-    fn end_of_nothing(&self, addr: usize) -> Option<usize> {
+    /// Returns the end of what the empty entry for `addr` translates. `None` if that is the end
+    /// of all addresses.
+    fn end_of_empty_entry(&self, addr: usize) -> Option<usize> {
         let mut table = self.root;
-        let mut level = M::LEVELS - 1;
-        while let Slot::Table(next) =
+        let mut level = Self::TOP;
+        while let EntryState::Table(next) =
             read::<E>(self.entry(table, VirtAddr::from_usize(addr), level), level)
         {
             table = next;
@@ -132,22 +141,24 @@ where
         (addr & !(size - 1)).checked_add(size)
     }
 
+    /// Replaces a large page by a table of pages of the next smaller size.
     #[cold]
     pub(super) fn split(
         &self,
         page: Page,
-        spare: &mut Spare<H>,
-        gather: &mut impl Gather,
+        spare: &mut SpareTables<H>,
+        flusher: &mut impl Flusher,
     ) -> AxResult {
-        let mut level = M::LEVELS - 1;
+        let mut level = Self::TOP;
         let mut table = self.root;
-        while let Slot::Table(next) = read::<E>(self.entry(table, page.vaddr, level), level) {
+        while let EntryState::Table(next) = read::<E>(self.entry(table, page.vaddr, level), level) {
             table = next;
             level -= 1;
         }
-        let small = spare.next()?;
-        let entries = self.entry(small, page.vaddr, level - 1);
-        // SAFETY: the page begins where its table does, which is not in use yet.
+        let smaller = spare.take()?;
+        let entries = self.entry(smaller, page.vaddr, level - 1);
+        // SAFETY: the page begins where the new table begins, so `entries` is its first entry.
+        // The table is not part of the page table yet, so only this hart uses it.
         unsafe {
             write_pages(
                 entries,
@@ -159,54 +170,12 @@ where
             );
         };
         let entry = self.entry(table, page.vaddr, level);
-        let _undisturbed = gather.undisturbed();
+        // A page fault would find the entry empty, and fill it.
+        let _irqs = flusher.disable_irqs();
         clear(entry);
         let start = page.vaddr.as_usize();
-        gather.forget_now(start..start + page.size);
-        write_table(entry, small);
+        flusher.flush_now(start..start + page.size);
+        write_table(entry, smaller);
         Ok(())
-    }
-}
-
-/// Frames for tables, taken before anything changes. Each holds the address of
-/// the next; those that are left go back.
-pub(super) struct Spare<H: PagingHandler> {
-    first: Option<PhysAddr>,
-    _handler: PhantomData<H>,
-}
-
-impl<H: PagingHandler> Spare<H> {
-    pub(super) fn take(count: usize) -> AxResult<Self> {
-        let mut spare = Self {
-            first: None,
-            _handler: PhantomData,
-        };
-        for _ in 0..count {
-            let frame = H::alloc_frame().ok_or(AxError::NoMemory)?;
-            // SAFETY: the frame is nobody else's, and `H` says where it is.
-            unsafe { Self::link(frame).write(spare.first) };
-            spare.first = Some(frame);
-        }
-        Ok(spare)
-    }
-
-    /// A frame, in which every entry is to be written.
-    pub(super) fn next(&mut self) -> AxResult<PhysAddr> {
-        let frame = self.first.ok_or(AxError::NoMemory)?;
-        // SAFETY: `take` wrote it.
-        self.first = unsafe { Self::link(frame).read() };
-        Ok(frame)
-    }
-
-    fn link(frame: PhysAddr) -> *mut Option<PhysAddr> {
-        H::phys_to_virt(frame).as_mut_ptr().cast()
-    }
-}
-
-impl<H: PagingHandler> Drop for Spare<H> {
-    fn drop(&mut self) {
-        while let Ok(frame) = self.next() {
-            H::dealloc_frame(frame);
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! The walker against a flat model, on the host, with this machine's format.
+//! Tests of the page table on the host, with the format of x86_64, and against a flat model.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
@@ -9,7 +9,7 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::x86_64::X64PagingMetaData;
 use page_table_multiarch::{MappingFlags, PagingHandler};
 
-use super::{Change, Gather, PageTable, Source};
+use super::{Flusher, FrameSource, PageTable, Protection};
 
 type TestTable = PageTable<X64PagingMetaData, page_table_entry::x86_64::X64PTE, HostFrames>;
 
@@ -23,7 +23,7 @@ const MIB2: usize = 2 << 20;
 #[derive(Default)]
 struct Memory {
     tables: HashSet<usize>,
-    /// How many more frames there are.
+    /// The number of frames that are left, if it is limited.
     left: Option<usize>,
 }
 
@@ -32,16 +32,15 @@ thread_local! {
 }
 
 impl TestTable {
-    /// Unmaps what is mapped in `pages`. A large page that lies in the range only in part
-    /// is split first.
-    fn unmap(&self, pages: Range<usize>, gather: &mut impl Gather) -> AxResult {
-        self.split_edges(&pages, gather)?;
-        self.unmap_whole(pages, gather);
+    /// Splits large pages at the ends of `pages`, and unmaps all pages of the range.
+    fn unmap(&self, pages: Range<usize>, flusher: &mut impl Flusher) -> AxResult {
+        self.split_edges(&pages, flusher)?;
+        self.unmap_whole_pages(pages, flusher);
         Ok(())
     }
 }
 
-/// Frames from the host's heap; physical addresses are host addresses.
+/// Frames from the host's heap. Physical addresses are host addresses.
 struct HostFrames;
 
 impl PagingHandler for HostFrames {
@@ -66,7 +65,7 @@ impl PagingHandler for HostFrames {
         let frame = paddr.as_usize();
         MEMORY.with_borrow_mut(|memory| assert!(memory.tables.remove(&frame), "freed twice"));
         let layout = std::alloc::Layout::from_size_align(KIB4, KIB4).unwrap();
-        // SAFETY: it was in `tables`, so it came from `alloc_frames`.
+        // SAFETY: the frame was in `tables`, so `alloc_frames` allocated it with this layout.
         unsafe { std::alloc::dealloc(frame as *mut u8, layout) };
     }
 
@@ -86,24 +85,24 @@ fn with_frames_left<T>(left: usize, f: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Frees tables at once: there is no TLB here.
+/// Records what is reported. Tables are freed at once, since there is no TLB here.
 #[derive(Default)]
-struct Seen {
-    /// Runs of pages, and their first frames.
+struct Recorder {
+    /// The runs of unmapped pages, and their first frames.
     pages: Vec<(Range<usize>, PhysAddr)>,
-    /// Bytes.
+    /// The number of bytes that have been reported as changed.
     changed: usize,
 }
 
-impl Seen {
-    /// The bytes of all pages.
+impl Recorder {
+    /// Returns the number of bytes that have been unmapped.
     fn bytes(&self) -> usize {
         self.pages.iter().map(|(pages, _)| pages.len()).sum()
     }
 }
 
-impl Gather for Seen {
-    fn pages(&mut self, pages: Range<usize>, frame: PhysAddr) {
+impl Flusher for Recorder {
+    fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr) {
         self.pages.push((pages, frame));
     }
 
@@ -111,29 +110,38 @@ impl Gather for Seen {
         self.changed += pages.len();
     }
 
-    fn table(&mut self, frame: PhysAddr) {
+    fn detached_table(&mut self, frame: PhysAddr) {
         HostFrames::dealloc_frame(frame);
     }
 
-    fn forget_now(&mut self, _pages: Range<usize>) {}
+    fn flush_now(&mut self, _pages: Range<usize>) {}
 
-    type Alone = ();
+    type IrqGuard = ();
 
-    fn alone(&self, _first: usize, _last: usize) -> Option<()> {
+    fn disable_irqs(&self) {}
+
+    fn disable_irqs_if_exclusive(&self, _first: usize, _last: usize) -> Option<()> {
         Some(())
     }
-
-    fn undisturbed(&self) {}
 }
 
 impl TestTable {
-    /// As an operation does: splits what must be split, then changes all.
-    fn protect(&self, pages: Range<usize>, change: Change, gather: &mut Seen) -> AxResult {
-        match change.flags.is_empty() {
-            true => self.split_all(&pages, gather)?,
-            false => self.split_edges(&pages, gather)?,
+    /// Splits the large pages that must be split for these rights, and changes the rights.
+    fn protect(
+        &self,
+        pages: Range<usize>,
+        flags: MappingFlags,
+        flusher: &mut Recorder,
+    ) -> AxResult {
+        match flags.is_empty() {
+            true => self.split_all(&pages, flusher)?,
+            false => self.split_edges(&pages, flusher)?,
         }
-        self.protect_whole(pages, change, gather);
+        let protection = Protection {
+            flags,
+            changes_memory_type: false,
+        };
+        self.protect_whole_pages(pages, protection, flusher);
         Ok(())
     }
 }
@@ -142,13 +150,13 @@ fn table() -> TestTable {
     TestTable::new(1 << 30, 0).unwrap()
 }
 
-/// One to one, in runs of at most three pages.
-struct OneToOne {
+/// Frames at a fixed offset, in runs of at most three pages.
+struct LinearFrames {
     start: usize,
     paddr: usize,
 }
 
-impl Source for OneToOne {
+impl FrameSource for LinearFrames {
     fn fits(&mut self, vaddr: usize, size: usize) -> bool {
         (vaddr - self.start + self.paddr).is_multiple_of(size)
     }
@@ -159,7 +167,7 @@ impl Source for OneToOne {
     }
 }
 
-/// Maps one to one, as the linear backend does.
+/// Maps `size` bytes at `start` to those at `paddr`, as the linear backend does.
 fn map(
     table: &mut TestTable,
     start: usize,
@@ -167,16 +175,17 @@ fn map(
     size: usize,
     flags: MappingFlags,
 ) -> AxResult {
-    let mut source = OneToOne { start, paddr };
+    let mut source = LinearFrames { start, paddr };
     table.map(
         start..start + size,
         flags,
         &mut source,
-        &mut Seen::default(),
+        &mut Recorder::default(),
     )
 }
 
-/// Every 4 KiB page that is mapped in `start..end`, read back page by page.
+/// Returns every 4 KiB page that is mapped from `start` to `end`, looked up one by one: the
+/// physical address and the bits of the rights, by virtual address.
 fn flat(table: &TestTable, start: usize, end: usize) -> BTreeMap<usize, (usize, usize)> {
     let pages = (start..end).step_by(KIB4);
     pages
@@ -223,23 +232,23 @@ fn a_gibibyte_is_one_entry_where_the_machine_has_such_pages() {
 }
 
 #[test]
-fn unmapping_gives_every_table_back() {
+fn unmap_frees_all_empty_tables() {
     let mut table = table();
-    let mut seen = Seen::default();
+    let mut recorder = Recorder::default();
     map(&mut table, BASE + KIB4, 0, 4 * MIB2, RW).unwrap();
     table
-        .unmap(BASE + KIB4..BASE + KIB4 + 4 * MIB2, &mut seen)
+        .unmap(BASE + KIB4..BASE + KIB4 + 4 * MIB2, &mut recorder)
         .unwrap();
-    assert_eq!(seen.bytes(), 4 * MIB2);
+    assert_eq!(recorder.bytes(), 4 * MIB2);
     assert_eq!(tables(), 1);
 }
 
 #[test]
-fn part_of_a_large_page_is_split_with_the_rest_kept() {
+fn unmap_of_a_part_of_a_large_page_keeps_the_rest() {
     let mut table = table();
     map(&mut table, BASE, 1 << 30, 1 << 30, RW).unwrap();
     table
-        .unmap(BASE + MIB2..BASE + MIB2 + KIB4, &mut Seen::default())
+        .unmap(BASE + MIB2..BASE + MIB2 + KIB4, &mut Recorder::default())
         .unwrap();
     let pages = flat(&table, BASE, BASE + 3 * MIB2);
     assert_eq!(pages.len(), 3 * 512 - 1);
@@ -252,14 +261,14 @@ fn part_of_a_large_page_is_split_with_the_rest_kept() {
     let out = with_frames_left(0, || {
         table.unmap(
             BASE + 8 * MIB2 + KIB4..BASE + 9 * MIB2,
-            &mut Seen::default(),
+            &mut Recorder::default(),
         )
     });
     assert_eq!((out, tables()), (Err(AxError::NoMemory), before));
 }
 
 #[test]
-fn what_is_mapped_stays_when_a_mapping_over_it_fails() {
+fn map_over_a_mapped_page_fails_and_changes_nothing() {
     let mut table = table();
     map(&mut table, BASE + 3 * MIB2, 0x5000, KIB4, RO).unwrap();
     let before = (flat(&table, BASE, BASE + 4 * MIB2), tables());
@@ -269,7 +278,7 @@ fn what_is_mapped_stays_when_a_mapping_over_it_fails() {
 }
 
 #[test]
-fn running_out_at_any_table_changes_nothing() {
+fn map_without_memory_for_a_table_changes_nothing() {
     let mut table = table();
     map(&mut table, BASE + 3 * MIB2, 0x5000, KIB4, RO).unwrap();
     let before = (flat(&table, BASE, BASE + 8 * MIB2), tables());
@@ -286,7 +295,7 @@ fn running_out_at_any_table_changes_nothing() {
 }
 
 #[test]
-fn one_page_is_mapped_where_its_table_is() {
+fn map_page_needs_the_table_of_the_page() {
     let mut table = table();
     let (page, frame) = (VirtAddr::from_usize(BASE), PhysAddr::from_usize(0x7000));
     let first = table.map_page(page, RW, frame);
@@ -302,7 +311,7 @@ fn one_page_is_mapped_where_its_table_is() {
 }
 
 #[test]
-fn a_page_comes_with_the_tables_that_are_missing_or_not_at_all() {
+fn map_new_adds_all_missing_tables_or_none() {
     let table = table();
     let frame = PhysAddr::from_usize(0x7000);
     let page = VirtAddr::from_usize(BASE);
@@ -321,80 +330,78 @@ fn a_page_comes_with_the_tables_that_are_missing_or_not_at_all() {
     assert_eq!((large.paddr.as_usize(), large.size), (MIB2, MIB2));
     assert_eq!(tables(), 4);
     table
-        .unmap(BASE..BASE + (1 << 30), &mut Seen::default())
+        .unmap(BASE..BASE + (1 << 30), &mut Recorder::default())
         .unwrap();
     assert_eq!(tables(), 1);
 }
 
 #[test]
-fn unmapping_where_nothing_is_changes_nothing() {
+fn unmap_of_a_hole_changes_nothing() {
     let mut table = table();
-    let mut seen = Seen::default();
+    let mut recorder = Recorder::default();
     map(&mut table, BASE, 0x5000, KIB4, RO).unwrap();
     let before = (flat(&table, BASE, BASE + MIB2), tables());
     for (start, size) in [(2 * KIB4, KIB4), (MIB2, MIB2), (1 << 30, 1 << 30)] {
         let pages = BASE + start..BASE + start + size;
-        table.unmap(pages, &mut seen).unwrap();
+        table.unmap(pages, &mut recorder).unwrap();
     }
-    assert!(seen.pages.is_empty());
+    assert!(recorder.pages.is_empty());
     assert_eq!((flat(&table, BASE, BASE + MIB2), tables()), before);
-    table.unmap(BASE..BASE + (2 << 30), &mut seen).unwrap();
-    assert_eq!((seen.pages.len(), tables()), (1, 1));
+    table.unmap(BASE..BASE + (2 << 30), &mut recorder).unwrap();
+    assert_eq!((recorder.pages.len(), tables()), (1, 1));
 }
 
 #[test]
-fn what_lies_in_a_row_is_told_of_in_one_piece() {
+fn contiguous_pages_are_reported_as_one_run() {
     let mut table = table();
-    let mut seen = Seen::default();
-    // Two rows of frames, a hole, and a row of pages without rights.
+    let mut recorder = Recorder::default();
+    // Two runs of frames, a hole, and a run in which some pages have no rights.
     for (page, paddr, size) in [(0, 0x5000, 3), (3, 0x9000, 2), (6, 0x20_0000, 4)] {
         let start = BASE + page * KIB4;
         map(&mut table, start, paddr, size * KIB4, RW).unwrap();
     }
     let hidden = BASE + 7 * KIB4..BASE + 9 * KIB4;
     table
-        .protect(hidden, Change::of(NONE), &mut Seen::default())
+        .protect(hidden, NONE, &mut Recorder::default())
         .unwrap();
-    table.unmap(BASE..BASE + MIB2, &mut seen).unwrap();
-    let rows = [(0..3, 0x5000), (3..5, 0x9000), (6..10, 0x20_0000)];
-    let rows = rows.map(|(pages, paddr): (Range<usize>, usize)| {
+    table.unmap(BASE..BASE + MIB2, &mut recorder).unwrap();
+    let runs = [(0..3, 0x5000), (3..5, 0x9000), (6..10, 0x20_0000)];
+    let runs = runs.map(|(pages, paddr): (Range<usize>, usize)| {
         let pages = BASE + pages.start * KIB4..BASE + pages.end * KIB4;
         (pages, PhysAddr::from_usize(paddr))
     });
-    assert_eq!(seen.pages, rows);
+    assert_eq!(recorder.pages, runs);
     assert_eq!(tables(), 1);
 }
 
 #[test]
-fn no_rights_keep_the_frame() {
+fn a_page_without_rights_keeps_its_frame() {
     let mut table = table();
-    let mut seen = Seen::default();
+    let mut recorder = Recorder::default();
     map(&mut table, BASE, MIB2, MIB2, RW).unwrap();
     table
-        .protect(BASE..BASE + MIB2, Change::of(NONE), &mut seen)
+        .protect(BASE..BASE + MIB2, NONE, &mut recorder)
         .unwrap();
     let page = table.query(VirtAddr::from_usize(BASE + KIB4)).unwrap();
     assert_eq!((page.paddr.as_usize(), page.flags), (MIB2 + KIB4, NONE));
-    table
-        .protect(BASE..BASE + MIB2, Change::of(RO), &mut seen)
-        .unwrap();
-    table.unmap(BASE..BASE + MIB2, &mut seen).unwrap();
-    assert_eq!(seen.bytes(), MIB2);
+    table.protect(BASE..BASE + MIB2, RO, &mut recorder).unwrap();
+    table.unmap(BASE..BASE + MIB2, &mut recorder).unwrap();
+    assert_eq!(recorder.bytes(), MIB2);
 }
 
 #[test]
-fn rights_that_stay_the_same_are_not_reported() {
+fn unchanged_rights_are_not_reported() {
     let mut table = table();
-    let mut seen = Seen::default();
+    let mut recorder = Recorder::default();
     map(&mut table, BASE, 0x1000, 4 * KIB4, RW).unwrap();
     table
-        .protect(BASE..BASE + 2 * KIB4, Change::of(RO), &mut seen)
+        .protect(BASE..BASE + 2 * KIB4, RO, &mut recorder)
         .unwrap();
-    assert_eq!(seen.changed, 2 * KIB4);
+    assert_eq!(recorder.changed, 2 * KIB4);
     table
-        .protect(BASE..BASE + 2 * KIB4, Change::of(RO), &mut seen)
+        .protect(BASE..BASE + 2 * KIB4, RO, &mut recorder)
         .unwrap();
-    assert_eq!(seen.changed, 2 * KIB4);
+    assert_eq!(recorder.changed, 2 * KIB4);
 }
 
 #[test]
@@ -427,13 +434,15 @@ fn random_operations_agree_with_a_flat_model() {
                 }
             }
             1 => {
-                table.unmap(pages.clone(), &mut Seen::default()).unwrap();
+                table
+                    .unmap(pages.clone(), &mut Recorder::default())
+                    .unwrap();
                 model.retain(|addr, _| !pages.contains(addr));
             }
             _ => {
                 let flags = if none { NONE } else { flags };
                 table
-                    .protect(pages.clone(), Change::of(flags), &mut Seen::default())
+                    .protect(pages.clone(), flags, &mut Recorder::default())
                     .unwrap();
                 model
                     .range_mut(pages)
@@ -444,6 +453,6 @@ fn random_operations_agree_with_a_flat_model() {
             assert_eq!(flat(&table, BASE, end), model, "step {step}");
         }
     }
-    table.unmap(BASE..end, &mut Seen::default()).unwrap();
+    table.unmap(BASE..end, &mut Recorder::default()).unwrap();
     assert_eq!(tables(), 1);
 }

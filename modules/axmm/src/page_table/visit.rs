@@ -1,76 +1,77 @@
-//! Reading a range without changing it: which tables there are, and which pages.
+//! Visiting the tables and pages of a range without changing them.
 //!
-//! What an absent entry would translate is passed over in one step, so that the
-//! time goes by what is there and not by how long the range is.
+//! An empty entry is skipped in one step, however many addresses it translates. So the time of
+//! a visit depends on the number of tables and pages, and not on the length of the range.
 
 use core::ops::{ControlFlow, Range};
 
 use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
-use super::change::{Pages, first_part};
-use super::entry::{Slot, absent, read};
-use super::{ENTRIES, PageTable};
+use super::entry::{ENTRIES, EntryState, LEVEL_BITS, count_empty, read};
+use super::range::{Pages, first_part};
+use super::table::PageTable;
 
-/// The most levels that a page table has.
-pub const MOST_LEVELS: usize = 5;
+/// The largest number of levels of any page table.
+pub const MAX_LEVELS: usize = 5;
 
-/// What a visit comes by: a table before what it holds, all else by address.
+/// What a visit finds. A table comes before its contents, and otherwise addresses ascend.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Seen {
-    /// A table.
+pub enum Visited {
+    /// A table of any level.
     Table {
-        /// Its level; 0 is the lowest.
+        /// The level of the table; 0 is the lowest.
         level: usize,
-        /// What its first entry translates. Of a table of the kernel half's root
-        /// there may be no such address: others of its entries are used.
+        /// The first address that the table translates. For the root it may be an address
+        /// outside of the address space, since only a part of the root is used.
         vaddr: usize,
-        /// The frame it lies in.
+        /// The frame of the table.
         frame: PhysAddr,
     },
-    /// Pages of one size in a row, of one table.
+    /// Contiguous pages of one size, of one table, with contiguous frames.
     Run {
-        /// The level of their entries.
+        /// The level of the entries.
         level: usize,
-        /// Their addresses.
+        /// The virtual addresses.
         pages: Range<usize>,
-        /// The first frame; the others follow.
+        /// The first physical address.
         paddr: PhysAddr,
-        /// Their rights.
+        /// The rights of all pages.
         flags: MappingFlags,
     },
 }
 
-/// How much memory is behind a range of addresses, in bytes.
+/// How much memory is mapped in a range of addresses, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resident {
-    /// In pages of all sizes.
+    /// The bytes in pages of all sizes.
     pub all: usize,
-    /// In pages larger than 4 KiB.
+    /// The bytes in pages larger than 4 KiB.
     pub huge: usize,
 }
 
-/// How far a visit has come that is made in steps.
+/// How far a visit that is made in steps has come.
 #[derive(Clone, Copy, Debug)]
-pub struct Reached {
+pub struct VisitPosition {
+    /// The address where the visit continues.
     vaddr: usize,
-    /// At that address, tables of this level and above have been seen.
+    /// At this address, the tables of this level and above have been visited.
     level: usize,
 }
 
-impl Reached {
-    /// Nothing has been seen.
-    pub const NOTHING: Self = Self {
+impl VisitPosition {
+    /// The position before the first table.
+    pub const START: Self = Self {
         vaddr: 0,
         level: usize::MAX,
     };
 
-    /// The address where the visit goes on.
+    /// Returns the address where the visit continues.
     pub fn vaddr(&self) -> usize {
         self.vaddr
     }
 
-    /// Goes on at `vaddr`, if that lies ahead.
+    /// Moves the position to `vaddr`, unless it is there or further on already.
     pub fn skip_to(&mut self, vaddr: usize) {
         if vaddr > self.vaddr {
             *self = Self {
@@ -80,14 +81,14 @@ impl Reached {
         }
     }
 
-    /// Goes on to `seen`, if that lies ahead.
-    fn advance(&mut self, seen: &Seen) -> bool {
-        let next = match seen {
-            Seen::Table { level, vaddr, .. } => Self {
+    /// Moves the position past `visited`. Returns `false` if it was past it already.
+    fn advance(&mut self, visited: &Visited) -> bool {
+        let next = match visited {
+            Visited::Table { level, vaddr, .. } => Self {
                 vaddr: *vaddr,
                 level: *level,
             },
-            Seen::Run { pages, .. } => Self {
+            Visited::Run { pages, .. } => Self {
                 vaddr: pages.end,
                 level: usize::MAX,
             },
@@ -107,17 +108,14 @@ where
     E: GenericPTE,
     H: PagingHandler,
 {
-    /// How many levels of tables there are.
-    pub const LEVELS: usize = M::LEVELS;
-
-    /// Shows `see` the tables that translate a part of `pages`, and the pages
-    /// in it, until it has seen enough. Nothing is allocated.
+    /// Calls `f` for the tables that translate a part of `pages`, and for the pages there, until
+    /// it returns `Break`. Allocates no memory.
     pub fn visit<B>(
         &self,
         pages: Pages,
-        mut see: impl FnMut(Seen) -> ControlFlow<B>,
+        mut f: impl FnMut(Visited) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        self.visit_in(self.root, M::LEVELS - 1, pages, &mut see)
+        self.visit_in(self.root, Self::TOP, pages, &mut f)
     }
 
     fn visit_in<B>(
@@ -125,10 +123,10 @@ where
         table: PhysAddr,
         level: usize,
         pages: Pages,
-        see: &mut impl FnMut(Seen) -> ControlFlow<B>,
+        f: &mut impl FnMut(Visited) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let size = Self::entry_size(level);
-        see(Seen::Table {
+        f(Visited::Table {
             level,
             vaddr: pages.start & !(ENTRIES * size - 1),
             frame: table,
@@ -139,15 +137,16 @@ where
             at = part.end;
             let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
             match read::<E>(entry, level) {
-                Slot::Absent => {
+                EntryState::Empty => {
                     let left = (pages.end - at) / size;
-                    // SAFETY: as many entries as are left lie behind it in the same table.
-                    at += size * unsafe { absent(entry.add(1), left) };
+                    // SAFETY: one table translates all of `pages`, so the next `left` entries
+                    // are in it, too.
+                    at += size * unsafe { count_empty(entry.add(1), left) };
                 }
-                Slot::Table(next) => self.visit_in(next, level - 1, part, see)?,
-                Slot::Page(paddr, flags) => {
+                EntryState::Table(next) => self.visit_in(next, level - 1, part, f)?,
+                EntryState::Page(paddr, flags) => {
                     at = self.run_end(table, level, part.start..pages.end, paddr, flags);
-                    see(Seen::Run {
+                    f(Visited::Run {
                         level,
                         pages: part.start & !(size - 1)..at,
                         paddr,
@@ -159,8 +158,8 @@ where
         ControlFlow::Continue(())
     }
 
-    /// Where the run ends that begins in a table at the start of `pages`, with the
-    /// page at `first` with these rights.
+    /// Returns the end of the run that begins at the start of `pages`, in a table of `level`,
+    /// with the frame `first` and these rights.
     fn run_end(
         &self,
         table: PhysAddr,
@@ -175,7 +174,7 @@ where
         while at < pages.end {
             let entry = self.entry(table, VirtAddr::from_usize(at), level);
             match read::<E>(entry, level) {
-                Slot::Page(paddr, flags) if paddr == expected && flags == rights => {}
+                EntryState::Page(paddr, flags) if paddr == expected && flags == rights => {}
                 _ => break,
             }
             expected += size;
@@ -184,27 +183,27 @@ where
         at
     }
 
-    /// Shows `see` at most `most` things behind what has been `reached` among `pages`, up to
-    /// `false`. Returns whether to go on, or `None` if there is no more. The page table may have
-    /// changed since the call before.
+    /// Calls `f` for at most `most` tables and runs of pages in `pages` after `position`, until
+    /// it returns `false`. Returns what `f` returned last, or `None` at the end of `pages`. The
+    /// page table may have changed since the previous call.
     pub fn visit_some(
         &self,
         pages: Pages,
-        reached: &mut Reached,
+        position: &mut VisitPosition,
         most: usize,
-        see: &mut dyn FnMut(&Seen) -> bool,
+        f: &mut dyn FnMut(&Visited) -> bool,
     ) -> Option<bool> {
-        let left = pages.start.max(reached.vaddr)..pages.end;
+        let left = pages.start.max(position.vaddr)..pages.end;
         if left.is_empty() {
             return None;
         }
         let mut count = 0;
-        let found = self.visit(left, |seen| {
-            if !reached.advance(&seen) {
+        let found = self.visit(left, |visited| {
+            if !position.advance(&visited) {
                 return ControlFlow::Continue(());
             }
             count += 1;
-            match (see(&seen), count < most) {
+            match (f(&visited), count < most) {
                 (true, true) => ControlFlow::Continue(()),
                 (more, _) => ControlFlow::Break(more),
             }
@@ -212,13 +211,13 @@ where
         found.break_value()
     }
 
-    /// How many tables of each level translate `pages`.
+    /// Returns how many tables of each level translate a part of `pages`.
     #[cfg(test)]
-    pub fn tables(&self, pages: Pages) -> [usize; MOST_LEVELS] {
-        const { assert!(M::LEVELS <= MOST_LEVELS) };
-        let mut count = [0; MOST_LEVELS];
-        let _ = self.visit::<()>(pages, |seen| {
-            if let Seen::Table { level, .. } = seen {
+    pub fn tables(&self, pages: Pages) -> [usize; MAX_LEVELS] {
+        const { assert!(M::LEVELS <= MAX_LEVELS) };
+        let mut count = [0; MAX_LEVELS];
+        let _ = self.visit::<()>(pages, |visited| {
+            if let Visited::Table { level, .. } = visited {
                 count[level] += 1;
             }
             ControlFlow::Continue(())
@@ -227,14 +226,12 @@ where
     }
 }
 
-impl Seen {
-    /// How many pages a run has; none for a table.
+impl Visited {
+    /// Returns the number of pages in a run, or 0 for a table.
     pub fn count(&self) -> usize {
         match self {
             Self::Table { .. } => 0,
-            Self::Run { level, pages, .. } => {
-                pages.len() / (PAGE_SIZE_4K << (super::LEVEL_BITS * level))
-            }
+            Self::Run { level, pages, .. } => pages.len() / (PAGE_SIZE_4K << (LEVEL_BITS * level)),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::aspace::AddrSpace;
 use crate::backing::{Backend, Grain};
 use crate::machine::{Machine, ThisMachine};
 use crate::page_table::frames::Table;
-use crate::page_table::{MOST_LEVELS, Reached, Resident, Seen};
+use crate::page_table::{MAX_LEVELS, Resident, VisitPosition, Visited};
 
 /// What the lines of data begin with, and no others.
 pub const MARK: &str = "@map ";
@@ -77,7 +77,7 @@ enum Next {
     Area(usize),
     Tables,
     /// What the page table holds behind this.
-    Seen(Reached),
+    Seen(VisitPosition),
     Over,
 }
 
@@ -110,7 +110,7 @@ impl Lines {
                 Some(area) => self.area(aspace, &area, from, out)?,
                 None if self.form == Form::Table => self.sum(out)?,
                 None => {
-                    self.next = Next::Seen(Reached::NOTHING);
+                    self.next = Next::Seen(VisitPosition::START);
                     return self.write_next(aspace, out);
                 }
             },
@@ -212,7 +212,7 @@ impl Lines {
     fn seen<M: Machine>(
         &mut self,
         aspace: &AddrSpace<M>,
-        mut reached: Reached,
+        mut reached: VisitPosition,
         out: &mut impl Write,
     ) -> fmt::Result {
         let Some(seen) = next_seen(aspace, &mut reached) else {
@@ -222,7 +222,7 @@ impl Lines {
         self.next = Next::Seen(reached);
         let count = seen.count();
         match seen {
-            Seen::Table {
+            Visited::Table {
                 level,
                 vaddr,
                 frame,
@@ -231,7 +231,7 @@ impl Lines {
                 "{MARK}table {level} {vaddr:#x} {:#x}",
                 frame.as_usize()
             ),
-            Seen::Run {
+            Visited::Run {
                 level,
                 pages,
                 paddr,
@@ -252,10 +252,10 @@ const AT_A_TIME: usize = 1;
 
 /// How much memory is behind `pages`, looked up in pieces.
 fn resident<M: Machine>(aspace: &AddrSpace<M>, pages: Range<usize>) -> Resident {
-    let (mut reached, mut sum) = (Reached::NOTHING, Resident::default());
+    let (mut reached, mut sum) = (VisitPosition::START, Resident::default());
     let inside = pages.clone();
     walk(aspace, pages, &mut reached, &mut |seen| {
-        if let Seen::Run {
+        if let Visited::Run {
             level, pages: run, ..
         } = seen
         {
@@ -269,10 +269,10 @@ fn resident<M: Machine>(aspace: &AddrSpace<M>, pages: Range<usize>) -> Resident 
 }
 
 /// How many tables of each level there are, counted in pieces.
-fn tables<M: Machine>(aspace: &AddrSpace<M>) -> [usize; MOST_LEVELS] {
-    let (mut reached, mut count) = (Reached::NOTHING, [0; MOST_LEVELS]);
+fn tables<M: Machine>(aspace: &AddrSpace<M>) -> [usize; MAX_LEVELS] {
+    let (mut reached, mut count) = (VisitPosition::START, [0; MAX_LEVELS]);
     walk(aspace, whole(aspace), &mut reached, &mut |seen| {
-        if let Seen::Table { level, .. } = seen {
+        if let Visited::Table { level, .. } = seen {
             count[*level] += 1;
         }
         true
@@ -281,7 +281,7 @@ fn tables<M: Machine>(aspace: &AddrSpace<M>) -> [usize; MOST_LEVELS] {
 }
 
 /// What the page table holds behind what has been `reached`.
-fn next_seen<M: Machine>(aspace: &AddrSpace<M>, reached: &mut Reached) -> Option<Seen> {
+fn next_seen<M: Machine>(aspace: &AddrSpace<M>, reached: &mut VisitPosition) -> Option<Visited> {
     let mut next = None;
     walk(aspace, whole(aspace), reached, &mut |seen| {
         next = Some(seen.clone());
@@ -295,8 +295,8 @@ fn next_seen<M: Machine>(aspace: &AddrSpace<M>, reached: &mut Reached) -> Option
 fn walk<M: Machine>(
     aspace: &AddrSpace<M>,
     pages: Range<usize>,
-    reached: &mut Reached,
-    see: &mut dyn FnMut(&Seen) -> bool,
+    reached: &mut VisitPosition,
+    see: &mut dyn FnMut(&Visited) -> bool,
 ) {
     while aspace.visit_some(&pages, reached, AT_A_TIME, see) {}
 }

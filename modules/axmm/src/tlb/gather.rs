@@ -1,21 +1,24 @@
-//! What must be forgotten, by which harts, before which frames may be reused.
+//! The TLB gather: what one operation has taken out of the page table, until it is flushed and
+//! freed.
 //!
-//! A change of an address space collects here what it has detached
-//! ([`TlbGather`]). When the change is over, every hart is made to forget the
-//! addresses in one go, and only then do the frames go back, however many: they
-//! wait in a list that needs no memory ([`FrameList`]), and nobody writes to them
-//! meanwhile but who has not forgotten them yet. Which harts are asked is the
-//! address space's [`Context`] to say.
+//! While an operation changes the page table, the gather collects the changed addresses and
+//! the frames that are no longer in use. [`finish`](TlbGather::finish) then flushes all of the
+//! addresses in one go, and frees the frames after it. The frames wait in a list that takes no
+//! memory of its own ([`FrameList`]): it writes into them, while harts that have not flushed
+//! yet may still write there, too. The [`TlbState`] of the address space says which harts
+//! flush.
 //!
-//! There are three exceptions. A large page is forgotten at once when it is split,
-//! before smaller ones take its place ([`forget_now`](Gather::forget_now)). So are pages
-//! that become another kind of memory. And a
-//! frame that has other owners besides the page table, which none has yet, cannot
-//! have another behind it in the list: what has come so far is forgotten and goes,
-//! and the list begins anew.
+//! Three cases do not wait for `finish`:
 //!
-//! It runs with the addresses locked, so no other hart maps them anew before the last
-//! has forgotten them; a hart that waits for the lock acknowledges while it waits.
+//! - a large page is flushed when it is split, before smaller pages take its place
+//!   ([`flush_now`](Flusher::flush_now));
+//! - pages whose type of memory changes are flushed while they are not mapped;
+//! - a frame that has other owners besides the page table cannot link to a next frame in the
+//!   list. If another frame follows it, all that has been collected is flushed and freed first.
+//!   No such frame is mapped today.
+//!
+//! The caller has locked the range, so no other hart maps its addresses again before all harts
+//! have flushed them. A hart that waits for the lock handles flush requests meanwhile.
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -24,156 +27,159 @@ use axalloc::{FrameList, FrameRun};
 use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
 use crate::machine::{ALL_ADDRESSES, Machine};
-use crate::page_table::Gather;
-use crate::tlb::state::Context;
+use crate::page_table::Flusher;
+use crate::tlb::state::TlbState;
 
-/// Frames that are freed before requests of other harts are looked for.
-const FREED_AT_A_TIME: usize = 1024;
+/// The number of frames that are freed between two looks for flush requests.
+const FRAMES_PER_POLL: usize = 1024;
 
-/// What becomes any range that is joined to it.
-const NOTHING: Range<usize> = Range {
+/// An empty range. Joined with another range, it gives that range.
+const EMPTY: Range<usize> = Range {
     start: usize::MAX,
     end: 0,
 };
 
-/// Collects what an operation has detached, until everyone has forgotten it.
+/// What one operation has taken out of the page table. [`finish`](Self::finish) ends it.
 pub struct TlbGather<'a, M: Machine> {
-    context: &'a Context,
-    /// The first and the last address of what this operation alone changes.
-    alone: (usize, usize),
-    /// The smallest range that holds everything to be forgotten; empty for
-    /// nothing.
+    tlb_state: &'a TlbState,
+    /// The first and the last address in which only this operation maps and unmaps.
+    exclusive: (usize, usize),
+    /// The smallest range that holds all addresses to be flushed.
     pages: Range<usize>,
     frames: FrameList,
-    /// Whether pages' frames belong to the mapping, and go with it.
-    owns_pages: bool,
-    /// Whether nothing is taken away.
-    adds: bool,
+    /// Whether the frames of unmapped pages are freed.
+    owns_frames: bool,
+    /// Whether the operation only adds rights.
+    only_adds_rights: bool,
     _machine: PhantomData<M>,
 }
 
 impl<'a, M: Machine> TlbGather<'a, M> {
-    /// Nothing to flush yet, nothing owned, and no address where tables may be freed.
-    pub fn new(context: &'a Context) -> Self {
+    /// Returns a gather that has collected nothing. It frees no frames of pages
+    /// ([`set_owns_frames`](Self::set_owns_frames)) and lets no table be freed
+    /// ([`set_exclusive`](Self::set_exclusive)).
+    pub fn new(tlb_state: &'a TlbState) -> Self {
         Self {
-            context,
-            alone: (1, 0),
-            pages: NOTHING,
+            tlb_state,
+            exclusive: (1, 0),
+            pages: EMPTY,
             frames: FrameList::new(),
-            owns_pages: false,
-            adds: false,
+            owns_frames: false,
+            only_adds_rights: false,
             _machine: PhantomData,
         }
     }
 
-    /// Says that from now on tables may be freed that translate nothing outside of `alone`,
-    /// the first and the last address: no other operation changes anything there.
-    pub fn set_alone(&mut self, alone: (usize, usize)) {
-        self.alone = alone;
+    /// Lets tables be freed from now on that only translate addresses in `exclusive`, the
+    /// first and the last address. No other operation maps or unmaps anything there.
+    pub fn set_exclusive(&mut self, exclusive: (usize, usize)) {
+        self.exclusive = exclusive;
     }
 
-    /// Says that pages get rights, and lose none: only this hart forgets what it knows,
-    /// to go on with them at once. Another that knows less than there is finds out by a
-    /// page fault, which asks nobody.
-    pub fn only_adds(&mut self) {
-        self.adds = true;
+    /// Says that the operation only adds rights to pages. Then only this hart flushes, so that
+    /// it can use the new rights at once. Another hart that holds the old rights takes a page
+    /// fault when it uses a new one, and flushes then.
+    pub fn only_adds_rights(&mut self) {
+        self.only_adds_rights = true;
     }
 
-    /// Says whether the frames of pages that come from now on go back, as those
-    /// of tables always do.
-    pub fn own(&mut self, pages: bool) {
-        self.owns_pages = pages;
+    /// Says whether the frames of pages that are unmapped from now on are freed. Frames of
+    /// tables always are.
+    pub fn set_owns_frames(&mut self, owns_frames: bool) {
+        self.owns_frames = owns_frames;
     }
 
-    fn forget(&mut self, pages: Range<usize>) {
-        self.pages.start = self.pages.start.min(pages.start);
-        self.pages.end = self.pages.end.max(pages.end);
-    }
-
-    /// Sets `count` frames in a row aside.
-    #[inline(never)]
-    fn free(&mut self, start: PhysAddr, count: usize) {
-        // SAFETY: each was the page table's by itself, by `into_raw`, and it has just
-        // let go of them.
-        let row = unsafe { FrameRun::from_raw(start, count) };
-        if let Err(row) = self.frames.push(row) {
-            self.begin_anew(row);
-        }
-    }
-
-    /// Frees what has come so far, behind which `row` cannot wait.
-    #[cold]
-    fn begin_anew(&mut self, row: FrameRun) {
-        self.flush();
-        // An empty list takes any row.
-        let _ = self.frames.push(row);
-    }
-
-    fn forget_all(&self, pages: Range<usize>) {
-        self.context.change(|harts| M::flush(harts, pages));
-    }
-
-    /// Flushes all that has come from the TLB of every hart that may hold it, in one go, then
-    /// frees the frames.
+    /// Flushes all collected addresses from the TLBs that may hold them, then frees the frames.
+    /// Every operation calls this, also one that fails.
     pub fn finish(mut self) {
-        self.flush();
+        self.flush_and_free();
     }
 
-    /// As [`finish`](Self::finish), and begins anew.
-    fn flush(&mut self) {
-        match self.adds {
+    fn flush_and_free(&mut self) {
+        match self.only_adds_rights {
             _ if self.pages.is_empty() => {}
             true => M::flush_local(self.pages.clone()),
-            false => self.forget_all(self.pages.clone()),
+            false => self.shoot_down(self.pages.clone()),
         }
-        self.pages = NOTHING;
-        while let Some(frames) = self.frames.pop(FREED_AT_A_TIME) {
+        self.pages = EMPTY;
+        while let Some(frames) = self.frames.pop(FRAMES_PER_POLL) {
             drop(frames);
             M::poll();
         }
     }
+
+    fn shoot_down(&self, pages: Range<usize>) {
+        self.tlb_state.shoot_down(|harts| M::flush(harts, pages));
+    }
+
+    fn add_pages(&mut self, pages: Range<usize>) {
+        self.pages.start = self.pages.start.min(pages.start);
+        self.pages.end = self.pages.end.max(pages.end);
+    }
+
+    /// Adds `count` contiguous frames to those that are freed.
+    #[inline(never)]
+    fn add_frames(&mut self, start: PhysAddr, count: usize) {
+        // SAFETY: the page table owned each of these frames, which were passed to it by
+        // `into_raw`, and has just cleared the entries that led to them.
+        let run = unsafe { FrameRun::from_raw(start, count) };
+        if let Err(run) = self.frames.push(run) {
+            self.begin_new_list(run);
+        }
+    }
+
+    /// Flushes and frees what has been collected, and begins a new list with `run`.
+    #[cold]
+    fn begin_new_list(&mut self, run: FrameRun) {
+        self.flush_and_free();
+        // An empty list takes any run.
+        let _ = self.frames.push(run);
+    }
 }
 
-impl<M: Machine> Gather for TlbGather<'_, M> {
-    fn pages(&mut self, pages: Range<usize>, frame: PhysAddr) {
-        if self.owns_pages {
-            self.free(frame, pages.len() / PAGE_SIZE_4K);
+impl<M: Machine> Flusher for TlbGather<'_, M> {
+    fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr) {
+        if self.owns_frames {
+            self.add_frames(frame, pages.len() / PAGE_SIZE_4K);
         }
-        self.forget(pages);
+        self.add_pages(pages);
         M::poll();
     }
 
     fn changed(&mut self, pages: Range<usize>) {
-        self.forget(pages);
+        self.add_pages(pages);
         M::poll();
     }
 
-    fn table(&mut self, frame: PhysAddr) {
-        // The way to a table is only forgotten with everything (RISC-V Privileged
-        // Architecture, "Supervisor Memory-Management Fence Instruction").
+    fn detached_table(&mut self, frame: PhysAddr) {
+        // Entries that lead to tables are only flushed together with all addresses (RISC-V
+        // Privileged Architecture, "Supervisor Memory-Management Fence Instruction").
         self.pages = ALL_ADDRESSES;
-        self.free(frame, 1);
+        self.add_frames(frame, 1);
     }
 
-    fn forget_now(&mut self, pages: Range<usize>) {
-        self.forget_all(pages);
+    fn flush_now(&mut self, pages: Range<usize>) {
+        self.shoot_down(pages);
     }
 
-    type Alone = M::IrqGuard;
+    type IrqGuard = M::IrqGuard;
 
-    fn alone(&self, first: usize, last: usize) -> Option<M::IrqGuard> {
-        let (from, to) = self.alone;
-        (from <= first && last <= to).then(M::disable_irqs)
-    }
-
-    fn undisturbed(&self) -> M::IrqGuard {
+    fn disable_irqs(&self) -> M::IrqGuard {
         M::disable_irqs()
+    }
+
+    fn disable_irqs_if_exclusive(&self, first: usize, last: usize) -> Option<M::IrqGuard> {
+        let (from, to) = self.exclusive;
+        (from <= first && last <= to).then(M::disable_irqs)
     }
 }
 
 impl<M: Machine> Drop for TlbGather<'_, M> {
     fn drop(&mut self) {
-        self.flush();
+        debug_assert!(
+            self.pages.is_empty() && self.frames.pop(1).is_none(),
+            "a TLB gather must be finished before it is dropped"
+        );
     }
 }
 

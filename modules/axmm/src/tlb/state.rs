@@ -1,139 +1,69 @@
-//! Who may remember translations of an address space: which harts, and under
-//! which id.
+//! The TLB state of an address space: which harts may hold its translations, and under which
+//! ASID.
 //!
-//! A hart's TLB keeps translations of many address spaces side by side, each under
-//! its id (ASID; on x86-64, PCID), so that to enter one forgets nothing. An address
-//! space gets an id when it is first entered:
+//! A hart that is inside the address space flushes a change at once, when it is requested to.
+//! All other harts flush when they enter next. So a hart is never disturbed for an address
+//! space that it is not in.
 //!
-//! ```text
-//!   id:  generation │ number        next:  generation │ number
-//! ```
-//!
-//! Numbers are given out in order. When they run out the next generation begins:
-//! every id of an older one is void, and a hart that enters an address space of a
-//! generation newer than the last it has seen forgets everything first. A number
-//! may so be two address spaces' on two harts at a time, but never on one.
-//!
-//! A change is forgotten at once by the harts that are in the address space, and by
-//! all others when they enter it next ([`Context::change`]): no hart is disturbed
-//! for an address space that it is not in.
-//!
-//! # Who is asked, and who finds out by itself
+//! # Why no hart uses a stale translation
 //!
 //! ```text
-//!   changes the table                    enters
-//!   ─────────────────                    ──────
-//!   writes entries                       own bit into `inside`
-//!   all bits into `stale`                own bit out of `stale`; was it in? forgets
-//!   reads `inside`, asks those           leaves: own bit out of `inside`
+//!   a hart that changes the table        a hart that enters
+//!   ─────────────────────────────        ──────────────────
+//!   writes the entries                   sets its bit in `inside`
+//!   sets all bits of `stale`             clears its bit in `stale`; flushes if it was set
+//!   reads `inside`, sends requests       on leaving: clears its bit in `inside`
+//!   to these harts
 //! ```
 //!
-//! Each line is one step in an order that all harts agree on. So a hart that enters is
-//! seen inside by who changes the table, or finds its mark. Many may change it at the same
-//! time: each marks all, and only the hart itself takes its mark away, when it forgets. A
-//! hart that was asked has a mark that it needs no more: it forgets the one address space
-//! once too often when it comes back. To take that mark from it would be wrong: it may
-//! have left before it was asked, and then it needs it.
+//! Each line is one SeqCst access, so all harts agree on the order of the lines. Either the
+//! entering hart sets its bit in `inside` before the changing hart reads it, and gets a
+//! request; or it finds its bit in `stale` set. Many harts may change the table at the same
+//! time: each sets all bits of `stale`, and a bit is cleared only by the hart that it belongs
+//! to.
 //!
-//! No step waits for another hart; only asking does.
+//! A hart that got a request keeps its bit in `stale`, and flushes once more than necessary
+//! when it enters again. The changing hart may not clear that bit: the other hart may have
+//! left before it got the request, and then it needs the bit.
+//!
+//! No line waits for another hart. Only the requests are waited for.
 
-use crate::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use super::asid::{AsidAllocator, asid, generation};
+use crate::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// Ids are numbers of at most so many bits.
-const NUMBER_BITS: u32 = 16;
-const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
+/// The bits of all harts.
+const ALL_HARTS: u64 = u64::MAX;
 
-/// Every hart.
-const ALL: u64 = u64::MAX;
-
-/// The ids that one machine's harts tell address spaces apart by.
-pub struct Ids {
-    /// The generation, and the number given out last.
-    last: AtomicU64,
-    /// The largest number. 0 where there are no ids.
-    max: AtomicU64,
-}
-
-/// What a hart must forget as it enters an address space.
+/// What a hart must flush from its TLB as it enters an address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stale {
-    /// Nothing.
+pub enum FlushOnEntry {
+    /// Nothing: all that the TLB holds is valid.
     Nothing,
-    /// What it has under the address space's number.
-    Own,
-    /// What it has under any number.
-    All,
+    /// The translations under the ASID of the address space.
+    Asid,
+    /// The translations under all ASIDs.
+    Everything,
 }
 
-/// Which harts may remember translations of one address space.
-pub struct Context {
-    /// Every hart has entered it, and never leaves it.
+/// What the TLBs of harts may hold of one address space.
+pub struct TlbState {
+    /// Whether the address space is the kernel's, which all harts are always in.
     kernel: bool,
-    /// 0 before there is one.
+    /// The generation and the ASID; 0 before the first hart enters.
     id: AtomicU64,
-    /// One bit for each hart that is in it.
+    /// A bit for each hart that is in the address space.
     inside: AtomicU64,
-    /// Marks: one bit for each hart that is to forget what it knows as it enters next.
+    /// A bit for each hart that must flush when it enters next.
     stale: AtomicU64,
 }
 
-impl Ids {
-    /// Ids up to `max`, none of which has been given out; 0 where there are none.
-    #[cfg(not(all(loom, test)))]
-    pub const fn new(max: usize) -> Self {
-        Self {
-            last: AtomicU64::new(1 << NUMBER_BITS),
-            max: AtomicU64::new(max as u64),
-        }
-    }
-
-    /// The same.
-    #[cfg(all(loom, test))]
-    pub fn new(max: usize) -> Self {
-        Self {
-            last: AtomicU64::new(1 << NUMBER_BITS),
-            max: AtomicU64::new(max as u64),
-        }
-    }
-
-    /// Sets the largest number, before any has been given out.
-    pub fn set_max(&self, max: usize) {
-        self.max.store(max as u64 & NUMBER, Relaxed);
-    }
-
-    /// Whether there are none.
-    fn are_none(&self) -> bool {
-        self.max.load(Relaxed) == 0
-    }
-
-    /// Whether `id` is of the present generation, or was as this hart looked last: one
-    /// hart's view of a word never goes back.
-    fn holds(&self, id: u64) -> bool {
-        id >> NUMBER_BITS == self.last.load(Relaxed) >> NUMBER_BITS
-    }
-
-    /// A number that no address space of the present generation has.
-    fn give(&self) -> u64 {
-        let max = self.max.load(Relaxed);
-        let next = |last| match last & NUMBER < max {
-            true => last + 1,
-            false => (last | NUMBER) + 1 + max.min(1),
-        };
-        let before = self
-            .last
-            .fetch_update(SeqCst, SeqCst, |last| Some(next(last)));
-        // The closure always answers.
-        next(before.unwrap_or_else(|last| last))
-    }
-}
-
-impl Context {
-    /// The kernel's, which every hart is in.
+impl TlbState {
+    /// Returns the state of the kernel's address space, which all harts are always in.
     pub fn kernel() -> Self {
         Self::new(true)
     }
 
-    /// That of an address space that no hart has entered.
+    /// Returns the state of a user program's address space, which no hart has entered.
     pub fn user() -> Self {
         Self::new(false)
     }
@@ -147,70 +77,84 @@ impl Context {
         }
     }
 
-    /// Whether it is the kernel's.
+    /// Returns whether the address space is the kernel's.
     pub fn is_kernel(&self) -> bool {
         self.kernel
     }
 
-    /// `hart` enters, which has seen ids up to `generation`. Answers the number that
-    /// it is to know the address space by, and what to forget. Until it does it lets
-    /// no interrupt in, and answers nobody: who asks it to forget must find it there.
+    /// Records that `hart` enters the address space. `generation_seen` is the generation of
+    /// the last address space that it entered, and is updated. Returns the ASID, and what the
+    /// hart must flush.
+    ///
+    /// Until the hart has flushed and uses the ASID, it takes no interrupts and handles no
+    /// flush requests: a request is about the ASID that the hart uses by then.
     ///
     /// # Safety
     ///
-    /// `hart` is the one that runs this, which knows nothing that changed before
-    /// `generation`, and it forgets what it is told to.
-    pub unsafe fn enter(&self, ids: &Ids, hart: usize, generation: &mut u64) -> (usize, Stale) {
+    /// `hart` is the hart that runs this, and flushes what is returned.
+    /// `generation_seen` is the value that its last call left there, or 0 before the first.
+    pub unsafe fn enter(
+        &self,
+        asids: &AsidAllocator,
+        hart: usize,
+        generation_seen: &mut u64,
+    ) -> (usize, FlushOnEntry) {
+        // SeqCst, both: the module's head says how these two pair with `shoot_down`.
         self.inside.fetch_or(1 << hart, SeqCst);
-        let marked = self.stale.fetch_and(!(1 << hart), SeqCst) >> hart & 1 != 0;
-        let id = self.current_id(ids);
-        let stale = if id >> NUMBER_BITS != *generation {
-            *generation = id >> NUMBER_BITS;
-            Stale::All
-        } else if marked || ids.are_none() {
-            Stale::Own
+        let is_stale = self.stale.fetch_and(!(1 << hart), SeqCst) >> hart & 1 != 0;
+        let id = self.current_id(asids);
+        let flush = if generation(id) != *generation_seen {
+            *generation_seen = generation(id);
+            FlushOnEntry::Everything
+        } else if is_stale || asids.is_without_asids() {
+            FlushOnEntry::Asid
         } else {
-            Stale::Nothing
+            FlushOnEntry::Nothing
         };
-        ((id & NUMBER) as usize, stale)
+        (asid(id), flush)
     }
 
-    /// `hart` has left.
+    /// Records that `hart` has left the address space.
     ///
     /// # Safety
     ///
-    /// `hart` is the one that runs this, and translates nothing by the address space any
-    /// more.
+    /// `hart` is the hart that runs this, and no longer translates by the address space.
     pub unsafe fn leave(&self, hart: usize) {
+        // SeqCst: a later change that does not find the bit relies on `stale` instead.
         self.inside.fetch_and(!(1 << hart), SeqCst);
     }
 
-    /// Whether no hart is inside.
-    pub fn is_left(&self) -> bool {
-        self.inside.load(SeqCst) == 0
+    /// Returns whether any hart has entered the address space and not left it.
+    pub fn has_harts_inside(&self) -> bool {
+        self.inside.load(SeqCst) != 0
     }
 
-    /// The table has changed. `ask` makes a set of harts forget, and returns when they
-    /// have; all others will as they enter. Others may change it meanwhile.
-    pub fn change(&self, ask: impl FnOnce(u64)) {
+    /// Makes all harts drop what they hold of a part of the page table that has changed.
+    /// `flush` gets the set of harts that are inside, one bit each, and returns when all of
+    /// them have flushed that part. All other harts flush when they enter next. Several harts
+    /// may call this at the same time.
+    pub fn shoot_down(&self, flush: impl FnOnce(u64)) {
         if self.kernel {
-            return ask(ALL);
+            return flush(ALL_HARTS);
         }
-        self.stale.store(ALL, SeqCst);
+        // SeqCst, both: the module's head says how these two pair with `enter`.
+        self.stale.store(ALL_HARTS, SeqCst);
         let inside = self.inside.load(SeqCst);
         if inside != 0 {
-            ask(inside);
+            flush(inside);
         }
     }
 
-    fn current_id(&self, ids: &Ids) -> u64 {
+    /// Returns the id of the address space, a new one if the old one is of a generation that
+    /// has ended.
+    fn current_id(&self, asids: &AsidAllocator) -> u64 {
         loop {
             let id = self.id.load(SeqCst);
-            if ids.holds(id) {
+            if asids.is_current(id) {
                 return id;
             }
-            let new = ids.give();
-            // Another hart may have entered it, too: its id is as good.
+            let new = asids.allocate();
+            // If this fails, another hart has entered and stored an id, which is used then.
             if self.id.compare_exchange(id, new, SeqCst, SeqCst).is_ok() {
                 return new;
             }
@@ -222,165 +166,5 @@ impl Context {
 mod interleavings;
 #[cfg(all(test, shuttle))]
 mod schedules;
-
 #[cfg(all(test, not(shuttle)))]
-mod tests {
-    use std::cell::RefCell;
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const HARTS: usize = 3;
-    const SPACES: usize = 5;
-    /// Fewer numbers than spaces, so that generations go by.
-    const NUMBERS: usize = 3;
-
-    #[derive(Clone, Copy, Debug)]
-    enum Step {
-        /// A hart enters a space, or, given none, leaves the one it is in.
-        Enter(usize, Option<usize>),
-        /// A hart makes an access where it is.
-        Access(usize),
-        /// A space changes.
-        Change(usize),
-    }
-
-    /// A hart: its TLB, by number, what it has seen, and where it is.
-    #[derive(Default)]
-    struct Hart {
-        tlb: HashMap<usize, (usize, u32)>,
-        generation: u64,
-        inside: Option<(usize, usize)>,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            (0..HARTS, prop::option::weighted(0.8, 0..SPACES))
-                .prop_map(|(hart, space)| Step::Enter(hart, space)),
-            (0..HARTS).prop_map(Step::Access),
-            (0..SPACES).prop_map(Step::Change),
-        ];
-        prop::collection::vec(step, 1..200)
-    }
-
-    /// Runs the steps. Answers how many entries forgot nothing.
-    fn run(steps: &[Step], max: usize) -> usize {
-        let ids = Ids::new(max);
-        let spaces: Vec<(Context, RefCell<u32>)> = (0..SPACES)
-            .map(|_| (Context::user(), RefCell::new(0)))
-            .collect();
-        let mut harts: Vec<Hart> = (0..HARTS).map(|_| Hart::default()).collect();
-        let mut kept = 0;
-        for step in steps {
-            match *step {
-                Step::Enter(hart, space) => {
-                    if let Some((before, _)) = harts[hart].inside.take() {
-                        // SAFETY: the hart is simulated, and makes no access until it
-                        // enters again.
-                        unsafe { spaces[before].0.leave(hart) };
-                    }
-                    let Some(space) = space else { continue };
-                    let this = &mut harts[hart];
-                    // SAFETY: the hart is simulated, and forgets what it is told to here.
-                    let (number, stale) =
-                        unsafe { spaces[space].0.enter(&ids, hart, &mut this.generation) };
-                    assert!(number <= max);
-                    assert!(number != 0 || max == 0, "0 is what the kernel's own has");
-                    match stale {
-                        Stale::Nothing => kept += 1,
-                        Stale::Own => drop(this.tlb.remove(&number)),
-                        Stale::All => this.tlb.clear(),
-                    }
-                    this.inside = Some((space, number));
-                }
-                Step::Access(hart) => {
-                    let this = &mut harts[hart];
-                    let Some((space, number)) = this.inside else {
-                        continue;
-                    };
-                    let now = (space, *spaces[space].1.borrow());
-                    let seen = *this.tlb.entry(number).or_insert(now);
-                    assert_eq!(seen, now, "hart {hart} has something else under {number}");
-                }
-                Step::Change(space) => {
-                    *spaces[space].1.borrow_mut() += 1;
-                    spaces[space].0.change(|asked| {
-                        for (hart, this) in harts.iter_mut().enumerate() {
-                            let inside = this.inside.is_some_and(|(there, _)| there == space);
-                            assert_eq!(asked & 1 << hart != 0, inside, "hart {hart} is asked");
-                            if let Some((_, number)) = this.inside.filter(|_| inside) {
-                                this.tlb.remove(&number);
-                            }
-                        }
-                    });
-                }
-            }
-        }
-        kept
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
-
-        #[test]
-        fn no_hart_sees_what_is_anothers_or_was(steps in steps()) {
-            run(&steps, NUMBERS);
-            prop_assert_eq!(run(&steps, 0), 0, "without ids every entry forgets");
-        }
-    }
-
-    #[test]
-    fn going_back_and_forth_forgets_nothing_until_something_changes() {
-        let there_and_back = [Step::Enter(0, Some(0)), Step::Enter(0, Some(1))];
-        let mut steps: Vec<Step> = there_and_back.repeat(10);
-        assert_eq!(
-            run(&steps, NUMBERS),
-            19,
-            "but the first, to a new generation"
-        );
-        // It changes while the hart is in the other one.
-        steps.push(Step::Change(0));
-        steps.extend(there_and_back.repeat(10));
-        assert_eq!(run(&steps, NUMBERS), 38);
-        // And while it is inside: it forgets there and then, and once more.
-        steps.push(Step::Change(1));
-        steps.extend(there_and_back.repeat(10));
-        assert_eq!(run(&steps, NUMBERS), 57);
-    }
-
-    #[test]
-    fn numbers_go_up_to_the_largest_that_is_set() {
-        let ids = Ids::new(0);
-        ids.set_max(3);
-        let numbers: Vec<u64> = (0..7).map(|_| ids.give() & NUMBER).collect();
-        assert_eq!(numbers, [1, 2, 3, 1, 2, 3, 1]);
-    }
-
-    #[test]
-    fn a_space_is_left_when_every_hart_has_left_it() {
-        let (ids, space) = (Ids::new(NUMBERS), Context::user());
-        assert!(space.is_left());
-        for hart in [0, 2] {
-            // SAFETY: the hart is simulated, and makes no access.
-            unsafe { space.enter(&ids, hart, &mut 0) };
-        }
-        for hart in [0, 2] {
-            assert!(!space.is_left());
-            // SAFETY: the hart is simulated, and makes no access.
-            unsafe { space.leave(hart) };
-        }
-        assert!(space.is_left());
-    }
-
-    #[test]
-    fn the_kernels_is_everyones() {
-        assert!(Context::kernel().is_kernel());
-        assert!(!Context::user().is_kernel());
-        let mut asked = 0;
-        Context::kernel().change(|harts| asked = harts);
-        assert_eq!(asked, u64::MAX);
-        Context::user().change(|_| panic!("nobody is inside"));
-    }
-}
+mod tests;

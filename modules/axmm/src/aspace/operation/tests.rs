@@ -75,7 +75,7 @@ fn page(number: usize) -> VirtAddr {
 }
 
 fn space() -> AddrSpace<Only> {
-    test_memory::give();
+    test_memory::add_once();
     AddrSpace::new_empty(page(0), 1 << 30).unwrap()
 }
 

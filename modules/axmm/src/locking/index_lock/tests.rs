@@ -3,13 +3,13 @@
 use fastrand::Rng;
 
 use super::*;
-use crate::by_turns::{AS_IT_WAITS, Four, HARTS, at_turn};
+use crate::by_turns::{FourHarts, HARTS, ON_WAIT, at_turn};
 
 const MOST_HARTS: usize = 64;
 
 #[test]
 fn a_free_lock_goes_to_any_hart_and_to_no_other_until_it_is_free() {
-    let lock = IndexLock::<Four>::new();
+    let lock = IndexLock::<FourHarts>::new();
     for hart in 0..HARTS {
         assert!(lock.try_lock(hart));
         for other in 0..HARTS {
@@ -25,7 +25,7 @@ fn a_free_lock_goes_to_any_hart_and_to_no_other_until_it_is_free() {
 fn a_holder_names_the_first_waiting_hart_behind_it() {
     let mut rng = Rng::with_seed(0);
     for holder in (0..MOST_HARTS).cycle().take(1000) {
-        let lock = IndexLock::<Four>::new();
+        let lock = IndexLock::<FourHarts>::new();
         // Few harts, so that often none is behind the holder.
         let waiting = 1 << rng.usize(..MOST_HARTS) | 1 << rng.usize(..MOST_HARTS);
         assert!(lock.try_lock(holder));
@@ -41,12 +41,12 @@ fn a_holder_names_the_first_waiting_hart_behind_it() {
 
 #[test]
 fn a_hart_waits_its_patience_and_then_in_cyclic_order() {
-    let wait: [fn(&IndexLock<Four>, usize); 2] = [
+    let wait: [fn(&IndexLock<FourHarts>, usize); 2] = [
         |lock, hart| lock.lock(hart, &mut None),
         |lock, hart| lock.lock_beside_others(hart),
     ];
     for (wait, more) in wait.into_iter().flat_map(|wait| [(wait, 0), (wait, 5)]) {
-        let lock: &'static _ = Box::leak(Box::new(IndexLock::<Four>::new()));
+        let lock: &'static _ = Box::leak(Box::new(IndexLock::<FourHarts>::new()));
         assert!(lock.try_lock(2));
         at_turn(PATIENCE - 1, move || {
             assert_eq!(lock.waiting.load(Ordering::Relaxed), 0);
@@ -58,7 +58,7 @@ fn a_hart_waits_its_patience_and_then_in_cyclic_order() {
         });
         wait(lock, 1);
         assert!(lock.is_held_by(1));
-        assert!(AS_IT_WAITS.take().is_none(), "it has waited");
+        assert!(ON_WAIT.take().is_none(), "it has waited");
         lock.unlock();
         assert!(lock.try_lock(3), "no hart waits any more");
     }
@@ -66,7 +66,7 @@ fn a_hart_waits_its_patience_and_then_in_cyclic_order() {
 
 #[test]
 fn other_harts_stay_in_cyclic_order() {
-    let lock: &'static _ = Box::leak(Box::new(IndexLock::<Four>::new()));
+    let lock: &'static _ = Box::leak(Box::new(IndexLock::<FourHarts>::new()));
     assert!(lock.try_lock(0));
     at_turn(PATIENCE, || {
         lock.waiting.fetch_or(1 << 3, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use fastrand::Rng;
 
 use super::*;
-use crate::by_turns::{AS_IT_WAITS, Four, HARTS, TURN, at_turn};
+use crate::by_turns::{FourHarts, HARTS, ON_WAIT, TURN, at_turn};
 
 const BLOCK: usize = 1 << BLOCK_BITS;
 /// Addresses are multiples of this in `BLOCKS` blocks.
@@ -40,7 +40,7 @@ type Slots = Rc<RefCell<[Option<(usize, FaultGuard<'static>)>; HARTS]>>;
 
 /// The lock, and what harts have done with it.
 struct Model {
-    lock: &'static RangeLock<Four>,
+    lock: &'static RangeLock<FourHarts>,
     harts: [Hart; HARTS],
     slots: Slots,
     tickets: usize,
@@ -49,7 +49,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let states = HartState::of_others::<Four>().unwrap();
+        let states = HartState::of_others::<FourHarts>().unwrap();
         Self {
             lock: Box::leak(Box::new(RangeLock::new(states))),
             harts: Default::default(),
@@ -155,13 +155,13 @@ impl Model {
             .iter()
             .flatten()
             .any(|(block, _)| is_inside(*block));
-        AS_IT_WAITS.set(Some(Box::new(move || {
+        ON_WAIT.set(Some(Box::new(move || {
             for slot in slots.borrow_mut().iter_mut() {
                 drop(slot.take_if(|(block, _)| is_inside(*block)));
             }
         })));
         self.lock.lock(hart, range);
-        let has_waited = AS_IT_WAITS.take().is_none();
+        let has_waited = ON_WAIT.take().is_none();
         assert_eq!(has_waited, waits, "{range:x?}");
         self.harts[hart].range = range;
         self.harts[hart].is_locked = true;
@@ -190,18 +190,18 @@ fn a_hart_finds_what_the_others_have_locked_and_wait_for() {
 /// The fault is of the code that locks the range: an interrupt handler's.
 #[test]
 fn the_only_hart_waits_for_no_fault() {
-    let lock = RangeLock::<Four>::new(Box::default());
+    let lock = RangeLock::<FourHarts>::new(Box::default());
     assert!(lock.is_one_hart());
     let slot = lock.fault_slot(0, 0);
     lock.lock(0, (0, BLOCK - 1));
-    assert!(AS_IT_WAITS.take().is_none());
+    assert!(ON_WAIT.take().is_none());
     drop(slot);
 }
 
 #[test]
 fn a_hart_waits_for_all_63_others() {
     let states = (1..64).map(|_| HartState::idle());
-    let lock = RangeLock::<Four>::new(boxed_row(states).unwrap());
+    let lock = RangeLock::<FourHarts>::new(boxed_slice(states).unwrap());
     let range = (0, BLOCK - 1);
     for hart in 1..64 {
         assert_eq!(lock.is_turn(hart, range), hart == 1);
@@ -224,5 +224,5 @@ fn turns_of_waiting_for_a_fault_are_counted() {
         drop(slot);
     });
     lock.lock(0, (0, BLOCK - 1));
-    assert!(AS_IT_WAITS.take().is_none(), "it has waited");
+    assert!(ON_WAIT.take().is_none(), "it has waited");
 }

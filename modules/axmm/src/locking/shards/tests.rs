@@ -9,8 +9,8 @@ use page_table_multiarch::MappingFlags;
 
 use super::*;
 use crate::aspace::write_guard::Unlocked;
-use crate::backing::Hand;
-use crate::by_turns::{AS_IT_WAITS, Four, TURN, as_hart, at_turn};
+use crate::backing::PreallocatedFrames;
+use crate::by_turns::{FourHarts, ON_WAIT, TURN, as_hart, at_turn};
 use crate::locking::range_lock::ALL;
 use crate::test_memory;
 use crate::{AddrSpace, Fault, Grain};
@@ -25,8 +25,8 @@ const RO: MappingFlags = MappingFlags::READ;
 /// A boundary between shards of 1 GiB.
 const EDGE: usize = 2 * TOP;
 
-fn space() -> AddrSpace<Four> {
-    test_memory::give();
+fn space() -> AddrSpace<FourHarts> {
+    test_memory::add_once();
     AddrSpace::new_empty(VirtAddr::from_usize(TOP), 3 * TOP).unwrap()
 }
 
@@ -46,7 +46,7 @@ fn every_address_is_in_the_shard_of_its_number() {
         (PAGE..(MOST + 1) * TOP, 39),
     ] {
         let span: Span = span;
-        let shards = Shards::<Four>::new(Places::new(&span, bits).unwrap());
+        let shards = Shards::<FourHarts>::new(Places::new(&span, bits).unwrap());
         let count = |bits: u32| ((span.end - 1) >> bits) - (span.start >> bits) + 1;
         let most = (bits..).map(count).find(|count| *count <= MOST);
         assert_eq!(Some(shards.count()), most);
@@ -80,7 +80,7 @@ fn a_shard_is_made_for_the_first_mapping_there() {
 
 #[test]
 fn shards_are_dropped_with_their_address_space() {
-    test_memory::give();
+    test_memory::add_once();
     let before = test_memory::blocks();
     let space = space();
     for shard in [TOP, EDGE, EDGE + TOP] {
@@ -168,10 +168,10 @@ fn free_addresses_are_found_across_a_boundary() {
 
 /// The tables of each level, and the pages. Other tests run at the same time, so that frames
 /// in use say nothing.
-fn frames(space: &AddrSpace<Four>) -> (Vec<usize>, usize) {
+fn frames(space: &AddrSpace<FourHarts>) -> (Vec<usize>, usize) {
     let all = TOP..4 * TOP;
     let mut pages = 0;
-    let mut reached = crate::page_table::Reached::NOTHING;
+    let mut reached = crate::page_table::VisitPosition::START;
     while space.visit_some(&all, &mut reached, 1, &mut |seen| {
         pages += seen.count();
         true
@@ -180,7 +180,7 @@ fn frames(space: &AddrSpace<Four>) -> (Vec<usize>, usize) {
 }
 
 /// What is mapped, with which rights.
-fn state(space: &AddrSpace<Four>) -> Vec<(Span, MappingFlags)> {
+fn state(space: &AddrSpace<FourHarts>) -> Vec<(Span, MappingFlags)> {
     space
         .areas()
         .map(|area| (area.span(), area.flags()))
@@ -326,7 +326,7 @@ fn a_fault_that_cannot_wait_is_refused_where_another_hart_is_changing_something(
 }
 
 /// An address space that is never dropped, with 4 MiB around `EDGE` that come as large pages.
-fn large_pages() -> &'static AddrSpace<Four> {
+fn large_pages() -> &'static AddrSpace<FourHarts> {
     let space = Box::leak(Box::new(space()));
     space
         .map_alloc_with(at(EDGE - 2 * MIB), 4 * MIB, RW, false, Grain::Large)
@@ -336,15 +336,15 @@ fn large_pages() -> &'static AddrSpace<Four> {
 
 /// Begins a page fault of hart 1, which maps the large page at `addr` when hart 0 next waits.
 /// Returns whether it has ended.
-fn begin_fault(space: &'static AddrSpace<Four>, addr: usize) -> Rc<Cell<bool>> {
+fn begin_fault(space: &'static AddrSpace<FourHarts>, addr: usize) -> Rc<Cell<bool>> {
     let slot = space.shards().at(addr).unwrap().lock.fault_slot(1, addr);
     let ended = Rc::new(Cell::new(false));
     let sets = ended.clone();
-    AS_IT_WAITS.set(Some(Box::new(move || {
+    ON_WAIT.set(Some(Box::new(move || {
         let area = space.area_at(at(addr)).unwrap();
-        let mut hand = Hand::empty();
-        hand.fetch::<Four>(Grain::Large);
-        let fault = Backend::fault::<Four>(&area, space.table(), at(addr), &mut hand);
+        let mut hand = PreallocatedFrames::empty();
+        hand.allocate::<FourHarts>(Grain::Large);
+        let fault = Backend::fault_in::<FourHarts>(&area, space.table(), at(addr), &mut hand);
         assert!(matches!(fault, Ok(None)));
         drop(slot);
         sets.set(true);
@@ -427,9 +427,9 @@ fn an_operation_keeps_room_for_its_areas() {
 
 /// Does `work` as hart 2, which finds the index lock free.
 fn with_index_lock<R>(
-    space: &AddrSpace<Four>,
+    space: &AddrSpace<FourHarts>,
     number: usize,
-    work: impl Fn(&RangeLock<Four>) -> R,
+    work: impl Fn(&RangeLock<FourHarts>) -> R,
 ) {
     let shard = space.shards().get(number).unwrap();
     assert!(shard.lock.index().try_lock(2), "index lock {number}");
@@ -439,7 +439,7 @@ fn with_index_lock<R>(
 
 #[test]
 fn a_fault_and_an_operation_that_wait_are_in_the_queue() {
-    let waits: [fn(&AddrSpace<Four>); 2] = [
+    let waits: [fn(&AddrSpace<FourHarts>); 2] = [
         |space| assert_eq!(space.fault(at(TOP), RW), Ok(())),
         |space| assert_eq!(space.unmap(at(TOP), PAGE), Ok(())),
     ];
@@ -456,7 +456,7 @@ fn a_fault_and_an_operation_that_wait_are_in_the_queue() {
             });
         });
         waits(&space);
-        assert!(AS_IT_WAITS.take().is_none(), "it has waited");
+        assert!(ON_WAIT.take().is_none(), "it has waited");
         assert!(space.shards().get(0).unwrap().lock.is_idle());
     }
 }
@@ -466,15 +466,16 @@ fn an_operation_over_two_shards_waits_with_both_index_locks_free() {
     let space = Rc::new(space());
     let pages = (at(EDGE - PAGE), 2 * PAGE);
     space.map_alloc(pages.0, pages.1, RW, false).unwrap();
-    let lock = |space: &AddrSpace<Four>, number: usize, work: &dyn Fn(&RangeLock<Four>)| {
-        let shard = space.shards().get(number).unwrap();
-        assert!(shard.lock.index().try_lock(2), "index lock {number}");
-        work(&shard.lock);
-        shard.lock.index().unlock();
-    };
+    let lock =
+        |space: &AddrSpace<FourHarts>, number: usize, work: &dyn Fn(&RangeLock<FourHarts>)| {
+            let shard = space.shards().get(number).unwrap();
+            assert!(shard.lock.index().try_lock(2), "index lock {number}");
+            work(&shard.lock);
+            shard.lock.index().unlock();
+        };
     lock(&space, 1, &|lock| lock.lock(2, (EDGE, EDGE + PAGE - 1)));
     let there = space.clone();
-    AS_IT_WAITS.set(Some(Box::new(move || {
+    ON_WAIT.set(Some(Box::new(move || {
         lock(&there, 0, &|lock| {
             assert!(lock.is_busy(0), "queued in both")
         });
@@ -484,7 +485,7 @@ fn an_operation_over_two_shards_waits_with_both_index_locks_free() {
         lock(&there, 1, &|lock| lock.unlock(2));
     })));
     space.unmap(pages.0, pages.1).unwrap();
-    assert!(AS_IT_WAITS.take().is_none(), "it has waited");
+    assert!(ON_WAIT.take().is_none(), "it has waited");
     assert_eq!(space.areas().count(), 0);
     let idle = |number| space.shards().get(number).unwrap().lock.is_idle();
     assert!(idle(0) && idle(1));
@@ -502,13 +503,13 @@ fn an_operation_over_two_shards_keeps_its_place_when_it_finds_a_large_page() {
     space.map_alloc(at(EDGE), PAGE, RW, false).unwrap();
     with_index_lock(&space, 1, |lock| lock.lock(2, (EDGE, EDGE + PAGE - 1)));
     let there = space.clone();
-    AS_IT_WAITS.set(Some(Box::new(move || {
+    ON_WAIT.set(Some(Box::new(move || {
         assert_eq!(as_hart(1, || there.fault(at(block), RW)), Ok(()));
         with_index_lock(&there, 0, |lock| lock.enqueue(1, (block, block + PAGE - 1)));
         with_index_lock(&there, 1, |lock| lock.unlock(2));
     })));
     assert_eq!(space.protect(at(EDGE - PAGE), 2 * PAGE, RO), Ok(()));
-    assert!(AS_IT_WAITS.take().is_none(), "it has waited");
+    assert!(ON_WAIT.take().is_none(), "it has waited");
     with_index_lock(&space, 0, |lock| lock.dequeue(1));
     let idle = |number| space.shards().get(number).unwrap().lock.is_idle();
     assert!(idle(0) && idle(1));

@@ -1,17 +1,17 @@
-//! A hart that enters an address space while another changes it, in every interleaving, and
-//! with every order that memory may have.
+//! A hart that enters an address space while another changes its page table, in every
+//! interleaving, and with every order that memory may have.
 
 use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
 
-/// Hart 1 has been inside before: it has translations from then.
+/// Hart 1 has been inside before, and holds translations from then.
 #[test]
-fn a_hart_that_enters_is_asked_or_finds_its_mark() {
+fn an_entering_hart_gets_a_request_or_finds_its_stale_bit() {
     loom::model(|| {
-        let space = Arc::new((Ids::new(8), Context::user()));
-        // In a thread of its own, so that it orders nothing of the change below.
+        let space = Arc::new((AsidAllocator::new(8), TlbState::user()));
+        // A thread of its own, so that it orders nothing before the change below.
         let before = space.clone();
         let entered = thread::spawn(move || {
             let mut generation = 0;
@@ -25,13 +25,13 @@ fn a_hart_that_enters_is_asked_or_finds_its_mark() {
         let mut generation = entered.join().unwrap();
         let there = space.clone();
         let hart = thread::spawn(move || {
-            let (ids, context) = &*there;
+            let (asids, state) = &*there;
             // SAFETY: no hart of this test has a TLB.
-            unsafe { context.enter(ids, 1, &mut generation).1 }
+            unsafe { state.enter(asids, 1, &mut generation).1 }
         });
-        let mut asked = 0;
-        space.1.change(|harts| asked = harts);
-        let stale = hart.join().unwrap();
-        assert!(asked >> 1 & 1 != 0 || stale == Stale::Own);
+        let mut requested = 0;
+        space.1.shoot_down(|harts| requested = harts);
+        let flush = hart.join().unwrap();
+        assert!(requested >> 1 & 1 != 0 || flush == FlushOnEntry::Asid);
     });
 }

@@ -1,7 +1,8 @@
 //! The address spaces of a simulation, and the steps of a hart that enters and leaves them.
 
 use axerrno::AxResult;
-use axmm::tlb::state::{Ids, Stale};
+use axmm::tlb::asid::AsidAllocator;
+use axmm::tlb::state::FlushOnEntry;
 use axmm::{AddrSpace, MappingFlags};
 use shuttle::rand::{Rng, thread_rng};
 
@@ -28,7 +29,7 @@ const PAGES: [usize; 6] = [0, 1, 511, 512, 1023, 1024];
 
 /// The address spaces, and the ASIDs that they get.
 pub struct Simulation<M: TestMachine> {
-    asids: Ids,
+    asids: AsidAllocator,
     pub spaces: [AddrSpace<Simulated<M>>; SPACES],
 }
 
@@ -50,7 +51,7 @@ impl<M: TestMachine> Simulation<M> {
     pub fn new(rules: &Rules) -> Self {
         let space = |number| Self::new_space(number).expect("memory is enough");
         Self {
-            asids: Ids::new(rules.max_asid),
+            asids: AsidAllocator::new(rules.max_asid),
             spaces: std::array::from_fn(space),
         }
     }
@@ -139,7 +140,7 @@ impl<M: TestMachine> Simulation<M> {
         let Some((_, space)) = inside else {
             return;
         };
-        let state = self.spaces[space].context();
+        let state = self.spaces[space].tlb_state();
         if world.bug == Bug::LeavesTooEarly {
             // SAFETY: the simulated hart goes on using the address space, against the
             // contract. No real hart does, so the simulation only reports a failure.
@@ -159,7 +160,7 @@ impl<M: TestMachine> Simulation<M> {
     fn enter(&self, space: usize, generation: &mut u64) {
         self.leave();
         let world = world();
-        let state = self.spaces[space].context();
+        let state = self.spaces[space].tlb_state();
         // SAFETY: before its next access, the simulated hart flushes what `enter` returns.
         let (asid, stale) = unsafe { state.enter(&self.asids, this_hart(), generation) };
         pause();
@@ -174,9 +175,9 @@ impl<M: TestMachine> Simulation<M> {
         let mut hart = world.harts[this_hart()].borrow_mut();
         match stale {
             _ if world.bug == Bug::EntersWithoutFlush => {}
-            Stale::Nothing => {}
-            Stale::Own => hart.flush_asid(asid),
-            Stale::All => hart.flush_all(),
+            FlushOnEntry::Nothing => {}
+            FlushOnEntry::Asid => hart.flush_asid(asid),
+            FlushOnEntry::Everything => hart.flush_all(),
         }
     }
 
@@ -205,7 +206,7 @@ impl<M: TestMachine> Simulation<M> {
     pub fn leave_all(&self) {
         for space in &self.spaces {
             // SAFETY: all simulated harts have ended, so they make no more accesses.
-            (0..HARTS).for_each(|hart| unsafe { space.context().leave(hart) });
+            (0..HARTS).for_each(|hart| unsafe { space.tlb_state().leave(hart) });
         }
     }
 }

@@ -1,0 +1,36 @@
+//! What a page table requires of the code that flushes TLBs.
+
+use core::ops::Range;
+
+use memory_addr::PhysAddr;
+
+/// Receives what an operation has changed or taken out of a page table. It flushes these
+/// addresses from all TLBs before frames are reused, or anything relies on the change.
+pub trait Flusher {
+    /// Contiguous pages have been unmapped. Their frames are contiguous, from `frame` on.
+    fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr);
+
+    /// Some pages of `pages` have other rights than before. One table translates all of it.
+    fn changed(&mut self, pages: Range<usize>);
+
+    /// The table in `frame` is no longer part of the page table.
+    fn detached_table(&mut self, frame: PhysAddr);
+
+    /// Flushes `pages` before it returns. Their entries have been cleared, and are about to
+    /// be written as a table of smaller pages, or as memory of another type (Arm Architecture
+    /// Reference Manual, D8.16.1 "break-before-make").
+    fn flush_now(&mut self, pages: Range<usize>);
+
+    /// While it exists, this hart takes no interrupt. So no interrupt handler takes a page
+    /// fault that would change the page table.
+    type IrqGuard;
+
+    /// Disables interrupts on this hart until the guard is dropped.
+    fn disable_irqs(&self) -> Self::IrqGuard;
+
+    /// Disables interrupts, as [`disable_irqs`](Self::disable_irqs) does, if no other
+    /// operation maps or unmaps anything from `first` to `last`. Then an empty table that only
+    /// translates these addresses may be freed while the guard exists. Otherwise returns
+    /// `None`.
+    fn disable_irqs_if_exclusive(&self, first: usize, last: usize) -> Option<Self::IrqGuard>;
+}

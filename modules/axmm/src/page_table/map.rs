@@ -1,0 +1,235 @@
+//! Mapping: of a whole range at once, and of one page for a page fault.
+
+use core::ops::Range;
+
+use axerrno::{AxError, AxResult};
+use memory_addr::{PhysAddr, VirtAddr};
+use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
+
+use super::entry::{
+    ENTRIES, EntryState, count_empty, read, try_add_page, try_add_table, write_pages, write_table,
+};
+use super::flusher::Flusher;
+use super::range::{Pages, first_part};
+use super::spare::SpareTables;
+use super::table::PageTable;
+
+/// Where the frames of a mapping come from.
+pub trait FrameSource {
+    /// Returns whether a page of `size` bytes can be mapped at `vaddr`. Then pages of that size
+    /// can also be mapped at the following multiples of `size`. Otherwise the page table tries
+    /// smaller pages.
+    fn fits(&mut self, vaddr: usize, size: usize) -> bool;
+
+    /// Returns contiguous frames for up to `count` pages of `size` bytes from `vaddr` on: the
+    /// first physical address, and the number of pages, which is at least 1.
+    ///
+    /// # Errors
+    ///
+    /// The error that the mapping fails with, `NoMemory` for example.
+    fn frames(&mut self, vaddr: usize, size: usize, count: usize) -> AxResult<(PhysAddr, usize)>;
+}
+
+/// A mapping that is being made.
+struct Mapping<'a, S> {
+    /// The end of what has been mapped.
+    done: usize,
+    flags: MappingFlags,
+    source: &'a mut S,
+}
+
+impl<M, E, H> PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: PagingHandler,
+{
+    /// Maps `pages` with the rights `flags` to frames from `source`, with the largest pages for
+    /// which the source has frames.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `AlreadyExists` if a page is mapped in the range, with `NoMemory` if there is
+    /// no frame for a table, or with the error of `source`. Then nothing has changed: pages
+    /// that were mapped before the error have been unmapped again, and reported to `undo`.
+    pub fn map(
+        &self,
+        pages: Pages,
+        flags: MappingFlags,
+        source: &mut impl FrameSource,
+        undo: &mut impl Flusher,
+    ) -> AxResult {
+        let start = pages.start;
+        let mut mapping = Mapping {
+            done: start,
+            flags,
+            source,
+        };
+        let result = self.map_in(self.root, Self::TOP, pages, &mut mapping);
+        if result.is_err() {
+            let done = mapping.done;
+            self.clear_in(self.root, Self::TOP, start..done, undo);
+            self.free_empty_tables(VirtAddr::from_usize(done), undo);
+        }
+        result
+    }
+
+    /// Maps the 4 KiB page at `vaddr` to `frame`, if it is not mapped and the table for it
+    /// exists. Returns whether that table exists. [`map_new`](Self::map_new) allocates missing
+    /// tables.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `AlreadyExists` if a page is mapped there.
+    #[inline(always)]
+    pub fn map_page(
+        &self,
+        vaddr: VirtAddr,
+        flags: MappingFlags,
+        frame: PhysAddr,
+    ) -> AxResult<bool> {
+        let mut table = self.root;
+        for level in (1..M::LEVELS).rev() {
+            table = match read::<E>(self.entry(table, vaddr, level), level) {
+                EntryState::Table(next) => next,
+                EntryState::Page(..) => return Err(AxError::AlreadyExists),
+                EntryState::Empty => return Ok(false),
+            };
+        }
+        match try_add_page(self.entry(table, vaddr, 0), 0, frame, flags, self.mark) {
+            true => Ok(true),
+            false => Err(AxError::AlreadyExists),
+        }
+    }
+
+    /// Maps the page at `vaddr` to `frame`, if it is not mapped, and allocates the tables that
+    /// are missing for it. The page has the size that an entry of `level` translates.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `AlreadyExists` if a page, or a table for smaller pages, is there. Fails with
+    /// `NoMemory` if there are not enough frames for the tables. Then nothing has changed.
+    pub fn map_new(
+        &self,
+        vaddr: VirtAddr,
+        level: usize,
+        flags: MappingFlags,
+        frame: PhysAddr,
+    ) -> AxResult {
+        loop {
+            let Some((entry, found)) = self.lowest_empty(vaddr, level) else {
+                return Err(AxError::AlreadyExists);
+            };
+            if found == level {
+                return match try_add_page(entry, level, frame, flags, self.mark) {
+                    true => Ok(()),
+                    false => Err(AxError::AlreadyExists),
+                };
+            }
+            let path = self.build_path(vaddr, level..found, flags, frame)?;
+            if try_add_table(entry, path) {
+                return Ok(());
+            }
+            // A page fault of another hart has added a table meanwhile, which is used instead.
+            Self::free_tables(path, found - 1);
+        }
+    }
+
+    /// Returns the empty entry for `vaddr`, at `level` or above, and its level. `None` if no
+    /// entry on the path is empty. Each entry is read only once, since another hart may add a
+    /// table at any time.
+    fn lowest_empty(&self, vaddr: VirtAddr, level: usize) -> Option<(*mut E, usize)> {
+        let (mut table, mut at) = (self.root, Self::TOP);
+        loop {
+            let entry = self.entry(table, vaddr, at);
+            match read::<E>(entry, at) {
+                EntryState::Table(next) if at > level => table = next,
+                EntryState::Empty => return Some((entry, at)),
+                EntryState::Table(_) | EntryState::Page(..) => return None,
+            }
+            at -= 1;
+        }
+    }
+
+    /// Builds the tables of `levels`, which lead to a page of the lowest of these levels at
+    /// `vaddr`. Returns the highest table, which is not part of the page table yet.
+    fn build_path(
+        &self,
+        vaddr: VirtAddr,
+        levels: Range<usize>,
+        flags: MappingFlags,
+        frame: PhysAddr,
+    ) -> AxResult<PhysAddr> {
+        let mut spare = SpareTables::<H>::allocate(levels.len())?;
+        let mut below = None;
+        for level in levels {
+            let table = Self::cleared(spare.take()?);
+            let entry = self.entry(table, vaddr, level);
+            match below {
+                None => _ = try_add_page(entry, level, frame, flags, self.mark),
+                Some(below) => write_table(entry, below),
+            }
+            below = Some(table);
+        }
+        below.ok_or(AxError::InvalidInput)
+    }
+
+    fn map_in(
+        &self,
+        table: PhysAddr,
+        level: usize,
+        pages: Pages,
+        mapping: &mut Mapping<impl FrameSource>,
+    ) -> AxResult {
+        let size = Self::entry_size(level);
+        mapping.done = pages.start;
+        while mapping.done < pages.end {
+            let part = first_part(mapping.done..pages.end, size);
+            let is_whole = part.len() == size && size <= self.largest;
+            let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
+            let next = match read::<E>(entry, level) {
+                EntryState::Page(..) => return Err(AxError::AlreadyExists),
+                EntryState::Table(next) => next,
+                EntryState::Empty if is_whole && mapping.source.fits(part.start, size) => {
+                    let left = mapping.done..pages.end;
+                    mapping.done += self.map_run(entry, level, left, mapping)?;
+                    continue;
+                }
+                EntryState::Empty if level == 0 => return Err(AxError::InvalidInput),
+                EntryState::Empty => {
+                    let next = Self::new_table()?;
+                    if !try_add_table(entry, next) {
+                        // Another hart has added a table meanwhile: it is read and used.
+                        H::dealloc_frame(next);
+                        continue;
+                    }
+                    next
+                }
+            };
+            self.map_in(next, level - 1, part, mapping)?;
+        }
+        Ok(())
+    }
+
+    /// Maps the first of `pages`, whose `entry` is empty, and the following pages of the same
+    /// table for which `source` has contiguous frames. Returns the number of bytes.
+    fn map_run(
+        &self,
+        entry: *mut E,
+        level: usize,
+        pages: Pages,
+        mapping: &mut Mapping<impl FrameSource>,
+    ) -> AxResult<usize> {
+        let size = Self::entry_size(level);
+        let entries_left = ENTRIES - pages.start / size % ENTRIES;
+        let most = entries_left.min(pages.len() / size);
+        // SAFETY: `entry` and the `entries_left - 1` entries after it are in one table.
+        let most = unsafe { count_empty(entry, most) };
+        let (frame, count) = mapping.source.frames(pages.start, size, most)?;
+        debug_assert!((1..=most).contains(&count));
+        // SAFETY: `count` is at most `entries_left`, so the entries are in one table, which
+        // belongs to this page table. The caller has locked their range.
+        unsafe { write_pages(entry, count, level, frame, mapping.flags, self.mark) };
+        Ok(count * size)
+    }
+}

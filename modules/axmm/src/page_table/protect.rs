@@ -1,0 +1,107 @@
+//! Changing the rights of pages.
+
+use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
+
+use super::entry::{EntryState, clear, protect_pages, read, readable, write_pages};
+use super::flusher::Flusher;
+use super::range::{Pages, parts};
+use super::table::PageTable;
+
+/// The rights that pages get.
+#[derive(Clone, Copy, Debug)]
+pub struct Protection {
+    /// The new rights and the new type of memory.
+    pub flags: MappingFlags,
+    /// Whether the type of memory of some pages may change. These pages are made not present,
+    /// and flushed, before they get the new type.
+    pub changes_memory_type: bool,
+}
+
+impl<M, E, H> PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: PagingHandler,
+{
+    /// Changes the rights of all pages that are mapped in `pages`. No page lies across an end
+    /// of the range ([`split_edges`](Self::split_edges)). If the pages get no rights, no large
+    /// page is in the range ([`split_all`](Self::split_all)). Reports to `flusher` the parts
+    /// of tables in which an entry has changed.
+    pub fn protect_whole_pages(
+        &self,
+        pages: Pages,
+        protection: Protection,
+        flusher: &mut impl Flusher,
+    ) {
+        self.protect_in(self.root, Self::TOP, pages, protection, flusher);
+    }
+
+    fn protect_in(
+        &self,
+        table: PhysAddr,
+        level: usize,
+        pages: Pages,
+        protection: Protection,
+        flusher: &mut impl Flusher,
+    ) {
+        let size = Self::entry_size(level);
+        if level == 0 {
+            return self.protect_leaf(table, pages, protection, flusher);
+        }
+        let flags = protection.flags;
+        for part in parts(pages, size) {
+            let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
+            match read::<E>(entry, level) {
+                EntryState::Empty => {}
+                EntryState::Table(next) => {
+                    self.protect_in(next, level - 1, part, protection, flusher);
+                }
+                // Compared with what the format can express of `flags`.
+                EntryState::Page(_, before) if before == readable::<E>(flags, level) => {}
+                EntryState::Page(paddr, before) => {
+                    if Self::differ_in_memory_type(before, flags) {
+                        clear(entry);
+                        flusher.flush_now(part.clone());
+                    }
+                    // SAFETY: the entry is in a table of this page table, and the caller has
+                    // locked its range.
+                    unsafe { write_pages(entry, 1, level, paddr, flags, self.mark) };
+                    flusher.changed(part);
+                }
+            }
+        }
+    }
+
+    /// Changes the rights of `pages`, all of which one table of the lowest level translates. If
+    /// the type of memory changes, the pages first lose all rights, and are flushed.
+    #[inline(always)]
+    fn protect_leaf(
+        &self,
+        table: PhysAddr,
+        pages: Pages,
+        protection: Protection,
+        flusher: &mut impl Flusher,
+    ) {
+        let entry = self.entry(table, VirtAddr::from_usize(pages.start), 0);
+        let count = pages.len() / PAGE_SIZE_4K;
+        // SAFETY: one table of this page table translates all of `pages`, and the caller has
+        // locked the range.
+        let protect = |flags| unsafe { protect_pages(entry, count, flags, self.mark) };
+        // SAFETY: `index` is below `count`, and one table translates all of `pages`.
+        let flags = |index| match read::<E>(unsafe { entry.add(index) }, 0) {
+            EntryState::Page(_, flags) => flags,
+            EntryState::Empty | EntryState::Table(_) => MappingFlags::empty(),
+        };
+        let differs = |index| Self::differ_in_memory_type(flags(index), protection.flags);
+        if protection.changes_memory_type
+            && (0..count).any(differs)
+            && protect(MappingFlags::empty())
+        {
+            flusher.flush_now(pages.clone());
+        }
+        if protect(protection.flags) {
+            flusher.changed(pages);
+        }
+    }
+}

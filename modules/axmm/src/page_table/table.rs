@@ -1,0 +1,219 @@
+//! The page table itself: how it is made, walked down, and freed.
+
+use core::marker::PhantomData;
+use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use axerrno::{AxError, AxResult};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
+use spin::Once;
+
+use super::entry::{ENTRIES, EntryState, LEVEL_BITS, count_empty, read, readable};
+
+/// The largest page of all machines: 1 GiB.
+const LARGEST_PAGE: usize = 1 << 30;
+
+/// A mapped page.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Page {
+    /// The first virtual address.
+    pub vaddr: VirtAddr,
+    /// The first physical address.
+    pub paddr: PhysAddr,
+    /// The size in bytes: 4 KiB, 2 MiB or 1 GiB.
+    pub size: usize,
+    /// The rights. Empty for a page that may not be accessed now.
+    pub flags: MappingFlags,
+}
+
+/// The entries of a root that no longer change, so that other roots may hold copies of them.
+pub struct SharedRoot {
+    /// Addresses whose entries in the root lead to tables that stay, even when they are empty.
+    pub kept: Range<usize>,
+    /// Addresses whose entries in the root never change. These entries may also be pages or,
+    /// at the ends, empty.
+    pub settled: Range<usize>,
+}
+
+/// A page table. `H` allocates and frees the frames of tables, which are full of zeroes, and
+/// translates their physical addresses.
+pub struct PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: PagingHandler,
+{
+    pub(super) root: PhysAddr,
+    /// The size in bytes of the largest page.
+    pub(super) largest: usize,
+    /// The bits that the entry of every page has besides the address and the rights.
+    pub(super) mark: u64,
+    /// The entries of the root that other tables may copy, once the table is shared.
+    pub(super) shared: Once<SharedRoot>,
+    /// Addresses for which the entries of the root were copied from another table's root.
+    pub(super) borrowed: Range<usize>,
+    /// The root of that other table, if it was shared when the entries were copied. Then
+    /// everything that it ever translates there is translated here, too. Otherwise 0, which is
+    /// the root of no table.
+    pub(super) lender: PhysAddr,
+    /// Whether another table has copies of this root's entries.
+    pub(super) lent: AtomicBool,
+    _formats: PhantomData<(M, E, H)>,
+}
+
+impl<M, E, H> PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: PagingHandler,
+{
+    /// The number of levels of tables.
+    pub const LEVELS: usize = M::LEVELS;
+
+    /// The level of the root's entries. The entries of level 0 map pages of 4 KiB.
+    pub(super) const TOP: usize = M::LEVELS - 1;
+
+    /// Returns an empty page table. Its pages are at most `largest` bytes, and have the bits
+    /// `mark` in their entries.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory` if there is no frame for the root.
+    #[inline(always)]
+    pub fn new(largest: usize, mark: u64) -> AxResult<Self> {
+        Self::new_table().map(|root| Self {
+            root,
+            largest: largest.min(LARGEST_PAGE),
+            mark,
+            shared: Once::new(),
+            borrowed: 0..0,
+            lender: PhysAddr::from_usize(0),
+            lent: AtomicBool::new(false),
+            _formats: PhantomData,
+        })
+    }
+
+    /// Returns the physical address of the root.
+    pub fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    /// Returns the page that `vaddr` lies in, or `None` if no page is mapped there.
+    pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
+        let mut table = self.root;
+        for level in (0..M::LEVELS).rev() {
+            let size = Self::entry_size(level);
+            let entry = self.entry(table, vaddr, level);
+            match read::<E>(entry, level) {
+                EntryState::Empty => return None,
+                EntryState::Table(next) => table = next,
+                EntryState::Page(paddr, flags) => {
+                    return Some(Page {
+                        vaddr: vaddr.align_down(size),
+                        paddr,
+                        size,
+                        flags,
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns whether pages with these rights would be different types of memory in this
+    /// format. A page without rights has no type.
+    pub fn differ_in_memory_type(one: MappingFlags, other: MappingFlags) -> bool {
+        let types = MappingFlags::DEVICE | MappingFlags::UNCACHED;
+        let memory_type = |flags| readable::<E>(flags, 0) & types;
+        !one.is_empty() && !other.is_empty() && memory_type(one) != memory_type(other)
+    }
+
+    /// Returns the number of bytes that one entry of `level` translates.
+    pub const fn entry_size(level: usize) -> usize {
+        PAGE_SIZE_4K << (LEVEL_BITS * level)
+    }
+
+    /// Returns the entry for `vaddr` in a `table` of `level`.
+    #[inline(always)]
+    pub(super) fn entry(&self, table: PhysAddr, vaddr: VirtAddr, level: usize) -> *mut E {
+        let index = vaddr.as_usize() / Self::entry_size(level) % ENTRIES;
+        let entries = H::phys_to_virt(table).as_mut_ptr().cast::<E>();
+        // SAFETY: a table has `ENTRIES` entries, and `H` maps it at this address.
+        unsafe { entries.add(index) }
+    }
+
+    pub(super) fn new_table() -> AxResult<PhysAddr> {
+        H::alloc_frame().ok_or(AxError::NoMemory)
+    }
+
+    /// Makes `frame` a table of empty entries. The caller owns the frame exclusively.
+    pub(super) fn cleared(frame: PhysAddr) -> PhysAddr {
+        let entries = H::phys_to_virt(frame).as_mut_ptr();
+        // SAFETY: the caller has just allocated the frame, and `H` maps it at this address.
+        unsafe { entries.write_bytes(0, PAGE_SIZE_4K) };
+        frame
+    }
+
+    /// Returns whether all entries of a table are empty.
+    pub(super) fn is_empty(table: PhysAddr) -> bool {
+        let entries = H::phys_to_virt(table).as_mut_ptr().cast::<E>();
+        // SAFETY: a table has `ENTRIES` entries.
+        unsafe { count_empty(entries, ENTRIES) == ENTRIES }
+    }
+
+    /// Frees a table of `level` and all tables below it.
+    pub(super) fn free_tables(table: PhysAddr, level: usize) {
+        if level > 0 {
+            let entries = H::phys_to_virt(table).as_mut_ptr().cast::<E>();
+            for index in 0..ENTRIES {
+                // SAFETY: a table has `ENTRIES` entries.
+                if let EntryState::Table(next) = read(unsafe { entries.add(index) }, level) {
+                    Self::free_tables(next, level - 1);
+                }
+            }
+        }
+        H::dealloc_frame(table);
+    }
+
+    /// Returns whether another table has copies of this root's entries. Which table, and for
+    /// how long, is unknown: the tables below the root are never freed then.
+    pub(super) fn is_lent(&self) -> bool {
+        // Relaxed: the entries of a table that is not shared are copied while all of its
+        // ranges are locked, and its operations lock a range. Of a shared table, `shared` keeps
+        // the same tables.
+        self.lent.load(Ordering::Relaxed)
+    }
+
+    /// Frees the tables below the root that belong to this page table only.
+    fn free_own_tables(&self) {
+        let size = Self::entry_size(Self::TOP);
+        let index = |vaddr: usize| vaddr / size % ENTRIES;
+        let borrowed = match self.borrowed.is_empty() {
+            true => 0..0,
+            false => index(self.borrowed.start)..index(self.borrowed.end - 1) + 1,
+        };
+        for own in (0..ENTRIES).filter(|index| !borrowed.contains(index)) {
+            let entry = self.entry(self.root, VirtAddr::from_usize(own * size), Self::TOP);
+            if let EntryState::Table(next) = read::<E>(entry, Self::TOP) {
+                Self::free_tables(next, Self::TOP - 1);
+            }
+        }
+    }
+}
+
+impl<M, E, H> Drop for PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: PagingHandler,
+{
+    /// Frees the tables, which no hart uses any more. The frames of pages that are still
+    /// mapped belong to the owner of the page table, and are not freed here.
+    fn drop(&mut self) {
+        if !self.is_lent() {
+            self.free_own_tables();
+        }
+        H::dealloc_frame(self.root);
+    }
+}

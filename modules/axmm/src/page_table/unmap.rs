@@ -1,0 +1,173 @@
+//! Unmapping, and freeing the tables that become empty by it.
+
+use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
+
+use super::entry::{EntryState, clear, clear_run, count_empty, read};
+use super::flusher::Flusher;
+use super::range::{Pages, first_part};
+use super::table::PageTable;
+
+impl<M, E, H> PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: PagingHandler,
+{
+    /// Unmaps all pages in `pages`, and reports them to `flusher`. No page lies across an end
+    /// of the range ([`split_edges`](Self::split_edges)).
+    pub fn unmap_whole_pages(&self, pages: Pages, flusher: &mut impl Flusher) {
+        if !self.is_unpopulated(&pages) {
+            self.clear_in(self.root, Self::TOP, pages, flusher);
+        }
+    }
+
+    /// Returns whether one empty entry translates all of `pages`. If not, pages may still be
+    /// unmapped there.
+    pub fn is_unpopulated(&self, pages: &Pages) -> bool {
+        let mut table = self.root;
+        for level in (0..M::LEVELS).rev() {
+            if (pages.start ^ (pages.end - 1)) >= Self::entry_size(level) {
+                return false;
+            }
+            let entry = self.entry(table, VirtAddr::from_usize(pages.start), level);
+            match read::<E>(entry, level) {
+                EntryState::Empty => return true,
+                EntryState::Table(next) => table = next,
+                EntryState::Page(..) => return false,
+            }
+        }
+        false
+    }
+
+    /// Clears all entries of `pages` in a table of `level`. No page lies across an end of the
+    /// range. Returns whether the table may have become empty.
+    pub(super) fn clear_in(
+        &self,
+        table: PhysAddr,
+        level: usize,
+        pages: Pages,
+        flusher: &mut impl Flusher,
+    ) -> bool {
+        if level == 0 {
+            return self.clear_leaf(table, pages, flusher);
+        }
+        let size = Self::entry_size(level);
+        let is_whole = pages.len() == Self::entry_size(level + 1);
+        let mut has_cleared = false;
+        let mut left = pages;
+        while !left.is_empty() {
+            let part = first_part(left.clone(), size);
+            left.start = part.end;
+            let vaddr = VirtAddr::from_usize(part.start);
+            let entry = self.entry(table, vaddr, level);
+            match read::<E>(entry, level) {
+                EntryState::Empty => {
+                    // SAFETY: one table translates all of `pages`, so it has an entry for each
+                    // part that is left.
+                    left.start += size * unsafe { count_empty(entry.add(1), left.len() / size) };
+                }
+                EntryState::Page(paddr, _) => {
+                    clear(entry);
+                    has_cleared = true;
+                    flusher.unmapped(part, paddr);
+                }
+                EntryState::Table(next) => {
+                    let is_whole = part.len() == size;
+                    if self.clear_in(next, level - 1, part, flusher)
+                        && let Some(_irqs) = self.may_free_table(level, vaddr, flusher)
+                        && (is_whole || Self::is_empty(next))
+                    {
+                        clear(entry);
+                        has_cleared = true;
+                        flusher.detached_table(next);
+                    }
+                }
+            }
+        }
+        is_whole || has_cleared
+    }
+
+    /// Clears all entries of `pages` in a table of the lowest level. Most of the time of an
+    /// unmap is spent in this loop, so it has few instructions. Returns whether the table may
+    /// have become empty.
+    fn clear_leaf(&self, table: PhysAddr, pages: Pages, flusher: &mut impl Flusher) -> bool {
+        let is_whole = pages.len() == Self::entry_size(1);
+        let mut at = pages.start;
+        let mut has_cleared = false;
+        while at < pages.end {
+            let entry = self.entry(table, VirtAddr::from_usize(at), 0);
+            let left = (pages.end - at) / PAGE_SIZE_4K;
+            // SAFETY: one table of this page table translates all of `pages`, and the caller
+            // has locked the range.
+            let (frame, count) = unsafe { clear_run(entry, left) };
+            let run = at..at + count * PAGE_SIZE_4K;
+            at = run.end;
+            if let Some(frame) = frame {
+                has_cleared = true;
+                flusher.unmapped(run, frame);
+            }
+        }
+        is_whole || has_cleared
+    }
+
+    /// Returns a guard if the table below the entry of `level` for `vaddr` may be freed once it
+    /// is empty. An empty table stays empty while the guard exists.
+    fn may_free_table<F: Flusher>(
+        &self,
+        level: usize,
+        vaddr: VirtAddr,
+        flusher: &F,
+    ) -> Option<F::IrqGuard> {
+        let size = Self::entry_size(level);
+        let first = vaddr.as_usize() & !(size - 1);
+        match self.keeps_table(level, vaddr) {
+            true => None,
+            false => flusher.disable_irqs_if_exclusive(first, first | (size - 1)),
+        }
+    }
+
+    /// Frees the empty tables on the path to `vaddr`, as far as the operation may free them.
+    pub fn free_empty_tables(&self, vaddr: VirtAddr, flusher: &mut impl Flusher) {
+        self.free_empty_in(self.root, Self::TOP, vaddr, flusher);
+    }
+
+    /// Returns the first and the last address that the table below the entry of `level` for
+    /// `vaddr` translates, if that table is empty and does not have to stay.
+    pub fn empty_table_at(&self, vaddr: VirtAddr, level: usize) -> Option<(usize, usize)> {
+        let mut table = self.root;
+        for above in (level..M::LEVELS).rev() {
+            let EntryState::Table(next) = read::<E>(self.entry(table, vaddr, above), above) else {
+                return None;
+            };
+            table = next;
+        }
+        let size = Self::entry_size(level);
+        let first = vaddr.as_usize() & !(size - 1);
+        let is_free = !self.keeps_table(level, vaddr) && Self::is_empty(table);
+        is_free.then_some((first, first | (size - 1)))
+    }
+
+    /// Frees the empty tables on the path to `vaddr` below the entry of a `table` of `level`.
+    fn free_empty_in(
+        &self,
+        table: PhysAddr,
+        level: usize,
+        vaddr: VirtAddr,
+        flusher: &mut impl Flusher,
+    ) {
+        let entry = self.entry(table, vaddr, level);
+        let EntryState::Table(next) = read::<E>(entry, level) else {
+            return;
+        };
+        if level > 1 {
+            self.free_empty_in(next, level - 1, vaddr, flusher);
+        }
+        if let Some(_irqs) = self.may_free_table(level, vaddr, flusher)
+            && Self::is_empty(next)
+        {
+            clear(entry);
+            flusher.detached_table(next);
+        }
+    }
+}

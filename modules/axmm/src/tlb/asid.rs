@@ -1,0 +1,107 @@
+//! The allocator of ASIDs.
+//!
+//! A TLB holds translations of many address spaces, each marked with its ASID (on x86_64,
+//! PCID). So a hart flushes nothing when it enters another address space. An address space
+//! gets an ASID when a hart first enters it:
+//!
+//! ```text
+//!   id:    generation │ ASID        next:  generation │ ASID
+//! ```
+//!
+//! ASIDs are given out in ascending order. When there are none left, the next generation
+//! begins: all ids of older generations become invalid. A hart that enters an address space
+//! of a newer generation than it has seen first flushes its whole TLB. So on two harts one
+//! ASID may belong to two address spaces, but never on one hart.
+
+use crate::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+
+/// The number of bits of an ASID, at most.
+const ASID_BITS: u32 = 16;
+const ASID_MASK: u64 = (1 << ASID_BITS) - 1;
+
+/// Returns the ASID of an id.
+pub fn asid(id: u64) -> usize {
+    (id & ASID_MASK) as usize
+}
+
+/// Returns the generation of an id.
+pub fn generation(id: u64) -> u64 {
+    id >> ASID_BITS
+}
+
+/// The ASIDs of one machine.
+pub struct AsidAllocator {
+    /// The id that was given out last: the generation and the ASID.
+    last: AtomicU64,
+    /// The largest ASID. 0 on a machine without ASIDs.
+    max: AtomicU64,
+}
+
+impl AsidAllocator {
+    /// Returns an allocator of the ASIDs from 1 to `max`, all free. With `max` 0 the machine
+    /// has no ASIDs, and all address spaces have the ASID 0.
+    #[cfg(not(all(loom, test)))]
+    pub const fn new(max: usize) -> Self {
+        Self {
+            last: AtomicU64::new(1 << ASID_BITS),
+            max: AtomicU64::new(max as u64),
+        }
+    }
+
+    /// Returns an allocator of the ASIDs from 1 to `max`, all free. Loom's atomics have no
+    /// constant constructor.
+    #[cfg(all(loom, test))]
+    pub fn new(max: usize) -> Self {
+        Self {
+            last: AtomicU64::new(1 << ASID_BITS),
+            max: AtomicU64::new(max as u64),
+        }
+    }
+
+    /// Sets the largest ASID. Called once, before the first ASID is allocated.
+    pub fn set_max(&self, max: usize) {
+        // Relaxed: the caller runs before other harts are started.
+        self.max.store(max as u64 & ASID_MASK, Relaxed);
+    }
+
+    /// Returns whether the machine has no ASIDs.
+    pub(super) fn is_without_asids(&self) -> bool {
+        // Relaxed: `max` is set before other harts are started.
+        self.max.load(Relaxed) == 0
+    }
+
+    /// Returns whether `id` is of the current generation, or was when this hart last looked.
+    pub(super) fn is_current(&self, id: u64) -> bool {
+        // Relaxed: an old value is as good, since each hart sees the values of one word in the
+        // order in which they were stored.
+        generation(id) == generation(self.last.load(Relaxed))
+    }
+
+    /// Returns an id that no address space of the current generation has.
+    pub(super) fn allocate(&self) -> u64 {
+        // Relaxed: `max` is set before other harts are started.
+        let max = self.max.load(Relaxed);
+        let next = |last| match last & ASID_MASK < max {
+            true => last + 1,
+            false => (last | ASID_MASK) + 1 + max.min(1),
+        };
+        let before = self
+            .last
+            .fetch_update(SeqCst, SeqCst, |last| Some(next(last)));
+        // The closure always returns `Some`, so both cases have the value from before.
+        next(before.unwrap_or_else(|last| last))
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asids_go_from_1_to_the_largest_that_is_set_and_begin_again() {
+        let asids = AsidAllocator::new(0);
+        asids.set_max(3);
+        let numbers: Vec<usize> = (0..7).map(|_| asid(asids.allocate())).collect();
+        assert_eq!(numbers, [1, 2, 3, 1, 2, 3, 1]);
+    }
+}
