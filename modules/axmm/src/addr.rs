@@ -1,9 +1,94 @@
-//! Sizes of pages.
+//! Virtual addresses: half-open ranges, and the size of a large page.
+//!
+//! No half-open range contains the last address, `usize::MAX`. A range that ends there stands
+//! for one that reaches to the end of all addresses. Nothing is mapped at the last address,
+//! because every mapping ends at the start of a page.
 
-use memory_addr::PAGE_SIZE_4K;
+use core::ops::Range;
 
-/// The size in bytes of a large page: 2 MiB, which one table of the lowest level translates.
-pub const LARGE_PAGE_SIZE: usize = 2 << 20;
+use memory_addr::{PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
+
+/// log2 of [`LARGE_PAGE_SIZE`].
+pub const LARGE_PAGE_BITS: u32 = 21;
+
+/// The bytes of a large page, and of what one page table of the lowest level translates: 2 MiB
+/// in every page-table format that the kernel uses.
+pub const LARGE_PAGE_SIZE: usize = 1 << LARGE_PAGE_BITS;
 
 /// The number of 4 KiB pages in a large page.
 pub const PAGES_PER_LARGE_PAGE: usize = LARGE_PAGE_SIZE / PAGE_SIZE_4K;
+
+/// The addresses from `start` up to `end`, which is not below `start`.
+#[inline(always)]
+pub const fn va_range(start: usize, end: usize) -> VirtAddrRange {
+    VirtAddrRange {
+        start: VirtAddr::from_usize(start),
+        end: VirtAddr::from_usize(end),
+    }
+}
+
+/// The same addresses as a range of the standard library.
+#[inline(always)]
+pub fn as_span(range: VirtAddrRange) -> Range<usize> {
+    range.start.as_usize()..range.end.as_usize()
+}
+
+/// Returns the last address of `range`, which is not empty.
+pub fn last_address(range: VirtAddrRange) -> usize {
+    match range.end.as_usize() {
+        usize::MAX => usize::MAX,
+        end => end - 1,
+    }
+}
+
+/// The address `vaddr` alone. Empty for the last address of all, which no range contains.
+#[inline(always)]
+pub fn one_address(vaddr: VirtAddr) -> VirtAddrRange {
+    let start = vaddr.as_usize();
+    va_range(start, start.saturating_add(1))
+}
+
+/// Widens `range` to whole blocks of [`LARGE_PAGE_SIZE`].
+pub fn widen_to_blocks(range: VirtAddrRange) -> VirtAddrRange {
+    let rest = LARGE_PAGE_SIZE - 1;
+    let start = range.start.as_usize() & !rest;
+    let last = range.end.as_usize().saturating_sub(1) | rest;
+    va_range(start, last.saturating_add(1))
+}
+
+/// The part of `range` that lies in `limits`. Empty if there is none.
+#[inline(always)]
+pub fn clip(range: VirtAddrRange, limits: VirtAddrRange) -> VirtAddrRange {
+    let start = range.start.max(limits.start);
+    VirtAddrRange {
+        start,
+        end: range.end.min(limits.end).max(start),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_end_at_multiples_of_a_large_page() {
+        let widened = widen_to_blocks(va_range(LARGE_PAGE_SIZE - 1, LARGE_PAGE_SIZE + 1));
+        assert_eq!(widened, va_range(0, 2 * LARGE_PAGE_SIZE));
+        let whole = va_range(LARGE_PAGE_SIZE, 2 * LARGE_PAGE_SIZE);
+        assert_eq!(widen_to_blocks(whole), whole);
+        let top = widen_to_blocks(va_range(usize::MAX - 5, usize::MAX));
+        assert_eq!(
+            top,
+            va_range(usize::MAX - (LARGE_PAGE_SIZE - 1), usize::MAX)
+        );
+    }
+
+    #[test]
+    fn ranges_without_a_common_address_clip_to_nothing() {
+        let limits = va_range(10, 20);
+        assert_eq!(clip(va_range(5, 15), limits), va_range(10, 15));
+        assert_eq!(clip(va_range(15, 25), limits), va_range(15, 20));
+        assert!(clip(va_range(0, 10), limits).is_empty());
+        assert!(clip(va_range(20, 30), limits).is_empty());
+    }
+}

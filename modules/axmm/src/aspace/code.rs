@@ -14,10 +14,10 @@
 
 use core::ops::ControlFlow;
 
-use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
 
-use crate::areas::Span;
-use crate::aspace::AddrSpace;
+use super::space::AddrSpace;
+use crate::addr::as_span;
 use crate::machine::Machine;
 use crate::page_table::Visited;
 
@@ -47,7 +47,8 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// As [`sync_icache`](Self::sync_icache), for pages whose range the caller has locked.
-    pub(crate) fn sync_locked(&self, pages: &Span) {
+    pub(super) fn sync_locked(&self, range: VirtAddrRange) {
+        let pages = as_span(range);
         if M::needs_cleaning() {
             let _ = self.table().visit::<()>(pages.clone(), |seen| {
                 if let Visited::Run {

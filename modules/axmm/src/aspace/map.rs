@@ -1,34 +1,38 @@
-//! Mapping: linear, and of fresh frames, populated or lazy.
+//! Mapping: physical addresses linearly, or fresh frames, populated or lazy.
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
-use super::operation::{Missing, Operation};
+use super::operation::{Missing, Operation, with_memory};
+use super::space::AddrSpace;
 use super::write_guard::WriteGuard;
-use super::{AddrSpace, with_memory};
+use crate::addr::as_span;
 use crate::areas::Area;
 use crate::backing::{Backend, Grain};
 use crate::machine::Machine;
 
 impl<M: Machine> AddrSpace<M> {
-    /// Maps `size` bytes from `start_vaddr` on to the physical addresses from
-    /// `start_paddr` on, with the largest pages that fit both.
+    /// Maps `size` bytes from `start_vaddr` on to the physical addresses from `start_paddr` on,
+    /// with the largest pages to which both are aligned.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if an address or the size is not page-aligned, the range is
-    /// empty or not within the address space, the machine has no such physical
-    /// addresses, or `flags` are rights that a kernel mapping cannot have: none at
-    /// all, any without read, or write together with execute. `AlreadyExists` if
-    /// something is mapped in the range. `NoMemory`.
+    /// - `InvalidInput` if an address or the size is not a multiple of 4 KiB, if the range is
+    ///   empty, not in the address space or [fixed](Self::fix_below), if the machine has no such
+    ///   physical addresses, or if `flags` cannot be the rights of a kernel mapping: no right at
+    ///   all, any right without read, or write together with execute.
+    /// - `AlreadyExists` if something is mapped in the range.
+    /// - `NoMemory`.
+    /// - `ResourceBusy` if an interrupt handler calls this while its hart is in the middle of an
+    ///   operation.
     ///
     /// # Safety
     ///
-    /// As long as the mapping lasts, whatever is done through it may be done to that
-    /// physical memory: copies by [`read`](Self::read) and [`write`](Self::write), and
-    /// accesses by a user program. Rust references to the memory allow that at most for
-    /// reads, so with the right to write there are none.
+    /// As long as the mapping lasts, the physical memory may be accessed through it: copied by
+    /// [`read`](Self::read) and [`write`](Self::write), and used by a user program. So while the
+    /// mapping can be written, no Rust reference to the memory exists, and while it can only be
+    /// read, no mutable one.
     pub unsafe fn map_linear(
         &self,
         start_vaddr: VirtAddr,
@@ -40,15 +44,16 @@ impl<M: Machine> AddrSpace<M> {
         unsafe { self.map_linear_named("linear", start_vaddr, start_paddr, size, flags) }
     }
 
-    /// As [`map_linear`](Self::map_linear), with a name for people.
+    /// Maps physical addresses as [`map_linear`](Self::map_linear) does. `name` is what listings
+    /// call the area.
     ///
     /// # Errors
     ///
-    /// As [`map_linear`](Self::map_linear).
+    /// Those of [`map_linear`](Self::map_linear).
     ///
     /// # Safety
     ///
-    /// As [`map_linear`](Self::map_linear).
+    /// The caller keeps the promise of [`map_linear`](Self::map_linear).
     pub unsafe fn map_linear_named(
         &self,
         name: &'static str,
@@ -75,13 +80,13 @@ impl<M: Machine> AddrSpace<M> {
         )
     }
 
-    /// Maps `size` bytes from `start` on to fresh frames full of zeroes: all now
-    /// (`populate`), or each when its page is first touched.
+    /// Maps `size` bytes from `start` on to fresh frames full of zeroes: all of them now if
+    /// `populate`, otherwise each when its page is first accessed.
     ///
     /// # Errors
     ///
-    /// As [`map_linear`](Self::map_linear); but no rights at all are allowed,
-    /// for pages that get some later ([`protect`](Self::protect)).
+    /// Those of [`map_linear`](Self::map_linear), but `flags` may be no right at all, for pages
+    /// that get rights later ([`protect`](Self::protect)).
     pub fn map_alloc(
         &self,
         start: VirtAddr,
@@ -92,13 +97,14 @@ impl<M: Machine> AddrSpace<M> {
         self.map_alloc_with(start, size, flags, populate, Grain::Page)
     }
 
-    /// As [`map_alloc`](Self::map_alloc); each page fault brings as much as `grain`
-    /// says, and a large grain populates with large pages where blocks are free.
+    /// Maps fresh frames as [`map_alloc`](Self::map_alloc) does. A page fault maps as many pages
+    /// as `grain` says. With [`Grain::Large`], populating uses large pages where blocks of
+    /// frames are free.
     ///
     /// # Errors
     ///
-    /// As [`map_alloc`](Self::map_alloc); `InvalidInput` also for a grain that
-    /// cannot be.
+    /// Those of [`map_alloc`](Self::map_alloc). `InvalidInput` also if `grain` counts more than
+    /// 512 pages, or a number that is not a power of two.
     pub fn map_alloc_with(
         &self,
         start: VirtAddr,
@@ -127,18 +133,18 @@ impl<M: Machine> AddrSpace<M> {
         flags: MappingFlags,
         backend: Backend,
     ) -> AxResult {
-        let span = self.mappable(start, size)?;
+        let range = self.mappable(start, size)?;
         self.check_rights(flags)?;
         let map = Map {
             name,
             flags,
             backend,
         };
-        with_memory::<M>(|| self.perform(&span, &map))
+        with_memory::<M>(|| self.perform(range, &map))
     }
 }
 
-/// The operation.
+/// The operation that maps a range.
 struct Map {
     name: &'static str,
     flags: MappingFlags,
@@ -150,7 +156,7 @@ impl<M: Machine> Operation<M> for Map {
 
     #[inline(always)]
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
-        let span = guard.span().clone();
+        let span = as_span(guard.range());
         guard.reserve_insert(&span)?;
         let area = Area::new(span, self.flags, self.name, self.backend);
         if self.backend.is_lazy() {
@@ -165,22 +171,23 @@ impl<M: Machine> Operation<M> for Map {
             let mut gather = unlocked.gather();
             gather.set_owns_frames(self.backend.owns_frames());
             let table = &unlocked.space().table;
-            table.unmap_whole_pages(unlocked.span().clone(), &mut gather);
+            table.unmap_whole_pages(as_span(unlocked.range()), &mut gather);
             gather.finish();
         });
-        guard.remove_areas();
+        guard.remove_areas(guard.range());
         guard.free_tables();
     }
 }
 
 impl Map {
-    /// Maps what is there from the beginning, and adds the area.
+    /// Adds the area, and maps all of its pages.
     #[inline(never)]
     fn populate<M: Machine>(&self, guard: &mut WriteGuard<'_, M>, area: Area<Backend>) -> AxResult {
-        // One for the area, and one if it must be cut out of a neighbour again.
+        // One for the area, and one more: if memory runs out, the area may have to be cut out of
+        // a neighbour with which it was merged.
         guard.reserve(2)?;
         guard.lock_range_and_tables();
-        // From here on others that look for free addresses find these taken.
+        // From here on, other harts that look for free addresses do not find these.
         guard.insert(area);
         let mapped = guard.unlocked(|unlocked| {
             let mut undo = unlocked.gather();
@@ -191,12 +198,12 @@ impl Map {
             undo.finish();
             mapped?;
             if area.flags().contains(MappingFlags::EXECUTE) {
-                space.sync_locked(&span);
+                space.sync_locked(unlocked.range());
             }
             Ok(())
         });
         if mapped.is_err() {
-            guard.remove_areas();
+            guard.remove_areas(guard.range());
             guard.free_tables();
         }
         M::publish_entries();

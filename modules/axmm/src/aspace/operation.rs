@@ -1,9 +1,9 @@
-//! An operation on a span, all or nothing, in however many shards it lies.
+//! How an operation on a range goes, all or nothing, in one shard or in several.
 //!
 //! ```text
 //!   in one shard                     in several
-//!     begin                            write_areas_of: their ranges are locked
-//!     prepare   may fail               prepare each; one fails: undo those before
+//!     begin                            lock_shards: their ranges are locked
+//!     prepare   may fail               prepare each; if one fails, undo those before
 //!     change    page table             change each
 //!     flush TLBs, free frames          flush TLBs, free frames, once for all
 //!     after_flush                      after_flush each
@@ -12,44 +12,50 @@
 
 use axerrno::{AxError, AxResult};
 
-use super::AddrSpace;
-use super::write_guard::{Guards, Unlocked, WriteGuard};
-use crate::areas::Span;
+use memory_addr::VirtAddrRange;
+
+use super::lock_shards::Guards;
+use super::space::AddrSpace;
+use super::write_guard::{Unlocked, WriteGuard};
 use crate::machine::Machine;
 use crate::tlb::gather::TlbGather;
 
 /// What an operation does in a shard in which nothing has ever been mapped.
 #[derive(Clone, Copy)]
 pub enum Missing {
-    /// It makes the shard.
+    /// The operation makes the shard.
     Make,
-    /// Nothing.
+    /// The operation has nothing to do there.
     Skip,
-    /// It fails with `NotFound`.
+    /// The operation fails with `NotFound`.
     Fail,
 }
 
-/// What an operation does in each shard of its span. The guard's span is the part that lies
-/// in the shard.
+/// What an operation does in each shard that it reaches. The guard's range is the part of the
+/// operation's range that lies in the shard.
 pub trait Operation<M: Machine> {
-    /// What it does in a shard that has not been made.
+    /// What the operation does in a shard that has not been made.
     const MISSING: Missing;
 
-    /// Does what can fail. If it does, nothing has changed.
+    /// Does all that can fail: checks, reservations, splits, and locking the range.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operation; then nothing has changed.
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult;
 
-    /// Undoes [`prepare`](Self::prepare).
+    /// Undoes what [`prepare`](Self::prepare) has done.
     fn undo(&self, _guard: &mut WriteGuard<'_, M>) {}
 
-    /// Whether there is anything to [change](Self::change).
+    /// Returns whether [`change`](Self::change) has anything to do.
     fn changes_pages(&self, _guard: &WriteGuard<'_, M>) -> bool {
         false
     }
 
-    /// Changes the page table.
+    /// Changes the page table. What it unmaps goes into `gather`.
     fn change(&self, _unlocked: &Unlocked<'_, '_, M>, _gather: &mut TlbGather<'_, M>) {}
 
-    /// Does what waits for TLBs to be flushed.
+    /// Does what must wait until TLBs are flushed.
     fn after_flush(&self, _unlocked: &Unlocked<'_, '_, M>) {}
 
     /// Changes the areas.
@@ -57,17 +63,17 @@ pub trait Operation<M: Machine> {
 }
 
 impl<M: Machine> AddrSpace<M> {
-    /// Performs an operation on `span`.
+    /// Performs an operation on `range`.
     ///
     /// # Errors
     ///
-    /// Those of the operation; `ResourceBusy` if an interrupt handler calls this while its
-    /// hart is in the middle of an operation in one of the shards; `NoMemory` for a shard.
+    /// Those of the operation. `ResourceBusy` if an interrupt handler calls this while its hart
+    /// is in the middle of an operation in one of the shards. `NoMemory` for a shard.
     #[inline(always)]
-    pub(super) fn perform<O: Operation<M>>(&self, span: &Span, operation: &O) -> AxResult {
-        let number = self.shards.number_of(span.start);
-        if number != self.shards.number_of(span.end - 1) {
-            return self.perform_across(span, operation);
+    pub(super) fn perform<O: Operation<M>>(&self, range: VirtAddrRange, operation: &O) -> AxResult {
+        let number = self.shards.number_of(range.start.as_usize());
+        if number != self.shards.number_of(range.end.as_usize() - 1) {
+            return self.perform_across(range, operation);
         }
         let shard = match self.shards.get(number) {
             Some(shard) => shard,
@@ -77,7 +83,7 @@ impl<M: Machine> AddrSpace<M> {
                 Missing::Fail => return Err(AxError::NotFound),
             },
         };
-        let mut guard = WriteGuard::new(self, shard, span.clone());
+        let mut guard = WriteGuard::new(self, shard, range);
         guard.begin()?;
         operation.prepare(&mut guard)?;
         if operation.changes_pages(&guard) {
@@ -87,11 +93,12 @@ impl<M: Machine> AddrSpace<M> {
         Ok(())
     }
 
-    /// Performs an operation on a `span` that lies in several shards.
+    /// Performs an operation on a `range` that lies in several shards.
     #[cold]
     #[inline(never)]
-    fn perform_across<O: Operation<M>>(&self, span: &Span, operation: &O) -> AxResult {
-        let [first, last] = [span.start, span.end - 1].map(|addr| self.shards.number_of(addr));
+    fn perform_across<O: Operation<M>>(&self, range: VirtAddrRange, operation: &O) -> AxResult {
+        let (first, last) = (range.start.as_usize(), range.end.as_usize() - 1);
+        let [first, last] = [first, last].map(|addr| self.shards.number_of(addr));
         for number in first..=last {
             match O::MISSING {
                 Missing::Make => _ = self.shards.make(number)?,
@@ -101,7 +108,7 @@ impl<M: Machine> AddrSpace<M> {
                 Missing::Skip | Missing::Fail => {}
             }
         }
-        let mut guards = self.write_areas_of(first..last + 1, span)?;
+        let mut guards = self.lock_shards(first..last + 1, range)?;
         prepare_all(&mut guards, operation)?;
         let mut gather = TlbGather::new(&self.tlb_state);
         for guard in &guards {
@@ -116,6 +123,18 @@ impl<M: Machine> AddrSpace<M> {
             operation.settle(&mut guard);
         }
         Ok(())
+    }
+}
+
+/// Does `work`, and again as long as it fails for lack of memory and other modules give some
+/// back. The caller holds no lock of this module.
+#[inline(always)]
+pub fn with_memory<M: Machine>(work: impl Fn() -> AxResult) -> AxResult {
+    loop {
+        match work() {
+            Err(AxError::NoMemory) if M::reclaim() => {}
+            result => return result,
+        }
     }
 }
 
@@ -145,7 +164,7 @@ fn prepare_all<M: Machine, O: Operation<M>>(guards: &mut Guards<'_, M>, operatio
             unlocked
         });
         if unlocked.is_err() {
-            // This one's index lock is free before another is taken.
+            // Drops the failed shard's guard and those after it. One index lock is held at a time.
             guards.truncate(index);
             for mut guard in guards.drain(..).rev() {
                 guard.lock_index();

@@ -1,46 +1,47 @@
-//! Changing the rights of what is mapped.
+//! Changing the rights of mappings.
 
 use core::cell::Cell;
 
 use axerrno::{AxError, AxResult};
-use memory_addr::VirtAddr;
+use memory_addr::{VirtAddr, VirtAddrRange};
 use page_table_multiarch::MappingFlags;
 
-use super::operation::{Missing, Operation};
-use super::write_guard::{AT_A_TIME, Unlocked, WriteGuard};
-use super::{AddrSpace, with_memory};
-use crate::areas::Span;
+use super::operation::{Missing, Operation, with_memory};
+use super::space::AddrSpace;
+use super::write_guard::{AREAS_PER_STEP, Unlocked, WriteGuard};
+use crate::addr::as_span;
 use crate::machine::Machine;
 use crate::page_table::Protection;
 use crate::page_table::frames::Table;
 use crate::tlb::gather::TlbGather;
 
 impl<M: Machine> AddrSpace<M> {
-    /// Gives `size` bytes from `start` on, all of which are mapped, the rights
-    /// `flags`: those of pages that are there, and those that later ones get.
+    /// Gives `size` bytes from `start` on, all of which are mapped, the rights `flags`. Pages
+    /// that are faulted in later get the same rights.
     ///
-    /// With the right to execute, instruction fetches of every hart see what has been
-    /// written to the pages. Where the kind of memory changes
-    /// ([`DEVICE`](MappingFlags::DEVICE), [`UNCACHED`](MappingFlags::UNCACHED)) the pages
-    /// are not there for a moment, and an access waits: it must not be one that a trap
-    /// needs, as to a stack.
+    /// With the right to execute, instruction fetches of every hart see what has been written to
+    /// the pages. Where the kind of memory changes ([`DEVICE`](MappingFlags::DEVICE),
+    /// [`UNCACHED`](MappingFlags::UNCACHED)), the pages are unmapped for a moment and an access
+    /// faults and waits. So the range must not hold what a trap handler needs, as a stack.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` as for [`map_linear`](Self::map_linear); no rights at all
-    /// are allowed for mappings of fresh frames. `NotFound` if some of the range
-    /// is not mapped. `NoMemory` as for [`unmap`](Self::unmap).
+    /// - `InvalidInput` if the range is empty, not page-aligned, not in the address space,
+    ///   [fixed](Self::fix_below) or [owned](Self::own_from), or if `flags` cannot be the rights
+    ///   of the mappings there. No right at all is allowed only for mappings of fresh frames.
+    /// - `NotFound` if some of the range is not mapped.
+    /// - `NoMemory` and `ResourceBusy` as for [`unmap`](Self::unmap).
     pub fn protect(&self, start: VirtAddr, size: usize, flags: MappingFlags) -> AxResult {
-        let span = self.changeable(start, size)?;
-        self.protect_span(&span, flags)
+        let range = self.changeable(start, size)?;
+        self.protect_range(range, flags)
     }
 
-    /// As [`protect`](Self::protect), for the [owner](Self::own_from) of what is mapped
-    /// there.
+    /// Changes rights as [`protect`](Self::protect) does, for the [owner](Self::own_from) of
+    /// what is mapped there.
     ///
     /// # Errors
     ///
-    /// As [`protect`](Self::protect), but for the owner.
+    /// Those of [`protect`](Self::protect), but an owned range is no error.
     ///
     /// # Safety
     ///
@@ -52,30 +53,31 @@ impl<M: Machine> AddrSpace<M> {
         size: usize,
         flags: MappingFlags,
     ) -> AxResult {
-        let span = self.mappable(start, size)?;
-        self.protect_span(&span, flags)
+        let range = self.mappable(start, size)?;
+        self.protect_range(range, flags)
     }
 
-    fn protect_span(&self, span: &Span, flags: MappingFlags) -> AxResult {
+    fn protect_range(&self, range: VirtAddrRange, flags: MappingFlags) -> AxResult {
         self.check_rights(flags)?;
         with_memory::<M>(|| {
             let protect = Protect {
                 flags,
                 adds: Cell::new(true),
-                may_break: Cell::new(false),
+                changes_memory_type: Cell::new(false),
             };
-            self.perform(span, &protect)
+            self.perform(range, &protect)
         })
     }
 }
 
-/// The operation.
+/// The operation that changes rights.
 struct Protect {
     flags: MappingFlags,
-    /// Whether no page loses a right.
+    /// Whether every page keeps the rights that it has.
     adds: Cell<bool>,
-    /// Whether some pages become another kind of memory.
-    may_break: Cell<bool>,
+    /// Whether some pages become another kind of memory, so that their entries are cleared
+    /// before they are written again.
+    changes_memory_type: Cell<bool>,
 }
 
 impl<M: Machine> Operation<M> for Protect {
@@ -84,14 +86,15 @@ impl<M: Machine> Operation<M> for Protect {
     #[inline(always)]
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range();
-        let span = guard.span().clone();
+        let span = as_span(guard.range());
         let mut reached = span.start;
         let mut foreign = false;
         let covered = guard.all_areas(|area| {
             let before = area.flags();
             self.adds.set(self.adds.get() && adds(before, self.flags));
-            let breaks = Table::<M>::differ_in_memory_type(before, self.flags);
-            self.may_break.set(self.may_break.get() || breaks);
+            let changes = Table::<M>::differ_in_memory_type(before, self.flags);
+            self.changes_memory_type
+                .set(self.changes_memory_type.get() || changes);
             foreign |= !area.backing().owns_frames();
             let follows = area.span().start <= reached;
             reached = area.span().end;
@@ -121,35 +124,34 @@ impl<M: Machine> Operation<M> for Protect {
         }
         let protection = Protection {
             flags: self.flags,
-            changes_memory_type: self.may_break.get(),
+            changes_memory_type: self.changes_memory_type.get(),
         };
         let table = &unlocked.space().table;
-        table.protect_whole_pages(unlocked.span().clone(), protection, gather);
+        table.protect_whole_pages(as_span(unlocked.range()), protection, gather);
     }
 
     #[inline(always)]
     fn after_flush(&self, unlocked: &Unlocked<'_, '_, M>) {
-        // From here on no hart writes to pages that have lost the right.
+        // TLBs are flushed: no hart writes to pages that have lost the right to write.
         M::publish_entries();
         if self.flags.contains(MappingFlags::EXECUTE) {
-            unlocked.space().sync_locked(unlocked.span());
+            unlocked.space().sync_locked(unlocked.range());
         }
     }
 
     #[inline(always)]
     fn settle(&self, guard: &mut WriteGuard<'_, M>) {
-        let span = guard.span().clone();
+        let span = as_span(guard.range());
         guard.cut(&span);
         let mut from = span.start;
-        while let Some(reached) = guard.set_flags(&(from..span.end), self.flags, AT_A_TIME) {
+        while let Some(reached) = guard.set_flags(&(from..span.end), self.flags, AREAS_PER_STEP) {
             from = reached;
             guard.unlocked(|_| {});
         }
     }
 }
 
-/// Whether pages with the rights `after` may be accessed in every way that they may be with
-/// `before`, and are the same kind of memory.
+/// Returns whether `after` has every right that `before` has, for the same kind of memory.
 fn adds(before: MappingFlags, after: MappingFlags) -> bool {
     let rights = MappingFlags::READ | MappingFlags::WRITE | MappingFlags::EXECUTE;
     after.contains(before) && rights.contains(after ^ before)

@@ -1,19 +1,61 @@
-//! Lookups that never wait, for the report of a failure. The hart that fails, or one that
-//! has been stopped for good, may be in the middle of an operation.
+//! What is mapped: areas, rights, and pages.
+//!
+//! The `try_` lookups never wait. They are for the report of a failure: the hart that fails, or
+//! one that has been stopped for good, may be in the middle of an operation.
 
 use axerrno::{AxError, AxResult};
-use memory_addr::VirtAddr;
+use memory_addr::{VirtAddr, VirtAddrRange};
+use page_table_multiarch::MappingFlags;
 
-use super::AddrSpace;
+use super::space::AddrSpace;
+use super::write_guard::WriteGuard;
+use crate::addr::{as_span, clip, va_range};
 use crate::areas::Area;
 use crate::backing::Backend;
 use crate::locking::range_lock::LockedBy;
 use crate::machine::Machine;
-use crate::page_table::Page;
+use crate::page_table::{Page, VisitPosition, Visited};
 
 impl<M: Machine> AddrSpace<M> {
-    /// The area at `vaddr`, as [`area_at`](Self::area_at) finds it, or, if it reaches over
-    /// several shards of the address space, its part in the one that `vaddr` lies in.
+    /// Returns whether every page of `size` bytes from `start` on may be accessed with `flags`,
+    /// now or after a page fault.
+    pub fn can_access_range(&self, start: VirtAddr, size: usize, flags: MappingFlags) -> bool {
+        let Some(end) = start.as_usize().checked_add(size) else {
+            return false;
+        };
+        let mut reached = start.as_usize();
+        while reached < end {
+            match self.part_at(VirtAddr::from_usize(reached)) {
+                Some(area) if area.flags().contains(flags) => reached = area.span().end,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Returns all areas in ascending order: addresses, rights, name and backend.
+    pub fn areas(&self) -> impl Iterator<Item = Area<Backend>> {
+        self.areas_from(VirtAddr::from_usize(0))
+    }
+
+    /// Returns the areas that end above `vaddr`, in ascending order. Each is as it was when the
+    /// iterator returned it.
+    pub fn areas_from(&self, vaddr: VirtAddr) -> impl Iterator<Item = Area<Backend>> {
+        let mut from = vaddr.as_usize();
+        core::iter::from_fn(move || {
+            let area = self.next_part(from)?;
+            let area = self.joined(area);
+            from = area.span().end;
+            Some(area)
+        })
+    }
+
+    /// Returns the area that `vaddr` lies in.
+    pub fn area_at(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+        self.part_at(vaddr).map(|part| self.joined(part))
+    }
+
+    /// Returns the area at `vaddr`, as far as it lies in the shard of `vaddr`.
     ///
     /// # Errors
     ///
@@ -27,32 +69,134 @@ impl<M: Machine> AddrSpace<M> {
         Ok(areas.find(vaddr.as_usize()).map(|area| area.area()))
     }
 
-    /// The page at `vaddr`, as [`query`](Self::query) finds it.
+    /// Returns the page that `vaddr` lies in, if it has a frame.
+    pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
+        // While the hart holds its fault slot, nothing around `vaddr` is unmapped.
+        let _slot = self.fault_slot(vaddr).ok()?;
+        self.table.query(vaddr)
+    }
+
+    /// Returns the page that `vaddr` lies in, if it has a frame.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` if a hart is changing pages around `vaddr`, or this hart is in the
-    /// middle of a page fault.
+    /// `ResourceBusy` if a hart is changing pages around `vaddr`, or this hart is in the middle
+    /// of a page fault.
     pub fn try_query(&self, vaddr: VirtAddr) -> AxResult<Option<Page>> {
-        let _pin = M::disable_irqs();
-        let (hart, addr) = (M::hart(), vaddr.as_usize());
-        let Some(shard) = self.shards.at(addr) else {
+        let _irqs_off = M::disable_irqs();
+        let hart = M::hart();
+        let Some(shard) = self.shards.at(vaddr.as_usize()) else {
             return Ok(None);
         };
         // While the hart holds its fault slot, nothing around `vaddr` is unmapped.
-        let slot = shard.lock.fault_slot(hart, addr);
+        let slot = shard.lock.fault_slot(hart, vaddr);
         let _slot = slot.ok_or(AxError::ResourceBusy)?;
-        if shard.lock.locked_by(hart, addr) != LockedBy::None {
+        if shard.lock.locked_by(hart, vaddr) != LockedBy::None {
             return Err(AxError::ResourceBusy);
         }
         Ok(self.table.query(vaddr))
+    }
+
+    /// Returns the area at `vaddr`, as far as it lies in the shard of `vaddr`.
+    fn part_at(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+        let shard = self.shards.at(vaddr.as_usize())?;
+        match shard.shared_areas().peek(vaddr.as_usize()) {
+            Some((area, _)) => Some(area),
+            None => self.area_under_lock(vaddr),
+        }
+    }
+
+    /// Looks the area at `vaddr` up with the index lock held, as far as it lies in the shard of
+    /// `vaddr`. A lookup without the lock can miss an area while others are changed.
+    #[cold]
+    pub(super) fn area_under_lock(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+        let number = self.shards.number_of(vaddr.as_usize());
+        let areas = self.read_areas(self.shards.get(number)?)?;
+        let area = areas.find(vaddr.as_usize())?;
+        Some(area.area())
+    }
+
+    /// Returns the first area that ends above `from`, as far as it lies in one shard.
+    fn next_part(&self, from: usize) -> Option<Area<Backend>> {
+        let mut shards = self.shards.made_from(self.shards.number_of(from));
+        shards.find_map(|shard| {
+            let areas = self.read_areas(shard)?;
+            Some(areas.iter_from(from).next()?.area())
+        })
+    }
+
+    /// Returns the whole area of which `part` lies in one shard.
+    #[inline(always)]
+    fn joined(&self, part: Area<Backend>) -> Area<Backend> {
+        match self.shards.count() {
+            1 => part,
+            _ => self.joined_across(part),
+        }
+    }
+
+    #[inline(never)]
+    fn joined_across(&self, mut area: Area<Backend>) -> Area<Backend> {
+        let starts_shard = |addr| {
+            let shard = self.shards.range(self.shards.number_of(addr));
+            shard.start.as_usize() == addr
+        };
+        while starts_shard(area.span().end)
+            && let Some(part) = self.area_under_lock(VirtAddr::from_usize(area.span().end))
+            && area.continues(&part)
+        {
+            area = area.with_end(part.span().end);
+        }
+        while starts_shard(area.span().start)
+            && let Some(before) = area.span().start.checked_sub(1)
+            && let Some(part) = self.area_under_lock(VirtAddr::from_usize(before))
+            && part.continues(&area)
+        {
+            area = part.with_end(area.span().end);
+        }
+        area
+    }
+
+    /// Shows `see` the tables and runs of pages in `pages` that come after what has been
+    /// `reached`: at most `most`, and up to the first for which `see` returns `false`. Nothing
+    /// in `pages` is unmapped meanwhile. Returns whether there may be more.
+    pub(crate) fn visit_some(
+        &self,
+        pages: VirtAddrRange,
+        reached: &mut VisitPosition,
+        most: usize,
+        see: &mut dyn FnMut(&Visited) -> bool,
+    ) -> bool {
+        let from = pages.start.as_usize().max(reached.vaddr());
+        if from >= pages.end.as_usize() {
+            return false;
+        }
+        let number = self.shards.number_of(from);
+        let limits = self.shards.range(number);
+        let part = clip(va_range(from, pages.end.as_usize()), limits);
+        if let Some(shard) = self.shards.get(number) {
+            let mut guard = WriteGuard::new(self, shard, part);
+            // It fails in an interrupt handler that has interrupted an operation there.
+            if guard.begin().is_err() {
+                return false;
+            }
+            let seen = self.table.visit_some(as_span(part), reached, most, see);
+            if let Some(more) = seen {
+                return more;
+            }
+        }
+        if limits.end >= pages.end {
+            return false;
+        }
+        reached.skip_to(limits.end.as_usize());
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use page_table_multiarch::MappingFlags;
+    use memory_addr::VirtAddrRange;
 
+    use super::super::write_guard::WriteGuard;
     use super::*;
     use crate::test_memory;
 
@@ -68,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_space_is_seen_as_it_is() {
+    fn an_idle_address_space_is_looked_up_at_once() {
         let space = space();
         let area = space.try_area_at(BASE).unwrap().unwrap();
         assert_eq!(area.span(), BASE.as_usize()..BASE.as_usize() + SIZE);
@@ -80,20 +224,19 @@ mod tests {
     }
 
     #[test]
-    fn a_space_in_the_middle_of_an_operation_is_busy() {
+    fn an_area_under_change_is_busy() {
         let space = space();
-        let span = BASE.as_usize()..BASE.as_usize() + SIZE;
-        let edit = space
-            .write_areas(space.shards.get(0).unwrap(), &span)
-            .unwrap();
+        let range = VirtAddrRange::from_start_size(BASE, SIZE);
+        let shard = space.shards.get(0).unwrap();
+        let guard = WriteGuard::begun(&space, shard, range).unwrap();
         let area = space.try_area_at(BASE);
         assert_eq!(area.map(|_| ()), Err(AxError::ResourceBusy));
-        drop(edit);
+        drop(guard);
         assert!(space.try_area_at(BASE).is_ok());
     }
 
     #[test]
-    fn a_page_is_not_looked_up_in_the_middle_of_a_fault() {
+    fn a_page_lookup_within_a_page_fault_is_busy() {
         let space = space();
         let fault = space.fault_slot(BASE);
         assert_eq!(space.try_query(BASE), Err(AxError::ResourceBusy));

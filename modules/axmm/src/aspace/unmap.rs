@@ -1,59 +1,64 @@
-//! Unmapping: of a range, and of several at once.
+//! Unmapping: of a range, of several ranges at once, of everything.
 
 use core::cell::Cell;
 use core::ops::Range;
 
 use axerrno::{AxError, AxResult};
-use memory_addr::VirtAddr;
+use memory_addr::{VirtAddr, VirtAddrRange};
 
-use super::operation::{Missing, Operation};
+use super::operation::{Missing, Operation, with_memory};
+use super::space::AddrSpace;
 use super::write_guard::{Unlocked, WriteGuard};
-use super::{AddrSpace, with_memory};
-use crate::areas::Span;
-use crate::locking::shards::clip;
+use crate::addr::{as_span, clip};
 use crate::machine::Machine;
 use crate::tlb::gather::TlbGather;
 
 impl<M: Machine> AddrSpace<M> {
-    /// Unmaps `size` bytes from `start` on: whatever is mapped there. When it
-    /// returns, no hart can reach the pages, and their frames are free.
+    /// Unmaps whatever is mapped in `size` bytes from `start` on. When this returns, no hart can
+    /// reach the pages, and their frames are free.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` as for [`map_linear`](Self::map_linear), for what the kernel itself
-    /// runs in, and for what has an [owner](Self::own_from). `NoMemory` for nodes and tables
-    /// where an area or a large page must be split, or where the range lies in several shards.
-    /// `ResourceBusy` if an interrupt handler calls this while its hart is in the middle of an
-    /// operation. Nothing has changed then, except that large pages across the ends of a range
-    /// in several shards may have been split.
+    /// - `InvalidInput` if the range is empty, not page-aligned, not in the address space,
+    ///   [fixed](Self::fix_below), or [owned](Self::own_from).
+    /// - `NoMemory` if an area or a large page must be split, or if the range lies in several
+    ///   shards.
+    /// - `ResourceBusy` if an interrupt handler calls this while its hart is in the middle of an
+    ///   operation.
+    ///
+    /// Nothing has changed then, except that large pages across the ends of a range in several
+    /// shards may have been split.
     pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
-        let span = self.changeable(start, size)?;
-        with_memory::<M>(|| self.perform(&span, &Unmap::new()))
+        let range = self.changeable(start, size)?;
+        with_memory::<M>(|| self.perform(range, &Unmap::new()))
     }
 
-    /// As [`unmap`](Self::unmap), for the [owner](Self::own_from) of what is mapped there.
+    /// Unmaps a range for the [owner](Self::own_from) of what is mapped there.
     ///
     /// # Errors
     ///
-    /// As [`unmap`](Self::unmap), but for the owner.
+    /// Those of [`unmap`](Self::unmap), but an owned range is no error.
     ///
     /// # Safety
     ///
     /// The caller owns all that is mapped in the range, and nothing uses it any more.
     pub unsafe fn unmap_owned(&self, start: VirtAddr, size: usize) -> AxResult {
-        let span = self.mappable(start, size)?;
-        with_memory::<M>(|| self.perform(&span, &Unmap::new()))
+        let range = self.mappable(start, size)?;
+        with_memory::<M>(|| self.perform(range, &Unmap::new()))
     }
 
-    /// Unmaps several ranges in one operation, for the [owner](Self::own_from) of what is
-    /// mapped there, so that every hart forgets all of them at once. They come in ascending
-    /// order, and each holds areas as a whole.
+    /// Unmaps several ranges in one operation, with one TLB shootdown, for the
+    /// [owner](Self::own_from) of what is mapped there. The ranges are in ascending order, and
+    /// each holds whole areas.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` as for [`map_linear`](Self::map_linear), for ranges in another order,
-    /// and for one that holds a part of an area. `NoMemory` and `ResourceBusy` as for
-    /// [`unmap`](Self::unmap). Nothing has changed then.
+    /// - `InvalidInput` if a range is empty, not page-aligned, not in the address space, or
+    ///   [fixed](Self::fix_below), if the ranges are in another order, or if one holds a part of
+    ///   an area.
+    /// - `NoMemory` and `ResourceBusy` as for [`unmap`](Self::unmap).
+    ///
+    /// Nothing has changed then.
     ///
     /// # Safety
     ///
@@ -62,29 +67,60 @@ impl<M: Machine> AddrSpace<M> {
         &self,
         ranges: impl Iterator<Item = Range<VirtAddr>> + Clone,
     ) -> AxResult {
-        let spans = ranges.map(|range| range.start.as_usize()..range.end.as_usize());
-        let Some(whole) = self.ascending(spans.clone())? else {
+        let ranges = ranges.map(|Range { start, end }| VirtAddrRange { start, end });
+        let Some(whole) = self.ascending(ranges.clone())? else {
             return Ok(());
         };
-        self.perform(&whole, &UnmapEach { spans })
+        self.perform(whole, &UnmapEach { ranges })
     }
 
-    /// From the start of the first span to the end of the last, if there is any.
-    fn ascending(&self, mut spans: impl Iterator<Item = Span>) -> AxResult<Option<Span>> {
-        spans.try_fold(None, |joined: Option<Span>, span| {
-            let span = self.mappable(span.start.into(), span.end.wrapping_sub(span.start))?;
-            match joined {
-                None => Ok(Some(span)),
-                Some(joined) if joined.end <= span.start => Ok(Some(joined.start..span.end)),
+    /// Checks that `ranges` are mappable and in ascending order. Returns the range from the
+    /// start of the first to the end of the last, if there is any.
+    fn ascending(
+        &self,
+        mut ranges: impl Iterator<Item = VirtAddrRange>,
+    ) -> AxResult<Option<VirtAddrRange>> {
+        ranges.try_fold(None, |whole: Option<VirtAddrRange>, range| {
+            let size = range.end.as_usize().wrapping_sub(range.start.as_usize());
+            let range = self.mappable(range.start, size)?;
+            match whole {
+                None => Ok(Some(range)),
+                Some(whole) if whole.end <= range.start => Ok(Some(VirtAddrRange {
+                    start: whole.start,
+                    end: range.end,
+                })),
                 Some(_) => Err(AxError::InvalidInput),
             }
         })
     }
+
+    /// Unmaps everything.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if anything is [fixed](Self::fix_below) or [owned](Self::own_from), as in
+    /// the kernel's address space. `ResourceBusy` as for [`unmap`](Self::unmap). Never
+    /// `NoMemory`, because no area is split.
+    pub fn clear(&self) -> AxResult {
+        match self.unmap(self.base(), self.size()) {
+            Err(AxError::NoMemory) => self.clear_shards(),
+            cleared => cleared,
+        }
+    }
+
+    /// Unmaps everything, one shard after another. In one shard that takes no memory.
+    #[cold]
+    fn clear_shards(&self) -> AxResult {
+        (0..self.shards.count()).try_for_each(|number| {
+            let part = clip(self.va_range, self.shards.range(number));
+            self.unmap(part.start, part.size())
+        })
+    }
 }
 
-/// Unmaps all that there is in the span.
+/// The operation that unmaps a range.
 struct Unmap {
-    /// Whether the page table may translate some of the span.
+    /// Whether the page table may translate some of the range.
     has_pages: Cell<bool>,
 }
 
@@ -102,9 +138,9 @@ impl<M: Machine> Operation<M> for Unmap {
     #[inline(always)]
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range_and_tables();
-        let span = guard.span().clone();
+        let span = as_span(guard.range());
         guard.reserve_cuts(&span)?;
-        // The range is locked: no page comes from here on.
+        // The range is locked, so no fault maps a page there from here on.
         if guard.space().table.is_unpopulated(&span) {
             return Ok(());
         }
@@ -119,39 +155,38 @@ impl<M: Machine> Operation<M> for Unmap {
 
     #[inline(always)]
     fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
-        gather.set_exclusive(unlocked.alone());
-        unmap_pages(unlocked.span(), unlocked, gather);
+        gather.set_exclusive(unlocked.exclusive());
+        unmap_pages(unlocked.range(), unlocked, gather);
     }
 
     #[inline(always)]
     fn settle(&self, guard: &mut WriteGuard<'_, M>) {
-        guard.remove_areas();
+        guard.remove_areas(guard.range());
         guard.free_tables();
     }
 }
 
-/// Unmaps several ranges, each of which holds whole areas.
+/// The operation that unmaps several ranges, each of which holds whole areas.
 struct UnmapEach<I> {
-    spans: I,
+    ranges: I,
 }
 
-impl<I: Iterator<Item = Span> + Clone> UnmapEach<I> {
-    /// The parts of the ranges that lie in `span`.
-    fn within(&self, span: &Span) -> impl Iterator<Item = Span> + use<I> {
-        let bounds = (span.start, span.end - 1);
-        let parts = self.spans.clone().map(move |span| clip(&span, bounds));
-        parts.filter(|part| part.start < part.end)
+impl<I: Iterator<Item = VirtAddrRange> + Clone> UnmapEach<I> {
+    /// The parts of the ranges that lie in `limits`.
+    fn within(&self, limits: VirtAddrRange) -> impl Iterator<Item = VirtAddrRange> + use<I> {
+        let parts = self.ranges.clone().map(move |range| clip(range, limits));
+        parts.filter(|part| !part.is_empty())
     }
 }
 
-impl<M: Machine, I: Iterator<Item = Span> + Clone> Operation<M> for UnmapEach<I> {
+impl<M: Machine, I: Iterator<Item = VirtAddrRange> + Clone> Operation<M> for UnmapEach<I> {
     const MISSING: Missing = Missing::Skip;
 
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range_and_tables();
         match self
-            .within(guard.span())
-            .all(|span| guard.holds_whole(&span))
+            .within(guard.range())
+            .all(|range| guard.holds_whole(&as_span(range)))
         {
             true => Ok(()),
             false => Err(AxError::InvalidInput),
@@ -163,38 +198,39 @@ impl<M: Machine, I: Iterator<Item = Span> + Clone> Operation<M> for UnmapEach<I>
     }
 
     fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
-        gather.set_exclusive(unlocked.alone());
-        for span in self.within(unlocked.span()) {
-            unmap_pages(&span, unlocked, gather);
+        gather.set_exclusive(unlocked.exclusive());
+        for range in self.within(unlocked.range()) {
+            unmap_pages(range, unlocked, gather);
         }
     }
 
     fn settle(&self, guard: &mut WriteGuard<'_, M>) {
-        for span in self.within(&guard.span().clone()) {
-            guard.remove_areas_in(&span);
+        for range in self.within(guard.range()) {
+            guard.remove_areas(range);
         }
         guard.free_tables();
     }
 }
 
-/// Unmaps what areas have in `span`. No page lies across an end of it.
+/// Unmaps the pages of all areas in `range`. No page lies across an end of it.
 fn unmap_pages<M: Machine>(
-    span: &Span,
+    range: VirtAddrRange,
     unlocked: &Unlocked<'_, '_, M>,
     gather: &mut TlbGather<'_, M>,
 ) {
     let table = &unlocked.space().table;
-    let mut from = span.start;
+    let Range { start, end } = as_span(range);
+    let mut from = start;
     while let Some(area) = unlocked.area_from(from) {
-        let Range { start, end } = area.span();
-        if start >= span.end {
+        let area_span = area.span();
+        if area_span.start >= end {
             break;
         }
         gather.set_owns_frames(area.backing().owns_frames());
-        table.unmap_whole_pages(start.max(span.start)..end.min(span.end), gather);
-        if end >= span.end {
+        table.unmap_whole_pages(area_span.start.max(start)..area_span.end.min(end), gather);
+        if area_span.end >= end {
             break;
         }
-        from = end;
+        from = area_span.end;
     }
 }

@@ -23,7 +23,8 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
-use crate::aspace::{AddrSpace, Fault};
+use super::fault::Fault;
+use super::space::AddrSpace;
 use crate::machine::Machine;
 
 /// Bytes that are copied by way of the stack where the caller's buffer has faulted.
@@ -225,10 +226,10 @@ impl<M: Machine> AddrSpace<M> {
             return Err(Fault::Denied);
         }
         loop {
-            let mut pinned = self.fault_slot(vaddr)?;
-            let Some(area) = self.area_for(&mut pinned.slot, vaddr) else {
-                drop(pinned);
-                self.area_for_certain(vaddr).ok_or(Fault::Unmapped)?;
+            let mut held = self.fault_slot(vaddr)?;
+            let Some(area) = self.area_for(&mut held.slot, vaddr) else {
+                drop(held);
+                self.area_under_lock(vaddr).ok_or(Fault::Unmapped)?;
                 continue;
             };
             // Device registers are not memory, and need not be in the direct map. The
@@ -248,7 +249,7 @@ impl<M: Machine> AddrSpace<M> {
                     len: size.min(PAGE_SIZE_4K - vaddr.align_offset_4k()),
                 }));
             }
-            drop(pinned);
+            drop(held);
             self.fault(vaddr, access)?;
         }
     }

@@ -1,272 +1,129 @@
-//! Access to the areas of a shard: with the index lock alone, or with a range locked, too.
+//! A range of one shard, on which an operation works.
 //!
 //! ```text
-//!   read_areas    ReadGuard    index lock held
-//!   begin         WriteGuard   index lock held, and this hart's turn has come for the span
-//!     lock_range                 the span is this operation's alone; faults there wait
-//!     unlocked                   index lock free, interrupts as the caller has them:
-//!                                work on the page table
+//!   begin          index lock held, and this hart's turn has come for the range
+//!   lock_range     the range is locked: page faults and other operations there wait
+//!   unlocked       index lock free, interrupts as the caller has them: work on the page table
+//!   drop           range and index lock free
 //! ```
 //!
-//! From the moment that a range is locked or queued until the guard is dropped, no other
-//! thread takes the hart, because other harts wait for it. Interrupts are out only while
-//! the index lock is held.
+//! Interrupts are out only while the index lock is held. From the moment that a range is locked
+//! or queued until the guard is dropped, no other thread takes the hart, because other harts wait
+//! for it.
 
 use core::mem;
-use core::ops::{Deref, Range};
+use core::ops::Deref;
 
-use arrayvec::ArrayVec;
 use axerrno::{AxError, AxResult};
-use memory_addr::{PAGE_SIZE_4K, VirtAddr};
+use memory_addr::{PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
 
-use super::AddrSpace;
-use crate::areas::{Area, Areas, Promise, Span};
+use super::space::AddrSpace;
+use crate::addr::{as_span, last_address, va_range};
+use crate::areas::{Area, Areas, Promise};
 use crate::backing::Backend;
-use crate::locking::range_lock::{ALL, Bounds, RangeLock};
-use crate::locking::shards::{MOST, Shard, clip};
+use crate::locking::range_lock::RangeLock;
+use crate::locking::shards::Shard;
+use crate::locking::turn::{Request, wait_for_turn};
 use crate::machine::Machine;
-use crate::page_table::frames::Table;
 use crate::tlb::gather::TlbGather;
 
 /// The most areas that an operation adds to a shard.
-const MOST_ADDED: usize = 2;
+const MAX_ADDED: usize = 2;
 
-/// Bytes of a span in which work on the page table is a bounded piece.
+/// Bytes of a range in which work on the page table takes a bounded time.
 const SMALL: usize = 64 * PAGE_SIZE_4K;
 
-/// Areas that are looked at, or changed, at a time before interrupts are let in.
-pub const AT_A_TIME: usize = 64;
+/// Areas that are looked at, or changed, before interrupts are let in.
+pub const AREAS_PER_STEP: usize = 64;
 
-/// The areas of a shard, with the index lock held: they do not change.
-pub struct ReadGuard<'a, M: Machine> {
-    shard: &'a Shard<M>,
-    /// Last, so that interrupts come in when the index lock is free.
-    _pin: Option<M::IrqGuard>,
-}
-
-/// An operation on a span of one shard.
+/// An operation on a range of one shard.
 pub struct WriteGuard<'a, M: Machine> {
     space: &'a AddrSpace<M>,
     shard: &'a Shard<M>,
-    span: Span,
+    range: VirtAddrRange,
     hart: usize,
-    /// What has been locked of the shard.
-    locked: Option<Bounds>,
+    /// What is locked: the range, and what has been added to it.
+    locked: Option<VirtAddrRange>,
     /// Whether the hart is in the queue.
     queued: bool,
-    /// Room for areas, kept while the index lock is free.
-    promise: Option<Promise>,
-    /// Interrupts are out while the index lock is held.
-    pin: Option<M::IrqGuard>,
-    /// Last, so that another thread takes the hart when all is unlocked.
-    stay: Option<M::PreemptGuard>,
+    /// Room for the areas that the operation adds, reserved while the index lock is free.
+    reserved: Option<Promise>,
+    /// Keeps interrupts out while the index lock is held.
+    irqs_off: Option<M::IrqGuard>,
+    /// The last field: another thread may take the hart when everything is unlocked.
+    no_preempt: Option<M::PreemptGuard>,
 }
 
-/// An operation on a span of several shards, a guard for each.
-pub type Guards<'a, M> = ArrayVec<WriteGuard<'a, M>, MOST>;
-
-/// An operation with its range locked, and the index lock free.
+/// An operation while its range is locked and the index lock is free.
 pub struct Unlocked<'g, 'a, M: Machine>(&'g WriteGuard<'a, M>);
 
-/// A part of an operation: a range lock, and what is wanted of it.
-pub struct Part<'a, M> {
-    pub lock: &'a RangeLock<M>,
-    pub bounds: Bounds,
-}
-
 impl<M: Machine> AddrSpace<M> {
-    /// The areas of a shard, to look at. `None` if this is a fault of the hart that holds
-    /// the index lock.
-    #[inline(always)]
-    pub(crate) fn read_areas<'a>(&self, shard: &'a Shard<M>) -> Option<ReadGuard<'a, M>> {
-        let mut pin = Some(M::disable_irqs());
-        let (index, hart) = (shard.lock.index(), M::hart());
-        if index.is_held_by(hart) {
-            return None;
-        }
-        index.lock(hart, &mut pin);
-        Some(ReadGuard { shard, _pin: pin })
-    }
-
-    /// As [`read_areas`](Self::read_areas), but `None` if any hart holds the index lock.
-    pub(crate) fn try_read_areas<'a>(&self, shard: &'a Shard<M>) -> Option<ReadGuard<'a, M>> {
-        let pin = Some(M::disable_irqs());
-        let locked = shard.lock.index().try_lock(M::hart());
-        locked.then(|| ReadGuard { shard, _pin: pin })
-    }
-
-    /// An operation that has [begun](WriteGuard::begin).
-    #[cfg(test)]
-    pub(crate) fn write_areas<'a>(
-        &'a self,
-        shard: &'a Shard<M>,
-        span: &Span,
-    ) -> AxResult<WriteGuard<'a, M>> {
-        let mut guard = WriteGuard::new(self, shard, span.clone());
-        guard.begin()?;
-        Ok(guard)
-    }
-
-    /// Whether `hart` is in the middle of an operation. In such a case this is called by an
-    /// interrupt handler, which must not wait in a queue: an operation ahead of it could be
-    /// waiting for the interrupted one.
+    /// Returns whether `hart` is in the middle of an operation. Then its caller is an interrupt
+    /// handler, which must not wait in a queue: the operation ahead of it could be waiting for
+    /// the interrupted one.
     #[cold]
-    pub(crate) fn is_busy(&self, hart: usize) -> bool {
+    pub(super) fn is_busy(&self, hart: usize) -> bool {
         self.shards
             .made_from(0)
             .any(|shard| shard.lock.is_busy(hart))
     }
-
-    /// Begins an operation on the parts of `span` that lie in the shards with these
-    /// `numbers`, as far as they have been made. Each part is locked then, and the index locks
-    /// are free. The operation has the same place in the order of all their queues.
-    ///
-    /// # Errors
-    ///
-    /// As [`begin`](WriteGuard::begin).
-    pub(crate) fn write_areas_of(
-        &self,
-        numbers: Range<usize>,
-        span: &Span,
-    ) -> AxResult<Guards<'_, M>> {
-        let stay = M::disable_preemption();
-        let mut pin = Some(M::disable_irqs());
-        let hart = M::hart();
-        let guard = |number| {
-            let part = clip(span, self.shards.bounds(number));
-            Some(WriteGuard::new(self, self.shards.get(number)?, part))
-        };
-        let mut guards: Guards<'_, M> = numbers.filter_map(guard).collect();
-        for guard in &guards {
-            guard.lock().index().lock_beside_others(hart);
-        }
-        let is_busy = self.is_busy(hart);
-        if !is_busy {
-            lock_ranges(&mut guards, hart, &mut pin);
-        }
-        for guard in &guards {
-            guard.lock().index().unlock();
-        }
-        drop(pin);
-        drop(stay);
-        match is_busy {
-            true => {
-                // They have locked nothing.
-                guards.drain(..).for_each(mem::forget);
-                Err(AxError::ResourceBusy)
-            }
-            false => Ok(guards),
-        }
-    }
-}
-
-/// Locks the ranges of all guards when it is their turn, with the large pages at their ends.
-/// The index locks of all are held, before and after.
-fn lock_ranges<M: Machine>(guards: &mut Guards<'_, M>, hart: usize, pin: &mut Option<M::IrqGuard>) {
-    loop {
-        let parts = guards.iter().map(WriteGuard::with_large_pages_part);
-        let parts: ArrayVec<_, MOST> = parts.collect();
-        wait_for_turns::<M>(&parts, hart, pin);
-        for part in &parts {
-            part.lock.lock(hart, part.bounds);
-        }
-        // Until a range is locked, a fault may bring a large page across its ends. Where one
-        // has, the operation keeps its place in the queues.
-        let mut both = guards.iter().zip(&parts);
-        if both.all(|(guard, part)| guard.with_large_pages() == part.bounds) {
-            for (guard, part) in guards.iter_mut().zip(&parts) {
-                part.lock.dequeue(hart);
-                part.lock.count_turn(hart, part.bounds);
-                guard.locked = Some(part.bounds);
-                guard.stay = Some(M::disable_preemption());
-            }
-            return;
-        }
-        for part in &parts {
-            part.lock.unlock(hart);
-        }
-    }
-}
-
-/// Waits until it is the turn of `hart` for each part. The index locks of all are held,
-/// before and after, and free in between, with interrupts as they were before `pin`.
-pub(crate) fn wait_for_turns<M: Machine>(
-    parts: &[Part<M>],
-    hart: usize,
-    pin: &mut Option<M::IrqGuard>,
-) {
-    let is_turn = |part: &Part<M>| part.lock.is_turn(hart, part.bounds);
-    while !parts.iter().all(is_turn) {
-        for part in parts {
-            part.lock.enqueue(hart, part.bounds);
-        }
-        for part in parts {
-            part.lock.index().unlock();
-        }
-        *pin = None;
-        let mut turn = 0;
-        while !parts.iter().all(is_turn) {
-            M::relax(turn);
-            turn += 1;
-        }
-        *pin = Some(M::disable_irqs());
-        for part in parts {
-            part.lock.index().lock_beside_others(hart);
-        }
-    }
-}
-
-impl<M: Machine> RangeLock<M> {
-    /// Waits, with interrupts as they are, until it is the turn of `hart` for `bounds`.
-    /// Returns with the index lock held, interrupts out, and `hart` in no queue.
-    pub(crate) fn lock_index_in_turn(&self, hart: usize, bounds: Bounds) -> M::IrqGuard {
-        let mut pin = Some(M::disable_irqs());
-        self.index().lock(hart, &mut pin);
-        let part = Part { lock: self, bounds };
-        wait_for_turns::<M>(core::slice::from_ref(&part), hart, &mut pin);
-        self.count_turn(hart, bounds);
-        self.dequeue(hart);
-        pin.unwrap_or_else(M::disable_irqs)
-    }
 }
 
 impl<'a, M: Machine> WriteGuard<'a, M> {
-    /// An operation on `span`, which lies in `shard`, that has yet to [begin](Self::begin).
+    /// An operation on `range`, which lies in `shard`, that has yet to [begin](Self::begin).
     #[inline(always)]
-    pub fn new(space: &'a AddrSpace<M>, shard: &'a Shard<M>, span: Span) -> Self {
+    pub fn new(space: &'a AddrSpace<M>, shard: &'a Shard<M>, range: VirtAddrRange) -> Self {
         Self {
             space,
             shard,
-            span,
+            range,
             hart: M::hart(),
             locked: None,
             queued: false,
-            promise: None,
-            pin: None,
-            stay: None,
+            reserved: None,
+            irqs_off: None,
+            no_preempt: None,
         }
     }
 
-    /// Begins the operation when no other has locked any of the span, and none that asked
-    /// earlier waits for any. Page faults go on. The index lock is held then.
+    /// An operation that has [begun](Self::begin).
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` if this hart is in the middle of an operation, which an interrupt
-    /// handler has interrupted, and any range of the shard is locked or queued.
+    /// Those of [`begin`](Self::begin).
+    #[cfg(test)]
+    pub fn begun(
+        space: &'a AddrSpace<M>,
+        shard: &'a Shard<M>,
+        range: VirtAddrRange,
+    ) -> AxResult<Self> {
+        let mut guard = Self::new(space, shard, range);
+        guard.begin()?;
+        Ok(guard)
+    }
+
+    /// Begins the operation: waits until no other operation has locked any of the range, and
+    /// none that asked earlier is queued for any of it. Page faults go on. The index lock is
+    /// held when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` if this hart is in the middle of an operation, which an interrupt handler
+    /// has interrupted, and any range of the shard is locked or queued.
     #[inline(always)]
     pub fn begin(&mut self) -> AxResult {
-        self.pin = Some(M::disable_irqs());
+        self.irqs_off = Some(M::disable_irqs());
         let lock = self.lock();
-        lock.index().lock(self.hart, &mut self.pin);
+        lock.index().lock(self.hart, &mut self.irqs_off);
         match lock.is_idle() {
             true => Ok(()),
-            false => self.wait_for_turn(bounds(&self.span)),
+            false => self.wait_for_turn(),
         }
     }
 
+    /// The locks of the shard.
     #[inline(always)]
-    fn lock(&self) -> &'a RangeLock<M> {
+    pub fn lock(&self) -> &'a RangeLock<M> {
         &self.shard.lock
     }
 
@@ -276,35 +133,41 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         self.space
     }
 
-    /// What the operation changes.
+    /// The addresses that the operation changes.
     #[inline(always)]
-    pub fn span(&self) -> &Span {
-        &self.span
+    pub fn range(&self) -> VirtAddrRange {
+        self.range
+    }
+
+    /// The hart that performs the operation.
+    #[inline(always)]
+    pub fn hart(&self) -> usize {
+        self.hart
     }
 
     #[cold]
-    fn wait_for_turn(&mut self, bounds: Bounds) -> AxResult {
+    fn wait_for_turn(&mut self) -> AxResult {
         if self.space.is_busy(self.hart) {
             return Err(AxError::ResourceBusy);
         }
-        self.wait_in_queue(bounds);
-        self.lock().count_turn(self.hart, bounds);
+        self.wait_in_queue(self.range);
+        self.lock().count_turn(self.hart, self.range);
         Ok(())
     }
 
     #[cold]
-    fn wait_in_queue(&mut self, bounds: Bounds) {
-        self.stay.get_or_insert_with(M::disable_preemption);
+    fn wait_in_queue(&mut self, range: VirtAddrRange) {
+        self.no_preempt.get_or_insert_with(M::disable_preemption);
         let lock = self.lock();
         self.queued = true;
-        wait_for_turns(&[Part { lock, bounds }], self.hart, &mut self.pin);
+        wait_for_turn(&[Request { lock, range }], self.hart, &mut self.irqs_off);
     }
 
-    /// Locks the span, until this guard is dropped: page faults there wait. Where an end of
-    /// the span lies in a large page, all of the page is locked.
+    /// Locks the range until the guard is dropped. If a large page lies across an end of the
+    /// range, all of the page is locked.
     ///
-    /// On one hart a lock keeps out only the faults of interrupt handlers: the span is locked
-    /// when interrupts are let in.
+    /// On one hart a lock keeps out only the faults of interrupt handlers, so the range is
+    /// locked when interrupts are let in.
     #[inline(always)]
     pub fn lock_range(&mut self) {
         if !self.lock().is_one_hart() {
@@ -312,8 +175,9 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         }
     }
 
-    /// As [`lock_range`](Self::lock_range), together with the free addresses around that
-    /// share page tables with the span, so that tables which become empty can be freed.
+    /// Locks the range as [`lock_range`](Self::lock_range) does, together with the free
+    /// addresses around it that share page tables with it. So tables that become empty can be
+    /// freed with the pages.
     #[inline(always)]
     pub fn lock_range_and_tables(&mut self) {
         if !self.lock().is_one_hart() {
@@ -321,10 +185,10 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         }
     }
 
-    /// Locks what `wider` makes of the span and the large pages at its ends. Until the range
-    /// is locked, a fault may bring such a page.
+    /// Locks the range and the large pages across its ends, after `widen` has widened them. A
+    /// fault may map such a page until the range is locked, so they are looked up again then.
     #[cold]
-    fn lock_pages(&mut self, wider: impl Fn(&Self, Bounds) -> Bounds) {
+    fn lock_pages(&mut self, widen: impl Fn(&Self, VirtAddrRange) -> VirtAddrRange) {
         let lock = self.lock();
         loop {
             let pages = self.with_large_pages();
@@ -332,10 +196,10 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
                 self.wait_in_queue(pages);
                 continue;
             }
-            let bounds = wider(self, pages);
-            lock.lock(self.hart, bounds);
+            let locked = widen(self, pages);
+            lock.lock(self.hart, locked);
             if self.with_large_pages() == pages {
-                self.locked = Some(bounds);
+                self.locked = Some(locked);
                 break;
             }
             lock.unlock(self.hart);
@@ -346,99 +210,34 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         }
     }
 
-    fn with_large_pages_part(&self) -> Part<'a, M> {
-        Part {
-            lock: self.lock(),
-            bounds: self.with_large_pages(),
-        }
-    }
-
-    /// The span together with the large pages at its ends.
-    fn with_large_pages(&self) -> Bounds {
-        let (mut first, mut last) = bounds(&self.span);
-        for end in [first, last] {
-            if let Some(page) = self.space.table.query(VirtAddr::from_usize(end)) {
-                first = first.min(page.vaddr.as_usize());
-                last = last.max(page.vaddr.as_usize() + (page.size - 1));
+    /// The range together with the large pages across its ends.
+    pub fn with_large_pages(&self) -> VirtAddrRange {
+        let (mut start, mut end) = (self.range.start.as_usize(), self.range.end.as_usize());
+        for addr in [start, end - 1] {
+            if let Some(page) = self.space.table.query(VirtAddr::from_usize(addr)) {
+                let first = page.vaddr.as_usize();
+                start = start.min(first);
+                end = end.max(first.saturating_add(page.size));
             }
         }
-        (first, last)
+        va_range(start, end)
     }
 
-    /// `pages` together with the free addresses around the span that share tables with it.
-    fn with_tables(&self, pages: Bounds) -> Bounds {
-        let room = self.room_around(&self.span);
-        let shards = &self.space.shards;
-        let (lowest, highest) = shards.bounds(shards.number_of(self.span.start));
-        let room = (room.0.max(lowest), room.1.min(highest));
-        let (mut first, mut last) = pages;
-        for level in 1..Table::<M>::LEVELS {
-            let size = Table::<M>::entry_size(level);
-            let (low, high) = (first & !(size - 1), last | (size - 1));
-            let is_free = |bounds| self.lock().is_free(self.hart, bounds);
-            if low >= room.0 && is_free((low, first)) {
-                first = low;
-            }
-            if high <= room.1 && is_free((last, high)) {
-                last = high;
-            }
-        }
-        (first, last)
-    }
-
-    /// Frees the tables on the way to the ends of the span that have become empty, now that
-    /// the span is free. A table that another operation works below stays: whichever of the
-    /// two ends last frees it.
-    #[inline(always)]
-    pub fn free_tables(&mut self) {
-        if !self.lock().is_one_hart() {
-            while let Some((end, bounds)) = self.empty_table() {
-                self.free_tables_at(end, bounds);
-            }
-        }
-    }
-
-    /// A table that is empty, by an end of the span that it lies on the way to, and what is
-    /// to be locked so that it may be freed. The span is locked: no other operation frees a
-    /// table on the way to it.
-    #[inline(never)]
-    fn empty_table(&self) -> Option<(VirtAddr, Bounds)> {
-        let (first, last) = bounds(&self.span);
-        let table = &self.space.table;
-        for level in 1..Table::<M>::LEVELS {
-            for end in [first, last].map(VirtAddr::from_usize) {
-                let Some((low, high)) = table.empty_table_at(end, level) else {
-                    continue;
-                };
-                let bounds = (low.min(first), high.max(last));
-                if self.lock().is_free(self.hart, bounds) {
-                    return Some((end, bounds));
-                }
-            }
-        }
-        None
-    }
-
-    #[cold]
-    fn free_tables_at(&mut self, end: VirtAddr, bounds: Bounds) {
-        self.lock().lock(self.hart, bounds);
-        self.locked = Some(bounds);
-        self.unlocked(|unlocked| {
-            let mut gather = unlocked.gather();
-            unlocked.space().table.free_empty_tables(end, &mut gather);
-            gather.finish();
-        });
+    /// Notes that `range` is locked, which holds the range of the operation.
+    pub fn set_locked(&mut self, range: VirtAddrRange) {
+        self.locked = Some(range);
+        self.no_preempt.get_or_insert_with(M::disable_preemption);
     }
 
     /// Does `work` on the page table of the locked range with the index lock free, and
-    /// interrupts as the caller of the operation has them. After it, as many areas as an
-    /// operation adds can be added.
+    /// interrupts as the caller of the operation has them. After it, room is reserved for as
+    /// many areas as an operation adds.
     ///
-    /// The index lock stays held where there is no memory to keep room for them, and on one
-    /// hart where the span is so small that `work` is a bounded piece.
+    /// The index lock stays held if there is no memory to reserve room, and on one hart if the
+    /// range is so small that `work` takes a bounded time.
     #[inline(always)]
     pub fn unlocked<R>(&mut self, work: impl FnOnce(&Unlocked<'_, 'a, M>) -> R) -> R {
-        if self.lock().is_one_hart() && self.span.len() <= SMALL {
+        if self.lock().is_one_hart() && self.range.size() <= SMALL {
             return work(&Unlocked(self));
         }
         let unlocked = self.unlock_index();
@@ -449,46 +248,50 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         result
     }
 
-    /// Splits the large pages across the ends of the span. The range is locked.
+    /// Splits the large pages across the ends of the range, which is locked.
     ///
     /// # Errors
     ///
     /// `NoMemory`; then nothing has changed.
     #[inline(always)]
     pub fn split_edges(&mut self) -> AxResult {
-        match self.space.table.has_split_edges(&self.span) {
+        match self.space.table.has_split_edges(&as_span(self.range)) {
             true => Ok(()),
-            false => self.split(|table, span, gather| table.split_edges(span, gather)),
+            false => self.split(|unlocked, gather| {
+                let range = as_span(unlocked.range());
+                unlocked.space().table.split_edges(&range, gather)
+            }),
         }
     }
 
-    /// Splits all large pages of the span. The range is locked.
+    /// Splits all large pages of the range, which is locked.
     ///
     /// # Errors
     ///
     /// `NoMemory`; then nothing has changed.
     #[cold]
     pub fn split_all(&mut self) -> AxResult {
-        self.split(|table, span, gather| {
-            table.split_edges(span, gather)?;
-            table.split_all(span, gather)
+        self.split(|unlocked, gather| {
+            let (table, range) = (&unlocked.space().table, as_span(unlocked.range()));
+            table.split_edges(&range, gather)?;
+            table.split_all(&range, gather)
         })
     }
 
     #[cold]
     fn split(
         &mut self,
-        split: impl FnOnce(&Table<M>, &Span, &mut TlbGather<'_, M>) -> AxResult,
+        split: impl FnOnce(&Unlocked<'_, 'a, M>, &mut TlbGather<'_, M>) -> AxResult,
     ) -> AxResult {
         self.unlocked(|unlocked| {
             let mut gather = unlocked.gather();
-            let result = split(&unlocked.space().table, unlocked.span(), &mut gather);
+            let result = split(unlocked, &mut gather);
             gather.finish();
             result
         })
     }
 
-    /// Frees the index lock, and keeps room for as many areas as an operation adds.
+    /// Frees the index lock, and reserves room for as many areas as an operation adds.
     ///
     /// # Errors
     ///
@@ -499,81 +302,68 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
             // No other operation can use the room up.
             true if self.locked.is_some() => {}
             true => {
-                let bounds = bounds(&self.span);
-                self.lock().lock(self.hart, bounds);
-                self.locked = Some(bounds);
+                self.lock().lock(self.hart, self.range);
+                self.locked = Some(self.range);
             }
-            false => self.promise = Some(self.promise(MOST_ADDED)?),
+            false => self.reserved = Some(self.promise(MAX_ADDED)?),
         }
-        self.stay.get_or_insert_with(M::disable_preemption);
+        self.no_preempt.get_or_insert_with(M::disable_preemption);
         self.lock().index().unlock();
-        self.pin = None;
+        self.irqs_off = None;
         Ok(())
     }
 
     /// Takes the index lock again.
     #[inline(always)]
     pub fn lock_index(&mut self) {
-        self.pin = Some(M::disable_irqs());
-        self.lock().index().lock(self.hart, &mut self.pin);
-        if let Some(promise) = self.promise.take() {
-            self.keep(promise);
+        self.irqs_off = Some(M::disable_irqs());
+        self.lock().index().lock(self.hart, &mut self.irqs_off);
+        if let Some(reserved) = self.reserved.take() {
+            self.keep(reserved);
         }
     }
 
-    /// Calls `see` for the areas that overlap the span, in order, up to `false`; between
-    /// pieces interrupts are let in. The range is locked. Returns whether all have been seen.
+    /// Calls `see` for the areas that overlap the range, in order, up to the first for which it
+    /// returns `false`. Interrupts are let in every [`AREAS_PER_STEP`] areas. The range is
+    /// locked. Returns whether `see` returned `true` for all of them.
     pub fn all_areas(&mut self, mut see: impl FnMut(&Area<Backend>) -> bool) -> bool {
-        let (mut from, end) = (self.span.start, self.span.end);
+        let (mut from, end) = (self.range.start.as_usize(), self.range.end.as_usize());
         loop {
             let mut seen = 0;
-            for area in self.overlapping(&(from..end)).take(AT_A_TIME) {
+            for area in self.overlapping(&(from..end)).take(AREAS_PER_STEP) {
                 if !see(&area.area()) {
                     return false;
                 }
                 from = area.end();
                 seen += 1;
             }
-            if seen < AT_A_TIME || from >= end {
+            if seen < AREAS_PER_STEP || from >= end {
                 return true;
             }
             self.unlocked(|_| {});
         }
     }
 
-    /// Takes the span out of the areas, a piece at a time. Room for cuts is reserved.
+    /// Removes `range`, a part of the operation's range, from the areas. Interrupts are let in
+    /// every [`AREAS_PER_STEP`] areas. Room for areas that are cut has been reserved.
     #[inline(always)]
-    pub fn remove_areas(&mut self) {
-        let span = self.span.clone();
-        self.remove_areas_in(&span);
-    }
-
-    /// As [`remove_areas`](Self::remove_areas), for a part of the span.
-    #[inline(always)]
-    pub fn remove_areas_in(&mut self, span: &Span) {
-        while !self.remove(span, AT_A_TIME) {
+    pub fn remove_areas(&mut self, range: VirtAddrRange) {
+        let span = as_span(range);
+        while !self.remove(&span, AREAS_PER_STEP) {
             self.unlocked(|_| {});
-        }
-    }
-
-    fn alone(&self) -> Bounds {
-        match self.lock().is_one_hart() {
-            true => ALL,
-            // No address, without a locked range.
-            false => self.locked.unwrap_or((1, 0)),
         }
     }
 }
 
 impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
-    /// The caller has [freed](WriteGuard::unlock_index) the guard's index lock.
+    /// The caller has [freed](WriteGuard::unlock_index) the index lock of the guard.
     pub fn new(guard: &'g WriteGuard<'a, M>) -> Self {
         Self(guard)
     }
 
-    /// What the operation changes.
-    pub fn span(&self) -> &Span {
-        &self.0.span
+    /// The addresses that the operation changes.
+    pub fn range(&self) -> VirtAddrRange {
+        self.0.range
     }
 
     /// The address space.
@@ -581,25 +371,31 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
         self.0.space
     }
 
-    /// Where tables that become empty may be freed.
-    pub fn alone(&self) -> Bounds {
-        self.0.alone()
+    /// The first and the last address of what no other operation works on, so that page tables
+    /// there may be freed: all addresses on one hart, otherwise what is locked.
+    pub fn exclusive(&self) -> (usize, usize) {
+        match (self.0.lock().is_one_hart(), self.0.locked) {
+            (true, _) => (0, usize::MAX),
+            (false, Some(locked)) => (locked.start.as_usize(), last_address(locked)),
+            // An empty range: no table may be freed unless something is locked.
+            (false, None) => (1, 0),
+        }
     }
 
-    /// The first area that ends above `addr`.
+    /// Returns the first area that ends above `addr`.
     pub fn area_from(&self, addr: usize) -> Option<Area<Backend>> {
         let first = |areas: &Areas<Backend>| Some(areas.iter_from(addr).next()?.area());
-        match self.0.pin {
-            // There was no memory to free the index lock.
+        match self.0.irqs_off {
+            // The index lock is still held, because there was no memory to free it.
             Some(_) => first(self.0),
             None => first(&*self.0.space.read_areas(self.0.shard)?),
         }
     }
 
-    /// Collects what the operation takes away.
+    /// Makes a list for what the operation unmaps.
     pub fn gather(&self) -> TlbGather<'a, M> {
         let mut gather = TlbGather::new(&self.0.space.tlb_state);
-        gather.set_exclusive(self.0.alone());
+        gather.set_exclusive(self.exclusive());
         gather
     }
 }
@@ -611,8 +407,8 @@ impl<M: Machine> Deref for WriteGuard<'_, M> {
     fn deref(&self) -> &Areas<Backend> {
         debug_assert!(self.lock().index().is_held_by(self.hart));
         // SAFETY: this hart holds the index lock: `begin` and `lock_index` take it.
-        // `unlock_index` needs `&mut self`, so no reference from before outlives it, and its
-        // callers take the lock again before they look at areas.
+        // `unlock_index` needs `&mut self`, so no reference outlives it, and its callers take
+        // the lock again before they look at areas.
         unsafe { self.shard.areas() }
     }
 }
@@ -620,7 +416,7 @@ impl<M: Machine> Deref for WriteGuard<'_, M> {
 impl<M: Machine> Drop for WriteGuard<'_, M> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.pin.is_none() {
+        if self.irqs_off.is_none() {
             self.lock_index();
         }
         let lock = self.lock();
@@ -632,25 +428,4 @@ impl<M: Machine> Drop for WriteGuard<'_, M> {
         }
         lock.index().unlock();
     }
-}
-
-impl<M: Machine> Deref for ReadGuard<'_, M> {
-    type Target = Areas<Backend>;
-
-    #[inline(always)]
-    fn deref(&self) -> &Areas<Backend> {
-        // SAFETY: this hart holds the index lock until the guard is dropped.
-        unsafe { self.shard.areas() }
-    }
-}
-
-impl<M: Machine> Drop for ReadGuard<'_, M> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.shard.lock.index().unlock();
-    }
-}
-
-fn bounds(span: &Span) -> Bounds {
-    (span.start, span.end - 1)
 }

@@ -43,12 +43,12 @@ impl<M: Machine> IndexLock<M> {
     }
 
     /// Locks it for `hart`, which runs this and does not hold it. Interrupts are out when
-    /// this returns; while the hart waits, they are as they were before `pin`, and it
+    /// this returns; while the hart waits, they are as they were before `irqs_off`, and it
     /// acknowledges requests to flush.
     #[inline(always)]
-    pub fn lock(&self, hart: usize, pin: &mut Option<M::IrqGuard>) {
+    pub fn lock(&self, hart: usize, irqs_off: &mut Option<M::IrqGuard>) {
         if !self.try_lock(hart) {
-            self.wait(hart, Some(pin));
+            self.wait(hart, Some(irqs_off));
         }
     }
 
@@ -75,20 +75,20 @@ impl<M: Machine> IndexLock<M> {
     }
 
     #[cold]
-    fn wait(&self, hart: usize, mut pin: Option<&mut Option<M::IrqGuard>>) {
-        let _stay = M::disable_preemption();
+    fn wait(&self, hart: usize, mut irqs_off: Option<&mut Option<M::IrqGuard>>) {
+        let _no_preempt = M::disable_preemption();
         let mut turn = 0;
         while !self.try_lock(hart) {
             if turn == PATIENCE {
                 // Relaxed: the holder reads it before some later unlock.
                 self.waiting.fetch_or(1 << hart, Ordering::Relaxed);
             }
-            if let Some(pin) = &mut pin {
-                **pin = None;
+            if let Some(irqs_off) = &mut irqs_off {
+                **irqs_off = None;
             }
             M::relax(turn);
-            if let Some(pin) = &mut pin {
-                **pin = Some(M::disable_irqs());
+            if let Some(irqs_off) = &mut irqs_off {
+                **irqs_off = Some(M::disable_irqs());
             }
             turn += 1;
         }

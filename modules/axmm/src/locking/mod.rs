@@ -2,19 +2,20 @@
 //!
 //! ```text
 //!   shards.rs       an address space in up to 32 shards
-//!   range_lock.rs   exclusive ranges, their queue, fault slots     one per shard
+//!   turn.rs         how an operation waits for its turn
+//!   range_lock.rs   locked ranges, their queue, fault slots        one per shard
 //!   index_lock.rs   a spin lock for the areas and for the above    one per shard
 //!   overtakes.rs    a count of how fair the queue is, for tests
 //! ```
 //!
-//! Order: range locks by address, then one index lock at a time. Only an operation that
-//! reaches over several shards holds the index locks of all of them at once, by address,
-//! while it takes its place in their queues.
+//! Order: range locks by address, then one index lock at a time. Only an operation over several
+//! shards holds the index locks of all of them at once, by address, while it draws its tickets.
 
 pub mod index_lock;
 pub mod overtakes;
 pub mod range_lock;
 pub mod shards;
+pub mod turn;
 
 #[cfg(all(test, loom))]
 mod modelled;

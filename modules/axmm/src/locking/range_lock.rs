@@ -1,5 +1,5 @@
-//! The range lock of a shard: exclusive ranges of addresses, a queue for them, and one
-//! fault slot for each hart.
+//! The range lock of a shard: ranges of addresses that operations have locked, a queue of those
+//! that wait, and one fault slot for each hart.
 //!
 //! ```text
 //!                 hart 0          hart 1            hart 2          hart 3
@@ -8,23 +8,25 @@
 //!   queued        –               –                 –               22..30, ticket 5
 //! ```
 //!
-//! A page fault writes the 2 MiB block of its address into its hart's slot, then looks at
-//! the locked ranges. An operation locks its range, then looks at the slots. Both are
-//! sequentially consistent, so at least one of the two sees the other: the fault gives way,
-//! and the operation waits until earlier faults in its range have finished.
+//! A page fault writes the 2 MiB block of its address into the fault slot of its hart, then
+//! reads the locked ranges. An operation locks its range, then reads the fault slots. All four
+//! accesses are sequentially consistent, so at least one of the two sees the other. A fault that
+//! sees a locked range gives way. An operation that sees a fault in its range waits for it.
 //!
-//! Ranges are locked and queued with the index lock held. A hart may lock a range when no
-//! locked range overlaps it, and no queued one with a lower ticket.
+//! Ranges are locked and queued with the index lock held. A hart may lock a range if no locked
+//! range overlaps it, and no queued range with a lower ticket does.
 
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 
 use axerrno::AxResult;
+use memory_addr::{VirtAddr, VirtAddrRange};
 
 use super::index_lock::IndexLock;
 use super::overtakes::Overtakes;
+use crate::addr::{LARGE_PAGE_BITS, one_address, widen_to_blocks};
 use crate::areas::{Area, Sight};
-use crate::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::backing::Backend;
 use crate::boxed::boxed_slice;
 use crate::machine::Machine;
@@ -34,43 +36,35 @@ mod interleavings;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
-/// log2 of the bytes that one table of the lowest level translates.
-const BLOCK_BITS: u32 = 21;
-
-/// Addresses, from the first to the last.
-pub type Bounds = (usize, usize);
-
-/// All addresses.
-pub const ALL: Bounds = (0, usize::MAX);
-
 /// What one hart does in the shard. A page fault uses the first words, in this order.
 #[repr(C, align(64))]
 pub struct HartState {
-    /// The fault slot: the number of the block that a page is faulted into, plus one; 0 if
-    /// it is empty.
+    /// The fault slot: the number of the 2 MiB block in which the hart faults a page in, plus
+    /// one; 0 while the slot is empty.
     faulting: AtomicUsize,
-    /// The range that the hart has locked, or waits to lock.
-    first: AtomicUsize,
-    last: AtomicUsize,
-    /// Only used by the fault that holds the slot.
+    /// Where the range begins that the hart has locked or is queued for.
+    start: AtomicUsize,
+    /// Where that range ends.
+    end: AtomicUsize,
+    /// Used only by the fault that holds the slot.
     cache: UnsafeCell<AreaCache>,
-    /// Its place in the queue, while it waits.
+    /// The ticket of the hart while it is in the queue.
     ticket: AtomicUsize,
-    /// How often it is overtaken meanwhile.
+    /// How often other harts overtake this one while it is in the queue.
     overtakes: Overtakes,
 }
 
-/// The area that a hart faulted a page into last. As long as its leaf is unchanged, the
-/// next fault there reads no word that another hart writes.
+/// The area into which a hart faulted a page last. As long as its leaf is unchanged, the next
+/// fault there reads no word that another hart writes.
 pub struct AreaCache {
     /// The area.
     pub area: Option<Area<Backend>>,
-    /// The leaf that it was read from.
+    /// The leaf from which the area was read.
     pub sight: Sight<Backend>,
 }
 
 impl HartState {
-    /// The state of every hart of the machine but the first.
+    /// Allocates the state of every hart of the machine but the first.
     ///
     /// # Errors
     ///
@@ -83,12 +77,13 @@ impl HartState {
         }
     }
 
+    /// The state of a hart that neither faults nor has locked or queued a range.
     #[inline(always)]
     fn idle() -> Self {
         Self {
             faulting: AtomicUsize::new(0),
-            first: AtomicUsize::new(0),
-            last: AtomicUsize::new(0),
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
             cache: UnsafeCell::new(AreaCache {
                 area: None,
                 sight: Sight::NOWHERE,
@@ -98,33 +93,36 @@ impl HartState {
         }
     }
 
-    fn overlaps(&self, (first, last): Bounds) -> bool {
+    fn overlaps(&self, range: VirtAddrRange) -> bool {
         // Acquire pairs with the release in `set_range`: a hart that sees a range which has
-        // taken the place of an earlier one sees what was done under the earlier one.
-        self.first.load(Ordering::Acquire) <= last && first <= self.last.load(Ordering::Acquire)
+        // replaced an earlier one sees what was done under the earlier one.
+        let start = self.start.load(Ordering::Acquire);
+        let end = self.end.load(Ordering::Acquire);
+        start < range.end.as_usize() && range.start.as_usize() < end
     }
 
-    fn set_range(&self, (first, last): Bounds) {
-        self.first.store(first, Ordering::Release);
-        self.last.store(last, Ordering::Release);
+    fn set_range(&self, range: VirtAddrRange) {
+        // Release pairs with the acquire in `overlaps`.
+        self.start.store(range.start.as_usize(), Ordering::Release);
+        self.end.store(range.end.as_usize(), Ordering::Release);
     }
 }
 
-/// The range lock, its queue, and the index lock that guards both.
+/// The locked ranges of a shard, the queue, and the index lock that guards both.
 pub struct RangeLock<M> {
     /// One bit for each hart that has locked a range.
     locked: AtomicU64,
     /// One bit for each hart in the queue. Written with the index lock held.
     queued: AtomicU64,
     /// The next ticket. Written with the index lock held.
-    tickets: AtomicUsize,
+    next_ticket: AtomicUsize,
     index: IndexLock<M>,
     first: HartState,
     others: Box<[HartState]>,
 }
 
-/// A fault slot in use. While it exists the page table entries and tables around the
-/// faulting address stay, and no operation locks a range there.
+/// A fault slot in use. While it exists, no operation locks any of the 2 MiB block around the
+/// faulting address, so the page table entries and tables there stay.
 pub struct FaultGuard<'a> {
     state: &'a HartState,
 }
@@ -132,35 +130,35 @@ pub struct FaultGuard<'a> {
 /// Which hart has locked an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockedBy {
-    /// None.
+    /// The address is not locked.
     None,
-    /// The hart that asks.
+    /// The hart for which the question was asked.
     ThisHart,
     /// Another hart.
     Another,
 }
 
 impl<M: Machine> RangeLock<M> {
-    /// An unlocked one; `others` is the state of every hart but the first.
+    /// A lock with no range locked. `others` is the state of every hart but the first.
     #[inline(always)]
     pub fn new(others: Box<[HartState]>) -> Self {
         Self {
             locked: AtomicU64::new(0),
             queued: AtomicU64::new(0),
-            tickets: AtomicUsize::new(0),
+            next_ticket: AtomicUsize::new(0),
             index: IndexLock::new(),
             first: HartState::idle(),
             others,
         }
     }
 
-    /// Whether the machine has one hart.
+    /// Returns whether the machine has one hart.
     #[inline(always)]
     pub fn is_one_hart(&self) -> bool {
         self.others.is_empty()
     }
 
-    /// The lock of the shard's index of areas.
+    /// The lock of the shard's areas.
     #[inline(always)]
     pub fn index(&self) -> &IndexLock<M> {
         &self.index
@@ -175,124 +173,132 @@ impl<M: Machine> RangeLock<M> {
     }
 
     /// Takes the fault slot of `hart`, which runs this, for a fault at `vaddr`. The caller
-    /// looks at the [locked ranges](Self::locked_by) next. `None` if the slot is in use:
-    /// this is a fault of the code that holds it.
+    /// checks next whether a hart [has locked](Self::locked_by) the address. Returns `None` if
+    /// the slot is in use: then the code that holds it has caused this fault.
     #[inline(always)]
-    pub fn fault_slot(&self, hart: usize, vaddr: usize) -> Option<FaultGuard<'_>> {
+    pub fn fault_slot(&self, hart: usize, vaddr: VirtAddr) -> Option<FaultGuard<'_>> {
         let state = self.state(hart);
-        let block = (vaddr >> BLOCK_BITS) + 1;
-        // SeqCst pairs with the fence in `lock`.
+        let block = (vaddr.as_usize() >> LARGE_PAGE_BITS) + 1;
+        // SeqCst: comes before the load in `locked_by`. Pairs with the load in `drain`.
         let free = state
             .faulting
             .compare_exchange(0, block, Ordering::SeqCst, Ordering::Relaxed);
         free.is_ok().then(|| FaultGuard { state })
     }
 
-    /// Whether the fault slot of `hart` is in use.
+    /// Returns whether the fault slot of `hart`, which runs this, is in use.
     pub fn is_faulting(&self, hart: usize) -> bool {
-        // Relaxed: a hart asks for itself.
+        // Relaxed: only the hart itself writes its slot.
         self.state(hart).faulting.load(Ordering::Relaxed) != 0
     }
 
-    /// Which hart has locked a range with `vaddr` in it. `hart` asks.
+    /// Returns which hart has locked `vaddr`, as seen by `hart`.
     #[inline(always)]
-    pub fn locked_by(&self, hart: usize, vaddr: usize) -> LockedBy {
-        // SeqCst pairs with the update in `lock`.
+    pub fn locked_by(&self, hart: usize, vaddr: VirtAddr) -> LockedBy {
+        // SeqCst: comes after the write in `fault_slot`. Pairs with the update in `lock`.
         match self.locked.load(Ordering::SeqCst) {
             0 => LockedBy::None,
-            harts => self.find_locked(harts, hart, (vaddr, vaddr)),
-        }
-    }
-
-    /// Whether any of the 2 MiB block around `vaddr` is locked, where this hart holds its
-    /// fault slot: an operation that locks some of it later waits for the slot.
-    pub fn is_block_locked(&self, vaddr: usize) -> bool {
-        let rest = (1 << BLOCK_BITS) - 1;
-        // SeqCst pairs with the update in `lock`.
-        match self.locked.load(Ordering::SeqCst) {
-            0 => false,
-            harts => self.find_locked(harts, 0, (vaddr & !rest, vaddr | rest)) != LockedBy::None,
+            harts => self.find_locked(harts, hart, vaddr),
         }
     }
 
     #[cold]
-    fn find_locked(&self, harts: u64, hart: usize, bounds: Bounds) -> LockedBy {
-        match self.overlapping(harts, bounds).next() {
+    fn find_locked(&self, harts: u64, hart: usize, vaddr: VirtAddr) -> LockedBy {
+        match self.overlapping(harts, one_address(vaddr)).next() {
             None => LockedBy::None,
             Some(number) if number == hart => LockedBy::ThisHart,
             Some(_) => LockedBy::Another,
         }
     }
 
-    /// Those of `harts`, a bit for each, whose range overlaps `bounds`.
-    fn overlapping(&self, harts: u64, bounds: Bounds) -> impl Iterator<Item = usize> {
-        let numbers = (0..=self.others.len()).filter(move |number| harts >> number & 1 != 0);
-        numbers.filter(move |number| self.state(*number).overlaps(bounds))
+    /// Returns whether any of the 2 MiB block around `vaddr` is locked. The caller holds its
+    /// fault slot for `vaddr`, so an operation that locks some of the block later waits.
+    pub fn is_block_locked(&self, vaddr: VirtAddr) -> bool {
+        let block = widen_to_blocks(one_address(vaddr));
+        // SeqCst: comes after the write in `fault_slot`. Pairs with the update in `lock`.
+        let harts = self.locked.load(Ordering::SeqCst);
+        harts != 0 && self.overlapping(harts, block).next().is_some()
     }
 
-    /// Whether no range is locked, and none is waited for. With the index lock held.
+    /// Returns those of `harts`, a bit for each, whose range overlaps `range`.
+    fn overlapping(&self, harts: u64, range: VirtAddrRange) -> impl Iterator<Item = usize> {
+        let numbers = (0..=self.others.len()).filter(move |number| harts >> number & 1 != 0);
+        numbers.filter(move |number| self.state(*number).overlaps(range))
+    }
+
+    /// Returns the harts that have locked a range or are queued for one, a bit for each. Called
+    /// with the index lock held.
+    #[inline(always)]
+    fn busy_harts(&self) -> u64 {
+        // Relaxed: both are written with the index lock held.
+        self.locked.load(Ordering::Relaxed) | self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether no range is locked or queued. Called with the index lock held.
     #[inline(always)]
     pub fn is_idle(&self) -> bool {
-        // Relaxed: both are written with the index lock held.
-        self.locked.load(Ordering::Relaxed) | self.queued.load(Ordering::Relaxed) == 0
+        self.busy_harts() == 0
     }
 
-    /// Whether `hart` has locked a range, or waits for one. With the index lock held.
+    /// Returns whether `hart` has locked a range or is queued for one. Called with the index
+    /// lock held.
     pub fn is_busy(&self, hart: usize) -> bool {
-        let all = self.locked.load(Ordering::Relaxed) | self.queued.load(Ordering::Relaxed);
-        all >> hart & 1 != 0
+        self.busy_harts() >> hart & 1 != 0
     }
 
-    /// Whether no other hart than `hart` has locked any of `bounds`, or waits for it. With
-    /// the index lock held.
-    pub fn is_free(&self, hart: usize, bounds: Bounds) -> bool {
-        let all = self.locked.load(Ordering::Relaxed) | self.queued.load(Ordering::Relaxed);
-        let others = all & !(1 << hart);
-        others == 0 || self.overlapping(others, bounds).next().is_none()
+    /// Returns whether every other hart than `hart` has neither locked nor queued any of
+    /// `range`. Called with the index lock held.
+    pub fn is_free(&self, hart: usize, range: VirtAddrRange) -> bool {
+        let others = self.busy_harts() & !(1 << hart);
+        others == 0 || self.overlapping(others, range).next().is_none()
     }
 
-    /// Whether `hart` may use `bounds` now: no other hart has locked any of it, nor waits
-    /// for it with a lower ticket. For certain with the index lock held; without it a hint.
+    /// Returns whether it is the turn of `hart` to use `range`: no other hart has locked any of
+    /// it or is queued for it with a lower ticket. Certain with the index lock held; without it
+    /// a hint.
     #[inline(always)]
-    pub fn is_turn(&self, hart: usize, bounds: Bounds) -> bool {
+    pub fn is_turn(&self, hart: usize, range: VirtAddrRange) -> bool {
         let others = !(1 << hart);
+        // Relaxed: both are written with the index lock held, and a hint may be wrong.
         let locked = self.locked.load(Ordering::Relaxed) & others;
         let queued = self.queued.load(Ordering::Relaxed);
-        locked | queued & others == 0 || self.is_turn_among(hart, bounds, locked, queued)
+        locked | queued & others == 0 || self.is_turn_among(hart, range, locked, queued)
     }
 
     #[cold]
-    fn is_turn_among(&self, hart: usize, bounds: Bounds, locked: u64, queued: u64) -> bool {
+    fn is_turn_among(&self, hart: usize, range: VirtAddrRange, locked: u64, queued: u64) -> bool {
+        // Relaxed: tickets are written with the index lock held.
         let ticket = |number: usize| self.state(number).ticket.load(Ordering::Relaxed);
         let own = match queued >> hart & 1 {
             0 => usize::MAX,
             _ => ticket(hart),
         };
-        let ahead = |number: usize| ticket(number) < own;
+        let is_ahead = |number: usize| ticket(number) < own;
         let others = queued & !(1 << hart);
-        self.overlapping(locked, bounds).next().is_none()
-            && !self.overlapping(others, bounds).any(ahead)
+        self.overlapping(locked, range).next().is_none()
+            && !self.overlapping(others, range).any(is_ahead)
     }
 
-    /// Puts `hart` at the end of the queue, for `bounds`. If it is there already, it keeps
-    /// its place. With the index lock held.
-    pub fn enqueue(&self, hart: usize, bounds: Bounds) {
+    /// Appends `hart` to the queue, for `range`. A hart that is in the queue keeps its ticket.
+    /// Called with the index lock held.
+    pub fn enqueue(&self, hart: usize, range: VirtAddrRange) {
         let state = self.state(hart);
-        state.set_range(bounds);
+        state.set_range(range);
+        // Relaxed, here and below: whose turn it is is decided with the index lock held.
         let queued = self.queued.load(Ordering::Relaxed);
         if queued >> hart & 1 == 0 {
-            // Relaxed: whether a hart's turn has come is decided with the index lock held.
-            let ticket = self.tickets.load(Ordering::Relaxed);
-            self.tickets.store(ticket + 1, Ordering::Relaxed);
+            let ticket = self.next_ticket.load(Ordering::Relaxed);
+            self.next_ticket.store(ticket + 1, Ordering::Relaxed);
             state.ticket.store(ticket, Ordering::Relaxed);
             state.overtakes.start();
             self.queued.store(queued | 1 << hart, Ordering::Relaxed);
         }
     }
 
-    /// Takes `hart` out of the queue, if it is there. With the index lock held.
+    /// Removes `hart` from the queue, if it is there. Called with the index lock held.
     #[inline(always)]
     pub fn dequeue(&self, hart: usize) {
+        // Relaxed: the queue is written with the index lock held.
         let queued = self.queued.load(Ordering::Relaxed);
         if queued >> hart & 1 != 0 {
             self.queued.store(queued & !(1 << hart), Ordering::Relaxed);
@@ -300,59 +306,62 @@ impl<M: Machine> RangeLock<M> {
         }
     }
 
-    /// Counts an operation of `hart` on `bounds`, whose turn has come, as one that overtakes
-    /// each hart that waits for any of them. With the index lock held.
+    /// Counts an operation of `hart` on `range`, whose turn has come, as overtaking each hart
+    /// that is queued for any of the range. Called with the index lock held.
     #[inline(always)]
-    pub fn count_turn(&self, hart: usize, bounds: Bounds) {
+    pub fn count_turn(&self, hart: usize, range: VirtAddrRange) {
         if Overtakes::ARE_COUNTED {
+            // Relaxed: the queue is written with the index lock held.
             let queued = self.queued.load(Ordering::Relaxed) & !(1 << hart);
-            for number in self.overlapping(queued, bounds) {
+            for number in self.overlapping(queued, range) {
                 self.state(number).overtakes.add(hart);
             }
         }
     }
 
-    /// Locks `bounds` for `hart`, whose turn it is, in the place of what it has locked
-    /// before. Returns when no other hart's fault slot is in use there. With the index lock
-    /// held.
+    /// Locks `range` for `hart`, whose turn it is, instead of what it has locked before. Waits
+    /// until no other hart's fault slot is in use there. Called with the index lock held.
     #[inline(always)]
-    pub fn lock(&self, hart: usize, bounds: Bounds) {
-        self.state(hart).set_range(bounds);
-        // SeqCst, with the fence: pairs with `fault_slot` and `locked_by`.
+    pub fn lock(&self, hart: usize, range: VirtAddrRange) {
+        self.state(hart).set_range(range);
+        // SeqCst: comes before the loads in `drain`. Pairs with the load in `locked_by`.
         self.locked.fetch_or(1 << hart, Ordering::SeqCst);
         if !self.is_one_hart() {
-            self.drain(bounds);
+            self.drain(range);
         }
     }
 
-    /// Waits until no fault slot is in use for a block of `bounds`.
-    fn drain(&self, bounds: Bounds) {
-        fence(Ordering::SeqCst);
-        let blocks = (bounds.0 >> BLOCK_BITS) + 1..=(bounds.1 >> BLOCK_BITS) + 1;
+    /// Waits until no fault slot is in use for a block of `range`.
+    fn drain(&self, range: VirtAddrRange) {
+        let blocks = widen_to_blocks(range);
+        let first = (blocks.start.as_usize() >> LARGE_PAGE_BITS) + 1;
+        let last = ((blocks.end.as_usize() - 1) >> LARGE_PAGE_BITS) + 1;
         for state in core::iter::once(&self.first).chain(&self.others) {
             let mut turn = 0;
-            while blocks.contains(&state.faulting.load(Ordering::SeqCst)) {
+            // SeqCst: comes after the update in `lock`. Pairs with the write in `fault_slot`
+            // and the release in the guard's drop.
+            while (first..=last).contains(&state.faulting.load(Ordering::SeqCst)) {
                 M::relax(turn);
                 turn += 1;
             }
         }
     }
 
-    /// Unlocks what `hart` has locked. With the index lock held.
+    /// Unlocks what `hart` has locked. Called with the index lock held.
     #[inline(always)]
     pub fn unlock(&self, hart: usize) {
-        // Release pairs with `locked_by`: a fault that finds the range unlocked sees what
-        // was done under the lock.
+        // Release pairs with the load in `locked_by`: a fault that finds the range unlocked sees
+        // what was done while it was locked.
         self.locked.fetch_and(!(1 << hart), Ordering::Release);
     }
 }
 
 impl FaultGuard<'_> {
-    /// The area that the hart faulted a page into last.
+    /// The area into which the hart faulted a page last.
     #[inline(always)]
     pub fn cache(&mut self) -> &mut AreaCache {
-        // SAFETY: `fault_slot` returns one guard for each time that the slot changes from 0,
-        // and only the guard's drop makes it 0 again; so this is the only reference.
+        // SAFETY: `fault_slot` returns one guard each time that the slot changes from 0, and
+        // only the guard's drop makes it 0 again, so this is the only reference.
         unsafe { &mut *self.state.cache.get() }
     }
 }
@@ -360,7 +369,7 @@ impl FaultGuard<'_> {
 impl Drop for FaultGuard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Release pairs with `drain`: the operation sees what the fault has written.
+        // Release pairs with the load in `drain`: the operation sees what the fault has written.
         self.state.faulting.store(0, Ordering::Release);
     }
 }

@@ -1,5 +1,5 @@
 //! The shards of an address space: equal ranges of addresses, each with areas and locks of
-//! its own, so that harts which work in different shards share no cache line.
+//! its own. Harts that work in different shards share no cache line.
 //!
 //! ```text
 //!   base                                                                       end
@@ -9,27 +9,29 @@
 //!   │ areas           │ areas           │      yet        │ areas               │
 //! ```
 //!
-//! On a machine of one hart there is one shard. Otherwise there are up to [`MOST`], whole
-//! entries of the root table each, so every table below the root belongs to one shard. The
-//! first is part of the address space; the others are made when something is mapped there,
-//! and stay until the address space is dropped.
+//! On a machine of one hart there is one shard. Otherwise there are up to [`MAX_SHARDS`]. Each
+//! covers whole entries of the root table, so every table below the root belongs to one shard.
+//! The first shard is part of the address space. The others are made when something is mapped
+//! there, and stay until the address space is dropped.
 
 use alloc::boxed::Box;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use axerrno::{AxError, AxResult};
+use memory_addr::VirtAddrRange;
 
-use super::range_lock::{Bounds, HartState, RangeLock};
-use crate::areas::{Areas, SharedAreas, Span};
+use super::range_lock::{HartState, RangeLock};
+use crate::addr::va_range;
+use crate::areas::{Areas, SharedAreas};
 use crate::backing::Backend;
 use crate::boxed::{boxed, boxed_slice};
 use crate::machine::Machine;
 
 /// The most shards of an address space.
-pub const MOST: usize = 32;
+pub const MAX_SHARDS: usize = 32;
 
-/// One shard.
+/// One shard: its locks and its areas.
 #[repr(C)]
 pub struct Shard<M> {
     /// The locks.
@@ -71,56 +73,56 @@ impl<M: Machine> Shard<M> {
 
 /// The shards of one address space.
 pub struct Shards<M> {
-    /// The last address of the first shard.
-    first_last: usize,
-    /// log2 of the bytes of a shard. Shards begin at multiples of their size.
+    /// Where the first shard ends; `usize::MAX` if it is the only one.
+    first_end: usize,
+    /// log2 of the bytes of each other shard. These begin at multiples of their size.
     shift: u32,
     first: Shard<M>,
-    /// The others in order; null where nothing has been mapped yet.
+    /// The other shards in order; null where nothing has been mapped yet.
     others: Box<[AtomicPtr<Shard<M>>]>,
 }
 
-/// Where the shards of an address space are, and memory for them.
-pub struct Places<M> {
-    first_last: usize,
+/// Where the shards of an address space will be, and the memory for them.
+pub struct Layout<M> {
+    first_end: usize,
     shift: u32,
     states: Box<[HartState]>,
     others: Box<[AtomicPtr<Shard<M>>]>,
 }
 
-impl<M: Machine> Places<M> {
-    /// Those of an address space over `span`. An entry of its root table translates
+impl<M: Machine> Layout<M> {
+    /// The layout of an address space over `range`. An entry of its root table translates
     /// 2^`entry_bits` bytes.
     ///
     /// # Errors
     ///
     /// `NoMemory`.
     #[inline(always)]
-    pub fn new(span: &Span, entry_bits: u32) -> AxResult<Self> {
+    pub fn new(range: VirtAddrRange, entry_bits: u32) -> AxResult<Self> {
         match M::harts() {
             ..=1 => Ok(Self {
-                first_last: usize::MAX,
+                first_end: usize::MAX,
                 shift: usize::BITS - 1,
                 states: Box::default(),
                 others: Box::default(),
             }),
-            _ => Self::of_many_harts(span, entry_bits),
+            _ => Self::of_many_harts(range, entry_bits),
         }
     }
 
     #[cold]
-    fn of_many_harts(span: &Span, entry_bits: u32) -> AxResult<Self> {
-        let (first, last) = (span.start, span.end - 1);
+    fn of_many_harts(range: VirtAddrRange, entry_bits: u32) -> AxResult<Self> {
+        let (first, last) = (range.start.as_usize(), range.end.as_usize() - 1);
         let count = |shift: u32| (last >> shift) - (first >> shift) + 1;
         let mut shift = entry_bits;
-        while count(shift) > MOST {
+        while count(shift) > MAX_SHARDS {
             shift += 1;
         }
         let others = (1..count(shift)).map(|_| AtomicPtr::new(ptr::null_mut()));
         Ok(Self {
-            first_last: match count(shift) {
+            first_end: match count(shift) {
                 1 => usize::MAX,
-                _ => first | ((1 << shift) - 1),
+                _ => (first | ((1 << shift) - 1)) + 1,
             },
             shift,
             states: HartState::of_others::<M>()?,
@@ -130,46 +132,47 @@ impl<M: Machine> Places<M> {
 }
 
 impl<M: Machine> Shards<M> {
-    /// Shards at these places, none of which but the first has been made.
+    /// The shards of `layout`, of which only the first has been made.
     #[inline(always)]
-    pub fn new(places: Places<M>) -> Self {
+    pub fn new(layout: Layout<M>) -> Self {
         Self {
-            first: Shard::new(places.states),
-            first_last: places.first_last,
-            shift: places.shift,
-            others: places.others,
+            first: Shard::new(layout.states),
+            first_end: layout.first_end,
+            shift: layout.shift,
+            others: layout.others,
         }
     }
 
-    /// How many there are, made or not.
+    /// Returns how many shards there are, made or not.
     pub fn count(&self) -> usize {
         1 + self.others.len()
     }
 
-    /// The number of the shard that `addr` lies in. For an address outside of the address
-    /// space it need not be the number of any.
+    /// Returns the number of the shard that `addr` lies in. For an address outside of the
+    /// address space there need not be a shard of that number.
     #[inline(always)]
     pub fn number_of(&self, addr: usize) -> usize {
-        match addr <= self.first_last {
+        match addr < self.first_end {
             true => 0,
             // The second shard begins at a multiple of the size.
-            false => 1 + ((addr - self.first_last - 1) >> self.shift),
+            false => 1 + ((addr - self.first_end) >> self.shift),
         }
     }
 
-    /// The first and the last address of shard `number`.
+    /// Returns the addresses of shard `number`.
     #[inline(always)]
-    pub fn bounds(&self, number: usize) -> Bounds {
+    pub fn range(&self, number: usize) -> VirtAddrRange {
         match number {
-            0 => (0, self.first_last),
+            0 => va_range(0, self.first_end),
             _ => {
-                let first = self.first_last + 1 + ((number - 1) << self.shift);
-                (first, first + ((1 << self.shift) - 1))
+                let start = self.first_end + ((number - 1) << self.shift);
+                // The last shard may end at the end of all addresses.
+                va_range(start, start.saturating_add(1 << self.shift))
             }
         }
     }
 
-    /// Shard `number`, if it has been made.
+    /// Returns shard `number`, if it has been made.
     #[inline(always)]
     pub fn get(&self, number: usize) -> Option<&Shard<M>> {
         match number {
@@ -180,21 +183,23 @@ impl<M: Machine> Shards<M> {
 
     #[inline(never)]
     fn other(&self, number: usize) -> Option<&Shard<M>> {
+        // Acquire pairs with the release in `make_other`.
         let shard = self.others.get(number - 1)?.load(Ordering::Acquire);
-        // SAFETY: it is null, or a box's that `make` has put there, which goes with this.
+        // SAFETY: the pointer is null, or `make_other` got it from a box that only the drop of
+        // `self` frees.
         unsafe { shard.as_ref() }
     }
 
-    /// The shard that `addr` lies in, if it has been made.
+    /// Returns the shard that `addr` lies in, if it has been made.
     #[inline(always)]
     pub fn at(&self, addr: usize) -> Option<&Shard<M>> {
-        match addr <= self.first_last {
+        match addr < self.first_end {
             true => Some(&self.first),
             false => self.other(self.number_of(addr)),
         }
     }
 
-    /// Shard `number`; it is made if it has not been.
+    /// Returns shard `number`, which is made if it has not been.
     ///
     /// # Errors
     ///
@@ -211,17 +216,18 @@ impl<M: Machine> Shards<M> {
     fn make_other(&self, number: usize) -> AxResult<&Shard<M>> {
         let place = self.others.get(number - 1).ok_or(AxError::InvalidInput)?;
         let made = Box::into_raw(boxed(Shard::new(HartState::of_others::<M>()?))?);
-        // Release publishes the shard; another hart may have been faster.
+        // Release pairs with the acquire in `other`. Another hart may have made the shard first.
         let put =
             place.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Relaxed);
         if put.is_err() {
-            // SAFETY: it is the box made here, and no other hart has seen it.
+            // SAFETY: `made` came from a box above, and as it was not published no other hart
+            // has seen it.
             drop(unsafe { Box::from_raw(made) });
         }
         self.get(number).ok_or(AxError::BadState)
     }
 
-    /// The shards that have been made, in order, from `number` on.
+    /// Returns the shards that have been made, in order, from `number` on.
     pub fn made_from(&self, number: usize) -> impl Iterator<Item = &Shard<M>> {
         (number..self.count()).filter_map(|number| self.get(number))
     }
@@ -232,17 +238,13 @@ impl<M> Drop for Shards<M> {
         for shard in &self.others {
             let shard = shard.load(Ordering::Relaxed);
             if !shard.is_null() {
-                // SAFETY: `make` has put it there from a box, and nothing else uses it now.
+                // SAFETY: `make_other` got the pointer from a box, and `&mut self` shows that
+                // nothing else uses the shard.
                 drop(unsafe { Box::from_raw(shard) });
             }
         }
     }
 }
 
-/// The part of `span` that lies in `bounds`.
-pub fn clip(span: &Span, bounds: Bounds) -> Span {
-    span.start.max(bounds.0)..span.end.min(bounds.1.saturating_add(1))
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

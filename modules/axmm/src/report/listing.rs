@@ -19,9 +19,10 @@
 use core::fmt::{self, Write};
 use core::ops::Range;
 
-use memory_addr::{PAGE_SIZE_4K, VirtAddr};
+use memory_addr::{PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
 use page_table_multiarch::MappingFlags;
 
+use crate::addr::{as_span, va_range};
 use crate::areas::Area;
 use crate::aspace::AddrSpace;
 use crate::backing::{Backend, Grain};
@@ -122,7 +123,7 @@ impl Lines {
     }
 
     fn space<M: Machine>(&mut self, aspace: &AddrSpace<M>, out: &mut impl Write) -> fmt::Result {
-        let (levels, all) = (Table::<M>::LEVELS, whole(aspace));
+        let (levels, all) = (Table::<M>::LEVELS, as_span(whole(aspace)));
         match self.form {
             Form::Table => {
                 self.next = Next::Columns;
@@ -251,9 +252,9 @@ impl Lines {
 const AT_A_TIME: usize = 1;
 
 /// How much memory is behind `pages`, looked up in pieces.
-fn resident<M: Machine>(aspace: &AddrSpace<M>, pages: Range<usize>) -> Resident {
+fn resident<M: Machine>(aspace: &AddrSpace<M>, inside: Range<usize>) -> Resident {
     let (mut reached, mut sum) = (VisitPosition::START, Resident::default());
-    let inside = pages.clone();
+    let pages = va_range(inside.start, inside.end);
     walk(aspace, pages, &mut reached, &mut |seen| {
         if let Visited::Run {
             level, pages: run, ..
@@ -294,15 +295,18 @@ fn next_seen<M: Machine>(aspace: &AddrSpace<M>, reached: &mut VisitPosition) -> 
 /// `false`. In each piece nothing is unmapped; between pieces anything may change.
 fn walk<M: Machine>(
     aspace: &AddrSpace<M>,
-    pages: Range<usize>,
+    pages: VirtAddrRange,
     reached: &mut VisitPosition,
     see: &mut dyn FnMut(&Visited) -> bool,
 ) {
-    while aspace.visit_some(&pages, reached, AT_A_TIME, see) {}
+    while aspace.visit_some(pages, reached, AT_A_TIME, see) {}
 }
 
-fn whole<M: Machine>(aspace: &AddrSpace<M>) -> Range<usize> {
-    aspace.base().as_usize()..aspace.end().as_usize()
+fn whole<M: Machine>(aspace: &AddrSpace<M>) -> VirtAddrRange {
+    VirtAddrRange {
+        start: aspace.base(),
+        end: aspace.end(),
+    }
 }
 
 /// Where an area's frames come from, in a word.

@@ -81,9 +81,9 @@ fn space() -> AddrSpace<Only> {
 
 /// An operation on the first `pages` pages.
 fn begin(space: &AddrSpace<Only>, pages: usize) -> WriteGuard<'_, Only> {
-    let shard = space.shards().get(0).unwrap();
-    let span = BASE..BASE + pages * PAGE;
-    space.write_areas(shard, &span).unwrap()
+    let shard = space.shards.get(0).unwrap();
+    let range = VirtAddrRange::from_start_size(page(0), pages * PAGE);
+    WriteGuard::begun(space, shard, range).unwrap()
 }
 
 #[test]

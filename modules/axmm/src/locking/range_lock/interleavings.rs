@@ -10,8 +10,9 @@ use loom::cell;
 use loom::sync::Notify;
 
 use super::*;
-use crate::aspace::write_guard::{Part, wait_for_turns};
+use crate::addr::va_range;
 use crate::locking::modelled::{Modelled, WAITED, harts, wake_other};
+use crate::locking::turn::{Request, wait_for_turn};
 
 const BLOCKS: usize = 3;
 
@@ -31,9 +32,9 @@ unsafe impl Sync for Space {}
 // SAFETY: nothing in it depends on the thread.
 unsafe impl Send for Space {}
 
-/// Blocks, from the first to the last.
-fn blocks(from: usize, to: usize) -> Bounds {
-    (from << BLOCK_BITS, ((to + 1) << BLOCK_BITS) - 1)
+/// The addresses of blocks `from` to `to`, both included.
+fn blocks(from: usize, to: usize) -> VirtAddrRange {
+    va_range(from << LARGE_PAGE_BITS, (to + 1) << LARGE_PAGE_BITS)
 }
 
 impl Space {
@@ -49,12 +50,12 @@ impl Space {
 
     /// Faults a page of `block` in.
     fn fault(&self, hart: usize, block: usize) {
-        let addr = block << BLOCK_BITS;
+        let addr = VirtAddr::from_usize(block << LARGE_PAGE_BITS);
         let mut slot = self.lock.fault_slot(hart, addr);
         if self.lock.locked_by(hart, addr) != LockedBy::None {
             drop(slot);
             wake_other();
-            self.lock.lock_index_in_turn(hart, (addr, addr));
+            self.lock.lock_index_in_turn(hart, one_address(addr));
             self.serve(hart);
             slot = self.lock.fault_slot(hart, addr);
             self.unlock_index();
@@ -84,10 +85,10 @@ impl Space {
 
     /// Locks blocks, and leaves the index lock held.
     fn begin(&self, hart: usize, from: usize, to: usize) {
-        let bounds = blocks(from, to);
-        self.lock.lock_index_in_turn(hart, bounds);
+        let range = blocks(from, to);
+        self.lock.lock_index_in_turn(hart, range);
         self.areas.with_mut(|_| {});
-        self.lock.lock(hart, bounds);
+        self.lock.lock(hart, range);
     }
 
     /// Unlocks the blocks.
@@ -247,19 +248,19 @@ fn a_fault_runs_while_an_operation_is_in_the_queue() {
 
 /// An operation over two shards, each with a range lock of its own.
 fn change_both(spaces: &[Space; 2], hart: usize, block: usize) {
-    let bounds = blocks(block, block);
-    let parts = [&spaces[0], &spaces[1]].map(|space| Part {
+    let range = blocks(block, block);
+    let requests = [&spaces[0], &spaces[1]].map(|space| Request {
         lock: &space.lock,
-        bounds,
+        range,
     });
     for space in spaces {
         space.lock.index().lock_beside_others(hart);
     }
-    wait_for_turns::<Modelled>(&parts, hart, &mut None);
+    wait_for_turn::<Modelled>(&requests, hart, &mut None);
     for space in spaces {
         space.lock.dequeue(hart);
         space.areas.with_mut(|_| {});
-        space.lock.lock(hart, bounds);
+        space.lock.lock(hart, range);
     }
     spaces.iter().for_each(Space::unlock_index);
     for space in spaces {

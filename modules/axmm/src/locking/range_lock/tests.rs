@@ -6,21 +6,31 @@ use std::rc::Rc;
 use fastrand::Rng;
 
 use super::*;
+use crate::addr::{as_span, va_range};
 use crate::by_turns::{FourHarts, HARTS, ON_WAIT, TURN, at_turn};
 
-const BLOCK: usize = 1 << BLOCK_BITS;
+const BLOCK: usize = 1 << LARGE_PAGE_BITS;
 /// Addresses are multiples of this in `BLOCKS` blocks.
 const STEP: usize = BLOCK / 4;
 const BLOCKS: usize = 4;
 const STEPS: usize = 20_000;
 
 /// What one hart does.
-#[derive(Default)]
 struct Hart {
     /// The range that it has locked, or waits for.
-    range: Bounds,
+    range: VirtAddrRange,
     is_locked: bool,
     ticket: Option<usize>,
+}
+
+impl Default for Hart {
+    fn default() -> Self {
+        Self {
+            range: va_range(0, 0),
+            is_locked: false,
+            ticket: None,
+        }
+    }
 }
 
 impl Hart {
@@ -28,10 +38,10 @@ impl Hart {
         self.is_locked || self.ticket.is_some()
     }
 
-    fn overlaps(&self, (first, last): Bounds) -> bool {
-        (first..=last)
+    fn overlaps(&self, range: VirtAddrRange) -> bool {
+        as_span(range)
             .step_by(STEP)
-            .any(|addr| (self.range.0..=self.range.1).contains(&addr))
+            .any(|addr| self.range.contains(addr.into()))
     }
 }
 
@@ -63,9 +73,9 @@ impl Model {
         STEP * self.rng.usize(..BLOCKS * BLOCK / STEP)
     }
 
-    fn some_range(&mut self) -> Bounds {
+    fn some_range(&mut self) -> VirtAddrRange {
         let (one, other) = (self.some_addr(), self.some_addr());
-        (one.min(other), one.max(other) + (STEP - 1))
+        va_range(one.min(other), one.max(other) + STEP)
     }
 
     fn others(&self, hart: usize) -> impl Iterator<Item = &Hart> {
@@ -73,7 +83,7 @@ impl Model {
         harts.filter_map(move |(other, state)| (other != hart).then_some(state))
     }
 
-    fn is_turn(&self, hart: usize, range: Bounds) -> bool {
+    fn is_turn(&self, hart: usize, range: VirtAddrRange) -> bool {
         let own = self.harts[hart].ticket.unwrap_or(usize::MAX);
         let ahead = |other: &Hart| other.is_locked || other.ticket.is_some_and(|it| it < own);
         let mut others = self.others(hart);
@@ -81,7 +91,7 @@ impl Model {
     }
 
     fn locked_by(&self, hart: usize, addr: usize) -> LockedBy {
-        let has_locked = |hart: &Hart| hart.is_locked && hart.overlaps((addr, addr));
+        let has_locked = |hart: &Hart| hart.is_locked && hart.overlaps(one_address(addr.into()));
         match self.harts.iter().position(has_locked) {
             None => LockedBy::None,
             Some(number) if number == hart => LockedBy::ThisHart,
@@ -94,10 +104,10 @@ impl Model {
         let (addr, range) = (self.some_addr(), self.some_range());
         let lock = self.lock;
         let block = addr / BLOCK * BLOCK;
-        let block = (block, block + (BLOCK - 1));
+        let block = va_range(block, block + BLOCK);
         let block_locked = |hart: &Hart| hart.is_locked && hart.overlaps(block);
         let is_block_locked = self.harts.iter().any(block_locked);
-        assert_eq!(lock.is_block_locked(addr), is_block_locked);
+        assert_eq!(lock.is_block_locked(addr.into()), is_block_locked);
         assert_eq!(lock.is_idle(), !self.harts.iter().any(Hart::is_busy));
         for hart in 0..HARTS {
             let mut busy = self.others(hart).filter(|other| other.is_busy());
@@ -106,7 +116,10 @@ impl Model {
             assert_eq!(lock.is_busy(hart), self.harts[hart].is_busy());
             assert_eq!(lock.is_free(hart, range), is_free);
             assert_eq!(lock.is_turn(hart, range), self.is_turn(hart, range));
-            assert_eq!(lock.locked_by(hart, addr), self.locked_by(hart, addr));
+            assert_eq!(
+                lock.locked_by(hart, addr.into()),
+                self.locked_by(hart, addr)
+            );
             assert_eq!(lock.is_faulting(hart), is_faulting);
         }
     }
@@ -147,10 +160,10 @@ impl Model {
         if !self.is_turn(hart, range) {
             return;
         }
-        let blocks = range.0 / BLOCK..=range.1 / BLOCK;
+        let blocks = range.start.as_usize() / BLOCK..=(range.end.as_usize() - 1) / BLOCK;
         let slots = self.slots.clone();
         let is_inside = move |block: usize| blocks.contains(&block);
-        let waits = slots
+        let is_waited_for = slots
             .borrow()
             .iter()
             .flatten()
@@ -162,7 +175,7 @@ impl Model {
         })));
         self.lock.lock(hart, range);
         let has_waited = ON_WAIT.take().is_none();
-        assert_eq!(has_waited, waits, "{range:x?}");
+        assert_eq!(has_waited, is_waited_for, "{range:x?}");
         self.harts[hart].range = range;
         self.harts[hart].is_locked = true;
     }
@@ -170,7 +183,7 @@ impl Model {
     fn fault(&mut self, hart: usize) {
         let addr = self.some_addr();
         let mut slots = self.slots.borrow_mut();
-        let slot = self.lock.fault_slot(hart, addr);
+        let slot = self.lock.fault_slot(hart, addr.into());
         assert_eq!(slot.is_some(), slots[hart].is_none(), "one fault at a time");
         if let Some(slot) = slot {
             slots[hart] = Some((addr / BLOCK, slot));
@@ -192,8 +205,8 @@ fn a_hart_finds_what_the_others_have_locked_and_wait_for() {
 fn the_only_hart_waits_for_no_fault() {
     let lock = RangeLock::<FourHarts>::new(Box::default());
     assert!(lock.is_one_hart());
-    let slot = lock.fault_slot(0, 0);
-    lock.lock(0, (0, BLOCK - 1));
+    let slot = lock.fault_slot(0, 0.into());
+    lock.lock(0, va_range(0, BLOCK));
     assert!(ON_WAIT.take().is_none());
     drop(slot);
 }
@@ -202,7 +215,7 @@ fn the_only_hart_waits_for_no_fault() {
 fn a_hart_waits_for_all_63_others() {
     let states = (1..64).map(|_| HartState::idle());
     let lock = RangeLock::<FourHarts>::new(boxed_slice(states).unwrap());
-    let range = (0, BLOCK - 1);
+    let range = va_range(0, BLOCK);
     for hart in 1..64 {
         assert_eq!(lock.is_turn(hart, range), hart == 1);
         lock.enqueue(hart, range);
@@ -218,11 +231,11 @@ fn a_hart_waits_for_all_63_others() {
 #[test]
 fn turns_of_waiting_for_a_fault_are_counted() {
     let lock = Model::new().lock;
-    let slot = lock.fault_slot(1, 0);
+    let slot = lock.fault_slot(1, 0.into());
     at_turn(3, || {
         assert_eq!(TURN.get(), 3);
         drop(slot);
     });
-    lock.lock(0, (0, BLOCK - 1));
+    lock.lock(0, va_range(0, BLOCK));
     assert!(ON_WAIT.take().is_none(), "it has waited");
 }

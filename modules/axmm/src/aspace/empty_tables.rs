@@ -1,0 +1,82 @@
+//! Page tables that an operation has emptied: which are locked with its range, so that they can
+//! be freed, and which are left for the end.
+
+use memory_addr::{VirtAddr, VirtAddrRange};
+
+use super::write_guard::WriteGuard;
+use crate::addr::{as_span, va_range};
+use crate::machine::Machine;
+use crate::page_table::frames::Table;
+
+impl<M: Machine> WriteGuard<'_, M> {
+    /// Widens `pages` by the free addresses around the operation's range that share page tables
+    /// with it: as far as no other operation has locked or queued any of them.
+    pub(super) fn with_tables(&self, pages: VirtAddrRange) -> VirtAddrRange {
+        let (free_first, free_last) = self.room_around(&as_span(self.range()));
+        let shards = &self.space().shards;
+        let limits = as_span(shards.range(shards.number_of(self.range().start.as_usize())));
+        let lowest = free_first.max(limits.start);
+        let highest = free_last.saturating_add(1).min(limits.end);
+        let (mut start, mut end) = (pages.start.as_usize(), pages.end.as_usize());
+        for level in 1..Table::<M>::LEVELS {
+            let size = Table::<M>::entry_size(level);
+            let low = start & !(size - 1);
+            let high = ((end - 1) | (size - 1)).saturating_add(1);
+            let is_free = |start, end| self.lock().is_free(self.hart(), va_range(start, end));
+            if low >= lowest && is_free(low, start) {
+                start = low;
+            }
+            if high <= highest && is_free(end, high) {
+                end = high;
+            }
+        }
+        va_range(start, end)
+    }
+
+    /// Frees the tables on the paths to both ends of the range that have become empty. Called
+    /// when the range is free and the areas have changed. A table below which another operation
+    /// works stays: the operation that ends last frees it.
+    #[inline(always)]
+    pub(super) fn free_tables(&mut self) {
+        if !self.lock().is_one_hart() {
+            while let Some((vaddr, range)) = self.empty_table() {
+                self.free_tables_at(vaddr, range);
+            }
+        }
+    }
+
+    /// Finds an empty table on the path to an end of the range. Returns an address that it
+    /// translates, and the range to lock before it is freed. No other operation frees the table,
+    /// because the end is locked.
+    #[inline(never)]
+    fn empty_table(&self) -> Option<(VirtAddr, VirtAddrRange)> {
+        let (start, end) = (self.range().start, self.range().end);
+        let last = VirtAddr::from_usize(end.as_usize() - 1);
+        let table = &self.space().table;
+        for level in 1..Table::<M>::LEVELS {
+            for vaddr in [start, last] {
+                let Some((low, high)) = table.empty_table_at(vaddr, level) else {
+                    continue;
+                };
+                let low = low.min(start.as_usize());
+                let high = high.saturating_add(1).max(end.as_usize());
+                let range = va_range(low, high);
+                if self.lock().is_free(self.hart(), range) {
+                    return Some((vaddr, range));
+                }
+            }
+        }
+        None
+    }
+
+    #[cold]
+    fn free_tables_at(&mut self, vaddr: VirtAddr, range: VirtAddrRange) {
+        self.lock().lock(self.hart(), range);
+        self.set_locked(range);
+        self.unlocked(|unlocked| {
+            let mut gather = unlocked.gather();
+            unlocked.space().table.free_empty_tables(vaddr, &mut gather);
+            gather.finish();
+        });
+    }
+}

@@ -1,0 +1,101 @@
+//! How an operation over several shards locks its range in each of them.
+
+use core::mem;
+use core::ops::Range;
+
+use arrayvec::ArrayVec;
+use axerrno::{AxError, AxResult};
+use memory_addr::VirtAddrRange;
+
+use super::space::AddrSpace;
+use super::write_guard::WriteGuard;
+use crate::addr::clip;
+use crate::locking::shards::MAX_SHARDS;
+use crate::locking::turn::{Request, wait_for_turn};
+use crate::machine::Machine;
+
+/// A guard for each shard that an operation reaches, in ascending order.
+pub type Guards<'a, M> = ArrayVec<WriteGuard<'a, M>, MAX_SHARDS>;
+
+impl<M: Machine> AddrSpace<M> {
+    /// Begins an operation on the parts of `range` that lie in the shards with these `numbers`,
+    /// as far as the shards have been made. Each part is locked when this returns, and the index
+    /// locks are free. The operation draws its tickets in all queues at once, so two such
+    /// operations are in the same order in every queue.
+    ///
+    /// # Errors
+    ///
+    /// `ResourceBusy` if an interrupt handler calls this while its hart is in the middle of an
+    /// operation.
+    pub(super) fn lock_shards(
+        &self,
+        numbers: Range<usize>,
+        range: VirtAddrRange,
+    ) -> AxResult<Guards<'_, M>> {
+        let no_preempt = M::disable_preemption();
+        let mut irqs_off = Some(M::disable_irqs());
+        let hart = M::hart();
+        let guard = |number| {
+            let part = clip(range, self.shards.range(number));
+            Some(WriteGuard::new(self, self.shards.get(number)?, part))
+        };
+        let mut guards: Guards<'_, M> = numbers.filter_map(guard).collect();
+        for guard in &guards {
+            guard.lock().index().lock_beside_others(hart);
+        }
+        let is_busy = self.is_busy(hart);
+        if !is_busy {
+            lock_ranges(&mut guards, hart, &mut irqs_off);
+        }
+        for guard in &guards {
+            guard.lock().index().unlock();
+        }
+        drop(irqs_off);
+        drop(no_preempt);
+        match is_busy {
+            true => {
+                // A guard's drop would unlock the index lock again. It owns nothing yet.
+                guards.drain(..).for_each(mem::forget);
+                Err(AxError::ResourceBusy)
+            }
+            false => Ok(guards),
+        }
+    }
+}
+
+/// Locks the ranges of all guards, with the large pages across their ends, when their turn has
+/// come. The index locks of all shards are held before and after.
+fn lock_ranges<M: Machine>(
+    guards: &mut Guards<'_, M>,
+    hart: usize,
+    irqs_off: &mut Option<M::IrqGuard>,
+) {
+    loop {
+        let requests = guards.iter().map(|guard| Request {
+            lock: guard.lock(),
+            range: guard.with_large_pages(),
+        });
+        let requests: ArrayVec<_, MAX_SHARDS> = requests.collect();
+        wait_for_turn::<M>(&requests, hart, irqs_off);
+        for request in &requests {
+            request.lock.lock(hart, request.range);
+        }
+        // Until a range is locked, a fault may map a large page across its ends. Then the
+        // operation asks for the larger range, and keeps its place in the queues.
+        let mut both = guards.iter().zip(&requests);
+        if both.all(|(guard, request)| guard.with_large_pages() == request.range) {
+            for (guard, request) in guards.iter_mut().zip(&requests) {
+                request.lock.dequeue(hart);
+                request.lock.count_turn(hart, request.range);
+                guard.set_locked(request.range);
+            }
+            return;
+        }
+        for request in &requests {
+            request.lock.unlock(hart);
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

@@ -1,0 +1,200 @@
+//! The address space: its areas and locks, its page table, and its TLB state.
+
+use core::fmt;
+
+use axerrno::{AxError, AxResult};
+use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
+use page_table_multiarch::PagingMetaData;
+
+use super::checks::page_aligned;
+use crate::locking::shards::{Layout, Shards};
+use crate::machine::{Machine, ThisMachine};
+use crate::page_table::Page;
+use crate::page_table::frames::Table;
+use crate::tlb::state::TlbState;
+
+/// An address space: what each of its addresses means.
+///
+/// An operation either does all that it was asked to, or returns an error and has changed
+/// nothing. Addresses and sizes are in bytes, and multiples of 4 KiB.
+///
+/// Any number of harts may call any method at the same time. Operations on ranges that do not
+/// overlap run side by side. Overlapping operations are serialized in the order in which they
+/// were called. A caller that needs several operations to be one, as to find free addresses and
+/// to map them, holds a lock of its own, or tries again when `AlreadyExists` says that another
+/// hart was faster.
+///
+/// An operation keeps interrupts out for a bounded time, whatever its size, unless its caller
+/// keeps them out. An interrupt handler that has interrupted an operation of its hart gets
+/// `ResourceBusy` from operations of its own, and [`Fault::Nested`](super::Fault::Nested) from
+/// page faults in the range that is being changed.
+#[repr(C)]
+pub struct AddrSpace<M: Machine = ThisMachine> {
+    /// The areas and their locks. First, because atomic instructions of some machines take no
+    /// offset.
+    pub(super) shards: Shards<M>,
+    pub(super) va_range: VirtAddrRange,
+    pub(super) table: Table<M>,
+    /// Below this address nothing is mapped, unmapped or protected.
+    pub(super) fixed_end: usize,
+    /// From this address on only the owner of a mapping changes it.
+    pub(super) owned_from: usize,
+    pub(super) tlb_state: TlbState,
+}
+
+/// The page table of an address space, for queries.
+pub struct TableView<'a, M: Machine>(&'a AddrSpace<M>);
+
+impl<M: Machine> TableView<'_, M> {
+    /// Returns the physical address of the root.
+    pub fn root(&self) -> PhysAddr {
+        self.0.page_table_root()
+    }
+
+    /// Returns the page that `vaddr` lies in, if it has a frame.
+    pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
+        self.0.query(vaddr)
+    }
+}
+
+impl<M: Machine> AddrSpace<M> {
+    /// Makes an address space over `size` bytes from `base` on, with nothing mapped.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the range is empty, not page-aligned, overflows, or has addresses that
+    /// the page table cannot tell apart. `NoMemory`.
+    pub fn new_empty(base: VirtAddr, size: usize) -> AxResult<Self> {
+        Self::new(base, size, TlbState::kernel(), |_| Ok(()))
+    }
+
+    /// Makes an address space for a user program, with nothing mapped. A mapping in it may be
+    /// accessible to the user, and may be writable and executable at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new_empty`](Self::new_empty).
+    pub fn new_empty_user(base: VirtAddr, size: usize) -> AxResult<Self> {
+        Self::new(base, size, TlbState::user(), |_| Ok(()))
+    }
+
+    /// Makes an address space for a user program that sees the mappings of `other`, as
+    /// [`copy_mappings_from`](Self::copy_mappings_from) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new_empty`](Self::new_empty) and of
+    /// [`copy_mappings_from`](Self::copy_mappings_from).
+    #[inline(always)]
+    pub fn new_user_with(base: VirtAddr, size: usize, other: &Self) -> AxResult<Self> {
+        let end = base.as_usize().saturating_add(size);
+        let range = VirtAddrRange {
+            start: base,
+            end: end.into(),
+        };
+        Self::new(base, size, TlbState::user(), |table| {
+            other.lend_to(table, range)
+        })
+    }
+
+    /// Inlined, so that its few hundred bytes are made where the caller wants them.
+    #[inline(always)]
+    fn new(
+        base: VirtAddr,
+        size: usize,
+        tlb_state: TlbState,
+        prepare: impl FnOnce(&mut Table<M>) -> AxResult,
+    ) -> AxResult<Self> {
+        let va_range = page_aligned(base, size)?;
+        // Valid addresses are contiguous in each half. So if both ends are valid and in one
+        // half, all addresses between them are valid.
+        let (first, last) = (base.as_usize(), va_range.end.as_usize() - 1);
+        let are_valid = M::Meta::vaddr_is_valid(first) && M::Meta::vaddr_is_valid(last);
+        if !are_valid || (first ^ last) >> (usize::BITS - 1) != 0 {
+            return Err(AxError::InvalidInput);
+        }
+        let mut table = Table::<M>::new(M::largest_page(), M::page_mark(tlb_state.is_kernel()))?;
+        prepare(&mut table)?;
+        let root_entry = Table::<M>::entry_size(Table::<M>::LEVELS - 1);
+        let layout = Layout::new(va_range, root_entry.ilog2())?;
+        Ok(Self {
+            shards: Shards::new(layout),
+            va_range,
+            table,
+            fixed_end: 0,
+            owned_from: usize::MAX,
+            tlb_state,
+        })
+    }
+
+    /// Returns the first address.
+    pub fn base(&self) -> VirtAddr {
+        self.va_range.start
+    }
+
+    /// Returns the end: the first address above the address space.
+    pub fn end(&self) -> VirtAddr {
+        self.va_range.end
+    }
+
+    /// Returns the number of bytes from [`base`](Self::base) to [`end`](Self::end).
+    pub fn size(&self) -> usize {
+        self.va_range.size()
+    }
+
+    /// The page table, for queries.
+    pub fn page_table(&self) -> TableView<'_, M> {
+        TableView(self)
+    }
+
+    /// The page table. Callers make sure that nothing is unmapped while they walk it.
+    pub(crate) fn table(&self) -> &Table<M> {
+        &self.table
+    }
+
+    /// Returns the physical address of the page table's root.
+    pub fn page_table_root(&self) -> PhysAddr {
+        self.table.root()
+    }
+
+    /// Which harts' TLBs may hold translations of this address space.
+    pub fn tlb_state(&self) -> &TlbState {
+        &self.tlb_state
+    }
+}
+
+// SAFETY: the areas are `Sync`. The rest of a shard is atomic, but for each hart's area cache,
+// which only that hart uses: `Machine` promises that two harts have different numbers.
+unsafe impl<M: Machine + Sync> Sync for AddrSpace<M> {}
+
+// SAFETY: nothing in an address space refers to the hart that made it.
+unsafe impl<M: Machine> Send for AddrSpace<M> {}
+
+impl<M: Machine> Drop for AddrSpace<M> {
+    /// Frees the frames that its mappings own, then the page table.
+    fn drop(&mut self) {
+        debug_assert!(self.tlb_state.is_kernel() || !self.tlb_state.has_harts_inside());
+        self.fixed_end = 0;
+        self.owned_from = usize::MAX;
+        // `clear` fails only for fixed and owned mappings, of which there are none now.
+        let _ = self.clear();
+    }
+}
+
+impl<M: Machine> fmt::Debug for AddrSpace<M> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(f, "{:#x}..{:#x}", self.base(), self.end())?;
+        for area in self.areas() {
+            let span = area.span();
+            writeln!(
+                f,
+                "  {:#018x}..{:#018x} {:?} {}",
+                span.start,
+                span.end,
+                area.flags(),
+                area.name()
+            )?;
+        }
+        Ok(())
+    }
+}
