@@ -1,4 +1,4 @@
-//! Code: what has been written as data and is to be executed.
+//! Code: bytes that have been written as data and are to be executed.
 //!
 //! Instruction fetches see it once it has been cleaned and every hart fetches anew
 //! ([`Machine::sync_icache`]). The address space does both
@@ -46,7 +46,7 @@ impl<M: Machine> AddrSpace<M> {
         }
     }
 
-    /// As [`sync_icache`](Self::sync_icache), for pages whose range the caller has locked.
+    /// Does what [`sync_icache`](Self::sync_icache) does, for a range that the caller has locked.
     pub(super) fn sync_locked(&self, range: VirtAddrRange) {
         let pages = as_span(range);
         if M::needs_cleaning() {

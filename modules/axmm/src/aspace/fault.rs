@@ -13,7 +13,7 @@
 //! ([`fault_in_at_once`](AddrSpace::fault_in_at_once)). Only if that fails does it call
 //! [`fault_in`](AddrSpace::fault_in).
 //!
-//! Faults do not wait for each other: the second of two faults on one page finds it mapped.
+//! Faults do not wait for each other: if two harts fault on a page, the later one finds it mapped.
 
 use core::fmt;
 
@@ -102,7 +102,7 @@ impl<M: Machine> AddrSpace<M> {
         self.fault(vaddr, access).is_ok()
     }
 
-    /// Faults the page in with the frames in `hand`, if the area has none of the rights
+    /// Faults the page in with the frames in `hand`, if the area lacks the rights
     /// `without`, and without waiting for another hart. Returns whether the access can be made.
     /// The caller keeps interrupts out.
     #[cfg(feature = "hal")]
@@ -122,7 +122,7 @@ impl<M: Machine> AddrSpace<M> {
         matches!(self.resolve(request, hand), Resolved::Yes)
     }
 
-    /// Faults the page in, if the area has none of the rights `without`. Frames are allocated,
+    /// Faults the page in, if the area lacks the rights `without`. Frames are allocated,
     /// and other harts waited for, with interrupts as the caller has them.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::machine::Machine;
 
 /// A fault slot in use, with interrupts out.
 pub struct HeldSlot<'a, M: Machine> {
-    /// The slot.
+    /// The fault slot of this hart.
     pub slot: FaultGuard<'a>,
     /// The last field: an interrupt handler must find the slot empty.
     _irqs_off: M::IrqGuard,

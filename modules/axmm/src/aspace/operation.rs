@@ -150,7 +150,7 @@ fn change_pages<M: Machine, O: Operation<M>>(guard: &mut WriteGuard<'_, M>, oper
     });
 }
 
-/// Prepares an operation in each shard, or in none.
+/// Prepares an operation in every shard. If one fails, undoes those before it.
 fn prepare_all<M: Machine, O: Operation<M>>(guards: &mut Guards<'_, M>, operation: &O) -> AxResult {
     for index in 0..guards.len() {
         let guard = &mut guards[index];

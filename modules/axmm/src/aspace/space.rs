@@ -21,7 +21,7 @@ use crate::tlb::state::TlbState;
 /// Any number of harts may call any method at the same time. Operations on ranges that do not
 /// overlap run side by side. Overlapping operations are serialized in the order in which they
 /// were called. A caller that needs several operations to be one, as to find free addresses and
-/// to map them, holds a lock of its own, or tries again when `AlreadyExists` says that another
+/// to map them, holds a lock of its own. Or it tries again if `AlreadyExists` says that another
 /// hart was faster.
 ///
 /// An operation keeps interrupts out for a bounded time, whatever its size, unless its caller
@@ -176,7 +176,7 @@ impl<M: Machine> Drop for AddrSpace<M> {
         debug_assert!(self.tlb_state.is_kernel() || !self.tlb_state.has_harts_inside());
         self.fixed_end = 0;
         self.owned_from = usize::MAX;
-        // `clear` fails only for fixed and owned mappings, of which there are none now.
+        // `clear` fails only for fixed and owned mappings, and there are no such mappings now.
         let _ = self.clear();
     }
 }

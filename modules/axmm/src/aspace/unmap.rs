@@ -94,7 +94,7 @@ impl<M: Machine> AddrSpace<M> {
         })
     }
 
-    /// Unmaps everything.
+    /// Unmaps everything in the address space.
     ///
     /// # Errors
     ///

@@ -27,7 +27,7 @@ use super::fault::Fault;
 use super::space::AddrSpace;
 use crate::machine::Machine;
 
-/// Bytes that are copied by way of the stack where the caller's buffer has faulted.
+/// Bytes that are copied through the stack at a time, after the caller's buffer has faulted.
 const BOUNCE: usize = 64;
 
 /// A part of a copy that lies in one page.
@@ -45,7 +45,7 @@ impl Piece {
     ///
     /// # Safety
     ///
-    /// As for [`Machine::copy`]; `from` has as many bytes as this.
+    /// The promise of [`Machine::copy`] holds for `len` bytes at `from` and at `bytes`.
     unsafe fn write<M: Machine>(&self, from: *const u8) -> usize {
         // SAFETY: the caller's promise.
         let count = unsafe { M::copy(from, self.bytes, self.len) };
@@ -65,27 +65,27 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// `BadAddress` if some of them may not be read, `NoMemory` if there is none for a page
-    /// of theirs; `buf` holds those before. [`read_some`](Self::read_some) says how many
-    /// they are.
+    /// `BadAddress` if some of the bytes may not be read. `NoMemory` if a page of theirs cannot
+    /// be allocated. `buf` then holds the bytes before; [`read_some`](Self::read_some) returns
+    /// how many they are.
     pub fn read(&self, start: VirtAddr, buf: &mut [u8]) -> AxResult {
         Ok(self.copy_out(start, buf).1?)
     }
 
-    /// Copies `buf` to `start`. Instruction fetches of every hart see it where the pages
-    /// may be executed.
+    /// Copies `buf` to `start`. If the pages are executable, instruction fetches of every hart
+    /// see the bytes.
     ///
     /// # Errors
     ///
-    /// `BadAddress` if some of the bytes there may not be written, `NoMemory` if there is
-    /// none for a page of theirs; those before have been written.
-    /// [`write_some`](Self::write_some) says how many they are.
+    /// `BadAddress` if some of the bytes there may not be written. `NoMemory` if a page of theirs
+    /// cannot be allocated. The bytes before have been written; [`write_some`](Self::write_some)
+    /// returns how many they are.
     pub fn write(&self, start: VirtAddr, buf: &[u8]) -> AxResult {
         Ok(self.copy_in(start, buf).1?)
     }
 
-    /// As [`read`](Self::read), up to the first byte that may not be read. Returns how
-    /// many bytes were read.
+    /// Fills `buf` with the bytes from `start` on, up to the first that may not be read. Returns
+    /// how many bytes were read.
     pub fn read_some(&self, start: VirtAddr, buf: &mut [u8]) -> usize {
         self.copy_out(start, buf).0
     }
@@ -96,8 +96,8 @@ impl<M: Machine> AddrSpace<M> {
         })
     }
 
-    /// As [`write`](Self::write), up to the first byte that may not be written. Returns
-    /// how many bytes were written.
+    /// Copies `buf` to `start`, up to the first byte that may not be written. Returns how many
+    /// bytes were written.
     pub fn write_some(&self, start: VirtAddr, buf: &[u8]) -> usize {
         self.copy_in(start, buf).0
     }
@@ -108,13 +108,13 @@ impl<M: Machine> AddrSpace<M> {
         })
     }
 
-    /// The bytes from `start` up to the first 0, which is not among them, in the
-    /// beginning of `buf`.
+    /// Reads the string at `start`, which ends with a byte 0, into `buf`. Returns the string
+    /// without the 0.
     ///
     /// # Errors
     ///
-    /// `BadAddress` and `NoMemory` as for [`read`](Self::read); `InvalidInput` if `buf` is full before
-    /// the first 0.
+    /// `BadAddress` and `NoMemory` as for [`read`](Self::read). `InvalidInput` if `buf` is full
+    /// before the byte 0.
     pub fn read_cstr<'buf>(&self, start: VirtAddr, buf: &'buf mut [u8]) -> AxResult<&'buf [u8]> {
         let mut end = None;
         let (_, copied) = piece_by_piece(start, buf.len(), |vaddr, done| {
@@ -130,19 +130,19 @@ impl<M: Machine> AddrSpace<M> {
         end.map(|end| &buf[..end]).ok_or(AxError::InvalidInput)
     }
 
-    /// The value at `start`, at any alignment.
+    /// Returns the value at `start`, at any alignment.
     ///
     /// # Errors
     ///
-    /// As for [`read`](Self::read).
+    /// Those of [`read`](Self::read).
     pub fn read_val<T: AnyBitPattern>(&self, start: VirtAddr) -> AxResult<T> {
         let mut value = MaybeUninit::<T>::zeroed();
-        // SAFETY: the value's bytes, all of them zeroes so far.
+        // SAFETY: `value` has this many bytes, which are initialized to zeroes.
         let bytes = unsafe {
             core::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>())
         };
         self.read(start, bytes)?;
-        // SAFETY: any bytes are a `T`.
+        // SAFETY: `AnyBitPattern` promises that any initialized bytes are a valid `T`.
         Ok(unsafe { value.assume_init() })
     }
 
@@ -150,7 +150,7 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// As for [`write`](Self::write).
+    /// Those of [`write`](Self::write).
     pub fn write_val<T: NoUninit>(&self, start: VirtAddr, value: &T) -> AxResult {
         self.write(start, bytemuck::bytes_of(value))
     }
@@ -173,7 +173,7 @@ impl<M: Machine> AddrSpace<M> {
         })
     }
 
-    /// Reads a piece by way of the stack, whose pages are there.
+    /// Reads a piece through a buffer on the stack, which does not fault.
     #[cold]
     fn read_bounced(&self, vaddr: VirtAddr, buf: &mut [u8]) -> Result<usize, Fault> {
         let mut bounce = [0; BOUNCE];
@@ -201,7 +201,7 @@ impl<M: Machine> AddrSpace<M> {
         })
     }
 
-    /// Writes a piece by way of the stack, whose pages are there.
+    /// Writes a piece through a buffer on the stack, which does not fault.
     #[cold]
     fn write_bounced(&self, vaddr: VirtAddr, buf: &[u8]) -> Result<usize, Fault> {
         let mut bounce = [0; BOUNCE];
@@ -262,7 +262,8 @@ fn in_direct_map(paddr: PhysAddr) -> Option<*mut u8> {
     (paddr < MAX_PHYS).then(|| ptr::with_exposed_provenance_mut(PHYS_VIRT_OFFSET + paddr))
 }
 
-/// A copy by way of the stack, which does not fault, of no byte at all: there is no memory.
+/// A copy through the stack that copies no byte has found no memory behind the page, because the
+/// stack itself does not fault.
 fn is_memory(count: usize) -> Result<usize, Fault> {
     match count {
         0 => Err(Fault::Unmapped),
@@ -270,8 +271,8 @@ fn is_memory(count: usize) -> Result<usize, Fault> {
     }
 }
 
-/// Calls `copy` with an address, and its offset, until it has copied `size` bytes from
-/// `start` on, or none. Returns how many bytes were copied, and why not more.
+/// Calls `copy` with an address and its offset until `size` bytes from `start` on are copied, or
+/// until `copy` copies no byte. Returns how many bytes were copied, and why not more.
 fn piece_by_piece(
     start: VirtAddr,
     size: usize,

@@ -102,9 +102,9 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         Ok(guard)
     }
 
-    /// Begins the operation: waits until no other operation has locked any of the range, and
-    /// none that asked earlier is queued for any of it. Page faults go on. The index lock is
-    /// held when this returns.
+    /// Begins the operation: waits for operations that have locked some of the range, and for
+    /// those that asked earlier and are queued for some of it. Page faults go on. The index lock
+    /// is held when this returns.
     ///
     /// # Errors
     ///

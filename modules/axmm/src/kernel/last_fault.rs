@@ -1,5 +1,5 @@
-//! Why the last page fault of this hart that failed has failed: for the report of an
-//! access that ends the machine. The trap entry only learns that it has failed.
+//! Why the last page fault that failed on this hart did. The report of an access that ends the
+//! machine needs it, because the trap entry only learns that the fault failed.
 
 use memory_addr::VirtAddr;
 
@@ -9,7 +9,7 @@ use crate::aspace::Fault;
 #[percpu::def_percpu]
 static ADDR: usize = 0;
 
-/// What came of it; 0 if no page fault of this hart has failed.
+/// The index of the reason in [`FAULTS`], plus one; 0 if no page fault of this hart has failed.
 #[percpu::def_percpu]
 static FAULT: usize = 0;
 
@@ -20,7 +20,7 @@ const FAULTS: [Fault; 4] = [
     Fault::Nested,
 ];
 
-/// Notes that an access of this hart cannot be made. Interrupts are off.
+/// Records why an access of this hart cannot be made. The caller keeps interrupts out.
 #[cold]
 pub fn note(addr: VirtAddr, fault: Fault) {
     let index = FAULTS.iter().position(|known| *known == fault);
@@ -28,7 +28,7 @@ pub fn note(addr: VirtAddr, fault: Fault) {
     ADDR.write_current(addr.as_usize());
 }
 
-/// Why the access at `addr` cannot be made, if it is the last of this hart that could not.
+/// Returns why the access at `addr` cannot be made, if it was the last failure of this hart.
 pub fn last(addr: VirtAddr) -> Option<Fault> {
     let index = FAULT.read_current().checked_sub(1)?;
     let fault = FAULTS.get(index).copied();

@@ -1,5 +1,5 @@
-//! The kernel's own address space, built at boot and loaded on every hart; those of
-//! user programs beside it; and whom a page fault goes to.
+//! The kernel's own address space, which is built at boot and loaded on every hart; the address
+//! spaces of user programs; and the handler of page faults.
 
 mod last_fault;
 mod print;
@@ -29,9 +29,9 @@ pub use self::shared::{AspaceGuard, SharedAspace};
 
 static KERNEL_ASPACE: LazyInit<SharedAspace> = LazyInit::new();
 
-/// An address space with everything the kernel needs: each part of its image
-/// with exactly its rights, the rest of RAM readable and writable, devices
-/// uncached; each hart's stack above its guard zone; nothing executable but code.
+/// Makes an address space with everything that the kernel needs. Each part of its image has
+/// exactly its rights, and only code is executable. The rest of RAM is readable and writable.
+/// Devices are uncached. Each hart's stack lies above a guard zone.
 ///
 /// # Errors
 ///
@@ -45,7 +45,8 @@ pub fn new_kernel_aspace() -> AxResult<AddrSpace> {
             let vaddr = axhal::mem::phys_to_virt(region.paddr);
             let flags = rights(region.flags);
             let (name, paddr, size) = (region.name, region.paddr, region.size);
-            // SAFETY: it is fixed below, before anything can be copied through it.
+            // SAFETY: `fix_below` below keeps copies out of the mapping, and no user program is
+            // in this address space.
             result = unsafe { aspace.map_linear_named(name, vaddr, paddr, size, flags) };
         }
     });
@@ -59,15 +60,15 @@ pub fn new_kernel_aspace() -> AxResult<AddrSpace> {
     result.map(|()| aspace)
 }
 
-/// Maps the stack of hart `number`, and its guard zone as an area without rights.
+/// Maps the stack of hart `number`, and below it a guard zone: an area without rights.
 fn map_stack(aspace: &AddrSpace, number: usize, paddr: PhysAddr) -> AxResult {
     let Range { start, end } = hart_stack(number);
     let guard = end - HART_STACK_SLOT;
     let none = MappingFlags::empty();
     aspace.map_alloc(VirtAddr::from_usize(guard), start - guard, none, false)?;
     let rights = MappingFlags::READ | MappingFlags::WRITE;
-    // SAFETY: the memory is the stack's for good, and the linear mapping leaves it out
-    // (`for_each_region`). The hart alone changes what is mapped here (`own_from`).
+    // SAFETY: the memory is used for this stack alone, because `for_each_region` leaves it out
+    // of the linear mapping. `own_from` keeps copies and changes away from the mapping.
     unsafe { aspace.map_linear_named("stack", start.into(), paddr, end - start, rights) }
 }
 
@@ -83,24 +84,22 @@ fn rights(region: MemRegionFlags) -> MappingFlags {
     given.fold(MappingFlags::empty(), |all, (_, flag)| all | *flag)
 }
 
-/// The kernel's address space. It exists once
-/// [`init_memory_management`] has run.
+/// The kernel's address space. It exists once [`init_memory_management`] has run.
 ///
-/// From [`KERNEL_MAP_BASE`] on anybody may map, and, below [`KERNEL_OWNED_BASE`], unmap and
-/// protect what others have mapped. So code that makes references to such a mapping must
-/// keep its addresses to itself. From [`KERNEL_OWNED_BASE`] on each mapping has an owner
+/// Any code may map from [`KERNEL_MAP_BASE`] on. Below [`KERNEL_OWNED_BASE`] it may also unmap
+/// and protect what other code has mapped, so code that makes references to such a mapping must
+/// keep its addresses to itself. From [`KERNEL_OWNED_BASE`] on, each mapping has an owner
 /// ([`own_from`](AddrSpace::own_from)).
 pub fn kernel_aspace() -> &'static SharedAspace {
     &KERNEL_ASPACE
 }
 
-/// An address space for a user program: `size` bytes from `base` on, with nothing
-/// mapped. Where one root page table translates all addresses (riscv64, x86_64),
-/// what the kernel maps, now or later, is there too; elsewhere the kernel half has
-/// a root of its own.
+/// Makes an address space for a user program: `size` bytes from `base` on, with nothing mapped.
+/// Where one root page table translates all addresses (riscv64, x86_64), it shares all mappings
+/// of the kernel, present and future. Elsewhere the kernel half has a root of its own.
 ///
-/// The first one makes the kernel's root ready for it: a table under each of its
-/// entries, 256 KiB on riscv64 and x86_64.
+/// The first call prepares the kernel's root for sharing. That takes a table under each of its
+/// entries: 256 KiB on riscv64 and x86_64.
 ///
 /// # Errors
 ///
@@ -118,12 +117,11 @@ pub fn new_user_aspace(base: VirtAddr, size: usize) -> AxResult<AddrSpace> {
     AddrSpace::new_user_with(base, size, &KERNEL_ASPACE)
 }
 
-/// Makes instruction fetches of every hart see what the caller has written to a range of
-/// addresses, or knows to have been written: of the kernel's, or in the lower half those of
-/// the address space that this hart has entered.
+/// Makes instruction fetches of every hart see what has been written to `range`. Addresses in
+/// the lower half are those of the address space that this hart has entered.
 ///
-/// Only for code in pages that are executable already. To make pages executable
-/// ([`protect`](AddrSpace::protect)) does it, too.
+/// It is needed for code in pages that are executable already. [`protect`](AddrSpace::protect)
+/// does the same for pages that it makes executable.
 pub fn sync_icache(range: Range<usize>) {
     let start = VirtAddr::from_usize(range.start);
     if let Some(space) = KERNEL_ASPACE.space_of(start) {
@@ -131,15 +129,16 @@ pub fn sync_icache(range: Range<usize>) {
     }
 }
 
-/// The physical address of the kernel's root page table.
+/// Returns the physical address of the kernel's root page table.
 pub fn kernel_page_table_root() -> PhysAddr {
     KERNEL_ASPACE.page_table_root()
 }
 
-/// Builds the kernel's address space, runs in it from now on, and takes charge
-/// of page faults. The first hart calls it, once frames can be had.
+/// Builds the kernel's address space, loads it on this hart, and installs the handler of page
+/// faults. The first hart calls it, once frames can be allocated.
 ///
-/// Without memory for it there is nothing to run in: the machine ends.
+/// If there is no memory for the address space, the machine powers off with the status of a
+/// failure.
 pub fn init_memory_management() {
     match new_kernel_aspace() {
         Ok(aspace) => {
@@ -156,20 +155,20 @@ pub fn init_memory_management() {
     init_memory_management_secondary();
 }
 
-/// Runs in the kernel's address space from now on. Every other hart calls it. A hart that
-/// is in a user program's is in the kernel's as well, and stays where it is.
+/// Loads the kernel's address space on this hart. Every hart but the first calls it. A hart that
+/// has entered a user program's address space is in the kernel's as well, so nothing changes.
 pub fn init_memory_management_secondary() {
     if !SharedAspace::entered().is_null() {
         return;
     }
-    // SAFETY: the table maps all of the image, of RAM and of the devices where
-    // the kernel uses them (`new_kernel_aspace`).
+    // SAFETY: `new_kernel_aspace` has mapped the image, RAM and devices in this table at the
+    // addresses at which the kernel uses them.
     unsafe { axhal::paging::set_kernel_root(kernel_page_table_root()) };
 }
 
 impl SharedAspace {
-    /// Whose address it is, if this is the kernel's: its own, or in the lower half the
-    /// address space's that this hart has entered.
+    /// Returns the address space that translates `addr`, where `self` is the kernel's: in the
+    /// lower half the one that this hart has entered.
     #[inline(always)]
     fn space_of(&self, addr: VirtAddr) -> Option<&Self> {
         match addr.as_usize() < USER_END {
@@ -179,8 +178,9 @@ impl SharedAspace {
     }
 }
 
-/// The kernel's is asked about every page fault.
-// SAFETY: `handle` uses only memory that is mapped already, and lets no interrupt in.
+/// The kernel's address space handles every page fault.
+// SAFETY: `handle` accesses only the linear mapping and statics, which are always mapped, and
+// never enables interrupts.
 unsafe impl PageFaultHandler for SharedAspace {
     #[inline(always)]
     fn handle(&self, addr: VirtAddr, access: Access) -> bool {
@@ -196,7 +196,7 @@ unsafe impl PageFaultHandler for SharedAspace {
             };
             match fault {
                 Ok(()) => return true,
-                // Code that has interrupts in holds no lock of the kernel.
+                // Code that runs with interrupts enabled holds no spin lock of the kernel.
                 Err(Fault::NoMemory) if axhal::arch::irqs_enabled() && axalloc::run_shrinker() => {}
                 Err(fault) => {
                     last_fault::note(addr, fault);
@@ -213,14 +213,14 @@ unsafe impl PageFaultHandler for SharedAspace {
         describe(space, addr, out)?;
         match last_fault::last(addr) {
             Some(Fault::NoMemory) => write!(out, "; out of memory: {}", axalloc::usage()),
-            // What is mapped there has been said.
+            // `describe` above has said what is mapped there.
             Some(Fault::Unmapped) | None => Ok(()),
             Some(fault) => write!(out, "; the access is {fault}"),
         }
     }
 }
 
-/// The rights that an access needs.
+/// Returns the rights that an access needs.
 #[inline(always)]
 fn rights_for(access: Access) -> MappingFlags {
     let mut wanted = MappingFlags::empty();
@@ -234,7 +234,7 @@ fn rights_for(access: Access) -> MappingFlags {
     wanted
 }
 
-/// Says what is mapped at `addr`, without waiting for whatever changes it.
+/// Writes what is mapped at `addr`. It does not wait for an operation that changes it.
 fn describe(aspace: &AddrSpace, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
     let area = match aspace.try_area_at(addr) {
         Ok(Some(area)) => area,

@@ -1,4 +1,4 @@
-//! The kernel's address space on the console.
+//! Prints the kernel's address space on the console.
 
 use arrayvec::ArrayString;
 use axlog::ax_println;
@@ -6,17 +6,17 @@ use axlog::ax_println;
 use crate::kernel::kernel_aspace;
 use crate::report::listing::{Form, Lines};
 
-/// Bytes of the longest line: five numbers, a name, and what is between.
+/// The most bytes of a line: five numbers, a name, and what separates them.
 const LONGEST: usize = 384;
 
-/// Prints what the kernel's address space holds, for people and then for `make
-/// maps`. It may change meanwhile: each line is right when it is made.
+/// Prints what the kernel's address space holds: a table for people, then data for `make maps`.
+/// It may change meanwhile. Each line is correct when it is made.
 pub fn print_maps() {
     for form in [Form::Table, Form::Data] {
         let mut lines = Lines::new(form);
         loop {
             let mut line = ArrayString::<LONGEST>::new();
-            // Nobody prints while others wait for the areas.
+            // The line is printed after the locks of the address space are free.
             let more = lines.write_next(kernel_aspace(), &mut line);
             if more != Ok(true) {
                 break;

@@ -1,4 +1,4 @@
-//! An address space that harts can be in, and which of them are.
+//! Address spaces that harts can enter.
 
 use core::ops::Deref;
 use core::ptr;
@@ -18,39 +18,39 @@ use crate::machine::{Machine, ThisMachine};
 use crate::tlb::asid::AsidAllocator;
 use crate::tlb::state::FlushOnEntry;
 
-/// The ids of this machine. Its first hart says how many there are.
+/// The ASIDs of this machine. The first hart sets how many there are.
 pub static ASIDS: AsidAllocator = AsidAllocator::new(0);
 
-/// The address space that this hart has entered: a `SharedAspace`, or 0.
+/// The address of the `SharedAspace` that this hart has entered, or 0.
 #[percpu::def_percpu]
 static ENTERED: usize = 0;
 
-/// The generation of ids that this hart has seen last.
+/// The latest generation of ASIDs that this hart has seen.
 #[percpu::def_percpu]
 static GENERATION: u64 = 0;
 
-/// An address space that harts can be in.
+/// An address space that harts can enter.
 ///
-/// Its operations ([`AddrSpace`]) need no lock around them: those of ranges that do not
+/// Its operations ([`AddrSpace`]) need no lock around them: operations on ranges that do not
 /// overlap run side by side.
 pub struct SharedAspace {
     aspace: AddrSpace,
-    /// For those that want several operations to be one.
+    /// Held by callers that make several operations one.
     lock: SpinNoIrq<()>,
     root: PhysAddr,
-    /// Whether a hart can be in it.
+    /// Whether a hart can enter it.
     enterable: bool,
 }
 
-/// The address space, which nobody else has [locked](SharedAspace::lock). Interrupts are
-/// kept out meanwhile.
+/// An address space that the caller has [locked](SharedAspace::lock). Interrupts are out while
+/// the guard exists.
 pub struct AspaceGuard<'a> {
     aspace: &'a AddrSpace,
     _guard: SpinNoIrqGuard<'a, ()>,
 }
 
 impl SharedAspace {
-    /// Lets harts into an address space.
+    /// Makes an address space that harts can enter.
     pub fn new(aspace: AddrSpace) -> Self {
         Self {
             root: aspace.page_table_root(),
@@ -60,27 +60,27 @@ impl SharedAspace {
         }
     }
 
-    /// The physical address of the page table's root.
+    /// Returns the physical address of the page table's root.
     pub fn page_table_root(&self) -> PhysAddr {
         self.root
     }
 
-    /// The address space, when nobody else has it by this function, so that several
-    /// operations are one for all that call it, as to find free addresses and to map
-    /// them. It keeps out neither page faults nor those that do without it.
+    /// Waits until no other caller holds the lock, and takes it. So several operations become one
+    /// for all callers that use this lock, as to find free addresses and to map them. It keeps
+    /// out neither page faults nor operations without the lock.
     pub fn lock(&self) -> AspaceGuard<'_> {
         let mut turn = 0;
         loop {
             if let Some(guard) = self.try_lock() {
                 return guard;
             }
-            // Who has it may be waiting for this hart to forget something.
+            // The holder may be waiting for this hart to flush its TLB.
             ThisMachine::relax(turn);
             turn += 1;
         }
     }
 
-    /// As [`lock`](Self::lock), if nobody has it.
+    /// Takes the [lock](Self::lock), if it is free.
     pub fn try_lock(&self) -> Option<AspaceGuard<'_>> {
         Some(AspaceGuard {
             _guard: self.lock.try_lock()?,
@@ -88,32 +88,33 @@ impl SharedAspace {
         })
     }
 
-    /// Runs `f` in the address space of a user program: until it returns this hart
-    /// translates the lower half by it, and page faults there are the address
-    /// space's. Then what was there before is there again.
+    /// Runs `f` in the address space of a user program. Until `f` returns, this hart translates
+    /// the lower half by this address space, which handles page faults there. Afterwards the
+    /// hart is in the address space in which it was before.
     ///
-    /// The kernel itself may only access what is not mapped for users
-    /// ([`MappingFlags::USER`]): for that there are
-    /// [`read`](AddrSpace::read) and [`write`](AddrSpace::write). `f` stays on this
-    /// hart. If it is a thread's, it may wait: this hart leaves the address space when the
-    /// thread goes, and enters it when it comes back. In a process, where all harts share one lower half, this waits for harts in
-    /// other address spaces: it is called without a lock that one of those may want.
+    /// The kernel itself may only access what is not mapped for users ([`MappingFlags::USER`]);
+    /// for the rest there are [`read`](AddrSpace::read) and [`write`](AddrSpace::write). `f`
+    /// stays on this hart, and may wait if it runs in a thread: the hart leaves the address
+    /// space when another thread runs, and enters it again with this one.
+    ///
+    /// In a Linux process that plays the machine, all harts share one lower half. There this
+    /// waits for harts in other address spaces, so the caller holds no lock that they may want.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for one that was not made by
-    /// [`new_user_aspace`](crate::new_user_aspace): the kernel's, which is always there,
-    /// or one in which the kernel's mappings are missing.
+    /// `InvalidInput` unless [`new_user_aspace`](crate::new_user_aspace) made the address space:
+    /// every hart is always in the kernel's, and one without the kernel's mappings cannot run
+    /// kernel code.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> AxResult<R> {
         if !self.enterable {
             return Err(AxError::InvalidInput);
         }
         let before = Self::entered_here();
-        // SAFETY: it is left, or entered by whoever had entered it before, before
-        // `self` can go; and so is that one, whose own `run` has not returned.
+        // SAFETY: `self` is borrowed until this returns, and the second `switch` below leaves
+        // it before that. `f` uses the lower half only for what `self` maps there.
         unsafe { Self::switch(Some(self)) };
         let result = f();
-        // SAFETY: as above.
+        // SAFETY: the `run` that entered `before` has not returned, so `before` still exists.
         unsafe { Self::switch(before) };
         Ok(result)
     }
@@ -122,44 +123,48 @@ impl SharedAspace {
     ///
     /// # Safety
     ///
-    /// `to` stays until this hart has left it. Nothing in the lower half is in use.
+    /// `to` exists until this hart has left it. Nothing in the lower half is in use.
     pub unsafe fn switch(to: Option<&Self>) {
-        // An interrupt that asks this hart to forget must find it outside or inside.
+        // A request to flush must find this hart either inside or outside.
         let _guard = IrqsOff::new();
         let from = Self::entered_here();
-        // Out of the one before first: whoever changes it finds this hart inside or gone.
+        // The hart leaves the old address space before it enters the new one, so an operation
+        // on the old one finds it either inside or gone.
         if let Some(from) = from
             && !to.is_some_and(|to| ptr::eq(from, to))
         {
             from.leave();
         }
         if let Some(to) = to {
-            // SAFETY: the root is that of a live address space, by the caller's promise,
-            // and translates the kernel half as the kernel's own does (`is_enterable`).
+            // SAFETY: `to` exists by the caller's promise. Its root translates the kernel half as
+            // the kernel's root does, which `is_enterable` has checked. Interrupts are out.
             unsafe { to.enter() };
         }
         ENTERED.write_current(to.map_or(0, |to| ptr::from_ref(to).expose_provenance()));
     }
 
-    /// With interrupts out.
+    /// Leaves the address space. The caller keeps interrupts out.
     fn leave(&self) {
-        // SAFETY: the kernel's root stays for ever. After `leave_user` this hart translates
-        // nothing by this address space.
+        // SAFETY: the kernel's address space is never dropped. After `leave_user` this hart
+        // translates nothing by this address space.
         unsafe {
             leave_user(kernel_page_table_root());
             self.tlb_state().leave(this_hart());
         }
     }
 
+    /// Enters the address space.
+    ///
     /// # Safety
     ///
-    /// As [`switch`](Self::switch), with interrupts out.
+    /// The address space exists until this hart has left it. Nothing in the lower half is in
+    /// use. Interrupts are out.
     unsafe fn enter(&self) {
-        // SAFETY: the root stays until this hart has left, by the caller's promise.
+        // SAFETY: by the caller's promise the root exists until this hart has left.
         unsafe { claim_user(self.root) };
         let mut generation = GENERATION.read_current();
-        // SAFETY: `generation` is this hart's own, and `enter_user` below forgets what is
-        // stale; interrupts are out in between, by the caller's promise.
+        // SAFETY: `generation` is this hart's own, and `enter_user` below flushes what is stale.
+        // Interrupts are out in between, by the caller's promise.
         let (asid, stale) = unsafe { self.tlb_state().enter(&ASIDS, this_hart(), &mut generation) };
         GENERATION.write_current(generation);
         let forget = match stale {
@@ -167,34 +172,37 @@ impl SharedAspace {
             FlushOnEntry::Asid => Flush::Asid,
             FlushOnEntry::Everything => Flush::Everything,
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: by the caller's promise the root exists until this hart has left, and
+        // `claim_user` has claimed it.
         unsafe { enter_user(self.root, asid, forget) };
     }
 
-    /// The address space that this hart has entered; null if none. It is there until this
-    /// hart leaves it.
+    /// Returns the address space that this hart has entered, or null. It exists until this hart
+    /// leaves it.
     pub fn entered() -> *const Self {
         ptr::with_exposed_provenance(ENTERED.read_current())
     }
 
-    /// The address space that this hart has entered. Callers let the reference go before
-    /// this hart leaves it.
+    /// Returns the address space that this hart has entered. Callers drop the reference before
+    /// this hart leaves the address space.
     pub(crate) fn entered_here() -> Option<&'static Self> {
-        // SAFETY: `switch` has put it there, and the caller of that keeps it alive until
-        // this hart has left it; no reference in this crate outlives that.
+        // SAFETY: `switch` stored the pointer, and its caller promised that the address space
+        // exists until this hart leaves it. References in this crate end before that.
         unsafe { Self::entered().as_ref() }
     }
 
-    /// Makes the access of the kernel at `vaddr` possible, if it may be made and that takes a
-    /// bounded number of instructions. Returns whether it did. Called with interrupts off.
+    /// Makes an access of the kernel at `vaddr` possible, if it is allowed and a bounded number
+    /// of instructions is enough. Returns whether the access can be made. The caller keeps
+    /// interrupts out.
     #[inline(always)]
     pub(crate) fn kernel_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
-        // What most faults need is in hand, and full of zeroes, before the fault slot is.
+        // Most faults need one frame. It is allocated and zeroed before the fault slot is taken.
         let mut hand = PreallocatedFrames::with_one_frame();
         self.fault_in_at_once(vaddr, access, MappingFlags::USER, &mut hand)
     }
 
-    /// Makes the access of the kernel at `vaddr` possible, if it may be made.
+    /// Makes an access of the kernel at `vaddr` possible, if it is allowed. May wait for other
+    /// harts.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! The index lock of a shard: a spin lock that no hart waits for in vain.
+//! The index lock of a shard: a spin lock that every waiting hart gets after a bounded number of
+//! others.
 //!
 //! A free lock goes to the first hart that asks, for that is fastest. A hart that has waited
 //! for [`PATIENCE`] turns sets its bit in `waiting`. From then on each holder names the next
@@ -32,7 +33,7 @@ pub struct IndexLock<M> {
 }
 
 impl<M: Machine> IndexLock<M> {
-    /// A free lock.
+    /// A lock that is free.
     pub fn new() -> Self {
         Self {
             owner: AtomicUsize::new(0),
@@ -52,8 +53,8 @@ impl<M: Machine> IndexLock<M> {
         }
     }
 
-    /// As [`lock`](Self::lock), with interrupts out all the while: for a hart that holds the
-    /// index lock of another shard.
+    /// Locks it for `hart`, which runs this and holds the index lock of another shard. Interrupts
+    /// stay out while it waits.
     #[inline(always)]
     pub fn lock_beside_others(&self, hart: usize) {
         if !self.try_lock(hart) {

@@ -1,4 +1,4 @@
-//! Who may change what, and when (docs/locking.md).
+//! The locks of an address space. docs/locking.md has the protocol.
 //!
 //! ```text
 //!   shards.rs       an address space in up to 32 shards

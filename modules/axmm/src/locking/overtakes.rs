@@ -74,7 +74,7 @@ mod counted {
 
 #[cfg(not(feature = "overtakes"))]
 mod uncounted {
-    /// Nothing.
+    /// Counts nothing.
     pub struct Overtakes;
 
     impl Overtakes {

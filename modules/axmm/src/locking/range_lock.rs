@@ -57,7 +57,7 @@ pub struct HartState {
 /// The area into which a hart faulted a page last. As long as its leaf is unchanged, the next
 /// fault there reads no word that another hart writes.
 pub struct AreaCache {
-    /// The area.
+    /// The area, or `None` before the first fault.
     pub area: Option<Area<Backend>>,
     /// The leaf from which the area was read.
     pub sight: Sight<Backend>,
@@ -132,9 +132,9 @@ pub struct FaultGuard<'a> {
 pub enum LockedBy {
     /// The address is not locked.
     None,
-    /// The hart for which the question was asked.
+    /// The hart for which the question was asked has locked it.
     ThisHart,
-    /// Another hart.
+    /// Another hart has locked it.
     Another,
 }
 

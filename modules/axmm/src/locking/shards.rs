@@ -34,7 +34,7 @@ pub const MAX_SHARDS: usize = 32;
 /// One shard: its locks and its areas.
 #[repr(C)]
 pub struct Shard<M> {
-    /// The locks.
+    /// The range lock and the index lock.
     pub lock: RangeLock<M>,
     areas: OwnLine<SharedAreas<Backend>>,
 }
@@ -58,7 +58,7 @@ impl<M: Machine> Shard<M> {
         &self.areas.0
     }
 
-    /// The areas.
+    /// The areas of the shard.
     ///
     /// # Safety
     ///

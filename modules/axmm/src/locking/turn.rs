@@ -13,8 +13,8 @@ pub struct Request<'a, M> {
 /// Waits until it is the turn of `hart` for every one of `requests`.
 ///
 /// The caller holds the index locks of all of them, with interrupts out by `irqs_off`. While this
-/// waits, it holds none of them and a place in every queue, and interrupts are as they were
-/// before `irqs_off`. When it returns the index locks are held again.
+/// waits, the index locks are free, the hart has a place in every queue, and interrupts are as
+/// they were before `irqs_off`. When it returns the index locks are held again.
 pub fn wait_for_turn<M: Machine>(
     requests: &[Request<M>],
     hart: usize,

@@ -83,7 +83,7 @@ enum Next {
 }
 
 impl Lines {
-    /// One of which no line has been made.
+    /// A listing that starts with its first line.
     pub fn new(form: Form) -> Self {
         Self {
             form,
@@ -94,7 +94,7 @@ impl Lines {
         }
     }
 
-    /// Writes the next line, without its end. Answers whether there was any.
+    /// Writes the next line, without its end. Returns whether there was one.
     ///
     /// # Errors
     ///
