@@ -1,37 +1,39 @@
-//! What every virtual address means.
+//! The virtual-memory module: address spaces, and what each virtual address means.
 //!
 //! ```text
-//!  AddrSpace ── areas     what is mapped where, with which rights     areas/
-//!      │    └── backend   how an area gets its frames                 backend/
-//!      └─────── PageTable the hardware's view of it, walked by range  pagetable/
-//!                  └───── TlbGather  forgotten everywhere, then freed tlb.rs
-//!  code.rs                instruction fetches see what was written
-//!  Listing                what there is, for people and for programs  listing.rs
+//!   kernel/       the kernel's address space, user programs', the page-fault handler
+//!   report/       listings of an address space
+//!   aspace/       AddrSpace: one file for each operation, page faults, copies
+//!   locking/      range locks, index locks, shards
+//!   backing/      how an area gets its frames
+//!   areas/        what is mapped where, with which rights; gaps
+//!   tlb/          what must be flushed, by which harts, before frames are freed
+//!   page_table/   the hardware's view, changed a range at a time
+//!   machine.rs    what an address space needs of its machine
 //! ```
 //!
-//! The kernel's own address space ([`kernel_aspace`]) is built at boot from what
-//! the machine has, and loaded on every hart. Its upper part, from
-//! [`axconfig::KERNEL_MAP_BASE`] on, is for mappings made on demand.
+//! A file uses what is below it in this list. The kernel's own address space
+//! ([`kernel_aspace`]) is built at boot and loaded on every hart. Its upper part, from
+//! [`axconfig::KERNEL_MAP_BASE`] on, is for mappings made on demand. It exists with the feature
+//! `hal`. Without that, tests build address spaces of any [`Machine`] in a plain process.
 //!
-//! With the feature `hal` there is the kernel's own, on the harts of axhal; without it
-//! there are only those that tests build, and read back, in a plain process.
+//! Promises:
 //!
-//! Promises: an operation that fails has changed nothing. No kernel mapping is
-//! writable and executable. A page that has been unmapped is out of every hart's
-//! reach before its frame is free.
+//! - An operation that fails has changed nothing.
+//! - No kernel mapping is writable and executable.
+//! - A frame is freed only after every hart has flushed the pages that mapped it.
 //!
 //! | lock | guards | taken inside |
 //! |---|---|---|
-//! | [`SharedAspace::lock`] | nothing by itself: several operations are one for its callers | no other lock of axmm |
-//! | a range lock | what is mapped in a range | `lock` |
-//! | an index lock | the areas of a shard, and its range locks | a range lock |
-//! | a hart's fault slot | the page that it faults in | a user program's, then the kernel's |
-//! | `axalloc`'s | frames, heap | any |
+//! | [`SharedAspace::lock`] | sequences of operations that its callers make one | no other lock of axmm |
+//! | a range lock | pages, tables and areas of a range | `lock` |
+//! | an index lock | the areas of a shard, and which ranges are locked | a range lock |
+//! | a hart's fault slot | the page that the hart faults in | a user program's, then the kernel's |
+//! | the locks of `axalloc` | frames, heap | any |
 //!
-//! Operations on ranges that do not overlap run side by side (docs/locking.md). A hart that
-//! waits for another acknowledges TLB requests meanwhile ([`Machine::relax`]), with
-//! interrupts in or out, because the other may be waiting for that. So a caller holds no spin
-//! lock, with interrupts out, that a hart in here can be waiting for.
+//! docs/locking.md has the protocol. A hart that waits for another acknowledges flush requests
+//! meanwhile ([`Machine::relax`]), because the other may be waiting for that. So a caller with
+//! interrupts out must not hold a spin lock for which a hart in this module can be waiting.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;

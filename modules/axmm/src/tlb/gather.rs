@@ -4,9 +4,9 @@
 //! While an operation changes the page table, the gather collects the changed addresses and
 //! the frames that are no longer in use. [`finish`](TlbGather::finish) then flushes all of the
 //! addresses in one go, and frees the frames after it. The frames wait in a list that takes no
-//! memory of its own ([`FrameList`]): it writes into them, while harts that have not flushed
-//! yet may still write there, too. The [`TlbState`] of the address space says which harts
-//! flush.
+//! memory of its own ([`FrameList`]): they are linked through their metadata. Their bytes are
+//! not touched, because harts that have not flushed yet may still write there. The
+//! [`TlbState`] of the address space says which harts flush.
 //!
 //! Three cases do not wait for `finish`:
 //!
