@@ -1,5 +1,5 @@
-//! What ArceOS's own `axmm` offers, under the same names and meanings: written as a
-//! user of it would, so that it compiles against this one too.
+//! The items of ArceOS's own `axmm` have the same names and meanings here. The test is written
+//! like a user of that crate, so it shows that such code compiles.
 
 use axerrno::{AxError, AxResult};
 use axmm::{AddrSpace, Backend, MappingFlags, mapping_err_to_ax_err};
@@ -23,7 +23,7 @@ fn load(aspace: &mut AddrSpace) -> AxResult<VirtAddr> {
 #[test]
 fn a_program_is_loaded_as_by_arceos() {
     let memory = axalloc::host::physical_memory(1 << 30, 16 << 20).unwrap();
-    // SAFETY: mapped for this alone, and for good.
+    // SAFETY: the memory was just mapped for the allocator alone, and is never unmapped.
     unsafe { axalloc::add_memory(&[memory]) }.unwrap();
 
     let mut aspace = AddrSpace::new_empty(BASE, SIZE).unwrap();
@@ -42,11 +42,11 @@ fn a_program_is_loaded_as_by_arceos() {
 
     let device = va!(0x4000_0000);
     let paddr = PhysAddr::from_usize(0x1000_0000);
-    // SAFETY: nothing is copied through it.
+    // SAFETY: the test copies nothing to or from the mapping.
     unsafe { aspace.map_linear(device, paddr, PAGE_SIZE_4K, FLAGS) }.unwrap();
     let (area, _) = (aspace.area_at(device).unwrap(), va_range!(0..1));
     let Backend::Linear { pa_va_offset } = *area.backing() else {
-        panic!("not linear")
+        panic!("the area is not linear")
     };
     assert_eq!(pa_va_offset, 0x3000_0000);
     aspace.unmap(device, PAGE_SIZE_4K).unwrap();

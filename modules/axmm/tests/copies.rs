@@ -1,5 +1,5 @@
-//! Copies into and out of an address space that fault, in the caller's buffer or where a
-//! mapping leads to no memory.
+//! Copies into and out of an address space that fault in the caller's buffer, or where a
+//! mapping has physical addresses without memory.
 
 mod support;
 
@@ -14,11 +14,12 @@ fn space<M: TestMachine>() -> AddrSpace<M> {
     AddrSpace::new_empty(virt(M::base()), GIB).unwrap()
 }
 
+/// Returns bytes that differ from zero.
 fn text(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n as u8 ^ (n >> 8) as u8) | 1).collect()
 }
 
-/// The copy itself may not fault there; what comes after it may.
+/// The copy stops at the fault. The next access to the buffer resolves it, and the copy goes on.
 fn a_copy_goes_on_where_the_buffer_faults<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
@@ -53,7 +54,7 @@ fn a_copy_goes_on_where_the_buffer_faults<M: TestMachine>() {
     }
 }
 
-/// A linear mapping may lead anywhere.
+/// A linear mapping may have any physical addresses.
 fn a_copy_ends_where_there_is_no_memory<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
@@ -67,7 +68,7 @@ fn a_copy_ends_where_there_is_no_memory<M: TestMachine>() {
         let string = aspace.read_cstr(start, &mut buffer).map(<[u8]>::len);
         assert_eq!(string, Err(AxError::BadAddress));
     });
-    // Memory that ends in the middle of a page.
+    // The memory ends in the middle of a page.
     aspace.unmap(start, KIB4).unwrap();
     aspace.map_physical(start, phys(GIB), KIB4, RW).unwrap();
     let absent = PHYS_VIRT_OFFSET + GIB + 40..PHYS_VIRT_OFFSET + 2 * GIB;
@@ -77,8 +78,8 @@ fn a_copy_ends_where_there_is_no_memory<M: TestMachine>() {
     });
 }
 
-/// Nothing is accessed there: the test would end by a signal.
-fn what_the_direct_map_does_not_reach_is_not_copied<M: TestMachine>() {
+/// An access outside the linear mapping of all memory would end the test by a signal.
+fn memory_beyond_the_linear_mapping_is_not_copied<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
     let start = virt(M::base());
@@ -100,5 +101,5 @@ fn what_the_direct_map_does_not_reach_is_not_copied<M: TestMachine>() {
 on_every_machine!(
     a_copy_goes_on_where_the_buffer_faults,
     a_copy_ends_where_there_is_no_memory,
-    what_the_direct_map_does_not_reach_is_not_copied,
+    memory_beyond_the_linear_mapping_is_not_copied,
 );

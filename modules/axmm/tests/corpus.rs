@@ -1,4 +1,4 @@
-//! What the fuzzers have kept (`fuzz/corpus/`), run as they run it.
+//! Runs the fuzz targets with the inputs that the fuzzers have kept (`fuzz/corpus/`).
 
 use std::fs;
 use std::path::Path;

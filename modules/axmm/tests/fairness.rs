@@ -24,7 +24,8 @@ const WAITS: usize = if cfg!(miri) { 3 } else { 500 };
 /// When the watched hart draws its ticket, another hart has at most one operation under way,
 /// which is locked and not yet counted, or is ahead in the queue. Its next operation gets a
 /// higher ticket, so it starts after the watched hart has unlocked its range. All ranges of a
-/// test overlap, so there are no other operations.
+/// test overlap, so there are no other operations. No page is large: an operation that finds a
+/// large page at an end of its range may have to wait a second time.
 const MOST: usize = 1;
 const PAGES: usize = 16;
 

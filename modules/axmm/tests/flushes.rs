@@ -1,5 +1,5 @@
 //! Operations flush the pages that lose a translation or a right, once and before the frames
-//! are freed. They flush nothing else. Some of the tests are named after errors of other
+//! are freed. They flush nothing else. Some of the tests repeat what went wrong in other
 //! kernels.
 
 use std::rc::Rc;

@@ -1,5 +1,4 @@
-//! Mappings with their frames, of memory in which no two free frames are
-//! neighbours.
+//! Populated mappings in memory in which no two free frames are contiguous.
 
 use std::collections::HashSet;
 
@@ -11,9 +10,9 @@ const PAGE: usize = 4096;
 const BASE: usize = 1 << 30;
 
 #[test]
-fn single_frames_do_and_none_is_lost() {
+fn populate_works_with_single_frames() {
     let memory = host::physical_memory(1 << 30, 16 << 20).unwrap();
-    // SAFETY: it is mapped for good, and for nothing else.
+    // SAFETY: the memory was just mapped for the allocator alone, and is never unmapped.
     unsafe { add_memory(&[memory]) }.unwrap();
     let aspace = AddrSpace::<ThisMachine>::new_empty(BASE.into(), 1 << 30).unwrap();
     let mut held: Vec<Frames> =

@@ -1,5 +1,5 @@
-//! Page faults that bring more than the page, and large pages of fresh frames: they
-//! are used where they can be, split without a copy, and go back whole.
+//! Page faults that map more than one page, and large pages with allocated frames. Large pages
+//! are used where they fit, split without a copy, and freed completely.
 
 #[macro_use]
 mod support;
@@ -8,7 +8,7 @@ use axmm::{AddrSpace, Grain};
 use support::raw::RawPage;
 use support::*;
 
-/// Large pages' worth of addresses, of which none is at the edge of a table.
+/// The size of the area. Four large pages fit, and no table ends between them.
 const SIZE: usize = 4 * MIB2;
 
 fn space<M: TestMachine>(start: usize, size: usize, grain: Grain) -> AddrSpace<M> {
@@ -22,17 +22,18 @@ fn pages<M: TestMachine>(space: &AddrSpace<M>) -> Vec<RawPage> {
     M::walk(space).unwrap().pages
 }
 
+/// Writes to the page at an offset in bytes.
 fn touch<M: TestMachine>(space: &mut AddrSpace<M>, offset: usize) {
     assert!(space.handle_page_fault(virt(M::base() + offset), WRITE));
 }
 
-/// Where pages lie, and how large they are.
+/// Returns the offset and the size in bytes of each page.
 fn places<M: TestMachine>(space: &AddrSpace<M>) -> Vec<(usize, usize)> {
     let place = |page: &RawPage| (page.vaddr - M::base(), page.size);
     pages(space).iter().map(place).collect()
 }
 
-fn a_large_page_where_there_is_room<M: TestMachine>() {
+fn a_fault_maps_a_large_page_where_one_fits<M: TestMachine>() {
     let _alone = alone();
     let mut space = space::<M>(MIB2 - KIB4, SIZE, Grain::Large);
     touch(&mut space, MIB2 + 5 * KIB4);
@@ -40,7 +41,7 @@ fn a_large_page_where_there_is_room<M: TestMachine>() {
     touch(&mut space, MIB2 - KIB4);
     touch(&mut space, 4 * MIB2 + KIB4);
     let small = [(MIB2 - KIB4, KIB4), (MIB2, MIB2), (4 * MIB2 + KIB4, KIB4)];
-    assert_eq!(places(&space), small, "the area's ends are not large");
+    assert_eq!(places(&space), small, "small pages at the ends of the area");
     assert!(
         words(pages(&space)[1].paddr + MIB2 - KIB4)
             .iter()
@@ -50,10 +51,10 @@ fn a_large_page_where_there_is_room<M: TestMachine>() {
     assert_eq!(frames().0, 0);
 }
 
-fn a_small_page_where_there_is_none<M: TestMachine>() {
+fn a_fault_maps_a_small_page_where_no_large_one_fits<M: TestMachine>() {
     let _alone = alone();
     let mut space = space::<M>(0, SIZE, Grain::Large);
-    // No two frames in a row: a block for a large page is out of the question.
+    // No two free frames are contiguous, so there is no frame run for a large page.
     let mut taken: Vec<_> =
         std::iter::from_fn(|| axalloc::alloc_frame(axalloc::UsageKind::Object).ok()).collect();
     taken.sort_by_key(|frame| frame.start());
@@ -69,20 +70,20 @@ fn a_small_page_where_there_is_none<M: TestMachine>() {
     assert_eq!(
         places(&space),
         [(MIB2, KIB4), (MIB2 + KIB4, KIB4)],
-        "some of it is there"
+        "a part of the large page is mapped already"
     );
     touch(&mut space, 0);
     assert_eq!(places(&space)[0], (0, MIB2));
 }
 
-fn a_large_page_is_split_with_the_frames_it_has<M: TestMachine>() {
+fn a_split_large_page_keeps_its_frames<M: TestMachine>() {
     let _alone = alone();
     let mut space = space::<M>(0, SIZE, Grain::Large);
     for offset in [0, MIB2] {
         touch(&mut space, offset);
     }
     let [first, second] = pages(&space)[..] else {
-        panic!("not two pages")
+        panic!("two large pages are mapped")
     };
     for (index, word) in (0..MIB2 / KIB4).zip(1..) {
         words(second.paddr + index * KIB4)[0] = word;
@@ -95,7 +96,7 @@ fn a_large_page_is_split_with_the_frames_it_has<M: TestMachine>() {
     space.protect(virt(second.vaddr), KIB4, RO).unwrap();
     let pages = pages(&space);
     assert_eq!(pages.len(), 1 + MIB2 / KIB4 - 2);
-    assert_eq!(pages[0], first, "the other is as it was");
+    assert_eq!(pages[0], first, "the other large page is unchanged");
     for page in &pages[1..] {
         let index = (page.vaddr - second.vaddr) / KIB4;
         assert_eq!(page.paddr, second.paddr + index * KIB4);
@@ -103,10 +104,14 @@ fn a_large_page_is_split_with_the_frames_it_has<M: TestMachine>() {
         assert_eq!(page.rights.write, index != 0);
     }
     space.unmap(virt(M::base()), SIZE).unwrap();
-    assert_eq!(frames(), (0, 1), "each frame once, and the root stays");
+    assert_eq!(
+        frames(),
+        (0, 1),
+        "each frame is freed once, and the root stays"
+    );
 }
 
-fn no_rights_and_back<M: TestMachine>() {
+fn a_large_page_keeps_its_frames_without_rights<M: TestMachine>() {
     let _alone = alone();
     let mut space = space::<M>(0, SIZE, Grain::Large);
     touch(&mut space, 0);
@@ -119,7 +124,7 @@ fn no_rights_and_back<M: TestMachine>() {
     assert_eq!(frames().0, 0);
 }
 
-fn populating_takes_large_pages<M: TestMachine>() {
+fn populate_uses_large_pages<M: TestMachine>() {
     let _alone = alone();
     let space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
     let start = virt(M::base() + MIB2 - KIB4);
@@ -129,7 +134,7 @@ fn populating_takes_large_pages<M: TestMachine>() {
     let expected = [(MIB2 - KIB4, KIB4), (MIB2, MIB2), (2 * MIB2, KIB4)];
     assert_eq!(places(&space), expected);
     drop(space);
-    // More than there is, of which much is there in large pages.
+    // All memory is more than is free, though most of it is free in large pages.
     let space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
     let all = space.map_alloc_with(virt(M::base()), RAM.len(), RW, true, Grain::Large);
     assert_eq!(all, Err(axerrno::AxError::NoMemory));
@@ -137,7 +142,7 @@ fn populating_takes_large_pages<M: TestMachine>() {
     assert_eq!(pages(&space), []);
 }
 
-fn the_run_around_it<M: TestMachine>() {
+fn fault_around_maps_the_aligned_pages_around<M: TestMachine>() {
     let _alone = alone();
     let mut space = space::<M>(3 * KIB4, 61 * KIB4, Grain::Around(16));
     touch(&mut space, 20 * KIB4 + 5);
@@ -147,11 +152,11 @@ fn the_run_around_it<M: TestMachine>() {
     touch(&mut space, 5 * KIB4);
     assert!(
         places(&space).into_iter().eq(run(3..32)),
-        "not before the area"
+        "no page below the area is mapped"
     );
     assert!(
         before.iter().all(|page| pages(&space).contains(page)),
-        "what was there stays"
+        "mapped pages stay"
     );
     space.unmap(virt(M::base() + 40 * KIB4), KIB4).unwrap();
     touch(&mut space, 47 * KIB4);
@@ -160,20 +165,23 @@ fn the_run_around_it<M: TestMachine>() {
     assert_eq!(frames().0, 0);
 }
 
-fn the_page_alone_where_there_is_no_more<M: TestMachine>() {
+fn fault_around_maps_one_page_if_one_frame_is_free<M: TestMachine>() {
     let _alone = alone();
     let mut space = space::<M>(0, 64 * KIB4, Grain::Around(16));
     touch(&mut space, 63 * KIB4);
     let mut taken: Vec<_> =
         std::iter::from_fn(|| axalloc::alloc_frame(axalloc::UsageKind::Object).ok()).collect();
-    assert!(!space.handle_page_fault(virt(M::base()), RO), "no frame");
+    assert!(
+        !space.handle_page_fault(virt(M::base()), RO),
+        "no frame is free"
+    );
     taken.pop();
     touch(&mut space, 4 * KIB4);
     assert_eq!(places(&space)[0], (4 * KIB4, KIB4));
     assert_eq!(places(&space).len(), 17);
 }
 
-/// What is free, in a row: no more than `count` frames.
+/// Allocates all frames but one run of `count` frames.
 fn all_but(count: usize) -> Vec<axalloc::Frames> {
     let run = axalloc::alloc_frames(count, count * KIB4, axalloc::UsageKind::Object).unwrap();
     let taken =
@@ -182,8 +190,8 @@ fn all_but(count: usize) -> Vec<axalloc::Frames> {
     taken
 }
 
-/// A fault for which a page and its table would do is resolved while they can be had.
-fn the_table_comes_first_where_frames_are_few<M: TestMachine>() {
+/// A fault succeeds if there is memory for one page and its table, whatever the grain.
+fn a_fault_keeps_frames_for_the_tables<M: TestMachine>() {
     for (grain, free) in [
         (Grain::Page, 2),
         (Grain::Around(16), 2),
@@ -199,13 +207,13 @@ fn the_table_comes_first_where_frames_are_few<M: TestMachine>() {
         let beside = virt(M::base());
         space.map_alloc(beside, KIB4, RW, true).unwrap();
         let taken = all_but(free);
-        let resolved = space.handle_page_fault(virt(M::base() + 2 * MIB2), WRITE);
+        let is_resolved = space.handle_page_fault(virt(M::base() + 2 * MIB2), WRITE);
         drop(taken);
-        assert!(resolved, "{grain:?} with {free} frames free");
+        assert!(is_resolved, "{grain:?} with {free} frames free");
     }
 }
 
-fn without_rights_no_page_is_large<M: TestMachine>() {
+fn pages_without_rights_are_small<M: TestMachine>() {
     let _alone = alone();
     for populate in [true, false] {
         let space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
@@ -224,7 +232,7 @@ fn without_rights_no_page_is_large<M: TestMachine>() {
     }
 }
 
-fn a_page_that_is_there_takes_no_memory<M: TestMachine>() {
+fn a_fault_on_a_mapped_page_allocates_nothing<M: TestMachine>() {
     let _alone = alone();
     for grain in [Grain::Page, Grain::Around(16), Grain::Large] {
         let mut space = space::<M>(0, SIZE, grain);
@@ -235,7 +243,7 @@ fn a_page_that_is_there_takes_no_memory<M: TestMachine>() {
     }
 }
 
-fn what_no_grain_can_be<M: TestMachine>() {
+fn invalid_grains_are_refused<M: TestMachine>() {
     let _alone = alone();
     let space = AddrSpace::<M>::new_empty(virt(M::base()), GIB).unwrap();
     for pages in [0, 3, 1024, u16::MAX] {
@@ -251,15 +259,15 @@ fn what_no_grain_can_be<M: TestMachine>() {
 }
 
 on_every_machine!(
-    a_large_page_where_there_is_room,
-    a_small_page_where_there_is_none,
-    a_large_page_is_split_with_the_frames_it_has,
-    no_rights_and_back,
-    populating_takes_large_pages,
-    the_run_around_it,
-    the_page_alone_where_there_is_no_more,
-    the_table_comes_first_where_frames_are_few,
-    without_rights_no_page_is_large,
-    a_page_that_is_there_takes_no_memory,
-    what_no_grain_can_be,
+    a_fault_maps_a_large_page_where_one_fits,
+    a_fault_maps_a_small_page_where_no_large_one_fits,
+    a_split_large_page_keeps_its_frames,
+    a_large_page_keeps_its_frames_without_rights,
+    populate_uses_large_pages,
+    fault_around_maps_the_aligned_pages_around,
+    fault_around_maps_one_page_if_one_frame_is_free,
+    a_fault_keeps_frames_for_the_tables,
+    pages_without_rights_are_small,
+    a_fault_on_a_mapped_page_allocates_nothing,
+    invalid_grains_are_refused,
 );

@@ -1,5 +1,5 @@
-//! Every hart fetches anew what was written before it can be executed. What it then sees is
-//! simulated in `stale.rs`.
+//! Code that was written is cleaned, and every hart fetches anew, before it can be executed.
+//! `stale_tlb.rs` simulates what harts then execute.
 
 mod support;
 
@@ -14,8 +14,8 @@ fn space<M: TestMachine>() -> AddrSpace<M> {
     AddrSpace::new_empty_user(virt(0), GIB).unwrap()
 }
 
-/// What `operation` asks the machine for.
-fn asked<M: TestMachine>(
+/// Returns the requests of `operation` to the machine.
+fn requests_of<M: TestMachine>(
     aspace: &AddrSpace<M>,
     operation: impl FnOnce(&AddrSpace<M>),
 ) -> Vec<Event> {
@@ -23,8 +23,8 @@ fn asked<M: TestMachine>(
     events((root, M::walk_from), || operation(aspace))
 }
 
-/// Asserts that `found` is the cleaning of so many bytes, and then one new fetch, when
-/// `mapped` bytes may be executed.
+/// Asserts that `found` cleans this number of bytes, and then makes harts fetch anew once,
+/// while `mapped` bytes are executable.
 fn assert_synced(found: &[Event], bytes: usize, mapped: usize) {
     let cleaned = found.iter().map(|event| match event {
         Event::Cleaned(range) => range.len(),
@@ -38,20 +38,20 @@ fn assert_synced(found: &[Event], bytes: usize, mapped: usize) {
     assert_eq!(found.last(), Some(&Event::Synced(mapped)));
 }
 
-fn pages_that_become_executable_are_fetched_anew<M: TestMachine>() {
+fn protect_makes_harts_fetch_new_code<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
     let start = virt(16 * KIB4);
     aspace.map_alloc(start, 8 * KIB4, RW, false).unwrap();
     aspace.write(start, &[1; 2 * KIB4 + 1]).unwrap();
-    let found = asked(&aspace, |aspace| {
+    let found = requests_of(&aspace, |aspace| {
         aspace.protect(start, 8 * KIB4, RX).unwrap()
     });
     assert_synced(&found, 3 * KIB4, 3 * KIB4);
-    // A part of a large page.
+    // A part of a large page becomes executable.
     let large = virt(2 * MIB2);
     aspace.map_physical(large, phys(8 * GIB), MIB2, RW).unwrap();
-    let found = asked(&aspace, |aspace| {
+    let found = requests_of(&aspace, |aspace| {
         aspace.protect(large + KIB4, 5 * KIB4, RX).unwrap()
     });
     assert_synced(&found, 5 * KIB4, 8 * KIB4);
@@ -59,14 +59,14 @@ fn pages_that_become_executable_are_fetched_anew<M: TestMachine>() {
     assert_eq!(found[0], Event::Cleaned(paddr..paddr + 5 * KIB4));
 }
 
-fn pages_that_are_mapped_executable_are_fetched_anew<M: TestMachine>() {
+fn map_makes_harts_fetch_new_code<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
-    let found = asked(&aspace, |aspace| {
+    let found = requests_of(&aspace, |aspace| {
         aspace.map_alloc(virt(KIB4), 3 * KIB4, RX, true).unwrap()
     });
     assert_synced(&found, 3 * KIB4, 3 * KIB4);
-    let found = asked(&aspace, |aspace| {
+    let found = requests_of(&aspace, |aspace| {
         aspace
             .map_physical(virt(4 * KIB4), phys(8 * GIB), KIB4, RX)
             .unwrap();
@@ -75,7 +75,7 @@ fn pages_that_are_mapped_executable_are_fetched_anew<M: TestMachine>() {
 }
 
 /// Other harts may execute a page as soon as it is mapped.
-fn a_lazy_page_is_fetched_anew_before_it_is_mapped<M: TestMachine>() {
+fn a_fault_makes_harts_fetch_new_code_before_the_page_is_mapped<M: TestMachine>() {
     let _alone = alone();
     for (grain, bytes) in [
         (Grain::Page, KIB4),
@@ -90,11 +90,11 @@ fn a_lazy_page_is_fetched_anew_before_it_is_mapped<M: TestMachine>() {
         for (access, page) in [(EXECUTE, 0), (RO, 400)] {
             let pages = M::walk(&aspace).unwrap().pages;
             let before = pages.iter().map(|page| page.size).sum();
-            let found = asked(&aspace, |aspace| {
+            let found = requests_of(&aspace, |aspace| {
                 assert!(aspace.handle_page_fault(start + page * KIB4, access));
             });
-            let is_there = grain == Grain::Large && page > 0;
-            match is_there {
+            let is_mapped = grain == Grain::Large && page > 0;
+            match is_mapped {
                 true => assert_eq!(found, []),
                 false => assert_synced(&found, bytes, before),
             }
@@ -102,26 +102,26 @@ fn a_lazy_page_is_fetched_anew_before_it_is_mapped<M: TestMachine>() {
     }
 }
 
-fn what_is_written_into_executable_pages_is_fetched_anew<M: TestMachine>() {
+fn writing_to_executable_pages_makes_harts_fetch_new_code<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
     let start = virt(KIB4);
     aspace
         .map_alloc(start, 4 * KIB4, RW | EXECUTE, true)
         .unwrap();
-    let found = asked(&aspace, |aspace| {
+    let found = requests_of(&aspace, |aspace| {
         aspace.write(start + 5, &[1; 100]).unwrap()
     });
     assert_synced(&found, 100, 4 * KIB4);
     aspace.unmap(start + KIB4, KIB4).unwrap();
-    let found = asked(&aspace, |aspace| aspace.sync_icache(start + 7, 3 * KIB4));
+    let found = requests_of(&aspace, |aspace| aspace.sync_icache(start + 7, 3 * KIB4));
     assert_synced(&found, 3 * KIB4, 3 * KIB4);
 }
 
-fn what_is_not_executable_makes_nobody_fetch_anew<M: TestMachine>() {
+fn pages_that_are_not_executable_are_not_cleaned<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
-    let found = asked(&aspace, |aspace| {
+    let found = requests_of(&aspace, |aspace| {
         let start = virt(KIB4);
         aspace.map_alloc(start, 4 * KIB4, RW, false).unwrap();
         assert!(aspace.handle_page_fault(start, RW));
@@ -138,9 +138,9 @@ fn what_is_not_executable_makes_nobody_fetch_anew<M: TestMachine>() {
 }
 
 on_every_machine!(
-    pages_that_become_executable_are_fetched_anew,
-    pages_that_are_mapped_executable_are_fetched_anew,
-    a_lazy_page_is_fetched_anew_before_it_is_mapped,
-    what_is_written_into_executable_pages_is_fetched_anew,
-    what_is_not_executable_makes_nobody_fetch_anew,
+    protect_makes_harts_fetch_new_code,
+    map_makes_harts_fetch_new_code,
+    a_fault_makes_harts_fetch_new_code_before_the_page_is_mapped,
+    writing_to_executable_pages_makes_harts_fetch_new_code,
+    pages_that_are_not_executable_are_not_cleaned,
 );

@@ -1,4 +1,4 @@
-//! What is listed of an address space is what was mapped, on every machine.
+//! The listing of an address space shows what was mapped, in every page-table format.
 
 use std::alloc::System;
 use std::fmt::Write;
@@ -16,8 +16,8 @@ use support::{GIB, KIB4, MIB2, MapPhysical, NONE, RO, RW, RX, TestMachine, alone
 #[global_allocator]
 static HEAP: FailingHeap<System> = FailingHeap(System);
 
-/// An area of each kind: `base` on, 4 KiB pages and 2 MiB ones, a TiB untouched but
-/// for a page.
+/// Returns an address space with an area of each kind. They have pages of 4 KiB, 2 MiB and
+/// 1 GiB. The last one is lazy and almost a TiB large, and one page of it is mapped.
 fn space<M: TestMachine>() -> AddrSpace<M> {
     let base = M::base();
     let size = M::SIZE_LISTED;
@@ -49,7 +49,7 @@ fn space<M: TestMachine>() -> AddrSpace<M> {
     aspace
 }
 
-/// How large that is: a TiB where there are so many addresses.
+/// The size of the address space in bytes: a TiB if the format has that many addresses.
 trait Listed {
     const SIZE_LISTED: usize;
 }
@@ -61,92 +61,71 @@ impl<M: TestMachine> Listed for M {
     };
 }
 
-fn people_read_each_area_and_the_sum<M: TestMachine>() {
+/// A row of the table: the offsets of the start and the end, the size in KiB, the rights, how
+/// frames are mapped, the KiB that are mapped and the KiB in large pages, and the name.
+type Row = (
+    usize,
+    usize,
+    usize,
+    &'static str,
+    &'static str,
+    usize,
+    usize,
+    &'static str,
+);
+
+/// The offset of the populated area. The rights of its second page were taken, which has split it.
+const POPULATED: usize = 3 * GIB;
+
+/// The rows of all areas but the last one.
+#[rustfmt::skip]
+const ROWS: [Row; 5] = [
+    (MIB2 - 3 * KIB4, 2 * MIB2, 2060, "r-x--", "linear", 2060, 2048, "code"),
+    (GIB, 2 * GIB + 3 * MIB2, 1054720, "r----", "linear", 1054720, 1054720, "large"),
+    (POPULATED, POPULATED + KIB4, 4, "rw---", "populated", 4, 0, "alloc"),
+    (POPULATED + KIB4, POPULATED + 2 * KIB4, 4, "-----", "populated", 4, 0, "alloc"),
+    (POPULATED + 2 * KIB4, POPULATED + 8 * KIB4, 24, "rw---", "populated", 24, 0, "alloc"),
+];
+
+/// Asserts that the words of a line of the table are those of `row`.
+fn assert_row<M: TestMachine>(line: &[&str], row: Row) {
+    let (start, end, kib, rights, frames, resident, huge, name) = row;
+    let [start, end] = [start, end].map(hex::<M>);
+    let [kib, resident, huge] = [kib, resident, huge].map(|number| number.to_string());
+    let wanted = [&start, &end, &kib, rights, frames, &resident, &huge, name];
+    assert_eq!(line, wanted);
+}
+
+/// Returns the address at an offset, as the table shows it.
+fn hex<M: TestMachine>(offset: usize) -> String {
+    format!("{:#018x}", M::base() + offset)
+}
+
+fn the_table_shows_each_area_and_the_sum<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
     let table = Listing(&aspace, Form::Table).to_string();
-    let lines: Vec<Vec<&str>> = table
-        .lines()
-        .map(|line| line.split_whitespace().collect())
-        .collect();
-    let hex = |at: usize| format!("{:#018x}", M::base() + at);
+    let words = table.lines().map(str::split_whitespace);
+    let lines: Vec<Vec<&str>> = words.map(Iterator::collect).collect();
     let all = M::SIZE_LISTED;
     let lazy = (all - 4 * GIB) >> 10;
-    assert_eq!(lines[0][..2], [hex(0), hex(all)], "{table}");
-    let rows = [
-        (
-            MIB2 - 3 * KIB4,
-            2 * MIB2,
-            2060,
-            "r-x--",
-            "linear",
-            2060,
-            2048,
-            "code",
-        ),
-        (
-            GIB,
-            2 * GIB + 3 * MIB2,
-            1054720,
-            "r----",
-            "linear",
-            1054720,
-            1054720,
-            "large",
-        ),
-        (
-            3 * GIB,
-            3 * GIB + KIB4,
-            4,
-            "rw---",
-            "populated",
-            4,
-            0,
-            "alloc",
-        ),
-        (
-            3 * GIB + KIB4,
-            3 * GIB + 2 * KIB4,
-            4,
-            "-----",
-            "populated",
-            4,
-            0,
-            "alloc",
-        ),
-        (
-            3 * GIB + 2 * KIB4,
-            3 * GIB + 8 * KIB4,
-            24,
-            "rw---",
-            "populated",
-            24,
-            0,
-            "alloc",
-        ),
-        (4 * GIB, all, lazy, "rw---", "lazy", 4, 0, "alloc"),
-    ];
-    for (row, (start, end, kib, rights, frames, resident, huge, name)) in
-        rows.into_iter().enumerate()
-    {
-        let (start, end) = (hex(start), hex(end));
-        let [kib, resident, huge] = [kib, resident, huge].map(|number: usize| number.to_string());
-        let wanted = [&start, &end, &kib, rights, frames, &resident, &huge, name];
-        assert_eq!(lines[row + 2], wanted, "{table}");
+    assert_eq!(lines[0][..2], [hex::<M>(0), hex::<M>(all)], "{table}");
+    let last = (4 * GIB, all, lazy, "rw---", "lazy", 4, 0, "alloc");
+    for (line, row) in lines[2..].iter().zip(ROWS.into_iter().chain([last])) {
+        assert_row::<M>(line, row);
     }
     let sum = (2060 + 1_054_720 + 32 + lazy).to_string();
     assert_eq!(lines[8], ["all", &sum, "1056816", "1056768", "6", "areas"]);
-    // The lowest level: one for the code's small pages, for the populated, and for the lazy.
+    // Three tables are of the lowest level: for the small pages of the code, for the populated
+    // area, and for the lazy one.
     let raw = M::walk(&aspace).unwrap();
-    assert!(
-        table.contains(&format!("page tables: {} KiB", raw.tables.len() * 4)),
-        "{table}"
-    );
+    let tables = format!("page tables: {} KiB", raw.tables.len() * 4);
+    assert!(table.contains(&tables), "{table}");
     assert!(table.trim_end().ends_with(" 3 of level 0"), "{table}");
     assert_eq!(lines.len(), 10);
 }
 
-/// All pages of a table that was read, and all frames.
+/// Adds all pages and tables of a listed page table to `raw`.
 fn collect(table: &Table, raw: &mut Raw, rights: &dyn Fn(&Run) -> support::raw::Rights) {
     raw.tables.push(table.frame as usize);
     for entry in &table.entries {
@@ -171,7 +150,7 @@ fn read(text: &str) -> Space {
     spaces.remove(0)
 }
 
-fn programs_read_the_page_table_as_it_is<M: TestMachine>() {
+fn the_data_contain_the_whole_page_table<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
     let data = Listing(&aspace, Form::Data).to_string();
@@ -183,7 +162,7 @@ fn programs_read_the_page_table_as_it_is<M: TestMachine>() {
         write: run.rights.write,
         execute: run.rights.execute,
         user: run.rights.user,
-        // The kernel's own; without rights the walker sees nothing of it.
+        // Kernel pages are global. The reader of raw entries has no bits for pages without rights.
         global: run.rights.read,
         memory: Default::default(),
     });
@@ -200,8 +179,8 @@ fn programs_read_the_page_table_as_it_is<M: TestMachine>() {
     assert_eq!(areas, wanted);
 }
 
-/// Between two lines anybody may map, unmap and protect.
-fn a_space_may_change_between_two_lines<M: TestMachine>() {
+/// Other threads may map, unmap and protect between two lines.
+fn an_address_space_may_change_between_two_lines<M: TestMachine>() {
     let _alone = alone();
     for form in [Form::Table, Form::Data] {
         for at in 0..40 {
@@ -216,7 +195,7 @@ fn a_space_may_change_between_two_lines<M: TestMachine>() {
                     break;
                 }
                 text.write_char('\n').unwrap();
-                assert!(line < 100, "no end:\n{text}");
+                assert!(line < 100, "the listing does not end:\n{text}");
             }
             assert!(text.ends_with(if form == Form::Data {
                 "@map end\n"
@@ -227,7 +206,7 @@ fn a_space_may_change_between_two_lines<M: TestMachine>() {
     }
 }
 
-/// What has been listed is not listed again as part of what it has become.
+/// The part of the area that has been listed is not listed again.
 fn an_area_may_grow_between_two_lines<M: TestMachine>() {
     let _alone = alone();
     let base = M::base();
@@ -248,7 +227,7 @@ fn an_area_may_grow_between_two_lines<M: TestMachine>() {
     assert_eq!(listed, [KIB4 as u64; 2], "{text}");
 }
 
-fn nothing_is_allocated<M: TestMachine>() {
+fn a_listing_allocates_nothing<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
     let (mut text, mut data) = (
@@ -262,9 +241,9 @@ fn nothing_is_allocated<M: TestMachine>() {
 }
 
 on_every_machine!(
-    people_read_each_area_and_the_sum,
-    programs_read_the_page_table_as_it_is,
-    a_space_may_change_between_two_lines,
+    the_table_shows_each_area_and_the_sum,
+    the_data_contain_the_whole_page_table,
+    an_address_space_may_change_between_two_lines,
     an_area_may_grow_between_two_lines,
-    nothing_is_allocated,
+    a_listing_allocates_nothing,
 );

@@ -1,6 +1,6 @@
 //! Page tables after operations, as hardware reads them: which pages are there, of which size
-//! and with which rights, and which tables and frames are in use. Some of the tests are named
-//! after errors of other kernels.
+//! and with which rights, and which tables and frames are in use. Some of the tests repeat what
+//! went wrong in other kernels.
 
 use axalloc::fault::fail_from;
 use axalloc::{UsageKind, alloc_frame, usage};
@@ -22,7 +22,7 @@ fn populating_without_memory_leaves_nothing_mapped<M: TestMachine>() {
     let _alone = alone();
     let aspace = space::<M>();
     let base = M::base() + GIB - 4 * KIB4;
-    let mut hoard: Vec<_> = std::iter::from_fn(|| alloc_frame(UsageKind::Global).ok()).collect();
+    let mut taken: Vec<_> = std::iter::from_fn(|| alloc_frame(UsageKind::Global).ok()).collect();
     let before = (usage(), M::walk(&aspace).unwrap());
     let mut result = aspace.map_alloc(virt(base), 8 * KIB4, RW, true);
     for spare in 1.. {
@@ -36,7 +36,7 @@ fn populating_without_memory_leaves_nothing_mapped<M: TestMachine>() {
             (frames().1, M::walk(&aspace).unwrap()),
             (1, before.1.clone())
         );
-        assert!(spare < 20 && hoard.pop().is_some());
+        assert!(spare < 20 && taken.pop().is_some());
         result = aspace.map_alloc(virt(base), 8 * KIB4, RW, true);
     }
     assert_eq!(usage().free, 0, "more was allocated than needed");

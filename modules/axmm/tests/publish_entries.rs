@@ -1,5 +1,6 @@
-//! Entries that an operation has written are published before it ends. The host needs no
-//! barrier, so a machine records what the page table held at each.
+//! Operations publish the page-table entries that they have written before they return. The
+//! host needs no barrier for that, so a machine records what the page table holds at each
+//! call of `publish_entries`.
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -13,16 +14,16 @@ use support::raw::Raw;
 use support::{GIB, KIB4, MIB2, RO, RW, TestMachine, alone, virt};
 
 thread_local! {
-    /// The root that is looked at.
+    /// The root table of the address space that is tested.
     static ROOT: Cell<Option<usize>> = const { Cell::new(None) };
-    /// What the table held when entries were published last.
+    /// The page table when entries were published last.
     static PUBLISHED: RefCell<Option<Raw>> = const { RefCell::new(None) };
 }
 
-/// A machine of one hart, or of two of which one runs.
+/// A machine with one hart, or with two of which only the first runs.
 struct Publishing<R, const HARTS: usize>(PhantomData<(R, *const ())>);
 
-// SAFETY: it is not `Sync`.
+// SAFETY: the machine is not `Sync`, and its first hart, which alone runs, has the number 0.
 unsafe impl<R: TestMachine, const HARTS: usize> Machine for Publishing<R, HARTS> {
     axmm::page_tables_of!(R);
 
@@ -52,16 +53,17 @@ unsafe impl<R: TestMachine, const HARTS: usize> Machine for Publishing<R, HARTS>
     }
 
     fn relax(_: usize) {
-        panic!("no other hart runs");
+        panic!("no other hart runs, so there is none to wait for");
     }
 }
 
 fn every_entry_is_published<R: TestMachine>() {
-    published::<R, 1>();
-    published::<R, 2>();
+    check_operations::<R, 1>();
+    check_operations::<R, 2>();
 }
 
-fn published<R: TestMachine, const HARTS: usize>() {
+/// Checks that each operation leaves no entry unpublished.
+fn check_operations<R: TestMachine, const HARTS: usize>() {
     type Space<R, const HARTS: usize> = AddrSpace<Publishing<R, HARTS>>;
     let _alone = alone();
     let space = Space::<R, HARTS>::new_empty(virt(R::base()), GIB).unwrap();
@@ -76,10 +78,10 @@ fn published<R: TestMachine, const HARTS: usize>() {
         ("a populated mapping", &|| {
             space.map_alloc(all, 3 * KIB4, RW, true).unwrap();
         }),
-        ("a right that goes", &|| {
+        ("a right that is taken", &|| {
             space.protect(all, 2 * KIB4, RO).unwrap();
         }),
-        ("a right that comes", &|| {
+        ("a right that is given", &|| {
             space.protect(all, KIB4, RW).unwrap();
         }),
         ("a large page that is split", &|| {

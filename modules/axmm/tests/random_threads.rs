@@ -26,7 +26,7 @@ static HEAP: FailingHeap<System> = FailingHeap(System);
 /// thousands of times as long.
 const STEPS: usize = if cfg!(miri) { 20 } else { 60 };
 const ROUNDS: usize = if cfg!(miri) { 2 } else { 1000 };
-/// The number of pages that belong to one thread, and of unused pages between those of two.
+/// The number of pages that belong to one thread, and of unused pages after them.
 const OWN: usize = 120;
 const BETWEEN: usize = 8;
 /// The first shared page, after the pages of all threads, and the number of shared pages.

@@ -1,5 +1,5 @@
 //! Operations that an address space must refuse, and that then change nothing. Some of the
-//! tests are named after errors of other kernels.
+//! tests repeat what went wrong in other kernels.
 
 use axerrno::AxError;
 use axmm::{AddrSpace, MappingFlags, VirtAddrRange};

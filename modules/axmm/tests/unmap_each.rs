@@ -1,4 +1,4 @@
-//! `unmap_each`: many ranges go in one operation, which other harts are asked about once.
+//! `unmap_each` unmaps many ranges in one operation, with one flush.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -10,8 +10,8 @@ mod support;
 
 use support::{KIB4, MIB2, RW, TestMachine, Tlb, alone, frames, virt};
 
-/// Pages of a range: some without rights, then some with their frames, as a thread's stack
-/// has them. Ranges cross the ends of tables.
+/// The number of pages of a range: first guard pages without rights, then populated ones, as a
+/// thread's stack has them. Some ranges cross the ends of tables.
 const GUARD: usize = 100;
 const FULL: usize = 5;
 const SIZE: usize = (GUARD + FULL) * KIB4;
@@ -33,22 +33,23 @@ fn space<M: TestMachine>() -> AddrSpace<M> {
     space
 }
 
+/// Returns the numbers of the ranges that are mapped.
 fn mapped<M: TestMachine>(space: &AddrSpace<M>) -> Vec<usize> {
     let is_mapped = |index: &usize| space.area_at(range::<M>(*index).start).is_some();
     (0..COUNT).filter(is_mapped).collect()
 }
 
-fn all_go_and_harts_are_asked_once<M: TestMachine>() {
+fn all_ranges_are_unmapped_with_one_flush<M: TestMachine>() {
     let _alone = alone();
     let empty = frames();
     let space = space::<M>();
     let (pages, _) = frames();
-    // Two in three, among others that stay, and the last ones, whose tables go with them.
-    let go = |index: &usize| !index.is_multiple_of(3) || *index > 12;
-    let stay: Vec<_> = (0..COUNT).filter(|index| !go(index)).collect();
+    // Two in three ranges are unmapped, and all of the last ones, so that tables become empty.
+    let is_unmapped = |index: &usize| !index.is_multiple_of(3) || *index > 12;
+    let stay: Vec<_> = (0..COUNT).filter(|index| !is_unmapped(index)).collect();
     Tlb::fill(&Rc::new(M::walk(&space).unwrap()));
-    let ranges = (0..COUNT).filter(go).map(range::<M>);
-    // SAFETY: the test does not touch the pages.
+    let ranges = (0..COUNT).filter(is_unmapped).map(range::<M>);
+    // SAFETY: the test holds no references to the pages, and does not access them.
     unsafe { space.unmap_each(ranges.clone()) }.unwrap();
     let flushes = Tlb::check(&M::walk(&space).unwrap(), false).unwrap();
     assert_eq!(flushes.len(), 1, "{flushes:x?}");
@@ -58,12 +59,12 @@ fn all_go_and_harts_are_asked_once<M: TestMachine>() {
         let full = range::<M>(*index).start + GUARD * KIB4;
         assert!((0..FULL).all(|page| space.query(full + page * KIB4).is_some()));
     }
-    // SAFETY: the test does not touch the pages.
+    // SAFETY: the test holds no references to the pages, and does not access them.
     unsafe { space.unmap_each(stay.into_iter().map(range::<M>)) }.unwrap();
     assert_eq!(frames(), (empty.0, empty.1 + 1), "only the root is left");
 }
 
-fn what_cannot_go_changes_nothing<M: TestMachine>() {
+fn a_wrong_range_unmaps_nothing<M: TestMachine>() {
     let _alone = alone();
     let space = space::<M>();
     let before = frames();
@@ -78,18 +79,18 @@ fn what_cannot_go_changes_nothing<M: TestMachine>() {
         vec![range::<M>(1).end..range::<M>(1).start],
     ];
     for ranges in wrong {
-        // SAFETY: the test does not touch the pages.
+        // SAFETY: the test holds no references to the pages, and does not access them.
         let result = unsafe { space.unmap_each(ranges.iter().cloned()) };
         assert_eq!(result, Err(AxError::InvalidInput), "{ranges:x?}");
         assert_eq!(frames(), before);
         assert_eq!(mapped(&space).len(), COUNT);
     }
-    // SAFETY: nothing is unmapped.
+    // SAFETY: no range is passed, so no page is unmapped.
     unsafe { space.unmap_each(std::iter::empty()) }.unwrap();
     assert_eq!(mapped(&space).len(), COUNT);
 }
 
 on_every_machine!(
-    all_go_and_harts_are_asked_once,
-    what_cannot_go_changes_nothing,
+    all_ranges_are_unmapped_with_one_flush,
+    a_wrong_range_unmaps_nothing,
 );

@@ -1,4 +1,4 @@
-//! Address spaces of user programs, which share the kernel's mappings.
+//! Address spaces of user programs, which borrow the kernel's page tables.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -43,13 +43,13 @@ fn frames_of(kind: UsageKind) -> usize {
     usage().of(kind)
 }
 
-/// Where `space` has the page of `addr`.
+/// Returns the physical address of the page at `addr`.
 fn frame(space: &AddrSpace, addr: usize) -> Option<usize> {
     space.query(at(addr)).map(|page| page.paddr.as_usize())
 }
 
 #[test]
-fn what_the_kernel_maps_and_unmaps_later_shows_in_every_user_space() {
+fn user_spaces_see_what_the_kernel_maps_and_unmaps_later() {
     let _alone = alone();
     let mut kernel = kernel();
     kernel.map_alloc(at(KERNEL), PAGE, RW, true).unwrap();
@@ -67,16 +67,20 @@ fn what_the_kernel_maps_and_unmaps_later_shows_in_every_user_space() {
     kernel.clear().unwrap();
     kernel.map_alloc(at(far), PAGE, RW, true).unwrap();
     for user in &users {
-        assert_eq!(frame(user, near), None, "unmapped in one, in all");
-        assert_eq!(frame(user, far), frame(&kernel, far), "after all was gone");
+        assert_eq!(frame(user, near), None, "unmapped in all address spaces");
+        assert_eq!(
+            frame(user, far),
+            frame(&kernel, far),
+            "mapped again after everything was unmapped"
+        );
     }
 }
 
-/// Three levels, as Sv39 has: an entry of the root covers 1 GiB, which is also the
-/// largest page.
+/// Page tables of three levels, as in Sv39. An entry of the root translates 1 GiB, which is
+/// also the size of the largest page.
 struct ThreeLevels;
 
-/// Has such tables, and one hart.
+/// A machine with such page tables, and one hart.
 struct Small(PhantomData<*const ()>);
 
 impl PagingMetaData for ThreeLevels {
@@ -89,7 +93,7 @@ impl PagingMetaData for ThreeLevels {
     fn flush_tlb(_: Option<VirtAddr>) {}
 }
 
-// SAFETY: it is not `Sync`, and has one hart.
+// SAFETY: the machine is not `Sync`, and its only hart always has the number 0.
 unsafe impl Machine for Small {
     type Meta = ThreeLevels;
     type Pte = page_table_entry::x86_64::X64PTE;
@@ -129,7 +133,7 @@ unsafe impl Machine for Small {
 }
 
 #[test]
-fn a_page_that_is_an_entry_of_the_root_goes_from_every_user_space_too() {
+fn user_spaces_see_changes_of_a_page_in_the_root_table() {
     let _alone = alone();
     let start = 0xffff_ffe0_0000_0000;
     let kernel = AddrSpace::<Small>::new_empty(at(start), 4 * GIB).unwrap();
@@ -147,7 +151,7 @@ fn a_page_that_is_an_entry_of_the_root_goes_from_every_user_space_too() {
 }
 
 #[test]
-fn a_user_space_frees_what_is_its_own_and_nothing_of_the_kernels() {
+fn a_dropped_user_space_frees_its_own_frames_only() {
     let _alone = alone();
     let before = (
         frames_of(UsageKind::VirtMem),
@@ -172,7 +176,7 @@ fn a_user_space_frees_what_is_its_own_and_nothing_of_the_kernels() {
     assert_eq!(after, with_kernel);
     assert!(frame(&kernel, KERNEL).is_some());
     drop(kernel);
-    // Tables that were lent stay for good: the four right below the root.
+    // Tables that were lent are never freed: the four below the root.
     let after = (
         frames_of(UsageKind::VirtMem),
         frames_of(UsageKind::PageTable) - 4,
@@ -181,7 +185,7 @@ fn a_user_space_frees_what_is_its_own_and_nothing_of_the_kernels() {
 }
 
 #[test]
-fn without_memory_for_its_tables_the_kernel_is_as_before() {
+fn sharing_without_memory_changes_nothing() {
     let _alone = alone();
     let kernel = kernel();
     kernel.map_alloc(at(KERNEL), PAGE, RW, true).unwrap();
@@ -190,18 +194,22 @@ fn without_memory_for_its_tables_the_kernel_is_as_before() {
         let armed = axalloc::fault::fail_nth(n);
         let result = kernel.share();
         if !armed.has_fired() {
-            assert_eq!((result, n), (Ok(()), 4), "a table for each entry but one");
+            assert_eq!(
+                (result, n),
+                (Ok(()), 4),
+                "one entry of the root has a table already"
+            );
             return;
         }
         assert_eq!(result, Err(AxError::NoMemory));
         assert_eq!(frames_of(UsageKind::PageTable), tables, "at allocation {n}");
         assert!(frame(&kernel, KERNEL).is_some());
     }
-    panic!("it never succeeds");
+    panic!("sharing never succeeds");
 }
 
 #[test]
-fn only_a_users_mapping_may_be_the_users_or_writable_and_executable() {
+fn only_user_mappings_may_have_user_rights_or_write_and_execute() {
     let _alone = alone();
     let write_and_execute = RW | MappingFlags::EXECUTE;
     for flags in [RW | MappingFlags::USER, write_and_execute] {
@@ -212,7 +220,7 @@ fn only_a_users_mapping_may_be_the_users_or_writable_and_executable() {
 }
 
 #[test]
-fn spaces_under_one_entry_of_the_root_cannot_be_joined() {
+fn spaces_that_share_an_entry_of_the_root_cannot_borrow() {
     let _alone = alone();
     let kernel = kernel();
     kernel.share().unwrap();
@@ -224,19 +232,19 @@ fn spaces_under_one_entry_of_the_root_cannot_be_joined() {
 }
 
 #[test]
-fn nothing_is_mapped_below_the_fixed_end_that_users_would_not_see() {
+fn mappings_that_user_spaces_would_not_see_are_refused() {
     let _alone = alone();
     let mut kernel = AddrSpace::new_empty(at(KERNEL), 16 << 39).unwrap();
     kernel.map_alloc(at(KERNEL), PAGE, RW, true).unwrap();
     kernel.fix_below(at(KERNEL + (8 << 39)));
     let user = sharing(&mut kernel);
-    let settled = kernel.map_physical(at(KERNEL + (3 << 39)), 0.into(), PAGE, RW);
-    assert_eq!(settled, Err(AxError::InvalidInput));
+    let refused = kernel.map_physical(at(KERNEL + (3 << 39)), 0.into(), PAGE, RW);
+    assert_eq!(refused, Err(AxError::InvalidInput));
     drop(user);
 }
 
 #[test]
-fn mappings_of_a_second_other_are_refused() {
+fn a_user_space_borrows_from_one_other_space_only() {
     let _alone = alone();
     let before = frames_of(UsageKind::PageTable);
     let [mut one, mut two] =
@@ -253,26 +261,26 @@ fn mappings_of_a_second_other_are_refused() {
     assert_eq!(
         frames_of(UsageKind::PageTable),
         tables - 1,
-        "only its root goes"
+        "only the root of the user space is freed"
     );
     drop(two);
     drop(one);
     assert_eq!(
         frames_of(UsageKind::PageTable),
         before + 2,
-        "what was lent stays"
+        "tables that were lent stay"
     );
 }
 
 #[test]
-fn what_was_lent_outlives_its_owner() {
+fn lent_tables_outlive_their_owner() {
     let _alone = alone();
     let mut kernel = kernel();
     kernel.map_alloc(at(KERNEL), PAGE, RW, true).unwrap();
     let user = sharing(&mut kernel);
     drop(kernel);
     assert_eq!(frame(&user, KERNEL), None);
-    // Were the tables free they would be somebody's now.
+    // If the tables were free, they would be allocated and overwritten now.
     let taken: Vec<_> =
         std::iter::from_fn(|| axalloc::alloc_frame(UsageKind::Object).ok()).collect();
     assert_eq!(frame(&user, KERNEL + (1 << 39)), None);
@@ -280,7 +288,7 @@ fn what_was_lent_outlives_its_owner() {
     drop(taken);
 }
 
-/// Of a TiB that nobody has touched no page is looked at: that would take seconds.
+/// A change of rights skips the untouched pages of a TiB: visiting each would take seconds.
 #[test]
 fn a_lazy_tebibyte_loses_all_rights_and_gets_them_back() {
     let _alone = alone();
@@ -299,8 +307,8 @@ fn a_lazy_tebibyte_loses_all_rights_and_gets_them_back() {
     assert_eq!(byte, [7]);
 }
 
-/// Harts inside the borrower would not be told of what the owner unmaps.
-fn no_user_s_mappings_are_lent<M: TestMachine>() {
+/// Harts inside the borrowing space would not flush what the owner unmaps.
+fn tables_of_a_user_space_cannot_be_lent<M: TestMachine>() {
     let _alone = alone();
     let refused = Err(AxError::InvalidInput);
     let owner = AddrSpace::<M>::new_empty_user(at(M::base()), 4 * GIB).unwrap();
@@ -311,7 +319,7 @@ fn no_user_s_mappings_are_lent<M: TestMachine>() {
     assert_eq!(user.query(at(M::base())), None);
     let with = AddrSpace::<M>::new_user_with(at(USER), GIB, &owner);
     assert_eq!(with.err(), Some(AxError::InvalidInput));
-    // What was refused has left no trace: the kernel's may be there.
+    // The refused calls have changed nothing, so the kernel's tables can be borrowed.
     let kernel = AddrSpace::<M>::new_empty(at(M::base()), 4 * GIB).unwrap();
     kernel.map_alloc(at(M::base()), PAGE, RW, true).unwrap();
     kernel.share().unwrap();
@@ -319,9 +327,9 @@ fn no_user_s_mappings_are_lent<M: TestMachine>() {
     assert_eq!(user.query(at(M::base())), kernel.query(at(M::base())));
 }
 
-/// A hart that entered one in which some of the kernel's mappings are missing would find
-/// no handler for the fault.
-fn all_is_seen_of_a_kernel_that_was_shared_first<M: TestMachine>() {
+/// In a user space without some of the kernel's mappings, a hart would find no handler for a
+/// fault.
+fn a_user_space_sees_all_of_a_kernel_that_was_shared_first<M: TestMachine>() {
     let _alone = alone();
     let kernel = || AddrSpace::<M>::new_empty(at(M::base()), 4 * GIB).unwrap();
     let (kernel, other) = (kernel(), kernel());
@@ -336,6 +344,6 @@ fn all_is_seen_of_a_kernel_that_was_shared_first<M: TestMachine>() {
 }
 
 on_every_machine!(
-    no_user_s_mappings_are_lent,
-    all_is_seen_of_a_kernel_that_was_shared_first,
+    tables_of_a_user_space_cannot_be_lent,
+    a_user_space_sees_all_of_a_kernel_that_was_shared_first,
 );

@@ -1,11 +1,11 @@
-//! Finds where cargo keeps the sources of `page_table_entry`.
+//! Finds the directory of the sources of `page_table_entry`, and includes formats from it.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// The formats that it leaves out on an x86_64 host.
+/// The formats that the crate leaves out on an x86_64 host.
 const FORMATS: [&str; 3] = ["aarch64", "loongarch64", "riscv"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The folder of the version that this build uses.
+/// Returns the directory of the version that this build uses.
 fn sources() -> Result<PathBuf, Box<dyn Error>> {
     let output = Command::new(env::var("CARGO")?)
         .args(["metadata", "--format-version", "1", "--filter-platform"])

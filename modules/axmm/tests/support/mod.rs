@@ -1,9 +1,9 @@
-//! Machines of every page-table format, and a test on each.
-#![allow(unused_imports, reason = "each test uses what it needs")]
+//! Runs tests for every page-table format.
+#![allow(unused_imports, reason = "each test file uses some of the items")]
 
 pub use axmm_machines::*;
 
-/// Runs the test `$name::<M>()` for each machine, as one test each.
+/// Makes a test of `$name::<M>()` for each page-table format.
 #[macro_export]
 macro_rules! on_every_machine {
     ($($name:ident),* $(,)?) => {

@@ -101,7 +101,8 @@ pub trait TestMachine: Machine {
 
 /// The shape of a page table, for any host: `page_table_multiarch` has each shape only on the
 /// architecture itself. With `HALVES`, all address bits above those that the table resolves
-/// equal the highest resolved bit. Without, they are all equal, and select one of two tables.
+/// equal the highest resolved bit. Without, they are all equal, and select the table of the lower
+/// or of the upper half.
 pub struct Shape<const LEVELS: usize, const PHYS: usize, const VIRT: usize, const HALVES: bool>;
 
 impl<const LEVELS: usize, const PHYS: usize, const VIRT: usize, const HALVES: bool> PagingMetaData

@@ -1,42 +1,46 @@
-//! How much memory there is for the operations of a script: a part of it is held, or
-//! lies in short runs.
+//! Limits how much memory is free while a script of operations runs: the test takes some of
+//! it, or leaves only short frame runs.
 
 use axalloc::{Frames, UsageKind, alloc_frames, largest_free_run, usage};
 
 use crate::KIB4;
 
-/// The frames of a large page.
+/// The number of frames of a large page.
 pub const BLOCK: usize = 512;
 
-/// What nobody else has, while it is held.
+/// Memory that the test takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Hold {
-    /// So many blocks for large pages.
+    /// The number of frame runs of [`BLOCK`] frames.
     pub blocks: usize,
-    /// Of what is left, one frame in each free run of so many; 0 for none.
+    /// If it is above 1: allocates all free runs of this many frames, and takes one frame of
+    /// each.
     pub every: usize,
-    /// All that is left then but so many.
+    /// The number of frames that may stay free then. All others are taken as well.
     pub left: usize,
 }
 
-/// Frames that are free, and in how long a run, a power of two.
+/// The free memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Free {
+    /// The number of free frames.
     pub frames: usize,
-    pub row: usize,
+    /// The length of the longest run of them, a power of two.
+    pub longest_run: usize,
 }
 
 impl Free {
+    /// Returns the memory that is free now.
     pub fn now() -> Self {
         Self {
             frames: usage().free,
-            row: largest_free_run(),
+            longest_run: largest_free_run(),
         }
     }
 
-    /// As [`now`](Self::now), where longer rows than `most` make no difference. Short
-    /// ones are found in less time by trying.
-    pub fn row_up_to(most: usize) -> Self {
+    /// Returns the memory that is free now. `longest_run` may be any number from `most` on if
+    /// it is that long. Short runs are found faster by allocating them.
+    pub fn with_run_up_to(most: usize) -> Self {
         if most >= BLOCK / 8 {
             return Self::now();
         }
@@ -44,31 +48,33 @@ impl Free {
         let shorter = std::iter::successors(Some(most / 2 * 2), |count| Some(count / 2));
         Self {
             frames: usage().free,
-            row: shorter
+            longest_run: shorter
                 .take_while(|count| *count > 1)
                 .find(has)
                 .unwrap_or(0),
         }
     }
 
-    /// How many come when `count` in a row are asked for, or less.
-    pub fn row_of(self, count: usize) -> usize {
-        count.min(self.row.max(self.frames.min(1)))
+    /// Returns the number of frames that axmm gets when it asks for a run of `count`: it
+    /// accepts a shorter one.
+    pub fn run_of(self, count: usize) -> usize {
+        count.min(self.longest_run.max(self.frames.min(1)))
     }
 }
 
-/// How many large pages there is memory for, up to `most`.
+/// Returns the number of large pages that there is memory for, up to `most`.
 pub fn blocks(most: usize) -> usize {
     runs(BLOCK).take(most).collect::<Vec<_>>().len()
 }
 
-/// Aligned runs, as many as there are while none goes back.
+/// Allocates aligned runs of `count` frames until there are no more.
 fn runs(count: usize) -> impl Iterator<Item = Frames> {
     let run = move || alloc_frames(count, count * KIB4, UsageKind::Object).ok();
     std::iter::from_fn(run)
 }
 
 impl Hold {
+    /// Takes the memory, until the result is dropped.
     pub fn take(self) -> Vec<Frames> {
         let mut held: Vec<_> = runs(BLOCK).take(self.blocks).collect();
         if self.every > 1 {

@@ -1,13 +1,15 @@
-//! Scripts of operations out of bytes: every string of bytes is one.
+//! Makes scripts of operations from the bytes of a fuzzer. All bytes make a script.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use axmm::{Grain, MappingFlags};
 
 use crate::memory::Hold;
-use crate::model::{ATOMS, Frames, Op, PAGES, Place, SIZE, Spot, Step, Twist, Whose, bounds};
+use crate::model::{
+    ATOMS, AtomRange, Defect, Location, Op, PAGES, SIZE, SpaceKind, Step, Target, start_of,
+};
 use crate::{DEVICE, EXECUTE, KIB4, MIB2, NONE, RO, RW, RX, UNCACHED, WRITE};
 
-/// Rights that a mapping of the kernel can have, and some that it cannot.
+/// Rights that a kernel mapping may have, and some that it may not have.
 const RIGHTS: [MappingFlags; 11] = [
     RW,
     RO,
@@ -21,31 +23,31 @@ const RIGHTS: [MappingFlags; 11] = [
     RX.union(MappingFlags::USER),
     MappingFlags::DEVICE,
 ];
-/// What accesses ask for.
+/// The rights that accesses need.
 const ACCESS: [MappingFlags; 6] = [RO, WRITE, EXECUTE, RW, NONE, RO.union(MappingFlags::USER)];
-const TWISTS: [Twist; 6] = [
-    Twist::MisalignedStart,
-    Twist::MisalignedSize,
-    Twist::Empty,
-    Twist::Overflow,
-    Twist::Below,
-    Twist::Beyond,
+const DEFECTS: [Defect; 6] = [
+    Defect::MisalignedStart,
+    Defect::MisalignedSize,
+    Defect::Empty,
+    Defect::Overflow,
+    Defect::Below,
+    Defect::Beyond,
 ];
-const LEADS: [Frames; 7] = [
-    Frames::Shifted(0),
-    Frames::Shifted(MIB2),
-    Frames::Shifted(KIB4),
-    Frames::High,
-    Frames::Misaligned,
-    Frames::Overflow,
-    Frames::TooHigh,
+const TARGETS: [Target; 7] = [
+    Target::Shifted(0),
+    Target::Shifted(MIB2),
+    Target::Shifted(KIB4),
+    Target::High,
+    Target::Misaligned,
+    Target::Overflow,
+    Target::TooHigh,
 ];
 
-impl<'a> Arbitrary<'a> for Whose {
+impl<'a> Arbitrary<'a> for SpaceKind {
     fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Self> {
         Ok(match bytes.int_in_range(0..=3_u8)? {
-            0 => Self::Users,
-            _ => Self::Kernels,
+            0 => Self::User,
+            _ => Self::Kernel,
         })
     }
 }
@@ -53,19 +55,19 @@ impl<'a> Arbitrary<'a> for Whose {
 impl<'a> Arbitrary<'a> for Step {
     fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Self> {
         let op = match bytes.int_in_range(0..=15_u8)? {
-            0 | 1 => Op::Linear(place(bytes)?, *bytes.choose(&LEADS)?, rights(bytes)?),
+            0 | 1 => Op::Linear(atom_range(bytes)?, *bytes.choose(&TARGETS)?, rights(bytes)?),
             2..=4 => Op::Alloc(
-                place(bytes)?,
+                atom_range(bytes)?,
                 rights(bytes)?,
                 bytes.arbitrary()?,
                 grain(bytes)?,
             ),
-            5..=7 => Op::Unmap(place(bytes)?),
-            8..=10 => Op::Protect(place(bytes)?, rights(bytes)?),
-            11..=12 => Op::Fault(spot(bytes)?, *bytes.choose(&ACCESS)?),
+            5..=7 => Op::Unmap(atom_range(bytes)?),
+            8..=10 => Op::Protect(atom_range(bytes)?, rights(bytes)?),
+            11..=12 => Op::Fault(location(bytes)?, *bytes.choose(&ACCESS)?),
             13 => match bytes.arbitrary()? {
-                true => Op::Read(spot(bytes)?, offset(bytes)? * 3),
-                false => Op::Write(spot(bytes)?, offset(bytes)? * 3),
+                true => Op::Read(location(bytes)?, offset(bytes)? * 3),
+                false => Op::Write(location(bytes)?, offset(bytes)? * 3),
             },
             14 => find_free(bytes)?,
             _ => match bytes.int_in_range(0..=7_u8)? {
@@ -75,7 +77,7 @@ impl<'a> Arbitrary<'a> for Step {
                     every: *bytes.choose(&[0, 0, 4, 32])?,
                     left: *bytes.choose(&[usize::MAX, usize::MAX, 4, 24])?,
                 }),
-                _ => Op::CanAccess(place(bytes)?, offset(bytes)?, *bytes.choose(&ACCESS)?),
+                _ => Op::CanAccess(atom_range(bytes)?, offset(bytes)?, *bytes.choose(&ACCESS)?),
             },
         };
         let fails = bytes.int_in_range(0..=31_usize)?;
@@ -84,7 +86,7 @@ impl<'a> Arbitrary<'a> for Step {
 }
 
 fn atom(bytes: &mut Unstructured) -> Result<usize> {
-    // The small pages are where most can be cut and joined.
+    // The atoms of one page are chosen most often: there areas are split and merged most.
     match bytes.ratio(3_u8, 5)? {
         true => bytes.int_in_range(0..=PAGES - 1),
         false => bytes.int_in_range(PAGES..=ATOMS - 1),
@@ -95,11 +97,11 @@ fn offset(bytes: &mut Unstructured) -> Result<usize> {
     bytes.int_in_range(0..=KIB4 - 1)
 }
 
-/// The first pages of an atom, or any.
-fn spot(bytes: &mut Unstructured) -> Result<Spot> {
+/// Returns an address in the first pages of an atom, or anywhere in it.
+fn location(bytes: &mut Unstructured) -> Result<Location> {
     let pages = *bytes.choose(&[1, 1, 1, 32, 4096])?;
     let page = bytes.int_in_range(0..=pages - 1)?;
-    Ok(Spot(atom(bytes)?, page * KIB4 + offset(bytes)?))
+    Ok(Location(atom(bytes)?, page * KIB4 + offset(bytes)?))
 }
 
 fn grain(bytes: &mut Unstructured) -> Result<Grain> {
@@ -114,20 +116,20 @@ fn rights(bytes: &mut Unstructured) -> Result<MappingFlags> {
     Ok(*bytes.choose(&RIGHTS)?)
 }
 
-fn place(bytes: &mut Unstructured) -> Result<Place> {
+fn atom_range(bytes: &mut Unstructured) -> Result<AtomRange> {
     let first = atom(bytes)?;
     let count = bytes.int_in_range(1..=ATOMS - first)?;
-    let twist = bytes.int_in_range(0..=63_usize)?;
-    Ok(Place {
+    let defect = bytes.int_in_range(0..=63_usize)?;
+    Ok(AtomRange {
         first,
         count,
-        twist: TWISTS.get(twist).copied().unwrap_or(Twist::Fine),
+        defect: DEFECTS.get(defect).copied().unwrap_or(Defect::None),
     })
 }
 
 fn find_free(bytes: &mut Unstructured) -> Result<Op> {
     let mut near = || -> Result<usize> {
-        let edge = bounds(bytes.int_in_range(0..=ATOMS)?);
+        let edge = start_of(bytes.int_in_range(0..=ATOMS)?);
         Ok(edge + *bytes.choose(&[0, 1, KIB4])?)
     };
     let (hint, size, a, b) = (near()?, near()?, near()?, near()?);

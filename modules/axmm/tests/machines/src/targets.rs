@@ -1,5 +1,5 @@
-//! What fuzzers run, and tests with the inputs that fuzzers have kept: each takes any
-//! bytes, and panics if something is wrong.
+//! The fuzz targets. Tests run them too, with the inputs that the fuzzers have kept. A target
+//! takes any bytes, and panics if it finds an error.
 
 use arbitrary::{Arbitrary, Unstructured};
 use axmm::AddrSpace;
@@ -7,54 +7,57 @@ use axmm::report::listing::{Form, Listing, MARK};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use crate::model::{Step, Verdict, Whose, play_to};
+use crate::model::{SpaceKind, Step, Verdict, play_to};
 use crate::{A64, La64, Sv39, Sv48, TestMachine, X64, alone};
 
-/// A fuzz target: its name, and what it does.
+/// A fuzz target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All fuzz targets.
 pub const TARGETS: [Target; 2] = [("operations", operations), ("listing", listing)];
 
-/// Steps of the longest script.
+/// The largest number of steps of a script.
 const LONGEST: usize = 400;
 
-/// A script of operations, beside the model, on one of the machines.
+/// Performs the script that `bytes` makes on one of the machines, and compares the address
+/// space with its model.
 pub fn operations(bytes: &[u8]) {
-    run(bytes, Look::Nowhere);
+    run(bytes, Check::Model);
 }
 
-/// Text is read as a console; other bytes are a script, whose address space is
-/// listed, and the listing read.
+/// Reads a listing of an address space. Text is a listing itself. Other bytes make a script,
+/// and then the address space is listed.
 pub fn listing(bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
-        Ok(text) if text.starts_with(MARK) => text_is_read(text),
-        _ => run(bytes, Look::AtTheListing),
+        Ok(text) if text.starts_with(MARK) => read_text(text),
+        _ => run(bytes, Check::Listing),
     }
 }
 
-/// What of an address space is looked at in the end.
+/// What is checked after a script.
 #[derive(Clone, Copy)]
-enum Look {
-    Nowhere,
-    AtTheListing,
+enum Check {
+    /// Only the model.
+    Model,
+    /// The listing as well.
+    Listing,
 }
 
-fn run(bytes: &[u8], look: Look) {
+fn run(bytes: &[u8], check: Check) {
     let _alone = alone();
     let mut bytes = Unstructured::new(bytes);
     let verdict = match bytes.int_in_range(0..=4_u8).unwrap_or_default() {
-        0 => script::<X64>(bytes, look),
-        1 => script::<Sv39>(bytes, look),
-        2 => script::<Sv48>(bytes, look),
-        3 => script::<A64>(bytes, look),
-        _ => script::<La64>(bytes, look),
+        0 => script::<X64>(bytes, check),
+        1 => script::<Sv39>(bytes, check),
+        2 => script::<Sv48>(bytes, check),
+        3 => script::<A64>(bytes, check),
+        _ => script::<La64>(bytes, check),
     };
     verdict.unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
-fn script<M: TestMachine>(mut bytes: Unstructured, look: Look) -> Verdict {
-    let whose = Whose::arbitrary(&mut bytes).unwrap_or(Whose::Kernels);
+fn script<M: TestMachine>(mut bytes: Unstructured, check: Check) -> Verdict {
+    let kind = SpaceKind::arbitrary(&mut bytes).unwrap_or(SpaceKind::Kernel);
     let mut script = Vec::new();
     while !bytes.is_empty() && script.len() < LONGEST {
         match Step::arbitrary(&mut bytes) {
@@ -62,16 +65,15 @@ fn script<M: TestMachine>(mut bytes: Unstructured, look: Look) -> Verdict {
             Err(_) => break,
         }
     }
-    let verdict = play_to::<M>(whose, &script, |aspace| match look {
-        Look::Nowhere => Ok(()),
-        Look::AtTheListing => is_listed(aspace),
+    let verdict = play_to::<M>(kind, &script, |aspace| match check {
+        Check::Model => Ok(()),
+        Check::Listing => check_listing(aspace),
     });
-    verdict.map_err(|error| {
-        TestCaseError::fail(format!("{}, {whose:?}: {error}\n{script:?}", M::NAME))
-    })
+    verdict
+        .map_err(|error| TestCaseError::fail(format!("{}, {kind:?}: {error}\n{script:?}", M::NAME)))
 }
 
-fn is_listed<M: TestMachine>(aspace: &AddrSpace<M>) -> Verdict {
+fn check_listing<M: TestMachine>(aspace: &AddrSpace<M>) -> Verdict {
     let data = Listing(aspace, Form::Data).to_string();
     let spaces = maps::read(&data).map_err(|error| TestCaseError::fail(error.to_string()))?;
     prop_assert_eq!(spaces.len(), 1);
@@ -87,7 +89,7 @@ fn is_listed<M: TestMachine>(aspace: &AddrSpace<M>) -> Verdict {
     Ok(())
 }
 
-fn text_is_read(text: &str) {
+fn read_text(text: &str) {
     for space in maps::read(text).unwrap_or_default() {
         assert_eq!(maps::read(&space.to_string()), Ok(vec![space.clone()]));
         maps::to_svg(&space, "title");

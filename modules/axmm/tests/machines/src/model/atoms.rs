@@ -1,16 +1,17 @@
-//! Where things lie: the address space is made of atoms, and what the model knows, it
-//! knows of each.
+//! The addresses of the model. An address space is divided into atoms: operations cover an
+//! atom completely or not at all, so the model keeps one state for each.
 
 use std::ops::Range;
 
-use super::{Checked, Mapped, Place, Spot, Twist};
+use super::{AtomRange, Defect, Location, Mapped, Modelled};
 use crate::{GIB, KIB4, MIB2, TestMachine};
 
-/// Bytes of the address space.
+/// The size of the address space in bytes.
 pub const SIZE: usize = 4 * GIB;
-/// How many pages next to one another areas of pages are made of.
+/// The number of atoms of one page. They are contiguous.
 pub const PAGES: usize = 64;
-/// Between these offsets, from `LARGE` on, lie areas of large pages.
+/// The boundaries of the larger atoms, as offsets from `LARGE`. Large pages fit between some
+/// of them.
 const CUTS: [usize; 20] = [
     0,
     KIB4,
@@ -33,53 +34,57 @@ const CUTS: [usize; 20] = [
     2 * GIB - KIB4,
     2 * GIB,
 ];
-/// The pages lie around the end of a GiB, where tables of all levels end.
+/// The offset of the atoms of one page. Tables of all levels end in the middle of them.
 const SMALL: usize = GIB - PAGES / 2 * KIB4;
+/// The offset of the larger atoms.
 const LARGE: usize = 2 * GIB;
-/// The pages, what lies between, and the large ones.
+/// The number of atoms: those of one page, one between `SMALL` and `LARGE`, the larger ones.
 pub const ATOMS: usize = PAGES + 1 + CUTS.len() - 1;
 
-/// A part of the address space that operations cover as a whole or not at all.
-pub fn bounds(atom: usize) -> usize {
+/// Returns the offset at which an atom starts. It is the end of the atom before.
+pub fn start_of(atom: usize) -> usize {
     match atom.checked_sub(PAGES + 1) {
         None => SMALL + atom * KIB4,
         Some(cut) => LARGE + CUTS[cut],
     }
 }
 
-impl<M: TestMachine> Checked<M> {
-    /// Where a place is, if all is well with it; and what to say.
-    pub(super) fn range(&self, place: Place) -> (Option<Range<usize>>, usize, usize) {
-        let start = self.base + bounds(place.first);
-        let size = self.base + bounds(place.first + place.count) - start;
-        let (start, size) = match place.twist {
-            Twist::Fine => return (Some(place.first..place.first + place.count), start, size),
-            Twist::MisalignedStart => (start + 8, size),
-            Twist::MisalignedSize => (start, size - 1),
-            Twist::Empty => (start, 0),
-            Twist::Overflow => (start, start.wrapping_neg()),
-            Twist::Below => (self.base - KIB4, KIB4 + size),
-            Twist::Beyond => (start, self.base + SIZE - start + KIB4),
+impl<M: TestMachine> Modelled<M> {
+    /// Returns the atoms of a range, or `None` if it has an error. Then returns the start
+    /// address and the size in bytes that the operation is called with.
+    pub(super) fn range(&self, range: AtomRange) -> (Option<Range<usize>>, usize, usize) {
+        let end = range.first + range.count;
+        let start = self.base + start_of(range.first);
+        let size = self.base + start_of(end) - start;
+        let (start, size) = match range.defect {
+            Defect::None => return (Some(range.first..end), start, size),
+            Defect::MisalignedStart => (start + 8, size),
+            Defect::MisalignedSize => (start, size - 1),
+            Defect::Empty => (start, 0),
+            Defect::Overflow => (start, start.wrapping_neg()),
+            Defect::Below => (self.base - KIB4, KIB4 + size),
+            Defect::Beyond => (start, self.base + SIZE - start + KIB4),
         };
         (None, start, size)
     }
 
-    /// The addresses of an atom.
+    /// Returns the addresses of an atom.
     pub(super) fn atom(&self, atom: usize) -> Range<usize> {
-        self.base + bounds(atom)..self.base + bounds(atom + 1)
+        self.base + start_of(atom)..self.base + start_of(atom + 1)
     }
 
-    pub(super) fn spot(&self, Spot(atom, offset): Spot) -> usize {
+    /// Returns the address of a location.
+    pub(super) fn address(&self, Location(atom, offset): Location) -> usize {
         let atom = self.atom(atom);
         atom.start + offset % atom.len()
     }
 
-    /// The atom that an address lies in.
+    /// Returns the number of the atom that contains `addr`.
     pub(super) fn atom_at(&self, addr: usize) -> Option<usize> {
         (0..ATOMS).find(|atom| self.atom(*atom).contains(&addr))
     }
 
-    /// The area that an atom, which is mapped, lies in.
+    /// Returns the area that contains a mapped atom.
     pub(super) fn area(&self, atom: usize) -> Range<usize> {
         let same = |other: &usize| self.model[*other] == self.model[atom];
         let first = (0..=atom).rev().take_while(same).last().unwrap_or(atom);
@@ -87,11 +92,12 @@ impl<M: TestMachine> Checked<M> {
         self.atom(first).start..self.atom(last).end
     }
 
-    pub(super) fn free(&self, atoms: &Range<usize>) -> bool {
+    /// Returns whether all of these atoms are unmapped.
+    pub(super) fn are_free(&self, atoms: &Range<usize>) -> bool {
         self.model[atoms.clone()].iter().all(Option::is_none)
     }
 
-    /// The atoms that are mapped: their addresses, and what is there.
+    /// Returns the addresses and the state of each mapped atom.
     pub(super) fn mapped(&self) -> impl Iterator<Item = (Range<usize>, Mapped)> {
         let atoms = self.model.iter().enumerate();
         atoms.filter_map(|(atom, mapped)| mapped.map(|mapped| (self.atom(atom), mapped)))

@@ -1,5 +1,4 @@
-//! Unmapping, other rights, and clearing: what goes, what is left, and when memory is
-//! short for taking large pages apart.
+//! Unmap, protect and clear. They need memory only to split large pages.
 
 use std::ops::Range;
 
@@ -9,15 +8,16 @@ use axmm::MappingFlags;
 use proptest::prelude::*;
 
 use super::outcome::{Outcome, failing};
-use super::{Checked, Mapped, Place, SIZE, Verdict};
+use super::{AtomRange, Mapped, Modelled, SIZE, Verdict};
 use crate::{NONE, TestMachine, virt};
 
-/// The most frames that splitting the large pages at both ends of a range takes.
+/// The largest number of tables needed to split the large pages at both ends of a range.
 const SPLITS: usize = 4;
 
-impl<M: TestMachine> Checked<M> {
-    pub(super) fn unmap(&mut self, fail: usize, place: Place) -> Verdict<Outcome> {
-        let (atoms, start, size) = self.range(place);
+impl<M: TestMachine> Modelled<M> {
+    /// Unmaps a range.
+    pub(super) fn unmap(&mut self, fail: usize, range: AtomRange) -> Verdict<Outcome> {
+        let (atoms, start, size) = self.range(range);
         let free = usage().free;
         let (result, failed) = failing(fail, || self.aspace.unmap(virt(start), size));
         let expected = match atoms {
@@ -25,9 +25,9 @@ impl<M: TestMachine> Checked<M> {
             Some(_) if failed || result.is_err() && free < SPLITS => Err(AxError::NoMemory),
             Some(atoms) => {
                 self.model[atoms].fill(None);
-                let range = start..start + size;
-                self.own.split(&range, false);
-                self.own.remove(&range);
+                let addresses = start..start + size;
+                self.own.split(&addresses, false);
+                self.own.remove(&addresses);
                 Ok(())
             }
         };
@@ -35,14 +35,15 @@ impl<M: TestMachine> Checked<M> {
         Ok(Outcome::of(result))
     }
 
+    /// Changes the rights of a range.
     pub(super) fn protect(
         &mut self,
         fail: usize,
-        place: Place,
+        range: AtomRange,
         flags: MappingFlags,
     ) -> Verdict<Outcome> {
-        let (atoms, start, size) = self.range(place);
-        let range = start..start.saturating_add(size);
+        let (atoms, start, size) = self.range(range);
+        let addresses = start..start.saturating_add(size);
         let free = usage().free;
         let protect = || self.aspace.protect(virt(start), size, flags);
         let (result, failed) = failing(fail, protect);
@@ -52,14 +53,16 @@ impl<M: TestMachine> Checked<M> {
             Some(atoms) if self.model[atoms.clone()].iter().any(Option::is_none) => {
                 Err(AxError::NotFound)
             }
-            Some(atoms) if flags == NONE && self.any_linear(&atoms) => Err(AxError::InvalidInput),
-            Some(_) if failed || result.is_err() && free < self.splits(&range, flags) => {
+            Some(atoms) if flags == NONE && self.is_any_linear(&atoms) => {
+                Err(AxError::InvalidInput)
+            }
+            Some(_) if failed || result.is_err() && free < self.most_splits(&addresses, flags) => {
                 Err(AxError::NoMemory)
             }
             Some(atoms) => {
                 let model = self.model[atoms].iter_mut().flatten();
                 model.for_each(|atom| atom.flags = flags);
-                self.own.split(&range, flags == NONE);
+                self.own.split(&addresses, flags == NONE);
                 Ok(())
             }
         };
@@ -67,14 +70,14 @@ impl<M: TestMachine> Checked<M> {
         Ok(Outcome::of(result))
     }
 
-    fn any_linear(&self, atoms: &Range<usize>) -> bool {
+    fn is_any_linear(&self, atoms: &Range<usize>) -> bool {
         let mut mapped = self.model[atoms.clone()].iter().flatten();
         mapped.any(Mapped::is_linear)
     }
 
-    /// How many large pages are taken apart for all of `range` to have these rights, at
-    /// most.
-    fn splits(&self, range: &Range<usize>, flags: MappingFlags) -> usize {
+    /// Returns the largest number of large pages that are split so that all of `range` has
+    /// these rights. A large page without rights is split completely.
+    fn most_splits(&self, range: &Range<usize>, flags: MappingFlags) -> usize {
         let runs = self.own.within(range).iter();
         match flags == NONE {
             true => runs.filter(|run| run.large).count(),
@@ -82,10 +85,11 @@ impl<M: TestMachine> Checked<M> {
         }
     }
 
+    /// Unmaps all areas.
     pub(super) fn clear(&mut self, fail: usize) -> Verdict<Outcome> {
         let (result, failed) = failing(fail, || self.aspace.clear());
         prop_assert_eq!(result, Ok(()));
-        prop_assert!(!failed, "clearing takes memory");
+        prop_assert!(!failed, "clear has allocated memory");
         self.model.fill(None);
         self.own.remove(&(self.base..self.base + SIZE));
         Ok(Outcome::default())

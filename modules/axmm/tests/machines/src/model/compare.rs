@@ -1,18 +1,19 @@
-//! The whole address space beside the model: what it says of each page, the areas it
-//! lists, what hardware finds, and the frames in use.
+//! Compares a whole address space with its model: what it returns for each page, the areas
+//! that it lists, the pages that hardware finds, and the frames in use.
 
 use std::ops::Range;
 
 use axmm::{Backend, MappingFlags};
 use proptest::prelude::*;
 
-use super::{ATOMS, Behind, Checked, Mapped, Verdict};
+use super::{ATOMS, Backing, Mapped, Modelled, Verdict};
 use crate::raw::Rights;
 use crate::{KIB4, RAM, TestMachine, frames, virt};
 
-/// Runs of pages: where, how long, to which frames, with which rights.
+/// A run of pages: its address, its size in bytes, its physical address and its rights.
 type Run = (usize, usize, usize, Rights);
 
+/// Adds a run, or extends the last one if both are contiguous.
 fn push(runs: &mut Vec<Run>, (start, len, paddr, rights): Run) {
     if let Some(last) = runs.last_mut()
         && last.0 + last.1 == start
@@ -25,73 +26,78 @@ fn push(runs: &mut Vec<Run>, (start, len, paddr, rights): Run) {
     runs.push((start, len, paddr, rights));
 }
 
-/// An area: from where to where, with which rights, and what is behind it.
-type Area = (usize, usize, MappingFlags, Behind);
+/// An area: its start, its end, its rights and its backing.
+type Area = (usize, usize, MappingFlags, Backing);
 
-impl<M: TestMachine> Checked<M> {
-    pub(super) fn is_right(&self) -> Verdict {
-        (0..ATOMS).try_for_each(|atom| self.ends_are_right(atom))?;
-        self.own.is_kept()?;
-        self.areas_are_right()?;
-        self.pages_are_right()?;
-        self.sizes_are_right()?;
+impl<M: TestMachine> Modelled<M> {
+    /// Compares the whole address space with the model.
+    pub(super) fn check(&self) -> Verdict {
+        (0..ATOMS).try_for_each(|atom| self.check_query(atom))?;
+        self.own.check_contents()?;
+        self.check_areas()?;
+        self.check_pages()?;
+        self.check_page_sizes()?;
         let (pages, tables) = self.frames;
         let expected = (pages + self.own.count(), tables + self.raw.tables.len());
         prop_assert_eq!(frames(), expected);
         Ok(())
     }
 
-    /// The address space says where both ends of an atom lead.
-    fn ends_are_right(&self, atom: usize) -> Verdict {
+    /// Compares the translations that `query` returns for both ends of an atom.
+    fn check_query(&self, atom: usize) -> Verdict {
         let range = self.atom(atom);
         for addr in [range.start, range.end - 1] {
             let found = self.aspace.query(virt(addr));
             let Some(mapped) = self.model[atom] else {
-                prop_assert!(found.is_none(), "{addr:#x} leads to {found:?}");
+                prop_assert!(found.is_none(), "{addr:#x} is translated to {found:?}");
                 continue;
             };
-            let says = found.map(|page| {
+            let translated = found.map(|page| {
                 let within = addr - page.vaddr.as_usize();
                 (page.paddr.as_usize() + within, self.rights(page.flags))
             });
-            let frame = match mapped.behind {
-                Behind::Linear(offset) => Some(addr.wrapping_sub(offset)),
-                Behind::Alloc(..) => {
+            let frame = match mapped.backing {
+                Backing::Linear(offset) => Some(addr.wrapping_sub(offset)),
+                Backing::Alloc(..) => {
                     let run = self.own.at(addr);
                     run.map(|run| run.frame + addr - run.start)
                 }
             };
-            prop_assert_eq!(says, frame.map(|frame| (frame, self.rights(mapped.flags))));
+            prop_assert_eq!(
+                translated,
+                frame.map(|frame| (frame, self.rights(mapped.flags)))
+            );
         }
         Ok(())
     }
 
-    /// The address space lists its areas: atoms in a row that are alike are one.
-    fn areas_are_right(&self) -> Verdict {
+    /// Compares the list of areas. Contiguous atoms with the same state are one area.
+    fn check_areas(&self) -> Verdict {
         let mut areas: Vec<Area> = Vec::new();
-        for (Range { start, end }, Mapped { flags, behind }) in self.mapped() {
+        for (Range { start, end }, Mapped { flags, backing }) in self.mapped() {
             match areas.last_mut() {
-                Some(last) if (last.1, last.2, last.3) == (start, flags, behind) => last.1 = end,
-                _ => areas.push((start, end, flags, behind)),
+                Some(last) if (last.1, last.2, last.3) == (start, flags, backing) => last.1 = end,
+                _ => areas.push((start, end, flags, backing)),
             }
         }
         let listed = self.aspace.areas().map(|area| {
-            let behind = match *area.backing() {
-                Backend::Linear { pa_va_offset } => Behind::Linear(pa_va_offset),
-                Backend::Alloc { populate, grain } => Behind::Alloc(populate, grain),
+            let backing = match *area.backing() {
+                Backend::Linear { pa_va_offset } => Backing::Linear(pa_va_offset),
+                Backend::Alloc { populate, grain } => Backing::Alloc(populate, grain),
             };
-            (area.span().start, area.span().end, area.flags(), behind)
+            (area.span().start, area.span().end, area.flags(), backing)
         });
         prop_assert_eq!(listed.collect::<Vec<_>>(), areas);
         Ok(())
     }
 
-    /// Hardware finds all that is linear or has come, and nothing else.
-    fn pages_are_right(&self) -> Verdict {
+    /// Compares the pages in the page table: all linear ones, and those that were faulted in
+    /// or populated.
+    fn check_pages(&self) -> Verdict {
         let mut runs = Vec::new();
-        for (range, Mapped { flags, behind }) in self.mapped() {
+        for (range, Mapped { flags, backing }) in self.mapped() {
             let rights = self.rights(flags);
-            if let Behind::Linear(offset) = behind {
+            if let Backing::Linear(offset) = backing {
                 let paddr = range.start.wrapping_sub(offset);
                 push(&mut runs, (range.start, range.len(), paddr, rights));
             }
@@ -107,8 +113,9 @@ impl<M: TestMachine> Checked<M> {
         Ok(())
     }
 
-    /// A page of the address space's own is large until a part of it has changed.
-    fn sizes_are_right(&self) -> Verdict {
+    /// Compares the sizes of pages with allocated frames. A large page stays large until a
+    /// part of it changes.
+    fn check_page_sizes(&self) -> Verdict {
         let mut large = self.own.large();
         for page in &self.raw.pages {
             if page.size != KIB4 && RAM.contains(&page.paddr) {

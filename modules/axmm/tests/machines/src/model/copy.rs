@@ -1,5 +1,5 @@
-//! Copies into the address space, or out of it: how far they get, which pages come on the
-//! way, and that the same bytes are at both ends.
+//! Copies into the address space or out of it: how many bytes are copied, which pages are
+//! faulted in, and whether both ends have the same bytes.
 
 use std::ops::Range;
 
@@ -9,22 +9,22 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::outcome::{Outcome, failing};
-use super::{Behind, Checked, Mapped, Spot, Verdict};
+use super::{Backing, Location, Mapped, Modelled, Verdict};
 use crate::memory::{BLOCK, Free};
 use crate::raw::Format;
 use crate::{KIB4, MIB2, RO, TestMachine, bytes, virt};
 
-impl<M: TestMachine> Checked<M> {
-    /// A copy into the address space, or out of it, page by page.
+impl<M: TestMachine> Modelled<M> {
+    /// Copies `size` bytes. `access` says in which direction.
     pub(super) fn copy(
         &mut self,
         fail: usize,
-        spot: Spot,
+        location: Location,
         size: usize,
         access: MappingFlags,
     ) -> Verdict<Outcome> {
-        let start = self.spot(spot);
-        let range = start..start + size.min(self.before_linear(start));
+        let start = self.address(location);
+        let range = start..start + size.min(self.bytes_to_linear(start));
         let mut buffer: Vec<u8> = range.clone().map(|at| (at % 253) as u8 | 1).collect();
         let copy = || match access == RO {
             true => self.aspace.read_some(virt(start), &mut buffer),
@@ -37,15 +37,15 @@ impl<M: TestMachine> Checked<M> {
             retried: free < BLOCK + M::Raw::LEVELS,
             ..Outcome::default()
         };
-        let end = self.copy_ends(range, access, short.then_some(start + done), &mut outcome)?;
+        let end = self.end_of_copy(range, access, short.then_some(start + done), &mut outcome)?;
         prop_assert_eq!(start + done, end);
-        self.copied(start..end, &buffer, access != RO)?;
+        self.check_copied(start..end, &buffer, access != RO)?;
         Ok(outcome)
     }
 
-    /// Where a copy ends: at what it may not reach or, if memory was short at `short_at`,
-    /// at a page that has not come.
-    fn copy_ends(
+    /// Returns the address where a copy ends: at a page without the rights, or at `short_at` if
+    /// there was no memory for the page there.
+    fn end_of_copy(
         &self,
         range: Range<usize>,
         access: MappingFlags,
@@ -57,36 +57,37 @@ impl<M: TestMachine> Checked<M> {
             && let Some((atom, mapped)) = self.accessible(at, access)
         {
             let page = at & !(KIB4 - 1);
-            if self.own.at(page).is_none() && !outcome.brought(page) {
+            if self.own.at(page).is_none() && !outcome.has_mapped(page) {
                 if short_at == Some(at) {
                     outcome.failed = true;
                     break;
                 }
-                self.has_brought(atom, mapped, page, outcome)?;
+                self.add_fault(atom, mapped, page, outcome)?;
             }
             at = (page + KIB4).min(range.end);
         }
         Ok(at)
     }
 
-    /// How far it is to where frames are not the model's own, and no memory.
-    fn before_linear(&self, addr: usize) -> usize {
+    /// Returns the number of bytes from `addr` to the next linear area. Its physical addresses
+    /// are no memory.
+    fn bytes_to_linear(&self, addr: usize) -> usize {
         let mut linear = self.mapped().filter(|(_, mapped)| mapped.is_linear());
         let next = linear.find(|(range, _)| range.end > addr);
         next.map_or(usize::MAX, |(range, _)| range.start.saturating_sub(addr))
     }
 
-    /// The atom at an address that a copy may reach.
+    /// Returns the atom at an address, if a copy may access it.
     fn accessible(&self, addr: usize, access: MappingFlags) -> Option<(usize, Mapped)> {
         let atom = self.atom_at(addr)?;
         let mapped = self.model[atom]?;
-        let may = mapped.flags.contains(access) && !mapped.flags.contains(MappingFlags::DEVICE);
-        may.then_some((atom, mapped))
+        let allows = mapped.flags.contains(access) && !mapped.flags.contains(MappingFlags::DEVICE);
+        allows.then_some((atom, mapped))
     }
 
-    /// Adds to `outcome` what the fault has brought that a copy met at `page`: all that it
-    /// could, or there is no memory for it now.
-    fn has_brought(
+    /// Adds the pages to `outcome` that a fault at `page` has mapped for a copy. They are all
+    /// that the grain asks for, unless there is too little memory.
+    fn add_fault(
         &self,
         atom: usize,
         mapped: Mapped,
@@ -94,51 +95,51 @@ impl<M: TestMachine> Checked<M> {
         outcome: &mut Outcome,
     ) -> Verdict {
         let run = self.run_around(atom, mapped, page);
-        let missing = |at: &usize| self.own.at(*at).is_none() && !outcome.brought(*at);
+        let missing = |at: &usize| self.own.at(*at).is_none() && !outcome.has_mapped(*at);
         let missing: Vec<_> = run.clone().step_by(KIB4).filter(missing).collect();
         let size = |at: usize| self.aspace.query(virt(at)).map(|page| page.size);
-        let (pages, wanted): (Vec<_>, _) = match mapped.behind {
-            Behind::Alloc(_, Grain::Large) => {
+        let (pages, wanted): (Vec<_>, _) = match mapped.backing {
+            Backing::Alloc(_, Grain::Large) => {
                 let size = size(page).unwrap_or(KIB4);
                 let whole = run.len() == MIB2 && missing.len() == BLOCK;
                 let wanted = if whole { MIB2 } else { KIB4 };
                 (vec![(page & !(size - 1), size)], wanted)
             }
             _ => {
-                let there = missing.iter().filter(|at| size(**at).is_some());
-                (there.map(|at| (*at, KIB4)).collect(), missing.len() * KIB4)
+                let mapped = missing.iter().filter(|at| size(**at).is_some());
+                (mapped.map(|at| (*at, KIB4)).collect(), missing.len() * KIB4)
             }
         };
         let bytes: usize = pages.iter().map(|(_, len)| len).sum();
-        // The hand asks for the grain's row, however little of it lies in the area.
-        let row = match mapped.behind {
-            Behind::Alloc(_, Grain::Around(pages)) => usize::from(pages),
+        // A run of the grain's size is asked for, even if less of it lies in the area.
+        let asked = match mapped.backing {
+            Backing::Alloc(_, Grain::Around(pages)) => usize::from(pages),
             _ => run.len().next_power_of_two() / KIB4,
         };
-        let short = || Free::now().row < row;
+        let short = || Free::now().longest_run < asked;
         prop_assert!(bytes == wanted || bytes < wanted && short());
-        outcome.fresh.extend(pages);
+        outcome.new_pages.extend(pages);
         Ok(())
     }
 
-    /// What has been copied is at both ends. Then it is as if nothing had been written.
-    fn copied(&self, range: Range<usize>, expected: &[u8], wrote: bool) -> Verdict {
+    /// Checks that the copied bytes are at both ends. Then restores what the pages held.
+    fn check_copied(&self, range: Range<usize>, expected: &[u8], wrote: bool) -> Verdict {
         let mut at = range.start;
         while at < range.end {
             let end = (at & !(KIB4 - 1)).saturating_add(KIB4).min(range.end);
             let Some(page) = self.aspace.query(virt(at)) else {
-                return Err(TestCaseError::fail(format!("nothing is at {at:#x}")));
+                return Err(TestCaseError::fail(format!("no page is mapped at {at:#x}")));
             };
             let frame = page.paddr.as_usize() + (at & !(KIB4 - 1)) - page.vaddr.as_usize();
-            let there = &mut bytes(frame)[at % KIB4..][..end - at];
-            prop_assert!(*there == expected[at - range.start..end - range.start]);
+            let contents = &mut bytes(frame)[at % KIB4..][..end - at];
+            prop_assert!(*contents == expected[at - range.start..end - range.start]);
             if wrote && self.own.at(at).is_none() {
-                there.fill(0);
+                contents.fill(0);
             }
             at = end;
         }
         if wrote {
-            self.own.stamp_again(&range);
+            self.own.restore_stamps(&range);
         }
         Ok(())
     }

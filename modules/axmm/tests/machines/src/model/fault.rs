@@ -1,4 +1,4 @@
-//! Page faults: which are answered, and which pages come then.
+//! Page faults: which ones are resolved, and which pages they map.
 
 use std::ops::Range;
 
@@ -6,59 +6,69 @@ use axmm::{Grain, MappingFlags};
 use proptest::prelude::*;
 
 use super::outcome::{Outcome, failing};
-use super::{Behind, Checked, Mapped, Spot, Verdict};
+use super::{Backing, Location, Mapped, Modelled, Verdict};
 use crate::memory::{BLOCK, Free};
 use crate::raw::Format;
 use crate::{KIB4, MIB2, NONE, TLB, TestMachine, virt};
 
-impl<M: TestMachine> Checked<M> {
+impl<M: TestMachine> Modelled<M> {
+    /// Handles a page fault.
     pub(super) fn fault(
         &mut self,
         fail: usize,
-        spot: Spot,
+        location: Location,
         access: MappingFlags,
     ) -> Verdict<Outcome> {
-        let vaddr = self.spot(spot);
-        let mapped = self.model[spot.0].filter(|atom| atom.flags.contains(access));
-        let is_there = |mapped: Mapped| mapped.is_linear() || self.own.at(vaddr).is_some();
-        let there = mapped.is_some_and(is_there);
-        let row = mapped.map_or(1, Mapped::brings);
-        let free = Free::row_up_to(if there { 1 } else { row });
+        let vaddr = self.address(location);
+        let mapped = self.model[location.0].filter(|atom| atom.flags.contains(access));
+        let has_page = |mapped: Mapped| mapped.is_linear() || self.own.at(vaddr).is_some();
+        let is_mapped = mapped.is_some_and(has_page);
+        let wanted = mapped.map_or(1, Mapped::pages_of_fault);
+        let free = Free::with_run_up_to(if is_mapped { 1 } else { wanted });
         let fault = || self.aspace.handle_page_fault(virt(vaddr), access);
         let (result, failed) = failing(fail, fault);
-        // A stale translation is forgotten where it was met.
-        let here = TLB.with_borrow(|tlb| tlb.local_flushes.len());
-        prop_assert_eq!(here, usize::from(there));
-        prop_assert!(!(there && failed), "a page that is there takes memory");
-        let fresh = match mapped {
-            Some(mapped) if !there && !failed => self.brings(spot.0, mapped, vaddr, free),
+        // A fault on a mapped page comes from a stale TLB entry, which is flushed locally.
+        let flushes = TLB.with_borrow(|tlb| tlb.local_flushes.len());
+        prop_assert_eq!(flushes, usize::from(is_mapped));
+        prop_assert!(!(is_mapped && failed), "a fault on a mapped page allocates");
+        let new_pages = match mapped {
+            Some(mapped) if !is_mapped && !failed => {
+                self.pages_to_map(location.0, mapped, vaddr, free)
+            }
             _ => Vec::new(),
         };
-        prop_assert_eq!(result, there || !fresh.is_empty());
+        prop_assert_eq!(result, is_mapped || !new_pages.is_empty());
         Ok(Outcome {
             failed: mapped.is_some() && !result,
-            retried: mapped.is_some_and(|mapped| free.frames < mapped.brings() + M::Raw::LEVELS),
-            fresh,
+            retried: mapped
+                .is_some_and(|mapped| free.frames < mapped.pages_of_fault() + M::Raw::LEVELS),
+            new_pages,
         })
     }
 
-    /// The pages that a fault at `vaddr` brings, where so much memory is free.
-    fn brings(&self, atom: usize, mapped: Mapped, vaddr: usize, free: Free) -> Vec<(usize, usize)> {
+    /// Returns the pages that a fault at `vaddr` maps with this free memory.
+    fn pages_to_map(
+        &self,
+        atom: usize,
+        mapped: Mapped,
+        vaddr: usize,
+        free: Free,
+    ) -> Vec<(usize, usize)> {
         let page = vaddr & !(KIB4 - 1);
         let tables = self.missing_tables(&(page..page + KIB4), KIB4);
         if free.frames < 1 + tables {
             return Vec::new();
         }
         let run = self.run_around(atom, mapped, page);
-        match mapped.behind {
-            Behind::Alloc(_, Grain::Large) if self.is_large(&run, mapped, free) => {
+        match mapped.backing {
+            Backing::Alloc(_, Grain::Large) if self.is_large(&run, mapped, free) => {
                 vec![(run.start, MIB2)]
             }
-            Behind::Alloc(_, Grain::Around(count)) => {
-                let row = free.row_of(count.into());
-                // With all of them in hand there would be none for a table.
-                let spare = free.frames >= row + tables;
-                let rest = if spare { row - 1 } else { 0 };
+            Backing::Alloc(_, Grain::Around(count)) => {
+                let preallocated = free.run_of(count.into());
+                // If no frame would be left for a table, the fault maps the page alone.
+                let is_enough = free.frames >= preallocated + tables;
+                let rest = if is_enough { preallocated - 1 } else { 0 };
                 let missing = |at: &usize| *at != page && self.own.at(*at).is_none();
                 let others = run.step_by(KIB4).filter(missing).take(rest);
                 let pages = std::iter::once(page).chain(others);
@@ -68,18 +78,18 @@ impl<M: TestMachine> Checked<M> {
         }
     }
 
-    /// Whether all of `run` comes as one large page.
+    /// Returns whether a fault maps all of `run` as one large page.
     fn is_large(&self, run: &Range<usize>, mapped: Mapped, free: Free) -> bool {
         run.len() == MIB2
             && mapped.flags != NONE
             && self.own.within(run).is_empty()
-            && free.row >= BLOCK
+            && free.longest_run >= BLOCK
             && free.frames >= BLOCK + self.missing_tables(run, MIB2)
     }
 
-    /// As far as a fault at `page` may bring any.
+    /// Returns the addresses around `page` in which a fault there may map pages.
     pub(super) fn run_around(&self, atom: usize, mapped: Mapped, page: usize) -> Range<usize> {
-        let size = mapped.brings() * KIB4;
+        let size = mapped.pages_of_fault() * KIB4;
         let (area, start) = (self.area(atom), page & !(size - 1));
         start.max(area.start)..(start + size).min(area.end)
     }

@@ -1,19 +1,20 @@
-//! Address spaces against a flat model: what each page means, to whoever asks and to
-//! the hardware, and which frames are in use.
+//! A model of an address space. It knows what each page must mean, to callers and to the
+//! hardware, and which frames must be in use.
 //!
-//! Each step is called and foretold in the room of what it does; then [`compare`] looks
-//! at the whole. What is asked is in [`op`], and where things lie in [`atoms`].
+//! A script is a list of [operations](operation) on an address space. For each step, the
+//! file that is named for the operation performs it and predicts the result. Then
+//! [`compare`] checks the whole address space. The addresses are in [`atoms`].
 
 mod atoms;
 mod change;
 mod compare;
 mod copy;
 mod fault;
-mod gaps;
+mod find_free;
 mod map;
-mod op;
+mod operation;
 mod outcome;
-mod own;
+mod own_frames;
 mod rights;
 
 use std::rc::Rc;
@@ -26,127 +27,131 @@ use proptest::test_runner::TestCaseError;
 use crate::memory::BLOCK;
 use crate::raw::{Raw, walk_into};
 use crate::{RO, TestMachine, Tlb, WRITE, frames, virt};
-pub use atoms::{ATOMS, PAGES, SIZE, bounds};
-pub use op::{Frames, Op, Place, Spot, Step, Twist, Whose};
+pub use atoms::{ATOMS, PAGES, SIZE, start_of};
+pub use operation::{AtomRange, Defect, Location, Op, SpaceKind, Step, Target};
 use outcome::Outcome;
-use own::Own;
+use own_frames::OwnFrames;
 
-/// What is wrong, if anything is.
+/// The result of a check. The error says what is wrong.
 pub type Verdict<T = ()> = Result<T, TestCaseError>;
 
-/// Where the frames of an atom are from.
+/// Where an atom gets its frames from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Behind {
-    /// So far below the addresses.
+enum Backing {
+    /// The physical addresses are this many bytes below the virtual ones.
     Linear(usize),
-    /// The address space's own, whether all at once, and how many a page fault brings.
+    /// The frames are allocated. Whether the area was populated, and its grain.
     Alloc(bool, Grain),
 }
 
-/// What an atom means that is mapped.
+/// The state of a mapped atom.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Mapped {
     flags: MappingFlags,
-    behind: Behind,
+    backing: Backing,
 }
 
 impl Mapped {
     fn is_linear(&self) -> bool {
-        matches!(self.behind, Behind::Linear(_))
+        matches!(self.backing, Backing::Linear(_))
     }
 
-    /// How many pages a page fault brings at most.
-    fn brings(self) -> usize {
-        match self.behind {
-            Behind::Alloc(_, Grain::Around(count)) => count.into(),
-            Behind::Alloc(_, Grain::Large) => BLOCK,
+    /// Returns the largest number of pages that a page fault maps.
+    fn pages_of_fault(self) -> usize {
+        match self.backing {
+            Backing::Alloc(_, Grain::Around(count)) => count.into(),
+            Backing::Alloc(_, Grain::Large) => BLOCK,
             _ => 1,
         }
     }
 }
 
-/// An address space, and what the model knows of it.
-struct Checked<M: TestMachine> {
+/// An address space and its model.
+struct Modelled<M: TestMachine> {
     aspace: AddrSpace<M>,
-    whose: Whose,
+    kind: SpaceKind,
     base: usize,
+    /// The state of each atom. `None` if it is not mapped.
     model: [Option<Mapped>; ATOMS],
-    own: Own,
+    own: OwnFrames,
+    /// The page table after the last step.
     raw: Rc<Raw>,
-    /// The one before, for its memory.
+    /// The page table before that, which is kept to reuse its memory.
     spare: Rc<Raw>,
-    /// What was in use without it.
+    /// The frames of pages and of tables that were in use before the address space was made.
     frames: (usize, usize),
-    /// What others have.
+    /// The memory that the test has taken.
     held: Vec<Held>,
 }
 
-impl<M: TestMachine> Checked<M> {
-    fn new(whose: Whose) -> Self {
+impl<M: TestMachine> Modelled<M> {
+    fn new(kind: SpaceKind) -> Self {
         let frames = frames();
-        let (base, aspace) = match whose {
-            Whose::Kernels => (M::base(), AddrSpace::new_empty(virt(M::base()), SIZE)),
-            Whose::Users => {
+        let (base, aspace) = match kind {
+            SpaceKind::Kernel => (M::base(), AddrSpace::new_empty(virt(M::base()), SIZE)),
+            SpaceKind::User => {
                 let base = M::base() - M::HIGH;
                 (base, AddrSpace::new_empty_user(virt(base), SIZE))
             }
         };
-        let mut checked = Self {
+        let mut modelled = Self {
             aspace: aspace.unwrap(),
-            whose,
+            kind,
             base,
             model: [None; ATOMS],
-            own: Own::default(),
+            own: OwnFrames::default(),
             raw: Rc::default(),
             spare: Rc::default(),
             frames,
             held: Vec::new(),
         };
-        checked.raw = Rc::new(checked.walk().unwrap());
-        checked
+        modelled.raw = Rc::new(modelled.walk().unwrap());
+        modelled
     }
 
-    /// What hardware would find now.
+    /// Reads the page table as hardware does.
     fn walk(&mut self) -> Result<Raw, TestCaseError> {
         let root = self.aspace.page_table_root().as_usize();
-        let above = match self.whose {
-            Whose::Kernels => M::ABOVE,
-            Whose::Users => 0,
+        let above = match self.kind {
+            SpaceKind::Kernel => M::ABOVE,
+            SpaceKind::User => 0,
         };
         let mut raw = std::mem::take(Rc::make_mut(&mut self.spare));
         walk_into::<M::Raw>(root, above, &mut raw).map_err(TestCaseError::fail)?;
         Ok(raw)
     }
 
-    /// Takes a step, and looks at everything.
-    fn go(&mut self, Step(op, fail): Step) -> Verdict {
+    /// Performs a step, and checks the address space.
+    fn step(&mut self, Step(op, fail): Step) -> Verdict {
         Tlb::fill(&self.raw);
-        let Some(outcome) = self.call(op, fail)? else {
+        let Some(outcome) = self.perform(op, fail)? else {
             return Ok(());
         };
         let raw = Rc::new(self.walk()?);
-        if outcome.failed && outcome.fresh.is_empty() {
+        if outcome.failed && outcome.new_pages.is_empty() {
             prop_assert_eq!(&raw, &self.raw, "a failed operation has changed the table");
         }
-        for (vaddr, len) in outcome.fresh {
-            self.own.came(vaddr, len, &raw)?;
+        for (vaddr, len) in outcome.new_pages {
+            self.own.add_page(vaddr, len, &raw)?;
         }
-        self.whose
-            .harts_are_right(&raw, outcome.failed || outcome.retried)?;
+        self.kind
+            .check_flushes(&raw, outcome.failed || outcome.retried)?;
         self.spare = std::mem::replace(&mut self.raw, raw);
-        self.is_right()
+        self.check()
     }
 
-    /// What comes of an operation; nothing, if it only asks.
-    fn call(&mut self, op: Op, fail: usize) -> Verdict<Option<Outcome>> {
+    /// Performs an operation. Returns its outcome, or `None` if it changes nothing.
+    fn perform(&mut self, op: Op, fail: usize) -> Verdict<Option<Outcome>> {
         let outcome = match op {
-            Op::Linear(place, to, flags) => self.linear(fail, place, to, flags)?,
-            Op::Alloc(place, flags, all, grain) => self.alloc(fail, place, flags, all, grain)?,
-            Op::Unmap(place) => self.unmap(fail, place)?,
-            Op::Protect(place, flags) => self.protect(fail, place, flags)?,
-            Op::Fault(spot, access) => self.fault(fail, spot, access)?,
-            Op::Read(spot, size) => self.copy(fail, spot, size, RO)?,
-            Op::Write(spot, size) => self.copy(fail, spot, size, WRITE)?,
+            Op::Linear(range, to, flags) => self.linear(fail, range, to, flags)?,
+            Op::Alloc(range, flags, populate, grain) => {
+                self.alloc(fail, range, flags, populate, grain)?
+            }
+            Op::Unmap(range) => self.unmap(fail, range)?,
+            Op::Protect(range, flags) => self.protect(fail, range, flags)?,
+            Op::Fault(location, access) => self.fault(fail, location, access)?,
+            Op::Read(location, size) => self.copy(fail, location, size, RO)?,
+            Op::Write(location, size) => self.copy(fail, location, size, WRITE)?,
             Op::Clear => self.clear(fail)?,
             Op::Hold(hold) => {
                 self.held.clear();
@@ -156,47 +161,55 @@ impl<M: TestMachine> Checked<M> {
             Op::FindFree { hint, size, limit } => {
                 return self.find_free(hint, size, limit).map(|()| None);
             }
-            Op::CanAccess(place, offset, access) => {
-                return self.can_access(place, offset, access).map(|()| None);
+            Op::CanAccess(range, offset, access) => {
+                return self.can_access(range, offset, access).map(|()| None);
             }
         };
         Ok(Some(outcome))
     }
 }
 
-impl Whose {
-    /// What other harts were made to forget, now that the table is `after`: nothing, if
-    /// they have not entered the address space.
-    fn harts_are_right(self, after: &Raw, failed: bool) -> Verdict {
+impl SpaceKind {
+    /// Checks the flushes of an operation after which the page table is `after`. No hart has
+    /// entered a user program's address space, so nothing may be flushed there.
+    fn check_flushes(self, after: &Raw, failed: bool) -> Verdict {
         match self {
-            Self::Kernels => Tlb::check(after, failed).map(drop),
-            Self::Users => Tlb::check_no_flush(),
+            Self::Kernel => Tlb::check(after, failed).map(drop),
+            Self::User => Tlb::check_no_flush(),
         }
         .map_err(TestCaseError::fail)
     }
 }
 
-/// Does what `script` says, step by step beside the model, and gives everything
-/// back.
-pub fn play<M: TestMachine>(whose: Whose, script: &[Step]) -> Verdict {
-    play_to(whose, script, |_: &AddrSpace<M>| Ok(()))
+/// Performs a script, and compares the address space with its model after each step. Then
+/// drops it, and checks that all its frames are freed.
+///
+/// # Errors
+///
+/// Fails at the first difference.
+pub fn play<M: TestMachine>(kind: SpaceKind, script: &[Step]) -> Verdict {
+    play_to(kind, script, |_: &AddrSpace<M>| Ok(()))
 }
 
-/// As [`play`], and looks at the address space before it goes.
+/// Does what [`play`] does, and calls `end` before the address space is dropped.
+///
+/// # Errors
+///
+/// Fails at the first difference, or with the error of `end`.
 pub fn play_to<M: TestMachine>(
-    whose: Whose,
+    kind: SpaceKind,
     script: &[Step],
     end: impl FnOnce(&AddrSpace<M>) -> Verdict,
 ) -> Verdict {
     let before = frames();
-    let mut checked = Checked::<M>::new(whose);
+    let mut modelled = Modelled::<M>::new(kind);
     for step in script {
-        checked.go(*step)?;
+        modelled.step(*step)?;
     }
-    end(&checked.aspace)?;
-    Tlb::fill(&checked.raw);
+    end(&modelled.aspace)?;
+    Tlb::fill(&modelled.raw);
     Tlb::allow_root_to_be_freed();
-    drop(checked);
+    drop(modelled);
     prop_assert_eq!(frames(), before);
-    whose.harts_are_right(&Raw::default(), false)
+    kind.check_flushes(&Raw::default(), false)
 }

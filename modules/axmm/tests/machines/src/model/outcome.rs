@@ -1,25 +1,25 @@
-//! What comes of an operation, for which there may be too little memory.
+//! The result of an operation, for which there may have been too little memory.
 
 use std::ops::Range;
 
 use axalloc::fault::fail_from;
 use axerrno::{AxError, AxResult};
 
-use super::Checked;
+use super::Modelled;
 use crate::raw::Format;
 use crate::{KIB4, TestMachine};
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// Whether there was no memory for some of it. Nothing has changed, but for what
-    /// came before.
+    /// Whether some of the operation failed without memory. Then the address space is as
+    /// before, but for the new pages.
     pub failed: bool,
-    /// Whether some of it may have been tried with more memory than there was, and done
-    /// with less: tables may have come and gone.
+    /// Whether the operation may have tried to use more memory than there was. Then it may
+    /// have made page tables and freed them.
     pub retried: bool,
-    /// The pages that have come: where, of how many bytes.
-    pub fresh: Vec<(usize, usize)>,
+    /// The start address and the size in bytes of each new page.
+    pub new_pages: Vec<(usize, usize)>,
 }
 
 impl Outcome {
@@ -30,23 +30,23 @@ impl Outcome {
         }
     }
 
-    /// Whether the page of an address has come.
-    pub fn brought(&self, addr: usize) -> bool {
-        let mut fresh = self.fresh.iter();
-        fresh.any(|(start, len)| (*start..start + len).contains(&addr))
+    /// Returns whether a new page contains `addr`.
+    pub fn has_mapped(&self, addr: usize) -> bool {
+        let mut pages = self.new_pages.iter();
+        pages.any(|(start, len)| (*start..start + len).contains(&addr))
     }
 }
 
-/// Calls `op`, of whose allocations the `n`th and all behind it fail; 0 for none.
-/// Answers whether any has.
+/// Calls `op`. Its `n`th allocation and all later ones fail, counted from 1; if `n` is 0, all
+/// succeed. Returns the result of `op`, and whether an allocation has failed.
 pub(super) fn failing<T>(n: usize, op: impl FnOnce() -> T) -> (T, bool) {
     let armed = fail_from(n);
     let result = op();
     (result, armed.has_fired())
 }
 
-impl<M: TestMachine> Checked<M> {
-    /// How many tables are missing to map all of `range` in pages of `size`.
+impl<M: TestMachine> Modelled<M> {
+    /// Returns how many more tables are needed to map all of `range` in pages of `size` bytes.
     pub(super) fn missing_tables(&self, range: &Range<usize>, size: usize) -> usize {
         let spans = (1..M::Raw::LEVELS).map(|level| KIB4 << (9 * level));
         let missing = |span: usize| {

@@ -41,7 +41,7 @@ struct Operation {
 pub enum Kind {
     /// It changes mappings.
     Change,
-    /// It handles a page fault. A fault overtakes no operation, because it delays none.
+    /// It handles a page fault. A fault does not delay operations, so it overtakes no operation.
     Fault,
 }
 
@@ -117,7 +117,7 @@ impl Overtakes {
         Ok(())
     }
 
-    /// Notes that `hart` waits for the `turn`th time in a row. A hart in the queue waits turn
+    /// Notes that `hart` waits; `turn` counts the steps of this wait from 0. A hart in the queue waits turn
     /// after turn with interrupts as its caller has them. A hart that waits for the index
     /// lock [disables them](Self::disable_irqs) after each turn.
     ///

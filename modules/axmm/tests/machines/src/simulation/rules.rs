@@ -27,7 +27,7 @@ pub enum WalkCache {
 /// How long a TLB may keep the result of a walk that found no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Negative {
-    /// It keeps none.
+    /// It does not keep such results.
     Never,
     /// Until the hart takes an exception or executes a context synchronization. An access
     /// may be translated before earlier accesses are made.
@@ -66,7 +66,7 @@ pub struct Rules {
     pub must_break: bool,
     /// Whether instruction fetches see only code that has been cleaned.
     pub needs_cleaning: bool,
-    /// The largest ASID. 0 if the architecture has none.
+    /// The largest ASID. 0 if the architecture has no ASIDs.
     pub max_asid: usize,
 }
 

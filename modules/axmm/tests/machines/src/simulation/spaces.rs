@@ -27,9 +27,11 @@ const USER_BASE: usize = 64 * MIB2;
 /// The pages where operations start. They lie around the ends of two page tables.
 const PAGES: [usize; 6] = [0, 1, 511, 512, 1023, 1024];
 
-/// The address spaces, and the ASIDs that they get.
+/// The address spaces that harts change and use.
 pub struct Simulation<M: TestMachine> {
+    /// The ASIDs that user programs' address spaces get when harts enter them.
     asids: AsidAllocator,
+    /// The address spaces, by number.
     pub spaces: [AddrSpace<Simulated<M>>; SPACES],
 }
 

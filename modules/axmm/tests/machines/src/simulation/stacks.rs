@@ -7,7 +7,7 @@ use shuttle::rand::{Rng, thread_rng};
 
 use super::hart::Tag;
 use super::spaces::{KERNEL, Simulation};
-use super::world::{this_hart, world};
+use super::world::{pause, this_hart, world};
 use super::{Bug, HARTS};
 use crate::{KIB4, RW, TestMachine, virt};
 
@@ -62,7 +62,7 @@ impl<M: TestMachine> Simulation<M> {
             hart.flush_new_stack(&world.rules, &pages);
         }
         for vaddr in pages.clone().rev().step_by(KIB4) {
-            super::world::pause();
+            pause();
             let Some(translation) = self.translate(KERNEL, Tag::Global, vaddr) else {
                 return;
             };

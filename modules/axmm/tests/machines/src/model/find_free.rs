@@ -1,14 +1,15 @@
-//! Where an area would fit.
+//! Searches for free addresses.
 
 use std::ops::Range;
 
 use axmm::VirtAddrRange;
 use proptest::prelude::*;
 
-use super::{Checked, SIZE, Verdict};
+use super::{Modelled, SIZE, Verdict};
 use crate::{KIB4, TestMachine, virt};
 
-impl<M: TestMachine> Checked<M> {
+impl<M: TestMachine> Modelled<M> {
+    /// Compares `find_free_area` with the model.
     pub(super) fn find_free(&self, hint: usize, size: usize, limit: (usize, usize)) -> Verdict {
         let limit = (self.base + limit.0, self.base + limit.1);
         let hint = self.base + hint;
@@ -18,7 +19,8 @@ impl<M: TestMachine> Checked<M> {
         Ok(())
     }
 
-    /// The first gap from `hint` on, at the start or behind an area, in `limit`.
+    /// Returns the lowest address of a gap that has `size` bytes from `hint` on, within
+    /// `limit`. That is the lowest address allowed, or the end of an area.
     fn free_area(&self, hint: usize, size: usize, limit: (usize, usize)) -> Option<usize> {
         let low = hint.max(limit.0).max(self.base).next_multiple_of(KIB4);
         let high = limit.1.min(self.base + SIZE);

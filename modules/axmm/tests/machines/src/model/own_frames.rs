@@ -1,5 +1,5 @@
-//! The frames that an address space has of its own, as the flat model knows them: which
-//! addresses lead to them, in pages of which size, and what has been written there.
+//! The frames that an address space has allocated, as its model knows them: the addresses
+//! that are translated to them, the page sizes, and what was written to them.
 
 use std::ops::Range;
 
@@ -10,30 +10,30 @@ use super::Verdict;
 use crate::raw::Raw;
 use crate::{KIB4, MIB2, RAM, words};
 
-/// Addresses in a row that lead to frames in a row.
+/// Contiguous addresses that are translated to a frame run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Run {
     pub start: usize,
     pub len: usize,
     pub frame: usize,
-    /// Whether it is one large page. If not, it is small ones.
+    /// Whether it is one large page. Otherwise it is small pages.
     pub large: bool,
 }
 
-/// What has been written at the ends of a page.
+/// The value that was written at both ends of a page.
 #[derive(Clone, Copy, Debug)]
 struct Stamp {
     vaddr: usize,
     frame: usize,
-    mark: u64,
+    value: u64,
 }
 
-/// The frames, by address.
+/// The frames, sorted by address.
 #[derive(Debug, Default)]
-pub struct Own {
+pub struct OwnFrames {
     runs: Vec<Run>,
     stamps: Vec<Stamp>,
-    last_mark: u64,
+    last_value: u64,
 }
 
 impl Run {
@@ -41,7 +41,7 @@ impl Run {
         self.start + self.len
     }
 
-    /// What of it lies in `range`, which has a part of it.
+    /// Returns the part of the run that lies in `range`, which is not empty.
     pub fn part(&self, range: &Range<usize>) -> Self {
         let start = self.start.max(range.start);
         Self {
@@ -53,13 +53,13 @@ impl Run {
     }
 }
 
-impl Own {
-    /// How many frames there are.
+impl OwnFrames {
+    /// Returns the number of frames.
     pub fn count(&self) -> usize {
         self.runs.iter().map(|run| run.len / KIB4).sum()
     }
 
-    /// The runs that have a part in `range`.
+    /// Returns the runs that overlap `range`.
     pub fn within(&self, range: &Range<usize>) -> &[Run] {
         let (first, end) = self.indices(range);
         &self.runs[first..end]
@@ -71,18 +71,18 @@ impl Own {
         (first, first + after)
     }
 
-    /// The large pages.
+    /// Returns the start and the size in bytes of each large page.
     pub fn large(&self) -> impl Iterator<Item = (usize, usize)> {
         let large = self.runs.iter().filter(|run| run.large);
         large.map(|run| (run.start, run.len))
     }
 
-    /// The run that `addr` lies in.
+    /// Returns the run that contains `addr`.
     pub fn at(&self, addr: usize) -> Option<&Run> {
         self.within(&(addr..addr + 1)).first()
     }
 
-    /// Those of `range` go.
+    /// Removes the frames of `range`.
     pub fn remove(&mut self, range: &Range<usize>) {
         let (first, end) = self.indices(range);
         let before = |run: &Run| run.start..range.start.max(run.start);
@@ -95,8 +95,8 @@ impl Own {
         self.stamps.retain(|stamp| !range.contains(&stamp.vaddr));
     }
 
-    /// Large pages across an end of `range` become small ones; so do, if `all`, those
-    /// within.
+    /// Splits the large pages that cross an end of `range`. If `all` is set, splits those
+    /// within as well.
     pub fn split(&mut self, range: &Range<usize>, all: bool) {
         let (first, end) = self.indices(range);
         for run in &mut self.runs[first..end] {
@@ -104,21 +104,23 @@ impl Own {
         }
     }
 
-    /// A page has come that `raw` shows at `vaddr`, of `len` bytes: it is all zeroes, and
-    /// its frames are nobody else's.
-    pub fn came(&mut self, vaddr: usize, len: usize, raw: &Raw) -> Verdict {
+    /// Adds the page of `len` bytes that `raw` has at `vaddr`. It must be filled with zeroes,
+    /// and its frames must not be in use already.
+    pub fn add_page(&mut self, vaddr: usize, len: usize, raw: &Raw) -> Verdict {
         let at = raw.pages.binary_search_by_key(&vaddr, |page| page.vaddr);
         let Some(page) = at.ok().map(|at| raw.pages[at]) else {
-            return Err(TestCaseError::fail(format!("no page came at {vaddr:#x}")));
+            return Err(TestCaseError::fail(format!(
+                "no page was mapped at {vaddr:#x}"
+            )));
         };
         let frames = page.paddr..page.paddr + len;
         prop_assert_eq!(page.size, len, "the page at {:#x}", vaddr);
         prop_assert!(RAM.contains(&frames.start) && RAM.contains(&(frames.end - 1)));
         prop_assert!(!raw.tables.iter().any(|table| frames.contains(table)));
         let overlaps = |run: &Run| run.frame < frames.end && frames.start < run.frame + run.len;
-        prop_assert!(!self.runs.iter().any(overlaps), "somebody else's frame");
+        prop_assert!(!self.runs.iter().any(overlaps), "a frame is already in use");
         let (at, there) = self.indices(&(vaddr..vaddr + len));
-        prop_assert_eq!(at, there, "it was there at {:#x}", vaddr);
+        prop_assert_eq!(at, there, "a page was mapped already at {:#x}", vaddr);
         let run = Run {
             start: vaddr,
             len,
@@ -127,21 +129,25 @@ impl Own {
         };
         self.runs.insert(at, run);
         let zero = |frame: usize| words(frame).iter().all(|word| *word == 0);
-        prop_assert!(frames.step_by(KIB4).all(zero), "not zeroes at {:#x}", vaddr);
+        prop_assert!(
+            frames.step_by(KIB4).all(zero),
+            "the page at {:#x} is not filled with zeroes",
+            vaddr
+        );
         self.stamp(run);
         Ok(())
     }
 
-    /// Marks some of the small pages that a page has, or would have.
+    /// Writes to some of the small pages that a page consists of.
     fn stamp(&mut self, run: Run) {
         const SOME: [usize; 6] = [0, 1, 31, 32, 256, 511];
         for offset in SOME.map(|page| page * KIB4) {
             if offset < run.len {
-                self.last_mark += 1;
+                self.last_value += 1;
                 let stamp = Stamp {
                     vaddr: run.start + offset,
                     frame: run.frame + offset,
-                    mark: self.last_mark << 40 | 1,
+                    value: self.last_value << 40 | 1,
                 };
                 stamp.write();
                 self.stamps.push(stamp);
@@ -149,18 +155,18 @@ impl Own {
         }
     }
 
-    /// What has been written is there.
-    pub fn is_kept(&self) -> Verdict {
+    /// Checks that the pages hold what was written.
+    pub fn check_contents(&self) -> Verdict {
         for stamp in &self.stamps {
             let words = words(stamp.frame);
             let ends = (words[0], words[words.len() - 1]);
-            prop_assert_eq!(ends, (stamp.mark, stamp.mark), "at {:#x}", stamp.vaddr);
+            prop_assert_eq!(ends, (stamp.value, stamp.value), "at {:#x}", stamp.vaddr);
         }
         Ok(())
     }
 
-    /// Something else has been written to `range`.
-    pub fn stamp_again(&self, range: &Range<usize>) {
+    /// Writes the values again that a copy to `range` has overwritten.
+    pub fn restore_stamps(&self, range: &Range<usize>) {
         let overwritten =
             |stamp: &&Stamp| stamp.vaddr < range.end && range.start < stamp.vaddr + KIB4;
         self.stamps
@@ -173,7 +179,7 @@ impl Own {
 impl Stamp {
     fn write(&self) {
         let words = words(self.frame);
-        words[0] = self.mark;
-        words[words.len() - 1] = self.mark;
+        words[0] = self.value;
+        words[words.len() - 1] = self.value;
     }
 }
