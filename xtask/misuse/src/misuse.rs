@@ -73,7 +73,7 @@ pub fn enter(space: &'static SharedAspace) {
     //~ E0133
     set_kernel_root(root);
     //~ E0133
-    space.context().leave(0);
+    space.tlb_state().leave(0);
 }
 
 /// Starts a hart again, on a stack and per-hart data that are in use.

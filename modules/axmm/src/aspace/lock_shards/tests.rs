@@ -332,7 +332,7 @@ fn a_large_page_that_comes_to_an_end_of_a_range_is_locked_with_it() {
     let ended = begin_fault(space, EDGE);
     let shard = space.shards.get(1).unwrap();
     let span = EDGE + PAGE..EDGE + 2 * PAGE;
-    let mut guard = WriteGuard::begun(&space, shard, range(&span)).unwrap();
+    let mut guard = WriteGuard::begun(space, shard, range(&span)).unwrap();
     guard.lock_range();
     assert!(ended.get());
     let block = (EDGE, EDGE + 2 * MIB - 1);
