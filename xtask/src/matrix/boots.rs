@@ -76,7 +76,11 @@ const ENDINGS: &[(&str, u8, &str)] = &[
     ("stack-everywhere", PANICKED, "stack overflow: sp 0x"),
     ("panic-slow", PANICKED, "the message at apps/endings"),
     ("panic-sleeps", PANICKED, "the message at apps/endings"),
-    ("panic-waits", PANICKED, "PANIC again on hart 0: a thread waits for"),
+    (
+        "panic-waits",
+        PANICKED,
+        "PANIC again on hart 0: a thread waits for",
+    ),
     ("panic-exits", PANICKED, "PANIC on hart 0"),
     (
         "panic-panics",
