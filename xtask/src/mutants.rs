@@ -306,19 +306,18 @@ impl Workspace {
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .current_dir(&self.sources);
         let mut built = self.built.clone();
-        let profile = match tests.atomics.cfg() {
-            None => "test",
+        match tests.atomics.cfg() {
+            None => {}
             Some(name) => {
                 cargo
                     .args(["--release", "--config", "profile.release.incremental=true"])
                     .env("RUSTFLAGS", format!("--cfg {name}"));
+                for (package, level) in QUICK {
+                    let package = format!("profile.release.package.\"{}\"", spec(package));
+                    cargo.args(["--config", &format!("{package}.{level}")]);
+                }
                 built.push(name);
-                "release"
             }
-        };
-        for (package, level) in QUICK {
-            let package = format!("profile.{profile}.package.\"{}\"", spec(package));
-            cargo.args(["--config", &format!("{package}.{level}")]);
         }
         cargo.arg("--target-dir").arg(built);
         cargo
