@@ -9,7 +9,7 @@ pub use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(all(loom, test))]
 pub use loom::sync::atomic::{Ordering, fence};
 #[cfg(all(loom, test))]
-pub use modelled::{AtomicU64, AtomicUsize};
+pub use loom_atomics::{AtomicU64, AtomicUsize};
 #[cfg(shuttle)]
 pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
@@ -48,9 +48,9 @@ pub type DataUsize = AtomicUsize;
 /// Loom has a total order of SeqCst fences only. Its own SeqCst load returns the latest value
 /// even if that was stored with a weaker order, and so would hide a store that is too weak.
 /// Here a SeqCst access is an `Acquire` or `Release` access. A SeqCst fence comes between a
-/// SeqCst write and the next SeqCst read of the same thread, and nowhere else.
+/// SeqCst write and the next SeqCst read of the same thread. There are no other fences.
 #[cfg(all(loom, test))]
-mod modelled {
+mod loom_atomics {
     use core::cell::Cell;
 
     use super::{Ordering, fence};
@@ -60,7 +60,7 @@ mod modelled {
         static WROTE: Cell<bool> = Cell::new(false);
     }
 
-    fn reads(order: Ordering) -> Ordering {
+    fn read_order(order: Ordering) -> Ordering {
         if order == Ordering::SeqCst && WROTE.with(Cell::take) {
             fence(order);
         }
@@ -70,7 +70,7 @@ mod modelled {
         }
     }
 
-    fn writes(order: Ordering) -> Ordering {
+    fn write_order(order: Ordering) -> Ordering {
         if order == Ordering::SeqCst {
             WROTE.with(|wrote| wrote.set(true));
         }
@@ -80,9 +80,9 @@ mod modelled {
         }
     }
 
-    fn both(order: Ordering) -> Ordering {
-        reads(order);
-        writes(order);
+    fn read_write_order(order: Ordering) -> Ordering {
+        read_order(order);
+        write_order(order);
         match order {
             Ordering::SeqCst => Ordering::AcqRel,
             order => order,
@@ -100,11 +100,11 @@ mod modelled {
                 }
 
                 pub fn load(&self, order: Ordering) -> $value {
-                    self.0.load(reads(order))
+                    self.0.load(read_order(order))
                 }
 
                 pub fn store(&self, value: $value, order: Ordering) {
-                    self.0.store(value, writes(order));
+                    self.0.store(value, write_order(order));
                 }
 
                 pub fn compare_exchange(
@@ -114,7 +114,8 @@ mod modelled {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$value, $value> {
-                    self.0.compare_exchange(old, new, both(success), failure)
+                    self.0
+                        .compare_exchange(old, new, read_write_order(success), failure)
                 }
             }
         };
@@ -125,11 +126,11 @@ mod modelled {
 
     impl AtomicU64 {
         pub fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
-            self.0.fetch_or(bits, both(order))
+            self.0.fetch_or(bits, read_write_order(order))
         }
 
         pub fn fetch_and(&self, bits: u64, order: Ordering) -> u64 {
-            self.0.fetch_and(bits, both(order))
+            self.0.fetch_and(bits, read_write_order(order))
         }
 
         pub fn fetch_update(
@@ -138,7 +139,8 @@ mod modelled {
             failure: Ordering,
             change: impl FnMut(u64) -> Option<u64>,
         ) -> Result<u64, u64> {
-            self.0.fetch_update(both(success), failure, change)
+            self.0
+                .fetch_update(read_write_order(success), failure, change)
         }
     }
 }

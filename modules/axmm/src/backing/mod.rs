@@ -121,8 +121,9 @@ impl Backend {
     }
 
     /// Faults in the page at `vaddr` of `area` with preallocated frames. Returns `None` if the
-    /// page has been mapped. Returns the grain that frames must be allocated for if none have
-    /// been, and then nothing has changed. The rights of the area allow the access.
+    /// page has been mapped. Otherwise returns the grain for which the caller must allocate
+    /// frames before it tries again; then nothing has changed. The rights of the area allow the
+    /// access.
     ///
     /// # Errors
     ///

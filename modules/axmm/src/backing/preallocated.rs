@@ -31,7 +31,7 @@ impl PreallocatedFrames {
         }
     }
 
-    /// Allocates one frame. If none is free, the value has no frames.
+    /// Allocates one frame. The value has no frames if that fails.
     #[inline(always)]
     pub fn with_one_frame() -> Self {
         Self {
@@ -81,7 +81,7 @@ impl PreallocatedFrames {
         }
     }
 
-    /// Returns the grain that frames have been allocated for. `None` if none have been.
+    /// Returns the grain that frames have been allocated for. `None` before any allocation.
     pub(super) fn grain(&self) -> Option<Grain> {
         self.grain
     }

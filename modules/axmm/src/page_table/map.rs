@@ -26,7 +26,7 @@ pub trait FrameSource {
     ///
     /// # Errors
     ///
-    /// The error that the mapping fails with, `NoMemory` for example.
+    /// Fails if there are no frames. The mapping then fails with the same error.
     fn frames(&mut self, vaddr: usize, size: usize, count: usize) -> AxResult<(PhysAddr, usize)>;
 }
 

@@ -6,8 +6,8 @@
 //! zero entry for a large page, and on loongarch64 it takes an entry of a table for an empty
 //! entry. This page table
 //!
-//! - walks once for a whole range, with the largest pages that fit, and writes contiguous
-//!   entries in one loop after one fence;
+//! - walks once for a whole range, and maps the largest pages that fit;
+//! - writes contiguous entries in one loop, after one fence;
 //! - leaves the table as it was when an operation fails;
 //! - frees a table when its last entry is cleared;
 //! - reports to a [`Flusher`] what must be flushed before it is reused. Fresh mappings need no
@@ -25,7 +25,7 @@
 //!
 //! Page faults ([`map_page`](PageTable::map_page), [`map_new`](PageTable::map_new)) may map
 //! pages of one range at the same time. They only fill empty entries, by compare-and-swap, so
-//! the first of two pages stays.
+//! if two faults race for an entry, the page of the first one stays.
 //!
 //! # Entries
 //!

@@ -8,10 +8,10 @@
 //!   id:    generation │ ASID        next:  generation │ ASID
 //! ```
 //!
-//! ASIDs are given out in ascending order. When there are none left, the next generation
-//! begins: all ids of older generations become invalid. A hart that enters an address space
-//! of a newer generation than it has seen first flushes its whole TLB. So on two harts one
-//! ASID may belong to two address spaces, but never on one hart.
+//! ASIDs are given out in ascending order. After the largest one, the next generation begins:
+//! all ids of older generations become invalid. A hart that enters an address space of a newer
+//! generation than it has seen first flushes its whole TLB. So one ASID may belong to different
+//! address spaces on different harts, but to one address space on each hart.
 
 use crate::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
@@ -72,8 +72,8 @@ impl AsidAllocator {
 
     /// Returns whether `id` is of the current generation, or was when this hart last looked.
     pub(super) fn is_current(&self, id: u64) -> bool {
-        // Relaxed: an old value is as good, since each hart sees the values of one word in the
-        // order in which they were stored.
+        // Relaxed: an old value is as good, since a hart sees the values of one word in the
+        // order in which they were stored. So the generation that it sees never goes back.
         generation(id) == generation(self.last.load(Relaxed))
     }
 

@@ -10,10 +10,10 @@
 //!
 //! Three cases do not wait for `finish`:
 //!
-//! - a large page is flushed when it is split, before smaller pages take its place
-//!   ([`flush_now`](Flusher::flush_now));
-//! - pages whose type of memory changes are flushed while they are not mapped;
-//! - a frame that has other owners besides the page table cannot link to a next frame in the
+//! - A large page is flushed when it is split, before smaller pages take its place
+//!   ([`flush_now`](Flusher::flush_now)).
+//! - Pages whose type of memory changes are flushed while they are not mapped.
+//! - A frame that has other owners besides the page table cannot link to a next frame in the
 //!   list. If another frame follows it, all that has been collected is flushed and freed first.
 //!   No such frame is mapped today.
 //!
