@@ -16,8 +16,8 @@ use page_table_multiarch::{GenericPTE, PagingMetaData};
 ///
 /// [`harts`](Self::harts) never changes. While an [`IrqGuard`](Self::IrqGuard) exists,
 /// [`hart`](Self::hart) returns the same number to the code that made it, and the number is
-/// below `harts`. If the machine is `Sync`, two pieces of code that have guards at the same time
-/// get different numbers, unless one runs in an interrupt handler of the other's hart.
+/// below `harts`. If the machine is `Sync`, threads that have guards at the same time get
+/// different numbers.
 pub unsafe trait Machine: 'static {
     /// How many levels a page table has, and how many bits addresses have.
     type Meta: PagingMetaData<VirtAddr = VirtAddr>;
