@@ -166,5 +166,5 @@ impl TlbState {
 mod interleavings;
 #[cfg(all(test, shuttle))]
 mod schedules;
-#[cfg(all(test, not(shuttle)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
