@@ -7,5 +7,5 @@
 //! ```
 
 pub mod asid;
-pub mod gather;
+pub(crate) mod gather;
 pub mod state;
