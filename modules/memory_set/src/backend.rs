@@ -1,0 +1,96 @@
+//! What an area's backend has to offer.
+
+use memory_addr::MemoryAddr;
+
+use crate::area::MemoryArea;
+use crate::node::slot::{OwnedSlot, Slot, WORDS, WordSlot};
+
+/// How the memory of an area is mapped: the operations on the page table behind the area.
+///
+/// The backend of each area may be another. A linear mapping, for instance, knows the physical
+/// addresses when it is mapped; a lazy mapping waits for page faults. Parts of an area have
+/// clones of its backend, so a backend must not depend on where its area starts.
+///
+/// Each operation returns whether it succeeded. One that fails should leave the page table as it
+/// was, because the set keeps the area as it was.
+pub trait MappingBackend: Clone {
+    /// The type of addresses.
+    type Addr: MemoryAddr;
+    /// The type of flags: the access rights and whatever else the page table knows of a page.
+    type Flags: Copy;
+    /// The type of page tables.
+    type PageTable;
+
+    /// Maps `size` bytes from `start` on, with the flags `flags`.
+    fn map(
+        &self,
+        start: Self::Addr,
+        size: usize,
+        flags: Self::Flags,
+        page_table: &mut Self::PageTable,
+    ) -> bool;
+
+    /// Unmaps `size` bytes from `start` on.
+    fn unmap(&self, start: Self::Addr, size: usize, page_table: &mut Self::PageTable) -> bool;
+
+    /// Gives `size` bytes from `start` on the flags `new_flags`.
+    fn protect(
+        &self,
+        start: Self::Addr,
+        size: usize,
+        new_flags: Self::Flags,
+        page_table: &mut Self::PageTable,
+    ) -> bool;
+}
+
+/// What a [`MemorySet`](crate::MemorySet) has to know of a backend.
+///
+/// Each [`MappingBackend`] is one. A backend of plain words, whose areas other threads look up
+/// without a lock, implements this trait with the slot [`WordSlot`], and [`WordBackend`].
+pub trait AreaBackend: Clone {
+    /// The type of addresses.
+    type Addr: MemoryAddr;
+    /// The type of flags.
+    type Flags: Copy;
+    /// How the tree stores flags and backend: [`OwnedSlot`] or [`WordSlot`].
+    #[allow(private_bounds)]
+    type Slot: Slot;
+}
+
+impl<B: MappingBackend> AreaBackend for B {
+    type Addr = B::Addr;
+    type Flags = B::Flags;
+    type Slot = OwnedSlot<MemoryArea<B>>;
+}
+
+/// The words in which a [`WordBackend`] is stored.
+pub type BackendWords = [usize; WORDS - 1];
+
+/// A backend of plain words, whose areas other threads may look up while one thread changes the
+/// set ([`SharedMemorySet::peek`](crate::SharedMemorySet::peek)).
+///
+/// A lookup copies an area word by word, and checks afterwards that no word was written
+/// meanwhile. So the backend cannot own anything. One that refers to a counted object stores the
+/// object's number, and takes a reference while the area cannot be removed.
+///
+/// ```compile_fail,E0204
+/// #[derive(Clone, Copy)]
+/// struct Owner(std::sync::Arc<()>);
+/// ```
+pub trait WordBackend: AreaBackend<Flags: PartialEq, Slot = WordSlot> + Copy + PartialEq {
+    /// Returns the flags as a word.
+    fn flags_to_word(flags: Self::Flags) -> usize;
+
+    /// Returns the flags that [`flags_to_word`](Self::flags_to_word) turned into `word`.
+    fn flags_from_word(word: usize) -> Self::Flags;
+
+    /// Returns the backend as words.
+    fn to_words(self) -> BackendWords;
+
+    /// Returns the backend that [`to_words`](Self::to_words) turned into `words`.
+    ///
+    /// # Safety
+    ///
+    /// `to_words` has returned `words`.
+    unsafe fn from_words(words: BackendWords) -> Self;
+}

@@ -1,0 +1,276 @@
+//! The methods of the published crate: areas and page table are changed together.
+
+use core::fmt;
+
+use memory_addr::{AddrRange, MemoryAddr};
+
+use crate::area::MemoryArea;
+use crate::backend::MappingBackend;
+use crate::error::{MappingError, MappingResult};
+use crate::node::leaf::SlotRef;
+use crate::node::slot::OwnedSlot;
+use crate::set::MemorySet;
+
+/// What is done to the part of an area that lies in a range.
+struct Part<A> {
+    start: A,
+    end: A,
+    /// Whether the area also has addresses before the part, or after it.
+    has_before: bool,
+    has_after: bool,
+}
+
+impl<B: MappingBackend> MemorySet<B> {
+    /// Returns all areas in order.
+    pub fn iter(&self) -> impl Iterator<Item = &MemoryArea<B>> {
+        self.tree.iter_from(0).map(Self::area)
+    }
+
+    /// Returns the area that contains `addr`.
+    #[inline]
+    pub fn find(&self, addr: B::Addr) -> Option<&MemoryArea<B>> {
+        let found = self.tree.iter_from(addr.into()).next()?;
+        (found.start() <= addr.into()).then(|| Self::area(found))
+    }
+
+    /// Maps `area` and adds it to the set.
+    ///
+    /// If it overlaps with existing areas, these parts of them are unmapped first if
+    /// `unmap_overlap` is true.
+    ///
+    /// # Errors
+    ///
+    /// Returns `InvalidParam` if the area is empty, and `AlreadyExists` if it overlaps with an
+    /// existing area and `unmap_overlap` is false. Returns `BadState` if the backend fails, or
+    /// if there is no memory for the set. The set is as it was then, except for overlapping
+    /// parts that were unmapped already.
+    pub fn map(
+        &mut self,
+        area: MemoryArea<B>,
+        page_table: &mut B::PageTable,
+        unmap_overlap: bool,
+    ) -> MappingResult {
+        let range = area.range();
+        if range.is_empty() {
+            return Err(MappingError::InvalidParam);
+        }
+        let mut position = self.tree.seek(range.start);
+        let next = self.tree.at(position);
+        match next.is_some_and(|next| next.start() < range.end) {
+            false => self.tree.reserve(1)?,
+            true if !unmap_overlap => return Err(MappingError::AlreadyExists),
+            true => {
+                // One area for the split that unmapping may cause, and one for `area`.
+                self.tree.reserve(2)?;
+                self.unmap(area.start(), area.size(), page_table)?;
+                position = self.tree.seek(range.start);
+            }
+        }
+        let backend = area.backend();
+        if !backend.map(area.start(), area.size(), area.flags(), page_table) {
+            return Err(MappingError::BadState);
+        }
+        self.tree.insert(position, &range, area);
+        Ok(())
+    }
+
+    /// Unmaps `size` bytes from `start` on. Areas that lie there are removed, and those that
+    /// reach beyond become smaller, or two.
+    ///
+    /// # Errors
+    ///
+    /// Returns `InvalidParam` if `start + size` overflows. Returns `BadState` if there is no
+    /// memory for the second part of an area that is split; nothing has changed then. Returns
+    /// `BadState` if a backend fails. What lies before the area of that backend is unmapped
+    /// then, and the area and what lies after it are as they were.
+    pub fn unmap(
+        &mut self,
+        start: B::Addr,
+        size: usize,
+        page_table: &mut B::PageTable,
+    ) -> MappingResult {
+        let range =
+            AddrRange::try_from_start_size(start, size).ok_or(MappingError::InvalidParam)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.reserve_splits(&(start.into()..range.end.into()))?;
+        while let Some((position, part)) = self.first_part(range) {
+            self.unmap_part(position, &part, page_table)?;
+            if part.end >= range.end {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmaps all areas and removes them.
+    ///
+    /// # Errors
+    ///
+    /// Returns `BadState` if a backend fails. The areas before that backend's are removed then.
+    pub fn clear(&mut self, page_table: &mut B::PageTable) -> MappingResult {
+        self.unmap(0.into(), usize::MAX, page_table)
+    }
+
+    /// Changes the flags of `size` bytes from `start` on.
+    ///
+    /// `update_flags` gets the old flags of each area that overlaps with the range, and returns
+    /// the new ones, or `None` to leave the area alone. Areas that reach beyond the range are
+    /// split at its ends.
+    ///
+    /// # Errors
+    ///
+    /// Returns `InvalidParam` if `start + size` overflows. Returns `BadState` if there is no
+    /// memory for the parts of an area that is split; nothing has changed then. Returns
+    /// `BadState` if a backend fails. Areas before the area of that backend have new flags then,
+    /// and the area and those after it have their old ones.
+    pub fn protect(
+        &mut self,
+        start: B::Addr,
+        size: usize,
+        update_flags: impl Fn(B::Flags) -> Option<B::Flags>,
+        page_table: &mut B::PageTable,
+    ) -> MappingResult {
+        let end = start.checked_add(size).ok_or(MappingError::InvalidParam)?;
+        let mut rest = AddrRange { start, end };
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.reserve_splits(&(start.into()..end.into()))?;
+        while let Some((position, part)) = self.first_part(rest) {
+            if let Some(flags) = self.tree.at(position).map(|slot| Self::area(slot).flags())
+                && let Some(new_flags) = update_flags(flags)
+            {
+                let position = self.split_off(position, &part);
+                self.protect_area(position, new_flags, page_table)?;
+            }
+            if part.end >= end {
+                break;
+            }
+            rest.start = part.end;
+        }
+        Ok(())
+    }
+
+    /// Moves the cursor to the first area that overlaps with `range`. Returns its position
+    /// there, and the part of it that lies in `range`.
+    #[inline]
+    fn first_part(&self, range: AddrRange<B::Addr>) -> Option<(usize, Part<B::Addr>)> {
+        let position = self.tree.seek(range.start.into());
+        let found = self.tree.at(position)?;
+        let (start, end) = (B::Addr::from(found.start()), B::Addr::from(found.end()));
+        let part = Part {
+            start: start.max(range.start),
+            end: end.min(range.end),
+            has_before: start < range.start,
+            has_after: range.end < end,
+        };
+        (start < range.end).then_some((position, part))
+    }
+
+    /// Unmaps a part of the area at the cursor's `position`.
+    fn unmap_part(
+        &mut self,
+        position: usize,
+        part: &Part<B::Addr>,
+        page_table: &mut B::PageTable,
+    ) -> MappingResult {
+        let Some(area) = self.area_mut(position) else {
+            return Ok(());
+        };
+        let whole = area.va_range();
+        let after = AddrRange {
+            start: part.end,
+            end: whole.end,
+        };
+        let after = (part.has_before && part.has_after).then(|| area.part(after));
+        let size = part.end.wrapping_sub_addr(part.start);
+        if !area.backend().unmap(part.start, size, page_table) {
+            return Err(MappingError::BadState);
+        }
+        match (part.has_before, part.has_after) {
+            (false, false) => drop(self.tree.remove(position)),
+            (false, true) => {
+                area.set_start(part.end);
+                self.tree.set_start(position, part.end.into());
+            }
+            (true, _) => {
+                area.set_end(part.start);
+                self.tree.set_end(position, part.start.into());
+            }
+        }
+        if let Some(after) = after {
+            self.tree.insert(position + 1, &after.range(), after);
+        }
+        Ok(())
+    }
+
+    /// Makes a part of the area at the cursor's `position` an area of its own, and returns its
+    /// position. Nodes are reserved.
+    fn split_off(&mut self, position: usize, part: &Part<B::Addr>) -> usize {
+        if part.has_after {
+            self.split_area(position, part.end);
+        }
+        if !part.has_before {
+            return self.tree.seek(part.start.into());
+        }
+        let position = self.tree.seek(part.start.into());
+        self.split_area(position, part.start);
+        self.tree.seek(part.start.into())
+    }
+
+    /// Splits the area at the cursor's `position` at `addr`, which lies inside it.
+    fn split_area(&mut self, position: usize, addr: B::Addr) {
+        if let Some(area) = self.area_mut(position) {
+            let end = area.end();
+            let after = area.part(AddrRange { start: addr, end });
+            area.set_end(addr);
+            self.tree.set_end(position, addr.into());
+            self.tree.insert(position + 1, &after.range(), after);
+        }
+    }
+
+    /// Gives the area at the cursor's `position` new flags.
+    fn protect_area(
+        &mut self,
+        position: usize,
+        new_flags: B::Flags,
+        page_table: &mut B::PageTable,
+    ) -> MappingResult {
+        let Some(area) = self.area_mut(position) else {
+            return Ok(());
+        };
+        let (start, size) = (area.start(), area.size());
+        if !area.backend().protect(start, size, new_flags, page_table) {
+            return Err(MappingError::BadState);
+        }
+        area.set_flags(new_flags);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn area<'a>(found: SlotRef<'a, OwnedSlot<MemoryArea<B>>>) -> &'a MemoryArea<B> {
+        // SAFETY: a `SlotRef` is one to an occupied slot. It borrows the set, and slots are only
+        // changed by methods with `&mut self`.
+        unsafe { found.slot().get() }
+    }
+
+    /// Returns the area at the cursor's `position`.
+    #[inline(always)]
+    fn area_mut(&mut self, position: usize) -> Option<&mut MemoryArea<B>> {
+        let found = self.tree.at(position)?;
+        // SAFETY: a `SlotRef` is one to an occupied slot. `&mut self` is exclusive access.
+        Some(unsafe { found.slot().get_mut() })
+    }
+}
+
+impl<B: MappingBackend> fmt::Debug for MemorySet<B>
+where
+    B::Addr: fmt::Debug,
+    B::Flags: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}

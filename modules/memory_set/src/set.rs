@@ -1,0 +1,145 @@
+//! The set of areas: what all kinds of backends have in common.
+
+use core::ops::Range;
+
+use memory_addr::AddrRange;
+
+use crate::backend::{AreaBackend, MappingBackend};
+use crate::error::NoMemory;
+use crate::sync::const_unless_loom;
+use crate::tree::Tree;
+
+/// The areas of an address space, which do not overlap.
+///
+/// With a [`MappingBackend`] it has the methods of the published crate. They need `&mut self`,
+/// change the page table together with the areas, and never merge neighbours.
+///
+/// With a [`WordBackend`](crate::WordBackend) it has others, for a set that one thread at a time
+/// changes under a lock while other threads look areas up
+/// ([`SharedMemorySet`](crate::SharedMemorySet)). They reserve memory before anything is
+/// changed, leave the page table to their caller, and merge neighbours.
+pub struct MemorySet<B: AreaBackend> {
+    pub(crate) tree: Tree<B::Slot>,
+}
+
+// SAFETY: all `&self` methods of a set with a `MappingBackend` only read: the nodes, the cursor,
+// and areas by reference. So threads may share a set if they may share an area.
+unsafe impl<B> Sync for MemorySet<B>
+where
+    B: MappingBackend + Sync,
+    B::Addr: Sync,
+    B::Flags: Sync,
+{
+}
+
+impl<B: AreaBackend> MemorySet<B> {
+    const_unless_loom! {
+        /// Returns a set without areas.
+        pub fn new() -> Self {
+            Self { tree: Tree::new() }
+        }
+    }
+
+    /// Returns the number of areas.
+    pub fn len(&self) -> usize {
+        self.tree.iter_from(0).count()
+    }
+
+    /// Returns whether there are no areas.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.tree.is_empty()
+    }
+
+    /// Returns whether `range` overlaps with an area.
+    pub fn overlaps(&self, range: AddrRange<B::Addr>) -> bool {
+        let first = self.tree.iter_from(range.start.into()).next();
+        first.is_some_and(|area| area.start() < range.end.into())
+    }
+
+    /// Returns the lowest address, not below `hint`, from which `size` bytes of `limit` are
+    /// free. The address is a multiple of `align`, a power of two. `None` if there is no such
+    /// address, or if `size` is not a multiple of `align`.
+    pub fn find_free_area(
+        &self,
+        hint: B::Addr,
+        size: usize,
+        limit: AddrRange<B::Addr>,
+        align: usize,
+    ) -> Option<B::Addr> {
+        if !size.is_multiple_of(align) {
+            return None;
+        }
+        let limit = limit.start.into()..limit.end.into();
+        let found = self.find_free(hint.into(), size, &limit, align);
+        found.map(B::Addr::from)
+    }
+
+    /// As [`find_free_area`](Self::find_free_area), for numbers and for any size.
+    #[inline(always)]
+    pub(crate) fn find_free(
+        &self,
+        hint: usize,
+        size: usize,
+        limit: &Range<usize>,
+        align: usize,
+    ) -> Option<usize> {
+        let mut from = hint.max(limit.start);
+        loop {
+            let gap = self.gap(from, size.max(1))?;
+            let start = gap.start.max(from).checked_next_multiple_of(align)?;
+            let end = start.checked_add(size)?;
+            if end > limit.end {
+                return None;
+            }
+            if end <= gap.end {
+                return Some(start);
+            }
+            from = gap.end;
+        }
+    }
+
+    /// Returns the first gap of `size` bytes that ends above `addr`. The addresses before the
+    /// first area and after the last one are gaps, too.
+    fn gap(&self, addr: usize, size: usize) -> Option<Range<usize>> {
+        let Some(all) = self.tree.extent() else {
+            return Some(0..usize::MAX);
+        };
+        if addr < all.start && size <= all.start {
+            return Some(0..all.start);
+        }
+        let between = match addr < all.end && size <= all.gap {
+            true => self.tree.gap(addr, size),
+            false => None,
+        };
+        between.or(Some(all.end..usize::MAX))
+    }
+
+    /// Makes sure that the areas can be split at both ends of `range` without allocating memory:
+    /// one more area for each end that lies inside an area.
+    pub(crate) fn reserve_splits(&self, range: &Range<usize>) -> Result<(), NoMemory> {
+        let position = self.tree.seek(range.start);
+        let Some(first) = self.tree.at(position) else {
+            return Ok(());
+        };
+        let is_inside = |start, end, addr| start < addr && addr < end;
+        let (start, end) = (first.start(), first.end());
+        let splits_end = match end < range.end {
+            true => {
+                let last = self.tree.iter_from(range.end).next();
+                last.is_some_and(|last| is_inside(last.start(), last.end(), range.end))
+            }
+            false => is_inside(start, end, range.end),
+        };
+        match usize::from(is_inside(start, end, range.start)) + usize::from(splits_end) {
+            0 => Ok(()),
+            count => self.tree.reserve(count),
+        }
+    }
+}
+
+impl<B: AreaBackend> Default for MemorySet<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
