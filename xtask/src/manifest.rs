@@ -17,7 +17,7 @@ pub fn root() -> &'static Path {
 }
 
 /// The packages that have tests on the host.
-pub const HOST_PACKAGES: [&str; 7] = [
+pub const HOST_PACKAGES: [&str; 8] = [
     "xtask",
     "maps",
     "axbench",
@@ -25,6 +25,7 @@ pub const HOST_PACKAGES: [&str; 7] = [
     "axmachine",
     "axalloc",
     "axmm",
+    "memory_set",
 ];
 
 /// The features that [`HOST_PACKAGES`] are tested with. `hal` is not among them: with it a
@@ -37,7 +38,7 @@ pub const HOST_FEATURES: &str =
 pub const PROCESS_PACKAGES: [&str; 1] = ["linux-host"];
 
 /// The packages with lock-free parts that loom tests in every interleaving.
-pub const LOOM_PACKAGES: [&str; 3] = ["axalloc", "axhal", "axmm"];
+pub const LOOM_PACKAGES: [&str; 4] = ["axalloc", "axhal", "axmm", "memory_set"];
 
 /// The packages with parts that are too large for loom. shuttle tests them in many
 /// schedules.
@@ -45,9 +46,14 @@ pub const SHUTTLE_PACKAGES: [&str; 2] = ["axhal", "axmm"];
 
 /// Returns the argument that selects one of the repository's packages for cargo. It holds
 /// the version, because the benchmarks depend on published packages with names of ours. All
-/// packages of the repository have the version of xtask.
+/// packages of the repository have the version of xtask, but for one that takes the place of a
+/// published package.
 pub fn spec(package: &str) -> String {
-    format!("{package}@{}", env!("CARGO_PKG_VERSION"))
+    let version = match package {
+        "memory_set" => "0.4.2",
+        _ => env!("CARGO_PKG_VERSION"),
+    };
+    format!("{package}@{version}")
 }
 
 /// An application, which is a crate that depends on `axstd`.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The first word of the tests says which atomics they are built with: the computer's own
-//! (`host`), or those of the scheduler `loom` or `shuttle`. The other words are arguments of
-//! `cargo test`. Patches are applied to a copy of the sources in `target/mutants`. The copy
+//! (`host`), or those of the scheduler `loom` or `shuttle`. A package may follow, which is
+//! `axmm` otherwise. The other words are arguments of `cargo test`. Patches are applied to a copy of the sources in `target/mutants`. The copy
 //! and what is built from it are kept, which makes the next run faster.
 
 use std::collections::BTreeSet;
@@ -30,13 +30,15 @@ use crate::manifest::{root, spec};
 use crate::matrix::{clear_variables, tests_run};
 use crate::options::Options;
 
-/// The package whose tests are run, and the folder of its patches.
+/// The package whose tests are run unless a patch names another, and the folder of the
+/// patches.
 const PACKAGE: &str = "axmm";
 const FOLDER: &str = "modules/axmm/mutants";
 
 /// The packages that are built again for each mutant, with a profile that builds quickly.
 /// All others, the schedulers among them, are optimised.
-const QUICK: [(&str, &str); 3] = [
+const QUICK: [(&str, &str); 4] = [
+    ("memory_set", "opt-level=1"),
     ("axmm", "opt-level=1"),
     ("axmm-machines", "opt-level=0"),
     ("page-table-formats", "opt-level=0"),
@@ -298,10 +300,14 @@ impl Workspace {
     fn cargo(&self, tests: &Tests, options: &[&str]) -> Command {
         let mut cargo = command::cargo();
         clear_variables(&mut cargo);
+        let (package, words) = match tests.words.split_first() {
+            Some((package, words)) if !package.starts_with('-') => (package.as_str(), words),
+            _ => (PACKAGE, tests.words.as_slice()),
+        };
         cargo
-            .args(["test", "--package", &spec(PACKAGE)])
+            .args(["test", "--package", &spec(package)])
             .args(options)
-            .args(&tests.words)
+            .args(words)
             .envs(command::runner())
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .current_dir(&self.sources);

@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use axbench_aspace::{PAGE, Refused, Space as _};
 use memory_addr::{PAGE_SIZE_4K, PageIter4K, PhysAddr, VirtAddr, VirtAddrRange};
-use memory_set::{MappingBackend, MemoryArea, MemorySet};
+use memory_set_of_upstream::{MappingBackend, MemoryArea, MemorySet};
 use page_table_entry::x86_64::X64PTE;
 use page_table_multiarch::{MappingFlags, PageSize, PageTable64, PagingMetaData};
 

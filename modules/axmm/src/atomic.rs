@@ -5,13 +5,13 @@
 //! - `shuttle` tries many schedules of a test, one access to one atomic at a time.
 
 #[cfg(not(any(all(loom, test), shuttle)))]
-pub use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+pub use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 #[cfg(all(loom, test))]
-pub use loom::sync::atomic::{Ordering, fence};
+pub use loom::sync::atomic::Ordering;
 #[cfg(all(loom, test))]
 pub use loom_atomics::{AtomicU64, AtomicUsize};
 #[cfg(shuttle)]
-pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The order of a load whose value is the address of the next access. C++ calls this order
 /// consume, and Linux has `rcu_dereference` for it. The partner is a Release store of the
@@ -35,14 +35,6 @@ pub const CONSUME: Ordering = match cfg!(any(miri, target_arch = "x86_64")) {
     false => Ordering::Relaxed,
 };
 
-/// A word of the data that a sequence counter protects. Under shuttle it is an atomic of
-/// `core`, so that threads are switched only at the counter. With a switch at each word the
-/// tests would be too slow.
-#[cfg(not(all(loom, test)))]
-pub type DataUsize = core::sync::atomic::AtomicUsize;
-#[cfg(all(loom, test))]
-pub type DataUsize = AtomicUsize;
-
 /// Atomics of loom with SeqCst accesses.
 ///
 /// Loom has a total order of SeqCst fences only. Its own SeqCst load returns the latest value
@@ -53,7 +45,9 @@ pub type DataUsize = AtomicUsize;
 mod loom_atomics {
     use core::cell::Cell;
 
-    use super::{Ordering, fence};
+    use loom::sync::atomic::fence;
+
+    use super::Ordering;
 
     loom::thread_local! {
         /// Whether this thread has made a SeqCst write since its last SeqCst read.

@@ -6,7 +6,7 @@
 //!   aspace/       AddrSpace: one file for each operation, page faults, copies
 //!   locking/      range locks, index locks, shards
 //!   backing/      how an area gets its frames
-//!   areas/        what is mapped where, with which rights; gaps
+//!   memory_set    a crate: what is mapped where, with which rights; gaps
 //!   tlb/          what must be flushed, by which harts, before frames are freed
 //!   page_table/   the hardware's view, changed a range at a time
 //!   machine.rs    what an address space needs of its machine
@@ -39,7 +39,6 @@
 extern crate alloc;
 
 mod addr;
-pub mod areas;
 mod aspace;
 mod atomic;
 mod backing;
@@ -69,6 +68,7 @@ pub use kernel::{
 pub use locking::overtakes::{Overtaken, overtaken};
 pub use machine::{Machine, ThisMachine};
 pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
+pub use memory_set::MemoryArea;
 pub use page_table::Page;
 pub use page_table_multiarch::MappingFlags;
 

@@ -78,8 +78,13 @@ struct State {
 
 fn state<M: TestMachine>(aspace: &AddrSpace<M>) -> State {
     let areas = aspace.areas().map(|area| {
-        let what = format!("{} {:?}", area.name(), area.backing());
-        (area.span().start, area.span().end, area.flags(), what)
+        let what = format!("{} {:?}", area.backend().name(), area.backend());
+        (
+            area.start().as_usize(),
+            area.end().as_usize(),
+            area.flags(),
+            what,
+        )
     });
     State {
         areas: areas.collect(),

@@ -45,7 +45,7 @@ fn a_program_is_loaded_as_by_arceos() {
     // SAFETY: the test copies nothing to or from the mapping.
     unsafe { aspace.map_linear(device, paddr, PAGE_SIZE_4K, FLAGS) }.unwrap();
     let (area, _) = (aspace.area_at(device).unwrap(), va_range!(0..1));
-    let Backend::Linear { pa_va_offset } = *area.backing() else {
+    let Backend::Linear { pa_va_offset, .. } = *area.backend() else {
         panic!("the area is not linear")
     };
     assert_eq!(pa_va_offset, 0x3000_0000);

@@ -174,7 +174,13 @@ fn the_data_contain_the_whole_page_table<M: TestMachine>() {
         .collect();
     let wanted: Vec<_> = aspace
         .areas()
-        .map(|area| (area.span().start, area.span().end, area.name()))
+        .map(|area| {
+            (
+                area.start().as_usize(),
+                area.end().as_usize(),
+                area.backend().name(),
+            )
+        })
         .collect();
     assert_eq!(areas, wanted);
 }

@@ -1,4 +1,4 @@
-//! One area.
+//! An area: a range of addresses with flags and a backend.
 
 use core::fmt;
 use core::ops::Range;

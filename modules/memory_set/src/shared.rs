@@ -213,7 +213,12 @@ impl<B: WordBackend> MemorySet<B> {
         } else {
             let merges_previous_leaf = before.is_none()
                 && self.tree.end_before_cursor() == Some(start)
-                && self.tree.iter_from(start - 1).next().as_ref().is_some_and(merges);
+                && self
+                    .tree
+                    .iter_from(start - 1)
+                    .next()
+                    .as_ref()
+                    .is_some_and(merges);
             self.tree.insert(position, &(start..end), words);
             if merges_previous_leaf {
                 self.merge_at(start);

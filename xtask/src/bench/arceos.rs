@@ -1,6 +1,8 @@
-//! Measures ArceOS as published, `benches/arceos`, on a machine: the same rows, in an image
-//! of its own. `benches/arceos` is a workspace of its own, so only this code makes cargo
-//! download its crates. If it cannot be built or run, the reason is reported instead.
+//! Measures ArceOS on a machine: the same rows, in images of their own. There are two, ArceOS
+//! as published (`benches/arceos`), and with the `memory_set` of this repository in the place
+//! of the published crate (`benches/arceos-memory-set`). Both are workspaces of their own, so
+//! only this code makes cargo download their crates. If one cannot be built or run, the reason
+//! is reported instead.
 
 use anyhow::{Context, Result, bail};
 
@@ -14,35 +16,76 @@ use crate::manifest::root;
 use crate::options::Options;
 use crate::toolchain::Toolchain;
 
-/// The package that measures, and its folder.
-const PACKAGE: &str = "arceos-mmbench";
-const FOLDER: &str = "benches/arceos";
+/// The folder of the machines' configurations.
+const CONFIGURATIONS: &str = "benches/arceos";
+
+/// An ArceOS that is measured.
+struct Variant {
+    /// The title of its table.
+    title: &'static str,
+    /// The package that measures.
+    package: &'static str,
+    /// The folder of the package.
+    folder: &'static str,
+    /// What the names of the files of its rows begin with.
+    file: &'static str,
+}
+
+/// ArceOS as published.
+const PUBLISHED: Variant = Variant {
+    title: "ArceOS",
+    package: "arceos-mmbench",
+    folder: "benches/arceos",
+    file: "arceos",
+};
+
+/// ArceOS with our `memory_set`.
+const PATCHED: Variant = Variant {
+    title: "ArceOS with our memory_set",
+    package: "arceos-memory-set",
+    folder: "benches/arceos-memory-set",
+    file: "arceos-memory-set",
+};
 
 /// Returns the name of the file of a machine's rows.
 pub fn file(machine: &Machine) -> String {
-    format!("arceos-{machine}.json")
+    PUBLISHED.file(machine)
 }
 
-/// Measures, prints a table and writes the file. If ArceOS cannot be measured, prints the
-/// reason, removes the file and returns the reason's first line.
+/// Measures both variants, prints tables and writes the files. If one cannot be measured,
+/// prints the reason and removes the file. Returns the first line of the reason why ArceOS as
+/// published cannot be measured.
 ///
 /// # Errors
 ///
 /// Fails if a file cannot be written or removed.
 pub fn measure(options: &Options, machine: &'static Machine) -> Result<Option<String>> {
-    let path = root().join("target/bench").join(file(machine));
-    match build(options, machine).and_then(|image| boot(options, &image)) {
+    let absent = measure_variant(options, machine, &PUBLISHED)?;
+    if absent.is_none() {
+        measure_variant(options, machine, &PATCHED)?;
+    }
+    Ok(absent)
+}
+
+fn measure_variant(
+    options: &Options,
+    machine: &'static Machine,
+    variant: &Variant,
+) -> Result<Option<String>> {
+    let (title, file) = (variant.title, variant.file(machine));
+    let path = root().join("target/bench").join(&file);
+    match build(options, machine, variant).and_then(|image| boot(options, &image)) {
         Ok(rows) => {
-            say!("ArceOS on {machine}, instructions of the guest");
+            say!("{title} on {machine}, instructions of the guest");
             say!("{}", figures::table(&rows));
-            figures::write(&file(machine), &rows)?;
+            figures::write(&file, &rows)?;
             say!("all rows in {}\n", path.display());
             Ok(None)
         }
         Err(error) => {
             let reason = format!("{error:#}");
             let line = reason.lines().next().unwrap_or_default().to_owned();
-            say!("ArceOS on {machine}: not measured: {line}\n");
+            say!("{title} on {machine}: not measured: {line}\n");
             files::remove(&path)?;
             Ok(Some(line))
         }
@@ -61,11 +104,17 @@ fn boot(options: &Options, image: &Image) -> Result<Vec<figures::Row>> {
     guest::rows(&plain, image, 1, &[])
 }
 
-fn build(options: &Options, machine: &'static Machine) -> Result<Image> {
-    let folder = root().join(FOLDER);
-    let config = folder.join(format!("{machine}.toml"));
+impl Variant {
+    fn file(&self, machine: &Machine) -> String {
+        format!("{}-{machine}.json", self.file)
+    }
+}
+
+fn build(options: &Options, machine: &'static Machine, variant: &Variant) -> Result<Image> {
+    let folder = root().join(variant.folder);
+    let config = root().join(CONFIGURATIONS).join(format!("{machine}.toml"));
     let Some(platform) = platform(machine) else {
-        bail!("benches/arceos has no configuration for {machine}");
+        bail!("{CONFIGURATIONS} has no configuration for {machine}");
     };
     let target = root().join("target/arceos");
     let built = target.join(machine.target).join("release");
@@ -94,8 +143,8 @@ fn build(options: &Options, machine: &'static Machine) -> Result<Image> {
         bail!("{}", error(&String::from_utf8_lossy(&output.stderr)));
     }
     Image::install(
-        &built.join(PACKAGE),
-        &format!("{PACKAGE}-{machine}"),
+        &built.join(variant.package),
+        &format!("{}-{machine}", variant.package),
         machine,
     )
 }

@@ -44,7 +44,7 @@ struct Subject {
     file: &'static str,
 }
 
-const SUBJECTS: [Subject; 2] = [
+const SUBJECTS: [Subject; 3] = [
     Subject {
         title: "allocators on the host",
         program: "axbench-count",
@@ -56,6 +56,12 @@ const SUBJECTS: [Subject; 2] = [
         program: "axmm-count",
         callgrind: &["--toggle-collect=*counted*"],
         file: SPACES,
+    },
+    Subject {
+        title: "memory sets on the host",
+        program: "memory-set-count",
+        callgrind: &["--toggle-collect=*counted*"],
+        file: "memory-set-host.json",
     },
 ];
 

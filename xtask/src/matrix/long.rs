@@ -33,10 +33,11 @@ const RUNS: &str = "1000000";
 const STEP_BY_STEP: &str = "200000";
 
 /// The tests that run longer: name of the case, package, and arguments for cargo.
-const TESTS: [(&str, &str, &[&str]); 5] = [
+const TESTS: [(&str, &str, &[&str]); 6] = [
     ("address spaces, 10^7 steps", "axmm", &["--test", "model"]),
     ("stale TLBs, 10^6 runs", "axmm", &["--test", "stale_tlb"]),
-    ("areas, page table", "axmm", &["--lib"]),
+    ("areas", "memory_set", &["--lib", "--tests"]),
+    ("page table", "axmm", &["--lib"]),
     ("allocator, its parts", "axalloc", &["--lib"]),
     ("allocator, the whole", "axalloc", &["--test", "model"]),
 ];
@@ -51,11 +52,7 @@ const MIRI_FLAGS: &str =
 /// The tests that Miri interprets: name of the case, package, and arguments for cargo. Miri
 /// takes thousands of times as long, so the tests do less work under it.
 const UNDER_MIRI: [(&str, &str, &[&str]); 4] = [
-    (
-        "areas",
-        "axmm",
-        &["--lib", "areas::", "--", "--skip", "model::"],
-    ),
+    ("areas", "memory_set", &["--lib", "--", "--skip", "model::"]),
     (
         "frame metadata",
         "axalloc",

@@ -12,11 +12,11 @@ impl<M: Machine> WriteGuard<'_, M> {
     /// Widens `pages` by the free addresses around the operation's range that share page tables
     /// with it: as far as no other operation has locked or queued any of them.
     pub(super) fn with_tables(&self, pages: VirtAddrRange) -> VirtAddrRange {
-        let (free_first, free_last) = self.room_around(&as_span(self.range()));
+        let free = as_span(self.free_around(self.range()));
         let shards = &self.space().shards;
         let limits = as_span(shards.range(shards.number_of(self.range().start.as_usize())));
-        let lowest = free_first.max(limits.start);
-        let highest = free_last.saturating_add(1).min(limits.end);
+        let lowest = free.start.max(limits.start);
+        let highest = free.end.min(limits.end);
         let (mut start, mut end) = (pages.start.as_usize(), pages.end.as_usize());
         for level in 1..Table::<M>::LEVELS {
             let size = Table::<M>::entry_size(level);

@@ -19,10 +19,11 @@ use core::fmt;
 
 use axerrno::AxError;
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
+use memory_set::MemoryArea;
 use page_table_multiarch::MappingFlags;
 
 use super::space::AddrSpace;
-use crate::areas::Area;
+use crate::addr::va_range;
 use crate::backing::{Backend, Grain, PreallocatedFrames};
 use crate::locking::range_lock::FaultGuard;
 use crate::machine::{ALL_ADDRESSES, Machine};
@@ -181,7 +182,7 @@ impl<M: Machine> AddrSpace<M> {
     #[inline(always)]
     fn resolve_in(
         &self,
-        area: &Area<Backend>,
+        area: &MemoryArea<Backend>,
         request: FaultRequest,
         hand: &mut PreallocatedFrames,
     ) -> Resolved {
@@ -202,7 +203,7 @@ impl<M: Machine> AddrSpace<M> {
     #[inline(never)]
     fn resolve_denied_or_code(
         &self,
-        area: &Area<Backend>,
+        area: &MemoryArea<Backend>,
         request: FaultRequest,
         hand: &mut PreallocatedFrames,
     ) -> Resolved {
@@ -227,20 +228,20 @@ impl<M: Machine> AddrSpace<M> {
     #[inline(never)]
     fn resolve_slowly(
         &self,
-        area: &Area<Backend>,
+        area: &MemoryArea<Backend>,
         request: FaultRequest,
         hand: &mut PreallocatedFrames,
     ) -> Resolved {
         let vaddr = request.vaddr;
         let page = vaddr.align_down_4k();
         let start = page.as_usize();
-        let only_page = area.part(&(start..start + PAGE_SIZE_4K));
+        let only_page = area.part(va_range(start, start + PAGE_SIZE_4K));
         // The area may have changed beside the page while some of the block was locked. So it is
         // looked up after the locked ranges. Operations that lock some of the block later wait
         // for this hart's fault slot.
         let shard = self.shards.at(start);
         let free = shard.filter(|shard| !shard.lock.is_block_locked(page));
-        let whole = free.and_then(|shard| shard.shared_areas().peek(start));
+        let whole = free.and_then(|shard| shard.shared_areas().peek(page));
         let area = whole.as_ref().map_or(&only_page, |(area, _)| area);
         match Backend::fault_in::<M>(area, &self.table, vaddr, hand) {
             Ok(None) => {
@@ -275,17 +276,18 @@ impl<M: Machine> AddrSpace<M> {
         &self,
         slot: &'b mut FaultGuard<'_>,
         vaddr: VirtAddr,
-    ) -> Option<&'b Area<Backend>> {
+    ) -> Option<&'b MemoryArea<Backend>> {
         let cache = slot.cache();
-        let inside = |area: &Area<Backend>| area.span().contains(&vaddr.as_usize());
+        let inside = |area: &MemoryArea<Backend>| area.va_range().contains(vaddr);
         // SAFETY: the snapshot is of a leaf of this address space, whose leaves are freed only
         // with the address space.
-        let known = cache.area.as_ref().is_some_and(inside) && unsafe { cache.sight.holds() };
+        let known =
+            cache.area.as_ref().is_some_and(inside) && unsafe { cache.snapshot.is_current() };
         if !known {
             let shard = self.shards.at(vaddr.as_usize())?;
-            let (area, sight) = shard.shared_areas().peek(vaddr.as_usize())?;
+            let (area, snapshot) = shard.shared_areas().peek(vaddr)?;
             cache.area = Some(area);
-            cache.sight = sight;
+            cache.snapshot = snapshot;
         }
         cache.area.as_ref()
     }

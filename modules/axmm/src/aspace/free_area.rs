@@ -3,7 +3,7 @@
 use memory_addr::{PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
 
 use super::space::AddrSpace;
-use crate::addr::clip;
+use crate::addr::{clip, va_range};
 use crate::machine::Machine;
 
 impl<M: Machine> AddrSpace<M> {
@@ -26,14 +26,16 @@ impl<M: Machine> AddrSpace<M> {
         if size == 0 || !size.is_multiple_of(PAGE_SIZE_4K) || start >= end {
             return None;
         }
+        let limit = va_range(start, end);
         let mut from = hint.as_usize().max(start);
         let mut number = self.shards.number_of(from);
         loop {
             // The first gap in this shard, as if nothing were mapped in the shards after it.
             if let Some(shard) = self.shards.get(number) {
-                from =
-                    self.read_areas(shard)?
-                        .find_free(from, size, &(start..end), PAGE_SIZE_4K)?;
+                let hint = VirtAddr::from_usize(from);
+                let areas = self.read_areas(shard)?;
+                let found = areas.find_free_area(hint, size, limit, PAGE_SIZE_4K)?;
+                from = found.as_usize();
             }
             let area_end = from.checked_add(size).filter(|area_end| *area_end <= end)?;
             if area_end <= self.shards.range(number).end.as_usize() {

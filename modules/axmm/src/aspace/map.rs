@@ -2,13 +2,13 @@
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
+use memory_set::MemoryArea;
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
 use super::operation::{Missing, Operation, with_memory};
 use super::space::AddrSpace;
 use super::write_guard::WriteGuard;
 use crate::addr::as_span;
-use crate::areas::Area;
 use crate::backing::{Backend, Grain};
 use crate::machine::Machine;
 
@@ -71,13 +71,8 @@ impl<M: Machine> AddrSpace<M> {
             return Err(AxError::InvalidInput);
         }
         let pa_va_offset = start_vaddr.as_usize().wrapping_sub(start_paddr.as_usize());
-        self.map(
-            name,
-            start_vaddr,
-            size,
-            flags,
-            Backend::Linear { pa_va_offset },
-        )
+        let backend = Backend::Linear { pa_va_offset, name };
+        self.map(start_vaddr, size, flags, backend)
     }
 
     /// Maps `size` bytes from `start` on to fresh frames full of zeroes: all of them now if
@@ -116,37 +111,19 @@ impl<M: Machine> AddrSpace<M> {
         if !grain.is_valid() {
             return Err(AxError::InvalidInput);
         }
-        self.map(
-            "alloc",
-            start,
-            size,
-            flags,
-            Backend::Alloc { populate, grain },
-        )
+        self.map(start, size, flags, Backend::Alloc { populate, grain })
     }
 
-    fn map(
-        &self,
-        name: &'static str,
-        start: VirtAddr,
-        size: usize,
-        flags: MappingFlags,
-        backend: Backend,
-    ) -> AxResult {
+    fn map(&self, start: VirtAddr, size: usize, flags: MappingFlags, backend: Backend) -> AxResult {
         let range = self.mappable(start, size)?;
         self.check_rights(flags)?;
-        let map = Map {
-            name,
-            flags,
-            backend,
-        };
+        let map = Map { flags, backend };
         with_memory::<M>(|| self.perform(range, &map))
     }
 }
 
 /// The operation that maps a range.
 struct Map {
-    name: &'static str,
     flags: MappingFlags,
     backend: Backend,
 }
@@ -156,9 +133,8 @@ impl<M: Machine> Operation<M> for Map {
 
     #[inline(always)]
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
-        let span = as_span(guard.range());
-        guard.reserve_insert(&span)?;
-        let area = Area::new(span, self.flags, self.name, self.backend);
+        guard.reserve_insert(guard.range())?;
+        let area = MemoryArea::from_range(guard.range(), self.flags, self.backend);
         if self.backend.is_lazy() {
             guard.insert(area);
             return Ok(());
@@ -182,7 +158,11 @@ impl<M: Machine> Operation<M> for Map {
 impl Map {
     /// Adds the area, and maps all of its pages.
     #[inline(never)]
-    fn populate<M: Machine>(&self, guard: &mut WriteGuard<'_, M>, area: Area<Backend>) -> AxResult {
+    fn populate<M: Machine>(
+        &self,
+        guard: &mut WriteGuard<'_, M>,
+        area: MemoryArea<Backend>,
+    ) -> AxResult {
         // One for the area, and one more: if memory runs out, the area may have to be cut out of
         // a neighbour with which it was merged.
         guard.reserve(2)?;
@@ -191,9 +171,9 @@ impl Map {
         guard.insert(area);
         let mapped = guard.unlocked(|unlocked| {
             let mut undo = unlocked.gather();
-            undo.set_owns_frames(area.backing().owns_frames());
-            let (space, span) = (unlocked.space(), area.span());
-            let backing = area.backing();
+            undo.set_owns_frames(area.backend().owns_frames());
+            let (space, span) = (unlocked.space(), as_span(area.va_range()));
+            let backing = area.backend();
             let mapped = backing.map::<M>(&space.table, span.clone(), area.flags(), &mut undo);
             undo.finish();
             mapped?;

@@ -86,8 +86,8 @@ impl<M: Machine> Operation<M> for Protect {
     #[inline(always)]
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range();
-        let span = as_span(guard.range());
-        let mut reached = span.start;
+        let range = guard.range();
+        let mut reached = range.start;
         let mut foreign = false;
         let covered = guard.all_areas(|area| {
             let before = area.flags();
@@ -95,18 +95,18 @@ impl<M: Machine> Operation<M> for Protect {
             let changes = Table::<M>::differ_in_memory_type(before, self.flags);
             self.changes_memory_type
                 .set(self.changes_memory_type.get() || changes);
-            foreign |= !area.backing().owns_frames();
-            let follows = area.span().start <= reached;
-            reached = area.span().end;
+            foreign |= !area.backend().owns_frames();
+            let follows = area.start() <= reached;
+            reached = area.end();
             follows
         });
-        if !covered || reached < span.end {
+        if !covered || reached < range.end {
             return Err(AxError::NotFound);
         }
         if self.flags.is_empty() && foreign {
             return Err(AxError::InvalidInput);
         }
-        guard.reserve_cuts(&span)?;
+        guard.reserve_cut(range)?;
         match self.flags.is_empty() {
             true => guard.split_all(),
             false => guard.split_edges(),
@@ -141,11 +141,10 @@ impl<M: Machine> Operation<M> for Protect {
 
     #[inline(always)]
     fn settle(&self, guard: &mut WriteGuard<'_, M>) {
-        let span = as_span(guard.range());
-        guard.cut(&span);
-        let mut from = span.start;
-        while let Some(reached) = guard.set_flags(&(from..span.end), self.flags, AREAS_PER_STEP) {
-            from = reached;
+        let mut rest = guard.range();
+        guard.split_at_ends(rest);
+        while let Some(reached) = guard.set_flags(rest, self.flags, AREAS_PER_STEP) {
+            rest.start = reached;
             guard.unlocked(|_| {});
         }
     }

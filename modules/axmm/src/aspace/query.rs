@@ -5,12 +5,12 @@
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{VirtAddr, VirtAddrRange};
+use memory_set::MemoryArea;
 use page_table_multiarch::MappingFlags;
 
 use super::space::AddrSpace;
 use super::write_guard::WriteGuard;
 use crate::addr::{as_span, clip, va_range};
-use crate::areas::Area;
 use crate::backing::Backend;
 use crate::locking::range_lock::LockedBy;
 use crate::machine::Machine;
@@ -26,7 +26,7 @@ impl<M: Machine> AddrSpace<M> {
         let mut reached = start.as_usize();
         while reached < end {
             match self.part_at(VirtAddr::from_usize(reached)) {
-                Some(area) if area.flags().contains(flags) => reached = area.span().end,
+                Some(area) if area.flags().contains(flags) => reached = area.end().as_usize(),
                 _ => return false,
             }
         }
@@ -34,24 +34,24 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Returns all areas in ascending order: addresses, rights, name and backend.
-    pub fn areas(&self) -> impl Iterator<Item = Area<Backend>> {
+    pub fn areas(&self) -> impl Iterator<Item = MemoryArea<Backend>> {
         self.areas_from(VirtAddr::from_usize(0))
     }
 
     /// Returns the areas that end above `vaddr`, in ascending order. Each is as it was when the
     /// iterator returned it.
-    pub fn areas_from(&self, vaddr: VirtAddr) -> impl Iterator<Item = Area<Backend>> {
+    pub fn areas_from(&self, vaddr: VirtAddr) -> impl Iterator<Item = MemoryArea<Backend>> {
         let mut from = vaddr.as_usize();
         core::iter::from_fn(move || {
             let area = self.next_part(from)?;
             let area = self.joined(area);
-            from = area.span().end;
+            from = area.end().as_usize();
             Some(area)
         })
     }
 
     /// Returns the area that `vaddr` lies in.
-    pub fn area_at(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+    pub fn area_at(&self, vaddr: VirtAddr) -> Option<MemoryArea<Backend>> {
         self.part_at(vaddr).map(|part| self.joined(part))
     }
 
@@ -60,13 +60,13 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `ResourceBusy` if a hart, this one included, is changing the areas around `vaddr`.
-    pub fn try_area_at(&self, vaddr: VirtAddr) -> AxResult<Option<Area<Backend>>> {
+    pub fn try_area_at(&self, vaddr: VirtAddr) -> AxResult<Option<MemoryArea<Backend>>> {
         let number = self.shards.number_of(vaddr.as_usize());
         let Some(shard) = self.shards.get(number) else {
             return Ok(None);
         };
         let areas = self.try_read_areas(shard).ok_or(AxError::ResourceBusy)?;
-        Ok(areas.find(vaddr.as_usize()).map(|area| area.area()))
+        Ok(areas.area_at(vaddr).map(|area| area.area()))
     }
 
     /// Returns the page that `vaddr` lies in, if it has a frame.
@@ -98,9 +98,9 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Returns the area at `vaddr`, as far as it lies in the shard of `vaddr`.
-    fn part_at(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+    fn part_at(&self, vaddr: VirtAddr) -> Option<MemoryArea<Backend>> {
         let shard = self.shards.at(vaddr.as_usize())?;
-        match shard.shared_areas().peek(vaddr.as_usize()) {
+        match shard.shared_areas().peek(vaddr) {
             Some((area, _)) => Some(area),
             None => self.area_under_lock(vaddr),
         }
@@ -109,25 +109,25 @@ impl<M: Machine> AddrSpace<M> {
     /// Looks the area at `vaddr` up with the index lock held, as far as it lies in the shard of
     /// `vaddr`. A lookup without the lock can miss an area while others are changed.
     #[cold]
-    pub(super) fn area_under_lock(&self, vaddr: VirtAddr) -> Option<Area<Backend>> {
+    pub(super) fn area_under_lock(&self, vaddr: VirtAddr) -> Option<MemoryArea<Backend>> {
         let number = self.shards.number_of(vaddr.as_usize());
         let areas = self.read_areas(self.shards.get(number)?)?;
-        let area = areas.find(vaddr.as_usize())?;
+        let area = areas.area_at(vaddr)?;
         Some(area.area())
     }
 
     /// Returns the first area that ends above `from`, as far as it lies in one shard.
-    fn next_part(&self, from: usize) -> Option<Area<Backend>> {
+    fn next_part(&self, from: usize) -> Option<MemoryArea<Backend>> {
         let mut shards = self.shards.made_from(self.shards.number_of(from));
         shards.find_map(|shard| {
             let areas = self.read_areas(shard)?;
-            Some(areas.iter_from(from).next()?.area())
+            Some(areas.areas_from(VirtAddr::from_usize(from)).next()?.area())
         })
     }
 
     /// Returns the whole area of which `part` lies in one shard.
     #[inline(always)]
-    fn joined(&self, part: Area<Backend>) -> Area<Backend> {
+    fn joined(&self, part: MemoryArea<Backend>) -> MemoryArea<Backend> {
         match self.shards.count() {
             1 => part,
             _ => self.joined_across(part),
@@ -135,23 +135,23 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     #[inline(never)]
-    fn joined_across(&self, mut area: Area<Backend>) -> Area<Backend> {
+    fn joined_across(&self, mut area: MemoryArea<Backend>) -> MemoryArea<Backend> {
         let starts_shard = |addr| {
             let shard = self.shards.range(self.shards.number_of(addr));
             shard.start.as_usize() == addr
         };
-        while starts_shard(area.span().end)
-            && let Some(part) = self.area_under_lock(VirtAddr::from_usize(area.span().end))
-            && area.continues(&part)
+        while starts_shard(area.end().as_usize())
+            && let Some(part) = self.area_under_lock(area.end())
+            && let Some(joined) = area.merged_with(&part)
         {
-            area = area.with_end(part.span().end);
+            area = joined;
         }
-        while starts_shard(area.span().start)
-            && let Some(before) = area.span().start.checked_sub(1)
+        while starts_shard(area.start().as_usize())
+            && let Some(before) = area.start().as_usize().checked_sub(1)
             && let Some(part) = self.area_under_lock(VirtAddr::from_usize(before))
-            && part.continues(&area)
+            && let Some(joined) = part.merged_with(&area)
         {
-            area = part.with_end(area.span().end);
+            area = joined;
         }
         area
     }
@@ -215,7 +215,10 @@ mod tests {
     fn an_idle_address_space_is_looked_up_at_once() {
         let space = space();
         let area = space.try_area_at(BASE).unwrap().unwrap();
-        assert_eq!(area.span(), BASE.as_usize()..BASE.as_usize() + SIZE);
+        assert_eq!(
+            as_span(area.va_range()),
+            BASE.as_usize()..BASE.as_usize() + SIZE
+        );
         let page = space.try_query(BASE).unwrap().unwrap();
         assert_eq!(Some(page.paddr), space.query(BASE).map(|page| page.paddr));
         let behind = BASE + SIZE;

@@ -2,8 +2,9 @@
 
 use core::ops::Deref;
 
+use memory_set::MemorySet;
+
 use super::space::AddrSpace;
-use crate::areas::Areas;
 use crate::backing::Backend;
 use crate::locking::shards::Shard;
 use crate::machine::Machine;
@@ -45,10 +46,10 @@ impl<M: Machine> AddrSpace<M> {
 }
 
 impl<M: Machine> Deref for ReadGuard<'_, M> {
-    type Target = Areas<Backend>;
+    type Target = MemorySet<Backend>;
 
     #[inline(always)]
-    fn deref(&self) -> &Areas<Backend> {
+    fn deref(&self) -> &MemorySet<Backend> {
         // SAFETY: `read_areas` and `try_read_areas` make a guard only with the index lock
         // locked, and only the guard's drop unlocks it.
         unsafe { self.shard.areas() }

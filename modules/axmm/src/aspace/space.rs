@@ -185,14 +185,13 @@ impl<M: Machine> fmt::Debug for AddrSpace<M> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         writeln!(f, "{:#x}..{:#x}", self.base(), self.end())?;
         for area in self.areas() {
-            let span = area.span();
             writeln!(
                 f,
                 "  {:#018x}..{:#018x} {:?} {}",
-                span.start,
-                span.end,
+                area.start(),
+                area.end(),
                 area.flags(),
-                area.name()
+                area.backend().name()
             )?;
         }
         Ok(())

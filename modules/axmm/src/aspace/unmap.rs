@@ -139,7 +139,7 @@ impl<M: Machine> Operation<M> for Unmap {
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range_and_tables();
         let span = as_span(guard.range());
-        guard.reserve_cuts(&span)?;
+        guard.reserve_cut(guard.range())?;
         // The range is locked, so no fault maps a page there from here on.
         if guard.space().table.is_unpopulated(&span) {
             return Ok(());
@@ -186,7 +186,7 @@ impl<M: Machine, I: Iterator<Item = VirtAddrRange> + Clone> Operation<M> for Unm
         guard.lock_range_and_tables();
         match self
             .within(guard.range())
-            .all(|range| guard.holds_whole(&as_span(range)))
+            .all(|range| guard.has_whole_areas(range))
         {
             true => Ok(()),
             false => Err(AxError::InvalidInput),
@@ -219,18 +219,16 @@ fn unmap_pages<M: Machine>(
     gather: &mut TlbGather<'_, M>,
 ) {
     let table = &unlocked.space().table;
-    let Range { start, end } = as_span(range);
-    let mut from = start;
+    let mut from = range.start;
     while let Some(area) = unlocked.area_from(from) {
-        let area_span = area.span();
-        if area_span.start >= end {
+        if area.start() >= range.end {
             break;
         }
-        gather.set_owns_frames(area.backing().owns_frames());
-        table.unmap_whole_pages(area_span.start.max(start)..area_span.end.min(end), gather);
-        if area_span.end >= end {
+        gather.set_owns_frames(area.backend().owns_frames());
+        table.unmap_whole_pages(as_span(clip(area.va_range(), range)), gather);
+        if area.end() >= range.end {
             break;
         }
-        from = area_span.end;
+        from = area.end();
     }
 }

@@ -16,10 +16,10 @@ use core::ops::Deref;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
+use memory_set::{MemoryArea, MemorySet, Reservation};
 
 use super::space::AddrSpace;
 use crate::addr::{as_span, last_address, va_range};
-use crate::areas::{Area, Areas, Promise};
 use crate::backing::Backend;
 use crate::locking::range_lock::RangeLock;
 use crate::locking::shards::Shard;
@@ -47,7 +47,7 @@ pub struct WriteGuard<'a, M: Machine> {
     /// Whether the hart is in the queue.
     queued: bool,
     /// Room for the areas that the operation adds, reserved while the index lock is free.
-    reserved: Option<Promise>,
+    reserved: Option<Reservation>,
     /// Keeps interrupts out while the index lock is held.
     irqs_off: Option<M::IrqGuard>,
     /// The last field: another thread may take the hart when everything is unlocked.
@@ -305,7 +305,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
                 self.lock().lock(self.hart, self.range);
                 self.locked = Some(self.range);
             }
-            false => self.reserved = Some(self.promise(MAX_ADDED)?),
+            false => self.reserved = Some(self.reserve_ahead(MAX_ADDED)?),
         }
         self.no_preempt.get_or_insert_with(M::disable_preemption);
         self.lock().index().unlock();
@@ -319,25 +319,25 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         self.irqs_off = Some(M::disable_irqs());
         self.lock().index().lock(self.hart, &mut self.irqs_off);
         if let Some(reserved) = self.reserved.take() {
-            self.keep(reserved);
+            self.redeem(reserved);
         }
     }
 
     /// Calls `see` for the areas that overlap the range, in order, up to the first for which it
     /// returns `false`. Interrupts are let in every [`AREAS_PER_STEP`] areas. The range is
     /// locked. Returns whether `see` returned `true` for all of them.
-    pub fn all_areas(&mut self, mut see: impl FnMut(&Area<Backend>) -> bool) -> bool {
-        let (mut from, end) = (self.range.start.as_usize(), self.range.end.as_usize());
+    pub fn all_areas(&mut self, mut see: impl FnMut(&MemoryArea<Backend>) -> bool) -> bool {
+        let mut rest = self.range;
         loop {
             let mut seen = 0;
-            for area in self.overlapping(&(from..end)).take(AREAS_PER_STEP) {
+            for area in self.overlapping(rest).take(AREAS_PER_STEP) {
                 if !see(&area.area()) {
                     return false;
                 }
-                from = area.end();
+                rest.start = area.end();
                 seen += 1;
             }
-            if seen < AREAS_PER_STEP || from >= end {
+            if seen < AREAS_PER_STEP || rest.is_empty() {
                 return true;
             }
             self.unlocked(|_| {});
@@ -348,8 +348,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     /// every [`AREAS_PER_STEP`] areas. Room for areas that are cut has been reserved.
     #[inline(always)]
     pub fn remove_areas(&mut self, range: VirtAddrRange) {
-        let span = as_span(range);
-        while !self.remove(&span, AREAS_PER_STEP) {
+        while !self.remove(range, AREAS_PER_STEP) {
             self.unlocked(|_| {});
         }
     }
@@ -383,8 +382,8 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
     }
 
     /// Returns the first area that ends above `addr`.
-    pub fn area_from(&self, addr: usize) -> Option<Area<Backend>> {
-        let first = |areas: &Areas<Backend>| Some(areas.iter_from(addr).next()?.area());
+    pub fn area_from(&self, addr: VirtAddr) -> Option<MemoryArea<Backend>> {
+        let first = |areas: &MemorySet<Backend>| Some(areas.areas_from(addr).next()?.area());
         match self.0.irqs_off {
             // The index lock is still held, because there was no memory to free it.
             Some(_) => first(self.0),
@@ -401,10 +400,10 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
 }
 
 impl<M: Machine> Deref for WriteGuard<'_, M> {
-    type Target = Areas<Backend>;
+    type Target = MemorySet<Backend>;
 
     #[inline(always)]
-    fn deref(&self) -> &Areas<Backend> {
+    fn deref(&self) -> &MemorySet<Backend> {
         debug_assert!(self.lock().index().is_held_by(self.hart));
         // SAFETY: this hart holds the index lock: `begin` and `lock_index` take it.
         // `unlock_index` needs `&mut self`, so no reference outlives it, and its callers take

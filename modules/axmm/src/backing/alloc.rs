@@ -6,14 +6,14 @@ use core::ops::Range;
 use axalloc::{Frames, UsageKind, alloc_frame_zeroed};
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use memory_set::MemoryArea;
 use page_table_multiarch::MappingFlags;
 
 use super::Backend;
 use super::grain::Grain;
 use super::preallocated::PreallocatedFrames;
 use super::zeroed::{aligned_zeroed_run, into_page_table, zeroed_run};
-use crate::addr::{LARGE_PAGE_SIZE, PAGES_PER_LARGE_PAGE};
-use crate::areas::{Area, Span};
+use crate::addr::{LARGE_PAGE_SIZE, PAGES_PER_LARGE_PAGE, as_span};
 use crate::machine::Machine;
 use crate::page_table::FrameSource;
 use crate::page_table::frames::Table;
@@ -27,7 +27,7 @@ use crate::tlb::gather::TlbGather;
 /// in `undo`.
 pub fn populate<M: Machine>(
     table: &Table<M>,
-    span: Span,
+    span: Range<usize>,
     flags: MappingFlags,
     grain: Grain,
     undo: &mut TlbGather<M>,
@@ -51,7 +51,7 @@ pub fn populate<M: Machine>(
 /// for the page or a table.
 pub fn fault_in<M: Machine>(
     table: &Table<M>,
-    area: &Area<Backend>,
+    area: &MemoryArea<Backend>,
     grain: Grain,
     vaddr: VirtAddr,
     frames: &mut PreallocatedFrames,
@@ -119,12 +119,12 @@ fn without_frame<M: Machine>(
 #[inline(never)]
 fn fault_in_block<M: Machine>(
     table: &Table<M>,
-    area: &Area<Backend>,
+    area: &MemoryArea<Backend>,
     grain: Grain,
     vaddr: VirtAddr,
     frames: &mut PreallocatedFrames,
 ) -> AxResult<Option<Grain>> {
-    let (flags, inside) = (area.flags(), area.span());
+    let (flags, inside) = (area.flags(), as_span(area.va_range()));
     let large = grain.is_large(flags);
     let count = match grain {
         Grain::Around(pages) => usize::from(pages),

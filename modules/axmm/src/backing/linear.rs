@@ -2,12 +2,12 @@
 //! does not own the frames.
 
 use core::marker::PhantomData;
+use core::ops::Range;
 
 use axerrno::AxResult;
 use memory_addr::{MemoryAddr, PhysAddr};
 use page_table_multiarch::MappingFlags;
 
-use crate::areas::Span;
 use crate::machine::Machine;
 use crate::page_table::FrameSource;
 use crate::page_table::frames::Table;
@@ -22,7 +22,7 @@ use crate::tlb::gather::TlbGather;
 /// have been unmapped again, and are in `undo`.
 pub fn map<M: Machine>(
     table: &Table<M>,
-    span: Span,
+    span: Range<usize>,
     flags: MappingFlags,
     pa_va_offset: usize,
     undo: &mut TlbGather<M>,

@@ -9,11 +9,14 @@ mod linear;
 mod preallocated;
 mod zeroed;
 
+use core::ops::Range;
+use core::{ptr, slice, str};
+
 use axerrno::{AxError, AxResult};
 use memory_addr::VirtAddr;
+use memory_set::{AreaBackend, BackendWords, MemoryArea, WordBackend, WordSlot};
 use page_table_multiarch::MappingFlags;
 
-use crate::areas::{Area, Backing, Span};
 use crate::machine::Machine;
 use crate::page_table::frames::Table;
 use crate::tlb::gather::TlbGather;
@@ -21,13 +24,15 @@ pub use grain::Grain;
 pub(crate) use preallocated::PreallocatedFrames;
 
 /// How an area gets its frames.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// Each page is mapped to the physical address at a fixed offset, when the area is mapped.
     /// The area does not own the frames.
     Linear {
         /// The virtual address minus the physical address.
         pa_va_offset: usize,
+        /// What the memory is called in a listing.
+        name: &'static str,
     },
     /// Each page is mapped to a fresh frame full of zeroes, which is freed when the page is
     /// unmapped.
@@ -40,7 +45,7 @@ pub enum Backend {
     },
 }
 
-/// The kinds of backends, in the first word of [`Backing::pack`].
+/// The kinds of backends, in the first word of [`WordBackend::to_words`].
 const LAZY: usize = 0;
 const POPULATED: usize = 1;
 const LINEAR: usize = 2;
@@ -48,7 +53,10 @@ const LINEAR: usize = 2;
 impl Backend {
     /// Returns a linear backend. Physical addresses are virtual addresses minus `pa_va_offset`.
     pub const fn new_linear(pa_va_offset: usize) -> Self {
-        Self::Linear { pa_va_offset }
+        Self::Linear {
+            pa_va_offset,
+            name: "linear",
+        }
     }
 
     /// Returns an allocated backend. Frames are allocated when the area is mapped (`populate`),
@@ -57,6 +65,14 @@ impl Backend {
         Self::Alloc {
             populate,
             grain: Grain::Page,
+        }
+    }
+
+    /// Returns what the area is called in a listing.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Linear { name, .. } => name,
+            Self::Alloc { .. } => "alloc",
         }
     }
 
@@ -69,12 +85,12 @@ impl Backend {
     pub(crate) fn map<M: Machine>(
         &self,
         table: &Table<M>,
-        span: Span,
+        span: Range<usize>,
         flags: MappingFlags,
         undo: &mut TlbGather<M>,
     ) -> AxResult {
         match *self {
-            Self::Linear { pa_va_offset } => {
+            Self::Linear { pa_va_offset, .. } => {
                 linear::map::<M>(table, span, flags, pa_va_offset, undo)
             }
             Self::Alloc {
@@ -105,13 +121,13 @@ impl Backend {
     /// Returns whether it has mapped the page. The rights of the area allow the access.
     #[inline(always)]
     pub(crate) fn fault_in_at_once<M: Machine>(
-        area: &Area<Self>,
+        area: &MemoryArea<Self>,
         table: &Table<M>,
         vaddr: VirtAddr,
         frames: &mut PreallocatedFrames,
     ) -> bool {
         let is_one_page = matches!(
-            area.backing(),
+            area.backend(),
             Self::Alloc {
                 grain: Grain::Page,
                 ..
@@ -130,57 +146,64 @@ impl Backend {
     /// Fails with `AlreadyExists` if the page is mapped, with `NoMemory` if there is no frame
     /// for the page or a table, and with `BadAddress` if the backend maps no pages on faults.
     pub(crate) fn fault_in<M: Machine>(
-        area: &Area<Self>,
+        area: &MemoryArea<Self>,
         table: &Table<M>,
         vaddr: VirtAddr,
         frames: &mut PreallocatedFrames,
     ) -> AxResult<Option<Grain>> {
-        let Self::Alloc { grain, .. } = *area.backing() else {
+        let Self::Alloc { grain, .. } = *area.backend() else {
             return Err(AxError::BadAddress);
         };
         alloc::fault_in::<M>(table, area, grain, vaddr, frames)
     }
 }
 
-impl Backing for Backend {
-    fn pack(self) -> [usize; 2] {
+impl AreaBackend for Backend {
+    type Addr = VirtAddr;
+    type Flags = MappingFlags;
+    type Slot = WordSlot;
+}
+
+impl WordBackend for Backend {
+    #[inline(always)]
+    fn flags_to_word(flags: MappingFlags) -> usize {
+        flags.bits()
+    }
+
+    #[inline(always)]
+    fn flags_from_word(word: usize) -> MappingFlags {
+        MappingFlags::from_bits_retain(word)
+    }
+
+    #[inline(always)]
+    fn to_words(self) -> BackendWords {
         match self {
-            Self::Linear { pa_va_offset } => [LINEAR, pa_va_offset],
+            Self::Linear { pa_va_offset, name } => {
+                let address = name.as_ptr().expose_provenance();
+                [LINEAR, pa_va_offset, address, name.len()]
+            }
             Self::Alloc { populate, grain } => {
                 let kind = if populate { POPULATED } else { LAZY };
-                [kind, grain.pack()]
+                [kind, grain.pack(), 0, 0]
             }
         }
     }
 
-    fn unpack([kind, value]: [usize; 2]) -> Self {
-        match kind {
-            LINEAR => Self::Linear {
-                pa_va_offset: value,
-            },
-            _ => Self::Alloc {
+    #[inline(always)]
+    unsafe fn from_words([kind, value, address, len]: BackendWords) -> Self {
+        if kind != LINEAR {
+            return Self::Alloc {
                 populate: kind == POPULATED,
                 grain: Grain::unpack(value),
-            },
+            };
         }
-    }
-
-    /// Returns the same backend: neither kind depends on where in the area a part begins.
-    fn at_offset(&self, _offset: usize) -> Self {
-        *self
-    }
-
-    fn continues(&self, _len: usize, next: &Self) -> bool {
-        match (self, next) {
-            (Self::Linear { pa_va_offset: a }, Self::Linear { pa_va_offset: b }) => a == b,
-            (
-                Self::Alloc { populate, grain },
-                Self::Alloc {
-                    populate: other,
-                    grain: others,
-                },
-            ) => populate == other && grain == others,
-            _ => false,
+        let name = ptr::with_exposed_provenance(address);
+        // SAFETY: the caller promises that `to_words` has returned these words. Address and
+        // length are then those of a `&'static str`.
+        let name = unsafe { str::from_utf8_unchecked(slice::from_raw_parts(name, len)) };
+        Self::Linear {
+            pa_va_offset: value,
+            name,
         }
     }
 }
@@ -197,8 +220,9 @@ mod tests {
             .flat_map(|grain| [false, true].map(|populate| Backend::Alloc { populate, grain }));
         let linear = [0, 1, usize::MAX].map(Backend::new_linear);
         for backend in alloc.chain(linear) {
-            let unpacked = Backend::unpack(backend.pack());
-            assert_eq!(format!("{unpacked:?}"), format!("{backend:?}"));
+            // SAFETY: the words are those of a backend.
+            let copy = unsafe { Backend::from_words(backend.to_words()) };
+            assert_eq!(copy, backend);
         }
     }
 }

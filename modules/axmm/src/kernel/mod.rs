@@ -20,6 +20,7 @@ use lazyinit::LazyInit;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
+use crate::addr::as_span;
 use crate::aspace::{AddrSpace, Fault};
 use crate::report::listing::Rights;
 
@@ -241,8 +242,8 @@ fn describe(aspace: &AddrSpace, addr: VirtAddr, out: &mut dyn Write) -> fmt::Res
         Ok(None) => return out.write_str("nothing"),
         Err(_) => return out.write_str("not known: the mappings there are being changed"),
     };
-    let Range { start, end } = area.span();
-    let (name, rights) = (area.name(), Rights(area.flags()));
+    let Range { start, end } = as_span(area.va_range());
+    let (name, rights) = (area.backend().name(), Rights(area.flags()));
     write!(out, "\"{name}\" {start:#x}..{end:#x} {rights}")?;
     match aspace.try_query(addr) {
         Ok(Some(page)) => write!(

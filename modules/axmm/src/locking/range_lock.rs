@@ -21,11 +21,11 @@ use core::cell::UnsafeCell;
 
 use axerrno::AxResult;
 use memory_addr::{VirtAddr, VirtAddrRange};
+use memory_set::{LeafSnapshot, MemoryArea};
 
 use super::index_lock::IndexLock;
 use super::overtakes::Overtakes;
 use crate::addr::{LARGE_PAGE_BITS, one_address, widen_to_blocks};
-use crate::areas::{Area, Sight};
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::backing::Backend;
 use crate::boxed::boxed_slice;
@@ -58,9 +58,9 @@ pub struct HartState {
 /// fault there reads no word that another hart writes.
 pub struct AreaCache {
     /// The area, or `None` before the first fault.
-    pub area: Option<Area<Backend>>,
+    pub area: Option<MemoryArea<Backend>>,
     /// The leaf from which the area was read.
-    pub sight: Sight<Backend>,
+    pub snapshot: LeafSnapshot,
 }
 
 impl HartState {
@@ -86,7 +86,7 @@ impl HartState {
             end: AtomicUsize::new(0),
             cache: UnsafeCell::new(AreaCache {
                 area: None,
-                sight: Sight::NOWHERE,
+                snapshot: LeafSnapshot::NONE,
             }),
             ticket: AtomicUsize::new(0),
             overtakes: Overtakes::new(),

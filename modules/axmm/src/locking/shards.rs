@@ -20,10 +20,10 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use axerrno::{AxError, AxResult};
 use memory_addr::VirtAddrRange;
+use memory_set::{MemorySet, SharedMemorySet};
 
 use super::range_lock::{HartState, RangeLock};
 use crate::addr::va_range;
-use crate::areas::{Areas, SharedAreas};
 use crate::backing::Backend;
 use crate::boxed::{boxed, boxed_slice};
 use crate::machine::Machine;
@@ -36,7 +36,7 @@ pub const MAX_SHARDS: usize = 32;
 pub struct Shard<M> {
     /// The range lock and the index lock.
     pub lock: RangeLock<M>,
-    areas: OwnLine<SharedAreas<Backend>>,
+    areas: OwnLine<SharedMemorySet<Backend>>,
 }
 
 /// A value in cache lines of its own.
@@ -48,13 +48,13 @@ impl<M: Machine> Shard<M> {
     fn new(others: Box<[HartState]>) -> Self {
         Self {
             lock: RangeLock::new(others),
-            areas: OwnLine(SharedAreas::empty()),
+            areas: OwnLine(SharedMemorySet::new()),
         }
     }
 
-    /// The areas, for a lookup without a lock ([`SharedAreas::peek`]).
+    /// The areas, for a lookup without a lock ([`SharedMemorySet::peek`]).
     #[inline(always)]
-    pub fn shared_areas(&self) -> &SharedAreas<Backend> {
+    pub fn shared_areas(&self) -> &SharedMemorySet<Backend> {
         &self.areas.0
     }
 
@@ -64,7 +64,7 @@ impl<M: Machine> Shard<M> {
     ///
     /// This hart holds the index lock as long as it uses the reference.
     #[inline(always)]
-    pub unsafe fn areas(&self) -> &Areas<Backend> {
+    pub unsafe fn areas(&self) -> &MemorySet<Backend> {
         // SAFETY: the caller holds the index lock, which one hart holds at a time, and which
         // orders what its holders do.
         unsafe { self.areas.0.locked() }

@@ -20,10 +20,10 @@ use core::fmt::{self, Write};
 use core::ops::Range;
 
 use memory_addr::{PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
+use memory_set::MemoryArea;
 use page_table_multiarch::MappingFlags;
 
 use crate::addr::{as_span, va_range};
-use crate::areas::Area;
 use crate::aspace::AddrSpace;
 use crate::backing::{Backend, Grain};
 use crate::machine::{Machine, ThisMachine};
@@ -153,11 +153,11 @@ impl Lines {
     fn area<M: Machine>(
         &mut self,
         aspace: &AddrSpace<M>,
-        area: &Area<Backend>,
+        area: &MemoryArea<Backend>,
         from: usize,
         out: &mut impl Write,
     ) -> fmt::Result {
-        let Range { start, end } = area.span();
+        let Range { start, end } = as_span(area.va_range());
         // It may have grown to the left meanwhile.
         let start = start.max(from);
         let resident = resident(aspace, start..end);
@@ -166,7 +166,7 @@ impl Lines {
         self.bytes += end - start;
         self.resident.all += resident.all;
         self.resident.huge += resident.huge;
-        let (rights, frames) = (Rights(area.flags()), frames(area.backing()));
+        let (rights, frames) = (Rights(area.flags()), frames(area.backend()));
         let (all, huge) = (resident.all, resident.huge);
         match self.form {
             Form::Table => write!(
@@ -175,12 +175,12 @@ impl Lines {
                 (end - start) >> 10,
                 all >> 10,
                 huge >> 10,
-                area.name()
+                area.backend().name()
             ),
             Form::Data => write!(
                 out,
                 "{MARK}area {start:#x} {end:#x} {rights} {frames} {all} {huge} {:.NAME$}",
-                area.name()
+                area.backend().name()
             ),
         }
     }

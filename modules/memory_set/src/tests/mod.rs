@@ -91,7 +91,11 @@ fn neighbours_with_different_backends_stay_two_areas() {
     set.reserve(2).unwrap();
     set.insert(area(0x2000..0x3000, RW, 1));
     set.insert(area(0x3000..0x4000, RO, 1));
-    let expected = [(0x1000, 0x2000, RW), (0x2000, 0x3000, RW), (0x3000, 0x4000, RO)];
+    let expected = [
+        (0x1000, 0x2000, RW),
+        (0x2000, 0x3000, RW),
+        (0x3000, 0x4000, RO),
+    ];
     assert_eq!(listing(&set), expected);
 }
 
@@ -110,7 +114,11 @@ fn other_flags_split_an_area_and_the_old_flags_merge_it() {
     let set = set_of(&[(0x1000, 0x9000)]);
     set.reserve_cut(range(0x2000..0x4000)).unwrap();
     set_flags(&set, 0x2000..0x4000, RO);
-    let split = [(0x1000, 0x2000, RW), (0x2000, 0x4000, RO), (0x4000, 0x9000, RW)];
+    let split = [
+        (0x1000, 0x2000, RW),
+        (0x2000, 0x4000, RO),
+        (0x4000, 0x9000, RW),
+    ];
     assert_eq!(listing(&set), split);
     set_flags(&set, 0x2000..0x4000, RW);
     assert_eq!(listing(&set), [(0x1000, 0x9000, RW)]);

@@ -133,14 +133,22 @@ impl Both {
         assert_eq!(self.set.covers(span(at, len)), all);
         let overlapping = self.set.overlapping(span(at, len));
         assert!(
-            overlapping.map(|area| area.start()..area.end()).eq(runs(&self.pages)
-                .map(|(run, _)| run)
-                .filter(|run| run.end > at * PAGE && run.start < (at + len) * PAGE))
+            overlapping
+                .map(|area| area.start()..area.end())
+                .eq(runs(&self.pages)
+                    .map(|(run, _)| run)
+                    .filter(|run| run.end > at * PAGE && run.start < (at + len) * PAGE))
         );
     }
 
     /// Searches address by address, in steps of a page or of the alignment.
-    fn first_fit(&self, hint: usize, size: usize, limit: &Range<usize>, align: usize) -> Option<usize> {
+    fn first_fit(
+        &self,
+        hint: usize,
+        size: usize,
+        limit: &Range<usize>,
+        align: usize,
+    ) -> Option<usize> {
         let mut start = hint.max(limit.start);
         loop {
             start = start.checked_next_multiple_of(align)?;

@@ -8,12 +8,7 @@ use crate::node::slot::Slot;
 
 impl<S: Slot> Tree<S> {
     /// Splits the cursor's leaf, and inserts an area at what was `position` there.
-    pub(super) fn insert_with_split(
-        &self,
-        position: usize,
-        range: &Range<usize>,
-        value: S::Value,
-    ) {
+    pub(super) fn insert_with_split(&self, position: usize, range: &Range<usize>, value: S::Value) {
         let Some(id) = self.cursor.leaf.get() else {
             return;
         };

@@ -8,7 +8,7 @@ use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 use page_table_multiarch::MappingFlags;
 
 use super::*;
-use crate::addr::va_range;
+use crate::addr::{as_span, va_range};
 use crate::aspace::write_guard::Unlocked;
 use crate::backing::{Backend, PreallocatedFrames};
 use crate::by_turns::{FourHarts, ON_WAIT, TURN, as_hart, at_turn};
@@ -70,9 +70,14 @@ fn an_area_in_several_shards_is_one() {
     space.map_alloc(at(start), size, RW, false).unwrap();
     let whole = start..start + size;
     for addr in [start, EDGE - PAGE, EDGE, EDGE + TOP - 1, EDGE + TOP] {
-        assert_eq!(space.area_at(at(addr)).unwrap().span(), whole);
+        assert_eq!(as_span(space.area_at(at(addr)).unwrap().va_range()), whole);
     }
-    let spans = || space.areas().map(|area| area.span()).collect::<Vec<_>>();
+    let spans = || {
+        space
+            .areas()
+            .map(|area| as_span(area.va_range()))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(spans(), std::slice::from_ref(&whole));
     space.protect(at(EDGE), TOP, RO).unwrap();
     assert_eq!(
@@ -156,7 +161,7 @@ fn frames(space: &AddrSpace<FourHarts>) -> (Vec<usize>, usize) {
 fn state(space: &AddrSpace<FourHarts>) -> Vec<(Range<usize>, MappingFlags)> {
     space
         .areas()
-        .map(|area| (area.span(), area.flags()))
+        .map(|area| (as_span(area.va_range()), area.flags()))
         .collect()
 }
 
@@ -382,7 +387,7 @@ fn an_operation_keeps_room_for_its_areas() {
         let mut guard =
             WriteGuard::begun(&space, space.shards.get(0).unwrap(), range(&span)).unwrap();
         guard.lock_range();
-        guard.reserve_cuts(&span).unwrap();
+        guard.reserve_cut(range(&span)).unwrap();
         let mut others = 0;
         let armed = guard.unlocked(|_| {
             let armed = fail_from(1);
@@ -390,7 +395,7 @@ fn an_operation_keeps_room_for_its_areas() {
             while add().is_ok() {}
             armed
         });
-        guard.cut(&span);
+        guard.split_at_ends(range(&span));
         drop(armed);
         drop(guard);
         assert_eq!(space.areas().count(), AREAS + more + others + 2);

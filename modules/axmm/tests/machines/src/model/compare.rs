@@ -81,11 +81,12 @@ impl<M: TestMachine> Modelled<M> {
             }
         }
         let listed = self.aspace.areas().map(|area| {
-            let backing = match *area.backing() {
-                Backend::Linear { pa_va_offset } => Backing::Linear(pa_va_offset),
+            let backing = match *area.backend() {
+                Backend::Linear { pa_va_offset, .. } => Backing::Linear(pa_va_offset),
                 Backend::Alloc { populate, grain } => Backing::Alloc(populate, grain),
             };
-            (area.span().start, area.span().end, area.flags(), backing)
+            let (start, end) = (area.start().as_usize(), area.end().as_usize());
+            (start, end, area.flags(), backing)
         });
         prop_assert_eq!(listed.collect::<Vec<_>>(), areas);
         Ok(())
