@@ -48,7 +48,8 @@
 //! - A change that fails leaves areas whose pages were not changed as they were. In 0.4.1 `unmap`
 //!   panics if a backend fails, and `protect` ignores it.
 //! - [`MemorySet::find_free_area`] never returns addresses beyond its limit. In 0.4.1 it does if
-//!   areas lie there.
+//!   areas lie there. It never returns addresses of an area either. In 0.4.1 it does if `align` is
+//!   larger than the alignment of the areas.
 //! - [`MemorySet::protect`] of no bytes changes nothing. In 0.4.1 it can split an area.
 //! - [`MemorySet::len`] counts the areas. In 0.4.1 it knows their number.
 //! - Memory that cannot be allocated is reported as `BadState`. In 0.4.1 the kernel aborts.

@@ -255,6 +255,19 @@ fn what_a_backend_owns_is_dropped_with_its_last_area() {
     assert!(set.is_empty() && Arc::strong_count(&object) == 1);
 }
 
+#[test]
+fn an_aligned_free_area_overlaps_with_no_area() {
+    let (mut set, mut table) = (MemorySet::new(), [0; MAX_ADDR]);
+    for (start, size) in [(0x1000, 0xd00), (0x1e00, 0x300)] {
+        set.map(area(start, size, 1, Simple), &mut table, false)
+            .unwrap();
+    }
+    let limit = va_range!(0..MAX_ADDR);
+    let found = set.find_free_area(va!(0x1000), 0x400, limit, 0x400);
+    // The published crate answers 0x2000, which is inside the second area.
+    assert_eq!(found, Some(va!(0x2400)));
+}
+
 /// The set may move, and threads may share it.
 #[test]
 fn a_set_is_send_and_sync_if_its_backends_are() {
@@ -311,7 +324,7 @@ enum Op {
     Map(usize, usize, u8, bool),
     Unmap(usize, usize),
     Protect(usize, usize, u8),
-    Find(usize, usize, usize),
+    Find(usize, usize),
     Query(usize, usize),
     Clear,
 }
@@ -329,8 +342,7 @@ fn op() -> impl Strategy<Value = Op> {
         // Of no bytes, the published crate splits areas.
         4 => (at(), size(), 1..4_u8)
             .prop_map(|(at, size, flags)| Op::Protect(at, size.max(1), flags)),
-        4 => (at(), 1..8_usize, 0..3_u32)
-            .prop_map(|(at, size, align)| Op::Find(at, size, UNIT << align)),
+        4 => (at(), 1..8_usize).prop_map(|(at, size)| Op::Find(at, size)),
         2 => (at(), size()).prop_map(|(at, size)| Op::Query(at, size)),
         1 => Just(Op::Clear),
     ]
@@ -356,10 +368,10 @@ macro_rules! apply {
                 let update = |old| (old != flags).then_some(flags);
                 format!("{:?}", set.protect((at * UNIT).into(), size, update, table))
             }
-            Op::Find(at, size, align) => {
-                let size = (size * UNIT).next_multiple_of(align);
+            // With a larger alignment, the published crate finds addresses of areas.
+            Op::Find(at, size) => {
                 let all = va_range!(0..MAX_ADDR);
-                let found = set.find_free_area((at * UNIT).into(), size, all, align);
+                let found = set.find_free_area((at * UNIT).into(), size * UNIT, all, UNIT);
                 format!("{found:?}")
             }
             Op::Query(at, size) => {
