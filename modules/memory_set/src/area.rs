@@ -81,30 +81,6 @@ impl<B: AreaBackend> MemoryArea<B> {
         Self::from_range(va_range, self.flags, self.backend.clone())
     }
 
-    /// Returns this area and `next` as one area, if they are neighbours with the same flags and
-    /// the same backend.
-    pub fn merged_with(&self, next: &Self) -> Option<Self>
-    where
-        B: PartialEq,
-        B::Flags: PartialEq,
-    {
-        let va_range = AddrRange {
-            start: self.start(),
-            end: next.end(),
-        };
-        let is_one = self.end() == next.start() && self.is_like(next);
-        is_one.then(|| Self::from_range(va_range, self.flags, self.backend.clone()))
-    }
-
-    #[inline(always)]
-    fn is_like(&self, other: &Self) -> bool
-    where
-        B: PartialEq,
-        B::Flags: PartialEq,
-    {
-        self.flags == other.flags && self.backend == other.backend
-    }
-
     pub(crate) fn set_flags(&mut self, flags: B::Flags) {
         self.flags = flags;
     }
@@ -125,6 +101,17 @@ impl<B: AreaBackend> MemoryArea<B> {
 }
 
 impl<B: WordBackend> MemoryArea<B> {
+    /// Returns this area and `next` as one area, if they are neighbours whose flags and backends
+    /// are the same words.
+    pub fn merged_with(&self, next: &Self) -> Option<Self> {
+        let va_range = AddrRange {
+            start: self.start(),
+            end: next.end(),
+        };
+        let is_one = self.end() == next.start() && self.to_words() == next.to_words();
+        is_one.then(|| Self::from_range(va_range, self.flags, self.backend))
+    }
+
     /// Returns flags and backend as words.
     #[inline(always)]
     pub(crate) fn to_words(self) -> [usize; WORDS] {

@@ -73,11 +73,14 @@ pub type BackendWords = [usize; WORDS - 1];
 /// meanwhile. So the backend cannot own anything. One that refers to a counted object stores the
 /// object's number, and takes a reference while the area cannot be removed.
 ///
+/// Neighbours are merged if their flags and backends are the same words. So a backend must not
+/// depend on where its area starts.
+///
 /// ```compile_fail,E0204
 /// #[derive(Clone, Copy)]
 /// struct Owner(std::sync::Arc<()>);
 /// ```
-pub trait WordBackend: AreaBackend<Flags: PartialEq, Slot = WordSlot> + Copy + PartialEq {
+pub trait WordBackend: AreaBackend<Slot = WordSlot> + Copy {
     /// Returns the flags as a word.
     fn flags_to_word(flags: Self::Flags) -> usize;
 

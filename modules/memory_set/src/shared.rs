@@ -197,11 +197,11 @@ impl<B: WordBackend> MemorySet<B> {
     }
 
     /// Adds an area where there is none, and merges it with its neighbours if they have the same
-    /// flags and the same backend. Memory for it is [reserved](Self::reserve_insert).
+    /// flags and the same backend, as words. Memory for it is [reserved](Self::reserve_insert).
     pub fn insert(&self, area: MemoryArea<B>) {
         let Range { start, end } = area.range();
         let words = area.to_words();
-        let is_like = |other: &SlotRef<'_, WordSlot>| Self::is_backed_like(other, &area);
+        let is_like = |other: &SlotRef<'_, WordSlot>| other.slot().has_words(&words);
         let position = self.tree.seek(start);
         let next = self.tree.at_or_next(position);
         let merges_next = next.is_some_and(|next| next.start() == end && is_like(&next));
@@ -325,14 +325,7 @@ impl<B: WordBackend> MemorySet<B> {
     fn can_merge(left: &SlotRef<WordSlot>, right: &SlotRef<WordSlot>, addr: usize) -> bool {
         left.end() == addr
             && right.start() == addr
-            && Self::is_backed_like(left, &AreaRef::new(*right).area())
-    }
-
-    /// Returns whether `found` has the flags and the backend of `area`.
-    #[inline(always)]
-    fn is_backed_like(found: &SlotRef<WordSlot>, area: &MemoryArea<B>) -> bool {
-        let other = AreaRef::<B>::new(*found).area();
-        other.flags() == area.flags() && other.backend() == area.backend()
+            && left.slot().has_words(&right.slot().words())
     }
 }
 

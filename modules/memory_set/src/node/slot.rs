@@ -126,6 +126,12 @@ impl WordSlot {
         ]
     }
 
+    /// Returns whether the words are `words`.
+    #[inline(always)]
+    pub(crate) fn has_words(&self, words: &[usize; WORDS]) -> bool {
+        self.0.iter().zip(words).all(|(own, word)| own.get() == *word)
+    }
+
     /// Returns the first word, which is that of the flags.
     #[inline(always)]
     pub(crate) fn flags_word(&self) -> usize {
