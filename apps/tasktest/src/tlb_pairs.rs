@@ -131,7 +131,7 @@ fn guard_size() -> Result<usize, String> {
         .spawn(|| {
             let bottom = thread::current().stack_bottom();
             let guard = kernel_aspace().area_at((bottom - 1).into())?;
-            Some(bottom - guard.span().start)
+            Some(bottom - guard.start().as_usize())
         })
         .and_then(JoinHandle::join);
     match found {
