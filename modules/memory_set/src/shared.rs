@@ -323,9 +323,7 @@ impl<B: WordBackend> MemorySet<B> {
 
     #[inline(always)]
     fn can_merge(left: &SlotRef<WordSlot>, right: &SlotRef<WordSlot>, addr: usize) -> bool {
-        left.end() == addr
-            && right.start() == addr
-            && left.slot().has_words(&right.slot().words())
+        left.end() == addr && right.start() == addr && left.slot().has_words(&right.slot().words())
     }
 }
 

@@ -1,13 +1,13 @@
 //! The atomics of this crate: the machine's, or those of a tool that tries many interleavings.
 //!
-//! In this crate's own tests `--cfg loom` chooses `loom`. The feature `shuttle` chooses
-//! `shuttle`, for tests of kernels.
+//! In this crate's own tests `--cfg loom` chooses `loom`. `--cfg shuttle` chooses `shuttle`, also
+//! for tests of kernels.
 
-#[cfg(not(any(all(loom, test), feature = "shuttle")))]
+#[cfg(not(any(all(loom, test), shuttle)))]
 pub use core::sync::atomic::{AtomicUsize, Ordering, fence};
 #[cfg(all(loom, test))]
 pub use loom::sync::atomic::{AtomicUsize, Ordering, fence};
-#[cfg(all(feature = "shuttle", not(all(loom, test))))]
+#[cfg(all(shuttle, not(all(loom, test))))]
 pub use shuttle::sync::atomic::{AtomicUsize, Ordering, fence};
 
 /// The atomic under each word of a node. Shuttle switches threads at the sequence counters

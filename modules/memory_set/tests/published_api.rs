@@ -151,7 +151,7 @@ fn an_empty_area_is_an_invalid_parameter() {
     assert_eq!(unmapped, Err(MappingError::InvalidParam));
     let protected = set.protect(va!(usize::MAX), 2, Some, &mut table);
     assert_eq!(protected, Err(MappingError::InvalidParam));
-    assert!(set.is_empty() && set.len() == 0);
+    assert!(set.is_empty() && set.is_empty());
 }
 
 #[test]

@@ -129,7 +129,10 @@ impl WordSlot {
     /// Returns whether the words are `words`.
     #[inline(always)]
     pub(crate) fn has_words(&self, words: &[usize; WORDS]) -> bool {
-        self.0.iter().zip(words).all(|(own, word)| own.get() == *word)
+        self.0
+            .iter()
+            .zip(words)
+            .all(|(own, word)| own.get() == *word)
     }
 
     /// Returns the first word, which is that of the flags.
