@@ -92,9 +92,9 @@ pub unsafe trait Machine: 'static {
     /// Returns the number of this hart.
     fn hart() -> usize;
 
-    /// Takes one step of waiting for another hart; `turn` counts the steps from 0. That hart
+    /// Takes one step of waiting for another hart; `round` counts the steps from 0. That hart
     /// may be waiting for this one to flush its TLB, so flush requests are handled here.
-    fn relax(turn: usize);
+    fn relax(round: usize);
 
     /// Asks other modules to free memory that they cache, if the caller can wait for that.
     /// Returns whether any was freed, so that the caller should retry what ran out of memory.
@@ -209,9 +209,9 @@ unsafe impl Machine for ThisMachine {
         axhal::hart::this_hart()
     }
 
-    fn relax(turn: usize) {
+    fn relax(round: usize) {
         axhal::tlb::acknowledge();
-        axhal::wait::relax(turn);
+        axhal::wait::relax(round);
     }
 
     #[cold]

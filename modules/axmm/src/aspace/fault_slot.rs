@@ -14,7 +14,7 @@ use crate::machine::Machine;
 pub struct HeldSlot<'a, M: Machine> {
     /// The fault slot of this hart.
     pub slot: FaultGuard<'a>,
-    /// The last field: an interrupt handler must find the slot empty.
+    /// Dropped last, because an interrupt handler must find the slot empty.
     _irqs_off: M::IrqGuard,
 }
 
@@ -94,10 +94,10 @@ impl<M: Machine> AddrSpace<M> {
         shard: &Shard<M>,
         vaddr: VirtAddr,
     ) -> Result<HeldSlot<'_, M>, Fault> {
-        let mut turn = 0;
+        let mut round = 0;
         loop {
-            // The slot stays empty while the address is locked. Otherwise other operations would
-            // wait for it again and again.
+            // While the address is locked, the slot is not even tried: each try would fill it
+            // for a moment, for which other operations would have to wait.
             match shard.lock.locked_by(M::hart(), vaddr) {
                 LockedBy::None => {
                     let irqs_off = M::disable_irqs();
@@ -111,8 +111,8 @@ impl<M: Machine> AddrSpace<M> {
                 LockedBy::ThisHart => return Err(Fault::Nested),
                 LockedBy::Another => {}
             }
-            M::relax(turn);
-            turn += 1;
+            M::relax(round);
+            round += 1;
         }
     }
 }

@@ -2,7 +2,7 @@
 //! others.
 //!
 //! A free lock goes to the first hart that asks, for that is fastest. A hart that has waited
-//! for [`PATIENCE`] turns sets its bit in `waiting`. From then on each holder names the next
+//! for [`PATIENCE`] rounds sets its bit in `waiting`. From then on each holder names the next
 //! one as it unlocks: the first waiting hart after its own, cyclically. Other harts do not
 //! take the lock. So once its bit is set, a hart sees each other hart take the lock at most
 //! once more.
@@ -17,7 +17,7 @@ mod interleavings;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
-/// Turns of waiting after which a hart is served in cyclic order. Few under loom, so that its
+/// Rounds of waiting after which a hart is served in cyclic order. Few under loom, so that its
 /// tests reach the hand-over.
 const PATIENCE: usize = if cfg!(all(test, loom)) { 1 } else { 32 };
 
@@ -62,7 +62,7 @@ impl<M: Machine> IndexLock<M> {
         }
     }
 
-    /// Locks it for `hart` if that may have it now. Returns whether it did.
+    /// Locks it for `hart`, if it is free and `hart` may take it. Returns whether it did.
     #[inline(always)]
     pub fn try_lock(&self, hart: usize) -> bool {
         // Relaxed: `next` only says who may try.
@@ -78,22 +78,22 @@ impl<M: Machine> IndexLock<M> {
     #[cold]
     fn wait(&self, hart: usize, mut irqs_off: Option<&mut Option<M::IrqGuard>>) {
         let _no_preempt = M::disable_preemption();
-        let mut turn = 0;
+        let mut round = 0;
         while !self.try_lock(hart) {
-            if turn == PATIENCE {
-                // Relaxed: the holder reads it before some later unlock.
+            if round == PATIENCE {
+                // Relaxed: it is enough if a holder sees the bit at some later unlock.
                 self.waiting.fetch_or(1 << hart, Ordering::Relaxed);
             }
             if let Some(irqs_off) = &mut irqs_off {
                 **irqs_off = None;
             }
-            M::relax(turn);
+            M::relax(round);
             if let Some(irqs_off) = &mut irqs_off {
                 **irqs_off = Some(M::disable_irqs());
             }
-            turn += 1;
+            round += 1;
         }
-        if turn > PATIENCE {
+        if round > PATIENCE {
             self.waiting.fetch_and(!(1 << hart), Ordering::Relaxed);
             self.next.store(0, Ordering::Relaxed);
         }
@@ -114,6 +114,7 @@ impl<M: Machine> IndexLock<M> {
     fn name_next(&self) {
         let holder = self.owner.load(Ordering::Relaxed) - 1;
         let waiting = self.waiting.load(Ordering::Relaxed);
+        // Those with a higher number. Two shifts, because one by 64 would overflow.
         let after = waiting & (u64::MAX << holder) << 1;
         let next = match after {
             0 => waiting,

@@ -8,8 +8,9 @@
 //!   overtakes.rs    a count of how fair the queue is, for tests
 //! ```
 //!
-//! Order: range locks by address, then one index lock at a time. Only an operation over several
-//! shards holds the index locks of all of them at once, by address, while it draws its tickets.
+//! Order: a hart that has locked ranges may take one index lock at a time. A range is locked with
+//! its shard's index lock held. An operation over several shards holds the index locks of all of
+//! them at once, taken by address, while it draws its tickets and locks its ranges.
 
 pub mod index_lock;
 pub mod overtakes;

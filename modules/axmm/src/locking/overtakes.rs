@@ -1,9 +1,9 @@
 //! How often operations that wait in a queue are overtaken, for tests.
 //!
-//! A hart starts to wait when it draws a ticket. Another hart overtakes it when an
-//! operation of its own on an overlapping range has its turn before. Both happen with the
-//! index lock held, so the count is exact: it does not matter when a hart is interrupted,
-//! or stopped by the host of an emulator. Tickets are not compared.
+//! A hart starts to wait when it draws a ticket. Each operation of another hart on an overlapping
+//! range that has its turn during the wait overtakes it, whatever its ticket. Tickets are drawn,
+//! and turns begin, with the index lock held, so the count is exact. It does not matter when a
+//! hart is interrupted, or stopped by the host of an emulator.
 //!
 //! Without the feature `overtakes` nothing is counted.
 

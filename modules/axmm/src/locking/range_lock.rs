@@ -4,8 +4,8 @@
 //! ```text
 //!                 hart 0          hart 1            hart 2          hart 3
 //!   fault slot    block 7         –                 block 9         –
-//!   locked        –               20..24            –               –
-//!   queued        –               –                 –               22..30, ticket 5
+//!   locked        –               blocks 20..24     –               –
+//!   queued        –               –                 –               blocks 22..30, ticket 5
 //! ```
 //!
 //! A page fault writes the 2 MiB block of its address into the fault slot of its hart, then
@@ -59,7 +59,7 @@ pub struct HartState {
 pub struct AreaCache {
     /// The area, or `None` before the first fault.
     pub area: Option<MemoryArea<Backend>>,
-    /// The leaf from which the area was read.
+    /// The leaf of the tree of areas from which the area was read, and its sequence counter then.
     pub snapshot: LeafSnapshot,
 }
 
@@ -94,8 +94,8 @@ impl HartState {
     }
 
     fn overlaps(&self, range: VirtAddrRange) -> bool {
-        // Acquire pairs with the release in `set_range`: a hart that sees a range which has
-        // replaced an earlier one sees what was done under the earlier one.
+        // Acquire pairs with the release in `set_range`. A hart that sees the new range is no
+        // longer kept away from the range before, so it must see what was done there.
         let start = self.start.load(Ordering::Acquire);
         let end = self.end.load(Ordering::Acquire);
         start < range.end.as_usize() && range.start.as_usize() < end
@@ -121,8 +121,9 @@ pub struct RangeLock<M> {
     others: Box<[HartState]>,
 }
 
-/// A fault slot in use. While it exists, no operation locks any of the 2 MiB block around the
-/// faulting address, so the page table entries and tables there stay.
+/// A fault slot in use. While it exists, an operation that begins to lock any of the 2 MiB block
+/// around the faulting address waits. An operation that had locked other addresses of the block
+/// before goes on there. So the page's entry, and the tables on the way to it, stay.
 pub struct FaultGuard<'a> {
     state: &'a HartState,
 }
@@ -158,7 +159,7 @@ impl<M: Machine> RangeLock<M> {
         self.others.is_empty()
     }
 
-    /// The lock of the shard's areas.
+    /// The index lock, which guards the shard's areas and what is locked and queued here.
     #[inline(always)]
     pub fn index(&self) -> &IndexLock<M> {
         &self.index
@@ -246,8 +247,8 @@ impl<M: Machine> RangeLock<M> {
         self.busy_harts() >> hart & 1 != 0
     }
 
-    /// Returns whether every other hart than `hart` has neither locked nor queued any of
-    /// `range`. Called with the index lock held.
+    /// Returns whether no hart except `hart` has locked any of `range` or is queued for it. Called
+    /// with the index lock held.
     pub fn is_free(&self, hart: usize, range: VirtAddrRange) -> bool {
         let others = self.busy_harts() & !(1 << hart);
         others == 0 || self.overlapping(others, range).next().is_none()
@@ -262,13 +263,14 @@ impl<M: Machine> RangeLock<M> {
         // Relaxed: both are written with the index lock held, and a hint may be wrong.
         let locked = self.locked.load(Ordering::Relaxed) & others;
         let queued = self.queued.load(Ordering::Relaxed);
-        locked | queued & others == 0 || self.is_turn_among(hart, range, locked, queued)
+        locked | (queued & others) == 0 || self.is_turn_among(hart, range, locked, queued)
     }
 
     #[cold]
     fn is_turn_among(&self, hart: usize, range: VirtAddrRange, locked: u64, queued: u64) -> bool {
         // Relaxed: tickets are written with the index lock held.
         let ticket = |number: usize| self.state(number).ticket.load(Ordering::Relaxed);
+        // All queued harts are ahead of one that has no ticket.
         let own = match queued >> hart & 1 {
             0 => usize::MAX,
             _ => ticket(hart),
@@ -337,12 +339,12 @@ impl<M: Machine> RangeLock<M> {
         let first = (blocks.start.as_usize() >> LARGE_PAGE_BITS) + 1;
         let last = ((blocks.end.as_usize() - 1) >> LARGE_PAGE_BITS) + 1;
         for state in core::iter::once(&self.first).chain(&self.others) {
-            let mut turn = 0;
+            let mut round = 0;
             // SeqCst: comes after the update in `lock`. Pairs with the write in `fault_slot`
             // and the release in the guard's drop.
             while (first..=last).contains(&state.faulting.load(Ordering::SeqCst)) {
-                M::relax(turn);
-                turn += 1;
+                M::relax(round);
+                round += 1;
             }
         }
     }

@@ -1,5 +1,6 @@
-//! The shards of an address space: equal ranges of addresses, each with areas and locks of
-//! its own. Harts that work in different shards share no cache line.
+//! The shards of an address space: ranges of addresses, each with areas and locks of its own.
+//! All have the same size, but the first and the last may be shorter. Harts that work in different
+//! shards share no cache line.
 //!
 //! ```text
 //!   base                                                                       end
@@ -114,6 +115,7 @@ impl<M: Machine> Layout<M> {
     fn of_many_harts(range: VirtAddrRange, entry_bits: u32) -> AxResult<Self> {
         let (first, last) = (range.start.as_usize(), range.end.as_usize() - 1);
         let count = |shift: u32| (last >> shift) - (first >> shift) + 1;
+        // The size is doubled until there are few enough.
         let mut shift = entry_bits;
         while count(shift) > MAX_SHARDS {
             shift += 1;
@@ -159,7 +161,8 @@ impl<M: Machine> Shards<M> {
         }
     }
 
-    /// Returns the addresses of shard `number`.
+    /// Returns the addresses of shard `number`. Those of the first begin at 0, and those of the
+    /// last may end above the address space: the caller clips them.
     #[inline(always)]
     pub fn range(&self, number: usize) -> VirtAddrRange {
         match number {

@@ -29,10 +29,10 @@ pub fn wait_for_turn<M: Machine>(
             request.lock.index().unlock();
         }
         *irqs_off = None;
-        let mut turn = 0;
+        let mut round = 0;
         while !requests.iter().all(is_turn) {
-            M::relax(turn);
-            turn += 1;
+            M::relax(round);
+            round += 1;
         }
         *irqs_off = Some(M::disable_irqs());
         for request in requests {
@@ -51,6 +51,7 @@ impl<M: Machine> RangeLock<M> {
         wait_for_turn::<M>(core::slice::from_ref(&request), hart, &mut irqs_off);
         self.count_turn(hart, range);
         self.dequeue(hart);
+        // Always `Some`: `lock` and `wait_for_turn` return with interrupts out.
         irqs_off.unwrap_or_else(M::disable_irqs)
     }
 }
