@@ -3,15 +3,15 @@
 //!
 //! ```text
 //!   fault_in          loop until the access is possible or refused
-//!     allocate          frames, zeroed, with interrupts as the caller has them
 //!     fault_slot        waits while another hart has locked the address
 //!     area_for          in the hart's area cache, or looked up without a lock
-//!     resolve_in        checks rights, fills the page table entry
+//!     resolve_in        checks rights, fills the page table entry; may need frames
+//!     allocate          these frames, with the slot empty, for the next round
 //! ```
 //!
 //! The fault handler of a trap takes the same steps once, without waiting
-//! ([`fault_in_at_once`](AddrSpace::fault_in_at_once)). Only if that fails does it call
-//! [`fault_in`](AddrSpace::fault_in).
+//! ([`fault_in_at_once`](AddrSpace::fault_in_at_once)), with one frame that it has allocated
+//! before. Only if that fails does it call [`fault_in`](AddrSpace::fault_in).
 //!
 //! Faults do not wait for each other: if two harts fault on a page, the later one finds it mapped.
 
@@ -71,9 +71,8 @@ pub(super) struct FaultRequest {
     pub vaddr: VirtAddr,
     /// The rights that the access needs.
     pub access: MappingFlags,
-    /// Rights with which an area refuses the access: the kernel may not access what is mapped
-    /// for users.
-    pub without: MappingFlags,
+    /// Rights that the area must not have: the kernel may not access what is mapped for users.
+    pub forbidden: MappingFlags,
 }
 
 /// The outcome of one attempt to resolve a page fault.
@@ -103,8 +102,8 @@ impl<M: Machine> AddrSpace<M> {
         self.fault(vaddr, access).is_ok()
     }
 
-    /// Faults the page in with the frames in `hand`, if the area lacks the rights
-    /// `without`, and without waiting for another hart. Returns whether the access can be made.
+    /// Faults the page in with the preallocated `frames`, and without waiting for another hart,
+    /// if the area has no right in `forbidden`. Returns whether the access can be made.
     /// The caller keeps interrupts out.
     #[cfg(feature = "hal")]
     #[inline(always)]
@@ -112,19 +111,19 @@ impl<M: Machine> AddrSpace<M> {
         &self,
         vaddr: VirtAddr,
         access: MappingFlags,
-        without: MappingFlags,
-        hand: &mut PreallocatedFrames,
+        forbidden: MappingFlags,
+        frames: &mut PreallocatedFrames,
     ) -> bool {
         let request = FaultRequest {
             vaddr,
             access,
-            without,
+            forbidden,
         };
-        matches!(self.resolve(request, hand), Resolved::Yes)
+        matches!(self.resolve(request, frames), Resolved::Yes)
     }
 
-    /// Faults the page in, if the area lacks the rights `without`. Frames are allocated,
-    /// and other harts waited for, with interrupts as the caller has them.
+    /// Faults the page in, if the area has no right in `forbidden`. Frames are allocated, and
+    /// other harts waited for, with interrupts as the caller has them.
     ///
     /// # Errors
     ///
@@ -135,18 +134,18 @@ impl<M: Machine> AddrSpace<M> {
         &self,
         vaddr: VirtAddr,
         access: MappingFlags,
-        without: MappingFlags,
+        forbidden: MappingFlags,
     ) -> Result<(), Fault> {
         let request = FaultRequest {
             vaddr,
             access,
-            without,
+            forbidden,
         };
-        let mut hand = PreallocatedFrames::empty();
+        let mut frames = PreallocatedFrames::empty();
         loop {
             let mut held = self.fault_slot(vaddr)?;
             let resolved = match self.area_for(&mut held.slot, vaddr) {
-                Some(area) => self.resolve_in(area, request, &mut hand),
+                Some(area) => self.resolve_in(area, request, &mut frames),
                 None => {
                     drop(held);
                     // The lookup without a lock may have missed the area.
@@ -157,7 +156,7 @@ impl<M: Machine> AddrSpace<M> {
             drop(held);
             match resolved {
                 Resolved::Yes => return Ok(()),
-                Resolved::Needs(grain) => hand.allocate::<M>(grain),
+                Resolved::Needs(grain) => frames.allocate::<M>(grain),
                 Resolved::No(fault) => return Err(fault),
             }
         }
@@ -167,13 +166,13 @@ impl<M: Machine> AddrSpace<M> {
     /// the area is found without a lock. Otherwise the outcome is `Nested`.
     #[cfg(any(feature = "hal", test))]
     #[inline(always)]
-    fn resolve(&self, request: FaultRequest, hand: &mut PreallocatedFrames) -> Resolved {
+    fn resolve(&self, request: FaultRequest, frames: &mut PreallocatedFrames) -> Resolved {
         let not_now = Resolved::No(Fault::Nested);
         let Some(mut slot) = self.try_fault_slot(request.vaddr) else {
             return not_now;
         };
         match self.area_for(&mut slot, request.vaddr) {
-            Some(area) => self.resolve_in(area, request, hand),
+            Some(area) => self.resolve_in(area, request, frames),
             None => not_now,
         }
     }
@@ -184,41 +183,41 @@ impl<M: Machine> AddrSpace<M> {
         &self,
         area: &MemoryArea<Backend>,
         request: FaultRequest,
-        hand: &mut PreallocatedFrames,
+        frames: &mut PreallocatedFrames,
     ) -> Resolved {
-        let special = request.without | EXECUTE;
-        if !area.flags().contains(request.access) || area.flags().intersects(special) {
-            return self.resolve_denied_or_code(area, request, hand);
+        let handled_slowly = request.forbidden | EXECUTE;
+        if !area.flags().contains(request.access) || area.flags().intersects(handled_slowly) {
+            return self.resolve_denied_or_code(area, request, frames);
         }
-        if Backend::fault_in_at_once::<M>(area, &self.table, request.vaddr, hand) {
+        if Backend::fault_in_at_once::<M>(area, &self.table, request.vaddr, frames) {
             M::publish_entries();
             return Resolved::Yes;
         }
-        self.resolve_slowly(area, request, hand)
+        self.resolve_slowly(area, request, frames)
     }
 
     /// Resolves a fault in an area that may forbid the access, or whose pages may be executed.
-    /// Instruction fetches must see the zeroes of a new page, so it is cleaned first.
+    /// Instruction fetches must see the zeroes of a new page, so its frame is cleaned first.
     #[cold]
     #[inline(never)]
     fn resolve_denied_or_code(
         &self,
         area: &MemoryArea<Backend>,
         request: FaultRequest,
-        hand: &mut PreallocatedFrames,
+        frames: &mut PreallocatedFrames,
     ) -> Resolved {
         let FaultRequest {
             vaddr,
             access,
-            without,
+            forbidden,
         } = request;
-        if !area.flags().contains(access) || area.flags().intersects(without) {
+        if !area.flags().contains(access) || area.flags().intersects(forbidden) {
             return Resolved::No(Fault::Denied);
         }
         if self.table.query(vaddr).is_none() {
-            hand.sync_icache::<M>();
+            frames.sync_icache::<M>();
         }
-        self.resolve_slowly(area, request, hand)
+        self.resolve_slowly(area, request, frames)
     }
 
     /// Resolves a fault that needs more than one frame, or a page table, or whose page is
@@ -230,20 +229,20 @@ impl<M: Machine> AddrSpace<M> {
         &self,
         area: &MemoryArea<Backend>,
         request: FaultRequest,
-        hand: &mut PreallocatedFrames,
+        frames: &mut PreallocatedFrames,
     ) -> Resolved {
         let vaddr = request.vaddr;
         let page = vaddr.align_down_4k();
         let start = page.as_usize();
-        let only_page = area.part(va_range(start, start + PAGE_SIZE_4K));
-        // The area may have changed beside the page while some of the block was locked. So it is
-        // looked up after the locked ranges. Operations that lock some of the block later wait
-        // for this hart's fault slot.
+        let area_of_page = area.part(va_range(start, start + PAGE_SIZE_4K));
+        // If the block is not locked now, it stays so: operations that lock some of it later wait
+        // for this hart's fault slot. But `area` may have been read while some of it was locked,
+        // and have changed there, so it is looked up again.
         let shard = self.shards.at(start);
-        let free = shard.filter(|shard| !shard.lock.is_block_locked(page));
-        let whole = free.and_then(|shard| shard.shared_areas().peek(page));
-        let area = whole.as_ref().map_or(&only_page, |(area, _)| area);
-        match Backend::fault_in::<M>(area, &self.table, vaddr, hand) {
+        let unlocked = shard.filter(|shard| !shard.lock.is_block_locked(page));
+        let whole_area = unlocked.and_then(|shard| shard.shared_areas().peek(page));
+        let area = whole_area.as_ref().map_or(&area_of_page, |(area, _)| area);
+        match Backend::fault_in::<M>(area, &self.table, vaddr, frames) {
             Ok(None) => {
                 M::publish_entries();
                 Resolved::Yes
@@ -318,34 +317,34 @@ mod tests {
     }
 
     /// Resolves a fault at `BASE` as the trap handler does.
-    fn resolve(space: &AddrSpace, hand: &mut PreallocatedFrames) -> Resolved {
+    fn resolve(space: &AddrSpace, frames: &mut PreallocatedFrames) -> Resolved {
         let request = FaultRequest {
             vaddr: VirtAddr::from_usize(BASE),
             access: RW,
-            without: MappingFlags::empty(),
+            forbidden: MappingFlags::empty(),
         };
-        space.resolve(request, hand)
+        space.resolve(request, frames)
     }
 
     #[test]
     fn with_preallocated_frames_only_tables_are_allocated() {
         for grain in GRAINS {
             let space = space(grain);
-            let mut hand = PreallocatedFrames::empty();
+            let mut frames = PreallocatedFrames::empty();
             let armed = fail_from(1);
-            let Resolved::Needs(grain_needed) = resolve(&space, &mut hand) else {
+            let Resolved::Needs(grain_needed) = resolve(&space, &mut frames) else {
                 panic!("{grain:?}: resolved without a frame");
             };
             assert!(
                 !armed.has_fired(),
                 "{grain:?}: a fault allocates no frame while it holds its slot"
             );
-            hand.allocate::<crate::machine::ThisMachine>(grain_needed);
+            frames.allocate::<crate::machine::ThisMachine>(grain_needed);
             let before = tables(&space);
             // A large page is in the table of the level above the lowest.
             let missing = if grain == Grain::Large { 2 } else { 3 };
             let armed = fail_from(missing + 1);
-            assert!(matches!(resolve(&space, &mut hand), Resolved::Yes));
+            assert!(matches!(resolve(&space, &mut frames), Resolved::Yes));
             assert!(
                 !armed.has_fired(),
                 "{grain:?}: more than the missing tables was allocated"

@@ -197,8 +197,8 @@ impl SharedAspace {
     #[inline(always)]
     pub(crate) fn kernel_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
         // Most faults need one frame. It is allocated and zeroed before the fault slot is taken.
-        let mut hand = PreallocatedFrames::with_one_frame();
-        self.fault_in_at_once(vaddr, access, MappingFlags::USER, &mut hand)
+        let mut frames = PreallocatedFrames::with_one_frame();
+        self.fault_in_at_once(vaddr, access, MappingFlags::USER, &mut frames)
     }
 
     /// Makes an access of the kernel at `vaddr` possible, if it is allowed. May wait for other

@@ -320,9 +320,9 @@ fn begin_fault(space: &'static AddrSpace<FourHarts>, addr: usize) -> Rc<Cell<boo
     let sets = ended.clone();
     ON_WAIT.set(Some(Box::new(move || {
         let area = space.area_at(at(addr)).unwrap();
-        let mut hand = PreallocatedFrames::empty();
-        hand.allocate::<FourHarts>(Grain::Large);
-        let fault = Backend::fault_in::<FourHarts>(&area, space.table(), at(addr), &mut hand);
+        let mut frames = PreallocatedFrames::empty();
+        frames.allocate::<FourHarts>(Grain::Large);
+        let fault = Backend::fault_in::<FourHarts>(&area, space.table(), at(addr), &mut frames);
         assert!(matches!(fault, Ok(None)));
         drop(slot);
         sets.set(true);
