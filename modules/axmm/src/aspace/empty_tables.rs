@@ -1,10 +1,10 @@
-//! Page tables that an operation has emptied: which are locked with its range, so that they can
-//! be freed, and which are left for the end.
+//! Page tables that an operation empties. Most are locked together with its range, and freed with
+//! the pages. Others are locked and freed one by one once the areas have changed.
 
 use memory_addr::{VirtAddr, VirtAddrRange};
 
 use super::write_guard::WriteGuard;
-use crate::addr::{as_span, va_range};
+use crate::addr::{as_span, clip, va_range};
 use crate::machine::Machine;
 use crate::page_table::frames::Table;
 
@@ -12,33 +12,35 @@ impl<M: Machine> WriteGuard<'_, M> {
     /// Widens `pages` by the free addresses around the operation's range that share page tables
     /// with it: as far as no other operation has locked or queued any of them.
     pub(super) fn with_tables(&self, pages: VirtAddrRange) -> VirtAddrRange {
-        let free = as_span(self.free_around(self.range()));
         let shards = &self.space().shards;
-        let limits = as_span(shards.range(shards.number_of(self.range().start.as_usize())));
-        let lowest = free.start.max(limits.start);
-        let highest = free.end.min(limits.end);
+        let shard = shards.range(shards.number_of(self.range().start.as_usize()));
+        // The addresses around the range, with it, in which no other area lies.
+        let gap = as_span(clip(self.free_around(self.range()), shard));
+        let is_free = |start, end| self.range_lock().is_free(self.hart(), va_range(start, end));
         let (mut start, mut end) = (pages.start.as_usize(), pages.end.as_usize());
         for level in 1..Table::<M>::LEVELS {
+            // What the tables of the level below that hold `start` and `end - 1` translate.
             let size = Table::<M>::entry_size(level);
-            let low = start & !(size - 1);
-            let high = ((end - 1) | (size - 1)).saturating_add(1);
-            let is_free = |start, end| self.lock().is_free(self.hart(), va_range(start, end));
-            if low >= lowest && is_free(low, start) {
-                start = low;
+            let table_start = start & !(size - 1);
+            let table_end = ((end - 1) | (size - 1)).saturating_add(1);
+            if table_start >= gap.start && is_free(table_start, start) {
+                start = table_start;
             }
-            if high <= highest && is_free(end, high) {
-                end = high;
+            if table_end <= gap.end && is_free(end, table_end) {
+                end = table_end;
             }
         }
         va_range(start, end)
     }
 
     /// Frees the tables on the paths to both ends of the range that have become empty. Called
-    /// when the range is free and the areas have changed. A table below which another operation
-    /// works stays: the operation that ends last frees it.
+    /// when nothing is mapped in the range any more, which is still locked. A table below which
+    /// another operation works stays: the operation that ends last frees it.
+    ///
+    /// On one hart all empty tables have been freed with the pages (`Unlocked::exclusive`).
     #[inline(always)]
     pub(super) fn free_tables(&mut self) {
-        if !self.lock().is_one_hart() {
+        if !self.range_lock().is_one_hart() {
             while let Some((vaddr, range)) = self.empty_table() {
                 self.free_tables_at(vaddr, range);
             }
@@ -61,7 +63,7 @@ impl<M: Machine> WriteGuard<'_, M> {
                 let low = low.min(start.as_usize());
                 let high = high.saturating_add(1).max(end.as_usize());
                 let range = va_range(low, high);
-                if self.lock().is_free(self.hart(), range) {
+                if self.range_lock().is_free(self.hart(), range) {
                     return Some((vaddr, range));
                 }
             }
@@ -71,7 +73,7 @@ impl<M: Machine> WriteGuard<'_, M> {
 
     #[cold]
     fn free_tables_at(&mut self, vaddr: VirtAddr, range: VirtAddrRange) {
-        self.lock().lock(self.hart(), range);
+        self.range_lock().lock(self.hart(), range);
         self.set_locked(range);
         self.unlocked(|unlocked| {
             let mut gather = unlocked.gather();

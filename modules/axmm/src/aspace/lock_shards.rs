@@ -41,14 +41,14 @@ impl<M: Machine> AddrSpace<M> {
         };
         let mut guards: Guards<'_, M> = numbers.filter_map(guard).collect();
         for guard in &guards {
-            guard.lock().index().lock_beside_others(hart);
+            guard.range_lock().index().lock_beside_others(hart);
         }
         let is_busy = self.is_busy(hart);
         if !is_busy {
             lock_ranges(&mut guards, hart, &mut irqs_off);
         }
         for guard in &guards {
-            guard.lock().index().unlock();
+            guard.range_lock().index().unlock();
         }
         drop(irqs_off);
         drop(no_preempt);
@@ -72,7 +72,7 @@ fn lock_ranges<M: Machine>(
 ) {
     loop {
         let requests = guards.iter().map(|guard| Request {
-            lock: guard.lock(),
+            lock: guard.range_lock(),
             range: guard.with_large_pages(),
         });
         let requests: ArrayVec<_, MAX_SHARDS> = requests.collect();
@@ -82,8 +82,8 @@ fn lock_ranges<M: Machine>(
         }
         // Until a range is locked, a fault may map a large page across its ends. Then the
         // operation asks for the larger range, and keeps its place in the queues.
-        let mut both = guards.iter().zip(&requests);
-        if both.all(|(guard, request)| guard.with_large_pages() == request.range) {
+        let mut pairs = guards.iter().zip(&requests);
+        if pairs.all(|(guard, request)| guard.with_large_pages() == request.range) {
             for (guard, request) in guards.iter_mut().zip(&requests) {
                 request.lock.dequeue(hart);
                 request.lock.count_turn(hart, request.range);

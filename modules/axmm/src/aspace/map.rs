@@ -5,7 +5,7 @@ use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
 use memory_set::MemoryArea;
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
-use super::operation::{Missing, Operation, with_memory};
+use super::operation::{MissingShard, Operation, with_memory};
 use super::space::AddrSpace;
 use super::write_guard::WriteGuard;
 use crate::addr::as_span;
@@ -129,13 +129,15 @@ struct Map {
 }
 
 impl<M: Machine> Operation<M> for Map {
-    const MISSING: Missing = Missing::Make;
+    const MISSING_SHARD: MissingShard = MissingShard::Make;
 
     #[inline(always)]
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
+        // Fails with `AlreadyExists` if something is mapped in the range.
         guard.reserve_insert(guard.range())?;
         let area = MemoryArea::from_range(guard.range(), self.flags, self.backend);
         if self.backend.is_lazy() {
+            // The page table does not change, so the index lock is enough.
             guard.insert(area);
             return Ok(());
         }
@@ -170,12 +172,13 @@ impl Map {
         // From here on, other harts that look for free addresses do not find these.
         guard.insert(area);
         let mapped = guard.unlocked(|unlocked| {
-            let mut undo = unlocked.gather();
-            undo.set_owns_frames(area.backend().owns_frames());
             let (space, span) = (unlocked.space(), as_span(area.va_range()));
-            let backing = area.backend();
-            let mapped = backing.map::<M>(&space.table, span.clone(), area.flags(), &mut undo);
-            undo.finish();
+            let backend = area.backend();
+            // Takes the pages that are unmapped again if memory runs out.
+            let mut gather = unlocked.gather();
+            gather.set_owns_frames(backend.owns_frames());
+            let mapped = backend.map::<M>(&space.table, span.clone(), area.flags(), &mut gather);
+            gather.finish();
             mapped?;
             if area.flags().contains(MappingFlags::EXECUTE) {
                 space.sync_locked(unlocked.range());

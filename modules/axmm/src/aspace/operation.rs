@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!   in one shard                     in several
-//!     begin                            lock_shards: their ranges are locked
-//!     prepare   may fail               prepare each; if one fails, undo those before
+//!     begin     index lock, turn       lock_shards: turn, and their ranges are locked
+//!     prepare   range lock, may fail   prepare each; if one fails, undo those before
 //!     change    page table             change each
 //!     flush TLBs, free frames          flush TLBs, free frames, once for all
 //!     after_flush                      after_flush each
 //!     settle    areas                  settle each
 //! ```
+//!
+//! A step that an operation does not need stays empty. Mapping only has `prepare`: each page that
+//! it maps takes a frame, so the work itself can fail.
 
 use axerrno::{AxError, AxResult};
 
@@ -22,7 +25,7 @@ use crate::tlb::gather::TlbGather;
 
 /// What an operation does in a shard in which nothing has ever been mapped.
 #[derive(Clone, Copy)]
-pub enum Missing {
+pub enum MissingShard {
     /// The operation makes the shard.
     Make,
     /// The operation has nothing to do there.
@@ -35,16 +38,17 @@ pub enum Missing {
 /// operation's range that lies in the shard.
 pub trait Operation<M: Machine> {
     /// What the operation does in a shard that has not been made.
-    const MISSING: Missing;
+    const MISSING_SHARD: MissingShard;
 
-    /// Does all that can fail: checks, reservations, splits, and locking the range.
+    /// Locks the range, and does all that can fail: checks, reservations and splits.
     ///
     /// # Errors
     ///
-    /// Those of the operation; then nothing has changed.
+    /// Those of the operation. Nothing has changed then, and [`undo`](Self::undo) is not called.
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult;
 
-    /// Undoes what [`prepare`](Self::prepare) has done.
+    /// Undoes what [`prepare`](Self::prepare) has done, after a failure in another shard, or
+    /// where there is no memory to go on in this one.
     fn undo(&self, _guard: &mut WriteGuard<'_, M>) {}
 
     /// Returns whether [`change`](Self::change) has anything to do.
@@ -77,10 +81,10 @@ impl<M: Machine> AddrSpace<M> {
         }
         let shard = match self.shards.get(number) {
             Some(shard) => shard,
-            None => match O::MISSING {
-                Missing::Make => self.shards.make(number)?,
-                Missing::Skip => return Ok(()),
-                Missing::Fail => return Err(AxError::NotFound),
+            None => match O::MISSING_SHARD {
+                MissingShard::Make => self.shards.make(number)?,
+                MissingShard::Skip => return Ok(()),
+                MissingShard::Fail => return Err(AxError::NotFound),
             },
         };
         let mut guard = WriteGuard::new(self, shard, range);
@@ -100,12 +104,12 @@ impl<M: Machine> AddrSpace<M> {
         let (first, last) = (range.start.as_usize(), range.end.as_usize() - 1);
         let [first, last] = [first, last].map(|addr| self.shards.number_of(addr));
         for number in first..=last {
-            match O::MISSING {
-                Missing::Make => _ = self.shards.make(number)?,
-                Missing::Fail if self.shards.get(number).is_none() => {
+            match O::MISSING_SHARD {
+                MissingShard::Make => _ = self.shards.make(number)?,
+                MissingShard::Fail if self.shards.get(number).is_none() => {
                     return Err(AxError::NotFound);
                 }
-                Missing::Skip | Missing::Fail => {}
+                MissingShard::Skip | MissingShard::Fail => {}
             }
         }
         let mut guards = self.lock_shards(first..last + 1, range)?;
@@ -155,22 +159,22 @@ fn prepare_all<M: Machine, O: Operation<M>>(guards: &mut Guards<'_, M>, operatio
     for index in 0..guards.len() {
         let guard = &mut guards[index];
         guard.lock_index();
-        let prepared = operation.prepare(guard);
-        let unlocked = prepared.and_then(|()| {
-            let unlocked = guard.unlock_index();
-            if unlocked.is_err() {
+        let prepared = operation.prepare(guard).and_then(|()| {
+            let result = guard.unlock_index();
+            if result.is_err() {
                 operation.undo(guard);
             }
-            unlocked
+            result
         });
-        if unlocked.is_err() {
-            // Drops the failed shard's guard and those after it. One index lock is held at a time.
+        if prepared.is_err() {
+            // Drops the guard of the failed shard, which holds its index lock, and those after it.
+            // Only then may the index lock of a shard before be taken.
             guards.truncate(index);
             for mut guard in guards.drain(..).rev() {
                 guard.lock_index();
                 operation.undo(&mut guard);
             }
-            return unlocked;
+            return prepared;
         }
     }
     Ok(())

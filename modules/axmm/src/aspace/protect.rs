@@ -6,7 +6,7 @@ use axerrno::{AxError, AxResult};
 use memory_addr::{VirtAddr, VirtAddrRange};
 use page_table_multiarch::MappingFlags;
 
-use super::operation::{Missing, Operation, with_memory};
+use super::operation::{MissingShard, Operation, with_memory};
 use super::space::AddrSpace;
 use super::write_guard::{AREAS_PER_STEP, Unlocked, WriteGuard};
 use crate::addr::as_span;
@@ -62,7 +62,7 @@ impl<M: Machine> AddrSpace<M> {
         with_memory::<M>(|| {
             let protect = Protect {
                 flags,
-                adds: Cell::new(true),
+                keeps_rights: Cell::new(true),
                 changes_memory_type: Cell::new(false),
             };
             self.perform(range, &protect)
@@ -74,40 +74,42 @@ impl<M: Machine> AddrSpace<M> {
 struct Protect {
     flags: MappingFlags,
     /// Whether every page keeps the rights that it has.
-    adds: Cell<bool>,
+    keeps_rights: Cell<bool>,
     /// Whether some pages become another kind of memory, so that their entries are cleared
     /// before they are written again.
     changes_memory_type: Cell<bool>,
 }
 
 impl<M: Machine> Operation<M> for Protect {
-    const MISSING: Missing = Missing::Fail;
+    const MISSING_SHARD: MissingShard = MissingShard::Fail;
 
     #[inline(always)]
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range();
         let range = guard.range();
         let mut reached = range.start;
-        let mut foreign = false;
+        let mut has_linear = false;
         let covered = guard.all_areas(|area| {
             let before = area.flags();
-            self.adds.set(self.adds.get() && adds(before, self.flags));
+            let keeps = keeps_rights(before, self.flags);
+            self.keeps_rights.set(self.keeps_rights.get() && keeps);
             let changes = Table::<M>::differ_in_memory_type(before, self.flags);
             self.changes_memory_type
                 .set(self.changes_memory_type.get() || changes);
-            foreign |= !area.backend().owns_frames();
-            let follows = area.start() <= reached;
+            has_linear |= !area.backend().owns_frames();
+            let has_gap_before = area.start() > reached;
             reached = area.end();
-            follows
+            !has_gap_before
         });
         if !covered || reached < range.end {
             return Err(AxError::NotFound);
         }
-        if self.flags.is_empty() && foreign {
+        if self.flags.is_empty() && has_linear {
             return Err(AxError::InvalidInput);
         }
         guard.reserve_cut(range)?;
         match self.flags.is_empty() {
+            // The entry of a large page without rights would look like that of a table.
             true => guard.split_all(),
             false => guard.split_edges(),
         }
@@ -119,7 +121,7 @@ impl<M: Machine> Operation<M> for Protect {
 
     #[inline(always)]
     fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
-        if self.adds.get() {
+        if self.keeps_rights.get() {
             gather.only_adds_rights();
         }
         let protection = Protection {
@@ -142,16 +144,18 @@ impl<M: Machine> Operation<M> for Protect {
     #[inline(always)]
     fn settle(&self, guard: &mut WriteGuard<'_, M>) {
         let mut rest = guard.range();
+        // Cuts the areas at the ends of the range, for which `reserve_cut` has made room.
         guard.split_at_ends(rest);
         while let Some(reached) = guard.set_flags(rest, self.flags, AREAS_PER_STEP) {
             rest.start = reached;
+            // Lets interrupts in.
             guard.unlocked(|_| {});
         }
     }
 }
 
 /// Returns whether `after` has every right that `before` has, for the same kind of memory.
-fn adds(before: MappingFlags, after: MappingFlags) -> bool {
+fn keeps_rights(before: MappingFlags, after: MappingFlags) -> bool {
     let rights = MappingFlags::READ | MappingFlags::WRITE | MappingFlags::EXECUTE;
     after.contains(before) && rights.contains(after ^ before)
 }

@@ -5,7 +5,7 @@ use axconfig::{USER_BASE, USER_END};
 use axerrno::{AxError, AxResult};
 use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 
-use super::operation::{Missing, Operation};
+use super::operation::{MissingShard, Operation};
 use super::space::AddrSpace;
 use super::write_guard::WriteGuard;
 use crate::addr::as_span;
@@ -15,7 +15,7 @@ use crate::page_table::frames::Table;
 impl<M: Machine> AddrSpace<M> {
     /// Prepares this address space for others that see all that it maps, now or later
     /// ([`copy_mappings_from`](Self::copy_mappings_from)): makes a table under each entry of the
-    /// root, which stays for good.
+    /// root. These tables stay even when they are empty.
     ///
     /// # Errors
     ///
@@ -29,6 +29,7 @@ impl<M: Machine> AddrSpace<M> {
             return Ok(());
         }
         let start = self.base().max(VirtAddr::from_usize(self.fixed_end));
+        // If all of it is fixed, there is no range to operate on.
         if start >= self.end() {
             self.table
                 .share_root(as_span(self.va_range), self.fixed_end);
@@ -40,7 +41,8 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Makes the mappings of `other`, which is a kernel's, visible here: those made before, and,
     /// if `other` is [shared](Self::share), those made later. They stay mappings of `other`, and
-    /// vanish with it, but the tables that are lent stay for good.
+    /// vanish when they are unmapped there, or when `other` is dropped. Its tables below the root
+    /// are never freed from now on, because it is not known how long this root leads to them.
     ///
     /// # Errors
     ///
@@ -80,10 +82,13 @@ impl<M: Machine> AddrSpace<M> {
         self.table.borrows_all_of(root)
     }
 
-    /// Returns whether a hart can enter it: it is a user program's, lies in the user half, and
-    /// its root has what the kernel needs there. Where one root translates both halves, that is
-    /// all that the kernel's root, `kernel()`, ever has. Elsewhere it is nothing: entries of
-    /// another address space would translate addresses of the user half.
+    /// Returns whether a hart can enter this address space: it is a user program's and lies in the
+    /// user half, and its root suits the machine.
+    ///
+    /// - Where one root translates both halves, this root has to lead to all that the kernel maps,
+    ///   now or later. `kernel()` returns the kernel's root.
+    /// - Elsewhere this root must have no entry of another address space, which would translate
+    ///   addresses of the user half.
     #[cfg(feature = "hal")]
     pub(crate) fn is_enterable(&self, kernel: impl FnOnce() -> PhysAddr) -> bool {
         let user_half = USER_BASE..USER_END;
@@ -103,7 +108,7 @@ impl<M: Machine> AddrSpace<M> {
 struct Share;
 
 impl<M: Machine> Operation<M> for Share {
-    const MISSING: Missing = Missing::Make;
+    const MISSING_SHARD: MissingShard = MissingShard::Make;
 
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range();

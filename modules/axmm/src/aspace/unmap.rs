@@ -6,7 +6,7 @@ use core::ops::Range;
 use axerrno::{AxError, AxResult};
 use memory_addr::{VirtAddr, VirtAddrRange};
 
-use super::operation::{Missing, Operation, with_memory};
+use super::operation::{MissingShard, Operation, with_memory};
 use super::space::AddrSpace;
 use super::write_guard::{Unlocked, WriteGuard};
 use crate::addr::{as_span, clip};
@@ -49,7 +49,7 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Unmaps several ranges in one operation, with one TLB shootdown, for the
     /// [owner](Self::own_from) of what is mapped there. The ranges are in ascending order, and
-    /// each holds whole areas.
+    /// no area lies partly in one of them.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl<M: Machine> AddrSpace<M> {
         }
     }
 
-    /// Unmaps everything, one shard after another. In one shard that takes no memory.
+    /// Unmaps everything, one shard after another. An unmap of a whole shard allocates nothing.
     #[cold]
     fn clear_shards(&self) -> AxResult {
         (0..self.shards.count()).try_for_each(|number| {
@@ -133,14 +133,15 @@ impl Unmap {
 }
 
 impl<M: Machine> Operation<M> for Unmap {
-    const MISSING: Missing = Missing::Skip;
+    const MISSING_SHARD: MissingShard = MissingShard::Skip;
 
     #[inline(always)]
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range_and_tables();
         let span = as_span(guard.range());
         guard.reserve_cut(guard.range())?;
-        // The range is locked, so no fault maps a page there from here on.
+        // No fault maps a page in the range from here on: on one hart because interrupts are out,
+        // otherwise because the range is locked.
         if guard.space().table.is_unpopulated(&span) {
             return Ok(());
         }
@@ -155,6 +156,7 @@ impl<M: Machine> Operation<M> for Unmap {
 
     #[inline(always)]
     fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
+        // The gather is for all shards, and this for the tables of one of them.
         gather.set_exclusive(unlocked.exclusive());
         unmap_pages(unlocked.range(), unlocked, gather);
     }
@@ -166,7 +168,7 @@ impl<M: Machine> Operation<M> for Unmap {
     }
 }
 
-/// The operation that unmaps several ranges, each of which holds whole areas.
+/// The operation that unmaps several ranges, at whose ends no area is cut.
 struct UnmapEach<I> {
     ranges: I,
 }
@@ -180,7 +182,7 @@ impl<I: Iterator<Item = VirtAddrRange> + Clone> UnmapEach<I> {
 }
 
 impl<M: Machine, I: Iterator<Item = VirtAddrRange> + Clone> Operation<M> for UnmapEach<I> {
-    const MISSING: Missing = Missing::Skip;
+    const MISSING_SHARD: MissingShard = MissingShard::Skip;
 
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range_and_tables();

@@ -9,7 +9,11 @@
 //!
 //! Interrupts are out only while the index lock is held. From the moment that a range is locked
 //! or queued until the guard is dropped, no other thread takes the hart, because other harts wait
-//! for it.
+//! for this operation.
+//!
+//! While the index lock is held, the guard dereferences to the areas of the shard. Methods such as
+//! `reserve`, `insert`, `remove` and `set_flags` are those of [`MemorySet`], which change the areas
+//! through a shared reference.
 
 use core::mem;
 use core::ops::Deref;
@@ -30,8 +34,8 @@ use crate::tlb::gather::TlbGather;
 /// The most areas that an operation adds to a shard.
 const MAX_ADDED: usize = 2;
 
-/// Bytes of a range in which work on the page table takes a bounded time.
-const SMALL: usize = 64 * PAGE_SIZE_4K;
+/// The largest range, in bytes, that one hart works on with interrupts out.
+const MAX_UNINTERRUPTED: usize = 64 * PAGE_SIZE_4K;
 
 /// Areas that are looked at, or changed, before interrupts are let in.
 pub const AREAS_PER_STEP: usize = 64;
@@ -40,9 +44,10 @@ pub const AREAS_PER_STEP: usize = 64;
 pub struct WriteGuard<'a, M: Machine> {
     space: &'a AddrSpace<M>,
     shard: &'a Shard<M>,
+    /// The addresses that the operation changes.
     range: VirtAddrRange,
     hart: usize,
-    /// What is locked: the range, and what has been added to it.
+    /// What is locked: `range`, and addresses around it that must not change meanwhile.
     locked: Option<VirtAddrRange>,
     /// Whether the hart is in the queue.
     queued: bool,
@@ -50,7 +55,7 @@ pub struct WriteGuard<'a, M: Machine> {
     reserved: Option<Reservation>,
     /// Keeps interrupts out while the index lock is held.
     irqs_off: Option<M::IrqGuard>,
-    /// The last field: another thread may take the hart when everything is unlocked.
+    /// Dropped last, because another thread may take the hart only when everything is unlocked.
     no_preempt: Option<M::PreemptGuard>,
 }
 
@@ -108,22 +113,22 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` if this hart is in the middle of an operation, which an interrupt handler
-    /// has interrupted, and any range of the shard is locked or queued.
+    /// `ResourceBusy` in an interrupt handler that has interrupted an operation of this hart, if
+    /// any range of the shard is locked or queued.
     #[inline(always)]
     pub fn begin(&mut self) -> AxResult {
         self.irqs_off = Some(M::disable_irqs());
-        let lock = self.lock();
+        let lock = self.range_lock();
         lock.index().lock(self.hart, &mut self.irqs_off);
         match lock.is_idle() {
             true => Ok(()),
-            false => self.wait_for_turn(),
+            false => self.begin_in_turn(),
         }
     }
 
-    /// The locks of the shard.
+    /// The range lock of the shard, which contains its index lock.
     #[inline(always)]
-    pub fn lock(&self) -> &'a RangeLock<M> {
+    pub fn range_lock(&self) -> &'a RangeLock<M> {
         &self.shard.lock
     }
 
@@ -146,19 +151,19 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     }
 
     #[cold]
-    fn wait_for_turn(&mut self) -> AxResult {
+    fn begin_in_turn(&mut self) -> AxResult {
         if self.space.is_busy(self.hart) {
             return Err(AxError::ResourceBusy);
         }
         self.wait_in_queue(self.range);
-        self.lock().count_turn(self.hart, self.range);
+        self.range_lock().count_turn(self.hart, self.range);
         Ok(())
     }
 
     #[cold]
     fn wait_in_queue(&mut self, range: VirtAddrRange) {
         self.no_preempt.get_or_insert_with(M::disable_preemption);
-        let lock = self.lock();
+        let lock = self.range_lock();
         self.queued = true;
         wait_for_turn(&[Request { lock, range }], self.hart, &mut self.irqs_off);
     }
@@ -166,11 +171,12 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     /// Locks the range until the guard is dropped. If a large page lies across an end of the
     /// range, all of the page is locked.
     ///
-    /// On one hart a lock keeps out only the faults of interrupt handlers, so the range is
-    /// locked when interrupts are let in.
+    /// On one hart a lock keeps out only the faults of interrupt handlers. There this does
+    /// nothing, and [`unlock_index`](Self::unlock_index) locks the range before it lets
+    /// interrupts in.
     #[inline(always)]
     pub fn lock_range(&mut self) {
-        if !self.lock().is_one_hart() {
+        if !self.range_lock().is_one_hart() {
             self.lock_pages(|_, pages| pages);
         }
     }
@@ -180,7 +186,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     /// freed with the pages.
     #[inline(always)]
     pub fn lock_range_and_tables(&mut self) {
-        if !self.lock().is_one_hart() {
+        if !self.range_lock().is_one_hart() {
             self.lock_pages(Self::with_tables);
         }
     }
@@ -189,9 +195,10 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     /// fault may map such a page until the range is locked, so they are looked up again then.
     #[cold]
     fn lock_pages(&mut self, widen: impl Fn(&Self, VirtAddrRange) -> VirtAddrRange) {
-        let lock = self.lock();
+        let lock = self.range_lock();
         loop {
             let pages = self.with_large_pages();
+            // An operation over several shards comes with its pages locked, in its turn.
             if self.locked.is_none() && !lock.is_turn(self.hart, pages) {
                 self.wait_in_queue(pages);
                 continue;
@@ -223,21 +230,21 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         va_range(start, end)
     }
 
-    /// Notes that `range` is locked, which holds the range of the operation.
+    /// Notes that `range` is locked, which contains the range of the operation.
     pub fn set_locked(&mut self, range: VirtAddrRange) {
         self.locked = Some(range);
         self.no_preempt.get_or_insert_with(M::disable_preemption);
     }
 
     /// Does `work` on the page table of the locked range with the index lock free, and
-    /// interrupts as the caller of the operation has them. After it, room is reserved for as
-    /// many areas as an operation adds.
+    /// interrupts as the caller of the operation has them. When this returns, the index lock is
+    /// held again, and there is still room for as many areas as an operation adds.
     ///
-    /// The index lock stays held if there is no memory to reserve room, and on one hart if the
-    /// range is so small that `work` takes a bounded time.
+    /// The index lock stays held if there is no memory to reserve that room, and on one hart if
+    /// the range has at most [`MAX_UNINTERRUPTED`] bytes.
     #[inline(always)]
     pub fn unlocked<R>(&mut self, work: impl FnOnce(&Unlocked<'_, 'a, M>) -> R) -> R {
-        if self.lock().is_one_hart() && self.range.size() <= SMALL {
+        if self.range_lock().is_one_hart() && self.range.size() <= MAX_UNINTERRUPTED {
             return work(&Unlocked(self));
         }
         let unlocked = self.unlock_index();
@@ -291,24 +298,25 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         })
     }
 
-    /// Frees the index lock, and reserves room for as many areas as an operation adds.
+    /// Reserves room for as many areas as an operation adds, and unlocks the index lock.
     ///
     /// # Errors
     ///
     /// `NoMemory`; then the lock is still held.
     #[inline(always)]
     pub fn unlock_index(&mut self) -> AxResult {
-        match self.lock().is_one_hart() {
-            // No other operation can use the room up.
+        match self.range_lock().is_one_hart() {
+            // On one hart only an interrupt handler could use up the room that is there, and its
+            // operations fail while a range is locked.
             true if self.locked.is_some() => {}
             true => {
-                self.lock().lock(self.hart, self.range);
+                self.range_lock().lock(self.hart, self.range);
                 self.locked = Some(self.range);
             }
             false => self.reserved = Some(self.reserve_ahead(MAX_ADDED)?),
         }
         self.no_preempt.get_or_insert_with(M::disable_preemption);
-        self.lock().index().unlock();
+        self.range_lock().index().unlock();
         self.irqs_off = None;
         Ok(())
     }
@@ -317,7 +325,9 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     #[inline(always)]
     pub fn lock_index(&mut self) {
         self.irqs_off = Some(M::disable_irqs());
-        self.lock().index().lock(self.hart, &mut self.irqs_off);
+        self.range_lock()
+            .index()
+            .lock(self.hart, &mut self.irqs_off);
         if let Some(reserved) = self.reserved.take() {
             self.redeem(reserved);
         }
@@ -355,7 +365,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
 }
 
 impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
-    /// The caller has [freed](WriteGuard::unlock_index) the index lock of the guard.
+    /// The caller has [unlocked](WriteGuard::unlock_index) the index lock of the guard.
     pub fn new(guard: &'g WriteGuard<'a, M>) -> Self {
         Self(guard)
     }
@@ -373,7 +383,7 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
     /// The first and the last address of what no other operation works on, so that page tables
     /// there may be freed: all addresses on one hart, otherwise what is locked.
     pub fn exclusive(&self) -> (usize, usize) {
-        match (self.0.lock().is_one_hart(), self.0.locked) {
+        match (self.0.range_lock().is_one_hart(), self.0.locked) {
             (true, _) => (0, usize::MAX),
             (false, Some(locked)) => (locked.start.as_usize(), last_address(locked)),
             // An empty range: no table may be freed unless something is locked.
@@ -385,7 +395,7 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
     pub fn area_from(&self, addr: VirtAddr) -> Option<MemoryArea<Backend>> {
         let first = |areas: &MemorySet<Backend>| Some(areas.areas_from(addr).next()?.area());
         match self.0.irqs_off {
-            // The index lock is still held, because there was no memory to free it.
+            // The index lock is still held (`WriteGuard::unlocked`).
             Some(_) => first(self.0),
             None => first(&*self.0.space.read_areas(self.0.shard)?),
         }
@@ -404,7 +414,7 @@ impl<M: Machine> Deref for WriteGuard<'_, M> {
 
     #[inline(always)]
     fn deref(&self) -> &MemorySet<Backend> {
-        debug_assert!(self.lock().index().is_held_by(self.hart));
+        debug_assert!(self.range_lock().index().is_held_by(self.hart));
         // SAFETY: this hart holds the index lock: `begin` and `lock_index` take it.
         // `unlock_index` needs `&mut self`, so no reference outlives it, and its callers take
         // the lock again before they look at areas.
@@ -418,7 +428,7 @@ impl<M: Machine> Drop for WriteGuard<'_, M> {
         if self.irqs_off.is_none() {
             self.lock_index();
         }
-        let lock = self.lock();
+        let lock = self.range_lock();
         if self.locked.is_some() {
             lock.unlock(self.hart);
         }
