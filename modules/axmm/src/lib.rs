@@ -14,8 +14,9 @@
 //!
 //! A file uses what is below it in this list. The kernel's own address space
 //! ([`kernel_aspace`]) is built at boot and loaded on every hart. Its upper part, from
-//! [`axconfig::KERNEL_MAP_BASE`] on, is for mappings made on demand. It exists with the feature
-//! `hal`. Without that, tests build address spaces of any [`Machine`] in a plain process.
+//! [`axconfig::KERNEL_MAP_BASE`] on, is for mappings made on demand. The kernel's address
+//! space exists with the feature `hal` only. Without that feature, tests build address spaces of
+//! any [`Machine`] in a plain process.
 //!
 //! Promises:
 //!
@@ -25,15 +26,20 @@
 //!
 //! | lock | guards | taken inside |
 //! |---|---|---|
-//! | [`SharedAspace::lock`] | sequences of operations that its callers make one | no other lock of axmm |
-//! | a range lock | pages, tables and areas of a range | `lock` |
+//! | [`SharedAspace::lock`] | several operations that are to be one | no other lock of axmm |
+//! | a range lock | pages, tables and areas of a range | [`SharedAspace::lock`] |
 //! | an index lock | the areas of a shard, and which ranges are locked | a range lock |
-//! | a hart's fault slot | the page that the hart faults in | a user program's, then the kernel's |
-//! | the locks of `axalloc` | frames, heap | any |
+//! | a hart's fault slot | the page that the hart faults in | a range lock, an index lock |
+//! | the locks of `axalloc` | frames, heap | any of the locks above |
+//!
+//! An index lock is held for a moment to lock a range, and again while the range is locked. A hart
+//! that holds a lock or the fault slot of a user program's address space may take those of the
+//! kernel's, and not the other way round.
 //!
 //! docs/locking.md has the protocol. A hart that waits for another acknowledges flush requests
 //! meanwhile ([`Machine::relax`]), because the other may be waiting for that. So a caller with
-//! interrupts out must not hold a spin lock for which a hart in this module can be waiting.
+//! interrupts out must hold no spin lock that this module takes as well: the other hart could be
+//! spinning for it.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;

@@ -15,10 +15,10 @@ impl<M: Machine> AddrSpace<M> {
         self.fixed_end = self.fixed_end.max(end.as_usize());
     }
 
-    /// Gives each mapping from `start` on to the code that maps it, its owner. Only
-    /// [`unmap_owned`](Self::unmap_owned) and [`protect_owned`](Self::protect_owned) change such
-    /// a mapping, and no bytes are copied from or to it. So references to it can be valid. The
-    /// owned range only grows.
+    /// Makes each mapping from `start` on owned: its owner is the code that maps it. Only
+    /// [`unmap_owned`](Self::unmap_owned), [`unmap_each`](Self::unmap_each) and
+    /// [`protect_owned`](Self::protect_owned) change an owned mapping, and no bytes are copied
+    /// from or to it. So references to it can be valid. The owned range only grows.
     pub fn own_from(&mut self, start: VirtAddr) {
         self.owned_from = self.owned_from.min(start.as_usize());
     }
@@ -35,20 +35,21 @@ impl<M: Machine> AddrSpace<M> {
         start >= self.base() && end.is_some_and(|end| end <= self.end().as_usize())
     }
 
-    /// Checks that a mapping can have the rights `flags`. Every right but none at all needs the
-    /// right to read, because not every machine can do without it (RISC-V Privileged
-    /// Architecture, "Encoding of PTE R/W/X fields").
+    /// Checks that a mapping can have the rights `flags`. The rights may be empty. Otherwise they
+    /// include the right to read, because not every machine can write or execute without it
+    /// (RISC-V Privileged Architecture, "Encoding of PTE R/W/X fields").
     ///
     /// # Errors
     ///
     /// `InvalidInput`.
     pub(super) fn check_rights(&self, flags: MappingFlags) -> AxResult {
         let write_and_execute = MappingFlags::WRITE | MappingFlags::EXECUTE;
-        let some = flags.intersects(write_and_execute | MappingFlags::READ);
-        let for_users = flags.contains(MappingFlags::USER) || flags.contains(write_and_execute);
-        if (for_users && self.tlb_state.is_kernel())
-            || (some && !flags.contains(MappingFlags::READ))
-            || (!some && !flags.is_empty())
+        let any_right = flags.intersects(write_and_execute | MappingFlags::READ);
+        let only_for_users =
+            flags.contains(MappingFlags::USER) || flags.contains(write_and_execute);
+        if (only_for_users && self.tlb_state.is_kernel())
+            || (any_right && !flags.contains(MappingFlags::READ))
+            || (!any_right && !flags.is_empty())
         {
             return Err(AxError::InvalidInput);
         }

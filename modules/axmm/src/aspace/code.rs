@@ -5,8 +5,8 @@
 //!
 //! - where an operation makes pages executable: [`protect`](AddrSpace::protect) and
 //!   mappings that have their frames at once, when no hart can write the pages any more;
-//! - for a lazy page, before the page fault maps it, since no operation is under way that
-//!   other harts would wait for: they may execute the page as soon as it is mapped;
+//! - for a lazy page, before the page fault maps it: other harts may execute the page as soon
+//!   as it is mapped, because a page fault does not keep them away;
 //! - for what [`write`](AddrSpace::write) puts into executable pages.
 //!
 //! Code that is written by other means, into pages that a user program may both write and

@@ -1,5 +1,7 @@
 //! What is mapped: areas, rights, and pages.
 //!
+//! An area in several shards is kept as a *part* in each of them. Queries join the parts.
+//!
 //! The `try_` lookups never wait. They are for the report of a failure: the hart that fails, or
 //! one that has been stopped for good, may be in the middle of an operation.
 
@@ -157,8 +159,9 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Shows `see` the tables and runs of pages in `pages` that come after what has been
-    /// `reached`: at most `most`, and up to the first for which `see` returns `false`. Nothing
-    /// in `pages` is unmapped meanwhile. Returns whether there may be more.
+    /// `reached`: at most `most`, and up to the first for which `see` returns `false`. One
+    /// call reaches to the end of one shard. It holds the index lock there, in its turn, so
+    /// nothing in `pages` is unmapped meanwhile. Returns whether there may be more.
     pub(crate) fn visit_some(
         &self,
         pages: VirtAddrRange,
@@ -180,6 +183,7 @@ impl<M: Machine> AddrSpace<M> {
                 return false;
             }
             let seen = self.table.visit_some(as_span(part), reached, most, see);
+            // `None` at the end of the shard.
             if let Some(more) = seen {
                 return more;
             }

@@ -13,13 +13,13 @@ use crate::machine::Machine;
 /// Interrupts are out.
 pub struct ReadGuard<'a, M: Machine> {
     shard: &'a Shard<M>,
-    /// The last field: interrupts come in when the index lock is free.
+    /// Dropped last, after the guard's own drop has unlocked the index lock.
     _irqs_off: Option<M::IrqGuard>,
 }
 
 impl<M: Machine> AddrSpace<M> {
     /// Locks the areas of a shard. `None` if this hart holds the index lock already: then a
-    /// fault or an interrupt has stopped the code that holds it.
+    /// fault or an interrupt has interrupted the code that holds it.
     #[inline(always)]
     pub(super) fn read_areas<'a>(&self, shard: &'a Shard<M>) -> Option<ReadGuard<'a, M>> {
         let mut irqs_off = Some(M::disable_irqs());

@@ -24,10 +24,10 @@ use crate::tlb::state::TlbState;
 /// to map them, holds a lock of its own. Or it tries again if `AlreadyExists` says that another
 /// hart was faster.
 ///
-/// An operation keeps interrupts out for a bounded time, whatever its size, unless its caller
-/// keeps them out. An interrupt handler that has interrupted an operation of its hart gets
-/// `ResourceBusy` from operations of its own, and [`Fault::Nested`](super::Fault::Nested) from
-/// page faults in the range that is being changed.
+/// The time for which an operation keeps interrupts out is bounded, whatever its size, unless
+/// its caller keeps them out. An interrupt handler that has interrupted an operation of its hart
+/// gets `ResourceBusy` from operations of its own, and [`Fault::Nested`](super::Fault::Nested)
+/// from page faults in the range that is being changed.
 #[repr(C)]
 pub struct AddrSpace<M: Machine = ThisMachine> {
     /// The areas and their locks. First, because atomic instructions of some machines take no
@@ -35,7 +35,7 @@ pub struct AddrSpace<M: Machine = ThisMachine> {
     pub(super) shards: Shards<M>,
     pub(super) va_range: VirtAddrRange,
     pub(super) table: Table<M>,
-    /// Below this address nothing is mapped, unmapped or protected.
+    /// What is mapped below this address is fixed: no operation changes it.
     pub(super) fixed_end: usize,
     /// From this address on only the owner of a mapping changes it.
     pub(super) owned_from: usize,
@@ -115,8 +115,8 @@ impl<M: Machine> AddrSpace<M> {
         }
         let mut table = Table::<M>::new(M::largest_page(), M::page_mark(tlb_state.is_kernel()))?;
         prepare(&mut table)?;
-        let root_entry = Table::<M>::entry_size(Table::<M>::LEVELS - 1);
-        let layout = Layout::new(va_range, root_entry.ilog2())?;
+        let root_entry_size = Table::<M>::entry_size(Table::<M>::LEVELS - 1);
+        let layout = Layout::new(va_range, root_entry_size.ilog2())?;
         Ok(Self {
             shards: Shards::new(layout),
             va_range,
@@ -147,7 +147,8 @@ impl<M: Machine> AddrSpace<M> {
         TableView(self)
     }
 
-    /// The page table. Callers make sure that nothing is unmapped while they walk it.
+    /// The page table. While a caller walks it, nothing there may be unmapped: the caller holds its
+    /// fault slot or a range lock for the addresses.
     pub(crate) fn table(&self) -> &Table<M> {
         &self.table
     }
@@ -163,8 +164,9 @@ impl<M: Machine> AddrSpace<M> {
     }
 }
 
-// SAFETY: the areas are `Sync`. The rest of a shard is atomic, but for each hart's area cache,
-// which only that hart uses: `Machine` promises that two harts have different numbers.
+// SAFETY: the areas are `Sync`. The rest of a shard is atomic, except for the area cache of each
+// hart. Only the code that holds that hart's fault slot uses the cache, and `Machine` promises
+// that two harts have different numbers.
 unsafe impl<M: Machine + Sync> Sync for AddrSpace<M> {}
 
 // SAFETY: nothing in an address space refers to the hart that made it.
@@ -176,7 +178,8 @@ impl<M: Machine> Drop for AddrSpace<M> {
         debug_assert!(self.tlb_state.is_kernel() || !self.tlb_state.has_harts_inside());
         self.fixed_end = 0;
         self.owned_from = usize::MAX;
-        // `clear` fails only for fixed and owned mappings, and there are no such mappings now.
+        // `clear` fails for fixed and owned mappings, but no mapping is one now. It also fails in
+        // the middle of another operation, but that would have borrowed `self`.
         let _ = self.clear();
     }
 }

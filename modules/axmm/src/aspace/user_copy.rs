@@ -1,18 +1,19 @@
 //! Copying into and out of an address space, whichever one is loaded.
 //!
-//! A copy goes page by page through the kernel's direct map of physical memory. A page
+//! A copy goes page by page through the kernel's linear mapping of physical memory. A page
 //! that has no frame yet gets one, and rights are respected, as if the access had been
 //! made by an instruction in that address space. The copy ends at the first byte that
 //! such an instruction could not have accessed.
 //!
-//! While a page is copied it stays mapped, as during a page fault. So a fault of the copy
-//! itself cannot be resolved there: it ends the copy of this page ([`Machine::copy`]).
+//! The hart holds its fault slot while it copies a page, so the page stays mapped. A page fault
+//! of the copy itself cannot be resolved meanwhile: it ends the copy of this page
+//! ([`Machine::copy`]).
 //!
 //! - Where the caller's buffer has faulted, the copy goes on through a few bytes on the
-//!   stack. They are moved from or to the buffer once the page may go, by accesses that may
-//!   take any fault: of a lazy page, a stale translation, or another address space.
-//! - Where the frame has faulted, there is no memory at the physical address of a linear
-//!   mapping, or the kernel's direct map does not reach it. The copy ends.
+//!   stack. They are moved from or to the buffer while the fault slot is empty, by accesses that
+//!   may take any fault: of a lazy page, a stale translation, or another address space.
+//! - Where the frame has faulted, there is no memory at the physical address of an area
+//!   with a linear backend, or the kernel's linear mapping does not reach it. The copy ends.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -32,7 +33,7 @@ const BOUNCE: usize = 64;
 
 /// A part of a copy that lies in one page.
 struct Piece {
-    /// Where the page's bytes are in the kernel's direct map.
+    /// Where the page's bytes are in the kernel's linear mapping.
     bytes: *mut u8,
     len: usize,
     paddr: PhysAddr,
@@ -69,7 +70,7 @@ impl<M: Machine> AddrSpace<M> {
     /// be allocated. `buf` then holds the bytes before; [`read_some`](Self::read_some) returns
     /// how many they are.
     pub fn read(&self, start: VirtAddr, buf: &mut [u8]) -> AxResult {
-        Ok(self.copy_out(start, buf).1?)
+        Ok(self.read_pieces(start, buf).1?)
     }
 
     /// Copies `buf` to `start`. If the pages are executable, instruction fetches of every hart
@@ -81,16 +82,16 @@ impl<M: Machine> AddrSpace<M> {
     /// cannot be allocated. The bytes before have been written; [`write_some`](Self::write_some)
     /// returns how many they are.
     pub fn write(&self, start: VirtAddr, buf: &[u8]) -> AxResult {
-        Ok(self.copy_in(start, buf).1?)
+        Ok(self.write_pieces(start, buf).1?)
     }
 
     /// Fills `buf` with the bytes from `start` on, up to the first that may not be read. Returns
     /// how many bytes were read.
     pub fn read_some(&self, start: VirtAddr, buf: &mut [u8]) -> usize {
-        self.copy_out(start, buf).0
+        self.read_pieces(start, buf).0
     }
 
-    fn copy_out(&self, start: VirtAddr, buf: &mut [u8]) -> Copied {
+    fn read_pieces(&self, start: VirtAddr, buf: &mut [u8]) -> Copied {
         piece_by_piece(start, buf.len(), |vaddr, done| {
             self.read_piece(vaddr, &mut buf[done..])
         })
@@ -99,10 +100,10 @@ impl<M: Machine> AddrSpace<M> {
     /// Copies `buf` to `start`, up to the first byte that may not be written. Returns how many
     /// bytes were written.
     pub fn write_some(&self, start: VirtAddr, buf: &[u8]) -> usize {
-        self.copy_in(start, buf).0
+        self.write_pieces(start, buf).0
     }
 
-    fn copy_in(&self, start: VirtAddr, buf: &[u8]) -> Copied {
+    fn write_pieces(&self, start: VirtAddr, buf: &[u8]) -> Copied {
         piece_by_piece(start, buf.len(), |vaddr, done| {
             self.write_piece(vaddr, &buf[done..])
         })
@@ -178,7 +179,7 @@ impl<M: Machine> AddrSpace<M> {
     fn read_bounced(&self, vaddr: VirtAddr, buf: &mut [u8]) -> Result<usize, Fault> {
         let mut bounce = [0; BOUNCE];
         let size = buf.len().min(BOUNCE);
-        let count = is_memory(self.read_at_once(vaddr, &mut bounce[..size])?)?;
+        let count = require_bytes(self.read_at_once(vaddr, &mut bounce[..size])?)?;
         buf[..count].copy_from_slice(&bounce[..count]);
         Ok(count)
     }
@@ -207,7 +208,7 @@ impl<M: Machine> AddrSpace<M> {
         let mut bounce = [0; BOUNCE];
         let size = buf.len().min(BOUNCE);
         bounce[..size].copy_from_slice(&buf[..size]);
-        is_memory(self.write_at_once(vaddr, &bounce[..size])?)
+        require_bytes(self.write_at_once(vaddr, &bounce[..size])?)
     }
 
     /// Calls `f` with the part of `size` bytes from `vaddr` on that lies in one small page,
@@ -232,7 +233,7 @@ impl<M: Machine> AddrSpace<M> {
                 self.area_under_lock(vaddr).ok_or(Fault::Unmapped)?;
                 continue;
             };
-            // Device registers are not memory, and need not be in the direct map. The
+            // Device registers are not memory, and need not be in the linear mapping. The
             // area says what they are: not every format has it in the page's entry.
             let flags = area.flags();
             if !flags.contains(access) || flags.contains(MappingFlags::DEVICE) {
@@ -243,7 +244,7 @@ impl<M: Machine> AddrSpace<M> {
             {
                 let paddr = page.paddr + (vaddr.as_usize() - page.vaddr.as_usize());
                 return Ok(f(Piece {
-                    bytes: in_direct_map(paddr).ok_or(Fault::Unmapped)?,
+                    bytes: in_linear_mapping(paddr).ok_or(Fault::Unmapped)?,
                     paddr,
                     is_code: flags.contains(MappingFlags::EXECUTE),
                     len: size.min(PAGE_SIZE_4K - vaddr.align_offset_4k()),
@@ -255,16 +256,16 @@ impl<M: Machine> AddrSpace<M> {
     }
 }
 
-/// Where the byte at a physical address is in the kernel's direct map; `None` beyond its
+/// Where the byte at a physical address is in the kernel's linear mapping; `None` beyond its
 /// end. A page lies in it as a whole, or not at all.
-fn in_direct_map(paddr: PhysAddr) -> Option<*mut u8> {
+fn in_linear_mapping(paddr: PhysAddr) -> Option<*mut u8> {
     let paddr = paddr.as_usize();
     (paddr < MAX_PHYS).then(|| ptr::with_exposed_provenance_mut(PHYS_VIRT_OFFSET + paddr))
 }
 
-/// A copy through the stack that copies no byte has found no memory behind the page, because the
-/// stack itself does not fault.
-fn is_memory(count: usize) -> Result<usize, Fault> {
+/// Returns the `count` of bytes that were copied through the stack. 0 bytes are an error: the stack
+/// itself does not fault, so there is no memory behind the page.
+fn require_bytes(count: usize) -> Result<usize, Fault> {
     match count {
         0 => Err(Fault::Unmapped),
         count => Ok(count),
