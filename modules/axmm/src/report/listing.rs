@@ -6,15 +6,16 @@
 //! ```text
 //! @map space START END LEVELS
 //! @map area START END RIGHTS FRAMES RESIDENT HUGE NAME      each, by address
-//! @map table LEVEL VADDR FRAME                  each before what it holds
-//! @map run LEVEL VADDR COUNT PADDR RIGHTS       pages in a row, of one table
+//! @map table LEVEL VADDR FRAME                  before the tables and runs under it
+//! @map run LEVEL VADDR COUNT PADDR RIGHTS       contiguous pages, of one table
 //! @map end
 //! ```
 //!
 //! Addresses are hexadecimal, bytes and counts decimal, and level 0 is the lowest.
-//! RIGHTS are five letters, `-` for what is not there: `rwxu`, the last for user
-//! programs, then `d` for a device's memory or `n` for memory that is not cached.
-//! FRAMES says where the frames come from. NAME goes to the end of the line.
+//! RIGHTS are five characters. The first four are `rwxu` (`u`: user programs have the
+//! rights, too). The fifth is `d` for a device's memory or `n` for memory that is not
+//! cached. A `-` takes the place of a letter that does not apply. FRAMES is one word
+//! for the backend of the area. NAME is the rest of the line.
 
 use core::fmt::{self, Write};
 use core::ops::Range;
@@ -30,10 +31,10 @@ use crate::machine::{Machine, ThisMachine};
 use crate::page_table::frames::Table;
 use crate::page_table::{MAX_LEVELS, Resident, VisitPosition, Visited};
 
-/// What the lines of data begin with, and no others.
+/// The beginning of each line of data. No other output of the kernel has lines that begin so.
 pub const MARK: &str = "@map ";
 
-/// As many characters of a name are listed.
+/// The number of characters to which a longer name is cut.
 const NAME: usize = 64;
 
 /// For whom a listing is.
@@ -45,7 +46,7 @@ pub enum Form {
     Data,
 }
 
-/// A listing to be shown as a whole.
+/// A whole listing, to be formatted: the address space, and the form.
 pub struct Listing<'a, M: Machine = ThisMachine>(pub &'a AddrSpace<M>, pub Form);
 
 impl<M: Machine> fmt::Display for Listing<'_, M> {
@@ -59,7 +60,7 @@ impl<M: Machine> fmt::Display for Listing<'_, M> {
 }
 
 /// A listing that is made line by line. The address space may change between two
-/// lines: each is right when it is written.
+/// lines. Each line is correct when it is written.
 #[derive(Clone, Debug)]
 pub struct Lines {
     form: Form,
@@ -77,13 +78,13 @@ enum Next {
     /// The first area that ends above this address.
     Area(usize),
     Tables,
-    /// What the page table holds behind this.
-    Seen(VisitPosition),
-    Over,
+    /// The first table or run of pages after this position.
+    PageTable(VisitPosition),
+    End,
 }
 
 impl Lines {
-    /// A listing that starts with its first line.
+    /// Returns a listing before its first line.
     pub fn new(form: Form) -> Self {
         Self {
             form,
@@ -94,7 +95,7 @@ impl Lines {
         }
     }
 
-    /// Writes the next line, without its end. Returns whether there was one.
+    /// Writes the next line, without a line feed. Returns whether there was one.
     ///
     /// # Errors
     ///
@@ -105,24 +106,28 @@ impl Lines {
         out: &mut impl Write,
     ) -> Result<bool, fmt::Error> {
         match self.next {
-            Next::Space => self.space(aspace, out)?,
-            Next::Columns => self.columns(out)?,
+            Next::Space => self.write_space(aspace, out)?,
+            Next::Columns => self.write_columns(out)?,
             Next::Area(from) => match aspace.areas_from(VirtAddr::from_usize(from)).next() {
-                Some(area) => self.area(aspace, &area, from, out)?,
-                None if self.form == Form::Table => self.sum(out)?,
+                Some(area) => self.write_area(aspace, &area, from, out)?,
+                None if self.form == Form::Table => self.write_sum(out)?,
                 None => {
-                    self.next = Next::Seen(VisitPosition::START);
+                    self.next = Next::PageTable(VisitPosition::START);
                     return self.write_next(aspace, out);
                 }
             },
-            Next::Tables => self.tables(aspace, out)?,
-            Next::Seen(reached) => self.seen(aspace, reached, out)?,
-            Next::Over => return Ok(false),
+            Next::Tables => self.write_table_counts(aspace, out)?,
+            Next::PageTable(position) => self.write_visited(aspace, position, out)?,
+            Next::End => return Ok(false),
         }
         Ok(true)
     }
 
-    fn space<M: Machine>(&mut self, aspace: &AddrSpace<M>, out: &mut impl Write) -> fmt::Result {
+    fn write_space<M: Machine>(
+        &mut self,
+        aspace: &AddrSpace<M>,
+        out: &mut impl Write,
+    ) -> fmt::Result {
         let (levels, all) = (Table::<M>::LEVELS, as_span(whole(aspace)));
         match self.form {
             Form::Table => {
@@ -141,7 +146,7 @@ impl Lines {
         }
     }
 
-    fn columns(&mut self, out: &mut impl Write) -> fmt::Result {
+    fn write_columns(&mut self, out: &mut impl Write) -> fmt::Result {
         self.next = Next::Area(0);
         write!(
             out,
@@ -150,7 +155,7 @@ impl Lines {
         )
     }
 
-    fn area<M: Machine>(
+    fn write_area<M: Machine>(
         &mut self,
         aspace: &AddrSpace<M>,
         area: &MemoryArea<Backend>,
@@ -158,7 +163,7 @@ impl Lines {
         out: &mut impl Write,
     ) -> fmt::Result {
         let Range { start, end } = as_span(area.va_range());
-        // It may have grown to the left meanwhile.
+        // Since the previous line, the area may have grown at its start.
         let start = start.max(from);
         let resident = resident(aspace, start..end);
         self.next = Next::Area(end);
@@ -166,7 +171,7 @@ impl Lines {
         self.bytes += end - start;
         self.resident.all += resident.all;
         self.resident.huge += resident.huge;
-        let (rights, frames) = (Rights(area.flags()), frames(area.backend()));
+        let (rights, frames) = (Rights(area.flags()), frames_word(area.backend()));
         let (all, huge) = (resident.all, resident.huge);
         match self.form {
             Form::Table => write!(
@@ -185,7 +190,7 @@ impl Lines {
         }
     }
 
-    fn sum(&mut self, out: &mut impl Write) -> fmt::Result {
+    fn write_sum(&mut self, out: &mut impl Write) -> fmt::Result {
         self.next = Next::Tables;
         let (all, huge) = (self.resident.all >> 10, self.resident.huge >> 10);
         write!(
@@ -198,9 +203,13 @@ impl Lines {
         )
     }
 
-    fn tables<M: Machine>(&mut self, aspace: &AddrSpace<M>, out: &mut impl Write) -> fmt::Result {
-        self.next = Next::Over;
-        let count = tables(aspace);
+    fn write_table_counts<M: Machine>(
+        &mut self,
+        aspace: &AddrSpace<M>,
+        out: &mut impl Write,
+    ) -> fmt::Result {
+        self.next = Next::End;
+        let count = count_tables(aspace);
         let kib = (count.iter().sum::<usize>() * PAGE_SIZE_4K) >> 10;
         write!(out, "page tables: {kib} KiB;")?;
         for level in (0..Table::<M>::LEVELS).rev() {
@@ -210,19 +219,19 @@ impl Lines {
         Ok(())
     }
 
-    fn seen<M: Machine>(
+    fn write_visited<M: Machine>(
         &mut self,
         aspace: &AddrSpace<M>,
-        mut reached: VisitPosition,
+        mut position: VisitPosition,
         out: &mut impl Write,
     ) -> fmt::Result {
-        let Some(seen) = next_seen(aspace, &mut reached) else {
-            self.next = Next::Over;
+        let Some(visited) = visit_next(aspace, &mut position) else {
+            self.next = Next::End;
             return write!(out, "{MARK}end");
         };
-        self.next = Next::Seen(reached);
-        let count = seen.count();
-        match seen {
+        self.next = Next::PageTable(position);
+        let count = visited.count();
+        match visited {
             Visited::Table {
                 level,
                 vaddr,
@@ -248,19 +257,20 @@ impl Lines {
     }
 }
 
-/// Tables and runs of pages that are looked at before other operations get their turn.
+/// The number of tables and runs of pages that are visited under one hold of an index lock. Other
+/// operations can get the lock in between.
 const AT_A_TIME: usize = 1;
 
-/// How much memory is behind `pages`, looked up in pieces.
-fn resident<M: Machine>(aspace: &AddrSpace<M>, inside: Range<usize>) -> Resident {
-    let (mut reached, mut sum) = (VisitPosition::START, Resident::default());
-    let pages = va_range(inside.start, inside.end);
-    walk(aspace, pages, &mut reached, &mut |seen| {
+/// Returns how much memory is mapped in `pages`.
+fn resident<M: Machine>(aspace: &AddrSpace<M>, pages: Range<usize>) -> Resident {
+    let (mut position, mut sum) = (VisitPosition::START, Resident::default());
+    let limits = va_range(pages.start, pages.end);
+    visit_in_steps(aspace, limits, &mut position, &mut |visited| {
         if let Visited::Run {
             level, pages: run, ..
-        } = seen
+        } = visited
         {
-            let bytes = run.end.min(inside.end) - run.start.max(inside.start);
+            let bytes = run.end.min(pages.end) - run.start.max(pages.start);
             sum.all += bytes;
             sum.huge += if *level > 0 { bytes } else { 0 };
         }
@@ -269,11 +279,11 @@ fn resident<M: Machine>(aspace: &AddrSpace<M>, inside: Range<usize>) -> Resident
     sum
 }
 
-/// How many tables of each level there are, counted in pieces.
-fn tables<M: Machine>(aspace: &AddrSpace<M>) -> [usize; MAX_LEVELS] {
-    let (mut reached, mut count) = (VisitPosition::START, [0; MAX_LEVELS]);
-    walk(aspace, whole(aspace), &mut reached, &mut |seen| {
-        if let Visited::Table { level, .. } = seen {
+/// Returns how many tables of each level there are.
+fn count_tables<M: Machine>(aspace: &AddrSpace<M>) -> [usize; MAX_LEVELS] {
+    let (mut position, mut count) = (VisitPosition::START, [0; MAX_LEVELS]);
+    visit_in_steps(aspace, whole(aspace), &mut position, &mut |visited| {
+        if let Visited::Table { level, .. } = visited {
             count[*level] += 1;
         }
         true
@@ -281,27 +291,29 @@ fn tables<M: Machine>(aspace: &AddrSpace<M>) -> [usize; MAX_LEVELS] {
     count
 }
 
-/// What the page table holds behind what has been `reached`.
-fn next_seen<M: Machine>(aspace: &AddrSpace<M>, reached: &mut VisitPosition) -> Option<Visited> {
+/// Returns the first table or run of pages after `position`, and moves `position` past it.
+fn visit_next<M: Machine>(aspace: &AddrSpace<M>, position: &mut VisitPosition) -> Option<Visited> {
     let mut next = None;
-    walk(aspace, whole(aspace), reached, &mut |seen| {
-        next = Some(seen.clone());
+    visit_in_steps(aspace, whole(aspace), position, &mut |visited| {
+        next = Some(visited.clone());
         false
     });
     next
 }
 
-/// Shows `see` what the page table holds in `pages` behind what has been `reached`, up to
-/// `false`. In each piece nothing is unmapped; between pieces anything may change.
-fn walk<M: Machine>(
+/// Calls `f` for each table and run of pages in `pages` after `position`, until `f` returns
+/// `false`. Moves `position` past them. Nothing is unmapped while `f` runs, but anything may
+/// change between two calls.
+fn visit_in_steps<M: Machine>(
     aspace: &AddrSpace<M>,
     pages: VirtAddrRange,
-    reached: &mut VisitPosition,
-    see: &mut dyn FnMut(&Visited) -> bool,
+    position: &mut VisitPosition,
+    f: &mut dyn FnMut(&Visited) -> bool,
 ) {
-    while aspace.visit_some(pages, reached, AT_A_TIME, see) {}
+    while aspace.visit_some(pages, position, AT_A_TIME, f) {}
 }
 
+/// Returns the addresses of the whole address space.
 fn whole<M: Machine>(aspace: &AddrSpace<M>) -> VirtAddrRange {
     VirtAddrRange {
         start: aspace.base(),
@@ -309,8 +321,8 @@ fn whole<M: Machine>(aspace: &AddrSpace<M>) -> VirtAddrRange {
     }
 }
 
-/// Where an area's frames come from, in a word.
-fn frames(backend: &Backend) -> &'static str {
+/// Returns one word for how an area gets its frames.
+fn frames_word(backend: &Backend) -> &'static str {
     match backend {
         Backend::Linear { .. } => "linear",
         Backend::Alloc { populate: true, .. } => "populated",
@@ -322,7 +334,7 @@ fn frames(backend: &Backend) -> &'static str {
     }
 }
 
-/// Rights in five letters.
+/// Rights in five characters, as the head of this module describes them.
 pub(crate) struct Rights(pub MappingFlags);
 
 impl fmt::Display for Rights {
