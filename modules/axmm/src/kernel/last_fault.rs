@@ -1,5 +1,5 @@
-//! Why the last page fault that failed on this hart did. The report of an access that ends the
-//! machine needs it, because the trap entry only learns that the fault failed.
+//! The reason of the last page fault that failed on this hart. The trap entry only learns that the
+//! fault failed. If the access ends the machine, the report of it gives this reason.
 
 use memory_addr::VirtAddr;
 
@@ -20,7 +20,7 @@ const FAULTS: [Fault; 4] = [
     Fault::Nested,
 ];
 
-/// Records why an access of this hart cannot be made. The caller keeps interrupts out.
+/// Records why an access of this hart cannot be made. The caller has disabled interrupts.
 #[cold]
 pub fn note(addr: VirtAddr, fault: Fault) {
     let index = FAULTS.iter().position(|known| *known == fault);

@@ -30,8 +30,8 @@ pub use self::shared::{AspaceGuard, SharedAspace};
 
 static KERNEL_ASPACE: LazyInit<SharedAspace> = LazyInit::new();
 
-/// Makes an address space with everything that the kernel needs. Each part of its image has
-/// exactly its rights, and only code is executable. The rest of RAM is readable and writable.
+/// Makes an address space with everything that the kernel needs. Each section of the kernel's
+/// image has only the rights that it needs, and only code is executable. The rest of RAM is readable and writable.
 /// Devices are uncached. Each hart's stack lies above a guard zone.
 ///
 /// # Errors
@@ -46,8 +46,8 @@ pub fn new_kernel_aspace() -> AxResult<AddrSpace> {
             let vaddr = axhal::mem::phys_to_virt(region.paddr);
             let flags = rights(region.flags);
             let (name, paddr, size) = (region.name, region.paddr, region.size);
-            // SAFETY: `fix_below` below keeps copies out of the mapping, and no user program is
-            // in this address space.
+            // SAFETY: the call of `fix_below` after this loop makes user copies refuse these
+            // addresses, and no user program is in this address space.
             result = unsafe { aspace.map_linear_named(name, vaddr, paddr, size, flags) };
         }
     });
@@ -69,7 +69,8 @@ fn map_stack(aspace: &AddrSpace, number: usize, paddr: PhysAddr) -> AxResult {
     aspace.map_alloc(VirtAddr::from_usize(guard), start - guard, none, false)?;
     let rights = MappingFlags::READ | MappingFlags::WRITE;
     // SAFETY: the memory is used for this stack alone, because `for_each_region` leaves it out
-    // of the linear mapping. `own_from` keeps copies and changes away from the mapping.
+    // of the linear mapping. The caller's `own_from` makes user copies and operations of other
+    // code refuse these addresses.
     unsafe { aspace.map_linear_named("stack", start.into(), paddr, end - start, rights) }
 }
 
@@ -156,8 +157,9 @@ pub fn init_memory_management() {
     init_memory_management_secondary();
 }
 
-/// Loads the kernel's address space on this hart. Every hart but the first calls it. A hart that
-/// has entered a user program's address space is in the kernel's as well, so nothing changes.
+/// Loads the kernel's address space on this hart. Every hart but the first calls it. Does nothing
+/// on a hart that has entered a user program's address space, whose page table has the kernel's
+/// mappings already.
 pub fn init_memory_management_secondary() {
     if !SharedAspace::entered().is_null() {
         return;
@@ -173,7 +175,7 @@ impl SharedAspace {
     #[inline(always)]
     fn space_of(&self, addr: VirtAddr) -> Option<&Self> {
         match addr.as_usize() < USER_END {
-            true => Self::entered_here(),
+            true => Self::entered_ref(),
             false => Some(self),
         }
     }
@@ -197,7 +199,8 @@ unsafe impl PageFaultHandler for SharedAspace {
             };
             match fault {
                 Ok(()) => return true,
-                // Code that runs with interrupts enabled holds no spin lock of the kernel.
+                // The shrinker may take any lock of the kernel. Code that runs with interrupts
+                // enabled holds no such lock, since each of them disables interrupts.
                 Err(Fault::NoMemory) if axhal::arch::irqs_enabled() && axalloc::run_shrinker() => {}
                 Err(fault) => {
                     last_fault::note(addr, fault);
@@ -211,10 +214,10 @@ unsafe impl PageFaultHandler for SharedAspace {
         let Some(space) = self.space_of(addr) else {
             return out.write_str("nothing: no user's address space is entered");
         };
-        describe(space, addr, out)?;
+        describe_mapping(space, addr, out)?;
         match last_fault::last(addr) {
             Some(Fault::NoMemory) => write!(out, "; out of memory: {}", axalloc::usage()),
-            // `describe` above has said what is mapped there.
+            // `describe_mapping` has said what is mapped there.
             Some(Fault::Unmapped) | None => Ok(()),
             Some(fault) => write!(out, "; the access is {fault}"),
         }
@@ -236,7 +239,7 @@ fn rights_for(access: Access) -> MappingFlags {
 }
 
 /// Writes what is mapped at `addr`. It does not wait for an operation that changes it.
-fn describe(aspace: &AddrSpace, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
+fn describe_mapping(aspace: &AddrSpace, addr: VirtAddr, out: &mut dyn Write) -> fmt::Result {
     let area = match aspace.try_area_at(addr) {
         Ok(Some(area)) => area,
         Ok(None) => return out.write_str("nothing"),

@@ -35,15 +35,15 @@ static GENERATION: u64 = 0;
 /// overlap run side by side.
 pub struct SharedAspace {
     aspace: AddrSpace,
-    /// Held by callers that make several operations one.
+    /// Held by a caller for a sequence of operations ([`lock`](Self::lock)).
     lock: SpinNoIrq<()>,
     root: PhysAddr,
     /// Whether a hart can enter it.
     enterable: bool,
 }
 
-/// An address space that the caller has [locked](SharedAspace::lock). Interrupts are out while
-/// the guard exists.
+/// An address space that the caller has [locked](SharedAspace::lock). Interrupts are disabled
+/// while the guard exists.
 pub struct AspaceGuard<'a> {
     aspace: &'a AddrSpace,
     _guard: SpinNoIrqGuard<'a, ()>,
@@ -65,18 +65,18 @@ impl SharedAspace {
         self.root
     }
 
-    /// Waits until no other caller holds the lock, and takes it. So several operations become one
-    /// for all callers that use this lock, as to find free addresses and to map them. It keeps
-    /// out neither page faults nor operations without the lock.
+    /// Waits until no other caller holds the lock, and takes it. A caller holds it for a sequence of
+    /// operations, such as finding free addresses and mapping them. Other callers of `lock` wait
+    /// meanwhile. Page faults do not wait, nor do operations of code that does not call `lock`.
     pub fn lock(&self) -> AspaceGuard<'_> {
-        let mut turn = 0;
+        let mut round = 0;
         loop {
             if let Some(guard) = self.try_lock() {
                 return guard;
             }
             // The holder may be waiting for this hart to flush its TLB.
-            ThisMachine::relax(turn);
-            turn += 1;
+            ThisMachine::relax(round);
+            round += 1;
         }
     }
 
@@ -109,7 +109,7 @@ impl SharedAspace {
         if !self.enterable {
             return Err(AxError::InvalidInput);
         }
-        let before = Self::entered_here();
+        let before = Self::entered_ref();
         // SAFETY: `self` is borrowed until this returns, and the second `switch` below leaves
         // it before that. `f` uses the lower half only for what `self` maps there.
         unsafe { Self::switch(Some(self)) };
@@ -125,9 +125,9 @@ impl SharedAspace {
     ///
     /// `to` exists until this hart has left it. Nothing in the lower half is in use.
     pub unsafe fn switch(to: Option<&Self>) {
-        // A request to flush must find this hart either inside or outside.
+        // This hart handles no flush request halfway: `TlbState::enter` requires it.
         let _guard = IrqsOff::new();
-        let from = Self::entered_here();
+        let from = Self::entered_ref();
         // The hart leaves the old address space before it enters the new one, so an operation
         // on the old one finds it either inside or gone.
         if let Some(from) = from
@@ -137,13 +137,14 @@ impl SharedAspace {
         }
         if let Some(to) = to {
             // SAFETY: `to` exists by the caller's promise. Its root translates the kernel half as
-            // the kernel's root does, which `is_enterable` has checked. Interrupts are out.
+            // the kernel's root does, which `is_enterable` has checked. `_guard` disables
+            // interrupts.
             unsafe { to.enter() };
         }
         ENTERED.write_current(to.map_or(0, |to| ptr::from_ref(to).expose_provenance()));
     }
 
-    /// Leaves the address space. The caller keeps interrupts out.
+    /// Leaves the address space. The caller has disabled interrupts.
     fn leave(&self) {
         // SAFETY: the kernel's address space is never dropped. After `leave_user` this hart
         // translates nothing by this address space.
@@ -158,42 +159,44 @@ impl SharedAspace {
     /// # Safety
     ///
     /// The address space exists until this hart has left it. Nothing in the lower half is in
-    /// use. Interrupts are out.
+    /// use. Interrupts are disabled.
     unsafe fn enter(&self) {
+        // Where all harts share one lower half (a Linux process), only one root may be in use. This
+        // waits until harts in other address spaces have left.
         // SAFETY: by the caller's promise the root exists until this hart has left.
         unsafe { claim_user(self.root) };
         let mut generation = GENERATION.read_current();
         // SAFETY: `generation` is this hart's own, and `enter_user` below flushes what is stale.
-        // Interrupts are out in between, by the caller's promise.
+        // Interrupts are disabled in between, by the caller's promise.
         let (asid, stale) = unsafe { self.tlb_state().enter(&ASIDS, this_hart(), &mut generation) };
         GENERATION.write_current(generation);
-        let forget = match stale {
+        let flush = match stale {
             FlushOnEntry::Nothing => Flush::Nothing,
             FlushOnEntry::Asid => Flush::Asid,
             FlushOnEntry::Everything => Flush::Everything,
         };
         // SAFETY: by the caller's promise the root exists until this hart has left, and
         // `claim_user` has claimed it.
-        unsafe { enter_user(self.root, asid, forget) };
+        unsafe { enter_user(self.root, asid, flush) };
     }
 
-    /// Returns the address space that this hart has entered, or null. It exists until this hart
-    /// leaves it.
+    /// Returns a pointer to the address space that this hart has entered, or null. The address
+    /// space exists until this hart leaves it.
     pub fn entered() -> *const Self {
         ptr::with_exposed_provenance(ENTERED.read_current())
     }
 
-    /// Returns the address space that this hart has entered. Callers drop the reference before
+    /// Returns a reference to the address space that this hart has entered. Callers drop it before
     /// this hart leaves the address space.
-    pub(crate) fn entered_here() -> Option<&'static Self> {
+    pub(crate) fn entered_ref() -> Option<&'static Self> {
         // SAFETY: `switch` stored the pointer, and its caller promised that the address space
         // exists until this hart leaves it. References in this crate end before that.
         unsafe { Self::entered().as_ref() }
     }
 
     /// Makes an access of the kernel at `vaddr` possible, if it is allowed and a bounded number
-    /// of instructions is enough. Returns whether the access can be made. The caller keeps
-    /// interrupts out.
+    /// of instructions is enough. Returns whether the access can be made. The caller has disabled
+    /// interrupts.
     #[inline(always)]
     pub(crate) fn kernel_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
         // Most faults need one frame. It is allocated and zeroed before the fault slot is taken.
