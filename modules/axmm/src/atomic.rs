@@ -37,8 +37,9 @@ pub const CONSUME: Ordering = match cfg!(any(miri, target_arch = "x86_64")) {
 
 /// Atomics of loom with SeqCst accesses.
 ///
-/// Loom has a total order of SeqCst fences only. Its own SeqCst load returns the latest value
-/// even if that was stored with a weaker order, and so would hide a store that is too weak.
+/// Loom keeps one total order of SeqCst fences, but not of SeqCst accesses. Its own SeqCst load
+/// returns the latest value even if that was stored with a weaker order, and so would hide a
+/// store that is too weak.
 /// Here a SeqCst access is an `Acquire` or `Release` access. A SeqCst fence comes between a
 /// SeqCst write and the next SeqCst read of the same thread. There are no other fences.
 #[cfg(all(loom, test))]

@@ -12,11 +12,13 @@
 //!   machine.rs    what an address space needs of its machine
 //! ```
 //!
-//! A file uses what is below it in this list. The kernel's own address space
-//! ([`kernel_aspace`]) is built at boot and loaded on every hart. Its upper part, from
-//! [`axconfig::KERNEL_MAP_BASE`] on, is for mappings made on demand. The kernel's address
-//! space exists with the feature `hal` only. Without that feature, tests build address spaces of
-//! any [`Machine`] in a plain process.
+//! A folder uses what is below it in this list. `addr.rs`, `atomic.rs` and `boxed.rs` are below all
+//! of them. docs/glossary.md explains the terms.
+//!
+//! The kernel's own address space ([`kernel_aspace`]) is built at boot and loaded on every hart.
+//! Its upper part, from [`axconfig::KERNEL_MAP_BASE`] on, is for mappings made on demand. The
+//! kernel's address space exists with the feature `hal` only. Without that feature, tests build
+//! address spaces of any [`Machine`] in a plain process.
 //!
 //! Promises:
 //!
@@ -26,7 +28,7 @@
 //!
 //! | lock | guards | taken inside |
 //! |---|---|---|
-//! | [`SharedAspace::lock`] | several operations that are to be one | no other lock of axmm |
+//! | [`SharedAspace::lock`] | a sequence of operations, against other callers that lock | no other lock of axmm |
 //! | a range lock | pages, tables and areas of a range | [`SharedAspace::lock`] |
 //! | an index lock | the areas of a shard, and which ranges are locked | a range lock |
 //! | a hart's fault slot | the page that the hart faults in | a range lock, an index lock |
@@ -37,9 +39,9 @@
 //! kernel's, and not the other way round.
 //!
 //! docs/locking.md has the protocol. A hart that waits for another acknowledges flush requests
-//! meanwhile ([`Machine::relax`]), because the other may be waiting for that. So a caller with
-//! interrupts out must hold no spin lock that this module takes as well: the other hart could be
-//! spinning for it.
+//! meanwhile ([`Machine::relax`]), because the other may be waiting for that. But a hart that spins for
+//! a lock of another module, with interrupts disabled, need not acknowledge them. So a caller must
+//! hold no such lock.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -81,7 +83,7 @@ pub use page_table_multiarch::MappingFlags;
 use axerrno::AxError;
 use page_table_multiarch::PagingError;
 
-/// The error that a caller gets for one of `page_table_multiarch`'s.
+/// Returns the `AxError` for an error of `page_table_multiarch`.
 pub fn mapping_err_to_ax_err(error: PagingError) -> AxError {
     match error {
         PagingError::NoMemory => AxError::NoMemory,

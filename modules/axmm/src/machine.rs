@@ -16,29 +16,30 @@ use page_table_multiarch::{GenericPTE, PagingMetaData};
 ///
 /// [`harts`](Self::harts) never changes. While an [`IrqGuard`](Self::IrqGuard) exists,
 /// [`hart`](Self::hart) returns the same number to the code that made it, and the number is
-/// below `harts`. If the machine is `Sync`, threads that have guards at the same time get
-/// different numbers.
+/// below `harts`. If the type is `Sync`, threads that have guards at the same time get
+/// different numbers. The type has no values: it is `Sync` if threads may share its address
+/// spaces.
 pub unsafe trait Machine: 'static {
     /// How many levels a page table has, and how many bits addresses have.
     type Meta: PagingMetaData<VirtAddr = VirtAddr>;
     /// The format of a page-table entry.
     type Pte: GenericPTE;
 
-    /// Returns the size in bytes of the largest page.
+    /// Returns the size in bytes of the largest page that page tables may use.
     fn largest_page() -> usize;
 
-    /// Orders the entries that this hart has written before the page-table walks that any hart
-    /// makes after it.
+    /// Makes the entries that this hart has written visible to page-table walks: every walk that
+    /// a hart begins after this call sees them.
     fn publish_entries();
 
-    /// Returns the bits that the entry of every page has besides the address and the rights:
-    /// on most machines, whether a page is global. `kernel` says whether the address space is
-    /// the kernel's.
+    /// Returns the mark of an address space: the bits that the entries of all its pages have
+    /// besides the address and the rights. On most machines, they say whether a page is global.
+    /// `kernel` says whether the address space is the kernel's.
     fn page_mark(kernel: bool) -> u64;
 
-    /// Flushes `pages`, a range of addresses, from the TLBs of `harts`, one bit for each hart.
-    /// Returns when all of them have done it.
-    fn flush(harts: u64, pages: Range<usize>);
+    /// Flushes `pages`, a range of addresses, from the TLBs of the harts in `hart_set`, which has
+    /// one bit for each hart. Returns when all of them have done it.
+    fn flush(hart_set: u64, pages: Range<usize>);
 
     /// Flushes `pages`, a range of addresses, from the TLB of this hart.
     fn flush_local(pages: Range<usize>);
@@ -122,8 +123,8 @@ macro_rules! page_tables_of {
     };
 }
 
-/// All addresses. Flushing them also drops what harts have cached of page tables on the way to
-/// a page.
+/// All addresses. A flush of all addresses also drops the entries that lead to tables, which
+/// harts may cache. A flush of fewer addresses may leave these.
 pub const ALL_ADDRESSES: Range<usize> = 0..usize::MAX;
 
 /// The machine that this code runs on.
@@ -153,8 +154,8 @@ unsafe impl Machine for ThisMachine {
         axhal::paging::page_mark(kernel)
     }
 
-    fn flush(harts: u64, pages: Range<usize>) {
-        axhal::tlb::flush_on(harts, pages);
+    fn flush(hart_set: u64, pages: Range<usize>) {
+        axhal::tlb::flush_on(hart_set, pages);
     }
 
     fn flush_local(pages: Range<usize>) {

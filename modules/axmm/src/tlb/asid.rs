@@ -2,16 +2,18 @@
 //!
 //! A TLB holds translations of many address spaces, each marked with its ASID (on x86_64,
 //! PCID). So a hart flushes nothing when it enters another address space. An address space
-//! gets an ASID when a hart first enters it:
+//! gets an id when a hart first enters it. The id is one word:
 //!
 //! ```text
-//!   id:    generation │ ASID        next:  generation │ ASID
+//!   63           16 15      0
+//!   │  generation  │  ASID  │
 //! ```
 //!
-//! ASIDs are given out in ascending order. After the largest one, the next generation begins:
-//! all ids of older generations become invalid. A hart that enters an address space of a newer
-//! generation than it has seen first flushes its whole TLB. So one ASID may belong to different
-//! address spaces on different harts, but to one address space on each hart.
+//! ASIDs are given out in ascending order. After the largest one, the next generation begins,
+//! and all ids of older generations become invalid. Each hart remembers the latest generation
+//! that it has seen. If it enters an address space of a newer generation, it flushes its whole TLB
+//! before. So one ASID may belong to different address spaces on different harts, but to one
+//! address space on each hart.
 
 use crate::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
@@ -72,8 +74,9 @@ impl AsidAllocator {
 
     /// Returns whether `id` is of the current generation, or was when this hart last looked.
     pub(super) fn is_current(&self, id: u64) -> bool {
-        // Relaxed: an old value is as good, since a hart sees the values of one word in the
-        // order in which they were stored. So the generation that it sees never goes back.
+        // Relaxed: a hart may read an old generation, but it reads the values of one word in the
+        // order in which they were stored. So the generations that it sees never decrease, and
+        // it flushes its TLB whenever it sees a new one.
         generation(id) == generation(self.last.load(Relaxed))
     }
 
@@ -81,6 +84,7 @@ impl AsidAllocator {
     pub(super) fn allocate(&self) -> u64 {
         // Relaxed: `max` is set before other harts are started.
         let max = self.max.load(Relaxed);
+        // The ASID after the largest is 1 in the next generation, or 0 without ASIDs.
         let next = |last| match last & ASID_MASK < max {
             true => last + 1,
             false => (last | ASID_MASK) + 1 + max.min(1),

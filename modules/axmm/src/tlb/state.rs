@@ -16,7 +16,7 @@
 //!   to these harts
 //! ```
 //!
-//! Each line is one SeqCst access, so all harts agree on the order of the lines. Either the
+//! Each access to `inside` and `stale` is SeqCst, so all harts agree on their order. Either the
 //! entering hart sets its bit in `inside` before the changing hart reads it, and gets a
 //! request; or it finds its bit in `stale` set. Many harts may change the table at the same
 //! time: each sets all bits of `stale`, and a bit is cleared only by the hart that it belongs
@@ -26,7 +26,8 @@
 //! when it enters again. The changing hart may not clear that bit: the other hart may have
 //! left before it got the request, and then it needs the bit.
 //!
-//! No line waits for another hart. Only the requests are waited for.
+//! The changing hart waits only until the requested harts have flushed. The entering hart waits
+//! for no other hart.
 
 use super::asid::{AsidAllocator, asid, generation};
 use crate::atomic::{AtomicU64, Ordering::SeqCst};
@@ -49,7 +50,8 @@ pub enum FlushOnEntry {
 pub struct TlbState {
     /// Whether the address space is the kernel's, which all harts are always in.
     kernel: bool,
-    /// The generation and the ASID; 0 before the first hart enters.
+    /// The generation and the ASID in one word (see [`AsidAllocator`]); 0 before the first hart
+    /// enters.
     id: AtomicU64,
     /// A bit for each hart that is in the address space.
     inside: AtomicU64,
@@ -87,7 +89,8 @@ impl TlbState {
     /// hart must flush.
     ///
     /// Until the hart has flushed and uses the ASID, it takes no interrupts and handles no
-    /// flush requests: a request is about the ASID that the hart uses by then.
+    /// flush requests. A request flushes the ASID that the hart uses when it handles the request,
+    /// and until then that is the ASID of another address space.
     ///
     /// # Safety
     ///
@@ -107,6 +110,7 @@ impl TlbState {
             *generation_seen = generation(id);
             FlushOnEntry::Everything
         } else if is_stale || asids.is_without_asids() {
+            // Without ASIDs, the TLB may hold translations of the address space left before.
             FlushOnEntry::Asid
         } else {
             FlushOnEntry::Nothing
