@@ -34,7 +34,7 @@ pub fn populate<M: Machine>(
 ) -> AxResult {
     let mut source = FreshFrames::<M> {
         longest_run: usize::MAX,
-        large: grain.is_large(flags),
+        large: grain.allows_large_pages(flags),
         block: None,
         _machine: PhantomData,
     };
@@ -42,8 +42,8 @@ pub fn populate<M: Machine>(
 }
 
 /// Faults in the page at `vaddr` of an area, and as much around it as `grain` says, with
-/// preallocated frames. Returns `Some` if nothing has changed because frames for that grain
-/// have to be allocated first, and `None` if the page has been mapped.
+/// preallocated frames. Returns `None` when the page has been mapped. If other frames are needed,
+/// changes nothing and returns the grain to allocate them for.
 ///
 /// # Errors
 ///
@@ -93,17 +93,21 @@ fn fault_in_page<M: Machine>(
 ) -> AxResult<Option<Grain>> {
     let page = vaddr.align_down_4k();
     let Some(frame) = frames.peek() else {
-        return without_frame::<M>(table, page, frames);
+        return request_frame::<M>(table, page, frames);
     };
-    table.map_new(page, 0, flags, frame)?;
+    table.map_with_tables(page, 0, flags, frame)?;
     frames.take();
     Ok(None)
 }
 
-/// Returns what a fault without preallocated frames does. Frames are only requested for a page
-/// that is not mapped.
+/// Ends a fault for which no frame is preallocated. Returns the grain to allocate a frame for.
+///
+/// # Errors
+///
+/// Fails with `AlreadyExists` if `page` is mapped, and with `NoMemory` if the caller has tried to
+/// allocate a frame before.
 #[cold]
-fn without_frame<M: Machine>(
+fn request_frame<M: Machine>(
     table: &Table<M>,
     page: VirtAddr,
     frames: &PreallocatedFrames,
@@ -124,17 +128,19 @@ fn fault_in_block<M: Machine>(
     vaddr: VirtAddr,
     frames: &mut PreallocatedFrames,
 ) -> AxResult<Option<Grain>> {
-    let (flags, inside) = (area.flags(), as_span(area.va_range()));
-    let large = grain.is_large(flags);
+    let (flags, in_area) = (area.flags(), as_span(area.va_range()));
+    let large = grain.allows_large_pages(flags);
     let count = match grain {
         Grain::Around(pages) => usize::from(pages),
         Grain::Large if large => PAGES_PER_LARGE_PAGE,
         Grain::Large | Grain::Page => 1,
     };
+    // The aligned pages of the grain, and those of them that lie in the area.
     let start = vaddr.align_down(count * PAGE_SIZE_4K).as_usize();
     let block = start..start + count * PAGE_SIZE_4K;
-    let around = block.start.max(inside.start)..block.end.min(inside.end);
-    if count == 1 || (large && (around != block || !table.is_unpopulated(&block))) {
+    let around = block.start.max(in_area.start)..block.end.min(in_area.end);
+    let fits_large_page = || around == block && table.is_unpopulated(&block);
+    if count == 1 || (large && !fits_large_page()) {
         return fault_in_page::<M>(table, vaddr, flags, frames);
     }
     if frames.grain() != Some(grain) {
@@ -145,9 +151,9 @@ fn fault_in_block<M: Machine>(
         };
     }
     if large && let Some(frame) = frames.peek_block() {
-        match table.map_new(VirtAddr::from_usize(start), 1, flags, frame) {
-            // There is no frame for a table above the large page. A small page needs one more
-            // table, but its frames can come out of the block.
+        match table.map_with_tables(VirtAddr::from_usize(start), 1, flags, frame) {
+            // No frame is free for a table above the large page. A small page is mapped instead:
+            // the block has frames for the page and for its tables (`fault_in_around`).
             Err(AxError::NoMemory) => {}
             result => {
                 return result.map(|()| {
@@ -171,7 +177,7 @@ fn fault_in_around<M: Machine>(
     large: bool,
 ) -> AxResult<Option<Grain>> {
     let mut result = fault_in_page::<M>(table, vaddr, flags, frames);
-    // Without free frames for tables, the preallocated ones are freed and used for them.
+    // No frame is free for a table. Preallocated frames are freed, so that tables can have them.
     if result == Err(AxError::NoMemory) && frames.free_run() {
         result = fault_in_page::<M>(table, vaddr, flags, frames);
     }
@@ -202,7 +208,7 @@ fn map_around<M: Machine>(
 /// Fresh frames for a mapping, allocated in runs as long as possible. The page table frees each
 /// frame by itself.
 struct FreshFrames<M> {
-    /// The longest run that is worth trying: longer runs were not free.
+    /// The longest run that is worth trying. Longer runs were not free, or not wanted.
     longest_run: usize,
     /// Whether the mapping uses large pages where it can.
     large: bool,
@@ -213,7 +219,7 @@ struct FreshFrames<M> {
 
 impl<M: Machine> FrameSource for FreshFrames<M> {
     #[inline(always)]
-    fn fits(&mut self, _vaddr: usize, size: usize) -> bool {
+    fn prepare(&mut self, _vaddr: usize, size: usize) -> bool {
         size == PAGE_SIZE_4K || (self.large && size == LARGE_PAGE_SIZE && self.allocate_block())
     }
 

@@ -11,8 +11,8 @@ pub enum Grain {
     #[default]
     Page,
     /// The pages of the aligned block of this many pages in which the accessed page lies. The
-    /// number is a power of two up to 512. Only pages that lie in the area, are not mapped
-    /// yet, and for which there are frames, are mapped.
+    /// number is a power of two up to 512. Pages outside the area are left out, and so are pages
+    /// that are mapped already or for which there is no frame.
     Around(u16),
     /// A large page of 2 MiB, if all of it lies in the area, nothing of it is mapped yet, and a
     /// block of 512 contiguous frames is free. Otherwise the 4 KiB page that was accessed. The
@@ -54,9 +54,9 @@ impl Grain {
         }
     }
 
-    /// Returns whether pages with these rights may be large. A large page without rights could
-    /// not be told from a table.
-    pub(super) fn is_large(self, flags: MappingFlags) -> bool {
+    /// Returns whether the grain is [`Large`](Self::Large) and pages with these rights may be
+    /// large. The entry of a large page without rights would look like one that leads to a table.
+    pub(super) fn allows_large_pages(self, flags: MappingFlags) -> bool {
         self == Self::Large && !flags.is_empty()
     }
 }

@@ -47,7 +47,7 @@ impl<M> LinearFrames<M> {
 }
 
 impl<M: Machine> FrameSource for LinearFrames<M> {
-    fn fits(&mut self, vaddr: usize, size: usize) -> bool {
+    fn prepare(&mut self, vaddr: usize, size: usize) -> bool {
         self.paddr(vaddr).is_aligned(size)
     }
 

@@ -100,7 +100,7 @@ impl Backend {
         }
     }
 
-    /// Returns whether a new area has no pages until the first access to each.
+    /// Returns whether each page of an area is mapped at the first access to it, and not before.
     pub(crate) fn is_lazy(&self) -> bool {
         matches!(
             self,
@@ -126,20 +126,21 @@ impl Backend {
         vaddr: VirtAddr,
         frames: &mut PreallocatedFrames,
     ) -> bool {
-        let is_one_page = matches!(
+        let has_page_grain = matches!(
             area.backend(),
             Self::Alloc {
                 grain: Grain::Page,
                 ..
             }
         );
-        is_one_page && alloc::fault_in_at_once::<M>(table, vaddr, area.flags(), frames)
+        has_page_grain && alloc::fault_in_at_once::<M>(table, vaddr, area.flags(), frames)
     }
 
-    /// Faults in the page at `vaddr` of `area` with preallocated frames. Returns `None` if the
-    /// page has been mapped. Otherwise returns the grain for which the caller must allocate
-    /// frames before it tries again; then nothing has changed. The rights of the area allow the
-    /// access.
+    /// Faults in the page at `vaddr` of `area` with preallocated frames. The rights of the area
+    /// allow the access.
+    ///
+    /// Returns `None` when the page has been mapped. If other frames are needed, changes nothing
+    /// and returns the grain to allocate them for. The caller then tries again with these frames.
     ///
     /// # Errors
     ///

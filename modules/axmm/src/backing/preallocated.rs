@@ -13,9 +13,10 @@ use crate::machine::Machine;
 
 /// The preallocated frames of one page fault. Frames that are not taken are freed with it.
 pub struct PreallocatedFrames {
-    /// The grain that the frames were allocated for. There may be fewer than that takes.
+    /// The grain that the frames were allocated for. There may be fewer frames than a page fault
+    /// of this grain maps.
     grain: Option<Grain>,
-    /// The next frame, which this owns as a frame of its own (`Frames::into_raw`).
+    /// The next frame, split off from any run. The value owns it (`Frames::into_raw`).
     single: Option<PhysAddr>,
     /// The frames after `single`.
     run: Option<Frames>,
@@ -43,9 +44,9 @@ impl PreallocatedFrames {
         }
     }
 
-    /// Frees all frames, and allocates those that a page fault of this grain takes. Without
-    /// such a run, allocates a shorter run or one frame. If no frame is free, the value has no
-    /// frames.
+    /// Frees all frames, and allocates those that a page fault of this grain takes: one frame, or
+    /// a run. If no run of that length is free, allocates a shorter run ([`Grain::Around`]) or one
+    /// frame. If no frame is free, the value has no frames.
     #[inline(never)]
     pub fn allocate<M: Machine>(&mut self, grain: Grain) {
         // The old frames are freed first, since the new ones may need their memory.
@@ -114,18 +115,19 @@ impl PreallocatedFrames {
         self.single
     }
 
-    /// Returns the next frame. It stays here until it is [taken](Self::take).
+    /// Returns the next frame, split off from the run if necessary. It stays here until it is
+    /// [taken](Self::take).
     #[inline(always)]
     pub(super) fn peek(&mut self) -> Option<PhysAddr> {
         match self.single {
             Some(frame) => Some(frame),
-            None => self.peek_run(),
+            None => self.split_off_next(),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn peek_run(&mut self) -> Option<PhysAddr> {
+    fn split_off_next(&mut self) -> Option<PhysAddr> {
         let frame = match self.run.take()?.split_at(1) {
             Ok((frame, rest)) => {
                 self.run = Some(rest);

@@ -6,11 +6,11 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
 use crate::machine::Machine;
 
-/// The number of frames that are zeroed between two looks for flush requests.
+/// The number of frames that are zeroed between two calls of [`Machine::poll`].
 const FRAMES_PER_POLL: usize = 64;
 
-/// Returns `count` contiguous frames, a power of two, full of zeroes. The address of the first
-/// frame is a multiple of the size of them all. `None` if there is no such run.
+/// Returns `count` contiguous frames, a power of two, full of zeroes. The run is aligned to its
+/// own size. `None` if there is no such run.
 pub fn aligned_zeroed_run<M: Machine>(count: usize) -> Option<Frames> {
     let mut frames = alloc_frames(count, count * PAGE_SIZE_4K, UsageKind::VirtMem).ok()?;
     for piece in frames

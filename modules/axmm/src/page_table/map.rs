@@ -16,13 +16,14 @@ use super::table::PageTable;
 
 /// Where the frames of a mapping come from.
 pub trait FrameSource {
-    /// Returns whether a page of `size` bytes can be mapped at `vaddr`. Then pages of that size
-    /// can also be mapped at the following multiples of `size`. Otherwise the page table tries
-    /// smaller pages.
-    fn fits(&mut self, vaddr: usize, size: usize) -> bool;
+    /// Prepares for a page of `size` bytes at `vaddr`, and may allocate its frames. Returns
+    /// whether a page of that size can be mapped there. Then the page table calls
+    /// [`frames`](Self::frames) for it, and otherwise tries smaller pages.
+    fn prepare(&mut self, vaddr: usize, size: usize) -> bool;
 
     /// Returns contiguous frames for up to `count` pages of `size` bytes from `vaddr` on: the
-    /// first physical address, and the number of pages, which is at least 1.
+    /// first physical address, and the number of pages, which is at least 1. For the first page,
+    /// [`prepare`](Self::prepare) has returned `true`.
     ///
     /// # Errors
     ///
@@ -69,13 +70,14 @@ where
         if result.is_err() {
             let done = mapping.done;
             self.clear_in(self.root, Self::TOP, start..done, undo);
+            // The tables for `done` may have been added before the error, without a page in them.
             self.free_empty_tables(VirtAddr::from_usize(done), undo);
         }
         result
     }
 
-    /// Maps the 4 KiB page at `vaddr` to `frame`, if it is not mapped and the table for it
-    /// exists. Returns whether that table exists. [`map_new`](Self::map_new) allocates missing
+    /// Maps the 4 KiB page at `vaddr` to `frame`. Returns `false`, and has changed nothing, if the
+    /// table for it does not exist. [`map_with_tables`](Self::map_with_tables) allocates missing
     /// tables.
     ///
     /// # Errors
@@ -102,14 +104,14 @@ where
         }
     }
 
-    /// Maps the page at `vaddr` to `frame`, if it is not mapped, and allocates the tables that
-    /// are missing for it. The page has the size that an entry of `level` translates.
+    /// Maps the page at `vaddr` to `frame`, and allocates the tables that are missing for it. The
+    /// page has the size that an entry of `level` translates.
     ///
     /// # Errors
     ///
     /// Fails with `AlreadyExists` if a page, or a table for smaller pages, is there. Fails with
     /// `NoMemory` if there are not enough frames for the tables. Then nothing has changed.
-    pub fn map_new(
+    pub fn map_with_tables(
         &self,
         vaddr: VirtAddr,
         level: usize,
@@ -190,11 +192,12 @@ where
             let next = match read::<E>(entry, level) {
                 EntryState::Page(..) => return Err(AxError::AlreadyExists),
                 EntryState::Table(next) => next,
-                EntryState::Empty if is_whole && mapping.source.fits(part.start, size) => {
+                EntryState::Empty if is_whole && mapping.source.prepare(part.start, size) => {
                     let left = mapping.done..pages.end;
                     mapping.done += self.map_run(entry, level, left, mapping)?;
                     continue;
                 }
+                // A linear mapping, to a physical address that no page begins at.
                 EntryState::Empty if level == 0 => return Err(AxError::InvalidInput),
                 EntryState::Empty => {
                     let next = Self::new_table()?;
@@ -222,11 +225,11 @@ where
     ) -> AxResult<usize> {
         let size = Self::entry_size(level);
         let entries_left = ENTRIES - pages.start / size % ENTRIES;
-        let most = entries_left.min(pages.len() / size);
+        let wanted = entries_left.min(pages.len() / size);
         // SAFETY: `entry` and the `entries_left - 1` entries after it are in one table.
-        let most = unsafe { count_empty(entry, most) };
-        let (frame, count) = mapping.source.frames(pages.start, size, most)?;
-        debug_assert!((1..=most).contains(&count));
+        let empty = unsafe { count_empty(entry, wanted) };
+        let (frame, count) = mapping.source.frames(pages.start, size, empty)?;
+        debug_assert!((1..=empty).contains(&count));
         // SAFETY: `count` is at most `entries_left`, so the entries are in one table, which
         // belongs to this page table. The caller has locked their range.
         unsafe { write_pages(entry, count, level, frame, mapping.flags, self.mark) };

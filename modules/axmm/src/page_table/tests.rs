@@ -157,7 +157,7 @@ struct LinearFrames {
 }
 
 impl FrameSource for LinearFrames {
-    fn fits(&mut self, vaddr: usize, size: usize) -> bool {
+    fn prepare(&mut self, vaddr: usize, size: usize) -> bool {
         (vaddr - self.start + self.paddr).is_multiple_of(size)
     }
 
@@ -311,19 +311,19 @@ fn map_page_needs_the_table_of_the_page() {
 }
 
 #[test]
-fn map_new_adds_all_missing_tables_or_none() {
+fn map_with_tables_adds_all_missing_tables_or_none() {
     let table = table();
     let frame = PhysAddr::from_usize(0x7000);
     let page = VirtAddr::from_usize(BASE);
     for missing in 0..3 {
-        let refused = with_frames_left(missing, || table.map_new(page, 0, RW, frame));
+        let refused = with_frames_left(missing, || table.map_with_tables(page, 0, RW, frame));
         assert_eq!((refused, tables()), (Err(AxError::NoMemory), 1));
     }
-    with_frames_left(3, || table.map_new(page, 0, RW, frame)).unwrap();
-    with_frames_left(0, || table.map_new(page + KIB4, 0, RW, frame)).unwrap();
-    with_frames_left(0, || table.map_new(page + MIB2, 1, RW, MIB2.into())).unwrap();
+    with_frames_left(3, || table.map_with_tables(page, 0, RW, frame)).unwrap();
+    with_frames_left(0, || table.map_with_tables(page + KIB4, 0, RW, frame)).unwrap();
+    with_frames_left(0, || table.map_with_tables(page + MIB2, 1, RW, MIB2.into())).unwrap();
     for (there, level) in [(page, 0), (page, 1), (page + MIB2 + KIB4, 0)] {
-        let again = table.map_new(there, level, RW, frame);
+        let again = table.map_with_tables(there, level, RW, frame);
         assert_eq!(again, Err(AxError::AlreadyExists));
     }
     let large = table.query(page + MIB2).unwrap();
