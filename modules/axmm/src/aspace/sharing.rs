@@ -58,7 +58,7 @@ impl<M: Machine> AddrSpace<M> {
     pub(super) fn lend_to(&self, table: &mut Table<M>, range: VirtAddrRange) -> AxResult {
         let (borrower, own) = (as_span(range), as_span(self.va_range));
         let is_kernel = self.tlb_state.is_kernel();
-        if !is_kernel || table.borrows() || self.table.share_root_entry(&borrower, &own) {
+        if !is_kernel || table.borrows() || self.table.have_common_root_entry(&borrower, &own) {
             return Err(AxError::InvalidInput);
         }
         // A shared table never loses an entry of its root, so it needs no lock.

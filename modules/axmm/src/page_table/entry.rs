@@ -25,15 +25,15 @@ pub enum EntryState {
     Page(PhysAddr, MappingFlags),
 }
 
-/// Reads an entry, without an order. The caller does not read the table or the page that the
-/// entry leads to.
+/// Reads an entry. Relaxed: the caller does not read the table or the page that the entry leads
+/// to.
 ///
 /// # Safety
 ///
 /// `entry` points into a table.
 #[inline(always)]
 unsafe fn load_relaxed<E: GenericPTE>(entry: *mut E) -> u64 {
-    // SAFETY: the caller guarantees that `entry` points into a table, and `value` asserts that
+    // SAFETY: the caller guarantees that `entry` points into a table, and `from_bits` asserts that
     // entries have the size and alignment of a word.
     unsafe { AtomicU64::from_ptr(entry.cast()) }.load(Ordering::Relaxed)
 }
@@ -46,20 +46,20 @@ unsafe fn load_relaxed<E: GenericPTE>(entry: *mut E) -> u64 {
 /// `entry` points into a table.
 #[inline(always)]
 unsafe fn load_consume<E: GenericPTE>(entry: *mut E) -> u64 {
-    // SAFETY: the caller guarantees that `entry` points into a table, and `value` asserts that
+    // SAFETY: the caller guarantees that `entry` points into a table, and `from_bits` asserts that
     // entries have the size and alignment of a word.
     unsafe { AtomicU64::from_ptr(entry.cast()) }.load(CONSUME)
 }
 
-/// Writes an entry, without an order. Callers that publish a table or a page have made a
-/// Release fence before.
+/// Writes an entry. Relaxed: callers that publish a table or a page have made a Release fence
+/// before.
 ///
 /// # Safety
 ///
 /// `entry` points into a table that the caller may write.
 #[inline(always)]
 unsafe fn store_relaxed<E: GenericPTE>(entry: *mut E, bits: u64) {
-    // SAFETY: the caller guarantees that `entry` points into a table, and `value` asserts that
+    // SAFETY: the caller guarantees that `entry` points into a table, and `from_bits` asserts that
     // entries have the size and alignment of a word.
     unsafe { AtomicU64::from_ptr(entry.cast()) }.store(bits, Ordering::Relaxed);
 }
@@ -71,7 +71,7 @@ unsafe fn store_relaxed<E: GenericPTE>(entry: *mut E, bits: u64) {
 /// `entry` points into a table that the caller may write.
 #[inline(always)]
 unsafe fn fill_release<E: GenericPTE>(entry: *mut E, bits: u64) -> bool {
-    // SAFETY: the caller guarantees that `entry` points into a table, and `value` asserts that
+    // SAFETY: the caller guarantees that `entry` points into a table, and `from_bits` asserts that
     // entries have the size and alignment of a word.
     let entry = unsafe { AtomicU64::from_ptr(entry.cast()) };
     // Release: the partner is `load_consume`. A hart that reads the entry sees the zeroes with
@@ -82,7 +82,7 @@ unsafe fn fill_release<E: GenericPTE>(entry: *mut E, bits: u64) -> bool {
 
 /// Returns the entry that has these bits.
 #[inline(always)]
-fn value<E: GenericPTE>(bits: u64) -> E {
+fn from_bits<E: GenericPTE>(bits: u64) -> E {
     const {
         assert!(size_of::<E>() == size_of::<u64>() && align_of::<E>() == align_of::<u64>());
     };
@@ -95,7 +95,7 @@ fn value<E: GenericPTE>(bits: u64) -> E {
 #[inline(always)]
 pub fn read<E: GenericPTE>(entry: *mut E, level: usize) -> EntryState {
     // SAFETY: the caller derives `entry` from a table of its own.
-    let value = value::<E>(unsafe { load_consume(entry) });
+    let value = from_bits::<E>(unsafe { load_consume(entry) });
     if value.is_unused() {
         EntryState::Empty
     } else if level == 0 || value.is_huge() {
@@ -111,7 +111,7 @@ pub fn read<E: GenericPTE>(entry: *mut E, level: usize) -> EntryState {
 
 /// Returns the rights that [`read`] returns for a page of `level` that was written with
 /// `flags`. Not every format can express all rights.
-pub fn readable<E: GenericPTE>(flags: MappingFlags, level: usize) -> MappingFlags {
+pub fn rights_read_back<E: GenericPTE>(flags: MappingFlags, level: usize) -> MappingFlags {
     match flags.is_empty() {
         true => flags,
         false => page_entry::<E>(level, flags).flags(),
@@ -208,8 +208,8 @@ fn unrolled<const N: usize>(count: usize, mut f: impl FnMut(usize)) {
     (count / N * N..count).for_each(&mut f);
 }
 
-/// Returns how many of the `count` entries from `first` on are empty, up to the first that is
-/// not.
+/// Returns the number of empty entries from `first` on, before the first entry that is in use.
+/// Looks at `count` entries at most.
 ///
 /// # Safety
 ///
@@ -253,7 +253,7 @@ pub unsafe fn clear_run<E: GenericPTE>(first: *mut E, count: usize) -> (Option<P
             cleared += 1;
             address += step;
             if cleared == count || load_relaxed(entry(cleared)) & mask != address {
-                return (Some(value::<E>(bits).paddr()), cleared);
+                return (Some(from_bits::<E>(bits).paddr()), cleared);
             }
         }
     }
@@ -282,7 +282,8 @@ pub unsafe fn protect_pages<E: GenericPTE>(
             if before != 0 {
                 let after = before & address_mask::<E>() | rights;
                 // Relaxed: the page was filled before its entry was first written. A hart that
-                // reads the page through the new entry has been ordered by the range lock.
+                // walks the page table to the page holds a fault slot or a range lock for it. So
+                // the walk comes before this operation, or sees all of it.
                 store_relaxed(entry, after);
                 changed |= before ^ after;
             }
@@ -310,7 +311,7 @@ fn address_step<E: GenericPTE>() -> u64 {
 /// Returns an entry of `level` for a page with the rights `flags` and the address 0.
 #[inline(always)]
 fn page_entry<E: GenericPTE>(level: usize, flags: MappingFlags) -> E {
-    // The constructor of a format makes a page that is present.
+    // Without rights the entry is not present. `E::new_page` would make it present.
     match flags.is_empty() {
         true => empty_entry(),
         false => E::new_page(PhysAddr::from_usize(0), flags, level > 0),
@@ -319,5 +320,5 @@ fn page_entry<E: GenericPTE>(level: usize, flags: MappingFlags) -> E {
 
 #[inline(always)]
 fn empty_entry<E: GenericPTE>() -> E {
-    value(0)
+    from_bits(0)
 }

@@ -1,5 +1,5 @@
-//! Entries of one root that are copied to other roots. So the kernel's mappings are in the page
-//! table of every user program.
+//! The kernel half of user programs' page tables. Each root of a user program has copies of the
+//! entries of the kernel's root, so the kernel's mappings are in every page table.
 //!
 //! ```text
 //!   kernel's root   … │ k0 │ k1 │ k2 │ …       user's root   u0 │ … │ k0 │ k1 │ k2 │
@@ -60,14 +60,16 @@ where
     }
 
     /// Makes the entries of the root that translate a part of `pages` stay as they are, so that
-    /// other tables can copy them. From `fixed_end` on, each of these entries leads to a table
-    /// ([`populate_root`](Self::populate_root)), which stays even when it is empty. Below
-    /// `fixed_end` the caller changes no mapping, so an entry may also be a page.
+    /// other tables can copy them.
+    ///
+    /// Below `fixed_end` the caller changes no mapping any more, so each entry stays in any case.
+    /// From `fixed_end` on, mappings still change. There the caller has made each entry lead to a
+    /// table ([`populate_root`](Self::populate_root)), which is kept even when it is empty.
     pub fn share_root(&self, pages: Pages, fixed_end: usize) {
-        let kept = pages.start.max(fixed_end)..pages.end.max(fixed_end);
+        let kept_tables = pages.start.max(fixed_end)..pages.end.max(fixed_end);
         self.shared.call_once(|| SharedRoot {
-            settled: pages.start..self.end_of_used_entries(pages.start..kept.start),
-            kept,
+            fixed: pages.start..self.end_of_used_entries(pages.start..kept_tables.start),
+            kept_tables,
         });
     }
 
@@ -99,14 +101,14 @@ where
     }
 
     /// Copies the entries of the root of `other` that translate a part of `pages` into this
-    /// root, where they are empty. If `other` is [shared](Self::share_root), copies the entries
-    /// that can ever be used. The tables below these entries stay the property of `other`. The
+    /// root, whose entries for `pages` are empty. If `other` is [shared](Self::share_root), leaves out empty
+    /// entries at the end of its fixed part, which stay empty for ever. The tables below these entries stay the property of `other`. The
     /// caller never maps, changes or unmaps anything there through this table.
     pub fn copy_root_entries(&mut self, other: &Self, pages: Pages) {
         match other.shared.get() {
             Some(shared) => {
-                self.copy_entries_of(other, &shared.settled);
-                self.copy_entries_of(other, &shared.kept);
+                self.copy_entries_of(other, &shared.fixed);
+                self.copy_entries_of(other, &shared.kept_tables);
                 self.lender = other.root;
             }
             None => self.copy_entries_of(other, &pages),
@@ -142,14 +144,15 @@ where
     }
 
     /// Returns whether one entry of the root translates addresses of both ranges.
-    pub fn share_root_entry(&self, one: &Pages, other: &Pages) -> bool {
+    pub fn have_common_root_entry(&self, one: &Pages, other: &Pages) -> bool {
         let size = Self::entry_size(Self::TOP);
         one.start / size <= (other.end - 1) / size && other.start / size <= (one.end - 1) / size
     }
 
-    /// Returns whether the table below the entry of `level` for `vaddr` stays when it is empty.
+    /// Returns whether the table to which the entry of `level` for `vaddr` leads stays when it is
+    /// empty.
     pub(super) fn keeps_table(&self, level: usize, vaddr: VirtAddr) -> bool {
-        let is_kept = |shared: &SharedRoot| shared.kept.contains(&vaddr.as_usize());
+        let is_kept = |shared: &SharedRoot| shared.kept_tables.contains(&vaddr.as_usize());
         level == Self::TOP && (self.is_lent() || self.shared.get().is_some_and(is_kept))
     }
 }

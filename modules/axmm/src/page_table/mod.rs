@@ -1,10 +1,27 @@
-//! The page table. It uses the entry formats ([`GenericPTE`]) and the metadata
-//! ([`PagingMetaData`]) of `page_table_multiarch`, but not the cursor of that crate.
+//! The page table.
 //!
-//! The cursor of version 0.6.2 walks from the root for every page, requests a TLB flush for
-//! every fresh mapping, and never frees a table that has become empty. On aarch64 it takes a
-//! zero entry for a large page, and on loongarch64 it takes an entry of a table for an empty
-//! entry. This page table
+//! A page table is a tree of tables, and each table fills one frame. The entries of level 0 map
+//! pages of 4 KiB. An entry of a higher level leads to a table of the level below, or maps a large
+//! page. The highest table is the root.
+//!
+//! ```text
+//!   kernel_half   entries of one root that other roots copy
+//!   map           mapping a range, and one page for a page fault
+//!   unmap         unmapping, and freeing tables that become empty
+//!   protect       changing the rights of pages
+//!   split         large pages become tables of smaller pages
+//!   visit         visiting tables and pages
+//!   frames        the page table of a machine, with frames from `axalloc`
+//!   table         PageTable: how it is made, walked down, and freed
+//!   spare         frames for tables, allocated before anything changes
+//!   flusher       Flusher: what an operation reports
+//!   range         ranges of pages, cut where entries end
+//!   entry         atomic accesses to entries
+//! ```
+//!
+//! It uses the entry formats ([`GenericPTE`]) and the metadata ([`PagingMetaData`]) of
+//! `page_table_multiarch`, but not `PageTable64Cursor`, with which that crate changes page tables.
+//! This page table
 //!
 //! - walks once for a whole range, and maps the largest pages that fit;
 //! - writes contiguous entries in one loop, after one fence;
@@ -13,6 +30,11 @@
 //! - reports to a [`Flusher`] what must be flushed before it is reused. Fresh mappings need no
 //!   flush, and are not reported.
 //!
+//! The cursor of version 0.6.2 walks from the root for every page, requests a TLB flush for
+//! every fresh mapping, and never frees a table that has become empty. On aarch64 it mistakes a
+//! zero entry for a large page, and on loongarch64 it mistakes an entry that leads to a table for
+//! an empty entry.
+//!
 //! # Several harts at a time
 //!
 //! Many harts may change one table at the same time. Callers lock ranges: no two operations on
@@ -20,8 +42,9 @@
 //! tables above the lowest level. Therefore:
 //!
 //! - an empty entry is made to lead to a table by compare-and-swap;
-//! - a table is freed only if the operation has locked all addresses that the table translates
-//!   ([`Flusher::disable_irqs_if_exclusive`]).
+//! - a table is freed only if the operation has locked all addresses that the table translates.
+//!   An interrupt handler on the same hart could still fault a page into it, so interrupts are
+//!   disabled meanwhile ([`Flusher::disable_irqs_if_exclusive`]).
 //!
 //! Page faults ([`map_page`](PageTable::map_page), [`map_new`](PageTable::map_new)) may map
 //! pages of one range at the same time. They only fill empty entries, by compare-and-swap, so
@@ -29,8 +52,10 @@
 //!
 //! # Entries
 //!
-//! An entry of all zeroes is empty, whatever the format says about it. A page without rights
-//! keeps its frame in an entry that the hardware takes for not present.
+//! An entry of all zeroes is empty, whatever the format says about it. A page without rights has
+//! an entry that holds the address of its frame, but is not present for the hardware. On a level
+//! above 0, such an entry would look like one that leads to a table. So large pages always have
+//! rights, and are split before they lose them.
 //!
 //! [`GenericPTE`]: page_table_multiarch::GenericPTE
 //! [`PagingMetaData`]: page_table_multiarch::PagingMetaData

@@ -3,7 +3,7 @@
 use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
-use super::entry::{EntryState, clear, protect_pages, read, readable, write_pages};
+use super::entry::{EntryState, clear, protect_pages, read, rights_read_back, write_pages};
 use super::flusher::Flusher;
 use super::range::{Pages, parts};
 use super::table::PageTable;
@@ -14,7 +14,7 @@ pub struct Protection {
     /// The new rights and the new type of memory.
     pub flags: MappingFlags,
     /// Whether the type of memory of some pages may change. These pages are made not present,
-    /// and flushed, before they get the new type.
+    /// and flushed, before they get the new type. Large pages are always compared.
     pub changes_memory_type: bool,
 }
 
@@ -57,10 +57,11 @@ where
                 EntryState::Table(next) => {
                     self.protect_in(next, level - 1, part, protection, flusher);
                 }
-                // Compared with what the format can express of `flags`.
-                EntryState::Page(_, before) if before == readable::<E>(flags, level) => {}
+                // The page has these rights already, as far as the format can express them.
+                EntryState::Page(_, before) if before == rights_read_back::<E>(flags, level) => {}
                 EntryState::Page(paddr, before) => {
                     if Self::differ_in_memory_type(before, flags) {
+                        // The caller has locked the range, so no page fault fills the entry.
                         clear(entry);
                         flusher.flush_now(part.clone());
                     }
@@ -89,16 +90,17 @@ where
         // locked the range.
         let protect = |flags| unsafe { protect_pages(entry, count, flags, self.mark) };
         // SAFETY: `index` is below `count`, and one table translates all of `pages`.
-        let flags = |index| match read::<E>(unsafe { entry.add(index) }, 0) {
+        let flags_before = |index| match read::<E>(unsafe { entry.add(index) }, 0) {
             EntryState::Page(_, flags) => flags,
             EntryState::Empty | EntryState::Table(_) => MappingFlags::empty(),
         };
-        let differs = |index| Self::differ_in_memory_type(flags(index), protection.flags);
-        if protection.changes_memory_type
-            && (0..count).any(differs)
-            && protect(MappingFlags::empty())
-        {
-            flusher.flush_now(pages.clone());
+        let changes_type =
+            |index| Self::differ_in_memory_type(flags_before(index), protection.flags);
+        if protection.changes_memory_type && (0..count).any(changes_type) {
+            let has_changed = protect(MappingFlags::empty());
+            if has_changed {
+                flusher.flush_now(pages.clone());
+            }
         }
         if protect(protection.flags) {
             flusher.changed(pages);

@@ -43,8 +43,8 @@ where
             && self.tables_to_split_at(pages.end, None) == 0
     }
 
-    /// Returns how many tables are needed to make `addr` a boundary between pages, when
-    /// `boundary` already is one.
+    /// Returns how many tables are needed to make `addr` a boundary between pages. If `boundary`
+    /// is given, the tables that make it a boundary are there already, and are not counted again.
     fn tables_to_split_at(&self, addr: usize, boundary: Option<usize>) -> usize {
         // No page lies across a multiple of the largest size.
         if addr.is_multiple_of(self.largest) {
@@ -55,13 +55,16 @@ where
         };
         let needs_table = |level: &usize| {
             let size = Self::entry_size(*level);
-            let is_split = boundary
-                .is_some_and(|other| !other.is_multiple_of(size) && other / size == addr / size);
-            size <= page.size && !addr.is_multiple_of(size) && !is_split
+            let cuts_a_page = |addr: usize| !addr.is_multiple_of(size);
+            // Whether `boundary` cuts the same page of this size.
+            let is_split =
+                boundary.is_some_and(|other| cuts_a_page(other) && other / size == addr / size);
+            size <= page.size && cuts_a_page(addr) && !is_split
         };
         (1..M::LEVELS).filter(needs_table).count()
     }
 
+    /// Splits the large page that lies across `addr`, until `addr` is a boundary between pages.
     fn split_at(
         &self,
         addr: usize,
@@ -89,6 +92,8 @@ where
         self.for_each_large_page(pages, |_, page| {
             let inside = page.vaddr.as_usize().max(pages.start)
                 ..(page.vaddr.as_usize() + page.size).min(pages.end);
+            // A page of 1 GiB becomes a table of pages of 2 MiB, and each of these that lies in
+            // `pages` becomes a table of its own.
             let sizes = (1..M::LEVELS).map(Self::entry_size);
             count += sizes
                 .take_while(|size| *size <= page.size)
@@ -102,11 +107,12 @@ where
         let mut spare = SpareTables::<H>::allocate(count)?;
         self.for_each_large_page(pages, |table, page| {
             table.split(page, &mut spare, flusher)?;
+            // The smaller pages in its place may be large as well, so they are visited next.
             Ok(page.vaddr.as_usize().max(pages.start))
         })
     }
 
-    /// Calls `f` for the large pages of `pages`. It returns the address to continue at.
+    /// Calls `f` for the large pages of `pages`. `f` returns the address to continue at.
     fn for_each_large_page(
         &self,
         pages: &Pages,
@@ -141,7 +147,8 @@ where
         (addr & !(size - 1)).checked_add(size)
     }
 
-    /// Replaces a large page by a table of pages of the next smaller size.
+    /// Replaces a large page by a table of pages of the next smaller size. Takes one of the `spare`
+    /// tables.
     #[cold]
     pub(super) fn split(
         &self,
@@ -170,7 +177,7 @@ where
             );
         };
         let entry = self.entry(table, page.vaddr, level);
-        // A page fault would find the entry empty, and fill it.
+        // The entry is empty for a moment. A page fault of an interrupt handler would fill it.
         let _irqs = flusher.disable_irqs();
         clear(entry);
         let start = page.vaddr.as_usize();

@@ -9,7 +9,7 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 use spin::Once;
 
-use super::entry::{ENTRIES, EntryState, LEVEL_BITS, count_empty, read, readable};
+use super::entry::{ENTRIES, EntryState, LEVEL_BITS, count_empty, read, rights_read_back};
 
 /// The largest page of all machines: 1 GiB.
 const LARGEST_PAGE: usize = 1 << 30;
@@ -29,11 +29,12 @@ pub struct Page {
 
 /// The entries of a root that no longer change, so that other roots may hold copies of them.
 pub struct SharedRoot {
-    /// Addresses whose entries in the root lead to tables that stay, even when they are empty.
-    pub kept: Range<usize>,
-    /// Addresses whose entries in the root never change. These entries may also be pages or,
-    /// at the ends, empty.
-    pub settled: Range<usize>,
+    /// Addresses in which mappings still change. Each of their entries in the root leads to a
+    /// table that is kept, even when it is empty.
+    pub kept_tables: Range<usize>,
+    /// Addresses in which no mapping changes any more. Their entries in the root may lead to
+    /// tables, be pages, or be empty.
+    pub fixed: Range<usize>,
 }
 
 /// A page table. `H` allocates and frees the frames of tables, which are full of zeroes, and
@@ -54,8 +55,8 @@ where
     /// Addresses for which the entries of the root were copied from another table's root.
     pub(super) borrowed: Range<usize>,
     /// The root of that other table, if it was shared when the entries were copied. Then
-    /// everything that it ever translates there is translated here, too. Otherwise 0, which is
-    /// the root of no table.
+    /// everything that it ever translates there is translated here, too. Otherwise 0: no root is
+    /// at the physical address 0.
     pub(super) lender: PhysAddr,
     /// Whether another table has copies of this root's entries.
     pub(super) lent: AtomicBool,
@@ -125,7 +126,7 @@ where
     /// format. A page without rights has no type.
     pub fn differ_in_memory_type(one: MappingFlags, other: MappingFlags) -> bool {
         let types = MappingFlags::DEVICE | MappingFlags::UNCACHED;
-        let memory_type = |flags| readable::<E>(flags, 0) & types;
+        let memory_type = |flags| rights_read_back::<E>(flags, 0) & types;
         !one.is_empty() && !other.is_empty() && memory_type(one) != memory_type(other)
     }
 
@@ -143,11 +144,13 @@ where
         unsafe { entries.add(index) }
     }
 
+    /// Returns an empty table: `H` allocates frames that are full of zeroes.
     pub(super) fn new_table() -> AxResult<PhysAddr> {
         H::alloc_frame().ok_or(AxError::NoMemory)
     }
 
-    /// Makes `frame` a table of empty entries. The caller owns the frame exclusively.
+    /// Fills `frame` with zeroes, which makes it an empty table. The caller owns the frame
+    /// exclusively.
     pub(super) fn cleared(frame: PhysAddr) -> PhysAddr {
         let entries = H::phys_to_virt(frame).as_mut_ptr();
         // SAFETY: the caller has just allocated the frame, and `H` maps it at this address.
@@ -179,9 +182,9 @@ where
     /// Returns whether another table has copies of this root's entries. Which table, and for
     /// how long, is unknown: the tables below the root are never freed then.
     pub(super) fn is_lent(&self) -> bool {
-        // Relaxed: the entries of a table that is not shared are copied while all of its
-        // ranges are locked, and its operations lock a range. Of a shared table, `shared` keeps
-        // the same tables.
+        // Relaxed: before `share_root`, entries are copied while all ranges of this page table
+        // are locked. Operations lock a range, so the lock orders them. After `share_root`,
+        // `keeps_table` keeps the tables that are copied, whatever this load returns.
         self.lent.load(Ordering::Relaxed)
     }
 

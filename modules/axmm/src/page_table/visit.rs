@@ -55,7 +55,8 @@ pub struct Resident {
 pub struct VisitPosition {
     /// The address where the visit continues.
     vaddr: usize,
-    /// At this address, the tables of this level and above have been visited.
+    /// The lowest level of which the table for this address has been visited. `usize::MAX` if
+    /// no table has been visited at this address.
     level: usize,
 }
 
@@ -183,14 +184,17 @@ where
         at
     }
 
-    /// Calls `f` for at most `most` tables and runs of pages in `pages` after `position`, until
-    /// it returns `false`. Returns what `f` returned last, or `None` at the end of `pages`. The
+    /// Continues a visit of `pages` from `position`: calls `f` for the next tables and runs of
+    /// pages, `limit` of them at most, until `f` returns `false`. Moves `position` past them. The
     /// page table may have changed since the previous call.
+    ///
+    /// Returns `None` if it has reached the end of `pages`, `Some(false)` if `f` has returned
+    /// `false`, and `Some(true)` if it has reached `limit`.
     pub fn visit_some(
         &self,
         pages: Pages,
         position: &mut VisitPosition,
-        most: usize,
+        limit: usize,
         f: &mut dyn FnMut(&Visited) -> bool,
     ) -> Option<bool> {
         let left = pages.start.max(position.vaddr)..pages.end;
@@ -203,7 +207,7 @@ where
                 return ControlFlow::Continue(());
             }
             count += 1;
-            match (f(&visited), count < most) {
+            match (f(&visited), count < limit) {
                 (true, true) => ControlFlow::Continue(()),
                 (more, _) => ControlFlow::Break(more),
             }
