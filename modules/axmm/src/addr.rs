@@ -1,8 +1,8 @@
 //! Virtual addresses: half-open ranges, and the size of a large page.
 //!
-//! No half-open range contains the last address, `usize::MAX`. A range that ends there stands
-//! for one that reaches to the end of all addresses. Nothing is mapped at the last address,
-//! because every mapping ends at the start of a page.
+//! The end of all addresses is 2^64, which a `usize` cannot hold. A range that reaches to it ends
+//! at `usize::MAX` instead, and so leaves out the last address. This loses nothing: the end of a
+//! mapping is a multiple of the page size, so the last page is never mapped.
 
 use core::ops::Range;
 
@@ -27,15 +27,17 @@ pub const fn va_range(start: usize, end: usize) -> VirtAddrRange {
     }
 }
 
-/// The same addresses as a range of the standard library.
+/// Returns the addresses of `range` as numbers, which is how the page table takes them.
 #[inline(always)]
 pub fn as_span(range: VirtAddrRange) -> Range<usize> {
     range.start.as_usize()..range.end.as_usize()
 }
 
-/// Returns the last address of `range`, which is not empty.
-pub fn last_address(range: VirtAddrRange) -> usize {
-    match range.end.as_usize() {
+/// Returns the last address of a range that ends at `end`, which is not 0. The end of all
+/// addresses is `usize::MAX`, and so is the last address.
+#[inline(always)]
+pub const fn last_address(end: usize) -> usize {
+    match end {
         usize::MAX => usize::MAX,
         end => end - 1,
     }
@@ -50,9 +52,9 @@ pub fn one_address(vaddr: VirtAddr) -> VirtAddrRange {
 
 /// Widens `range` to whole blocks of [`LARGE_PAGE_SIZE`].
 pub fn widen_to_blocks(range: VirtAddrRange) -> VirtAddrRange {
-    let rest = LARGE_PAGE_SIZE - 1;
-    let start = range.start.as_usize() & !rest;
-    let last = range.end.as_usize().saturating_sub(1) | rest;
+    let offset_mask = LARGE_PAGE_SIZE - 1;
+    let start = range.start.as_usize() & !offset_mask;
+    let last = range.end.as_usize().saturating_sub(1) | offset_mask;
     va_range(start, last.saturating_add(1))
 }
 

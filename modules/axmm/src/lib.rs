@@ -39,9 +39,9 @@
 //! kernel's, and not the other way round.
 //!
 //! docs/locking.md has the protocol. A hart that waits for another acknowledges flush requests
-//! meanwhile ([`Machine::relax`]), because the other may be waiting for that. But a hart that spins for
-//! a lock of another module, with interrupts disabled, need not acknowledge them. So a caller must
-//! hold no such lock.
+//! meanwhile ([`Machine::relax`]), because the other may be waiting for that. But a hart that
+//! spins for a lock of another module, with interrupts disabled, need not acknowledge them. So a
+//! caller must hold no such lock.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;

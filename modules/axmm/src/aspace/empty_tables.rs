@@ -57,11 +57,11 @@ impl<M: Machine> WriteGuard<'_, M> {
         let table = &self.space().table;
         for level in 1..Table::<M>::LEVELS {
             for vaddr in [start, last] {
-                let Some((low, high)) = table.empty_table_at(vaddr, level) else {
+                let Some(translated) = table.empty_table_at(vaddr, level) else {
                     continue;
                 };
-                let low = low.min(start.as_usize());
-                let high = high.saturating_add(1).max(end.as_usize());
+                let low = translated.start.min(start.as_usize());
+                let high = translated.end.max(end.as_usize());
                 let range = va_range(low, high);
                 if self.range_lock().is_free(self.hart(), range) {
                     return Some((vaddr, range));

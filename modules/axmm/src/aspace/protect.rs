@@ -122,7 +122,7 @@ impl<M: Machine> Operation<M> for Protect {
     #[inline(always)]
     fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
         if self.keeps_rights.get() {
-            gather.only_adds_rights();
+            gather.set_only_adds_rights();
         }
         let protection = Protection {
             flags: self.flags,

@@ -16,19 +16,19 @@
 //! through a shared reference.
 
 use core::mem;
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
 use memory_set::{MemoryArea, MemorySet, Reservation};
 
 use super::space::AddrSpace;
-use crate::addr::{as_span, last_address, va_range};
+use crate::addr::{as_span, va_range};
 use crate::backing::Backend;
 use crate::locking::range_lock::RangeLock;
 use crate::locking::shards::Shard;
 use crate::locking::turn::{Request, wait_for_turn};
-use crate::machine::Machine;
+use crate::machine::{ALL_ADDRESSES, Machine};
 use crate::tlb::gather::TlbGather;
 
 /// The most areas that an operation adds to a shard.
@@ -380,14 +380,14 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
         self.0.space
     }
 
-    /// The first and the last address of what no other operation works on, so that page tables
-    /// there may be freed: all addresses on one hart, otherwise what is locked.
-    pub fn exclusive(&self) -> (usize, usize) {
+    /// The addresses that no other operation works on, so that page tables there may be freed:
+    /// all addresses on one hart, otherwise what is locked.
+    pub fn exclusive(&self) -> Range<usize> {
         match (self.0.range_lock().is_one_hart(), self.0.locked) {
-            (true, _) => (0, usize::MAX),
-            (false, Some(locked)) => (locked.start.as_usize(), last_address(locked)),
-            // An empty range: no table may be freed unless something is locked.
-            (false, None) => (1, 0),
+            (true, _) => ALL_ADDRESSES,
+            (false, Some(locked)) => as_span(locked),
+            // Empty: no table may be freed unless something is locked.
+            (false, None) => 1..1,
         }
     }
 

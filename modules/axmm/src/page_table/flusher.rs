@@ -10,7 +10,7 @@ pub trait Flusher {
     /// Contiguous pages have been unmapped. Their frames are contiguous, from `frame` on.
     fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr);
 
-    /// Some pages of `pages` have other rights than before. One table translates all of it.
+    /// Some of `pages`, which are all translated by one table, have other rights than before.
     fn changed(&mut self, pages: Range<usize>);
 
     /// The table in `frame` is no longer part of the page table.
@@ -29,8 +29,8 @@ pub trait Flusher {
     fn disable_irqs(&self) -> Self::IrqGuard;
 
     /// Disables interrupts, as [`disable_irqs`](Self::disable_irqs) does, if no other
-    /// operation maps or unmaps anything from `first` to `last`. Then an empty table that only
-    /// translates these addresses may be freed while the guard exists. Otherwise returns
-    /// `None`.
+    /// operation maps or unmaps anything from `first` to `last`, the last address that a table
+    /// translates. Then that table may be freed while the guard exists, if it is empty. Otherwise
+    /// returns `None`.
     fn disable_irqs_if_exclusive(&self, first: usize, last: usize) -> Option<Self::IrqGuard>;
 }

@@ -2,7 +2,8 @@
 
 use core::ops::Range;
 
-/// A page-aligned range of virtual addresses, not empty.
+/// A page-aligned range of virtual addresses. It may end at `usize::MAX`, which stands for the end
+/// of all addresses.
 pub type Pages = Range<usize>;
 
 /// Returns the first part of `pages`, cut at the multiples of `size`.
@@ -11,6 +12,13 @@ pub fn first_part(pages: Pages, size: usize) -> Pages {
     // At the end of all addresses, the next multiple overflows.
     let end = (pages.start & !(size - 1)).checked_add(size);
     pages.start..end.map_or(pages.end, |end| end.min(pages.end))
+}
+
+/// Returns the addresses of the aligned block of `size` bytes that `addr` lies in.
+#[inline(always)]
+pub fn block_around(addr: usize, size: usize) -> Pages {
+    let start = addr & !(size - 1);
+    start..start.saturating_add(size)
 }
 
 /// Returns all parts of `pages`, cut at the multiples of `size`.

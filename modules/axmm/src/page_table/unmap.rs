@@ -5,7 +5,7 @@ use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
 use super::entry::{EntryState, clear, clear_run, count_empty, read};
 use super::flusher::Flusher;
-use super::range::{Pages, first_part};
+use super::range::{Pages, block_around, first_part};
 use super::table::PageTable;
 
 impl<M, E, H> PageTable<M, E, H>
@@ -22,11 +22,12 @@ where
         }
     }
 
-    /// Returns whether one empty entry translates all of `pages`. If not, pages may still be
-    /// unmapped there.
+    /// Returns whether one empty entry translates all of `pages`, so that no page is mapped there.
+    /// `false` says nothing: `pages` may be under several empty entries.
     pub fn is_unpopulated(&self, pages: &Pages) -> bool {
         let mut table = self.root;
         for level in (0..M::LEVELS).rev() {
+            // Whether the first and the last address have different entries in this table.
             if (pages.start ^ (pages.end - 1)) >= Self::entry_size(level) {
                 return false;
             }
@@ -53,7 +54,7 @@ where
             return self.clear_leaf(table, pages, flusher);
         }
         let size = Self::entry_size(level);
-        let is_whole = pages.len() == Self::entry_size(level + 1);
+        let is_whole_table = pages.len() == Self::entry_size(level + 1);
         let mut has_cleared = false;
         let mut left = pages;
         while !left.is_empty() {
@@ -73,10 +74,10 @@ where
                     flusher.unmapped(part, paddr);
                 }
                 EntryState::Table(next) => {
-                    let is_whole = part.len() == size;
+                    let is_all_of_next = part.len() == size;
                     if self.clear_in(next, level - 1, part, flusher)
-                        && let Some(_irqs) = self.may_free_table(level, vaddr, flusher)
-                        && (is_whole || Self::is_empty(next))
+                        && let Some(_irqs) = self.disable_irqs_if_freeable(level, vaddr, flusher)
+                        && (is_all_of_next || Self::is_empty(next))
                     {
                         clear(entry);
                         has_cleared = true;
@@ -85,14 +86,14 @@ where
                 }
             }
         }
-        is_whole || has_cleared
+        is_whole_table || has_cleared
     }
 
     /// Clears all entries of `pages` in a table of the lowest level. Most of the time of an
     /// unmap is spent in this loop, so it has few instructions. Returns whether the table may
     /// have become empty.
     fn clear_leaf(&self, table: PhysAddr, pages: Pages, flusher: &mut impl Flusher) -> bool {
-        let is_whole = pages.len() == Self::entry_size(1);
+        let is_whole_table = pages.len() == Self::entry_size(1);
         let mut at = pages.start;
         let mut has_cleared = false;
         while at < pages.end {
@@ -108,12 +109,12 @@ where
                 flusher.unmapped(run, frame);
             }
         }
-        is_whole || has_cleared
+        is_whole_table || has_cleared
     }
 
-    /// Returns a guard if the table below the entry of `level` for `vaddr` may be freed once it
-    /// is empty. An empty table stays empty while the guard exists.
-    fn may_free_table<F: Flusher>(
+    /// Disables interrupts if the table may be freed, once it is empty, to which the entry of
+    /// `level` for `vaddr` leads. An empty table stays empty while the returned guard exists.
+    fn disable_irqs_if_freeable<F: Flusher>(
         &self,
         level: usize,
         vaddr: VirtAddr,
@@ -132,9 +133,9 @@ where
         self.free_empty_in(self.root, Self::TOP, vaddr, flusher);
     }
 
-    /// Returns the first and the last address that the table below the entry of `level` for
-    /// `vaddr` translates, if that table is empty and does not have to stay.
-    pub fn empty_table_at(&self, vaddr: VirtAddr, level: usize) -> Option<(usize, usize)> {
+    /// Looks at the table to which the entry of `level` for `vaddr` leads. If it is empty and does
+    /// not have to stay, returns the addresses that it translates.
+    pub fn empty_table_at(&self, vaddr: VirtAddr, level: usize) -> Option<Pages> {
         let mut table = self.root;
         for above in (level..M::LEVELS).rev() {
             let EntryState::Table(next) = read::<E>(self.entry(table, vaddr, above), above) else {
@@ -142,10 +143,8 @@ where
             };
             table = next;
         }
-        let size = Self::entry_size(level);
-        let first = vaddr.as_usize() & !(size - 1);
-        let is_free = !self.keeps_table(level, vaddr) && Self::is_empty(table);
-        is_free.then_some((first, first | (size - 1)))
+        let is_freeable = !self.keeps_table(level, vaddr) && Self::is_empty(table);
+        is_freeable.then(|| block_around(vaddr.as_usize(), Self::entry_size(level)))
     }
 
     /// Frees the empty tables on the path to `vaddr` below the entry of a `table` of `level`.
@@ -163,7 +162,7 @@ where
         if level > 1 {
             self.free_empty_in(next, level - 1, vaddr, flusher);
         }
-        if let Some(_irqs) = self.may_free_table(level, vaddr, flusher)
+        if let Some(_irqs) = self.disable_irqs_if_freeable(level, vaddr, flusher)
             && Self::is_empty(next)
         {
             clear(entry);

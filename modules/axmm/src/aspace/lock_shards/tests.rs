@@ -340,7 +340,7 @@ fn a_large_page_that_comes_to_an_end_of_a_range_is_locked_with_it() {
     let mut guard = WriteGuard::begun(space, shard, range(&span)).unwrap();
     guard.lock_range();
     assert!(ended.get());
-    let block = (EDGE, EDGE + 2 * MIB - 1);
+    let block = EDGE..EDGE + 2 * MIB;
     guard.unlocked(|unlocked| assert_eq!(unlocked.exclusive(), block));
     drop(guard);
     space.unmap(at(EDGE - 2 * MIB), 4 * MIB).unwrap();
@@ -357,10 +357,7 @@ fn a_large_page_that_comes_to_an_end_of_a_range_in_two_shards_is_locked_with_it(
         let guards = space.lock_shards(0..2, range(&span)).unwrap();
         assert!(ended.get());
         let locked = [0, 1].map(|index| Unlocked::new(&guards[index]).exclusive());
-        assert_eq!(
-            locked,
-            [(EDGE - 2 * MIB, EDGE - 1), (EDGE, EDGE + 2 * MIB - 1)]
-        );
+        assert_eq!(locked, [EDGE - 2 * MIB..EDGE, EDGE..EDGE + 2 * MIB]);
         drop(guards);
         space.unmap(at(EDGE - 2 * MIB), 4 * MIB).unwrap();
     }
@@ -503,14 +500,14 @@ fn tables_in_which_another_hart_works_are_left_to_it() {
     let shard = space.shards.get(0).unwrap();
     let mut guard = WriteGuard::begun(&space, shard, range(&(TOP..TOP + PAGE))).unwrap();
     guard.lock_range_and_tables();
-    guard.unlocked(|unlocked| assert!(unlocked.exclusive().1 < others.start.as_usize()));
+    guard.unlocked(|unlocked| assert!(unlocked.exclusive().end <= others.start.as_usize()));
     drop(guard);
     with_index_lock(&space, 0, |lock| lock.unlock(2));
     let mut guard = WriteGuard::begun(&space, shard, range(&(TOP..TOP + PAGE))).unwrap();
     guard.lock_range_and_tables();
     guard.unlocked(|unlocked| {
         assert!(
-            unlocked.exclusive().1 >= others.end.as_usize(),
+            unlocked.exclusive().end > others.end.as_usize(),
             "no hart works there"
         )
     });
@@ -569,14 +566,14 @@ fn a_range_is_locked_with_the_free_addresses_in_its_tables() {
         .unwrap();
         guard.lock_range_and_tables();
         let firsts = sizes.map(|size| page & !(size - 1));
-        let lasts = sizes.map(|size| page | (size - 1));
+        let ends = sizes.map(|size| (page | (size - 1)) + 1);
         let first = firsts.into_iter().rfind(|first| *first > others[0]);
-        let last = lasts.into_iter().rfind(|last| *last < others[1]);
+        let end = ends.into_iter().rfind(|end| *end <= others[1]);
         guard.unlocked(|unlocked| {
             let locked = unlocked.exclusive();
             assert_eq!(
-                (Some(locked.0), Some(locked.1)),
-                (first, last),
+                (Some(locked.start), Some(locked.end)),
+                (first, end),
                 "{others:x?}"
             );
         });

@@ -93,7 +93,7 @@ fn a_frame_with_other_owners_is_flushed_and_freed_before_the_next_frame() {
 fn added_rights_are_flushed_by_this_hart_only() {
     let state = TlbState::kernel();
     let mut gather = Gather::new(&state);
-    gather.only_adds_rights();
+    gather.set_only_adds_rights();
     gather.changed(page(5));
     as_hart(2, || gather.finish());
     assert_eq!(FLUSHES.take(), [(1 << 2, page(5))]);
@@ -116,12 +116,19 @@ fn tables_are_freed_only_in_the_exclusive_range() {
     let may_free =
         |gather: &Gather, first, last| gather.disable_irqs_if_exclusive(first, last).is_some();
     assert!(!may_free(&gather, 0, usize::MAX) && !may_free(&gather, 0, 0));
-    gather.set_exclusive((10, 20));
+    gather.set_exclusive(10..21);
     for (first, last) in [(10, 20), (10, 10), (20, 20)] {
         assert!(may_free(&gather, first, last));
     }
     for (first, last) in [(9, 20), (10, 21), (9, 21), (0, 9), (21, 30)] {
         assert!(!may_free(&gather, first, last));
     }
+    gather.set_exclusive(1..1);
+    assert!(!may_free(&gather, 0, 0) && !may_free(&gather, 1, 1));
+    let last_table = usize::MAX - 9;
+    gather.set_exclusive(0..usize::MAX);
+    assert!(may_free(&gather, last_table, usize::MAX));
+    gather.set_exclusive(0..last_table);
+    assert!(!may_free(&gather, last_table, usize::MAX));
     gather.finish();
 }
