@@ -10,49 +10,63 @@
 //!                       node/    its nodes
 //! ```
 //!
-//! With `n` areas the tree has at most `1 + log16(n / 7)` levels of inner nodes. To find, add or
-//! remove an area visits one node on each level. While work goes on in the same leaf it visits
-//! that leaf alone, because the tree remembers the path to it. A gap is found by the largest gap
-//! below each child, in at most two visits to each level. If an alignment above that of the areas
-//! is asked for, gaps can be large enough and still not fit. Each of them is visited, but none of
-//! `size + align` bytes or more can be among them.
+//! With `n` areas the tree has at most `1 + log16(n / 7)` levels of inner nodes. A search for an
+//! address visits one node on each level. The tree remembers the path to the leaf that was used
+//! last, so a search that ends in that leaf again visits it alone.
+//!
+//! An inner node knows the largest gap in each child or before it. A search for a gap follows
+//! these, and visits at most two nodes on each level. With an alignment above that of the areas,
+//! a gap can be large enough for `size` and hold no aligned address. The search then visits all
+//! such gaps up to the first that fits. Each of them has fewer than `size + align` bytes.
 //!
 //! Memory for the nodes that a change needs is allocated before the change begins, so a change
-//! cannot fail half way. That is why the tree is not a `BTreeMap`, as in the published crate and in
-//! `rangemap`: its insertion cannot report that there is no memory. `sweep-bptree` 0.4 can keep
-//! the largest gap in its nodes, but aborts without memory, too.
+//! cannot fail half way. The published crate and `rangemap` use a `BTreeMap`, whose insertion
+//! cannot report a failed allocation. `sweep-bptree` 0.4 can keep the largest gap in its nodes, but
+//! aborts if an allocation fails, too.
 //!
 //! # Lookup without a lock
 //!
 //! One thread at a time changes the areas. Any other may look one up meanwhile
-//! ([`SharedMemorySet::peek`]) without a lock, and without writing anything. A node never moves,
-//! and its memory stays a node until the set is dropped. All that a lookup reads are words, which
-//! are atomics, so a read beside a write is no data race. Each leaf has a sequence counter, and so
-//! has the shape of the tree, which changes when nodes are split or merged. A lookup copies the
-//! words of an area, and uses them only if neither counter has changed meanwhile.
+//! ([`SharedMemorySet::peek`]) without a lock, and without writing anything. A lookup may read a
+//! node that is freed meanwhile. So a node never moves, and its memory is used for nodes only
+//! until the set is dropped. All that a lookup reads are words, which are atomics, so a read
+//! beside a write is no data race.
+//!
+//! Each leaf has a sequence counter, and so has the shape of the tree, which changes when nodes
+//! are split or merged. A lookup copies the words of an area, and uses them only if neither
+//! counter has changed meanwhile. The keys of inner nodes, where each child ends, have no counter.
+//! A lookup that reads a key during a change may search another leaf. It does not find the area
+//! there, and misses it.
 //!
 //! # Two kinds of slots
 //!
-//! A leaf has a slot for the flags and the backend of each area. A published backend may own
-//! something, and the published methods give out references to areas. So its slot holds a
-//! [`MemoryArea`] in place, which is moved when a leaf is split. The slot of a
-//! [`WordBackend`] holds words. The rest of the tree is common to both.
+//! A leaf has a slot for the flags and the backend of each area. A [`MappingBackend`], as
+//! published, may own something, and the published methods return references to areas. So the slot
+//! of such a backend holds a [`MemoryArea`] in place, which is moved when a leaf is split. The slot
+//! of a [`WordBackend`] holds words. The rest of the tree is common to both.
 //!
 //! Rejected: a tree of words alone, in which the word of a published area is the address of a box.
 //! It would need one kind of slot, and no unsafe code in a leaf. But each `map` and each `unmap`
-//! would allocate or free a block. With a fast allocator that costs a tenth of an operation among
-//! ten areas, and with others more than the rest. A search would also read one more cache line.
+//! would allocate or free a block, and each area that is read would be one more cache line.
+//! `docs/memory-set.md` has figures.
 //!
 //! # Differences from the published crate
 //!
-//! - A change that fails leaves areas whose pages were not changed as they were. In 0.4.1 `unmap`
-//!   panics if a backend fails, and `protect` ignores it.
+//! - If a backend fails, the addresses of its area and of all later areas keep their flags and
+//!   backends. In 0.4.1 `unmap` then panics or loses a part of an area. `protect` ignores the
+//!   failure, and `clear` also keeps the areas whose pages it has unmapped.
+//! - [`MemorySet::unmap`] calls the backends in the order of addresses. In 0.4.1 areas that lie
+//!   across an end of the range come last.
+//! - [`MemorySet::protect`] asks `update_flags` only for areas that overlap with the range. In
+//!   0.4.1 it also asks for areas before the range and after it.
 //! - [`MemorySet::find_free_area`] never returns addresses beyond its limit. In 0.4.1 it does if
 //!   areas lie there. It never returns addresses of an area either. In 0.4.1 it does if `align` is
 //!   larger than the alignment of the areas.
 //! - [`MemorySet::protect`] of no bytes changes nothing. In 0.4.1 it can split an area.
-//! - [`MemorySet::len`] counts the areas. In 0.4.1 it knows their number.
-//! - Memory that cannot be allocated is reported as `BadState`. In 0.4.1 the kernel aborts.
+//! - [`MemorySet::find_free_area`] of no bytes returns a free address, too. In 0.4.1 it can return
+//!   the start of an area.
+//! - [`MemorySet::len`] takes linear time. In 0.4.1 it takes constant time.
+//! - A failed allocation is reported as `BadState`. In 0.4.1 the kernel aborts.
 //! - `usize` has 64 bits.
 
 #[cfg(not(target_pointer_width = "64"))]
