@@ -72,7 +72,7 @@ impl<B: AreaBackend> MemoryArea<B> {
         &self.backend
     }
 
-    /// Returns the part of the area that lies in `range`, which overlaps with the area.
+    /// Returns the part of the area that is inside `range`. The area and `range` have to overlap.
     pub fn part(&self, range: AddrRange<B::Addr>) -> Self {
         let va_range = AddrRange {
             start: self.start().max(range.start),
@@ -101,15 +101,15 @@ impl<B: AreaBackend> MemoryArea<B> {
 }
 
 impl<B: WordBackend> MemoryArea<B> {
-    /// Returns this area and `next` as one area, if they are neighbours whose flags and backends
-    /// are the same words.
+    /// Returns the area that this one and `next` make up together. `None` unless `next` starts at
+    /// the end of this area, and flags and backends of both are the same words.
     pub fn merged_with(&self, next: &Self) -> Option<Self> {
         let va_range = AddrRange {
             start: self.start(),
             end: next.end(),
         };
-        let is_one = self.end() == next.start() && self.to_words() == next.to_words();
-        is_one.then(|| Self::from_range(va_range, self.flags, self.backend))
+        let can_merge = self.end() == next.start() && self.to_words() == next.to_words();
+        can_merge.then(|| Self::from_range(va_range, self.flags, self.backend))
     }
 
     /// Returns flags and backend as words.
@@ -119,12 +119,11 @@ impl<B: WordBackend> MemoryArea<B> {
         [B::flags_to_word(self.flags), a, b, c, d]
     }
 
-    /// Returns the area whose flags and backend [`to_words`](Self::to_words) turned into
-    /// `words`.
+    /// Returns the area at `start..end` with the flags and the backend that `words` stand for.
     ///
     /// # Safety
     ///
-    /// `to_words` has returned `words`.
+    /// [`to_words`](Self::to_words) of an area of this type has returned `words`.
     #[inline(always)]
     pub(crate) unsafe fn from_words(start: usize, end: usize, words: [usize; WORDS]) -> Self {
         let va_range = AddrRange {
@@ -132,7 +131,8 @@ impl<B: WordBackend> MemoryArea<B> {
             end: end.into(),
         };
         let [flags, a, b, c, d] = words;
-        // SAFETY: the caller promises that these are words of one area.
+        // SAFETY: the caller promises that `MemoryArea::to_words` has returned all five words. It
+        // took the last four from `to_words` of a backend.
         let backend = unsafe { B::from_words([a, b, c, d]) };
         Self::from_range(va_range, B::flags_from_word(flags), backend)
     }

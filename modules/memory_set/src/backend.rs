@@ -7,9 +7,9 @@ use crate::node::slot::{OwnedSlot, Slot, WORDS, WordSlot};
 
 /// How the memory of an area is mapped: the operations on the page table behind the area.
 ///
-/// The backend of each area may be another. A linear mapping, for instance, knows the physical
-/// addresses when it is mapped; a lazy mapping waits for page faults. Parts of an area have
-/// clones of its backend, so a backend must not depend on where its area starts.
+/// Areas may have different backends. For instance, the backend of a linear mapping maps all pages
+/// at once, and that of a lazy mapping waits for page faults. When an area is split, both parts get
+/// a clone of its backend. So a backend must not depend on where its area starts.
 ///
 /// Each operation returns whether it succeeded. One that fails should leave the page table as it
 /// was, because the set keeps the area as it was.
@@ -45,14 +45,16 @@ pub trait MappingBackend: Clone {
 
 /// What a [`MemorySet`](crate::MemorySet) has to know of a backend.
 ///
-/// Each [`MappingBackend`] is one. A backend of plain words, whose areas other threads look up
-/// without a lock, implements this trait with the slot [`WordSlot`], and [`WordBackend`].
+/// Each [`MappingBackend`] implements this trait, with an [`OwnedSlot`]. A backend of plain words,
+/// whose areas other threads look up without a lock, implements it with `type Slot = WordSlot`. It
+/// then also implements [`WordBackend`].
 pub trait AreaBackend: Clone {
     /// The type of addresses.
     type Addr: MemoryAddr;
     /// The type of flags.
     type Flags: Copy;
-    /// How the tree stores flags and backend: [`OwnedSlot`] or [`WordSlot`].
+    /// The type of slot that holds the flags and the backend: [`WordSlot`], or the [`OwnedSlot`] of
+    /// a [`MappingBackend`].
     #[allow(private_bounds)]
     type Slot: Slot;
 }
@@ -70,11 +72,14 @@ pub type BackendWords = [usize; WORDS - 1];
 /// set ([`SharedMemorySet::peek`](crate::SharedMemorySet::peek)).
 ///
 /// A lookup copies an area word by word, and checks afterwards that no word was written
-/// meanwhile. So the backend cannot own anything. One that refers to a counted object stores the
-/// object's number, and takes a reference while the area cannot be removed.
+/// meanwhile. So the backend cannot own anything. A backend that refers to a counted object stores
+/// the object's number. Its user takes a reference to the object under a lock that keeps the area
+/// from being removed.
 ///
 /// Neighbours are merged if their flags and backends are the same words. So a backend must not
 /// depend on where its area starts.
+///
+/// The trait requires `Copy`, so a type that owns something cannot implement it:
 ///
 /// ```compile_fail,E0204
 /// #[derive(Clone, Copy)]
@@ -94,6 +99,6 @@ pub trait WordBackend: AreaBackend<Slot = WordSlot> + Copy {
     ///
     /// # Safety
     ///
-    /// `to_words` has returned `words`.
+    /// `to_words` of a backend of this type has returned `words`.
     unsafe fn from_words(words: BackendWords) -> Self;
 }

@@ -47,7 +47,7 @@ pub type MappingResult<T = ()> = Result<T, MappingError>;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NoMemory;
 
-/// Why an area cannot be inserted.
+/// Why memory for an area was not reserved: the area cannot be inserted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReserveError {
     /// The range overlaps with an existing area.

@@ -11,12 +11,13 @@ use crate::node::leaf::SlotRef;
 use crate::node::slot::OwnedSlot;
 use crate::set::MemorySet;
 
-/// What is done to the part of an area that lies in a range.
+/// The part of an area that lies in the range of an operation.
 struct Part<A> {
     start: A,
     end: A,
-    /// Whether the area also has addresses before the part, or after it.
+    /// Whether the area has addresses before the part.
     has_before: bool,
+    /// Whether the area has addresses after the part.
     has_after: bool,
 }
 
@@ -35,15 +36,15 @@ impl<B: MappingBackend> MemorySet<B> {
 
     /// Maps `area` and adds it to the set.
     ///
-    /// If it overlaps with existing areas, these parts of them are unmapped first if
-    /// `unmap_overlap` is true.
+    /// If `unmap_overlap` is true, the parts of existing areas that overlap with it are unmapped
+    /// first.
     ///
     /// # Errors
     ///
     /// Returns `InvalidParam` if the area is empty, and `AlreadyExists` if it overlaps with an
     /// existing area and `unmap_overlap` is false. Returns `BadState` if the backend fails, or
-    /// if there is no memory for the set. The set is as it was then, except for overlapping
-    /// parts that were unmapped already.
+    /// if there is no memory for the set. After an error the set is as it was, except for
+    /// overlapping parts that were unmapped already.
     pub fn map(
         &mut self,
         area: MemoryArea<B>,
@@ -74,15 +75,15 @@ impl<B: MappingBackend> MemorySet<B> {
         Ok(())
     }
 
-    /// Unmaps `size` bytes from `start` on. Areas that lie there are removed, and those that
-    /// reach beyond become smaller, or two.
+    /// Unmaps `size` bytes from `start` on, and cuts them out of the areas. An area that reaches
+    /// beyond the range on both sides becomes two.
     ///
     /// # Errors
     ///
-    /// Returns `InvalidParam` if `start + size` overflows. Returns `BadState` if there is no
-    /// memory for the second part of an area that is split; nothing has changed then. Returns
-    /// `BadState` if a backend fails. What lies before the area of that backend is unmapped
-    /// then, and the area and what lies after it are as they were.
+    /// Returns `InvalidParam` if `start + size` overflows. Returns `BadState` before any change if
+    /// there is no memory for the second part of an area that is split. Returns `BadState` if a
+    /// backend fails. The areas in the range before that backend's are then unmapped. That
+    /// backend's area and those after it are as they were.
     pub fn unmap(
         &mut self,
         start: B::Addr,
@@ -108,7 +109,7 @@ impl<B: MappingBackend> MemorySet<B> {
     ///
     /// # Errors
     ///
-    /// Returns `BadState` if a backend fails. The areas before that backend's are removed then.
+    /// Returns `BadState` if a backend fails. The areas before that backend's are then removed.
     pub fn clear(&mut self, page_table: &mut B::PageTable) -> MappingResult {
         self.unmap(0.into(), usize::MAX, page_table)
     }
@@ -121,10 +122,10 @@ impl<B: MappingBackend> MemorySet<B> {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidParam` if `start + size` overflows. Returns `BadState` if there is no
-    /// memory for the parts of an area that is split; nothing has changed then. Returns
-    /// `BadState` if a backend fails. Areas before the area of that backend have new flags then,
-    /// and the area and those after it have their old ones.
+    /// Returns `InvalidParam` if `start + size` overflows. Returns `BadState` before any change if
+    /// there is no memory for the parts of an area that is split. Returns `BadState` if a backend
+    /// fails. The areas in the range before that backend's then have new flags. That backend's
+    /// area and those after it have their old flags.
     pub fn protect(
         &mut self,
         start: B::Addr,
@@ -153,8 +154,8 @@ impl<B: MappingBackend> MemorySet<B> {
         Ok(())
     }
 
-    /// Moves the cursor to the first area that overlaps with `range`. Returns its position
-    /// there, and the part of it that lies in `range`.
+    /// Moves the cursor to the leaf of the first area that overlaps with `range`. Returns the
+    /// area's position in the leaf, and the part of the area that lies in `range`.
     #[inline]
     fn first_part(&self, range: AddrRange<B::Addr>) -> Option<(usize, Part<B::Addr>)> {
         let position = self.tree.seek(range.start.into());
@@ -179,12 +180,12 @@ impl<B: MappingBackend> MemorySet<B> {
         let Some(area) = self.area_mut(position) else {
             return Ok(());
         };
-        let whole = area.va_range();
-        let after = AddrRange {
+        let range_after = AddrRange {
             start: part.end,
-            end: whole.end,
+            end: area.end(),
         };
-        let after = (part.has_before && part.has_after).then(|| area.part(after));
+        // What lies before the part keeps the slot. So what lies after it becomes a new area.
+        let new_area = (part.has_before && part.has_after).then(|| area.part(range_after));
         let size = part.end.wrapping_sub_addr(part.start);
         if !area.backend().unmap(part.start, size, page_table) {
             return Err(MappingError::BadState);
@@ -200,14 +201,15 @@ impl<B: MappingBackend> MemorySet<B> {
                 self.tree.set_end(position, part.start.into());
             }
         }
-        if let Some(after) = after {
-            self.tree.insert(position + 1, &after.range(), after);
+        if let Some(new_area) = new_area {
+            self.tree.insert(position + 1, &new_area.range(), new_area);
         }
         Ok(())
     }
 
-    /// Makes a part of the area at the cursor's `position` an area of its own, and returns its
-    /// position. Nodes are reserved.
+    /// Makes a part of the area at the cursor's `position` an area of its own, and returns the
+    /// position of that area. Each split can change leaf and position, so it is searched again.
+    /// The caller has reserved nodes.
     fn split_off(&mut self, position: usize, part: &Part<B::Addr>) -> usize {
         if part.has_after {
             self.split_area(position, part.end);
@@ -251,8 +253,8 @@ impl<B: MappingBackend> MemorySet<B> {
 
     #[inline(always)]
     fn area<'a>(found: SlotRef<'a, OwnedSlot<MemoryArea<B>>>) -> &'a MemoryArea<B> {
-        // SAFETY: a `SlotRef` is one to an occupied slot. It borrows the set, and slots are only
-        // changed by methods with `&mut self`.
+        // SAFETY: a `SlotRef` refers to an occupied slot. It borrows the set, and only methods with
+        // `&mut self` change slots.
         unsafe { found.slot().get() }
     }
 
@@ -260,7 +262,8 @@ impl<B: MappingBackend> MemorySet<B> {
     #[inline(always)]
     fn area_mut(&mut self, position: usize) -> Option<&mut MemoryArea<B>> {
         let found = self.tree.at(position)?;
-        // SAFETY: a `SlotRef` is one to an occupied slot. `&mut self` is exclusive access.
+        // SAFETY: a `SlotRef` refers to an occupied slot. `&mut self` is exclusive access, and the
+        // reference borrows it.
         Some(unsafe { found.slot().get_mut() })
     }
 }

@@ -22,8 +22,9 @@ pub struct MemorySet<B: AreaBackend> {
     pub(crate) tree: Tree<B::Slot>,
 }
 
-// SAFETY: all `&self` methods of a set with a `MappingBackend` only read: the nodes, the cursor,
-// and areas by reference. So threads may share a set if they may share an area.
+// SAFETY: the public `&self` methods of a set with a `MappingBackend` only read the nodes, the
+// cursor and, by reference, areas. Only `&mut self` methods call the private ones that move the
+// cursor. So threads may share a set if they may share an area.
 unsafe impl<B> Sync for MemorySet<B>
 where
     B: MappingBackend + Sync,
@@ -57,9 +58,9 @@ impl<B: AreaBackend> MemorySet<B> {
         first.is_some_and(|area| area.start() < range.end.into())
     }
 
-    /// Returns the lowest address, not below `hint`, from which `size` bytes of `limit` are
-    /// free. The address is a multiple of `align`, a power of two. `None` if there is no such
-    /// address, or if `size` is not a multiple of `align`.
+    /// Returns the lowest address, not below `hint`, at which `size` free bytes inside `limit`
+    /// start. The address is a multiple of `align`, a power of two. Returns `None` if there is no
+    /// such address, or if `size` is not a multiple of `align`.
     pub fn find_free_area(
         &self,
         hint: B::Addr,
@@ -75,7 +76,8 @@ impl<B: AreaBackend> MemorySet<B> {
         found.map(B::Addr::from)
     }
 
-    /// As [`find_free_area`](Self::find_free_area), for numbers and for any size.
+    /// Does the work of [`find_free_area`](Self::find_free_area), with numbers for addresses.
+    /// `size` need not be a multiple of `align`.
     #[inline(always)]
     pub(crate) fn find_free(
         &self,
@@ -99,8 +101,9 @@ impl<B: AreaBackend> MemorySet<B> {
         }
     }
 
-    /// Returns the first gap of `size` bytes that ends above `addr`. The addresses before the
-    /// first area and after the last one are gaps, too.
+    /// Returns the first gap that has `size` bytes and ends above `addr`. The addresses before the
+    /// first area are a gap, too, and so are those after the last area. If no other gap fits, the
+    /// gap after the last area is returned, whatever its size.
     fn gap(&self, addr: usize, size: usize) -> Option<Range<usize>> {
         let Some(all) = self.tree.extent() else {
             return Some(0..usize::MAX);
@@ -115,23 +118,24 @@ impl<B: AreaBackend> MemorySet<B> {
         between.or(Some(all.end..usize::MAX))
     }
 
-    /// Makes sure that the areas can be split at both ends of `range` without allocating memory:
-    /// one more area for each end that lies inside an area.
+    /// Makes sure that the areas can be split at both ends of `range` without allocating memory.
+    /// Each end that lies inside an area takes one more area.
     pub(crate) fn reserve_splits(&self, range: &Range<usize>) -> Result<(), NoMemory> {
         let position = self.tree.seek(range.start);
         let Some(first) = self.tree.at(position) else {
             return Ok(());
         };
-        let is_inside = |start, end, addr| start < addr && addr < end;
-        let (start, end) = (first.start(), first.end());
-        let splits_end = match end < range.end {
+        let is_inside = |addr, start, end| start < addr && addr < end;
+        let (first_start, first_end) = (first.start(), first.end());
+        let splits_at_start = is_inside(range.start, first_start, first_end);
+        let splits_at_end = match first_end < range.end {
             true => {
                 let last = self.tree.iter_from(range.end).next();
-                last.is_some_and(|last| is_inside(last.start(), last.end(), range.end))
+                last.is_some_and(|last| is_inside(range.end, last.start(), last.end()))
             }
-            false => is_inside(start, end, range.end),
+            false => is_inside(range.end, first_start, first_end),
         };
-        match usize::from(is_inside(start, end, range.start)) + usize::from(splits_end) {
+        match usize::from(splits_at_start) + usize::from(splits_at_end) {
             0 => Ok(()),
             count => self.tree.reserve(count),
         }
