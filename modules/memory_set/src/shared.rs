@@ -18,7 +18,8 @@ use crate::set::MemorySet;
 use crate::sync::const_unless_loom;
 use crate::tree::LeafSnapshot;
 
-/// Memory that is kept for insertions later on, however many others there are before.
+/// Memory that is kept for some areas. Areas that are added before the reservation is redeemed do
+/// not use it.
 #[derive(Debug)]
 #[must_use = "the memory is kept until the reservation is redeemed"]
 pub struct Reservation {
@@ -28,7 +29,8 @@ pub struct Reservation {
 /// An area in the set. Each part of it is read when it is asked for.
 pub struct AreaRef<'a, B> {
     found: SlotRef<'a, WordSlot>,
-    /// It stays with the thread that has the set.
+    /// The cell makes the reference neither `Send` nor `Sync`: it stays with the thread that holds
+    /// the set's lock.
     _backend: PhantomData<(B, &'a Cell<()>)>,
 }
 
@@ -72,8 +74,10 @@ impl<'a, B: WordBackend> AreaRef<'a, B> {
     #[inline(always)]
     pub fn area(&self) -> MemoryArea<B> {
         let words = self.found.slot().words();
-        // SAFETY: this thread has the set, so no other thread has written words meanwhile. The
-        // slot is occupied: its words are those of one area.
+        // SAFETY: this thread has exclusive access to the set, so no other thread has written words
+        // meanwhile. The slot was occupied when the reference was made, and only the words of areas
+        // are ever written to it. So these words are those of one area, even if this thread has
+        // removed it meanwhile.
         unsafe { MemoryArea::from_words(self.found.start(), self.found.end(), words) }
     }
 }
@@ -84,7 +88,8 @@ impl<B: WordBackend> MemorySet<B> {
         self.areas_from(0.into())
     }
 
-    /// Returns the area that contains `addr`, and all after it, in order.
+    /// Returns all areas that end above `addr`, in order. The first contains `addr` or starts above
+    /// it.
     #[inline]
     pub fn areas_from(&self, addr: B::Addr) -> impl Iterator<Item = AreaRef<'_, B>> {
         self.tree.iter_from(addr.into()).map(AreaRef::new)
@@ -122,13 +127,13 @@ impl<B: WordBackend> MemorySet<B> {
         reached >= range.end
     }
 
-    /// Returns the free addresses around `range`: from the end of the area before it to the
-    /// start of the area after it. Where an end of `range` lies inside an area they end there.
-    /// Without an area after it they reach to the highest address of all.
+    /// Returns `range`, extended to the end of the area before it and to the start of the area
+    /// after it. It is not extended at an end that lies inside an area. Without an area before or
+    /// after it, it is extended to the lowest or the highest address of all.
     pub fn free_around(&self, range: AddrRange<B::Addr>) -> AddrRange<B::Addr> {
         let (start, end) = (range.start.into(), range.end.into());
         let position = self.tree.seek(start);
-        let first = self.tree.at_or_next(position);
+        let first = self.tree.at(position);
         let low = match first.is_some_and(|area| area.start() < start) {
             true => start,
             false => self.tree.end_before(position).unwrap_or(0),
@@ -173,14 +178,14 @@ impl<B: WordBackend> MemorySet<B> {
     ///
     /// # Errors
     ///
-    /// Returns `NoMemory` if an allocation fails, which none does if both ends lie outside of
-    /// areas.
+    /// Returns `NoMemory` if an allocation fails. Nothing is allocated if both ends lie outside
+    /// of areas.
     pub fn reserve_cut(&self, range: AddrRange<B::Addr>) -> Result<(), NoMemory> {
         self.reserve_splits(&(range.start.into()..range.end.into()))
     }
 
-    /// Keeps memory for `count` more areas, whatever is reserved and added until the reservation
-    /// is [redeemed](Self::redeem).
+    /// Keeps memory for `count` more areas. Other areas that are reserved and added before the
+    /// reservation is [redeemed](Self::redeem) do not use it.
     ///
     /// # Errors
     ///
@@ -190,48 +195,52 @@ impl<B: WordBackend> MemorySet<B> {
         Ok(Reservation { areas: count })
     }
 
-    /// Lets the caller use what it has reserved ahead for the next areas that it adds.
+    /// Lets the next areas that are added use the memory of `reservation`, which this set has
+    /// returned.
     #[inline]
     pub fn redeem(&self, reservation: Reservation) {
         self.tree.redeem(reservation.areas);
     }
 
-    /// Adds an area where there is none, and merges it with its neighbours if they have the same
-    /// flags and the same backend, as words. Memory for it is [reserved](Self::reserve_insert).
+    /// Adds an area at free addresses, and merges it with its neighbours if they have the same
+    /// flags and the same backend, as words. The caller has [reserved](Self::reserve_insert) memory
+    /// for it.
     pub fn insert(&self, area: MemoryArea<B>) {
         let Range { start, end } = area.range();
         let words = area.to_words();
         let is_like = |other: &SlotRef<'_, WordSlot>| other.slot().has_words(&words);
         let position = self.tree.seek(start);
-        let next = self.tree.at_or_next(position);
-        let merges_next = next.is_some_and(|next| next.start() == end && is_like(&next));
-        let merges = |left: &SlotRef<'_, WordSlot>| left.end() == start && is_like(left);
-        let before = position.checked_sub(1);
-        let left = before.and_then(|before| self.tree.at(before));
-        if let Some(before) = before.filter(|_| left.as_ref().is_some_and(merges)) {
-            self.tree.set_end(before, end);
-        } else {
-            let merges_previous_leaf = before.is_none()
-                && self.tree.end_before_cursor() == Some(start)
-                && self
-                    .tree
-                    .iter_from(start - 1)
-                    .next()
-                    .as_ref()
-                    .is_some_and(merges);
-            self.tree.insert(position, &(start..end), words);
-            if merges_previous_leaf {
-                self.merge_at(start);
+        let after = self.tree.at(position);
+        let merges_after = after.is_some_and(|after| after.start() == end && is_like(&after));
+        let can_grow = |before: &SlotRef<'_, WordSlot>| before.end() == start && is_like(before);
+        match position.checked_sub(1) {
+            Some(before) if self.tree.at(before).as_ref().is_some_and(can_grow) => {
+                self.tree.set_end(before, end);
+            }
+            before => {
+                // The area before it may be the last of the leaf before.
+                let merges_before = before.is_none()
+                    && self.tree.end_before_cursor() == Some(start)
+                    && self
+                        .tree
+                        .iter_from(start - 1)
+                        .next()
+                        .as_ref()
+                        .is_some_and(can_grow);
+                self.tree.insert(position, &(start..end), words);
+                if merges_before {
+                    self.merge_at(start);
+                }
             }
         }
-        if merges_next {
+        if merges_after {
             self.merge_at(end);
         }
     }
 
     /// Cuts `range` out of at most `limit` of the areas that overlap with it, in order. Returns
-    /// whether no area overlaps with it any more. Memory for the cuts is
-    /// [reserved](Self::reserve_cut).
+    /// whether `range` is free now. The caller has [reserved](Self::reserve_cut) memory for the
+    /// cuts.
     pub fn remove(&self, range: AddrRange<B::Addr>, limit: usize) -> bool {
         let range: Range<usize> = range.start.into()..range.end.into();
         for _ in 0..limit {
@@ -262,7 +271,8 @@ impl<B: WordBackend> MemorySet<B> {
         false
     }
 
-    /// Splits the areas at both ends of `range`. Memory for it is [reserved](Self::reserve_cut).
+    /// Splits the areas at both ends of `range`. The caller has [reserved](Self::reserve_cut)
+    /// memory for that.
     pub fn split_at_ends(&self, range: AddrRange<B::Addr>) {
         self.split_at(range.start.into());
         self.split_at(range.end.into());
@@ -270,7 +280,8 @@ impl<B: WordBackend> MemorySet<B> {
 
     /// Gives at most `limit` of the areas in `range` the flags `flags`, and merges neighbours
     /// that then have the same flags and the same backend. No area lies across an end of
-    /// `range`. Returns where to go on, or `None` if all areas in `range` have the flags.
+    /// `range`. Returns `None` when all areas in `range` have the flags. Otherwise returns the
+    /// address at which the next call has to start.
     pub fn set_flags(
         &self,
         range: AddrRange<B::Addr>,
@@ -281,13 +292,15 @@ impl<B: WordBackend> MemorySet<B> {
         let mut reached = range.start.into();
         for _ in 0..limit {
             let position = self.tree.seek(reached);
-            let inside = self.tree.at(position).map(|area| area.start()..area.end());
-            let Some(area) = inside.filter(|area| area.start < range.end.into()) else {
+            let found = self.tree.at(position).map(|area| area.start()..area.end());
+            let Some(area) = found.filter(|area| area.start < range.end.into()) else {
+                // The last area that was changed and the one after it, outside of `range`.
                 self.merge_at(reached);
                 return None;
             };
             reached = area.end;
             self.tree.set_flags_word(position, word);
+            // The area before it and this one.
             self.merge_at(area.start);
         }
         Some(reached.into())
@@ -308,17 +321,21 @@ impl<B: WordBackend> MemorySet<B> {
     /// Merges the area that ends at `addr` with the one that starts there, if they have the same
     /// flags and the same backend.
     fn merge_at(&self, addr: usize) {
-        let left = self.tree.seek(addr.saturating_sub(1));
-        let pair = self.tree.at(left).zip(self.tree.at_or_next(left + 1));
+        let position = self.tree.seek(addr.saturating_sub(1));
+        let pair = self
+            .tree
+            .at(position)
+            .zip(self.tree.at_or_next(position + 1));
         let Some((_, right)) = pair.filter(|(left, right)| Self::can_merge(left, right, addr))
         else {
             return;
         };
         let end = right.end();
-        let right = self.tree.seek(addr);
-        self.tree.remove(right);
-        let left = self.tree.seek(addr.saturating_sub(1));
-        self.tree.set_end(left, end);
+        let right_position = self.tree.seek(addr);
+        self.tree.remove(right_position);
+        // The removal may have moved the left area to another leaf.
+        let left_position = self.tree.seek(addr.saturating_sub(1));
+        self.tree.set_end(left_position, end);
     }
 
     #[inline(always)]
@@ -343,8 +360,8 @@ impl<B: WordBackend> SharedMemorySet<B> {
     }
 
     /// Finds the area that contains `addr`, and returns it with a snapshot of its leaf. Takes no
-    /// lock, never waits, and writes nothing. `None` is not certain: the areas may have been
-    /// changed meanwhile.
+    /// lock, never waits, and writes nothing. After `None` the caller has to ask under the lock:
+    /// there is no such area, or the areas were changed during the lookup.
     #[inline(always)]
     pub fn peek(&self, addr: B::Addr) -> Option<(MemoryArea<B>, LeafSnapshot)> {
         let (found, snapshot) = self.0.tree.nodes().peek(addr.into())?;
