@@ -1,4 +1,5 @@
-//! Splits and merges, which keep every leaf at the same depth and at least half full.
+//! Splits and merges. They keep every leaf at the same depth, and in every node but the root at
+//! least `FEWEST` areas or children.
 
 use core::ops::Range;
 
@@ -7,7 +8,7 @@ use crate::node::inner::Inner;
 use crate::node::slot::Slot;
 
 impl<S: Slot> Tree<S> {
-    /// Splits the cursor's leaf, and inserts an area at what was `position` there.
+    /// Splits the cursor's leaf, and inserts an area into the half in which `position` is then.
     pub(super) fn insert_with_split(&self, position: usize, range: &Range<usize>, value: S::Value) {
         let Some(id) = self.cursor.leaf.get() else {
             return;
@@ -102,10 +103,10 @@ impl<S: Slot> Tree<S> {
         }
     }
 
-    /// Merges the neighbours `a` and `b`, which have `level` levels below them, or makes them
-    /// equally full. Returns whether they were merged.
-    fn merge(&self, level: usize, a: u32, b: u32) -> bool {
-        if level == 0 {
+    /// Merges the neighbours `a` and `b`, which have the height `height`, or makes them equally
+    /// full. Returns whether they were merged.
+    fn merge(&self, height: usize, a: u32, b: u32) -> bool {
+        if height == 0 {
             let leaves = &self.nodes.leaves;
             let merged = leaves.get(a).merge(leaves.get(b));
             if merged {
@@ -118,14 +119,14 @@ impl<S: Slot> Tree<S> {
         if merged {
             inners.free(b);
         } else {
-            self.set_extents(level - 1, b);
+            self.set_extents(height - 1, b);
         }
-        self.set_extents(level - 1, a);
+        self.set_extents(height - 1, a);
         merged
     }
 
-    /// Sets the extents of all children of the inner node `id`, which has `level` levels of
-    /// inner nodes below it, and updates its ancestors on the cursor's path.
+    /// Sets the extents of all children of the inner node `id` on `level`, and updates its
+    /// ancestors on the cursor's path.
     fn set_extents_and_update(&self, level: usize, id: u32) {
         let old = self.nodes.inners.get(id).extent();
         self.set_extents(level, id);
@@ -133,7 +134,7 @@ impl<S: Slot> Tree<S> {
         self.update_ancestors(level + 1, old, new);
     }
 
-    /// Sets the extents of all children of the inner node `id`.
+    /// Sets the extents of all children of the inner node `id` on `level`.
     fn set_extents(&self, level: usize, id: u32) {
         for slot in 0..self.nodes.inners.get(id).len() {
             let child = self.nodes.inners.get(id).child(slot);

@@ -19,10 +19,11 @@ impl Step {
 pub struct Cursor {
     /// The leaf. `None` if nodes have been split or merged since.
     pub leaf: Cell<Option<u32>>,
-    /// The address that was searched for, or at which an area was inserted. The highest address
-    /// of all, which is never searched for, if areas were removed or moved since.
+    /// The address that was searched for last, or at which an area was inserted last. If areas
+    /// of the leaf have changed since, this is the highest address of all, which is never
+    /// searched for.
     pub sought: Cell<usize>,
-    /// The position of the sought address in the leaf.
+    /// The position in the leaf of the first area that ends above the sought address.
     pub position: Cell<usize>,
     /// The steps from the leaf's parent up to the root.
     pub steps: [Cell<Step>; LEVELS],
@@ -39,14 +40,14 @@ impl Cursor {
         }
     }
 
-    /// Remembers where `addr` is in the leaf.
+    /// Remembers that the first area that ends above `addr` is at `position` in the leaf.
     #[inline(always)]
     pub fn remember(&self, addr: usize, position: usize) {
         self.sought.set(addr);
         self.position.set(position);
     }
 
-    /// Forgets where the sought address is in the leaf.
+    /// Makes `sought` and `position` void.
     #[inline(always)]
     pub fn forget_position(&self) {
         self.sought.set(usize::MAX);

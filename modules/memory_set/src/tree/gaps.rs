@@ -23,79 +23,79 @@ impl<S: Slot> Tree<S> {
         self.gap_above(root, below_the_highest(addr), size)
     }
 
-    /// Returns the first gap that ends above `addr` and has `size` bytes. The root is the inner
-    /// node `id`.
+    /// Returns the first gap that ends above `addr` and has `size` bytes. `root` is an inner node.
     #[inline(never)]
-    fn gap_above(&self, mut id: u32, addr: usize, size: usize) -> Option<Range<usize>> {
-        // The place to go on from if there is no such gap on the path to `addr`. All of it is
-        // above `addr`.
+    fn gap_above(&self, root: u32, addr: usize, size: usize) -> Option<Range<usize>> {
+        // The first child after the path to `addr` that has such a gap in it or before it. This is
+        // where to go on if there is no such gap on the path.
         let mut next_place = None;
-        let mut height = self.depth();
+        let mut id = root;
+        let mut level = self.depth();
         let inners = self.nodes.inners.all();
         // Down towards `addr`, as long as there may be a gap on the path.
-        while let Some(below) = height.checked_sub(1) {
-            height = below;
+        while let Some(below) = level.checked_sub(1) {
+            level = below;
             let inner = inners.get(id);
             let slot = inner.search(addr);
             if let Some(next) = inner.gap_from(slot + 1, size) {
-                next_place = Some((inner, next, height));
+                next_place = Some((inner, next, level));
             }
             if !inner.has_gap(slot, size) {
                 break;
             }
-            let before = self.gap_before(inner, slot, height);
+            let before = self.gap_before(inner, slot, level);
             if before.end > addr && before.len() >= size {
                 return Some(before);
             }
             id = inner.child(slot);
-            if height == 0 {
+            if level == 0 {
                 let gap = self.nodes.leaves.get(id).gap(addr, size);
                 if gap.is_some() {
                     return gap;
                 }
             }
         }
-        let (inner, slot, height) = next_place?;
-        self.first_gap(inner, slot, height, size)
+        let (inner, slot, level) = next_place?;
+        self.first_gap(inner, slot, level, size)
     }
 
-    /// Returns the first gap of `size` bytes before or in the child in `slot` of `inner`, which
-    /// has `height` levels of inner nodes below it.
+    /// Returns the first gap of `size` bytes before or in the child in `slot` of `inner`, a node on
+    /// `level`.
     #[inline(never)]
     fn first_gap<'a>(
         &'a self,
         mut inner: &'a Inner,
         mut slot: usize,
-        mut height: usize,
+        mut level: usize,
         size: usize,
     ) -> Option<Range<usize>> {
         let inners = self.nodes.inners.all();
         loop {
             let (low, child) = (inner.end_before(slot), inner.child(slot));
-            let before = |high: usize| low.filter(|low| high.saturating_sub(*low) >= size);
-            if height == 0 {
+            let low_of_gap_to = |high: usize| low.filter(|low| high.saturating_sub(*low) >= size);
+            if level == 0 {
                 let leaf = self.nodes.leaves.get(child);
                 let high = leaf.start();
-                return match before(high) {
+                return match low_of_gap_to(high) {
                     Some(low) => Some(low..high),
                     None => leaf.first_gap(size),
                 };
             }
             inner = inners.get(child);
             let high = inner.start();
-            if let Some(low) = before(high) {
+            if let Some(low) = low_of_gap_to(high) {
                 return Some(low..high);
             }
             slot = inner.gap_from(0, size)?;
-            height -= 1;
+            level -= 1;
         }
     }
 
-    /// Returns the gap between the child in `slot` of `inner` and the child before it. An empty
-    /// one for the first child.
-    fn gap_before(&self, inner: &Inner, slot: usize, height: usize) -> Range<usize> {
+    /// Returns the gap between the child in `slot` of `inner`, a node on `level`, and the child
+    /// before it. It is empty for the first child.
+    fn gap_before(&self, inner: &Inner, slot: usize, level: usize) -> Range<usize> {
         match inner.end_before(slot) {
-            Some(low) => low..self.nodes.start_of(height, inner.child(slot)),
+            Some(low) => low..self.nodes.start_of(level, inner.child(slot)),
             None => 0..0,
         }
     }

@@ -7,8 +7,12 @@
 //!   mod.rs       reserving, inserting, removing       balance.rs splits and merges
 //! ```
 //!
-//! All functions but `Nodes::peek` need exclusive access to the tree, or, where they change
-//! nothing, that no other thread changes it.
+//! Inner nodes on level 0 are the parents of the leaves, and the root is on level `depth - 1`. A
+//! node's height is the number of levels below it. So a leaf has height 0, an inner node on level
+//! `n` has height `n + 1`, and its children have height `n`.
+//!
+//! Any thread may call `Nodes::peek` at any time. All functions that change the tree or move the
+//! cursor need exclusive access. The others only need that no thread changes the tree meanwhile.
 
 mod balance;
 #[cfg(test)]
@@ -77,11 +81,12 @@ impl<S: Slot> Tree<S> {
         Some(self.nodes.extent_of(self.depth(), root))
     }
 
-    /// Makes sure that `count` areas can be inserted without allocating memory, and after them
-    /// all areas that are [reserved ahead](Self::reserve_ahead).
+    /// Makes sure that `count` areas can be inserted without allocating memory. Nodes for all
+    /// areas that are [reserved ahead](Self::reserve_ahead) are still free afterwards.
     ///
-    /// Each area can split one node on every level, and the root. The root is not split once
-    /// more before there are hundreds of areas more.
+    /// An insertion can split one node on every level, and add a root. That is `depth + 1` inner
+    /// nodes. A new root has space for hundreds of areas, so no second one is needed. But the
+    /// `count` areas may add a root before those that are reserved ahead: then `depth` is one more.
     ///
     /// # Errors
     ///
@@ -93,8 +98,8 @@ impl<S: Slot> Tree<S> {
         self.nodes.inners.reserve(inners)
     }
 
-    /// Keeps nodes free for `count` areas, whatever is reserved and inserted until
-    /// [`redeem`](Self::redeem).
+    /// Keeps nodes free for `count` areas until [`redeem`](Self::redeem). Areas that are reserved
+    /// and inserted before that do not use them.
     ///
     /// # Errors
     ///
@@ -114,7 +119,8 @@ impl<S: Slot> Tree<S> {
         self.reserved_ahead.set(self.reserved_ahead.get() - count);
     }
 
-    /// Returns the cursor's leaf, to change it, and its extent before the change.
+    /// Returns the cursor's leaf, to change it, and its extent before the change. Makes the
+    /// cursor's position void, because the change may move areas in the leaf.
     #[inline]
     fn leaf_to_change(&self) -> Option<(&Leaf<S>, Extent)> {
         self.cursor.forget_position();
@@ -162,8 +168,8 @@ impl<S: Slot> Tree<S> {
         self.cursor.remember(range.start, position);
     }
 
-    /// Removes the area at `position` in the cursor's leaf. Returns what its slot owned, if
-    /// there is such an area.
+    /// Removes the area at `position` in the cursor's leaf. There has to be one. Returns what its
+    /// slot owned, or `None` if the cursor is at no leaf.
     pub fn remove(&self, position: usize) -> Option<S::Removed> {
         let fewest = match self.depth() {
             0 => 1,
@@ -187,23 +193,26 @@ impl<S: Slot> Tree<S> {
         self.cursor.leaf.set(Some(id));
     }
 
-    /// Updates the inner nodes on the cursor's path, from `level` up: the node below them had
-    /// the extent `old` and has `new`.
-    fn update_ancestors(&self, level: usize, mut old: Extent, mut new: Extent) {
+    /// Updates the inner nodes on the cursor's path, from `lowest_level` up. The extent of the
+    /// node below them was `old` and is `new`.
+    fn update_ancestors(&self, lowest_level: usize, mut old: Extent, mut new: Extent) {
         let inners = self.nodes.inners.all();
-        for level in level..self.depth() {
+        for level in lowest_level..self.depth() {
             let step = self.cursor.steps[level].get();
             let (id, slot) = (step.inner, step.slot as usize);
             if (old.start, old.gap) == (new.start, new.gap) {
                 if old.end == new.end {
                     break;
                 }
+                // The end alone has changed. If the child is the last one, its end is also that
+                // of this node, and again the end alone has changed.
                 let inner = inners.get(id);
                 if inner.is_last(slot) {
                     inner.set_end(new.end);
                     continue;
                 }
             }
+            // A new end also changes the gap before the next child.
             let next = match old.end == new.end {
                 true => None,
                 false => inners.get(id).next(slot),

@@ -11,8 +11,9 @@ use crate::node::slot::{Slot, WordSlot};
 use crate::node::word::{Link, Word};
 use crate::sync::const_unless_loom;
 
-/// The most levels of inner nodes. Numbers of nodes have 32 bits, and below a root of two
-/// children each inner node has at least 16: with nine levels there would be 2^33 leaves.
+/// The most levels of inner nodes. A root has at least 2 children, and each inner node below it at
+/// least 16. So nine levels would have at least 2 * 16^8 = 2^33 leaves, whose numbers would not fit
+/// in 32 bits.
 pub const LEVELS: usize = 8;
 
 /// The nodes of a tree. With a [`WordSlot`] any thread may [peek](Self::peek) while one thread
@@ -20,7 +21,8 @@ pub const LEVELS: usize = 8;
 pub struct Nodes<S> {
     pub leaves: Pool<Leaf<S>>,
     pub inners: Pool<Inner>,
-    /// Guards the root, the depth, and which node is whose child.
+    /// Guards the root, the depth, and the children of each inner node. What an inner node knows
+    /// of its children besides, such as where they end, may change at any time.
     pub shape: SeqCount,
     pub root: Link,
     /// The number of levels of inner nodes.
@@ -43,8 +45,7 @@ impl<S> Nodes<S> {
 }
 
 impl<S: Slot> Nodes<S> {
-    /// Returns where the first area below the node `id` starts. `height` is the number of levels
-    /// below the node.
+    /// Returns where the first area below the node `id` starts. The node has the height `height`.
     #[inline]
     pub fn start_of(&self, height: usize, id: u32) -> usize {
         match height {
@@ -53,7 +54,7 @@ impl<S: Slot> Nodes<S> {
         }
     }
 
-    /// Returns the extent of the node `id`. `height` is the number of levels below the node.
+    /// Returns the extent of the node `id`, which has the height `height`.
     #[inline]
     pub fn extent_of(&self, height: usize, id: u32) -> Extent {
         match height {
@@ -64,8 +65,11 @@ impl<S: Slot> Nodes<S> {
 }
 
 impl Nodes<WordSlot> {
-    /// Finds the area that contains `addr`, while another thread may change the tree. `None` if
-    /// there is no such area, or if the tree was changed meanwhile.
+    /// Finds the area that contains `addr`, while another thread may change the tree. Returns
+    /// `None` if there is no such area, or if the tree was changed meanwhile.
+    ///
+    /// If an inner node's knowledge of where a child ends changes meanwhile, the search may end
+    /// in another leaf. That leaf does not have the area, or has it as it is.
     pub fn peek(&self, addr: usize) -> Option<(PeekedArea, LeafSnapshot)> {
         let addr = below_the_highest(addr);
         let shape = self.shape.begin_read()?;
@@ -89,7 +93,7 @@ pub struct LeafSnapshot {
 }
 
 impl LeafSnapshot {
-    /// The snapshot of no leaf, which never [holds](Self::is_current).
+    /// The snapshot of no leaf, which is never [current](Self::is_current).
     pub const NONE: Self = Self {
         leaf: ptr::null(),
         count: 0,
@@ -109,8 +113,9 @@ impl LeafSnapshot {
     }
 }
 
-/// Returns the address to search for instead of `addr`. Nodes mark what is vacant or missing
-/// with the highest address of all, and no area ends above that.
+/// Returns the address to search for instead of `addr`: the highest address of all is replaced by
+/// the one before it. Nodes mark vacant slots and missing children with the highest address, so a
+/// search cannot ask for it. No area contains it, because no area ends above it.
 #[inline(always)]
 pub fn below_the_highest(addr: usize) -> usize {
     addr.min(usize::MAX - 1)

@@ -51,11 +51,11 @@ impl<S: Slot> Tree<S> {
         let Some(root) = self.nodes.root.get() else {
             return 0;
         };
-        let near = self.cursor_leaf_with(addr).or_else(|| {
+        let cursor_leaf = self.cursor_leaf_with(addr).or_else(|| {
             let leaf = self.cursor.leaf.get();
             leaf.filter(|_| self.is_in_gap_before_cursor(addr))
         });
-        let leaf = match near {
+        let leaf = match cursor_leaf {
             Some(leaf) => leaf,
             None => self.descend(root, addr),
         };
@@ -64,6 +64,7 @@ impl<S: Slot> Tree<S> {
         position
     }
 
+    /// Moves the cursor to the leaf at which a search for `addr` from `root` ends, and returns it.
     fn descend(&self, root: u32, addr: usize) -> u32 {
         let mut id = root;
         let inners = self.nodes.inners.all();
@@ -80,7 +81,8 @@ impl<S: Slot> Tree<S> {
         id
     }
 
-    /// Returns the cursor's leaf, if the first area that ends above `addr` is there for certain.
+    /// Returns the cursor's leaf, if a look at that leaf alone shows that a search for `addr` ends
+    /// there.
     #[inline]
     fn cursor_leaf_with(&self, addr: usize) -> Option<u32> {
         let id = self.cursor.leaf.get()?;
@@ -136,8 +138,8 @@ impl<S: Slot> Tree<S> {
 
 /// The areas of a tree in order.
 pub struct Iter<'a, S: Slot> {
-    /// The whole tree and not its nodes alone: the iterator stays with the thread that has the
-    /// tree.
+    /// The whole tree is neither `Sync` nor are references to it `Send`. So the iterator stays with
+    /// the thread that uses the tree, as it would not with the nodes alone.
     tree: &'a Tree<S>,
     leaf: Option<&'a Leaf<S>>,
     position: usize,
