@@ -4,7 +4,7 @@ use super::extent::Extent;
 use super::pool::Node;
 use super::word::{Link, Word};
 
-/// The most children, a power of two.
+/// How many children fit: a power of two, for the tournament.
 const CAPACITY: usize = 32;
 
 /// Children in order of their addresses, by number, each with what a search compares.
@@ -12,8 +12,8 @@ pub struct Inner {
     start: Word,
     end: Word,
     len: Word,
-    /// The link of a free node.
-    next: Link,
+    /// The next free node, while this one is free.
+    next_free: Link,
     /// Where each child ends. The highest address of all for the last child and for those that
     /// are missing, so that a search always ends at a child.
     ends: [Word; CAPACITY],
@@ -30,7 +30,7 @@ impl Node for Inner {
             start: Word::new(0),
             end: Word::new(0),
             len: Word::new(0),
-            next: Link::none(),
+            next_free: Link::none(),
             ends: Word::array(usize::MAX),
             gaps: Word::array(0),
             children: Word::array(0),
@@ -45,7 +45,7 @@ impl Node for Inner {
     }
 
     fn link(&self) -> &Link {
-        &self.next
+        &self.next_free
     }
 }
 
@@ -89,9 +89,9 @@ impl Inner {
         }
     }
 
-    /// Returns the slot of the first child that ends above `addr`, or of the last child if there
-    /// is none. `addr` is not the highest address of all. While another thread changes the node,
-    /// the slot may be any below `CAPACITY`.
+    /// Returns the slot of the first child that ends above `addr`, or that of the last child if
+    /// all end below. `addr` is not the highest address of all. While another thread changes the
+    /// node, the slot may be any below `CAPACITY`.
     #[inline]
     pub fn search(&self, addr: usize) -> usize {
         let mut slot = 0;
@@ -118,9 +118,11 @@ impl Inner {
             CAPACITY => return None,
             _ => CAPACITY + slot,
         };
-        // On to the next subtree to the right, the largest that starts there.
+        // As long as the gaps below `entry` are too small: on to the slots right of those below it.
+        // Of the entries whose slots begin there, the highest one covers the most.
         while self.is_gap_below(entry, size) {
             entry += 1;
+            // The first entry of a row: the one before it was the last, and no slot is left.
             if entry.is_power_of_two() {
                 return None;
             }
@@ -128,6 +130,7 @@ impl Inner {
                 entry /= 2;
             }
         }
+        // Down to the first slot below `entry` whose gap is large enough.
         while entry < CAPACITY {
             entry *= 2;
             entry += usize::from(self.is_gap_below(entry, size));
@@ -138,6 +141,7 @@ impl Inner {
     /// Returns whether entry `entry` of the tournament is below `size`.
     #[inline(always)]
     fn is_gap_below(&self, entry: usize, size: usize) -> bool {
+        // `entry` is a valid index. The remainder is the same, and saves a check.
         self.gaps[entry % (2 * CAPACITY)].get() < size
     }
 
@@ -159,14 +163,15 @@ impl Inner {
         slot + 1 == self.len()
     }
 
-    /// Updates where the last child ends. Nothing else of it has changed.
+    /// Updates where the last child ends. Its start and its largest gap are as they were.
     #[inline(always)]
     pub fn set_end(&self, end: usize) {
         self.end.set(end);
     }
 
-    /// Updates what is known of the child in `slot`, whose extent was `old` and is `new`. `next`
-    /// is the extent of the child after it, if there is one and the end has changed.
+    /// Updates what is known of the child in `slot`, whose extent was `old` and is `new`. If its
+    /// end has changed, `next` is the extent of the child after it, or `None` without such a child.
+    /// If the end is as it was, `next` is `None`.
     pub fn update(&self, slot: usize, old: Extent, new: Extent, next: Option<Extent>) {
         if old.gap != new.gap || old.start != new.start {
             self.set_gap(slot, self.gap_with(slot, new));

@@ -12,8 +12,8 @@ use super::word::{Link, Word};
 #[cfg(all(test, loom))]
 mod interleavings;
 
-/// The number of slots. There is one more than an [`Order`] can order: an order returns slot
-/// numbers of four bits, which then need no check here.
+/// The number of slots. The last one is never used. It makes every slot number of four bits, as an
+/// [`Order`] returns them, a valid index that needs no check.
 const SLOTS: usize = 16;
 
 /// Where the area of a vacant slot starts and ends: above all areas, so that a search ends at a
@@ -237,8 +237,9 @@ impl<S> Leaf<S> {
         })
     }
 
-    /// Returns the free addresses around the areas from `position` up to `next`, which are to
-    /// be replaced by an area at `range`.
+    /// Returns what is around an area at `range`. The area before it is the one before `position`,
+    /// and the area after it is the one at `next`. So `next` is `position + 1` if the leaf has the
+    /// area, and `position` if the area is yet to be inserted.
     fn surroundings(&self, position: usize, next: usize, range: &Range<usize>) -> Surroundings {
         let order = self.order();
         let (is_first, is_last) = (position == 0, next >= order.len());
@@ -256,8 +257,9 @@ impl<S> Leaf<S> {
         }
     }
 
-    /// Updates gaps and extent: the area at `position` now lies at `range`, where there were
-    /// gaps of up to `old_gap` bytes. Returns whether the extent has changed.
+    /// Updates gaps and extent after the area at `position` was inserted or got other addresses,
+    /// which are `range` now. `old_gap` is the largest of the gaps that this has changed. Returns
+    /// `false` only if the extent is as it was.
     fn update_gaps(
         &self,
         position: usize,
@@ -278,17 +280,20 @@ impl<S> Leaf<S> {
         self.replace_gap(old_gap, before.max(after)) || around.is_first || around.is_last
     }
 
-    /// Updates the largest gap: gaps of up to `old` bytes are gone, and there are gaps of up to
-    /// `new` bytes instead. Returns whether the largest gap has changed.
+    /// Updates the largest gap after some gaps were replaced. `old` is the largest of those that
+    /// are gone, and `new` the largest of those that took their place. Returns whether the largest
+    /// gap of the leaf has changed.
     fn replace_gap(&self, old: usize, new: usize) -> bool {
-        let before = self.gap.get();
-        let after = match () {
-            () if new >= before => new,
-            () if old >= before => self.largest_gap(before),
-            () => before,
+        let largest = self.gap.get();
+        let new_largest = if new >= largest {
+            new
+        } else if old >= largest {
+            self.largest_gap(largest)
+        } else {
+            largest
         };
-        self.gap.set(after);
-        after != before
+        self.gap.set(new_largest);
+        new_largest != largest
     }
 
     /// Computes all gaps and the extent.
@@ -312,7 +317,8 @@ impl<S> Leaf<S> {
         self.set_extent(extent);
     }
 
-    /// Returns the largest gap, which is known to be at most `bound`.
+    /// Returns the largest gap. No gap is larger than `bound`, so the search ends at one of that
+    /// size.
     fn largest_gap(&self, bound: usize) -> usize {
         let mut largest = 0;
         for gap in &self.gaps {
@@ -328,7 +334,7 @@ impl<S> Leaf<S> {
     }
 
     /// Lets the area at `position` end at `end`, which is not above the start of the next area.
-    /// Returns whether the extent has changed.
+    /// Returns `false` only if the extent is as it was.
     pub fn set_end(&self, position: usize, end: usize) -> bool {
         let slot = self.order().slot(position);
         let old = self.range_of(slot);
@@ -339,7 +345,7 @@ impl<S> Leaf<S> {
     }
 
     /// Lets the area at `position` start at `start`, which is not below the end of the area
-    /// before it. Returns whether the extent has changed.
+    /// before it. Returns `false` only if the extent is as it was.
     pub fn set_start(&self, position: usize, start: usize) -> bool {
         let slot = self.order().slot(position);
         let old = self.range_of(slot);
@@ -349,6 +355,8 @@ impl<S> Leaf<S> {
         self.update_resized(position, &old, &(start..old.end))
     }
 
+    /// Updates gaps and extent after the area at `position` got the addresses `new` instead of
+    /// `old`. Returns `false` only if the extent is as it was.
     fn update_resized(&self, position: usize, old: &Range<usize>, new: &Range<usize>) -> bool {
         let around = self.surroundings(position, position + 1, new);
         let (before, after) = around.gaps_beside(old);
@@ -368,7 +376,7 @@ impl<S> Leaf<S> {
 
 impl<S: Slot> Leaf<S> {
     /// Adds an area at `position`, which is not above `len`, to a leaf that is not full.
-    /// Returns whether the [extent](Self::extent) has changed.
+    /// Returns `false` only if the [extent](Self::extent) is as it was.
     pub fn insert(&self, position: usize, range: &Range<usize>, value: S::Value) -> bool {
         let around = self.surroundings(position, position, range);
         self.seq.begin_write();
@@ -380,8 +388,8 @@ impl<S: Slot> Leaf<S> {
         self.update_gaps(position, &around, around.gap_without_area(), range)
     }
 
-    /// Removes the area at `position`. Returns what its slot owned, and whether the extent has
-    /// changed.
+    /// Removes the area at `position`, which is below `len`. Returns what its slot owned, and
+    /// `false` only if the extent is as it was.
     pub fn remove(&self, position: usize) -> (S::Removed, bool) {
         let slot = self.order().slot(position);
         let range = self.range_of(slot);
@@ -389,14 +397,14 @@ impl<S: Slot> Leaf<S> {
         self.seq.begin_write();
         self.vacate(position);
         // SAFETY: the caller has exclusive access to the tree, and so no reference to a value
-        // in it. The slot has been occupied until now.
+        // in it. `position` is below `len`, so the slot has been occupied until now.
         let removed = unsafe { self.slots[slot].take() };
         self.seq.end_write();
         (removed, self.update_without_area(position, &around, &range))
     }
 
-    /// Updates gaps and extent: the area that was at `position` and `range` is gone. Returns
-    /// whether the extent has changed.
+    /// Updates gaps and extent after the area at `position`, with the addresses `range`, was
+    /// removed. Returns `false` only if the extent is as it was.
     fn update_without_area(
         &self,
         position: usize,
@@ -455,7 +463,8 @@ impl<S: Slot> Leaf<S> {
         right.measure();
     }
 
-    /// Moves the area at `position` to `target_position` in `target`, which is not full.
+    /// Moves the area at `position`, which is below `len`, to `target_position` in `target`, which
+    /// is not full.
     fn move_to(&self, position: usize, target: &Self, target_position: usize) {
         let from = self.order().slot(position);
         let to = target.occupy(target_position, &self.range_of(from));
@@ -496,8 +505,8 @@ impl Leaf<WordSlot> {
         self.seq.end_write();
     }
 
-    /// Finds the area that contains `addr` while another thread may change the leaf, whether
-    /// the leaf is in use or not. `None` if there is no such area, or if the leaf was changed
+    /// Finds the area that contains `addr`. Another thread may change the leaf meanwhile, and the
+    /// leaf may be free. Returns `None` if there is no such area, or if the leaf was changed
     /// meanwhile.
     #[inline]
     pub fn peek(&self, addr: usize) -> Option<PeekedArea> {
@@ -529,12 +538,15 @@ impl Leaf<WordSlot> {
     }
 }
 
-/// The free addresses around an area: from the end of the area before it to the start of the
-/// area after it. At an end of the leaf they end with the area itself.
+/// What is around an area in its leaf.
 struct Surroundings {
+    /// Whether the leaf has no area before it.
     is_first: bool,
+    /// Whether the leaf has no area after it.
     is_last: bool,
+    /// The end of the area before it, or its own start if it is the first.
     start: usize,
+    /// The start of the area after it, or its own end if it is the last.
     end: usize,
 }
 
@@ -546,7 +558,7 @@ impl Surroundings {
         (before, self.end.saturating_sub(range.end))
     }
 
-    /// Returns the gap that there is without an area.
+    /// Returns the gap that there is without the area. The leaf counts no gap at its own ends.
     #[inline(always)]
     fn gap_without_area(&self) -> usize {
         match self.is_first || self.is_last {

@@ -1,7 +1,8 @@
 //! The order of the areas in a leaf, in one word.
 
-/// Which slot of a leaf holds its first area, which the second, and so on: a permutation of 15
-/// slot numbers of four bits above a count of four bits. The slots beyond the count are vacant.
+/// Which slot of a leaf holds its first area, which the second, and so on. The lowest four bits
+/// are the number of areas. Above them are the numbers of all 15 slots, with four bits each: first
+/// those of the occupied slots in the order of their areas, then those of the vacant slots.
 ///
 /// An insertion or a removal changes this word and one slot. All other areas of the leaf stay
 /// where they are (Mao, Kohler, Morris, "Cache Craftiness for Fast Multicore Key-Value
@@ -34,7 +35,8 @@ impl Order {
         self.0 & 0xf
     }
 
-    /// Returns the slot at `position`. It is below 16 whatever `position` is.
+    /// Returns the slot at `position`. It is below 16 whatever `position` is, so it is a valid
+    /// index of an array of 16 items.
     #[inline(always)]
     pub fn slot(self, position: usize) -> usize {
         self.0.wrapping_shr(4 * position as u32 + 4) & 0xf
@@ -45,8 +47,8 @@ impl Order {
     pub fn insert(&mut self, position: usize) -> usize {
         let len = self.len();
         let slot = self.slot(len);
-        let moved = self.0 & from(position) & !from(len);
-        let kept = self.0 & !(from(position) & !from(len + 1));
+        let moved = self.0 & bits_from(position) & !bits_from(len);
+        let kept = self.0 & !(bits_from(position) & !bits_from(len + 1));
         self.0 = (kept | (moved << 4) | (slot << (4 * position + 4))) + 1;
         slot
     }
@@ -56,16 +58,16 @@ impl Order {
     pub fn remove(&mut self, position: usize) -> usize {
         let len = self.len();
         let slot = self.slot(position);
-        let moved = self.0 & from(position + 1) & !from(len);
-        let kept = self.0 & !(from(position) & !from(len));
+        let moved = self.0 & bits_from(position + 1) & !bits_from(len);
+        let kept = self.0 & !(bits_from(position) & !bits_from(len));
         self.0 = (kept | (moved >> 4) | (slot << (4 * len))) - 1;
         slot
     }
 }
 
-/// Returns the bits of all positions from `position`, at most 15, on.
+/// Returns a mask of the bits of `position`, at most 15, and of all positions after it.
 #[inline(always)]
-fn from(position: usize) -> usize {
+fn bits_from(position: usize) -> usize {
     (!0xf) << (4 * position)
 }
 

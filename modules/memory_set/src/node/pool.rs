@@ -31,10 +31,12 @@ pub trait Node {
 /// without a lock may be reading a node that is free again ([`peek`](Self::peek)). Only `peek`
 /// may be called beside other calls.
 pub struct Pool<T> {
-    /// The addresses of the nodes by number, as many as `count` says. Vacant places follow.
+    /// The places of the current list: the address of each node, by number. The first `count` are
+    /// filled. Stored here as well as in `list`, so that a lookup reads one word less.
     places: AtomicPtr<AtomicPtr<T>>,
+    /// The number of nodes, in use and free.
     count: AtomicUsize,
-    /// The list that `places` points into.
+    /// The current list. Only changes of the pool read it.
     list: AtomicPtr<List<T>>,
     /// The first free node, which links to the next, and the number of free nodes.
     free: Link,
@@ -94,8 +96,8 @@ impl<T: Node> Pool<T> {
         All(self.places(Ordering::Relaxed))
     }
 
-    /// Returns the node `id`, in use or free, while another thread may change the pool. `None`
-    /// if the node was made after the pool was read.
+    /// Returns the node `id`, in use or free, while another thread may change the pool. Returns
+    /// `None` if this thread does not see yet that the pool has such a node.
     #[inline]
     pub fn peek(&self, id: u32) -> Option<&T> {
         // Acquire: pairs with the Release stores of `allocate` and `grow`.
@@ -105,8 +107,8 @@ impl<T: Node> Pool<T> {
         Some(unsafe { &*node.load(Ordering::Relaxed) })
     }
 
-    /// Returns the places of all nodes. With `Acquire` another thread may change the pool
-    /// meanwhile.
+    /// Returns the places of all nodes. `order` is `Acquire` if another thread may change the pool
+    /// meanwhile, and may otherwise be `Relaxed`.
     #[inline(always)]
     fn places(&self, order: Ordering) -> &[AtomicPtr<T>] {
         let count = self.count.load(order);
@@ -185,7 +187,7 @@ impl<T: Node> Pool<T> {
     /// Takes an empty node, which has been [reserved](Self::reserve).
     pub fn take(&self) -> u32 {
         if self.free_count.get() == 0 {
-            // The caller has not reserved a node.
+            // The caller was to reserve a node, and has not. Tries to allocate it here.
             let _ = self.allocate(1);
         }
         let Some(id) = self.free.get() else { return 0 };

@@ -22,7 +22,7 @@ impl SeqCount {
     /// Called before the first word is written. One thread at a time calls it.
     #[inline(always)]
     pub fn begin_write(&self) {
-        // The count is odd already if an earlier writer panicked, and stays odd then.
+        // `| 1` and not `+ 1`: if an earlier writer panicked, the count is odd already.
         let next = self.0.load(Ordering::Relaxed) | 1;
         self.0.store(next, Ordering::Relaxed);
         // Pairs with the fence of `is_unchanged`: a reader of any word that is written from

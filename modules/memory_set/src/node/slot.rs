@@ -20,7 +20,7 @@ pub trait Slot: Sized {
     /// What is stored.
     type Value;
 
-    /// What is taken out when an area is removed: the value where it may own something.
+    /// What is taken out when an area is removed. This is the value if values may own something.
     type Removed;
 
     /// Returns a vacant slot.
@@ -114,7 +114,7 @@ impl<T> Slot for OwnedSlot<T> {
 pub struct WordSlot([Word; WORDS]);
 
 impl WordSlot {
-    /// Returns the words. Where another thread may write, they need not belong together.
+    /// Returns the words. If another thread writes meanwhile, some may be old and some new.
     #[inline(always)]
     pub(crate) fn words(&self) -> [usize; WORDS] {
         [

@@ -6,8 +6,9 @@ use crate::sync::{DataUsize, Ordering, const_unless_loom};
 /// may read it at the same time, and learns from a [sequence counter](super::seq_count) whether
 /// the words that it has read belong together.
 ///
-/// Relaxed: the fences of the sequence counter order the words for concurrent readers. Whatever
-/// gives one writer after the other exclusive access orders the words between writers.
+/// Relaxed: the fences of the sequence counter order the words for concurrent readers. The lock or
+/// the `&mut` reference that gives a writer exclusive access orders its accesses after those of
+/// earlier writers.
 pub struct Word(DataUsize);
 
 impl Word {
@@ -55,7 +56,7 @@ impl Link {
     /// Returns the node's number.
     #[inline(always)]
     pub fn get(&self) -> Option<u32> {
-        // Truncates nothing: only `set` writes the word.
+        // Truncates nothing: only `set` writes the word, with a number of 32 bits plus 1.
         self.0.get().checked_sub(1).map(|id| id as u32)
     }
 

@@ -1,5 +1,5 @@
-//! Every interleaving of a thread that changes a leaf and a thread that looks an area up, under
-//! every order that memory may have.
+//! The interleavings, with up to three preemptions, of a thread that changes a leaf and a thread
+//! that looks an area up, under every order that memory may have.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
