@@ -143,7 +143,7 @@ fn an_area_beyond_the_highest_address_panics() {
 }
 
 #[test]
-fn an_empty_area_is_an_invalid_parameter() {
+fn an_empty_area_and_a_range_that_overflows_are_invalid_parameters() {
     let (mut set, mut table) = (MemorySet::new(), [0; MAX_ADDR]);
     let mapped = set.map(area(0x1000, 0, 1, Simple), &mut table, false);
     assert_eq!(mapped, Err(MappingError::InvalidParam));
@@ -151,7 +151,7 @@ fn an_empty_area_is_an_invalid_parameter() {
     assert_eq!(unmapped, Err(MappingError::InvalidParam));
     let protected = set.protect(va!(usize::MAX), 2, Some, &mut table);
     assert_eq!(protected, Err(MappingError::InvalidParam));
-    assert!(set.is_empty() && set.is_empty());
+    assert!(set.is_empty() && set.len() == 0);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_set_is_send_and_sync_if_its_backends_are() {
     is_send_and_sync(&MemorySet::<Owner>::default());
 }
 
-/// Three areas, and what an operation does with them.
+/// An operation on a set of three areas and their page table.
 type Change = fn(&mut MemorySet<Failing>, &mut PageTable) -> Result<(), MappingError>;
 
 #[test]
@@ -352,21 +352,21 @@ fn op() -> impl Strategy<Value = Op> {
 macro_rules! apply {
     ($crate_name:ident, $set:expr, $table:expr, $op:expr) => {{
         let (set, table) = (&mut $set, &mut $table);
-        let limit = |at: usize, size: usize| (at, size.min(UNITS - at) * UNIT);
+        let bytes = |at: usize, size: usize| (at * UNIT, size.min(UNITS - at) * UNIT);
         let result = match *$op {
             Op::Map(at, size, flags, unmap_overlap) => {
-                let (at, size) = limit(at, size);
-                let area = $crate_name::MemoryArea::new((at * UNIT).into(), size, flags, Simple);
+                let (start, size) = bytes(at, size);
+                let area = $crate_name::MemoryArea::new(start.into(), size, flags, Simple);
                 format!("{:?}", set.map(area, table, unmap_overlap))
             }
             Op::Unmap(at, size) => {
-                let (at, size) = limit(at, size);
-                format!("{:?}", set.unmap((at * UNIT).into(), size, table))
+                let (start, size) = bytes(at, size);
+                format!("{:?}", set.unmap(start.into(), size, table))
             }
             Op::Protect(at, size, flags) => {
-                let (at, size) = limit(at, size);
+                let (start, size) = bytes(at, size);
                 let update = |old| (old != flags).then_some(flags);
-                format!("{:?}", set.protect((at * UNIT).into(), size, update, table))
+                format!("{:?}", set.protect(start.into(), size, update, table))
             }
             // With a larger alignment, the published crate finds addresses of areas.
             Op::Find(at, size) => {
@@ -375,9 +375,9 @@ macro_rules! apply {
                 format!("{found:?}")
             }
             Op::Query(at, size) => {
-                let (at, size) = limit(at, size);
-                let range = AddrRange::from_start_size(VirtAddr::from(at * UNIT), size);
-                let found = set.find((at * UNIT + 1).into());
+                let (start, size) = bytes(at, size);
+                let range = AddrRange::from_start_size(VirtAddr::from(start), size);
+                let found = set.find((start + 1).into());
                 format!("{} {found:?} {}", set.overlaps(range), set.len())
             }
             Op::Clear => format!("{:?}", set.clear(table)),

@@ -59,16 +59,17 @@ unsafe impl GlobalAlloc for Failing {
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
+/// A backend without data.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Fresh;
+struct Plain;
 
-impl AreaBackend for Fresh {
+impl AreaBackend for Plain {
     type Addr = usize;
     type Flags = u8;
     type Slot = WordSlot;
 }
 
-impl WordBackend for Fresh {
+impl WordBackend for Plain {
     fn flags_to_word(flags: u8) -> usize {
         flags.into()
     }
@@ -86,7 +87,7 @@ impl WordBackend for Fresh {
     }
 }
 
-type Set = MemorySet<Fresh>;
+type Set = MemorySet<Plain>;
 type Reserved = Result<(), ReserveError>;
 
 const PAGE: usize = 0x1000;
@@ -100,7 +101,7 @@ fn pages(range: Range<usize>) -> AddrRange<usize> {
 fn insert(set: &Set, at: Range<usize>, flags: u8) -> Reserved {
     set.reserve_insert(pages(at.clone()))?;
     ALLOWED.set(Some(0));
-    set.insert(MemoryArea::from_range(pages(at), flags, Fresh));
+    set.insert(MemoryArea::from_range(pages(at), flags, Plain));
     Ok(())
 }
 
@@ -145,14 +146,14 @@ fn until_it_succeeds(set: &Set, operation: impl Fn(&Set) -> Reserved) -> usize {
     0
 }
 
-/// Returns a set of `count` times six pages, the middle two of them with other flags, made with
-/// each allocation failing once, and the number of allocations.
+/// Returns a set of `count` times three areas, and the number of allocations that it took. Each of
+/// these has failed once. The three areas are six pages, the middle two with other flags.
 fn grown(count: usize) -> (Set, usize) {
     let set = Set::new();
     let mut allocations = 0;
     for at in (0..count).map(|i| 10 * (i * 7919 % count)) {
-        allocations += until_it_succeeds(&set, |a| insert(a, at..at + 6, RW));
-        allocations += until_it_succeeds(&set, |a| set_flags(a, at + 2..at + 4));
+        allocations += until_it_succeeds(&set, |set| insert(set, at..at + 6, RW));
+        allocations += until_it_succeeds(&set, |set| set_flags(set, at + 2..at + 4));
     }
     (set, allocations)
 }
@@ -163,9 +164,12 @@ fn an_operation_without_memory_changes_nothing() {
     assert!(allocations > 100);
     assert_eq!(set.areas().count(), 900);
     for at in (0..300).map(|i| 10 * (i * 7919 % 300)) {
-        until_it_succeeds(&set, |a| remove(a, at..at + 1));
-        until_it_succeeds(&set, |a| remove(a, at + 3..at + 5));
-        assert_eq!(until_it_succeeds(&set, |a| remove(a, at + 1..at + 3)), 0);
+        until_it_succeeds(&set, |set| remove(set, at..at + 1));
+        until_it_succeeds(&set, |set| remove(set, at + 3..at + 5));
+        assert_eq!(
+            until_it_succeeds(&set, |set| remove(set, at + 1..at + 3)),
+            0
+        );
     }
     assert_eq!(set.areas().count(), 300);
 }
@@ -174,8 +178,8 @@ fn an_operation_without_memory_changes_nothing() {
 fn what_cuts_no_area_needs_no_memory() {
     let (set, _) = grown(200);
     for at in (0..200).map(|i| 10 * i) {
-        assert_eq!(until_it_succeeds(&set, |a| set_flags(a, at..at + 6)), 0);
-        assert_eq!(until_it_succeeds(&set, |a| remove(a, at..at + 6)), 0);
+        assert_eq!(until_it_succeeds(&set, |set| set_flags(set, at..at + 6)), 0);
+        assert_eq!(until_it_succeeds(&set, |set| remove(set, at..at + 6)), 0);
     }
     assert!(set.areas().next().is_none());
 }
@@ -186,7 +190,7 @@ fn room_for_many_is_reserved_at_once() {
     assert_eq!(set.reserve(2000), Ok(()));
     ALLOWED.set(Some(0));
     for at in (0..2000).map(|i| 2 * (i * 7919 % 2000)) {
-        set.insert(MemoryArea::from_range(pages(at..at + 1), RW, Fresh));
+        set.insert(MemoryArea::from_range(pages(at..at + 1), RW, Plain));
     }
     ALLOWED.set(None);
     assert_eq!(set.areas().count(), 2000);

@@ -8,7 +8,7 @@ use super::*;
 
 const PAGE: usize = 0x1000;
 
-/// A page: its flags, and one of a few backends. `None` if it is free.
+/// A page: its flags, and the number of its backend (`kind`). `None` if it is free.
 type Page = Option<(u8, usize)>;
 
 #[derive(Clone, Debug)]
@@ -52,8 +52,8 @@ fn op(pages: usize) -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Returns the number of pages of a space, the distance of the areas that are there at first,
-/// and a script of operations.
+/// Returns the number of pages of a space, the distance in pages between the areas that it has at
+/// first (`every`), and a script of operations.
 fn script() -> impl Strategy<Value = (usize, usize, Vec<Op>)> {
     let pages = prop_oneof![
         6 => 8..300_usize,

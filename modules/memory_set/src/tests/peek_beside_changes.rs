@@ -33,6 +33,8 @@ fn area_at(place: usize, is_writable: bool) -> MemoryArea<Offset> {
     }
 }
 
+/// Replaces the area at `place`. Every seventh place has no area instead of one that is not
+/// writable, so that areas are also missing.
 fn change(set: &Set, place: usize, is_writable: bool) {
     let new = area_at(place, is_writable);
     if set.area_at(new.start()).is_some() {
@@ -45,8 +47,8 @@ fn change(set: &Set, place: usize, is_writable: bool) {
     }
 }
 
-/// Looks up an address of some place. Returns whether there was an area. It is one of those that
-/// there can be.
+/// Looks up an address of a random place. Returns whether an area was found. Panics if it is not
+/// one that the writer inserts there.
 fn look_up(set: &SharedMemorySet<Offset>, rng: &mut Rng) -> bool {
     let place = rng.usize(0..PLACES);
     let addr = place * 2 * PAGE + rng.usize(0..2 * PAGE);
