@@ -13,7 +13,7 @@ use crate::reap::reap_previous;
 use crate::run_queue::{run_queue_of, this_run_queue};
 use crate::schedule::{SwitchReason, schedule};
 use crate::shared::Shared;
-use crate::stack::{MIN_STACK_SIZE, Stack, free_cached_stacks};
+use crate::stack::{MIN_STACK_SIZE, Stack, free_cached_stacks, retry_without_cache};
 use crate::thread::Thread;
 use crate::wake::poll_sleepers;
 
@@ -33,11 +33,9 @@ pub fn init_hart(name: &'static str) -> AxResult {
     let name = Cow::Borrowed(name);
     let first = Thread::new(name, number, Context::running(), hart::stack(), None);
     let first = Shared::try_new(first)?;
-    let mut queue = run_queue_of(number).lock();
-    queue.attach()?;
-    queue.idle = Some(idle);
+    retry_without_cache(|| run_queue_of(number).lock().attach())?;
+    run_queue_of(number).lock().idle = Some(idle);
     replace_current(first);
-    drop(queue);
     if PREEMPTIVE {
         axalloc::set_shrinker(free_cached_stacks);
     }
@@ -55,8 +53,10 @@ fn new_idle(hart: usize) -> AxResult<Shared<Thread>> {
 
 /// Returns the idle thread of hart `number`, or `None` if that hart runs no threads.
 pub fn idle_of(number: usize) -> Option<Shared<Thread>> {
-    let exists = number < hart::count();
-    exists.then(|| run_queue_of(number).lock().idle.clone())?
+    if number >= hart::count() {
+        return None;
+    }
+    run_queue_of(number).lock().idle.clone()
 }
 
 /// The idle thread: sleeps until an interrupt. If the interrupt makes a thread ready, its

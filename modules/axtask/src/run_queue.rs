@@ -33,8 +33,9 @@ pub(crate) struct RunQueue {
     pub(crate) ended: Option<Shared<Thread>>,
 }
 
-/// A setting of the timer. Other code sets the timer as well when it rings, so that the
-/// setting holds only until the count of ticks changes.
+/// A setting of the timer. It holds until the timer rings, which changes the count of ticks.
+/// When other code sets the timer for an earlier moment, such as `NoPreempt` does, that ends
+/// the setting in the same way.
 #[derive(Clone, Copy)]
 struct ArmedTimer {
     /// The monotonic time in nanoseconds when the timer rings.
@@ -76,6 +77,9 @@ impl RunQueue {
 
     /// Attaches one more thread to this hart, and reserves room for it among the sleepers.
     ///
+    /// It allocates while this queue's lock keeps interrupts off, so the shrinker does not run.
+    /// Callers therefore use [`retry_without_cache`](crate::stack::retry_without_cache).
+    ///
     /// # Errors
     ///
     /// `NoMemory` if there is no memory for that.
@@ -115,8 +119,8 @@ impl RunQueue {
         Some(unsafe { Shared::from_raw(thread) })
     }
 
-    /// Has `thread` woken at the monotonic time `deadline`, in nanoseconds. The thread runs
-    /// on this hart and is [attached](Self::attach) to it.
+    /// Adds `thread` to the sleepers, to be woken at the monotonic time `deadline` in
+    /// nanoseconds. The thread runs on this hart and is [attached](Self::attach) to it.
     pub(crate) fn add_sleeper(&mut self, deadline: u64, thread: Shared<Thread>) {
         let place = self.sleepers.partition_point(|(end, _)| *end >= deadline);
         self.sleepers.insert(place, (deadline, thread));
