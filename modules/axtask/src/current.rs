@@ -11,7 +11,7 @@ use crate::thread::Thread;
 #[percpu::def_percpu]
 static CURRENT: usize = 0;
 
-/// Makes `thread` the running thread of this hart. Returns the thread that was it before.
+/// Makes `thread` the running thread of this hart. Returns the one before it, if there was one.
 pub(crate) fn replace_current(thread: Shared<Thread>) -> Option<Shared<Thread>> {
     let before = CURRENT.read_current();
     CURRENT.write_current(thread.into_raw().expose_provenance());

@@ -1,14 +1,17 @@
 //! Threads: which thread runs on which hart, what each thread waits for, and until when.
 //!
 //! ```text
-//!   spawn ─► Thread ──► ready ────────────► runs ──► ended ──► reaped: its stack is cached
-//!            (thread,   (run_queue)    ▲     │ │                or unmapped, and threads
-//!             stack)       ▲           └─────┘ │                that join it wake (reap)
-//!                          │         its slice │
-//!                          │           is over ▼
-//!                          └── woken ◄── waits: WaitQueue, sleep, park
-//!                              (wake)    (wait)
+//!                    its slice is over, or it yields
+//!                  ┌──────────────◄──────────────────┐
+//!                  ▼                                 │
+//!   spawn ──────► ready ───────────────────────────► runs ──────► ended ──────► reaped
+//!                  ▲                                 │
+//!                  └────── woken ◄────── waits ◄─────┘
 //! ```
+//!
+//! A ready thread is in a run queue (`run_queue`). A thread waits in a `WaitQueue`, in `park` or
+//! for a deadline (`wait`), until it is woken (`wake`). When an ended thread is reaped, its stack
+//! is cached or unmapped, and the threads that join it wake (`reap`).
 //!
 //! # Files
 //!
@@ -35,13 +38,13 @@
 //! # Scheduling
 //!
 //! A thread stays on the hart that it gets when it is spawned: the hart that the caller
-//! names, or the hart that has the fewest threads. A hart's number, its magazines of frames
-//! and the user address space that it has entered therefore stay right for a thread. That
-//! holds even if an interrupt switches to another thread and back.
+//! names, or the hart that has the fewest threads. An interrupt may switch to another
+//! thread and back. The thread may then go on to use its hart's number, its hart's magazines
+//! of frames, and the user address space that it has entered.
 //!
-//! Only the hart itself takes threads out of its run queue. A thread that is woken while it
-//! is still about to give up the hart therefore cannot run twice. The price is that an idle
-//! hart does not take over threads of a busy one.
+//! Only the hart itself takes threads out of its run queue. A thread may be woken before it
+//! has given up its hart. It is then ready, but no other hart can begin to run it. The price
+//! is that an idle hart does not take over threads of a busy one.
 //!
 //! Scheduling is round robin. The ready thread that has waited longest runs next. It runs
 //! until it waits, yields, or has used up [`SLICE_NS`] while other threads are ready. A
@@ -52,9 +55,9 @@
 //!
 //! Interrupts are off during a switch from one thread to the next. An interrupt can switch
 //! threads wherever interrupts are on and no `axhal::threads::NoPreempt` exists. All locks of
-//! the kernel keep interrupts off, and so does code that works on a hart's own data. A
-//! process has no interrupts except where a hart waits: threads of `ARCH=host` switch only
-//! when they wait or yield.
+//! the kernel keep interrupts off, and so does code that works on a hart's own data. In a
+//! Linux process that plays the machine (`ARCH=host`), a hart takes interrupts only where it
+//! waits. Its threads therefore switch only when they wait or yield.
 //!
 //! A user address space that a thread has entered (`SharedAspace::run`) belongs to the
 //! thread. The hart leaves it when it switches away from the thread, and enters it again
@@ -75,8 +78,8 @@
 //!
 //! Each run queue, wait queue, wait state of a thread, and stack of a thread has a lock, and
 //! so has the stack cache. All of them keep interrupts off. No second lock is taken while one
-//! of them is held, except the heap's. That one is taken when a run queue reserves room for
-//! a sleeper, or the stack cache for a stack.
+//! of them is held, except those of `axalloc`: a run queue allocates room for a sleeper, and
+//! the stack cache allocates room for a stack.
 #![no_std]
 #![cfg(any(target_os = "none", target_os = "linux"))]
 

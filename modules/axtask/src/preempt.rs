@@ -10,10 +10,9 @@ use crate::schedule::{SwitchReason, schedule};
 use crate::thread::Thread;
 use crate::wake::wake_sleepers;
 
-/// Sets the timer, and returns why the running thread `me` must give up the hart at `now`,
-/// the monotonic time in nanoseconds. Returns `None` if it goes on.
-fn reason_to_switch(queue: &mut RunQueue, me: &Thread, now: u64) -> Option<SwitchReason> {
-    queue.arm_timer();
+/// Returns why the running thread `me` must give up the hart at `now`, the monotonic time in
+/// nanoseconds. Returns `None` if it goes on.
+fn reason_to_switch(queue: &RunQueue, me: &Thread, now: u64) -> Option<SwitchReason> {
     let is_idle = queue.idle.as_ref().is_some_and(|idle| idle.id() == me.id());
     match (queue.has_ready(), is_idle) {
         (false, _) => None,
@@ -32,7 +31,10 @@ impl axhal::threads::ThreadsIf for Threads {
         };
         let now = monotonic_time_nanos();
         wake_sleepers(now);
-        let reason = reason_to_switch(&mut this_run_queue().lock(), me, now);
+        let mut queue = this_run_queue().lock();
+        queue.arm_timer();
+        let reason = reason_to_switch(&queue, me, now);
+        drop(queue);
         if let Some(reason) = reason {
             schedule(reason);
         }

@@ -67,7 +67,9 @@ fn choose_next(reason: SwitchReason) -> Option<(Shared<Thread>, Shared<Thread>)>
     let mut queue = this_run_queue().lock();
     let before = current();
     match reason {
-        SwitchReason::Yield => drop(queue.push_ready(before.clone())),
+        SwitchReason::Yield => {
+            queue.push_ready(before.clone());
+        }
         SwitchReason::End => queue.ended = Some(before.clone()),
         SwitchReason::Wait | SwitchReason::IdleDone => {}
     }
@@ -87,9 +89,9 @@ fn switch_space(before: &Thread, next: &Thread) {
     let to = next.space.load(Ordering::Relaxed);
     if to != entered.addr() {
         let to: *const SharedAspace = ptr::with_exposed_provenance(to);
-        // SAFETY: `next` entered the address space and has not left it, and keeps it until
-        // it has (`SharedAspace::switch`). Stacks are in the kernel's half, so that this
-        // function's stack stays mapped.
+        // SAFETY: `next` has entered the address space, and keeps it alive until it leaves it
+        // (`SharedAspace::switch`). Stacks are in the kernel's half, so that this function's
+        // stack stays mapped.
         unsafe { SharedAspace::switch(to.as_ref()) };
     }
 }

@@ -79,7 +79,8 @@ pub unsafe fn spawn_borrowing<F: FnOnce() + Send>(
         // SAFETY: the caller promises that what `work` borrows lives until it has returned.
         return unsafe { spawn_on_stack(spawn, work) };
     }
-    // A call through the box's pointer does not move the work to the stack.
+    // The work stays in the box: a call through a `dyn` pointer does not move it to the stack,
+    // which may be too small for it.
     let work: Box<dyn FnOnce() + Send + '_> = try_box(work)?;
     // SAFETY: the caller promises that what `work` borrows lives until it has returned.
     unsafe { spawn_on_stack(spawn, work) }
@@ -123,7 +124,8 @@ fn hart_with_fewest_threads() -> usize {
 }
 
 /// Returns the address of a thread's work of type `F`, at most `MAX_WORK_ON_STACK` bytes, on
-/// a stack that ends at `top`. Every stack is larger than such work and its alignment.
+/// a stack that ends at `top`. Every stack is larger than such work. The alignment of a type
+/// that has a size is at most that size, so there is room for it too.
 const fn place_of_work<F>(top: usize) -> usize {
     let align = if align_of::<F>() > 16 {
         align_of::<F>()

@@ -17,8 +17,8 @@ use axmm::{KERNEL_OWNED_BASE, MappingFlags, VirtAddr, VirtAddrRange, kernel_aspa
 
 use crate::interrupts::{Lock, PREEMPTIVE};
 
-/// The smallest size of a stack in bytes. A trap fits on it, and within the trap a switch,
-/// the reaping of another thread, and a report.
+/// The smallest size of a stack in bytes. It has room for a trap and for all that a trap may
+/// do: switch to another thread, reap one, and report a failure.
 pub(crate) const MIN_STACK_SIZE: usize = 16 << 10;
 
 /// Returns the largest size of the stack cache in bytes.
@@ -170,7 +170,7 @@ impl StackCache {
         Ok(())
     }
 
-    /// Takes out the stack of `size` bytes that was cached last.
+    /// Takes out a stack of `size` bytes. Prefers those that were cached last.
     fn take(&mut self, size: usize) -> Option<Stack> {
         let index = self.stacks.iter().rposition(|stack| stack.size == size)?;
         self.bytes -= size;
@@ -182,8 +182,8 @@ impl StackCache {
     ///
     /// # Errors
     ///
-    /// Returns the stack if the vector is full. That happens while another hart unmaps the
-    /// stacks that it has taken out of the cache, together with the vector's memory.
+    /// Returns the stack if the vector is full. That happens while another hart unmaps all
+    /// cached stacks: it has taken the whole vector, and gives its memory back afterwards.
     fn put(&mut self, stack: Stack) -> Result<Vec<Stack>, Stack> {
         if self.stacks.len() == self.stacks.capacity() {
             return Err(stack);

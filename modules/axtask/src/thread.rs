@@ -20,10 +20,10 @@ use crate::shared::Shared;
 use crate::stack::Stack;
 
 intrusive_adapter!(
-    pub(crate) ReadyLink = UnsafeRef<Thread>: Thread { ready => LinkedListAtomicLink }
+    pub(crate) ReadyLink = UnsafeRef<Thread>: Thread { ready_link => LinkedListAtomicLink }
 );
 intrusive_adapter!(
-    pub(crate) WaitLink = UnsafeRef<Thread>: Thread { waiting => LinkedListAtomicLink }
+    pub(crate) WaitLink = UnsafeRef<Thread>: Thread { wait_link => LinkedListAtomicLink }
 );
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -54,8 +54,10 @@ pub struct Thread {
     has_ended: AtomicBool,
     /// The threads that join this one.
     pub(crate) joiners: WaitQueue,
-    pub(crate) ready: LinkedListAtomicLink,
-    pub(crate) waiting: LinkedListAtomicLink,
+    /// Linked while the thread is in a run queue.
+    pub(crate) ready_link: LinkedListAtomicLink,
+    /// Linked while the thread is in a wait queue.
+    pub(crate) wait_link: LinkedListAtomicLink,
 }
 
 // SAFETY: `context` is used only by the thread's hart, with interrupts off. All other
@@ -143,8 +145,8 @@ impl Thread {
             permit: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             joiners: WaitQueue::new(),
-            ready: LinkedListAtomicLink::new(),
-            waiting: LinkedListAtomicLink::new(),
+            ready_link: LinkedListAtomicLink::new(),
+            wait_link: LinkedListAtomicLink::new(),
         }
     }
 

@@ -114,23 +114,23 @@ impl WaitQueue {
         }
     }
 
-    /// Calls `before`. If it returns true, waits for a notification that comes after that
+    /// Calls `must_wait`. If it returns true, waits for a notification that comes after that
     /// call began, at most until the monotonic time `deadline` in nanoseconds.
     ///
     /// Returns false if the deadline passed without a notification, else true. It may
     /// return true without a notification.
-    pub fn wait_after(&self, deadline: Option<u64>, before: impl FnOnce() -> bool) -> bool {
+    pub fn wait_after(&self, deadline: Option<u64>, must_wait: impl FnOnce() -> bool) -> bool {
         // Acquire: pairs with the Release in `notify_one` and `notify_all`. If this read
-        // counts a notification, `before` sees what the notifying thread did before it.
+        // counts a notification, `must_wait` sees what the notifying thread did before it.
         let seen = self.notified.load(Ordering::Acquire);
-        if !before() {
+        if !must_wait() {
             return true;
         }
         let me = current();
         if !self.enter(&me, seen) {
             return true;
         }
-        while me.waiting.is_linked() {
+        while me.wait_link.is_linked() {
             if is_over(deadline) {
                 return !self.leave(&me);
             }
@@ -139,8 +139,8 @@ impl WaitQueue {
         true
     }
 
-    /// Puts `me` into the list if there has been no notification after the first `seen`.
-    /// Returns whether it did.
+    /// Puts `me` into the list if the count of notifications is still `seen`. Returns whether
+    /// it did.
     fn enter(&self, me: &Shared<Thread>, seen: usize) -> bool {
         let mut list = self.list.lock();
         // Relaxed: the count changes only under the list's lock.
@@ -157,7 +157,7 @@ impl WaitQueue {
     /// notification has done that already.
     fn leave(&self, me: &Shared<Thread>) -> bool {
         let mut list = self.list.lock();
-        if !me.waiting.is_linked() {
+        if !me.wait_link.is_linked() {
             return false;
         }
         // SAFETY: `me` is linked, as just checked under the lock. A thread enters one queue

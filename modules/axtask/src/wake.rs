@@ -57,8 +57,8 @@ impl WaitQueue {
 
     /// Wakes all threads that wait now.
     pub fn notify_all(&self) {
-        // The threads are counted under the same lock as the notification. A thread that
-        // enters later has checked its condition after the notification.
+        // Only the threads that are in the list at the notification have to be woken. A thread
+        // that enters later has checked its condition after the notification.
         let count = {
             let list = self.list.lock();
             // Release: pairs with the Acquire in `wait_after`, so that a thread that reads
@@ -66,7 +66,7 @@ impl WaitQueue {
             self.notified.fetch_add(1, Ordering::Release);
             list.iter().count()
         };
-        // The list's lock is free while each thread is woken, since waking takes others.
+        // Waking a thread takes other locks, so the list's lock is not held meanwhile.
         for _ in 0..count {
             let first = self.list.lock().pop_front();
             wake_removed(first);
