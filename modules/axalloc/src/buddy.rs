@@ -18,7 +18,7 @@ pub(crate) struct Buddy {
     /// The first block of each order's list, or [`NO_FRAME`].
     lists: [u32; ORDERS],
     /// A bit for each order whose list has blocks.
-    orders: u32,
+    non_empty: u32,
 }
 
 impl Buddy {
@@ -26,13 +26,13 @@ impl Buddy {
     pub(crate) const fn new() -> Self {
         Self {
             lists: [NO_FRAME; ORDERS],
-            orders: 0,
+            non_empty: 0,
         }
     }
 
     /// Returns the number of frames of the largest free block, 0 if there is no free block.
     pub(crate) fn largest(&self) -> usize {
-        self.orders.checked_ilog2().map_or(0, |order| 1 << order)
+        self.non_empty.checked_ilog2().map_or(0, |order| 1 << order)
     }
 
     /// Takes `count` contiguous frames. The number of the first is a multiple of `align`, which
@@ -61,20 +61,21 @@ impl Buddy {
         table: &MetadataTable,
         order: usize,
     ) -> Option<(usize, usize)> {
-        let smallest = self.orders.trailing_zeros() as usize;
+        let smallest = self.non_empty.trailing_zeros() as usize;
         let order = order.min(smallest);
         Some((self.take(table, order)?, order))
     }
 
     /// Takes a block of `order`. If its list is empty, splits the smallest larger block.
     fn take(&mut self, table: &MetadataTable, order: usize) -> Option<usize> {
-        let large_enough = self.orders.checked_shr(order as u32)? << order;
-        let mut found = large_enough.trailing_zeros() as usize;
-        let frame = *self.lists.get(found)? as usize;
-        self.unlink(table, table.get(frame)?, found);
-        while found > order {
-            found -= 1;
-            self.link(table, frame + (1 << found), found);
+        let large_enough = self.non_empty.checked_shr(order as u32)? << order;
+        let mut taken = large_enough.trailing_zeros() as usize;
+        let frame = *self.lists.get(taken)? as usize;
+        self.unlink(table, table.get(frame)?, taken);
+        // Each step frees the upper half of the taken block.
+        while taken > order {
+            taken -= 1;
+            self.link(table, frame + (1 << taken), taken);
         }
         Some(frame)
     }
@@ -112,7 +113,7 @@ impl Buddy {
             meta.set_prev(NO_FRAME);
             meta.set_next(next, order);
             self.lists[order] = frame as u32;
-            self.orders |= 1 << order;
+            self.non_empty |= 1 << order;
         }
         if let Some(meta) = linked(table, next) {
             meta.set_prev(frame as u32);
@@ -132,7 +133,7 @@ impl Buddy {
         }
         self.lists[order] = next;
         if next == NO_FRAME {
-            self.orders &= !(1 << order);
+            self.non_empty &= !(1 << order);
         }
     }
 }

@@ -48,9 +48,10 @@ impl Countdown {
     }
 
     /// Counts one allocation, and returns whether it must fail.
-    pub(crate) fn count(&self) -> bool {
+    pub(crate) fn count_and_check(&self) -> bool {
         let left = self.left.load(Ordering::Relaxed);
         let fails = left == 1;
+        // If all later allocations fail too, `left` stays 1.
         if !(fails && self.for_good.load(Ordering::Relaxed)) {
             self.left.store(left.saturating_sub(1), Ordering::Relaxed);
         }

@@ -27,7 +27,7 @@ use crate::harts::Harts;
 /// Counts the next allocation of this hart, and returns whether it must fail.
 #[cfg(feature = "fault-injection")]
 pub(crate) fn next_fails(harts: &impl Harts) -> bool {
-    harts.with_cache(|cache| cache.countdown.count())
+    harts.with_cache(|cache| cache.countdown.count_and_check())
 }
 
 /// Returns `false`: without fault injection every allocation may succeed.

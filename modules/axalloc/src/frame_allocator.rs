@@ -67,8 +67,8 @@ impl<H: Harts> FrameAllocator<H> {
         self.metadata.get(frame)
     }
 
-    /// Returns the metadata of the first of `frames`, as many as are contiguous in memory. The
-    /// slice is empty if the first frame is not one of this allocator.
+    /// Returns the metadata of `frames` up to the end of the array that has the record of the
+    /// first frame. The slice is empty if the first frame is not one of this allocator.
     pub(crate) fn meta_slice(&self, frames: Range<usize>) -> &[FrameMeta] {
         self.metadata.slice(frames)
     }
@@ -87,24 +87,26 @@ impl<H: Harts> FrameAllocator<H> {
         let frames = ranges.iter().map(whole_frames);
         let bytes = self.metadata.missing(frames.clone()) * size_of::<FrameMeta>();
         let needed = bytes.div_ceil(PAGE_SIZE);
-        let home = frames.clone().find(|range| range.len() >= needed);
-        let home = home.ok_or(AxError::NoMemory)?.start;
-        let records = (home * PAGE_SIZE + PHYS_VIRT_OFFSET) as *mut FrameMeta;
+        let large_enough = frames.clone().find(|range| range.len() >= needed);
+        let first = large_enough.ok_or(AxError::NoMemory)?.start;
+        let metadata_frames = first..first + needed;
+        let records = (first * PAGE_SIZE + PHYS_VIRT_OFFSET) as *mut FrameMeta;
         let records = NonNull::new(records).ok_or(AxError::InvalidInput)?;
         // The lock is taken before metadata is published. Harts look up frames that may be
         // without metadata only while they hold it.
         let mut pool = self.global_pool.lock();
-        // SAFETY: the range at `home` has room for all records, and the caller promises that
-        // this allocator owns it. The caller also promises that no other call runs.
+        // SAFETY: `metadata_frames` have room for all records, and the caller promises that
+        // this allocator owns them. The caller also promises that no other call runs.
         unsafe { self.metadata.publish(frames.clone(), records) };
         for part in frames.flat_map(|range| self.metadata.covered(range)) {
             self.total.fetch_add(part.len(), Ordering::Relaxed);
-            let for_metadata = part.start.max(home)..part.end.min(home + needed);
-            let free = match for_metadata.is_empty() {
+            let used = part.start.max(metadata_frames.start)..part.end.min(metadata_frames.end);
+            // `metadata_frames` begin where a range begins, so `used` begins where `part` does.
+            let free = match used.is_empty() {
                 true => part,
-                false => for_metadata.end..part.end,
+                false => used.end..part.end,
             };
-            self.count(UsageKind::Metadata, for_metadata.len() as isize);
+            self.count(UsageKind::Metadata, used.len() as isize);
             pool.dealloc(&self.metadata, free.start, free.len());
         }
         Ok(())
@@ -161,8 +163,9 @@ impl<H: Harts> FrameAllocator<H> {
         Some(first)
     }
 
-    /// Returns whether there could be such a run if all frames were free. A request that can
-    /// never succeed must not make anyone free cached memory.
+    /// Returns whether `count` frames with the alignment `align` could be a run of this memory
+    /// if all of it were free. Cached memory must not be freed for a request that can never
+    /// succeed.
     pub(crate) fn fits_in_memory(&self, count: usize, align: usize) -> bool {
         count.max(align) <= self.total.load(Ordering::Relaxed)
     }

@@ -15,8 +15,8 @@ use crate::metadata::{FrameMeta, NO_FRAME};
 /// A list of any number of runs of single frames. When this is dropped, each frame that has no
 /// other owner is freed.
 pub struct FrameList {
-    /// The run that was pushed last, to which the next may be appended. It needs no metadata.
-    /// Empty if the list is empty.
+    /// The run that was pushed last, to which the next may be appended. It is not linked yet:
+    /// its frames' metadata says that they are single frames. Empty if the list is empty.
     last: FrameRun,
     /// The first frame of the run before `last`, or [`NO_FRAME`].
     before: u32,
@@ -36,9 +36,9 @@ impl FrameList {
     ///
     /// # Errors
     ///
-    /// Returns `run` if the list cannot take another run. That is so if the first frame of the
-    /// last run has other owners ([`SharedFrames`](crate::SharedFrames)), which need its
-    /// metadata, or has no owner. An empty list takes any run.
+    /// Returns `run` if the last run cannot be linked, because the metadata of its first frame
+    /// is in use: the frame has other owners ([`SharedFrames`](crate::SharedFrames)). It also
+    /// fails if the frame was wrongly freed by other code. An empty list takes any run.
     #[inline]
     pub fn push(&mut self, run: FrameRun) -> Result<(), FrameRun> {
         let Err(run) = self.last.append(run) else {

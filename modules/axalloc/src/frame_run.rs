@@ -2,6 +2,7 @@
 //!
 //! A page table owns frames that way: it maps pages one by one, and each may be shared or freed
 //! by itself. A run of them is passed on and freed in one piece, for a few instructions a frame.
+//! The difference to [`Frames`] is that a `Frames` has one owner for the run as a whole.
 
 use core::fmt;
 use core::mem;
@@ -95,6 +96,7 @@ impl From<Frames> for FrameRun {
         // SAFETY: this function owns the frames, and makes each a counted single frame below.
         let run = unsafe { Self::from_raw(frames.start(), frames.count()) };
         mem::forget(frames);
+        // A run that crosses a boundary of the metadata's arrays has several slices of records.
         let mut rest = run.frames();
         while let records @ [_, ..] = FRAMES.meta_slice(rest.clone()) {
             records.iter().for_each(|meta| meta.start_counting(single));
@@ -113,6 +115,7 @@ impl Drop for FrameRun {
                     Frames::new(rest.start, count, kind).free_as_singles();
                     count
                 }
+                // This frame has other owners. (If it was wrongly freed, `release` detects it.)
                 None => {
                     drop(release(rest.start as u32));
                     1

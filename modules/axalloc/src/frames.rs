@@ -196,9 +196,9 @@ impl Frames {
         Ok(joined)
     }
 
-    /// Turns the handle into the run's physical address, which owns the run from now on. It is
-    /// for owners that keep only an address, such as a page table. The run is freed by
-    /// [`from_raw`](Self::from_raw), as a whole.
+    /// Turns the handle into a raw owner: the run's physical address, which owns the run from
+    /// now on. Raw owners are for code that keeps only an address, such as a page table. The
+    /// run is freed by [`from_raw`](Self::from_raw), as a whole.
     pub fn into_raw(self) -> PhysAddr {
         if let Some(meta) = FRAMES.meta(self.first) {
             meta.start_counting(CountedRun {
@@ -213,8 +213,9 @@ impl Frames {
 
     /// Turns an address that [`into_raw`](Self::into_raw) returned back into a handle.
     ///
-    /// Returns `None` if the run has other owners too. Also returns `None` if no run at `start`
-    /// was turned into an address, or if it was turned back already. Debug builds panic then.
+    /// Returns `None` if the run has other owners too. The metadata also shows a `start` that
+    /// owns no run, unless the frame was allocated again: debug builds then panic, and release
+    /// builds return `None`.
     ///
     /// # Safety
     ///

@@ -1,6 +1,7 @@
 //! [`Harts`]: how the allocator reaches the caches of the harts.
 //!
-//! The kernel has one implementation, and tests have others, which decide what a hart is.
+//! The implementation decides what a hart is: a CPU in the kernel, and a thread, or a plain
+//! struct, in tests.
 
 use crate::hart_cache::HartCache;
 

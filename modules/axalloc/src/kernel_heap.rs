@@ -30,15 +30,15 @@ impl KernelHeap {
     /// Calls `alloc`, which asks for `size` bytes. If it returns null, runs the shrinker and
     /// tries again.
     #[inline]
-    fn or_shrink(&self, size: usize, alloc: impl Fn() -> *mut u8) -> *mut u8 {
+    fn or_run_shrinker(&self, size: usize, alloc: impl Fn() -> *mut u8) -> *mut u8 {
         match alloc() {
-            block if block.is_null() => Self::shrink_and_retry(size, alloc),
+            block if block.is_null() => Self::run_shrinker_and_retry(size, alloc),
             block => block,
         }
     }
 
     #[cold]
-    fn shrink_and_retry(size: usize, alloc: impl Fn() -> *mut u8) -> *mut u8 {
+    fn run_shrinker_and_retry(size: usize, alloc: impl Fn() -> *mut u8) -> *mut u8 {
         let block = match run_shrinker() {
             true => alloc(),
             false => ptr::null_mut(),
@@ -55,7 +55,7 @@ unsafe impl GlobalAlloc for KernelHeap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller promises that the size is not 0.
-        self.or_shrink(layout.size(), || unsafe { self.0.alloc(layout) })
+        self.or_run_shrinker(layout.size(), || unsafe { self.0.alloc(layout) })
     }
 
     #[inline]
@@ -70,7 +70,7 @@ unsafe impl GlobalAlloc for KernelHeap {
         // SAFETY: the caller promises that this heap gave the block for this layout, so the
         // inner heap did. A call that returns null leaves the block as it was, so the closure
         // can be called twice.
-        self.or_shrink(size, || unsafe { self.0.realloc(block, layout, size) })
+        self.or_run_shrinker(size, || unsafe { self.0.realloc(block, layout, size) })
     }
 }
 

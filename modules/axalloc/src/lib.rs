@@ -19,14 +19,14 @@
 //!
 //! - **Ownership.** A frame has one owner ([`Frames`]) or counted owners ([`SharedFrames`]), and
 //!   is freed with the last. An owner may also be an address, such as one in a page table: see
-//!   [`Frames::into_raw`]. Metadata tells which frames are owned that way. So a frame whose
-//!   address is freed twice is not freed twice, unless it was allocated again in between.
+//!   [`Frames::into_raw`]. The metadata of a frame tells whether its address owns it. So a
+//!   second free of an address has no effect, unless the frame was allocated again in between.
 //! - **Single frames in bulk.** Contiguous single frames are passed on and freed in one piece
 //!   ([`FrameRun`]). Runs that must wait before they are freed are put on a list that needs no
 //!   memory ([`FrameList`]).
-//! - **No panic without memory.** Every function that allocates can return `NoMemory`. One frame
-//!   is refused only if no frame is free, in the global pool, a hart's cache or the heap. A run
-//!   is refused only if there is no free block of its size, rounded up to a power of two.
+//! - **No panic when memory runs out.** Every function that allocates can return `NoMemory`. One frame
+//!   is refused only if neither the global pool nor a hart's cache nor the heap has a free frame.
+//!   A run is refused only if there is no free block of its size, rounded up to a power of two.
 //! - **No lasting fragmentation.** When everything is freed, the largest free block is as large
 //!   as at the start.
 //! - **Speed.** One frame, or a heap block of up to 4 KiB, is allocated and freed without a lock.
@@ -41,13 +41,15 @@
 //!
 //! # Locks
 //!
-//! There are three: that of the heap, then that of the global pool, and that of the registered
-//! shrinker ([`set_shrinker`]). All of them disable interrupts. No other lock is taken while one
-//! of them is held. So this crate may be called with any lock held, and in an interrupt handler.
+//! There are three: the heap's, the global pool's, and the one of the registered shrinker
+//! ([`set_shrinker`]). All of them disable interrupts. The global pool's lock may be taken while
+//! the heap's is held. No lock is taken in any other of them. So this crate may be called with
+//! any lock held, and in an interrupt handler.
 //!
 //! # Files
 //!
-//! Each file uses only files below it, or to its right on its own line:
+//! Each file uses only files below it, or to its right on its own line. They can be read from
+//! the bottom up, and each line from right to left:
 //!
 //! ```text
 //!   frame_list ─► frame_run, shared_frames ─► frames     handles of frames

@@ -41,15 +41,15 @@ const CACHE_FRAMES: usize = size_of::<HartCache>().div_ceil(PAGE_SIZE);
 /// continue. The first hart's call never fails, since its cache is in static memory.
 #[cfg(feature = "hal")]
 pub fn init_hart() -> AxResult {
-    let uses_frames = install_cache(new_cache)?;
-    if uses_frames {
+    let is_new = install_cache(new_cache)?;
+    if is_new {
         FRAMES.count(UsageKind::Metadata, CACHE_FRAMES as isize);
     }
     Ok(())
 }
 
-/// Makes an empty cache, in frames of its own. They are counted by the caller, once the hart
-/// has the cache: the counters are in it.
+/// Makes an empty cache, in frames of its own. The frames are not counted yet, because the
+/// hart's counters are in the cache that it does not have yet.
 #[cfg(feature = "hal")]
 fn new_cache() -> Option<&'static HartCache> {
     let first = FRAMES.alloc_uncounted(CACHE_FRAMES, 1)?;
@@ -66,10 +66,10 @@ fn new_cache() -> Option<&'static HartCache> {
 /// Adds RAM for frames and the heap: ranges of physical addresses in bytes, in any order. Parts
 /// of frames at the ends of ranges are not used. RAM above 512 GiB is not used either.
 ///
-/// Some of the RAM is used for metadata, 8 bytes a frame. Metadata is made for each GiB that has
-/// RAM, from the first frame of the call's ranges to the last, with the holes between. A later
-/// call cannot extend it: of a GiB that has metadata, only frames within that part are added.
-/// So all RAM of a GiB should be added by one call.
+/// Some of the RAM is used for metadata, 8 bytes a frame. The first call that adds RAM of some
+/// GiB makes that GiB's metadata. It covers the frames from the first to the last one in that
+/// call's ranges, with the holes between. Later calls do not extend it, and leave RAM of that
+/// GiB unused that it does not cover. So all RAM of a GiB should be added by one call.
 ///
 /// # Errors
 ///
@@ -100,7 +100,7 @@ pub fn largest_free_run() -> usize {
     FRAMES.largest_free_run()
 }
 
-/// Frees the memory that the shrinker's module and the heap cache.
+/// Frees cached memory: that of the shrinker's module, and the heap's.
 #[cold]
 pub(crate) fn reclaim() {
     run_shrinker();

@@ -13,8 +13,8 @@ use crate::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Magazine<const N: usize> {
-    /// The number of slots in use, with those that were stolen from. Relaxed: only the owner
-    /// reads and writes it.
+    /// The number of slots in use, including those that are empty since a steal. Relaxed: only
+    /// the owner reads and writes it.
     len: AtomicUsize,
     /// The values, 0 in an empty slot. `push` stores with release. All that take values out
     /// read with acquire. So the hart that takes a value sees all that was done with the memory
@@ -57,13 +57,13 @@ impl<const N: usize> Magazine<N> {
     #[cold]
     fn pop_not_stolen(&self, len: usize) -> Option<usize> {
         let slots = self.slots.get(..len)?.iter().rev();
-        let found = slots.zip((0..len).rev()).find_map(|(slot, len)| {
+        let found = slots.zip((0..len).rev()).find_map(|(slot, below)| {
             let value = slot.swap(0, Ordering::Acquire);
-            (value != 0).then_some((value, len))
+            (value != 0).then_some((value, below))
         });
-        self.len
-            .store(found.map_or(0, |(_, len)| len), Ordering::Relaxed);
-        found.map(|(value, _)| value)
+        let (value, len) = found.map_or((None, 0), |(value, below)| (Some(value), below));
+        self.len.store(len, Ordering::Relaxed);
+        value
     }
 
     /// Takes a part out of the value that was pushed last. `split` returns that part and the rest

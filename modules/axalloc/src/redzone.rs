@@ -76,10 +76,10 @@ mod guarded {
     /// The length in bytes of the red zone after a block.
     const RED_ZONE_AFTER: usize = 16;
 
-    /// The state of a block that is in use.
+    /// The state of a block that is in use: `..IN USE` in memory.
     const IN_USE: u64 = 0x4553_5520_4e49_2e2e;
 
-    /// The state of a block that was freed.
+    /// The state of a block that was freed: `...FREED` in memory.
     const FREED: u64 = 0x4445_4552_462e_2e2e;
 
     /// What is stored right before a block. The red zone is before that.

@@ -73,8 +73,8 @@ impl SharedFrames {
     ///
     /// # Safety
     ///
-    /// [`SharedFrames::into_raw`](Self::into_raw) or [`Frames::into_raw`] returned `start`, and
-    /// it has not been turned back as often as it was returned.
+    /// [`SharedFrames::into_raw`](Self::into_raw) or [`Frames::into_raw`] has returned `start`
+    /// more often than `start` has been turned back.
     pub unsafe fn from_raw(start: PhysAddr) -> Self {
         Self(frame_at(start))
     }

@@ -15,8 +15,8 @@ pub fn set_shrinker(shrinker: fn() -> bool) {
 
 /// Calls the [shrinker](set_shrinker), and returns whether it freed memory.
 ///
-/// With interrupts disabled it does nothing and returns `false`. This hart may hold a lock of
-/// the kernel then, since each of them disables interrupts.
+/// With interrupts disabled it does nothing and returns `false`. Every lock of the kernel
+/// disables interrupts, so this hart may hold one that the shrinker needs.
 #[cold]
 pub fn run_shrinker() -> bool {
     #[cfg(feature = "hal")]

@@ -67,7 +67,7 @@ impl UsageKind {
 pub struct Usage {
     /// The number of frames that were given to the allocator.
     pub total: usize,
-    /// The number of free frames.
+    /// The number of free frames, including those that harts cache.
     pub free: usize,
     by_kind: [usize; UsageKind::COUNT],
 }

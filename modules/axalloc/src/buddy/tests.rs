@@ -96,7 +96,7 @@ impl Machine {
         let mut blocks = BTreeMap::new();
         for order in 0..ORDERS {
             let (mut before, mut at) = (NO_FRAME, self.buddy.lists[order]);
-            prop_assert_eq!(self.buddy.orders >> order & 1 == 1, at != NO_FRAME);
+            prop_assert_eq!(self.buddy.non_empty >> order & 1 == 1, at != NO_FRAME);
             while at != NO_FRAME {
                 let meta = self.table.get(at as usize);
                 prop_assert!(meta.is_some_and(|meta| meta.is_free(order)), "{at:#x}");

@@ -50,8 +50,8 @@ pub(crate) fn install_cache(
     let cache = new_cache().ok_or(AxError::NoMemory)?;
     // Release: pairs with the load in `for_each_cache`, which then sees the empty cache.
     place.store(ptr::from_ref(cache).cast_mut(), Ordering::Release);
-    // SAFETY: `init_hart` is called before anything else on this hart allocates or frees. So
-    // nothing else uses this hart's variable while it is replaced.
+    // SAFETY: each hart calls this function before it allocates or frees. So nothing else uses
+    // this hart's `CACHE` while it is replaced.
     unsafe { *CACHE.current_ref_mut_raw() = cache };
     Ok(true)
 }

@@ -1,6 +1,7 @@
 //! The record of a free block's first frame: a link of the list of free blocks.
 //!
-//! All accesses are relaxed: both sides hold the lock of the global pool, which orders them.
+//! All accesses are relaxed. The fields of a free block's record are read and written under the
+//! lock of the global pool, which orders them. `is_free` also reads records of other states.
 
 use super::layout::{FREE, FrameMeta, LINK_SHIFT, ORDER_MASK, TAG_MASK};
 use crate::atomic::Ordering;
@@ -8,8 +9,9 @@ use crate::atomic::Ordering;
 impl FrameMeta {
     /// Returns whether a free block of `order` begins with this frame.
     ///
-    /// The frame need not be free: owners of a run may change its record meanwhile. They never
-    /// set the tag of a free block, so this returns `false` whichever of their values it reads.
+    /// The caller holds the lock of the global pool. If the frame is not free, its owners may
+    /// change the record meanwhile without that lock. They never set the tag of a free block,
+    /// so this returns `false` whichever of their values it reads.
     #[inline]
     pub(crate) fn is_free(&self, order: usize) -> bool {
         self.lower.load(Ordering::Relaxed) & TAG_MASK == FREE

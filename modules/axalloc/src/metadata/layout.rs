@@ -27,7 +27,8 @@ pub(super) const LINK_SHIFT: u32 = 5;
 #[cfg(not(all(loom, test)))]
 pub(super) const ORDER_MASK: u32 = (1 << LINK_SHIFT) - 1;
 
-/// The metadata record of one frame. A record of zeroes is valid, and in no state.
+/// The metadata record of one frame. A record of zeroes is that of a frame
+/// that begins no block and no run.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct FrameMeta {

@@ -1,7 +1,8 @@
 //! Frame metadata: the 8 bytes that the allocator keeps for each frame.
 //!
 //! They are two words of 32 bits. The two lowest bits of the lower word are a tag, which says
-//! what the rest means:
+//! what the rest means. In the boxes, the last column is the value of the tag. The numbers
+//! after names are widths in bits, for fields that do not have the rest of the word:
 //!
 //! ```text
 //!    upper                      lower
@@ -25,9 +26,9 @@
 //! frames themselves for two reasons. A stray write into a free frame cannot corrupt them.
 //! A listed frame may still be written by user code until its translations are flushed.
 //!
-//! Each state has its own rule about who may change the record. That of a free block changes
-//! only under the lock of the global pool. That of a counted run is changed only by holders of
-//! a reference. That of a listed run is changed only through its list.
+//! Each state has its own rule about who may change the record. The record of a free block is
+//! changed only under the lock of the global pool. The record of a counted run is changed only
+//! by holders of a reference. The record of a listed run is changed only through its list.
 
 #[cfg(not(all(loom, test)))]
 mod free_block;

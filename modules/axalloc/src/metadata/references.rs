@@ -86,10 +86,11 @@ impl FrameMeta {
         Released::Last(run)
     }
 
-    /// Drops the reference to each of the first frames of `records` that are single, of one
-    /// kind, and have one reference. The caller owns these frames then.
+    /// Drops the only reference to each of the first frames of `records`: up to the first one
+    /// that is not single, has another kind, or has other references. The caller owns these
+    /// frames then.
     ///
-    /// Returns their kind and their number, or `None` if the first frame is not such a one.
+    /// Returns their kind and their number, or `None` if there are none.
     pub(crate) fn release_singles(records: &[Self]) -> Option<(UsageKind, usize)> {
         let (CountedRun { kind, .. }, _) = records.first()?.counted()?;
         let single = counted_run(kind, 1);

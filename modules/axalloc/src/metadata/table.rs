@@ -5,7 +5,7 @@
 //! these arrays. It is a sparse memory map of two levels, like Linux's `SPARSEMEM`.
 //!
 //! All atomics here are relaxed. A section is written once, by `publish`, before any of its
-//! frames can be taken. The lock of the global pool, through which the first taker gets them,
+//! frames can be taken. A free frame is first taken under the lock of the global pool, which
 //! orders that write before all reads.
 
 use core::ops::Range;
@@ -67,8 +67,8 @@ impl MetadataTable {
         Some(unsafe { &*records.add(index) })
     }
 
-    /// Returns the metadata of the first of `frames`, as many as are in one array. The slice
-    /// is empty if the first frame has no metadata.
+    /// Returns the metadata of `frames` up to the end of the array that has the record of the
+    /// first frame. The slice is empty if the first frame has no metadata.
     pub(crate) fn slice(&self, frames: Range<usize>) -> &[FrameMeta] {
         let (Some(_), Some(section)) = (self.get(frames.start), self.0.get(frames.start / SECTION))
         else {
@@ -79,7 +79,8 @@ impl MetadataTable {
         let records = section.records.load(Ordering::Relaxed);
         // SAFETY: `get` has found the record at `index` in the array that `publish` stored. The
         // array is never freed, and has `rest` records from `index` on. The slice is made of
-        // the array's own pointer, since a reference to one record may not reach the next.
+        // the array's own pointer: a pointer made of a reference to one record may not access
+        // the next record.
         unsafe { slice::from_raw_parts(records.add(index), rest.min(frames.len())) }
     }
 
@@ -96,8 +97,8 @@ impl MetadataTable {
     /// - `records` points to memory for [`missing`](Self::missing) records, which the caller
     ///   owns and gives to this table for as long as the table exists.
     /// - No other call of `publish` runs at the same time.
-    /// - The caller holds the lock of the global pool. Other harts look up frames that may be
-    ///   without metadata only with that lock.
+    /// - The caller holds the lock of the global pool. Other harts hold that lock whenever they
+    ///   look up a frame that may have no metadata.
     pub(crate) unsafe fn publish(&self, ranges: impl FrameRanges, records: NonNull<FrameMeta>) {
         let mut records = records.as_ptr();
         for (section, span) in self.spans(ranges) {
