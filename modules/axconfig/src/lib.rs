@@ -11,6 +11,9 @@
 //! |   addresses, the     |                 |  an owner         |             |
 //! |   kernel image       |                 |                   |             |
 //! ```
+//!
+//! A mapping that has an owner is changed only by that owner, such as the thread whose stack
+//! it is.
 #![no_std]
 
 use core::ops::Range;
@@ -26,7 +29,7 @@ pub const PAGE_SIZE: usize = 4096;
 pub const STACK_SIZE: usize = 256 * 1024;
 
 /// The least size in bytes of the guard zone below every stack, where nothing is ever
-/// mapped. A stack frame of a function that is not larger cannot skip the zone.
+/// mapped. A function whose stack frame is at most this large cannot reach beyond the zone.
 pub const STACK_GUARD: usize = 1024 * 1024;
 
 /// The largest number of harts that an image uses. Further harts of a machine stay asleep.
@@ -74,9 +77,9 @@ pub const KERNEL_MAP_BASE: usize = if cfg!(not(target_os = "none")) {
 /// The end of the addresses that the kernel maps: 64 GiB from [`KERNEL_MAP_BASE`] on Sv39,
 /// 32 TiB on the other machines, 10 TiB in a process.
 ///
-/// On a machine that is 64 entries of the root page table. Each entry costs a table once there are user
-/// programs. Where one root translates both halves, each entry is also copied into every
-/// user address space.
+/// On a machine that is 64 entries of the root page table. Once there are user programs, each
+/// entry has a table of its own. Where one root translates both the user's
+/// and the kernel's addresses, each entry is also copied into every user address space.
 pub const KERNEL_MAP_END: usize = if cfg!(not(target_os = "none")) {
     0x2a00_0000_0000
 } else {

@@ -81,6 +81,7 @@ impl ConsoleGuard {
             match OWNER.compare_exchange(NONE, me, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return Self { is_owner: true },
                 Err(owner) if owner == me => return Self { is_owner: false },
+                // If the console is taken, this hart has taken it, and does not wait.
                 Err(_) if attempt >= attempts || is_taken() || !wait(attempt) => {
                     return Self { is_owner: false };
                 }
@@ -135,7 +136,8 @@ pub fn has_console() -> bool {
 
 /// Ends a line that has been begun, so that the next output starts a line.
 pub fn end_line() {
-    // Relaxed: the caller owns the console, and whoever owned it before has released it.
+    // Relaxed: the caller owns the console, and got it by an Acquire that pairs with the
+    // Release of the owner before it.
     if IN_LINE.load(Ordering::Relaxed) {
         let _ = Console.write_str("\n");
     }

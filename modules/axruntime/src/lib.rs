@@ -12,8 +12,10 @@
 //!        └─ main     the application; the machine ends when it returns
 //! ```
 //!
-//! Each file uses only files that are drawn below it: `lib` uses all of them, `smp` uses
-//! `broadcast`, and `broadcast` uses `hart_worker` or `thread_worker`.
+//! A call between harts is an interrupt that one hart sends to another.
+//!
+//! Files: `lib` uses all others, `smp` uses `broadcast`, and `broadcast` uses `hart_worker` or
+//! `thread_worker`.
 #![no_std]
 #![cfg(any(target_os = "none", target_os = "linux"))]
 
@@ -121,14 +123,17 @@ fn primary(cpu_id: usize, arg: usize) -> ! {
 /// Logs which memory and harts of the machine the kernel leaves unused, and why.
 fn report_unused_resources() {
     let inventory = axhal::inventory();
-    let (listed, more) = inventory.ignored();
-    for left in listed {
-        let (start, size) = left.range;
-        warn!("left alone: {} at {start:#x}, {size:#x} bytes", left.what);
+    let (ignored, more_ranges) = inventory.ignored();
+    for ignored in ignored {
+        let (start, size) = ignored.range;
+        warn!(
+            "left alone: {} at {start:#x}, {size:#x} bytes",
+            ignored.what
+        );
     }
     let harts = inventory.ignored_harts();
-    if more + harts > 0 {
-        warn!("left alone: {more} more ranges, {harts} harts");
+    if more_ranges + harts > 0 {
+        warn!("left alone: {more_ranges} more ranges, {harts} harts");
     }
 }
 

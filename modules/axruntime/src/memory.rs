@@ -14,7 +14,7 @@ const MAX_RANGES: usize = 64;
 /// `mapped` of physical addresses.
 pub(crate) fn init(mapped: Range<usize>) {
     axhal::mem::init_zeroing();
-    // The first hart's memory is static, so this cannot fail.
+    // The first hart's cache is in static memory, so this cannot fail.
     let _ = axalloc::init_hart();
     add_free(mapped);
 }
@@ -36,7 +36,7 @@ pub(crate) fn add_free(mapped: Range<usize>) {
     // SAFETY: `for_each_free` lists memory that the kernel does not use, and each address is
     // passed on once. The linear mapping maps it, as the caller promises, and keeps doing so.
     if !ranges.is_empty() && unsafe { axalloc::add_memory(&ranges) }.is_err() {
-        error!("no range of free memory has room to keep track of all: {ranges:#x?}");
+        error!("no range of free memory has room for the metadata of all: {ranges:#x?}");
     }
 }
 
@@ -54,8 +54,10 @@ impl fmt::Display for Reason<'_> {
         // The message of `alloc::handle_alloc_error` is the only thing that distinguishes
         // it from other panics.
         let mut expected = ExpectedPrefix("memory allocation of ");
+        // An error only says that the comparison ended before the end of the message.
         let _ = write!(expected, "{}", self.0);
-        if !expected.0.is_empty() {
+        let has_prefix = expected.0.is_empty();
+        if !has_prefix {
             return write!(f, "{}", self.0);
         }
         let (wanted, usage) = (axalloc::last_refused(), axalloc::usage());
@@ -63,8 +65,9 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// The part of an expected prefix that has not been written yet. Writing anything else is an
-/// error, and so is writing after the prefix.
+/// Compares what is written with an expected prefix: the part of it that has not been written
+/// yet. Writing something else is an error. So is writing after the prefix, since there is
+/// nothing left to compare.
 struct ExpectedPrefix(&'static str);
 
 impl Write for ExpectedPrefix {

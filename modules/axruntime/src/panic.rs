@@ -1,5 +1,6 @@
 //! What a panic prints: the message, the place in the source, the hart, and the registers.
 
+// Without an allocator the reason of a panic is always its message.
 #[cfg(not(feature = "alloc"))]
 use core::convert::identity as reason;
 use core::panic::PanicInfo;
