@@ -4,9 +4,9 @@
 //! | feature | adds | also enables |
 //! |---|---|---|
 //! | `alloc` | `axalloc`: frames and the kernel heap | |
-//! | `paging` | `axmm`: the kernel's own page table, mappings on demand | `alloc` |
+//! | `paging` | `axmm`: the kernel's own page table, and mappings made on demand | `alloc` |
 //! | `maps` | with `paging`, prints the kernel's address space when the machine ends | |
-//! | `overtakes` | counts how often waiting changes of mappings are overtaken, for tests | `paging` |
+//! | `overtakes` | for tests, counts how often a later change of mappings gets its lock before a waiting earlier one | `paging` |
 //! | `irq` | the timer, and calls between harts | |
 //! | `multitask` | `axtask`: threads, all of the same priority | `irq`, `paging` |
 //! | `smp` | every hart of the machine | `irq` |

@@ -34,7 +34,7 @@ pub fn timer_ticks() -> u64 {
     axfeat::axhal::irq::timer_ticks()
 }
 
-/// Returns the address of the calling hart's own data.
+/// Returns the address of the calling hart's per-hart variables.
 pub fn own_data() -> usize {
     hart::per_hart_data()
 }

@@ -42,14 +42,15 @@ pub mod arceos {
             axtask::yield_now();
         }
 
-        /// Waits for a notification, at most for `timeout`. Returns whether the timeout
-        /// passed without one.
+        /// Waits for a notification, at most for `timeout`. `None` is no limit. Returns whether
+        /// the timeout passed without one.
         pub fn ax_wait_queue_wait(queue: &AxWaitQueueHandle, timeout: Option<Duration>) -> bool {
             !queue.wait_after(timeout.map(deadline), || true)
         }
 
-        /// Waits until `until` holds, at most for `timeout`. It is checked now and after each
-        /// notification. Returns whether the timeout passed and it does not hold.
+        /// Waits until `until` holds, at most for `timeout`. `None` is no limit. The condition
+        /// is checked now and after each notification. Returns whether the timeout passed and
+        /// it does not hold.
         pub fn ax_wait_queue_wait_until(
             queue: &AxWaitQueueHandle,
             until: impl Fn() -> bool,
@@ -63,7 +64,12 @@ pub mod arceos {
         pub fn ax_wait_queue_wake(queue: &AxWaitQueueHandle, count: u32) {
             match count {
                 u32::MAX => queue.notify_all(),
-                count => drop((0..count).find(|_| !queue.notify_one())),
+                count => {
+                    let mut woken = 0;
+                    while woken < count && queue.notify_one() {
+                        woken += 1;
+                    }
+                }
             }
         }
 

@@ -57,9 +57,9 @@ impl Mapping {
         })
     }
 
-    /// Maps all of `frames` with the rights `flags`, at an address with the same offset into
-    /// 2 MiB. The mapping becomes one of the frames' owners. The frames are freed after the
-    /// last owner has been dropped.
+    /// Maps all of `frames` with the rights `flags`. Virtual and physical address have the same
+    /// offset within 2 MiB, so that large pages can be used. The mapping becomes one of the
+    /// frames' owners. The frames are freed after the last owner has been dropped.
     ///
     /// # Errors
     ///
@@ -77,8 +77,8 @@ impl Mapping {
     }
 
     /// Maps the registers of a device: `size` bytes of physical addresses from `paddr` on.
-    /// They are uncached, readable and writable, at an address with the same offset into
-    /// 2 MiB. The kernel's own driver may use them at the same time.
+    /// They are uncached, readable and writable. Virtual and physical address have the same
+    /// offset within 2 MiB. The kernel's own driver may use the registers at the same time.
     ///
     /// # Errors
     ///
@@ -95,8 +95,8 @@ impl Mapping {
         unsafe { Self::physical(paddr.into(), size, flags) }
     }
 
-    /// Maps `size` bytes of physical addresses from `paddr` on, at an address with the same
-    /// offset into 2 MiB.
+    /// Maps `size` bytes of physical addresses from `paddr` on. Virtual and physical address
+    /// have the same offset within 2 MiB.
     ///
     /// # Safety
     ///
@@ -205,8 +205,8 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if a piece is in an area that also covers a neighbour's mapping. Nothing
-    /// has changed then.
+    /// `InvalidInput` if a piece is in an area that also covers another `Mapping` beside it.
+    /// Nothing has changed then.
     fn unmap_together(&mut self) -> AxResult {
         self.pieces.sort_unstable_by_key(|piece| piece.start);
         let start = self.start;

@@ -44,7 +44,7 @@ impl Barrier {
         }
     }
 
-    /// Waits until as many threads have arrived as pass together.
+    /// Waits until a whole group of threads has arrived, the calling thread included.
     pub fn wait(&self) -> BarrierWaitResult {
         let mut progress = self.progress.lock();
         progress.arrived += 1;

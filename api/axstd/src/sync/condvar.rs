@@ -28,8 +28,8 @@ impl Condvar {
         Self(WaitQueue::new())
     }
 
-    /// Unlocks the mutex, waits for a notification, and locks the mutex again. Notifications
-    /// count from the unlock on. It may return without a notification.
+    /// Unlocks the mutex, waits for a notification, and locks the mutex again. The thread
+    /// counts as waiting from the unlock on. It may return without a notification.
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.wait_until_deadline(None, guard).0
     }

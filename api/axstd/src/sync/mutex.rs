@@ -29,9 +29,10 @@ unsafe impl lock_api::RawMutex for RawMutex {
     #[inline]
     fn lock(&self) {
         if !self.try_lock() {
+            // `CONTENDED` even if this call gets the lock, since other threads may still wait.
             // Acquire: pairs with the Release in `unlock`.
-            let is_taken = || self.state.swap(CONTENDED, Ordering::Acquire) == FREE;
-            self.queue.wait_until(is_taken);
+            let try_contended = || self.state.swap(CONTENDED, Ordering::Acquire) == FREE;
+            self.queue.wait_until(try_contended);
         }
     }
 

@@ -112,7 +112,8 @@ impl Builder {
     }
 
     /// Begins a thread that runs `f`, which may borrow. `last` is called after `f` has
-    /// returned and its result has been stored in the handle, or dropped with it.
+    /// returned and its result has been stored in the handle. If the handle has been dropped
+    /// by then, the result is dropped before `last` is called.
     ///
     /// # Errors
     ///
@@ -135,7 +136,8 @@ impl Builder {
             // SAFETY: the caller promises that what is borrowed lives until `last` is called.
             return unsafe { self.spawn_small(f, last) };
         }
-        // A call through the box's pointer does not move `f` to the thread's stack.
+        // `f` stays in the box: a call through a `dyn` pointer does not move it to the thread's
+        // stack, which may be too small for it.
         let f: Box<dyn FnOnce() -> T + Send + '_> = try_box(f)?;
         // SAFETY: the caller promises that what is borrowed lives until `last` is called.
         unsafe { self.spawn_small(f, last) }
