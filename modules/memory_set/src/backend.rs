@@ -85,6 +85,39 @@ pub type BackendWords = [usize; WORDS - 1];
 /// #[derive(Clone, Copy)]
 /// struct Owner(std::sync::Arc<()>);
 /// ```
+///
+/// A set of backends that may not be sent to another thread may not be sent either:
+///
+/// ```compile_fail,E0277
+/// use memory_set::{AreaBackend, BackendWords, MemorySet, WordBackend, WordSlot};
+///
+/// #[derive(Clone, Copy)]
+/// struct Local(*const u8);
+///
+/// impl AreaBackend for Local {
+///     type Addr = usize;
+///     type Flags = u8;
+///     type Slot = WordSlot;
+/// }
+///
+/// impl WordBackend for Local {
+///     fn flags_to_word(flags: u8) -> usize {
+///         flags.into()
+///     }
+///     fn flags_from_word(word: usize) -> u8 {
+///         word as u8
+///     }
+///     fn to_words(self) -> BackendWords {
+///         [self.0.expose_provenance(), 0, 0, 0]
+///     }
+///     unsafe fn from_words([address, ..]: BackendWords) -> Self {
+///         Self(std::ptr::with_exposed_provenance(address))
+///     }
+/// }
+///
+/// fn send<T: Send>(_: T) {}
+/// send(MemorySet::<Local>::new());
+/// ```
 pub trait WordBackend: AreaBackend<Slot = WordSlot> + Copy {
     /// Returns the flags as a word.
     fn flags_to_word(flags: Self::Flags) -> usize;

@@ -1,9 +1,11 @@
 //! The set of areas: what all kinds of backends have in common.
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
 use memory_addr::AddrRange;
 
+use crate::area::MemoryArea;
 use crate::backend::{AreaBackend, MappingBackend};
 use crate::error::NoMemory;
 use crate::sync::const_unless_loom;
@@ -20,6 +22,8 @@ use crate::tree::Tree;
 /// changed, leave the page table to their caller, and merge neighbours.
 pub struct MemorySet<B: AreaBackend> {
     pub(crate) tree: Tree<B::Slot>,
+    /// Words alone would be `Send`, whatever backend they stand for.
+    areas: PhantomData<MemoryArea<B>>,
 }
 
 // SAFETY: the public `&self` methods of a set with a `MappingBackend` only read the nodes, the
@@ -37,7 +41,10 @@ impl<B: AreaBackend> MemorySet<B> {
     const_unless_loom! {
         /// Returns a set without areas.
         pub fn new() -> Self {
-            Self { tree: Tree::new() }
+            Self {
+                tree: Tree::new(),
+                areas: PhantomData,
+            }
         }
     }
 

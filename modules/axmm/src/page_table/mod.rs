@@ -46,7 +46,7 @@
 //!   An interrupt handler on the same hart could still fault a page into it, so interrupts are
 //!   disabled meanwhile ([`Flusher::disable_irqs_if_exclusive`]).
 //!
-//! Page faults ([`map_page`](PageTable::map_page), [`map_new`](PageTable::map_new)) may map
+//! Page faults ([`map_page`](PageTable::map_page), [`map_with_tables`](PageTable::map_with_tables)) may map
 //! pages of one range at the same time. They only fill empty entries, by compare-and-swap, so
 //! if two faults race for an entry, the page of the first one stays.
 //!
