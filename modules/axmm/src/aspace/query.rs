@@ -90,12 +90,14 @@ impl<M: Machine> AddrSpace<M> {
         let Some(shard) = self.shards.at(vaddr.as_usize()) else {
             return Ok(None);
         };
-        // While the hart holds its fault slot, nothing around `vaddr` is unmapped.
-        let slot = shard.lock.fault_slot(hart, vaddr);
-        let _slot = slot.ok_or(AxError::ResourceBusy)?;
+        // A caller may try again and again. While the address is locked, its tries do not fill the
+        // slot, for which the operation would wait.
         if shard.lock.locked_by(hart, vaddr) != LockedBy::None {
             return Err(AxError::ResourceBusy);
         }
+        // While the hart holds its fault slot, nothing around `vaddr` is unmapped.
+        let slot = self.try_fault_slot(vaddr);
+        let _slot = slot.ok_or(AxError::ResourceBusy)?;
         Ok(self.table.query(vaddr))
     }
 

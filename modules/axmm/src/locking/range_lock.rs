@@ -193,10 +193,11 @@ impl<M: Machine> RangeLock<M> {
         self.state(hart).faulting.load(Ordering::Relaxed) != 0
     }
 
-    /// Returns which hart has locked `vaddr`, as seen by `hart`.
+    /// Returns which hart has locked `vaddr`, as seen by `hart`. While a hart waits for fault
+    /// slots in [`lock`](Self::lock), it has locked whole blocks.
     #[inline(always)]
     pub fn locked_by(&self, hart: usize, vaddr: VirtAddr) -> LockedBy {
-        // SeqCst: comes after the write in `fault_slot`. Pairs with the update in `lock`.
+        // SeqCst: comes after the write in `fault_slot`. Pairs with the update in `mark_locked`.
         match self.locked.load(Ordering::SeqCst) {
             0 => LockedBy::None,
             harts => self.find_locked(harts, hart, vaddr),
@@ -205,9 +206,14 @@ impl<M: Machine> RangeLock<M> {
 
     #[cold]
     fn find_locked(&self, harts: u64, hart: usize, vaddr: VirtAddr) -> LockedBy {
+        // While a hart waits in `lock`, its blocks can overlap a range that this hart has locked.
+        let is_locked_here =
+            harts >> hart & 1 != 0 && self.state(hart).overlaps(one_address(vaddr));
+        if is_locked_here {
+            return LockedBy::ThisHart;
+        }
         match self.overlapping(harts, one_address(vaddr)).next() {
             None => LockedBy::None,
-            Some(number) if number == hart => LockedBy::ThisHart,
             Some(_) => LockedBy::Another,
         }
     }
@@ -216,7 +222,7 @@ impl<M: Machine> RangeLock<M> {
     /// fault slot for `vaddr`, so an operation that locks some of the block later waits.
     pub fn is_block_locked(&self, vaddr: VirtAddr) -> bool {
         let block = widen_to_blocks(one_address(vaddr));
-        // SeqCst: comes after the write in `fault_slot`. Pairs with the update in `lock`.
+        // SeqCst: comes after the write in `fault_slot`. Pairs with the update in `mark_locked`.
         let harts = self.locked.load(Ordering::SeqCst);
         harts != 0 && self.overlapping(harts, block).next().is_some()
     }
@@ -323,25 +329,39 @@ impl<M: Machine> RangeLock<M> {
 
     /// Locks `range` for `hart`, whose turn it is, instead of what it has locked before. Waits
     /// until no other hart's fault slot is in use there. Called with the index lock held.
+    ///
+    /// A fault in any of a block can concern all of it, so whole blocks are locked during the
+    /// wait. Each other hart then fills its slot there at most twice more, only to find the block
+    /// locked: once for a trap's fast path, and once before it asks for the index lock. So faults
+    /// beside the range cannot prolong the wait for ever.
     #[inline(always)]
     pub fn lock(&self, hart: usize, range: VirtAddrRange) {
-        self.state(hart).set_range(range);
-        // SeqCst: comes before the loads in `drain`. Pairs with the load in `locked_by`.
-        self.locked.fetch_or(1 << hart, Ordering::SeqCst);
-        if !self.is_one_hart() {
-            self.drain(range);
+        if self.is_one_hart() {
+            self.mark_locked(hart, range);
+        } else {
+            let blocks = widen_to_blocks(range);
+            self.mark_locked(hart, blocks);
+            self.drain(blocks);
+            // A fault that reads one old and one new end gives way to too much, never too little.
+            self.state(hart).set_range(range);
         }
     }
 
-    /// Waits until no fault slot is in use for a block of `range`.
-    fn drain(&self, range: VirtAddrRange) {
-        let blocks = widen_to_blocks(range);
+    #[inline(always)]
+    fn mark_locked(&self, hart: usize, range: VirtAddrRange) {
+        self.state(hart).set_range(range);
+        // SeqCst: comes before the loads in `drain`. Pairs with the load in `locked_by`.
+        self.locked.fetch_or(1 << hart, Ordering::SeqCst);
+    }
+
+    /// Waits until no fault slot is in use for any of `blocks`.
+    fn drain(&self, blocks: VirtAddrRange) {
         let first = (blocks.start.as_usize() >> LARGE_PAGE_BITS) + 1;
         let last = ((blocks.end.as_usize() - 1) >> LARGE_PAGE_BITS) + 1;
         for state in core::iter::once(&self.first).chain(&self.others) {
             let mut round = 0;
-            // SeqCst: comes after the update in `lock`. Pairs with the write in `fault_slot`
-            // and the release in the guard's drop.
+            // SeqCst: comes after the update in `mark_locked`. Pairs with the write in
+            // `fault_slot` and the release in the guard's drop.
             while (first..=last).contains(&state.faulting.load(Ordering::SeqCst)) {
                 M::relax(round);
                 round += 1;

@@ -239,3 +239,38 @@ fn turns_of_waiting_for_a_fault_are_counted() {
     lock.lock(0, va_range(0, BLOCK));
     assert!(ON_WAIT.take().is_none(), "it has waited");
 }
+
+/// Otherwise faults beside the range could keep the operation waiting for ever, each of them
+/// begun before the one before has ended.
+#[test]
+fn a_fault_beside_the_range_gives_way_while_the_operation_waits_for_another() {
+    let lock = Model::new().lock;
+    let (inside, beside, outside) = (0, STEP, BLOCK);
+    let slot = lock.fault_slot(1, beside.into());
+    let locked_by = move |addr: usize| lock.locked_by(2, addr.into());
+    at_turn(1, move || {
+        assert_eq!(locked_by(inside), LockedBy::Another);
+        assert_eq!(locked_by(beside), LockedBy::Another);
+        assert_eq!(locked_by(outside), LockedBy::None);
+        drop(slot);
+    });
+    lock.lock(0, va_range(inside, STEP));
+    assert!(ON_WAIT.take().is_none(), "it has waited");
+    assert_eq!(locked_by(inside), LockedBy::Another);
+    assert_eq!(locked_by(beside), LockedBy::None);
+}
+
+/// A hart that has locked part of a block must learn that it has, also while another hart locks
+/// the rest: it would wait for itself otherwise.
+#[test]
+fn a_hart_finds_its_own_range_while_another_waits_for_a_fault_in_the_block() {
+    let lock = Model::new().lock;
+    lock.lock(2, va_range(STEP, 2 * STEP));
+    let slot = lock.fault_slot(1, 0.into());
+    at_turn(0, move || {
+        assert_eq!(lock.locked_by(2, STEP.into()), LockedBy::ThisHart);
+        drop(slot);
+    });
+    lock.lock(0, va_range(0, STEP));
+    assert!(ON_WAIT.take().is_none(), "it has waited");
+}
