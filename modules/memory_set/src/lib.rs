@@ -65,6 +65,7 @@
 //! - [`MemorySet::protect`] of no bytes changes nothing. In 0.4.1 it can split an area.
 //! - [`MemorySet::find_free_area`] of no bytes returns a free address, too. In 0.4.1 it can return
 //!   the start of an area.
+//! - The iterator that [`MemorySet::iter`] returns is not `Send`.
 //! - [`MemorySet::len`] takes linear time. In 0.4.1 it takes constant time.
 //! - A failed allocation is reported as `BadState`. In 0.4.1 the kernel aborts.
 //! - `usize` has 64 bits.

@@ -31,7 +31,8 @@ impl<B: MappingBackend> MemorySet<B> {
     #[inline]
     pub fn find(&self, addr: B::Addr) -> Option<&MemoryArea<B>> {
         let found = self.tree.iter_from(addr.into()).next()?;
-        (found.start() <= addr.into()).then(|| Self::area(found))
+        let area = Self::area(found);
+        area.va_range().contains(addr).then_some(area)
     }
 
     /// Maps `area` and adds it to the set.

@@ -62,7 +62,7 @@ impl<B: AreaBackend> MemorySet<B> {
     /// Returns whether `range` overlaps with an area.
     pub fn overlaps(&self, range: AddrRange<B::Addr>) -> bool {
         let first = self.tree.iter_from(range.start.into()).next();
-        first.is_some_and(|area| area.start() < range.end.into())
+        first.is_some_and(|area| area.start() < range.end.into() && range.start.into() < area.end())
     }
 
     /// Returns the lowest address, not below `hint`, at which `size` free bytes inside `limit`

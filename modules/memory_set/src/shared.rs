@@ -99,7 +99,9 @@ impl<B: WordBackend> MemorySet<B> {
     #[inline]
     pub fn area_at(&self, addr: B::Addr) -> Option<AreaRef<'_, B>> {
         let area = self.tree.iter_from(addr.into()).next()?;
-        (area.start() <= addr.into()).then(|| AreaRef::new(area))
+        (area.start()..area.end())
+            .contains(&addr.into())
+            .then(|| AreaRef::new(area))
     }
 
     /// Returns the areas that overlap with `range`, in order.
@@ -196,7 +198,8 @@ impl<B: WordBackend> MemorySet<B> {
     }
 
     /// Lets the next areas that are added use the memory of `reservation`, which this set has
-    /// returned.
+    /// returned. If another set has returned it, areas that this set has kept memory for may be
+    /// left without.
     #[inline]
     pub fn redeem(&self, reservation: Reservation) {
         self.tree.redeem(reservation.areas);
@@ -205,6 +208,10 @@ impl<B: WordBackend> MemorySet<B> {
     /// Adds an area at free addresses, and merges it with its neighbours if they have the same
     /// flags and the same backend, as words. The caller has [reserved](Self::reserve_insert) memory
     /// for it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the caller has not reserved memory and an allocation fails.
     pub fn insert(&self, area: MemoryArea<B>) {
         let Range { start, end } = area.range();
         let words = area.to_words();
@@ -241,6 +248,10 @@ impl<B: WordBackend> MemorySet<B> {
     /// Cuts `range` out of at most `limit` of the areas that overlap with it, in order. Returns
     /// whether `range` is free now. The caller has [reserved](Self::reserve_cut) memory for the
     /// cuts.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the caller has not reserved memory and an allocation fails.
     pub fn remove(&self, range: AddrRange<B::Addr>, limit: usize) -> bool {
         let range: Range<usize> = range.start.into()..range.end.into();
         for _ in 0..limit {
@@ -273,6 +284,10 @@ impl<B: WordBackend> MemorySet<B> {
 
     /// Splits the areas at both ends of `range`. The caller has [reserved](Self::reserve_cut)
     /// memory for that.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the caller has not reserved memory and an allocation fails.
     pub fn split_at_ends(&self, range: AddrRange<B::Addr>) {
         self.split_at(range.start.into());
         self.split_at(range.end.into());

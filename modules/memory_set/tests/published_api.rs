@@ -154,6 +154,37 @@ fn an_empty_area_and_a_range_that_overflows_are_invalid_parameters() {
     assert!(set.is_empty() && set.iter().next().is_none());
 }
 
+/// A backend with no page table.
+#[derive(Clone)]
+struct Bare;
+
+impl MappingBackend for Bare {
+    type Addr = VirtAddr;
+    type Flags = u8;
+    type PageTable = ();
+
+    fn map(&self, _: VirtAddr, _: usize, _: u8, (): &mut ()) -> bool {
+        true
+    }
+
+    fn unmap(&self, _: VirtAddr, _: usize, (): &mut ()) -> bool {
+        true
+    }
+
+    fn protect(&self, _: VirtAddr, _: usize, _: u8, (): &mut ()) -> bool {
+        true
+    }
+}
+
+#[test]
+fn no_area_contains_the_highest_address() {
+    let mut set = MemorySet::new();
+    let area = area(usize::MAX - 0xfff, 0xfff, 1, Bare);
+    set.map(area, &mut (), false).unwrap();
+    assert!(set.find(va!(usize::MAX)).is_none());
+    assert!(set.find(va!(usize::MAX - 1)).is_some());
+}
+
 #[test]
 fn an_overlapping_area_is_refused_or_replaces_what_was_there() {
     let (mut set, mut table) = (MemorySet::new(), [0; MAX_ADDR]);

@@ -215,3 +215,23 @@ fn an_insertion_into_many_areas_needs_only_what_was_reserved() {
         assert_eq!(set.areas().count(), COUNT);
     }
 }
+
+/// An insertion for which nothing was reserved allocates, and panics if it cannot. It does not
+/// use a node that is in use already.
+#[test]
+fn an_insertion_that_was_not_reserved_panics_without_memory() {
+    let (set, _) = grown(5);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        // The panic itself allocates.
+        ALLOWED.set(None);
+        hook(info);
+    }));
+    let filled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        ALLOWED.set(Some(0));
+        for at in 1000..1100 {
+            set.insert(MemoryArea::from_range(pages(2 * at..2 * at + 1), RW, Plain));
+        }
+    }));
+    assert!(filled.is_err());
+}

@@ -388,19 +388,22 @@ impl<S: Slot> Leaf<S> {
         self.update_gaps(position, &around, around.gap_without_area(), range)
     }
 
-    /// Removes the area at `position`, which is below `len`. Returns what its slot owned, and
-    /// `false` only if the extent is as it was.
-    pub fn remove(&self, position: usize) -> (S::Removed, bool) {
+    /// Removes the area at `position`. Returns what its slot owned, and `false` only if the extent
+    /// is as it was. Returns `None` if there are not so many areas.
+    pub fn remove(&self, position: usize) -> Option<(S::Removed, bool)> {
+        if position >= self.len() {
+            return None;
+        }
         let slot = self.order().slot(position);
         let range = self.range_of(slot);
         let around = self.surroundings(position, position + 1, &range);
         self.seq.begin_write();
         self.vacate(position);
         // SAFETY: the caller has exclusive access to the tree, and so no reference to a value
-        // in it. `position` is below `len`, so the slot has been occupied until now.
+        // in it. `position` is below `len` (checked first), so the slot has been occupied until now.
         let removed = unsafe { self.slots[slot].take() };
         self.seq.end_write();
-        (removed, self.update_without_area(position, &around, &range))
+        Some((removed, self.update_without_area(position, &around, &range)))
     }
 
     /// Updates gaps and extent after the area at `position`, with the addresses `range`, was

@@ -185,17 +185,28 @@ impl<T: Node> Pool<T> {
     }
 
     /// Takes an empty node, which has been [reserved](Self::reserve).
+    ///
+    /// # Panics
+    ///
+    /// Panics if no node has been reserved and there is no memory for one.
     pub fn take(&self) -> u32 {
         if self.free_count.get() == 0 {
-            // The caller was to reserve a node, and has not. Tries to allocate it here.
-            let _ = self.allocate(1);
+            self.allocate_unreserved();
         }
-        let Some(id) = self.free.get() else { return 0 };
+        let Some(id) = self.free.get() else {
+            panic!("no memory for an area that was not reserved");
+        };
         let link = self.get(id).link();
         self.free.set(link.get());
         self.free_count.set(self.free_count.get() - 1);
         link.set(None);
         id
+    }
+
+    #[cold]
+    fn allocate_unreserved(&self) {
+        // `take` reports a failure.
+        let _ = self.allocate(1);
     }
 
     /// Makes the node `id`, which has been in use, a free one.

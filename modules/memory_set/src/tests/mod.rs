@@ -168,3 +168,30 @@ fn the_lowest_gap_that_fits_is_found_within_the_limit() {
     assert_eq!(find(1, 0x4000, 0..0x10000, 0x4000), Some(0x8000));
     assert_eq!(find(0, 0x1800, 0..0x10000, 0x1000), None);
 }
+
+/// An area contains neither its end nor, therefore, the highest address of all.
+#[test]
+fn no_area_contains_the_highest_address() {
+    let set = set_of(&[(usize::MAX - 0xfff, usize::MAX)]);
+    assert!(set.area_at(usize::MAX).is_none());
+    assert!(set.area_at(usize::MAX - 1).is_some());
+    assert!(!set.overlaps(range(usize::MAX..usize::MAX)));
+    let shared = SharedMemorySet::<Offset>::new();
+    // SAFETY: no other thread uses the set.
+    let locked = unsafe { shared.locked() };
+    locked.reserve(1).unwrap();
+    locked.insert(area(usize::MAX - 0xfff..usize::MAX, RW, 0));
+    assert!(shared.peek(usize::MAX).is_none());
+    assert!(shared.peek(usize::MAX - 1).is_some());
+}
+
+/// The count of what is kept ahead does not wrap.
+#[test]
+fn a_reservation_of_another_set_frees_no_more_than_there_is() {
+    let (one, other) = (Set::new(), Set::new());
+    let ahead = one.reserve_ahead(3).unwrap();
+    other.redeem(ahead);
+    other.reserve(1).unwrap();
+    other.insert(area(0x1000..0x2000, RW, 0));
+    assert_eq!(listing(&other), [(0x1000, 0x2000, RW)]);
+}

@@ -116,7 +116,8 @@ impl<S: Slot> Tree<S> {
     /// Lets the next insertions of `count` areas use what was reserved ahead for them.
     #[inline]
     pub fn redeem(&self, count: usize) {
-        self.reserved_ahead.set(self.reserved_ahead.get() - count);
+        let ahead = self.reserved_ahead.get();
+        self.reserved_ahead.set(ahead.saturating_sub(count));
     }
 
     /// Returns the cursor's leaf, to change it, and its extent before the change. Makes the
@@ -168,15 +169,15 @@ impl<S: Slot> Tree<S> {
         self.cursor.remember(range.start, position);
     }
 
-    /// Removes the area at `position` in the cursor's leaf. There has to be one. Returns what its
-    /// slot owned, or `None` if the cursor is at no leaf.
+    /// Removes the area at `position` in the cursor's leaf. Returns what its slot owned, or `None`
+    /// if there is no area.
     pub fn remove(&self, position: usize) -> Option<S::Removed> {
         let fewest = match self.depth() {
             0 => 1,
             _ => Leaf::<S>::FEWEST,
         };
         let (leaf, old) = self.leaf_to_change()?;
-        let (removed, has_changed) = leaf.remove(position);
+        let (removed, has_changed) = leaf.remove(position)?;
         if leaf.len() < fewest {
             self.fill_leaf();
         } else if has_changed {

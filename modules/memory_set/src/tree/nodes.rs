@@ -71,7 +71,10 @@ impl Nodes<WordSlot> {
     /// If an inner node's knowledge of where a child ends changes meanwhile, the search may end
     /// in another leaf. That leaf does not have the area, or has it as it is.
     pub fn peek(&self, addr: usize) -> Option<(PeekedArea, LeafSnapshot)> {
-        let addr = below_the_highest(addr);
+        // No area contains it, and vacant slots look as if they did.
+        if addr == usize::MAX {
+            return None;
+        }
         let shape = self.shape.begin_read()?;
         let mut id = self.root.get()?;
         for _ in 0..self.depth.get().min(LEVELS) {
