@@ -246,13 +246,43 @@ impl<M: Machine> FreshFrames<M> {
 
     /// Allocates a run of at most `count` frames.
     fn run(&mut self, count: usize) -> AxResult<Frames> {
-        self.longest_run = self.longest_run.min(count.next_power_of_two());
+        let mut run = count.min(self.longest_run);
         loop {
-            let count = count.min(self.longest_run);
-            match zeroed_run::<M>(count) {
-                Err(AxError::NoMemory) if count > 1 => self.longest_run = count / 2,
+            match zeroed_run::<M>(run) {
+                Err(AxError::NoMemory) if run > 1 => {
+                    // The next lower power of two.
+                    run = run.next_power_of_two() / 2;
+                    self.longest_run = run;
+                }
                 result => return result,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::ThisMachine;
+    use crate::test_memory;
+
+    fn source() -> FreshFrames<ThisMachine> {
+        test_memory::add_once();
+        FreshFrames {
+            longest_run: usize::MAX,
+            large: false,
+            block: None,
+            _machine: PhantomData,
+        }
+    }
+
+    /// The first pages of a mapping may be the last of a page table.
+    #[test]
+    fn a_short_run_does_not_shorten_those_after_it() {
+        let mut source = source();
+        for wanted in [3, 512, 5, 64] {
+            let run = source.run(wanted).unwrap();
+            assert_eq!(run.count(), wanted);
         }
     }
 }
