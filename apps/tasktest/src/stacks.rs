@@ -120,7 +120,19 @@ fn capture<const SIZE: usize>(stack: usize) -> Result<(), String> {
     })
 }
 
-/// A closure may be larger than its thread's stack.
+/// A type without a size, whose alignment is larger than a stack.
+#[repr(align(0x10_0000))]
+struct Aligned;
+
+/// Spawns a thread whose closure captures an [`Aligned`].
+fn capture_aligned() -> Result<(), String> {
+    let captured = Aligned;
+    let take = move || drop(captured);
+    let thread = Builder::new().stack_size(SMALLEST).spawn(take);
+    thread.and_then(JoinHandle::join).map_err(error_text)
+}
+
+/// A closure may be larger than its thread's stack, and may need more alignment.
 fn closures_of_any_size() -> Outcome {
     capture::<900>(SMALLEST)?;
     capture::<{ 9 * KIB }>(SMALLEST)?;
@@ -129,7 +141,8 @@ fn closures_of_any_size() -> Outcome {
     let large = Builder::new().stack_size(8 * MIB);
     let large = large.spawn(|| capture::<MIB>(SMALLEST));
     large.and_then(JoinHandle::join).map_err(error_text)??;
-    Ok("900 bytes to 1 MiB".to_string())
+    capture_aligned()?;
+    Ok("900 bytes to 1 MiB, aligned to 1 MiB".to_string())
 }
 
 /// Spawns `count` threads that are all alive at once, with stacks of `stack` bytes, and joins

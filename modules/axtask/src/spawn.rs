@@ -19,8 +19,8 @@ use crate::stack::{Stack, retry_without_cache};
 use crate::thread::Thread;
 use crate::wake::make_ready;
 
-/// The largest size in bytes of work that is stored at the end of its thread's stack. Larger
-/// work is stored on the heap.
+/// The largest size and alignment in bytes of work that is stored at the end of its thread's
+/// stack. Other work is stored on the heap.
 pub const MAX_WORK_ON_STACK: usize = 1024;
 
 /// The properties of a thread that is to be spawned.
@@ -75,7 +75,7 @@ pub unsafe fn spawn_borrowing<F: FnOnce() + Send>(
     spawn: Spawn,
     work: F,
 ) -> AxResult<Shared<Thread>> {
-    if size_of::<F>() <= MAX_WORK_ON_STACK {
+    if size_of::<F>().max(align_of::<F>()) <= MAX_WORK_ON_STACK {
         // SAFETY: the caller promises that what `work` borrows lives until it has returned.
         return unsafe { spawn_on_stack(spawn, work) };
     }
@@ -86,8 +86,8 @@ pub unsafe fn spawn_borrowing<F: FnOnce() + Send>(
     unsafe { spawn_on_stack(spawn, work) }
 }
 
-/// Begins a thread whose `work`, of at most [`MAX_WORK_ON_STACK`] bytes, is stored at the
-/// end of its stack.
+/// Begins a thread whose `work`, with a size and an alignment of at most [`MAX_WORK_ON_STACK`]
+/// bytes, is stored at the end of its stack.
 ///
 /// # Safety
 ///
@@ -123,9 +123,9 @@ fn hart_with_fewest_threads() -> usize {
     fewest.unwrap_or(me)
 }
 
-/// Returns the address of a thread's work of type `F`, at most `MAX_WORK_ON_STACK` bytes, on
-/// a stack that ends at `top`. Every stack is larger than such work. The alignment of a type
-/// that has a size is at most that size, so there is room for it too.
+/// Returns the address of a thread's work of type `F` on a stack that ends at `top`. Size and
+/// alignment are at most [`MAX_WORK_ON_STACK`] bytes, and every stack is larger than both
+/// together.
 const fn place_of_work<F>(top: usize) -> usize {
     let align = if align_of::<F>() > 16 {
         align_of::<F>()

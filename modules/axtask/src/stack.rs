@@ -174,7 +174,7 @@ impl StackCache {
     fn take(&mut self, size: usize) -> Option<Stack> {
         let index = self.stacks.iter().rposition(|stack| stack.size == size)?;
         self.bytes -= size;
-        Some(self.stacks.swap_remove(index))
+        Some(self.stacks.remove(index))
     }
 
     /// Caches a stack. If the cache is too large then, returns all stacks in it, which the

@@ -136,6 +136,9 @@ impl WaitQueue {
             }
             block(deadline);
         }
+        // The notification held the lock when it took this thread out of the list. So this thread
+        // now sees what the notifying one did before.
+        drop(self.list.lock());
         true
     }
 

@@ -132,7 +132,7 @@ impl Builder {
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        if size_of::<F>() <= MAX_WORK_ON_STACK {
+        if size_of::<F>().max(align_of::<F>()) <= MAX_WORK_ON_STACK {
             // SAFETY: the caller promises that what is borrowed lives until `last` is called.
             return unsafe { self.spawn_small(f, last) };
         }
