@@ -10,8 +10,11 @@
 //!
 //! The first word of the tests says which atomics they are built with: the computer's own
 //! (`host`), or those of the scheduler `loom` or `shuttle`. A package may follow, which is
-//! `axmm` otherwise. The other words are arguments of `cargo test`. Patches are applied to a copy of the sources in `target/mutants`. The copy
-//! and what is built from it are kept, which makes the next run faster.
+//! `axmm` otherwise. The other words are arguments of `cargo test`.
+//!
+//! The mutants of each kind of atomics are tried one after another, in a copy of the sources in
+//! `target/mutants`, and the kinds side by side. The copies and what is built from them are kept,
+//! which makes the next run faster.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,6 +37,9 @@ use crate::options::Options;
 /// patches.
 const PACKAGE: &str = "axmm";
 const FOLDER: &str = "modules/axmm/mutants";
+
+/// The folder for copies of the sources, what is built from them, and the output of tests.
+const WORKSPACE: &str = "target/mutants";
 
 /// The packages that are built again for each mutant, with a profile that builds quickly.
 /// All others, the schedulers among them, are optimised.
@@ -78,8 +84,9 @@ enum End {
     TimedOut,
 }
 
-/// The folders below `target/mutants`.
+/// Where the mutants of one kind of atomics are tried, below `target/mutants`.
 struct Workspace {
+    atomics: Atomics,
     sources: PathBuf,
     built: PathBuf,
     logs: PathBuf,
@@ -98,38 +105,29 @@ pub fn mutants(options: &Options) -> Result<(), Failure> {
         .into_iter()
         .filter(|mutant| is_selected(&mutant.name, &options.boot_args))
         .collect();
-    let workspace = Workspace::prepare()?;
-    let kinds: BTreeSet<&Tests> = mutants.iter().map(|mutant| &mutant.tests).collect();
-    let mut wrong = 0;
-    for tests in &kinds {
-        if let Err(error) = workspace.require_pass(tests) {
-            wrong += 1;
-            say!("UNCHANGED CODE    {}: {error:#}", tests.line());
-        }
-    }
-    for mutant in &mutants {
-        let since = Instant::now();
-        let verdict = workspace.kill(mutant);
-        let seconds = since.elapsed().as_secs_f64();
-        let (name, tests) = (&mutant.name, mutant.tests.line());
-        match verdict {
-            Ok(End::Failed) => say!("killed    {name:<44}{seconds:>6.1} s  {tests}"),
-            Ok(End::TimedOut) => say!("hung      {name:<44}{seconds:>6.1} s  {tests}"),
-            Ok(End::Passed) => {
-                wrong += 1;
-                say!("SURVIVED  {name:<44}{seconds:>6.1} s  {tests}");
-            }
-            Err(error) => {
-                wrong += 1;
-                say!("MISTAKE   {name:<44}{seconds:>6.1} s  {error:#}");
-            }
-        }
-    }
+    let logs = root().join(WORKSPACE).join("logs");
+    files::make_folder(&logs)?;
+    let names = source_files()?;
+    let wrong = thread::scope(|scope| {
+        let kinds = [Atomics::Host, Atomics::Loom, Atomics::Shuttle].map(|atomics| {
+            let of_kind = mutants
+                .iter()
+                .filter(move |mutant| mutant.tests.atomics == atomics);
+            let of_kind: Vec<&Mutant> = of_kind.collect();
+            let (logs, names) = (&logs, &names);
+            scope.spawn(move || match of_kind.is_empty() {
+                true => Ok(0),
+                false => Ok(Workspace::prepare(atomics, logs, names)?.kill_all(&of_kind)),
+            })
+        });
+        let counts = kinds.map(|kind| kind.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        counts.into_iter().sum::<Result<usize>>()
+    })?;
     let seconds = begin.elapsed().as_secs_f64();
     say!(
         "mutants: {} in {seconds:.0} s, {wrong} wrong; output of the tests: {}",
         mutants.len(),
-        workspace.logs.display()
+        logs.display()
     );
     match wrong {
         0 if !mutants.is_empty() => Ok(()),
@@ -190,12 +188,15 @@ fn tests_in(text: &str) -> Result<Tests> {
 
 impl Tests {
     fn line(&self) -> String {
-        let name = self.atomics.cfg().unwrap_or("host");
-        format!("{name} {}", self.words.join(" "))
+        format!("{} {}", self.atomics.name(), self.words.join(" "))
     }
 }
 
 impl Atomics {
+    fn name(self) -> &'static str {
+        self.cfg().unwrap_or("host")
+    }
+
     /// Returns the `--cfg` flag that selects these atomics; the computer's own need none.
     fn cfg(self) -> Option<&'static str> {
         match self {
@@ -207,22 +208,49 @@ impl Atomics {
 }
 
 impl Workspace {
-    /// Makes the copy equal to the sources. A file that is equal already keeps its time of
-    /// change, so that cargo does not build it again.
-    fn prepare() -> Result<Self> {
-        let folder = root().join("target/mutants");
+    /// Makes the copy equal to the sources, which are the files `names`. A file that is equal
+    /// already keeps its time of change, so that cargo does not build it again.
+    fn prepare(atomics: Atomics, logs: &Path, names: &BTreeSet<PathBuf>) -> Result<Self> {
+        let folder = root().join(WORKSPACE).join(atomics.name());
         let workspace = Self {
+            atomics,
             sources: folder.join("src"),
             built: folder.join("target"),
-            logs: folder.join("logs"),
+            logs: logs.to_owned(),
         };
-        files::make_folder(&workspace.logs)?;
-        let names = source_files()?;
-        for name in &names {
+        for name in names {
             copy(&root().join(name), &workspace.sources.join(name))?;
         }
-        remove_others(&workspace.sources, Path::new(""), &names)?;
+        remove_others(&workspace.sources, Path::new(""), names)?;
         Ok(workspace)
+    }
+
+    /// Runs the tests that `mutants` name without a mutant, then with each of them, and prints a
+    /// line for each mutant. Returns the number of those that are wrong.
+    fn kill_all(&self, mutants: &[&Mutant]) -> usize {
+        let mut wrong = 0;
+        let kinds: BTreeSet<&Tests> = mutants.iter().map(|mutant| &mutant.tests).collect();
+        for tests in kinds {
+            if let Err(error) = self.require_pass(tests) {
+                wrong += 1;
+                say!("UNCHANGED CODE    {}: {error:#}", tests.line());
+            }
+        }
+        for mutant in mutants {
+            let since = Instant::now();
+            let verdict = self.kill(mutant);
+            let seconds = since.elapsed().as_secs_f64();
+            let (name, tests) = (&mutant.name, mutant.tests.line());
+            let is_right = matches!(verdict, Ok(End::Failed | End::TimedOut));
+            wrong += usize::from(!is_right);
+            match verdict {
+                Ok(End::Failed) => say!("killed    {name:<44}{seconds:>6.1} s  {tests}"),
+                Ok(End::TimedOut) => say!("hung      {name:<44}{seconds:>6.1} s  {tests}"),
+                Ok(End::Passed) => say!("SURVIVED  {name:<44}{seconds:>6.1} s  {tests}"),
+                Err(error) => say!("MISTAKE   {name:<44}{seconds:>6.1} s  {error:#}"),
+            }
+        }
+        wrong
     }
 
     /// Runs the tests without a mutant.
@@ -231,7 +259,9 @@ impl Workspace {
     ///
     /// Fails if they do not pass, take too long, or if there is no such test.
     fn require_pass(&self, tests: &Tests) -> Result<()> {
-        let log = self.logs.join("unchanged.log");
+        let log = self
+            .logs
+            .join(format!("unchanged-{}.log", self.atomics.name()));
         match self.run(tests, &log)? {
             End::Passed => {}
             End::Failed => bail!("the tests fail, see {}", log.display()),
@@ -259,7 +289,7 @@ impl Workspace {
             .arg(patch)
             .current_dir(&self.sources)
             // The copy is no repository of its own: git must not find the one above it.
-            .env("GIT_CEILING_DIRECTORIES", root().join("target/mutants"))
+            .env("GIT_CEILING_DIRECTORIES", root().join(WORKSPACE))
             .output()
             .context("cannot run git")?;
         if !output.status.success() {
@@ -311,7 +341,6 @@ impl Workspace {
             .envs(command::runner())
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .current_dir(&self.sources);
-        let mut built = self.built.clone();
         match tests.atomics.cfg() {
             None => {}
             Some(name) => {
@@ -322,10 +351,9 @@ impl Workspace {
                     let package = format!("profile.release.package.\"{}\"", spec(package));
                     cargo.args(["--config", &format!("{package}.{level}")]);
                 }
-                built.push(name);
             }
         }
-        cargo.arg("--target-dir").arg(built);
+        cargo.arg("--target-dir").arg(&self.built);
         cargo
     }
 }
