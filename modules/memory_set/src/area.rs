@@ -114,9 +114,8 @@ impl<B: WordBackend> MemoryArea<B> {
 
     /// Returns flags and backend as words.
     #[inline(always)]
-    pub(crate) fn to_words(self) -> [usize; WORDS] {
-        let [a, b, c, d] = self.backend.to_words();
-        [B::flags_to_word(self.flags), a, b, c, d]
+    pub(crate) fn to_words(&self) -> [usize; WORDS] {
+        words_of(self.flags, &self.backend)
     }
 
     /// Returns the area at `start..end` with the flags and the backend that `words` stand for.
@@ -136,6 +135,13 @@ impl<B: WordBackend> MemoryArea<B> {
         let backend = unsafe { B::from_words([a, b, c, d]) };
         Self::from_range(va_range, B::flags_from_word(flags), backend)
     }
+}
+
+/// Returns flags and backend as words.
+#[inline(always)]
+pub fn words_of<B: WordBackend>(flags: B::Flags, backend: &B) -> [usize; WORDS] {
+    let [a, b, c, d] = backend.to_words();
+    [B::flags_to_word(flags), a, b, c, d]
 }
 
 impl<B: AreaBackend> fmt::Debug for MemoryArea<B>

@@ -9,7 +9,7 @@ use core::ops::Range;
 
 use memory_addr::AddrRange;
 
-use crate::area::MemoryArea;
+use crate::area::{MemoryArea, words_of};
 use crate::backend::WordBackend;
 use crate::error::{NoMemory, ReserveError};
 use crate::node::leaf::SlotRef;
@@ -205,16 +205,16 @@ impl<B: WordBackend> MemorySet<B> {
         self.tree.redeem(reservation.areas);
     }
 
-    /// Adds an area at free addresses, and merges it with its neighbours if they have the same
-    /// flags and the same backend, as words. The caller has [reserved](Self::reserve_insert) memory
-    /// for it.
+    /// Adds an area at `range`, whose addresses are free, and merges it with its neighbours if they
+    /// have the same flags and the same backend, as words. The caller has
+    /// [reserved](Self::reserve_insert) memory for it.
     ///
     /// # Panics
     ///
     /// Panics if the caller has not reserved memory and an allocation fails.
-    pub fn insert(&self, area: MemoryArea<B>) {
-        let Range { start, end } = area.range();
-        let words = area.to_words();
+    pub fn insert(&self, range: AddrRange<B::Addr>, flags: B::Flags, backend: &B) {
+        let (start, end) = (range.start.into(), range.end.into());
+        let words = words_of(flags, backend);
         let is_like = |other: &SlotRef<'_, WordSlot>| other.slot().has_words(&words);
         let position = self.tree.seek(start);
         let after = self.tree.at(position);

@@ -7,9 +7,7 @@ use std::ops::Range;
 use std::ptr;
 
 use memory_addr::AddrRange;
-use memory_set::{
-    AreaBackend, BackendWords, MemoryArea, MemorySet, ReserveError, WordBackend, WordSlot,
-};
+use memory_set::{AreaBackend, BackendWords, MemorySet, ReserveError, WordBackend, WordSlot};
 
 /// The system's allocator, until [`ALLOWED`] says that there is no more.
 struct Failing;
@@ -101,7 +99,7 @@ fn pages(range: Range<usize>) -> AddrRange<usize> {
 fn insert(set: &Set, at: Range<usize>, flags: u8) -> Reserved {
     set.reserve_insert(pages(at.clone()))?;
     ALLOWED.set(Some(0));
-    set.insert(MemoryArea::from_range(pages(at), flags, Plain));
+    set.insert(pages(at), flags, &Plain);
     Ok(())
 }
 
@@ -190,7 +188,7 @@ fn room_for_many_is_reserved_at_once() {
     assert_eq!(set.reserve(2000), Ok(()));
     ALLOWED.set(Some(0));
     for at in (0..2000).map(|i| 2 * (i * 7919 % 2000)) {
-        set.insert(MemoryArea::from_range(pages(at..at + 1), RW, Plain));
+        set.insert(pages(at..at + 1), RW, &Plain);
     }
     ALLOWED.set(None);
     assert_eq!(set.areas().count(), 2000);
@@ -230,7 +228,7 @@ fn an_insertion_that_was_not_reserved_panics_without_memory() {
     let filled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         ALLOWED.set(Some(0));
         for at in 1000..1100 {
-            set.insert(MemoryArea::from_range(pages(2 * at..2 * at + 1), RW, Plain));
+            set.insert(pages(2 * at..2 * at + 1), RW, &Plain);
         }
     }));
     assert!(filled.is_err());

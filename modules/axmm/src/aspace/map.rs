@@ -2,7 +2,6 @@
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
-use memory_set::MemoryArea;
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
 use super::operation::{MissingShard, Operation, with_memory};
@@ -135,13 +134,12 @@ impl<M: Machine> Operation<M> for Map {
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         // Fails with `AlreadyExists` if something is mapped in the range.
         guard.reserve_insert(guard.range())?;
-        let area = MemoryArea::from_range(guard.range(), self.flags, self.backend);
         if self.backend.is_lazy() {
             // The page table does not change, so the index lock is enough.
-            guard.insert(area);
+            guard.insert(guard.range(), self.flags, &self.backend);
             return Ok(());
         }
-        self.populate(guard, area)
+        self.populate(guard)
     }
 
     fn undo(&self, guard: &mut WriteGuard<'_, M>) {
@@ -160,28 +158,25 @@ impl<M: Machine> Operation<M> for Map {
 impl Map {
     /// Adds the area, and maps all of its pages.
     #[inline(never)]
-    fn populate<M: Machine>(
-        &self,
-        guard: &mut WriteGuard<'_, M>,
-        area: MemoryArea<Backend>,
-    ) -> AxResult {
+    fn populate<M: Machine>(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         // One for the area, and one more: if memory runs out, the area may have to be cut out of
         // a neighbour with which it was merged.
         guard.reserve(2)?;
         guard.lock_range_and_tables();
         // From here on, other harts that look for free addresses do not find these.
-        guard.insert(area);
+        guard.insert(guard.range(), self.flags, &self.backend);
         let mapped = guard.unlocked(|unlocked| {
-            let (space, span) = (unlocked.space(), as_span(area.va_range()));
-            let backend = area.backend();
+            let (space, range) = (unlocked.space(), unlocked.range());
             // Takes the pages that are unmapped again if memory runs out.
             let mut gather = unlocked.gather();
-            gather.set_owns_frames(backend.owns_frames());
-            let mapped = backend.map::<M>(&space.table, span.clone(), area.flags(), &mut gather);
+            gather.set_owns_frames(self.backend.owns_frames());
+            let mapped =
+                self.backend
+                    .map::<M>(&space.table, as_span(range), self.flags, &mut gather);
             gather.finish();
             mapped?;
-            if area.flags().contains(MappingFlags::EXECUTE) {
-                space.sync_locked(unlocked.range());
+            if self.flags.contains(MappingFlags::EXECUTE) {
+                space.sync_locked(range);
             }
             Ok(())
         });

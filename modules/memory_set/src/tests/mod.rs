@@ -58,7 +58,7 @@ fn set_of(ranges: &[(usize, usize)]) -> Set {
     let set = Set::new();
     for &(start, end) in ranges {
         set.reserve(1).unwrap();
-        set.insert(area(start..end, RW, 0));
+        set.insert(range(start..end), RW, &Offset(0));
     }
     set
 }
@@ -89,8 +89,8 @@ fn neighbours_with_one_backend_are_merged() {
 fn neighbours_with_different_backends_stay_two_areas() {
     let set = set_of(&[(0x1000, 0x2000)]);
     set.reserve(2).unwrap();
-    set.insert(area(0x2000..0x3000, RW, 1));
-    set.insert(area(0x3000..0x4000, RO, 1));
+    set.insert(range(0x2000..0x3000), RW, &Offset(1));
+    set.insert(range(0x3000..0x4000), RO, &Offset(1));
     let expected = [
         (0x1000, 0x2000, RW),
         (0x2000, 0x3000, RW),
@@ -144,7 +144,7 @@ fn memory_reserved_ahead_lasts_however_high_the_tree_grows() {
     let reservation = set.reserve_ahead(2).unwrap();
     for start in (1..8000).map(|page| page * 0x2000) {
         set.reserve(1).unwrap();
-        set.insert(area(start..start + 0x1000, RW, 0));
+        set.insert(range(start..start + 0x1000), RW, &Offset(0));
     }
     // One more area, and then those that are reserved ahead.
     set.reserve(1).unwrap();
@@ -180,7 +180,7 @@ fn no_area_contains_the_highest_address() {
     // SAFETY: no other thread uses the set.
     let locked = unsafe { shared.locked() };
     locked.reserve(1).unwrap();
-    locked.insert(area(usize::MAX - 0xfff..usize::MAX, RW, 0));
+    locked.insert(range(usize::MAX - 0xfff..usize::MAX), RW, &Offset(0));
     assert!(shared.peek(usize::MAX).is_none());
     assert!(shared.peek(usize::MAX - 1).is_some());
 }
@@ -192,6 +192,6 @@ fn a_reservation_of_another_set_frees_no_more_than_there_is() {
     let ahead = one.reserve_ahead(3).unwrap();
     other.redeem(ahead);
     other.reserve(1).unwrap();
-    other.insert(area(0x1000..0x2000, RW, 0));
+    other.insert(range(0x1000..0x2000), RW, &Offset(0));
     assert_eq!(listing(&other), [(0x1000, 0x2000, RW)]);
 }

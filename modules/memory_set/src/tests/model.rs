@@ -92,8 +92,7 @@ impl Both {
             return;
         }
         self.set.reserve_insert(range).unwrap();
-        self.set
-            .insert(MemoryArea::from_range(range, flags, Offset(kind)));
+        self.set.insert(range, flags, &Offset(kind));
         pages.fill(Some((flags, kind)));
     }
 

@@ -43,7 +43,7 @@ fn change(set: &Set, place: usize, is_writable: bool) {
     }
     if !place.is_multiple_of(7) || is_writable {
         set.reserve_insert(new.va_range()).unwrap();
-        set.insert(new);
+        set.insert(new.va_range(), new.flags(), new.backend());
     }
 }
 

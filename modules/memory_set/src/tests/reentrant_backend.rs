@@ -65,7 +65,7 @@ fn start(number: usize) -> usize {
 
 fn insert(set: &MemorySet<Reentrant>, at: Range<usize>) {
     set.reserve_insert(range(at.clone())).unwrap();
-    set.insert(MemoryArea::from_range(range(at), RW, Reentrant));
+    set.insert(range(at), RW, &Reentrant);
 }
 
 fn remove(set: &MemorySet<Reentrant>, at: Range<usize>) {
