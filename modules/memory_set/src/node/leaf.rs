@@ -511,7 +511,7 @@ impl Leaf<WordSlot> {
     /// Finds the area that contains `addr`. Another thread may change the leaf meanwhile, and the
     /// leaf may be free. Returns `None` if there is no such area, or if the leaf was changed
     /// meanwhile.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&self, addr: usize) -> Option<PeekedArea> {
         let count = self.seq.begin_read()?;
         let order = self.order();

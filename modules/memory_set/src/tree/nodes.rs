@@ -70,6 +70,7 @@ impl Nodes<WordSlot> {
     ///
     /// If an inner node's knowledge of where a child ends changes meanwhile, the search may end
     /// in another leaf. That leaf does not have the area, or has it as it is.
+    #[inline(always)]
     pub fn peek(&self, addr: usize) -> Option<(PeekedArea, LeafSnapshot)> {
         // No area contains it, and vacant slots look as if they did.
         if addr == usize::MAX {
