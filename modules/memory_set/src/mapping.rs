@@ -141,11 +141,14 @@ impl<B: MappingBackend> MemorySet<B> {
         }
         self.reserve_splits(&(start.into()..end.into()))?;
         while let Some((position, part)) = self.first_part(rest) {
-            if let Some(flags) = self.tree.at(position).map(|slot| Self::area(slot).flags())
-                && let Some(new_flags) = update_flags(flags)
+            if let Some(area) = self.area_mut(position)
+                && let Some(new_flags) = update_flags(area.flags())
             {
-                let position = self.split_off(position, &part);
-                self.protect_area(position, new_flags, page_table)?;
+                let area = match part.has_before || part.has_after {
+                    true => self.split_off(position, &part),
+                    false => Some(area),
+                };
+                area.map_or(Ok(()), |area| protect_area(area, new_flags, page_table))?;
             }
             if part.end >= end {
                 break;
@@ -208,19 +211,19 @@ impl<B: MappingBackend> MemorySet<B> {
         Ok(())
     }
 
-    /// Makes a part of the area at the cursor's `position` an area of its own, and returns the
-    /// position of that area. Each split can change leaf and position, so it is searched again.
-    /// The caller has reserved nodes.
-    fn split_off(&mut self, position: usize, part: &Part<B::Addr>) -> usize {
+    /// Makes a part of the area at the cursor's `position` an area of its own, and returns that
+    /// area. Each split can change leaf and position, so the part is searched again. The caller
+    /// has reserved nodes.
+    fn split_off(&mut self, position: usize, part: &Part<B::Addr>) -> Option<&mut MemoryArea<B>> {
         if part.has_after {
             self.split_area(position, part.end);
         }
-        if !part.has_before {
-            return self.tree.seek(part.start.into());
+        if part.has_before {
+            let position = self.tree.seek(part.start.into());
+            self.split_area(position, part.start);
         }
         let position = self.tree.seek(part.start.into());
-        self.split_area(position, part.start);
-        self.tree.seek(part.start.into())
+        self.area_mut(position)
     }
 
     /// Splits the area at the cursor's `position` at `addr`, which lies inside it.
@@ -232,24 +235,6 @@ impl<B: MappingBackend> MemorySet<B> {
             self.tree.set_end(position, addr.into());
             self.tree.insert(position + 1, &after.range(), after);
         }
-    }
-
-    /// Gives the area at the cursor's `position` new flags.
-    fn protect_area(
-        &mut self,
-        position: usize,
-        new_flags: B::Flags,
-        page_table: &mut B::PageTable,
-    ) -> MappingResult {
-        let Some(area) = self.area_mut(position) else {
-            return Ok(());
-        };
-        let (start, size) = (area.start(), area.size());
-        if !area.backend().protect(start, size, new_flags, page_table) {
-            return Err(MappingError::BadState);
-        }
-        area.set_flags(new_flags);
-        Ok(())
     }
 
     #[inline(always)]
@@ -267,6 +252,20 @@ impl<B: MappingBackend> MemorySet<B> {
         // reference borrows it.
         Some(unsafe { found.slot().get_mut() })
     }
+}
+
+/// Gives `area` new flags.
+fn protect_area<B: MappingBackend>(
+    area: &mut MemoryArea<B>,
+    new_flags: B::Flags,
+    page_table: &mut B::PageTable,
+) -> MappingResult {
+    let (start, size) = (area.start(), area.size());
+    if !area.backend().protect(start, size, new_flags, page_table) {
+        return Err(MappingError::BadState);
+    }
+    area.set_flags(new_flags);
+    Ok(())
 }
 
 impl<B: MappingBackend> fmt::Debug for MemorySet<B>

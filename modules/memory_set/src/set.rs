@@ -127,6 +127,7 @@ impl<B: AreaBackend> MemorySet<B> {
 
     /// Makes sure that the areas can be split at both ends of `range` without allocating memory.
     /// Each end that lies inside an area takes one more area.
+    #[inline(always)]
     pub(crate) fn reserve_splits(&self, range: &Range<usize>) -> Result<(), NoMemory> {
         let position = self.tree.seek(range.start);
         let Some(first) = self.tree.at(position) else {

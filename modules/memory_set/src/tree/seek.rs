@@ -42,12 +42,18 @@ impl<S: Slot> Tree<S> {
 
     /// Moves the cursor to the leaf of the first area that ends above `addr`, or to the last
     /// leaf. Returns the area's position there, or the number of areas in the last leaf.
-    #[inline]
+    #[inline(always)]
     pub fn seek(&self, addr: usize) -> usize {
         let addr = below_the_highest(addr);
-        if self.cursor.sought.get() == addr {
-            return self.cursor.position.get();
+        match self.cursor.sought.get() == addr {
+            true => self.cursor.position.get(),
+            false => self.search(addr),
         }
+    }
+
+    /// Does the work of [`seek`](Self::seek) where the cursor is not at `addr` yet.
+    #[inline(never)]
+    fn search(&self, addr: usize) -> usize {
         let Some(root) = self.nodes.root.get() else {
             return 0;
         };
