@@ -15,8 +15,8 @@ use super::preallocated::PreallocatedFrames;
 use super::zeroed::{aligned_zeroed_run, into_page_table, zeroed_run};
 use crate::addr::{LARGE_PAGE_SIZE, PAGES_PER_LARGE_PAGE, as_span};
 use crate::machine::Machine;
-use crate::page_table::FrameSource;
 use crate::page_table::frames::Table;
+use crate::page_table::{FrameSource, block_around};
 use crate::tlb::gather::TlbGather;
 
 /// Maps every page of `span`, where no page is mapped, to a frame of its own.
@@ -136,8 +136,7 @@ fn fault_in_block<M: Machine>(
         Grain::Large | Grain::Page => 1,
     };
     // The aligned pages of the grain, and those of them that lie in the area.
-    let start = vaddr.align_down(count * PAGE_SIZE_4K).as_usize();
-    let block = start..start + count * PAGE_SIZE_4K;
+    let block = block_around(vaddr.as_usize(), count * PAGE_SIZE_4K);
     let around = block.start.max(in_area.start)..block.end.min(in_area.end);
     let fits_large_page = || around == block && table.is_unpopulated(&block);
     if count == 1 || (large && !fits_large_page()) {
@@ -151,7 +150,7 @@ fn fault_in_block<M: Machine>(
         };
     }
     if large && let Some(frame) = frames.peek_block() {
-        match table.map_with_tables(VirtAddr::from_usize(start), 1, flags, frame) {
+        match table.map_with_tables(VirtAddr::from_usize(block.start), 1, flags, frame) {
             // No frame is free for a table above the large page. A small page is mapped instead:
             // the block has frames for the page and for its tables (`fault_in_around`).
             Err(AxError::NoMemory) => {}
@@ -205,10 +204,10 @@ fn map_around<M: Machine>(
     }
 }
 
-/// Fresh frames for a mapping, allocated in runs as long as possible. The page table frees each
-/// frame by itself.
+/// Fresh frames for a mapping, allocated in runs as long as possible. The page table then owns
+/// and frees each frame separately.
 struct FreshFrames<M> {
-    /// The longest run that is worth trying. Longer runs were not free, or not wanted.
+    /// The longest run that is worth trying. Longer runs were not free.
     longest_run: usize,
     /// Whether the mapping uses large pages where it can.
     large: bool,
@@ -263,6 +262,7 @@ impl<M: Machine> FreshFrames<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aspace::AddrSpace;
     use crate::machine::ThisMachine;
     use crate::test_memory;
 
@@ -276,13 +276,35 @@ mod tests {
         }
     }
 
-    /// The first pages of a mapping may be the last of a page table.
+    /// The first run of a mapping is short if the table for it ends soon.
     #[test]
     fn a_short_run_does_not_shorten_those_after_it() {
         let mut source = source();
         for wanted in [3, 512, 5, 64] {
             let run = source.run(wanted).unwrap();
             assert_eq!(run.count(), wanted);
+        }
+    }
+
+    #[test]
+    fn a_fault_in_the_last_block_of_all_addresses_maps_only_pages_of_the_area() {
+        test_memory::add_once();
+        // All of the block but its last page, which is never mapped.
+        let start = VirtAddr::from_usize(usize::MAX - (LARGE_PAGE_SIZE - 1));
+        let size = LARGE_PAGE_SIZE - PAGE_SIZE_4K;
+        let rights = MappingFlags::READ | MappingFlags::WRITE;
+        let grains = [Grain::Large, Grain::Around(512), Grain::Around(2)];
+        for (grain, mapped) in grains.into_iter().zip([1, 511, 1]) {
+            let space: AddrSpace = AddrSpace::new_empty(start, size).unwrap();
+            space
+                .map_alloc_with(start, size, rights, false, grain)
+                .unwrap();
+            let last = start + size - PAGE_SIZE_4K;
+            assert!(space.handle_page_fault(last, rights));
+            let pages = (start.as_usize()..(start + size).as_usize()).step_by(PAGE_SIZE_4K);
+            let found = pages.filter_map(|page| space.page_table().query(page.into()));
+            assert_eq!(found.count(), mapped, "{grain:?}");
+            assert_eq!(space.page_table().query(start + size), None, "{grain:?}");
         }
     }
 }

@@ -79,5 +79,6 @@ mod tests;
 pub use flusher::Flusher;
 pub use map::FrameSource;
 pub use protect::Protection;
+pub use range::block_around;
 pub use table::{Page, PageTable};
 pub use visit::{MAX_LEVELS, Resident, VisitPosition, Visited};
