@@ -1,8 +1,8 @@
 //! Virtual addresses: half-open ranges, and the size of a large page.
 //!
 //! The end of all addresses is 2^64, which a `usize` cannot hold. A range that reaches to it ends
-//! at `usize::MAX` instead, and so leaves out the last address. This loses nothing: the end of a
-//! mapping is a multiple of the page size, so the last page is never mapped.
+//! at `usize::MAX` instead. No mapping reaches so far: its end is a multiple of the page size, so
+//! the last page is never mapped.
 
 use core::ops::Range;
 
@@ -33,8 +33,8 @@ pub fn as_span(range: VirtAddrRange) -> Range<usize> {
     range.start.as_usize()..range.end.as_usize()
 }
 
-/// Returns the last address of a range that ends at `end`, which is not 0. The end of all
-/// addresses is `usize::MAX`, and so is the last address.
+/// Returns the last address of a range that ends at `end`, which is not 0. A range that ends at
+/// `usize::MAX` stands for one that ends at 2^64, so its last address is `usize::MAX`.
 #[inline(always)]
 pub const fn last_address(end: usize) -> usize {
     match end {

@@ -1,8 +1,11 @@
-//! The atomics that several harts access at the same time. A kernel uses those of `core`. The
-//! unit tests of this crate can use two others:
+//! The atomics of locks, TLB states and ASIDs. A kernel uses those of `core`. The tests of this
+//! crate can use two others:
 //!
-//! - `loom` tries every interleaving of a test, and every order that memory may have;
+//! - `loom` tries every interleaving of a unit test, and every order that memory may have;
 //! - `shuttle` tries many schedules of a test, one access to one atomic at a time.
+//!
+//! The entries of page tables are always atomics of `core`: they lie in frames, where neither
+//! `loom` nor `shuttle` can have atomics.
 
 #[cfg(not(any(all(loom, test), shuttle)))]
 pub use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -40,8 +43,10 @@ pub const CONSUME: Ordering = match cfg!(any(miri, target_arch = "x86_64")) {
 /// Loom keeps one total order of SeqCst fences, but not of SeqCst accesses. Its own SeqCst load
 /// returns the latest value even if that was stored with a weaker order, and so would hide a
 /// store that is too weak.
-/// Here a SeqCst access is an `Acquire` or `Release` access. A SeqCst fence comes between a
-/// SeqCst write and the next SeqCst read of the same thread. There are no other fences.
+///
+/// Our protocols need SeqCst for one thing: a thread writes one atomic and then reads another.
+/// So here a SeqCst access is an `Acquire` or `Release` access, and a SeqCst fence comes between
+/// a SeqCst write and the next SeqCst read of the same thread.
 #[cfg(all(loom, test))]
 mod loom_atomics {
     use core::cell::Cell;

@@ -18,8 +18,8 @@ std::thread_local! {
     static HART: Cell<usize> = const { Cell::new(0) };
     /// What another hart does when this hart next waits.
     pub static ON_WAIT: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
-    /// The step of waiting that the hart has reached.
-    pub static TURN: Cell<usize> = const { Cell::new(0) };
+    /// The round of waiting that this hart has reached.
+    pub static ROUND: Cell<usize> = const { Cell::new(0) };
     /// All flushes so far: the harts, a bit for each, and the addresses.
     pub static FLUSHES: RefCell<Vec<(u64, Range<usize>)>> = const { RefCell::new(Vec::new()) };
 }
@@ -32,11 +32,11 @@ pub fn as_hart<R>(hart: usize, work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Lets another hart do `work` when this hart is at step `turn` of its next wait.
-pub fn at_turn(turn: usize, work: impl FnOnce() + 'static) {
-    ON_WAIT.set(Some(match turn {
+/// Lets another hart do `work` in round `round` of this hart's next wait.
+pub fn at_round(round: usize, work: impl FnOnce() + 'static) {
+    ON_WAIT.set(Some(match round {
         0 => Box::new(work),
-        _ => Box::new(move || at_turn(turn - 1, work)),
+        _ => Box::new(move || at_round(round - 1, work)),
     }));
 }
 
@@ -71,11 +71,11 @@ unsafe impl Machine for FourHarts {
         HART.get()
     }
 
-    fn relax(turn: usize) {
-        TURN.set(turn);
+    fn relax(round: usize) {
+        ROUND.set(round);
         if let Some(work) = ON_WAIT.take() {
             work();
         }
-        assert!(turn < 1000, "a hart waits forever");
+        assert!(round < 1000, "a hart waits forever");
     }
 }

@@ -1,4 +1,4 @@
-//! What an address space needs of the machine that it is for.
+//! What an address space needs of a machine.
 
 use core::ops::Range;
 
@@ -16,9 +16,10 @@ use page_table_multiarch::{GenericPTE, PagingMetaData};
 ///
 /// [`harts`](Self::harts) never changes. While an [`IrqGuard`](Self::IrqGuard) exists,
 /// [`hart`](Self::hart) returns the same number to the code that made it, and the number is
-/// below `harts`. If the type is `Sync`, threads that have guards at the same time get
-/// different numbers. The type has no values: it is `Sync` if threads may share its address
-/// spaces.
+/// below `harts`.
+///
+/// No value of the type is ever made. It is `Sync` only if threads may share address spaces of
+/// this machine. Then threads that have guards at the same time get different numbers.
 pub unsafe trait Machine: 'static {
     /// How many levels a page table has, and how many bits addresses have.
     type Meta: PagingMetaData<VirtAddr = VirtAddr>;

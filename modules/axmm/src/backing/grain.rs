@@ -10,9 +10,9 @@ pub enum Grain {
     /// The 4 KiB page that was accessed.
     #[default]
     Page,
-    /// The pages of the aligned block of this many pages in which the accessed page lies. The
-    /// number is a power of two up to 512. Pages outside the area are left out, and so are pages
-    /// that are mapped already or for which there is no frame.
+    /// An aligned block of this many pages, around the page that was accessed. The number is a
+    /// power of two up to 512. Pages outside the area are left out, and so are pages that are
+    /// mapped already or for which there is no frame.
     Around(u16),
     /// A large page of 2 MiB, if all of it lies in the area, nothing of it is mapped yet, and a
     /// block of 512 contiguous frames is free. Otherwise the 4 KiB page that was accessed. The

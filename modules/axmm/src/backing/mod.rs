@@ -40,7 +40,8 @@ pub enum Backend {
         /// Whether all frames are allocated when the area is mapped. Otherwise each is
         /// allocated at the first access to its page.
         populate: bool,
-        /// How much each page fault maps.
+        /// How much each page fault maps. With [`Grain::Large`], `populate` uses large pages
+        /// where blocks of frames are free.
         grain: Grain,
     },
 }

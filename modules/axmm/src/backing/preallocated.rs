@@ -16,7 +16,7 @@ pub struct PreallocatedFrames {
     /// The grain that the frames were allocated for. There may be fewer frames than a page fault
     /// of this grain maps.
     grain: Option<Grain>,
-    /// The next frame, split off from any run. The value owns it (`Frames::into_raw`).
+    /// The next frame, which is not part of `run`. The value owns it (`Frames::into_raw`).
     single: Option<PhysAddr>,
     /// The frames after `single`.
     run: Option<Frames>,

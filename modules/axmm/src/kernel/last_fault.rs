@@ -20,7 +20,8 @@ const FAULTS: [Fault; 4] = [
     Fault::Nested,
 ];
 
-/// Records why an access of this hart cannot be made. The caller has disabled interrupts.
+/// Records why an access of this hart cannot be made. Interrupts may be enabled: if another thread
+/// of this hart records its own reason between the two writes, a report may give the wrong one.
 #[cold]
 pub fn note(addr: VirtAddr, fault: Fault) {
     let index = FAULTS.iter().position(|known| *known == fault);

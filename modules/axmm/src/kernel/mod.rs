@@ -31,8 +31,8 @@ pub use self::shared::{AspaceGuard, SharedAspace};
 static KERNEL_ASPACE: LazyInit<SharedAspace> = LazyInit::new();
 
 /// Makes an address space with everything that the kernel needs. Each section of the kernel's
-/// image has only the rights that it needs, and only code is executable. The rest of RAM is readable and writable.
-/// Devices are uncached. Each hart's stack lies above a guard zone.
+/// image has only the rights that it needs, and only code is executable. The rest of RAM is
+/// readable and writable. Devices are uncached. Each hart's stack lies above a guard zone.
 ///
 /// # Errors
 ///
@@ -193,11 +193,11 @@ unsafe impl PageFaultHandler for SharedAspace {
 
     fn handle_at_length(&self, addr: VirtAddr, access: Access) -> bool {
         loop {
-            let fault = match self.space_of(addr) {
+            let result = match self.space_of(addr) {
                 Some(space) => space.kernel_fault_at_length(addr, rights_for(access)),
                 None => Err(Fault::Unmapped),
             };
-            match fault {
+            match result {
                 Ok(()) => return true,
                 // The shrinker may take any lock of the kernel. Code that runs with interrupts
                 // enabled holds no such lock, since each of them disables interrupts.

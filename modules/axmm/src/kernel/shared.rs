@@ -128,8 +128,8 @@ impl SharedAspace {
         // This hart handles no flush request halfway: `TlbState::enter` requires it.
         let _guard = IrqsOff::new();
         let from = Self::entered_ref();
-        // The hart leaves the old address space before it enters the new one, so an operation
-        // on the old one finds it either inside or gone.
+        // The hart leaves the old address space before it enters the new one. So whatever it
+        // translates, it is inside that address space, and gets the flush requests for it.
         if let Some(from) = from
             && !to.is_some_and(|to| ptr::eq(from, to))
         {

@@ -281,9 +281,9 @@ pub unsafe fn protect_pages<E: GenericPTE>(
             let before = load_relaxed(entry);
             if before != 0 {
                 let after = before & address_mask::<E>() | rights;
-                // Relaxed: the page was filled before its entry was first written. A hart that
-                // walks the page table to the page holds a fault slot or a range lock for it. So
-                // the walk comes before this operation, or sees all of it.
+                // Relaxed: the page was filled long before. Kernel code that reads the entry
+                // holds a fault slot, or a lock that keeps this operation away. Both order it
+                // before or after this operation.
                 store_relaxed(entry, after);
                 changed |= before ^ after;
             }

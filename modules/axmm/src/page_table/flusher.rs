@@ -28,9 +28,9 @@ pub trait Flusher {
     /// Disables interrupts on this hart until the guard is dropped.
     fn disable_irqs(&self) -> Self::IrqGuard;
 
-    /// Disables interrupts, as [`disable_irqs`](Self::disable_irqs) does, if no other
-    /// operation maps or unmaps anything from `first` to `last`, the last address that a table
-    /// translates. Then that table may be freed while the guard exists, if it is empty. Otherwise
-    /// returns `None`.
+    /// Decides whether the operation may free the table that translates the addresses from
+    /// `first` to `last`. It may if no other operation maps or unmaps anything there. Then
+    /// disables interrupts until the guard is dropped: the table, if it is empty, is freed before
+    /// that. Otherwise returns `None`.
     fn disable_irqs_if_exclusive(&self, first: usize, last: usize) -> Option<Self::IrqGuard>;
 }

@@ -8,9 +8,9 @@
 //!                           linear mapping
 //! ```
 //!
-//! The entries of the root are copied once. Each of them leads to a table that stays
-//! ([`share_root`](PageTable::share_root)). So a later mapping under such an entry is in all
-//! page tables at once, and none of their roots changes.
+//! The entries of the root are copied once, and never change after that
+//! ([`share_root`](PageTable::share_root)). Where mappings still change, each entry leads to a
+//! table that stays. So a later mapping in such a table is in all page tables at once.
 
 use core::sync::atomic::Ordering;
 
@@ -60,7 +60,7 @@ where
     }
 
     /// Makes the entries of the root that translate a part of `pages` stay as they are, so that
-    /// other tables can copy them.
+    /// other roots can have copies of them.
     ///
     /// Below `fixed_end` the caller changes no mapping any more, so each entry stays in any case.
     /// From `fixed_end` on, mappings still change. There the caller has made each entry lead to a
@@ -100,10 +100,12 @@ where
         }
     }
 
-    /// Copies the entries of the root of `other` that translate a part of `pages` into this
-    /// root, whose entries for `pages` are empty. If `other` is [shared](Self::share_root), leaves out empty
-    /// entries at the end of its fixed part, which stay empty for ever. The tables below these entries stay the property of `other`. The
-    /// caller never maps, changes or unmaps anything there through this table.
+    /// Copies the entries that translate `pages`, which are all addresses of `other`, from its
+    /// root into this root, where they are empty. If `other` is [shared](Self::share_root), leaves
+    /// out the entries that stay empty for ever.
+    ///
+    /// The tables to which the copies lead belong to `other`. The caller never maps, changes or
+    /// unmaps anything in `pages` through this page table.
     pub fn copy_root_entries(&mut self, other: &Self, pages: Pages) {
         match other.shared.get() {
             Some(shared) => {
@@ -123,7 +125,7 @@ where
         !self.borrowed.is_empty()
     }
 
-    /// Returns whether everything that the table with the root `root` ever translates is
+    /// Returns whether everything that the page table with this `root` ever translates is
     /// translated here, too.
     pub fn borrows_all_of(&self, root: PhysAddr) -> bool {
         self.lender == root

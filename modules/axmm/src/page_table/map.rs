@@ -51,8 +51,9 @@ where
     /// # Errors
     ///
     /// Fails with `AlreadyExists` if a page is mapped in the range, with `NoMemory` if there is
-    /// no frame for a table, or with the error of `source`. Then nothing has changed: pages
-    /// that were mapped before the error have been unmapped again, and reported to `undo`.
+    /// no frame for a table, with `InvalidInput` if `source` refuses even a page of 4 KiB, or with
+    /// the error of `source`. Then nothing has changed: pages that were mapped before the error
+    /// have been unmapped again, and reported to `undo`.
     pub fn map(
         &self,
         pages: Pages,
@@ -119,7 +120,7 @@ where
         frame: PhysAddr,
     ) -> AxResult {
         loop {
-            let Some((entry, found)) = self.lowest_empty(vaddr, level) else {
+            let Some((entry, found)) = self.empty_entry_on_path(vaddr, level) else {
                 return Err(AxError::AlreadyExists);
             };
             if found == level {
@@ -137,10 +138,10 @@ where
         }
     }
 
-    /// Returns the empty entry for `vaddr`, at `level` or above, and its level. `None` if no
-    /// entry on the path is empty. Each entry is read only once, since another hart may add a
-    /// table at any time.
-    fn lowest_empty(&self, vaddr: VirtAddr, level: usize) -> Option<(*mut E, usize)> {
+    /// Returns the entry of `level` or above at which the path to `vaddr` ends, and its level.
+    /// `None` if that entry is not empty. Each entry is read only once, since another hart may
+    /// add a table at any time.
+    fn empty_entry_on_path(&self, vaddr: VirtAddr, level: usize) -> Option<(*mut E, usize)> {
         let (mut table, mut at) = (self.root, Self::TOP);
         loop {
             let entry = self.entry(table, vaddr, at);
@@ -197,7 +198,7 @@ where
                     mapping.done += self.map_run(entry, level, left, mapping)?;
                     continue;
                 }
-                // A linear mapping, to a physical address that no page begins at.
+                // The source has refused a page of 4 KiB: its physical address is not aligned.
                 EntryState::Empty if level == 0 => return Err(AxError::InvalidInput),
                 EntryState::Empty => {
                     let next = Self::new_table()?;

@@ -37,18 +37,18 @@
 //!
 //! # Several harts at a time
 //!
-//! Many harts may change one table at the same time. Callers lock ranges: no two operations on
-//! overlapping ranges run at the same time. But operations on neighbouring ranges share the
-//! tables above the lowest level. Therefore:
+//! Many harts may change one page table at the same time. Each operation (map, unmap, protect)
+//! has locked its range, in which no other operation runs and no page fault maps a page. But
+//! operations on neighbouring ranges share tables. Therefore:
 //!
 //! - an empty entry is made to lead to a table by compare-and-swap;
-//! - a table is freed only if the operation has locked all addresses that the table translates.
-//!   An interrupt handler on the same hart could still fault a page into it, so interrupts are
-//!   disabled meanwhile ([`Flusher::disable_irqs_if_exclusive`]).
+//! - a table is freed only if no other operation runs in what it translates. Interrupts are
+//!   disabled meanwhile: an interrupt handler on the same hart could fault a page into it, beside
+//!   the locked range ([`Flusher::disable_irqs_if_exclusive`]).
 //!
-//! Page faults ([`map_page`](PageTable::map_page), [`map_with_tables`](PageTable::map_with_tables)) may map
-//! pages of one range at the same time. They only fill empty entries, by compare-and-swap, so
-//! if two faults race for an entry, the page of the first one stays.
+//! Page faults lock no range, so several may map pages of one range at the same time
+//! ([`map_page`](PageTable::map_page), [`map_with_tables`](PageTable::map_with_tables)). They
+//! only fill empty entries, by compare-and-swap. If two race for an entry, the first page stays.
 //!
 //! # Entries
 //!

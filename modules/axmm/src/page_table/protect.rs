@@ -11,10 +11,11 @@ use super::table::PageTable;
 /// The rights that pages get.
 #[derive(Clone, Copy, Debug)]
 pub struct Protection {
-    /// The new rights and the new type of memory.
+    /// The new rights and the new kind of memory.
     pub flags: MappingFlags,
-    /// Whether the type of memory of some pages may change. These pages are made not present,
-    /// and flushed, before they get the new type. Large pages are always compared.
+    /// Whether some pages of 4 KiB may now be another kind of memory. They are made not present,
+    /// and flushed, before they become the new kind. Large pages are few, and are looked at in
+    /// any case.
     pub changes_memory_type: bool,
 }
 
@@ -61,7 +62,7 @@ where
                 EntryState::Page(_, before) if before == rights_read_back::<E>(flags, level) => {}
                 EntryState::Page(paddr, before) => {
                     if Self::differ_in_memory_type(before, flags) {
-                        // The caller has locked the range, so no page fault fills the entry.
+                        // The caller has locked all of the page, so no page fault fills the entry.
                         clear(entry);
                         flusher.flush_now(part.clone());
                     }
@@ -75,7 +76,7 @@ where
     }
 
     /// Changes the rights of `pages`, all of which one table of the lowest level translates. If
-    /// the type of memory changes, the pages first lose all rights, and are flushed.
+    /// the kind of memory changes, the pages first lose all rights, and are flushed.
     #[inline(always)]
     fn protect_leaf(
         &self,

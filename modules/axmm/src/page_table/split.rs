@@ -26,7 +26,6 @@ where
     /// changed.
     pub fn split_edges(&self, pages: &Pages, flusher: &mut impl Flusher) -> AxResult {
         let (start, end) = (pages.start, pages.end);
-        // A page that lies across both ends is counted once.
         let count =
             self.tables_to_split_at(start, None) + self.tables_to_split_at(end, Some(start));
         if count == 0 {
@@ -43,9 +42,9 @@ where
             && self.tables_to_split_at(pages.end, None) == 0
     }
 
-    /// Returns how many tables are needed to make `addr` a boundary between pages. If `boundary`
-    /// is given, the tables that make it a boundary are there already, and are not counted again.
-    fn tables_to_split_at(&self, addr: usize, boundary: Option<usize>) -> usize {
+    /// Returns how many tables are needed to make `addr` a boundary between pages. Does not count
+    /// tables that are also needed to make `counted` a boundary.
+    fn tables_to_split_at(&self, addr: usize, counted: Option<usize>) -> usize {
         // No page lies across a multiple of the largest size.
         if addr.is_multiple_of(self.largest) {
             return 0;
@@ -53,13 +52,11 @@ where
         let Some(page) = self.query(VirtAddr::from_usize(addr)) else {
             return 0;
         };
+        // Whether a page of this size around `addr` must become a table.
         let needs_table = |level: &usize| {
             let size = Self::entry_size(*level);
-            let cuts_a_page = |addr: usize| !addr.is_multiple_of(size);
-            // Whether `boundary` cuts the same page of this size.
-            let is_split =
-                boundary.is_some_and(|other| cuts_a_page(other) && other / size == addr / size);
-            size <= page.size && cuts_a_page(addr) && !is_split
+            let is_cut_by = |at: usize| !at.is_multiple_of(size) && at / size == addr / size;
+            size <= page.size && is_cut_by(addr) && !counted.is_some_and(is_cut_by)
         };
         (1..M::LEVELS).filter(needs_table).count()
     }
@@ -177,7 +174,8 @@ where
             );
         };
         let entry = self.entry(table, page.vaddr, level);
-        // The entry is empty for a moment. A page fault of an interrupt handler would fill it.
+        // The entry is empty for a moment. Where the page reaches beyond the range that this hart
+        // has locked, a page fault of an interrupt handler would fill the entry.
         let _irqs = flusher.disable_irqs();
         clear(entry);
         let start = page.vaddr.as_usize();

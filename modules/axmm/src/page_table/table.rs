@@ -50,15 +50,15 @@ where
     pub(super) largest: usize,
     /// The bits that the entry of every page has besides the address and the rights.
     pub(super) mark: u64,
-    /// The entries of the root that other tables may copy, once the table is shared.
+    /// The entries of the root that other roots may copy, once this page table is shared.
     pub(super) shared: Once<SharedRoot>,
-    /// Addresses for which the entries of the root were copied from another table's root.
+    /// Addresses for which the entries of the root were copied from another root.
     pub(super) borrowed: Range<usize>,
-    /// The root of that other table, if it was shared when the entries were copied. Then
+    /// That other root, if its page table was shared when the entries were copied. Then
     /// everything that it ever translates there is translated here, too. Otherwise 0: no root is
     /// at the physical address 0.
     pub(super) lender: PhysAddr,
-    /// Whether another table has copies of this root's entries.
+    /// Whether another root has copies of this root's entries.
     pub(super) lent: AtomicBool,
     _formats: PhantomData<(M, E, H)>,
 }
@@ -122,8 +122,8 @@ where
         None
     }
 
-    /// Returns whether pages with these rights would be different types of memory in this
-    /// format. A page without rights has no type.
+    /// Returns whether pages with these rights would be different kinds of memory in this
+    /// format: ordinary, uncached, or a device's. A page without rights is of no kind.
     pub fn differ_in_memory_type(one: MappingFlags, other: MappingFlags) -> bool {
         let types = MappingFlags::DEVICE | MappingFlags::UNCACHED;
         let memory_type = |flags| rights_read_back::<E>(flags, 0) & types;
@@ -179,12 +179,12 @@ where
         H::dealloc_frame(table);
     }
 
-    /// Returns whether another table has copies of this root's entries. Which table, and for
-    /// how long, is unknown: the tables below the root are never freed then.
+    /// Returns whether another root has copies of this root's entries. Then the tables below
+    /// this root are never freed, because the copies are not counted.
     pub(super) fn is_lent(&self) -> bool {
-        // Relaxed: before `share_root`, entries are copied while all ranges of this page table
-        // are locked. Operations lock a range, so the lock orders them. After `share_root`,
-        // `keeps_table` keeps the tables that are copied, whatever this load returns.
+        // Relaxed: before `share_root`, entries are copied with all ranges of this page table
+        // locked. A caller has locked a range, so the range lock orders it before or after the
+        // copying. After `share_root`, `keeps_table` does not depend on this load.
         self.lent.load(Ordering::Relaxed)
     }
 

@@ -112,8 +112,9 @@ where
         is_whole_table || has_cleared
     }
 
-    /// Disables interrupts if the table may be freed, once it is empty, to which the entry of
-    /// `level` for `vaddr` leads. An empty table stays empty while the returned guard exists.
+    /// Looks at the table to which the entry of `level` for `vaddr` leads. If the operation may
+    /// free that table, disables interrupts: if the table is empty, it stays empty while the
+    /// returned guard exists. Otherwise returns `None`.
     fn disable_irqs_if_freeable<F: Flusher>(
         &self,
         level: usize,
@@ -147,7 +148,8 @@ where
         is_freeable.then(|| block_around(vaddr.as_usize(), Self::entry_size(level)))
     }
 
-    /// Frees the empty tables on the path to `vaddr` below the entry of a `table` of `level`.
+    /// Frees the empty tables on the path from a `table` of `level` down to `vaddr`, but not
+    /// `table` itself.
     fn free_empty_in(
         &self,
         table: PhysAddr,

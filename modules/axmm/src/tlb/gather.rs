@@ -12,7 +12,7 @@
 //!
 //! - A large page is flushed when it is split, before smaller pages take its place
 //!   ([`flush_now`](Flusher::flush_now)).
-//! - Pages whose type of memory changes are flushed while they are not mapped.
+//! - Pages that become another kind of memory are flushed while they are not mapped.
 //! - A frame that has other owners besides the page table cannot link to a next frame in the
 //!   list. If another frame follows it, all that has been collected is flushed and freed first.
 //!   No such frame is mapped today.
@@ -43,8 +43,9 @@ const EMPTY: Range<usize> = Range {
 /// What one operation has taken out of the page table. [`finish`](Self::finish) ends it.
 pub struct TlbGather<'a, M: Machine> {
     tlb_state: &'a TlbState,
-    /// The first and the last address of those in which only this operation maps and unmaps. An
-    /// end instead of the last address would cost two more instructions for each table on riscv64.
+    /// The first and the last address of the range in which only this operation maps and unmaps.
+    /// The end in place of the last address would cost two more instructions for each table on
+    /// riscv64.
     exclusive: (usize, usize),
     /// The smallest range that holds all addresses to be flushed.
     pages: Range<usize>,

@@ -11,7 +11,7 @@ use super::*;
 use crate::addr::{as_span, va_range};
 use crate::aspace::write_guard::Unlocked;
 use crate::backing::{Backend, PreallocatedFrames};
-use crate::by_turns::{FourHarts, ON_WAIT, TURN, as_hart, at_turn};
+use crate::by_turns::{FourHarts, ON_WAIT, ROUND, as_hart, at_round};
 use crate::locking::range_lock::RangeLock;
 use crate::test_memory;
 use crate::{AddrSpace, Fault, Grain};
@@ -422,8 +422,8 @@ fn a_fault_and_an_operation_that_wait_are_in_the_queue() {
         space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
         with_index_lock(&space, 0, |lock| lock.lock(2, va_range(TOP, TOP + PAGE)));
         let there = space.clone();
-        at_turn(3, move || {
-            assert_eq!(TURN.get(), 3);
+        at_round(3, move || {
+            assert_eq!(ROUND.get(), 3);
             with_index_lock(&there, 0, |lock| {
                 assert!(lock.is_busy(0), "it is in the queue");
                 lock.unlock(2);

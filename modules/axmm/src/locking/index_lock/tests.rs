@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::*;
-use crate::by_turns::{FourHarts, HARTS, ON_WAIT, at_turn};
+use crate::by_turns::{FourHarts, HARTS, ON_WAIT, at_round};
 
 const MOST_HARTS: usize = 64;
 
@@ -48,9 +48,9 @@ fn a_hart_waits_its_patience_and_then_in_cyclic_order() {
     for (wait, more) in wait.into_iter().flat_map(|wait| [(wait, 0), (wait, 5)]) {
         let lock: &'static _ = Box::leak(Box::new(IndexLock::<FourHarts>::new()));
         assert!(lock.try_lock(2));
-        at_turn(PATIENCE - 1, move || {
+        at_round(PATIENCE - 1, move || {
             assert_eq!(lock.waiting.load(Ordering::Relaxed), 0);
-            at_turn(more, move || {
+            at_round(more, move || {
                 assert_eq!(lock.waiting.load(Ordering::Relaxed), 1 << 1);
                 lock.unlock();
                 assert!(!lock.try_lock(2), "hart 1 has waited long");
@@ -68,7 +68,7 @@ fn a_hart_waits_its_patience_and_then_in_cyclic_order() {
 fn other_harts_stay_in_cyclic_order() {
     let lock: &'static _ = Box::leak(Box::new(IndexLock::<FourHarts>::new()));
     assert!(lock.try_lock(0));
-    at_turn(PATIENCE, || {
+    at_round(PATIENCE, || {
         lock.waiting.fetch_or(1 << 3, Ordering::Relaxed);
         lock.unlock();
     });

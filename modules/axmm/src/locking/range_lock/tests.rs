@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::*;
 use crate::addr::{as_span, va_range};
-use crate::by_turns::{FourHarts, HARTS, ON_WAIT, TURN, at_turn};
+use crate::by_turns::{FourHarts, HARTS, ON_WAIT, ROUND, at_round};
 
 const BLOCK: usize = 1 << LARGE_PAGE_BITS;
 /// Addresses are multiples of this in `BLOCKS` blocks.
@@ -232,8 +232,8 @@ fn a_hart_waits_for_all_63_others() {
 fn turns_of_waiting_for_a_fault_are_counted() {
     let lock = Model::new().lock;
     let slot = lock.fault_slot(1, 0.into());
-    at_turn(3, || {
-        assert_eq!(TURN.get(), 3);
+    at_round(3, || {
+        assert_eq!(ROUND.get(), 3);
         drop(slot);
     });
     lock.lock(0, va_range(0, BLOCK));
@@ -248,7 +248,7 @@ fn a_fault_beside_the_range_gives_way_while_the_operation_waits_for_another() {
     let (inside, beside, outside) = (0, STEP, BLOCK);
     let slot = lock.fault_slot(1, beside.into());
     let locked_by = move |addr: usize| lock.locked_by(2, addr.into());
-    at_turn(1, move || {
+    at_round(1, move || {
         assert_eq!(locked_by(inside), LockedBy::Another);
         assert_eq!(locked_by(beside), LockedBy::Another);
         assert_eq!(locked_by(outside), LockedBy::None);
@@ -267,7 +267,7 @@ fn a_hart_finds_its_own_range_while_another_waits_for_a_fault_in_the_block() {
     let lock = Model::new().lock;
     lock.lock(2, va_range(STEP, 2 * STEP));
     let slot = lock.fault_slot(1, 0.into());
-    at_turn(0, move || {
+    at_round(0, move || {
         assert_eq!(lock.locked_by(2, STEP.into()), LockedBy::ThisHart);
         drop(slot);
     });

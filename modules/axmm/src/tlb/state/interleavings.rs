@@ -11,7 +11,8 @@ use super::*;
 fn an_entering_hart_gets_a_request_or_finds_its_stale_bit() {
     loom::model(|| {
         let space = Arc::new((AsidAllocator::new(8), TlbState::user()));
-        // A thread of its own, so that it orders nothing before the change below.
+        // A thread of its own: its last SeqCst write would otherwise put a fence into the change
+        // below (`crate::atomic`), which could hide a store there that is too weak.
         let before = space.clone();
         let entered = thread::spawn(move || {
             let mut generation = 0;
