@@ -6,7 +6,7 @@ use memory_addr::{VirtAddr, VirtAddrRange};
 use super::write_guard::WriteGuard;
 use crate::addr::{as_span, clip, va_range};
 use crate::machine::Machine;
-use crate::page_table::frames::Table;
+use crate::page_table::frames::PageTableOf;
 
 impl<M: Machine> WriteGuard<'_, M> {
     /// Widens `pages` by the free addresses around the operation's range that share page tables
@@ -18,9 +18,9 @@ impl<M: Machine> WriteGuard<'_, M> {
         let gap = as_span(clip(self.free_around(self.range()), shard));
         let is_free = |start, end| self.range_lock().is_free(self.hart(), va_range(start, end));
         let (mut start, mut end) = (pages.start.as_usize(), pages.end.as_usize());
-        for level in 1..Table::<M>::LEVELS {
+        for level in 1..PageTableOf::<M>::LEVELS {
             // What the tables of the level below that hold `start` and `end - 1` translate.
-            let size = Table::<M>::entry_size(level);
+            let size = PageTableOf::<M>::entry_size(level);
             let table_start = start & !(size - 1);
             let table_end = ((end - 1) | (size - 1)).saturating_add(1);
             if table_start >= gap.start && is_free(table_start, start) {
@@ -55,7 +55,7 @@ impl<M: Machine> WriteGuard<'_, M> {
         let (start, end) = (self.range().start, self.range().end);
         let last = VirtAddr::from_usize(end.as_usize() - 1);
         let table = &self.space().table;
-        for level in 1..Table::<M>::LEVELS {
+        for level in 1..PageTableOf::<M>::LEVELS {
             for vaddr in [start, last] {
                 let Some(translated) = table.empty_table_at(vaddr, level) else {
                     continue;

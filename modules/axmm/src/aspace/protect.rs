@@ -12,7 +12,7 @@ use super::write_guard::{AREAS_PER_STEP, Unlocked, WriteGuard};
 use crate::addr::as_span;
 use crate::machine::Machine;
 use crate::page_table::Protection;
-use crate::page_table::frames::Table;
+use crate::page_table::frames::PageTableOf;
 use crate::tlb::gather::TlbGather;
 
 impl<M: Machine> AddrSpace<M> {
@@ -63,7 +63,7 @@ impl<M: Machine> AddrSpace<M> {
             let protect = Protect {
                 flags,
                 keeps_rights: Cell::new(true),
-                changes_memory_type: Cell::new(false),
+                changes_memory_kind: Cell::new(false),
             };
             self.perform(range, &protect)
         })
@@ -77,7 +77,7 @@ struct Protect {
     keeps_rights: Cell<bool>,
     /// Whether some pages become another kind of memory, so that their entries are cleared
     /// before they are written again.
-    changes_memory_type: Cell<bool>,
+    changes_memory_kind: Cell<bool>,
 }
 
 impl<M: Machine> Operation<M> for Protect {
@@ -93,9 +93,9 @@ impl<M: Machine> Operation<M> for Protect {
             let before = area.flags();
             let keeps = keeps_rights(before, self.flags);
             self.keeps_rights.set(self.keeps_rights.get() && keeps);
-            let changes = Table::<M>::differ_in_memory_type(before, self.flags);
-            self.changes_memory_type
-                .set(self.changes_memory_type.get() || changes);
+            let changes = PageTableOf::<M>::differ_in_memory_kind(before, self.flags);
+            self.changes_memory_kind
+                .set(self.changes_memory_kind.get() || changes);
             has_linear |= !area.backend().owns_frames();
             let has_gap_before = area.start() > reached;
             reached = area.end();
@@ -126,7 +126,7 @@ impl<M: Machine> Operation<M> for Protect {
         }
         let protection = Protection {
             flags: self.flags,
-            changes_memory_type: self.changes_memory_type.get(),
+            changes_memory_kind: self.changes_memory_kind.get(),
         };
         let table = &unlocked.space().table;
         table.protect_whole_pages(as_span(unlocked.range()), protection, gather);

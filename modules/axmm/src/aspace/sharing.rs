@@ -10,7 +10,7 @@ use super::space::AddrSpace;
 use super::write_guard::WriteGuard;
 use crate::addr::as_span;
 use crate::machine::Machine;
-use crate::page_table::frames::Table;
+use crate::page_table::frames::PageTableOf;
 
 impl<M: Machine> AddrSpace<M> {
     /// Prepares this address space for others that see all that it maps, now or later
@@ -55,7 +55,7 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Makes all mappings visible in `table`, the table of an address space over `range`.
-    pub(super) fn lend_to(&self, table: &mut Table<M>, range: VirtAddrRange) -> AxResult {
+    pub(super) fn lend_to(&self, table: &mut PageTableOf<M>, range: VirtAddrRange) -> AxResult {
         let (borrower, own) = (as_span(range), as_span(self.va_range));
         let is_kernel = self.tlb_state.is_kernel();
         if !is_kernel || table.borrows() || self.table.have_common_root_entry(&borrower, &own) {

@@ -10,7 +10,7 @@ use super::checks::page_aligned;
 use crate::locking::shards::{Layout, Shards};
 use crate::machine::{Machine, ThisMachine};
 use crate::page_table::Page;
-use crate::page_table::frames::Table;
+use crate::page_table::frames::PageTableOf;
 use crate::tlb::state::TlbState;
 
 /// An address space: what each of its addresses means.
@@ -34,7 +34,7 @@ pub struct AddrSpace<M: Machine = ThisMachine> {
     /// offset.
     pub(super) shards: Shards<M>,
     pub(super) va_range: VirtAddrRange,
-    pub(super) table: Table<M>,
+    pub(super) table: PageTableOf<M>,
     /// What is mapped below this address is fixed: no operation changes it.
     pub(super) fixed_end: usize,
     /// From this address on only the owner of a mapping changes it.
@@ -103,7 +103,7 @@ impl<M: Machine> AddrSpace<M> {
         base: VirtAddr,
         size: usize,
         tlb_state: TlbState,
-        prepare: impl FnOnce(&mut Table<M>) -> AxResult,
+        prepare: impl FnOnce(&mut PageTableOf<M>) -> AxResult,
     ) -> AxResult<Self> {
         let va_range = page_aligned(base, size)?;
         // Valid addresses are contiguous in each half. So if both ends are valid and in one
@@ -113,9 +113,10 @@ impl<M: Machine> AddrSpace<M> {
         if !are_valid || (first ^ last) >> (usize::BITS - 1) != 0 {
             return Err(AxError::InvalidInput);
         }
-        let mut table = Table::<M>::new(M::largest_page(), M::page_mark(tlb_state.is_kernel()))?;
+        let mut table =
+            PageTableOf::<M>::new(M::largest_page(), M::page_mark(tlb_state.is_kernel()))?;
         prepare(&mut table)?;
-        let root_entry_size = Table::<M>::entry_size(Table::<M>::LEVELS - 1);
+        let root_entry_size = PageTableOf::<M>::entry_size(PageTableOf::<M>::LEVELS - 1);
         let layout = Layout::new(va_range, root_entry_size.ilog2())?;
         Ok(Self {
             shards: Shards::new(layout),
@@ -149,7 +150,7 @@ impl<M: Machine> AddrSpace<M> {
 
     /// The page table. While a caller walks it, nothing there may be unmapped: the caller holds its
     /// fault slot or a range lock for the addresses.
-    pub(crate) fn table(&self) -> &Table<M> {
+    pub(crate) fn table(&self) -> &PageTableOf<M> {
         &self.table
     }
 

@@ -15,7 +15,7 @@ use super::preallocated::PreallocatedFrames;
 use super::zeroed::{aligned_zeroed_run, into_page_table, zeroed_run};
 use crate::addr::{LARGE_PAGE_SIZE, PAGES_PER_LARGE_PAGE, as_span};
 use crate::machine::Machine;
-use crate::page_table::frames::Table;
+use crate::page_table::frames::PageTableOf;
 use crate::page_table::{FrameSource, block_around};
 use crate::tlb::gather::TlbGather;
 
@@ -26,7 +26,7 @@ use crate::tlb::gather::TlbGather;
 /// Fails with `NoMemory`. Pages that were mapped until then have been unmapped again, and are
 /// in `undo`.
 pub fn populate<M: Machine>(
-    table: &Table<M>,
+    table: &PageTableOf<M>,
     span: Range<usize>,
     flags: MappingFlags,
     grain: Grain,
@@ -50,7 +50,7 @@ pub fn populate<M: Machine>(
 /// Fails with `AlreadyExists` if the page is mapped, and with `NoMemory` if there is no frame
 /// for the page or a table.
 pub fn fault_in<M: Machine>(
-    table: &Table<M>,
+    table: &PageTableOf<M>,
     area: &MemoryArea<Backend>,
     grain: Grain,
     vaddr: VirtAddr,
@@ -66,7 +66,7 @@ pub fn fault_in<M: Machine>(
 /// exists, and the page is not mapped. Returns whether it has mapped the page.
 #[inline(always)]
 pub fn fault_in_at_once<M: Machine>(
-    table: &Table<M>,
+    table: &PageTableOf<M>,
     vaddr: VirtAddr,
     flags: MappingFlags,
     frames: &mut PreallocatedFrames,
@@ -86,7 +86,7 @@ pub fn fault_in_at_once<M: Machine>(
 
 /// Faults in one page.
 fn fault_in_page<M: Machine>(
-    table: &Table<M>,
+    table: &PageTableOf<M>,
     vaddr: VirtAddr,
     flags: MappingFlags,
     frames: &mut PreallocatedFrames,
@@ -108,7 +108,7 @@ fn fault_in_page<M: Machine>(
 /// allocate a frame before.
 #[cold]
 fn request_frame<M: Machine>(
-    table: &Table<M>,
+    table: &PageTableOf<M>,
     page: VirtAddr,
     frames: &PreallocatedFrames,
 ) -> AxResult<Option<Grain>> {
@@ -122,7 +122,7 @@ fn request_frame<M: Machine>(
 /// Faults in a large page, or a page and the pages around it.
 #[inline(never)]
 fn fault_in_block<M: Machine>(
-    table: &Table<M>,
+    table: &PageTableOf<M>,
     area: &MemoryArea<Backend>,
     grain: Grain,
     vaddr: VirtAddr,
@@ -168,7 +168,7 @@ fn fault_in_block<M: Machine>(
 /// Faults in the page at `vaddr`, and then, unless the area wants a large page, the other pages
 /// of `around`.
 fn fault_in_around<M: Machine>(
-    table: &Table<M>,
+    table: &PageTableOf<M>,
     vaddr: VirtAddr,
     around: Range<usize>,
     flags: MappingFlags,
@@ -189,7 +189,7 @@ fn fault_in_around<M: Machine>(
 /// Maps those of `pages` that are not mapped, as long as there are frames. The page that was
 /// accessed is mapped already, so it is no error if the frames do not suffice.
 fn map_around<M: Machine>(
-    table: &Table<M>,
+    table: &PageTableOf<M>,
     pages: Range<usize>,
     flags: MappingFlags,
     frames: &mut PreallocatedFrames,

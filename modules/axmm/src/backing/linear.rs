@@ -10,7 +10,7 @@ use page_table_multiarch::MappingFlags;
 
 use crate::machine::Machine;
 use crate::page_table::FrameSource;
-use crate::page_table::frames::Table;
+use crate::page_table::frames::PageTableOf;
 use crate::tlb::gather::TlbGather;
 
 /// Maps `span` to the physical addresses that are `pa_va_offset` below, with the largest pages
@@ -21,7 +21,7 @@ use crate::tlb::gather::TlbGather;
 /// Fails with `NoMemory` if there is no frame for a table. Pages that were mapped until then
 /// have been unmapped again, and are in `undo`.
 pub fn map<M: Machine>(
-    table: &Table<M>,
+    table: &PageTableOf<M>,
     span: Range<usize>,
     flags: MappingFlags,
     pa_va_offset: usize,

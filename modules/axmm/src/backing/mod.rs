@@ -18,7 +18,7 @@ use memory_set::{AreaBackend, BackendWords, MemoryArea, WordBackend, WordSlot};
 use page_table_multiarch::MappingFlags;
 
 use crate::machine::Machine;
-use crate::page_table::frames::Table;
+use crate::page_table::frames::PageTableOf;
 use crate::tlb::gather::TlbGather;
 pub use grain::Grain;
 pub(crate) use preallocated::PreallocatedFrames;
@@ -85,7 +85,7 @@ impl Backend {
     /// are in `undo`.
     pub(crate) fn map<M: Machine>(
         &self,
-        table: &Table<M>,
+        table: &PageTableOf<M>,
         span: Range<usize>,
         flags: MappingFlags,
         undo: &mut TlbGather<M>,
@@ -123,7 +123,7 @@ impl Backend {
     #[inline(always)]
     pub(crate) fn fault_in_at_once<M: Machine>(
         area: &MemoryArea<Self>,
-        table: &Table<M>,
+        table: &PageTableOf<M>,
         vaddr: VirtAddr,
         frames: &mut PreallocatedFrames,
     ) -> bool {
@@ -149,7 +149,7 @@ impl Backend {
     /// for the page or a table, and with `BadAddress` if the backend maps no pages on faults.
     pub(crate) fn fault_in<M: Machine>(
         area: &MemoryArea<Self>,
-        table: &Table<M>,
+        table: &PageTableOf<M>,
         vaddr: VirtAddr,
         frames: &mut PreallocatedFrames,
     ) -> AxResult<Option<Grain>> {

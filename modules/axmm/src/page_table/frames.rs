@@ -8,8 +8,8 @@ use page_table_multiarch::PagingHandler;
 use crate::machine::Machine;
 use crate::page_table::PageTable;
 
-/// The page table of machine `M`: the whole tree, and not one table of it.
-pub type Table<M> = PageTable<<M as Machine>::Meta, <M as Machine>::Pte, TableFrames>;
+/// The type of the page tables of machine `M`.
+pub type PageTableOf<M> = PageTable<<M as Machine>::Meta, <M as Machine>::Pte, TableFrames>;
 
 /// Allocates the frames of tables, full of zeroes, from `axalloc`.
 pub struct TableFrames;

@@ -16,7 +16,7 @@ pub struct Protection {
     /// Whether some pages of 4 KiB may now be another kind of memory. They are made not present,
     /// and flushed, before they become the new kind. Large pages are few, and are looked at in
     /// any case.
-    pub changes_memory_type: bool,
+    pub changes_memory_kind: bool,
 }
 
 impl<M, E, H> PageTable<M, E, H>
@@ -61,7 +61,7 @@ where
                 // The page has these rights already, as far as the format can express them.
                 EntryState::Page(_, before) if before == rights_read_back::<E>(flags, level) => {}
                 EntryState::Page(paddr, before) => {
-                    if Self::differ_in_memory_type(before, flags) {
+                    if Self::differ_in_memory_kind(before, flags) {
                         // The caller has locked all of the page, so no page fault fills the entry.
                         clear(entry);
                         flusher.flush_now(part.clone());
@@ -95,9 +95,9 @@ where
             EntryState::Page(_, flags) => flags,
             EntryState::Empty | EntryState::Table(_) => MappingFlags::empty(),
         };
-        let changes_type =
-            |index| Self::differ_in_memory_type(flags_before(index), protection.flags);
-        if protection.changes_memory_type && (0..count).any(changes_type) {
+        let changes_kind =
+            |index| Self::differ_in_memory_kind(flags_before(index), protection.flags);
+        if protection.changes_memory_kind && (0..count).any(changes_kind) {
             let has_changed = protect(MappingFlags::empty());
             if has_changed {
                 flusher.flush_now(pages.clone());

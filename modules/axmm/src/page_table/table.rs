@@ -124,10 +124,10 @@ where
 
     /// Returns whether pages with these rights would be different kinds of memory in this
     /// format: ordinary, uncached, or a device's. A page without rights is of no kind.
-    pub fn differ_in_memory_type(one: MappingFlags, other: MappingFlags) -> bool {
-        let types = MappingFlags::DEVICE | MappingFlags::UNCACHED;
-        let memory_type = |flags| rights_read_back::<E>(flags, 0) & types;
-        !one.is_empty() && !other.is_empty() && memory_type(one) != memory_type(other)
+    pub fn differ_in_memory_kind(one: MappingFlags, other: MappingFlags) -> bool {
+        let kinds = MappingFlags::DEVICE | MappingFlags::UNCACHED;
+        let memory_kind = |flags| rights_read_back::<E>(flags, 0) & kinds;
+        !one.is_empty() && !other.is_empty() && memory_kind(one) != memory_kind(other)
     }
 
     /// Returns the number of bytes that one entry of `level` translates.

@@ -139,7 +139,7 @@ impl TestTable {
         }
         let protection = Protection {
             flags,
-            changes_memory_type: false,
+            changes_memory_kind: false,
         };
         self.protect_whole_pages(pages, protection, flusher);
         Ok(())

@@ -28,7 +28,7 @@ use crate::addr::{as_span, va_range};
 use crate::aspace::AddrSpace;
 use crate::backing::{Backend, Grain};
 use crate::machine::{Machine, ThisMachine};
-use crate::page_table::frames::Table;
+use crate::page_table::frames::PageTableOf;
 use crate::page_table::{MAX_LEVELS, Resident, VisitPosition, Visited};
 
 /// The beginning of each line of data. No other output of the kernel has lines that begin so.
@@ -128,7 +128,7 @@ impl Lines {
         aspace: &AddrSpace<M>,
         out: &mut impl Write,
     ) -> fmt::Result {
-        let (levels, all) = (Table::<M>::LEVELS, as_span(whole(aspace)));
+        let (levels, all) = (PageTableOf::<M>::LEVELS, as_span(whole(aspace)));
         match self.form {
             Form::Table => {
                 self.next = Next::Columns;
@@ -212,7 +212,7 @@ impl Lines {
         let count = count_tables(aspace);
         let kib = (count.iter().sum::<usize>() * PAGE_SIZE_4K) >> 10;
         write!(out, "page tables: {kib} KiB;")?;
-        for level in (0..Table::<M>::LEVELS).rev() {
+        for level in (0..PageTableOf::<M>::LEVELS).rev() {
             let comma = if level > 0 { "," } else { "" };
             write!(out, " {} of level {level}{comma}", count[level])?;
         }
