@@ -49,7 +49,7 @@ where
                 (EntryState::Page(..), Some(page)) => self.split(page, &mut spare, flusher)?,
                 (EntryState::Empty, _) => {
                     let table = Self::cleared(spare.take()?);
-                    if !try_add_table(entry, table) {
+                    if !try_add_table::<E>(entry, table) {
                         H::dealloc_frame(table);
                     }
                 }
@@ -135,14 +135,11 @@ where
         if pages.is_empty() {
             return;
         }
-        let size = Self::entry_size(Self::TOP);
-        let (first, last) = (pages.start / size, (pages.end - 1) / size);
-        let vaddr = VirtAddr::from_usize(pages.start);
-        let from = other.entry(other.root, vaddr, Self::TOP);
-        let to = self.entry(self.root, vaddr, Self::TOP);
-        // SAFETY: `pages` lies in one half of the addresses, whose entries are contiguous in
-        // both roots. `self` is borrowed exclusively, so its root may be written.
-        unsafe { copy_entries(from, to, last - first + 1) };
+        // `pages` lies in one half of the addresses, whose entries are contiguous in every root.
+        let index = |vaddr| Self::index(vaddr, Self::TOP);
+        let indexes = index(pages.start)..=index(pages.end - 1);
+        let from = &other.entries(other.root)[indexes.clone()];
+        copy_entries(from, &self.entries(self.root)[indexes]);
     }
 
     /// Returns whether one entry of the root translates addresses of both ranges.

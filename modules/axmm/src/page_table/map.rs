@@ -7,7 +7,8 @@ use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
 use super::entry::{
-    ENTRIES, EntryState, count_empty, read, try_add_page, try_add_table, write_pages, write_table,
+    ENTRIES, Entry, EntryState, count_empty, read, try_add_page, try_add_table, write_pages,
+    write_table,
 };
 use super::flusher::Flusher;
 use super::range::{Pages, first_part};
@@ -99,7 +100,7 @@ where
                 EntryState::Empty => return Ok(false),
             };
         }
-        match try_add_page(self.entry(table, vaddr, 0), 0, frame, flags, self.mark) {
+        match try_add_page::<E>(self.entry(table, vaddr, 0), 0, frame, flags, self.mark) {
             true => Ok(true),
             false => Err(AxError::AlreadyExists),
         }
@@ -124,24 +125,24 @@ where
                 return Err(AxError::AlreadyExists);
             };
             if found == level {
-                return match try_add_page(entry, level, frame, flags, self.mark) {
+                return match try_add_page::<E>(entry, level, frame, flags, self.mark) {
                     true => Ok(()),
                     false => Err(AxError::AlreadyExists),
                 };
             }
             let path = self.build_path(vaddr, level..found, flags, frame)?;
-            if try_add_table(entry, path) {
+            if try_add_table::<E>(entry, path) {
                 return Ok(());
             }
             // A page fault of another hart has added a table meanwhile, which is used instead.
-            Self::free_tables(path, found - 1);
+            self.free_tables(path, found - 1);
         }
     }
 
     /// Returns the entry of `level` or above at which the path to `vaddr` ends, and its level.
     /// `None` if that entry is not empty. Each entry is read only once, since another hart may
     /// add a table at any time.
-    fn empty_entry_on_path(&self, vaddr: VirtAddr, level: usize) -> Option<(*mut E, usize)> {
+    fn empty_entry_on_path(&self, vaddr: VirtAddr, level: usize) -> Option<(&Entry, usize)> {
         let (mut table, mut at) = (self.root, Self::TOP);
         loop {
             let entry = self.entry(table, vaddr, at);
@@ -169,8 +170,8 @@ where
             let table = Self::cleared(spare.take()?);
             let entry = self.entry(table, vaddr, level);
             match below {
-                None => _ = try_add_page(entry, level, frame, flags, self.mark),
-                Some(below) => write_table(entry, below),
+                None => _ = try_add_page::<E>(entry, level, frame, flags, self.mark),
+                Some(below) => write_table::<E>(entry, below),
             }
             below = Some(table);
         }
@@ -195,14 +196,14 @@ where
                 EntryState::Table(next) => next,
                 EntryState::Empty if is_whole && mapping.source.prepare(part.start, size) => {
                     let left = mapping.done..pages.end;
-                    mapping.done += self.map_run(entry, level, left, mapping)?;
+                    mapping.done += self.map_run(table, level, left, mapping)?;
                     continue;
                 }
                 // The source has refused a page of 4 KiB: its physical address is not aligned.
                 EntryState::Empty if level == 0 => return Err(AxError::InvalidInput),
                 EntryState::Empty => {
                     let next = Self::new_table()?;
-                    if !try_add_table(entry, next) {
+                    if !try_add_table::<E>(entry, next) {
                         // Another hart has added a table meanwhile: it is read and used.
                         H::dealloc_frame(next);
                         continue;
@@ -215,25 +216,24 @@ where
         Ok(())
     }
 
-    /// Maps the first of `pages`, whose `entry` is empty, and the following pages of the same
-    /// table for which `source` has contiguous frames. Returns the number of bytes.
+    /// Maps the first of `pages`, whose entry in `table` is empty, and the following pages of the
+    /// same table for which `source` has contiguous frames. Returns the number of bytes.
     fn map_run(
         &self,
-        entry: *mut E,
+        table: PhysAddr,
         level: usize,
         pages: Pages,
         mapping: &mut Mapping<impl FrameSource>,
     ) -> AxResult<usize> {
+        let in_table = first_part(pages, ENTRIES * Self::entry_size(level));
+        let entries = self.entries_of(table, &in_table, level);
         let size = Self::entry_size(level);
-        let entries_left = ENTRIES - pages.start / size % ENTRIES;
-        let wanted = entries_left.min(pages.len() / size);
-        // SAFETY: `entry` and the `entries_left - 1` entries after it are in one table.
-        let empty = unsafe { count_empty(entry, wanted) };
-        let (frame, count) = mapping.source.frames(pages.start, size, empty)?;
+        let empty = count_empty(entries);
+        let (frame, count) = mapping.source.frames(in_table.start, size, empty)?;
         debug_assert!((1..=empty).contains(&count));
-        // SAFETY: `count` is at most `entries_left`, so the entries are in one table, which
-        // belongs to this page table. The caller has locked their range.
-        unsafe { write_pages(entry, count, level, frame, mapping.flags, self.mark) };
+        // The caller has locked the range of these entries.
+        let entries = entries.get(..count).ok_or(AxError::BadState)?;
+        write_pages::<E>(entries, level, frame, mapping.flags, self.mark);
         Ok(count * size)
     }
 }

@@ -1,9 +1,11 @@
 //! Changing the rights of pages.
 
-use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use core::slice;
+
+use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
-use super::entry::{EntryState, clear, protect_pages, read, rights_read_back, write_pages};
+use super::entry::{Entry, EntryState, clear, protect_pages, read, rights_read_back, write_pages};
 use super::flusher::Flusher;
 use super::range::{Pages, parts};
 use super::table::PageTable;
@@ -66,9 +68,7 @@ where
                         clear(entry);
                         flusher.flush_now(part.clone());
                     }
-                    // SAFETY: the entry is in a table of this page table, and the caller has
-                    // locked its range.
-                    unsafe { write_pages(entry, 1, level, paddr, flags, self.mark) };
+                    write_pages::<E>(slice::from_ref(entry), level, paddr, flags, self.mark);
                     flusher.changed(part);
                 }
             }
@@ -85,19 +85,15 @@ where
         protection: Protection,
         flusher: &mut impl Flusher,
     ) {
-        let entry = self.entry(table, VirtAddr::from_usize(pages.start), 0);
-        let count = pages.len() / PAGE_SIZE_4K;
-        // SAFETY: one table of this page table translates all of `pages`, and the caller has
-        // locked the range.
-        let protect = |flags| unsafe { protect_pages(entry, count, flags, self.mark) };
-        // SAFETY: `index` is below `count`, and one table translates all of `pages`.
-        let flags_before = |index| match read::<E>(unsafe { entry.add(index) }, 0) {
+        let entries = self.entries_of(table, &pages, 0);
+        let protect = |flags| protect_pages::<E>(entries, flags, self.mark);
+        let flags_before = |entry: &Entry| match read::<E>(entry, 0) {
             EntryState::Page(_, flags) => flags,
             EntryState::Empty | EntryState::Table(_) => MappingFlags::empty(),
         };
         let changes_kind =
-            |index| Self::differ_in_memory_kind(flags_before(index), protection.flags);
-        if protection.changes_memory_kind && (0..count).any(changes_kind) {
+            |entry: &Entry| Self::differ_in_memory_kind(flags_before(entry), protection.flags);
+        if protection.changes_memory_kind && entries.iter().any(changes_kind) {
             let has_changed = protect(MappingFlags::empty());
             if has_changed {
                 flusher.flush_now(pages.clone());

@@ -5,7 +5,7 @@ use axerrno::AxResult;
 use memory_addr::{PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
-use super::entry::{ENTRIES, EntryState, clear, read, write_pages, write_table};
+use super::entry::{EntryState, clear, read, write_pages, write_table};
 use super::flusher::Flusher;
 use super::range::{Pages, parts};
 use super::spare::SpareTables;
@@ -160,19 +160,8 @@ where
             level -= 1;
         }
         let smaller = spare.take()?;
-        let entries = self.entry(smaller, page.vaddr, level - 1);
-        // SAFETY: the page begins where the new table begins, so `entries` is its first entry.
-        // The table is not part of the page table yet, so only this hart uses it.
-        unsafe {
-            write_pages(
-                entries,
-                ENTRIES,
-                level - 1,
-                page.paddr,
-                page.flags,
-                self.mark,
-            );
-        };
+        let entries = self.entries(smaller);
+        write_pages::<E>(entries, level - 1, page.paddr, page.flags, self.mark);
         let entry = self.entry(table, page.vaddr, level);
         // The entry is empty for a moment. Where the page reaches beyond the range that this hart
         // has locked, a page fault of an interrupt handler would fill the entry.
@@ -180,7 +169,7 @@ where
         clear(entry);
         let start = page.vaddr.as_usize();
         flusher.flush_now(start..start + page.size);
-        write_table(entry, smaller);
+        write_table::<E>(entry, smaller);
         Ok(())
     }
 }

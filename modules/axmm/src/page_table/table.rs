@@ -9,7 +9,7 @@ use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 use spin::Once;
 
-use super::entry::{ENTRIES, EntryState, LEVEL_BITS, count_empty, read, rights_read_back};
+use super::entry::{ENTRIES, Entry, EntryState, LEVEL_BITS, count_empty, read, rights_read_back};
 
 /// The largest page of all machines: 1 GiB.
 const LARGEST_PAGE: usize = 1 << 30;
@@ -135,13 +135,41 @@ where
         PAGE_SIZE_4K << (LEVEL_BITS * level)
     }
 
+    /// Returns the entries of a table of this page table.
+    #[inline(always)]
+    pub(super) fn entries(&self, table: PhysAddr) -> &[Entry; ENTRIES] {
+        let entries: *const [Entry; ENTRIES] = H::phys_to_virt(table).as_ptr().cast();
+        // SAFETY: callers pass the root, a table to which an entry of this page table leads, or a
+        // table that they have allocated for it. `H` maps each of them at this address, where all
+        // accesses are atomic. A table is freed only when no other code uses it: it is not part
+        // of the page table yet, the operation has locked all that it translates, or the page
+        // table is dropped.
+        unsafe { &*entries }
+    }
+
     /// Returns the entry for `vaddr` in a `table` of `level`.
     #[inline(always)]
-    pub(super) fn entry(&self, table: PhysAddr, vaddr: VirtAddr, level: usize) -> *mut E {
-        let index = vaddr.as_usize() / Self::entry_size(level) % ENTRIES;
-        let entries = H::phys_to_virt(table).as_mut_ptr().cast::<E>();
-        // SAFETY: a table has `ENTRIES` entries, and `H` maps it at this address.
-        unsafe { entries.add(index) }
+    pub(super) fn entry(&self, table: PhysAddr, vaddr: VirtAddr, level: usize) -> &Entry {
+        &self.entries(table)[Self::index(vaddr.as_usize(), level)]
+    }
+
+    /// Returns the entries for the whole pages of `level` in `pages`, in a `table` that has them
+    /// all.
+    #[inline(always)]
+    pub(super) fn entries_of(
+        &self,
+        table: PhysAddr,
+        pages: &Range<usize>,
+        level: usize,
+    ) -> &[Entry] {
+        let first = Self::index(pages.start, level);
+        &self.entries(table)[first..][..pages.len() / Self::entry_size(level)]
+    }
+
+    /// Returns the index of the entry for `vaddr` in a table of `level`.
+    #[inline(always)]
+    pub(super) const fn index(vaddr: usize, level: usize) -> usize {
+        vaddr / Self::entry_size(level) % ENTRIES
     }
 
     /// Returns an empty table: `H` allocates frames that are full of zeroes.
@@ -159,20 +187,16 @@ where
     }
 
     /// Returns whether all entries of a table are empty.
-    pub(super) fn is_empty(table: PhysAddr) -> bool {
-        let entries = H::phys_to_virt(table).as_mut_ptr().cast::<E>();
-        // SAFETY: a table has `ENTRIES` entries.
-        unsafe { count_empty(entries, ENTRIES) == ENTRIES }
+    pub(super) fn is_empty(&self, table: PhysAddr) -> bool {
+        count_empty(self.entries(table)) == ENTRIES
     }
 
     /// Frees a table of `level` and all tables below it.
-    pub(super) fn free_tables(table: PhysAddr, level: usize) {
+    pub(super) fn free_tables(&self, table: PhysAddr, level: usize) {
         if level > 0 {
-            let entries = H::phys_to_virt(table).as_mut_ptr().cast::<E>();
-            for index in 0..ENTRIES {
-                // SAFETY: a table has `ENTRIES` entries.
-                if let EntryState::Table(next) = read(unsafe { entries.add(index) }, level) {
-                    Self::free_tables(next, level - 1);
+            for entry in self.entries(table) {
+                if let EntryState::Table(next) = read::<E>(entry, level) {
+                    self.free_tables(next, level - 1);
                 }
             }
         }
@@ -190,16 +214,17 @@ where
 
     /// Frees the tables below the root that belong to this page table only.
     fn free_own_tables(&self) {
-        let size = Self::entry_size(Self::TOP);
-        let index = |vaddr: usize| vaddr / size % ENTRIES;
+        let index = |vaddr| Self::index(vaddr, Self::TOP);
         let borrowed = match self.borrowed.is_empty() {
             true => 0..0,
             false => index(self.borrowed.start)..index(self.borrowed.end - 1) + 1,
         };
-        for own in (0..ENTRIES).filter(|index| !borrowed.contains(index)) {
-            let entry = self.entry(self.root, VirtAddr::from_usize(own * size), Self::TOP);
-            if let EntryState::Table(next) = read::<E>(entry, Self::TOP) {
-                Self::free_tables(next, Self::TOP - 1);
+        let entries = self.entries(self.root);
+        for own in [&entries[..borrowed.start], &entries[borrowed.end..]] {
+            for entry in own {
+                if let EntryState::Table(next) = read::<E>(entry, Self::TOP) {
+                    self.free_tables(next, Self::TOP - 1);
+                }
             }
         }
     }

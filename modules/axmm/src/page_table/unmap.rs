@@ -64,9 +64,7 @@ where
             let entry = self.entry(table, vaddr, level);
             match read::<E>(entry, level) {
                 EntryState::Empty => {
-                    // SAFETY: one table translates all of `pages`, so it has an entry for each
-                    // part that is left.
-                    left.start += size * unsafe { count_empty(entry.add(1), left.len() / size) };
+                    left.start += size * count_empty(self.entries_of(table, &left, level));
                 }
                 EntryState::Page(paddr, _) => {
                     clear(entry);
@@ -77,7 +75,7 @@ where
                     let is_all_of_next = part.len() == size;
                     if self.clear_in(next, level - 1, part, flusher)
                         && let Some(_irqs) = self.disable_irqs_if_freeable(level, vaddr, flusher)
-                        && (is_all_of_next || Self::is_empty(next))
+                        && (is_all_of_next || self.is_empty(next))
                     {
                         clear(entry);
                         has_cleared = true;
@@ -94,14 +92,12 @@ where
     /// have become empty.
     fn clear_leaf(&self, table: PhysAddr, pages: Pages, flusher: &mut impl Flusher) -> bool {
         let is_whole_table = pages.len() == Self::entry_size(1);
+        let mut entries = self.entries_of(table, &pages, 0);
         let mut at = pages.start;
         let mut has_cleared = false;
-        while at < pages.end {
-            let entry = self.entry(table, VirtAddr::from_usize(at), 0);
-            let left = (pages.end - at) / PAGE_SIZE_4K;
-            // SAFETY: one table of this page table translates all of `pages`, and the caller
-            // has locked the range.
-            let (frame, count) = unsafe { clear_run(entry, left) };
+        while !entries.is_empty() {
+            let (frame, count) = clear_run::<E>(entries);
+            entries = &entries[count..];
             let run = at..at + count * PAGE_SIZE_4K;
             at = run.end;
             if let Some(frame) = frame {
@@ -144,7 +140,7 @@ where
             };
             table = next;
         }
-        let is_freeable = !self.keeps_table(level, vaddr) && Self::is_empty(table);
+        let is_freeable = !self.keeps_table(level, vaddr) && self.is_empty(table);
         is_freeable.then(|| block_around(vaddr.as_usize(), Self::entry_size(level)))
     }
 
@@ -165,7 +161,7 @@ where
             self.free_empty_in(next, level - 1, vaddr, flusher);
         }
         if let Some(_irqs) = self.disable_irqs_if_freeable(level, vaddr, flusher)
-            && Self::is_empty(next)
+            && self.is_empty(next)
         {
             clear(entry);
             flusher.detached_table(next);

@@ -139,10 +139,8 @@ where
             let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
             match read::<E>(entry, level) {
                 EntryState::Empty => {
-                    let left = (pages.end - at) / size;
-                    // SAFETY: one table translates all of `pages`, so the next `left` entries
-                    // are in it, too.
-                    at += size * unsafe { count_empty(entry.add(1), left) };
+                    let left = at..pages.end;
+                    at += size * count_empty(self.entries_of(table, &left, level));
                 }
                 EntryState::Table(next) => self.visit_in(next, level - 1, part, f)?,
                 EntryState::Page(paddr, flags) => {
