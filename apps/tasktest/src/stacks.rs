@@ -124,11 +124,16 @@ fn capture<const SIZE: usize>(stack: usize) -> Result<(), String> {
 #[repr(align(0x10_0000))]
 struct Aligned;
 
+impl Aligned {
+    fn take(self) {}
+}
+
 /// Spawns a thread whose closure captures an [`Aligned`].
 fn capture_aligned() -> Result<(), String> {
     let captured = Aligned;
-    let take = move || drop(captured);
-    let thread = Builder::new().stack_size(SMALLEST).spawn(take);
+    let thread = Builder::new()
+        .stack_size(SMALLEST)
+        .spawn(move || captured.take());
     thread.and_then(JoinHandle::join).map_err(error_text)
 }
 

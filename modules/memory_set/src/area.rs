@@ -108,13 +108,13 @@ impl<B: WordBackend> MemoryArea<B> {
             start: self.start(),
             end: next.end(),
         };
-        let can_merge = self.end() == next.start() && self.to_words() == next.to_words();
+        let can_merge = self.end() == next.start() && self.words() == next.words();
         can_merge.then(|| Self::from_range(va_range, self.flags, self.backend))
     }
 
     /// Returns flags and backend as words.
     #[inline(always)]
-    pub(crate) fn to_words(&self) -> [usize; WORDS] {
+    pub(crate) fn words(&self) -> [usize; WORDS] {
         words_of(self.flags, &self.backend)
     }
 
@@ -122,7 +122,7 @@ impl<B: WordBackend> MemoryArea<B> {
     ///
     /// # Safety
     ///
-    /// [`to_words`](Self::to_words) of an area of this type has returned `words`.
+    /// [`words`](Self::words) of an area of this type has returned `words`.
     #[inline(always)]
     pub(crate) unsafe fn from_words(start: usize, end: usize, words: [usize; WORDS]) -> Self {
         let va_range = AddrRange {
@@ -130,7 +130,7 @@ impl<B: WordBackend> MemoryArea<B> {
             end: end.into(),
         };
         let [flags, a, b, c, d] = words;
-        // SAFETY: the caller promises that `MemoryArea::to_words` has returned all five words. It
+        // SAFETY: the caller promises that `MemoryArea::words` has returned all five words. It
         // took the last four from `to_words` of a backend.
         let backend = unsafe { B::from_words([a, b, c, d]) };
         Self::from_range(va_range, B::flags_from_word(flags), backend)
