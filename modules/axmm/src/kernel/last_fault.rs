@@ -4,6 +4,7 @@
 use memory_addr::VirtAddr;
 
 use crate::aspace::Fault;
+use crate::machine::{Machine, ThisMachine};
 
 /// The address of the access.
 #[percpu::def_percpu]
@@ -20,10 +21,11 @@ const FAULTS: [Fault; 4] = [
     Fault::Nested,
 ];
 
-/// Records why an access of this hart cannot be made. Interrupts may be enabled: if another thread
-/// of this hart records its own reason between the two writes, a report may give the wrong one.
+/// Records why an access of this hart cannot be made.
 #[cold]
 pub fn note(addr: VirtAddr, fault: Fault) {
+    // No other thread of this hart records its own reason between the two writes.
+    let _irqs_off = ThisMachine::disable_irqs();
     let index = FAULTS.iter().position(|known| *known == fault);
     FAULT.write_current(index.map_or(0, |index| index + 1));
     ADDR.write_current(addr.as_usize());

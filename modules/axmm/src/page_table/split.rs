@@ -7,7 +7,7 @@ use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
 use super::entry::{EntryState, clear, read, write_pages, write_table};
 use super::flusher::Flusher;
-use super::range::{Pages, parts};
+use super::range::{Pages, block_around, parts};
 use super::spare::SpareTables;
 use super::table::{Page, PageTable};
 
@@ -119,29 +119,26 @@ where
         while addr < pages.end {
             addr = match self.query(VirtAddr::from_usize(addr)) {
                 Some(page) if page.size > PAGE_SIZE_4K => f(self, page)?,
-                Some(_) => addr + PAGE_SIZE_4K,
-                None => match self.end_of_empty_entry(addr) {
-                    Some(end) => end,
-                    None => break,
-                },
+                _ => self.end_without_large_page(addr),
             };
         }
         Ok(())
     }
 
-    /// Returns the end of what the empty entry for `addr` translates. `None` if that is the end
-    /// of all addresses.
-    fn end_of_empty_entry(&self, addr: usize) -> Option<usize> {
+    /// Returns the end of the aligned block around `addr` that has no large page: what the empty
+    /// entry for `addr` translates, or what the table of the lowest level translates. No large
+    /// page is mapped at `addr`.
+    fn end_without_large_page(&self, addr: usize) -> usize {
         let mut table = self.root;
         let mut level = Self::TOP;
-        while let EntryState::Table(next) =
-            read::<E>(self.entry(table, VirtAddr::from_usize(addr), level), level)
+        while level > 1
+            && let EntryState::Table(next) =
+                read::<E>(self.entry(table, VirtAddr::from_usize(addr), level), level)
         {
             table = next;
             level -= 1;
         }
-        let size = Self::entry_size(level);
-        (addr & !(size - 1)).checked_add(size)
+        block_around(addr, Self::entry_size(level)).end
     }
 
     /// Replaces a large page by a table of pages of the next smaller size. Takes one of the `spare`
