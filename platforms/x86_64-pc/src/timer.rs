@@ -56,7 +56,8 @@ fn measured_hz() -> u64 {
     let counted = || !lapic::read(TIMER_COUNT);
     let (ticks, count) = measure(counted, |ticks, _| ticks_to_nanos(ticks) >= MEASURED_NS);
     lapic::write(TIMER_START, 0);
-    u64::from(count) * NANOS_PER_SEC / ticks_to_nanos(ticks)
+    // A timer that did not count is not mistaken for TSC-deadline mode.
+    (u64::from(count) * NANOS_PER_SEC / ticks_to_nanos(ticks)).max(1)
 }
 
 /// Sets this hart's timer to `deadline`, in ticks of the clock. If it is past, the interrupt
