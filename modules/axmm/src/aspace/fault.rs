@@ -149,7 +149,9 @@ impl<M: Machine> AddrSpace<M> {
                 None => {
                     drop(held);
                     // The lookup without a lock may have missed the area.
-                    self.area_under_lock(vaddr).ok_or(Fault::Unmapped)?;
+                    if self.area_under_lock(vaddr).is_none() {
+                        return Err(self.missing_area(vaddr));
+                    }
                     continue;
                 }
             };
@@ -159,6 +161,17 @@ impl<M: Machine> AddrSpace<M> {
                 Resolved::Needs(grain) => frames.allocate::<M>(grain),
                 Resolved::No(fault) => return Err(fault),
             }
+        }
+    }
+
+    /// Returns why no area was found at `vaddr`: there is none, or this hart holds the index lock
+    /// and may be changing the areas.
+    #[cold]
+    fn missing_area(&self, vaddr: VirtAddr) -> Fault {
+        let shard = self.shards.at(vaddr.as_usize());
+        match shard.is_some_and(|shard| shard.lock.index().is_held_by(M::hart())) {
+            true => Fault::Nested,
+            false => Fault::Unmapped,
         }
     }
 

@@ -6,7 +6,7 @@ use memory_addr::{MemoryAddr, VirtAddr};
 use super::fault::Fault;
 use super::space::AddrSpace;
 use crate::addr::va_range;
-use crate::locking::range_lock::{FaultGuard, LockedBy};
+use crate::locking::range_lock::{FaultGuard, LockedBy, RangeLock};
 use crate::locking::shards::Shard;
 use crate::machine::Machine;
 
@@ -60,11 +60,12 @@ impl<M: Machine> AddrSpace<M> {
         let _no_preempt = M::disable_preemption();
         let hart = M::hart();
         let shard = self.shards.at(vaddr.as_usize()).ok_or(Fault::Unmapped)?;
-        // If this hart holds a fault slot or the index lock, or has locked the address, the
+        // If this hart holds a fault slot or an index lock, or has locked the address, the
         // operation for which it would wait could be waiting for this hart.
+        let holds_any =
+            |lock: &RangeLock<M>| lock.is_faulting(hart) || lock.index().is_held_by(hart);
         let mut shards = self.shards.made_from(0);
-        if shards.any(|shard| shard.lock.is_faulting(hart))
-            || shard.lock.index().is_held_by(hart)
+        if shards.any(|shard| holds_any(&shard.lock))
             || shard.lock.locked_by(hart, vaddr) == LockedBy::ThisHart
         {
             return Err(Fault::Nested);

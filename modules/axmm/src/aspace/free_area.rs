@@ -27,7 +27,8 @@ impl<M: Machine> AddrSpace<M> {
             return None;
         }
         let limit = va_range(start, end);
-        let mut from = hint.as_usize().max(start);
+        let from = hint.as_usize().max(start);
+        let mut from = from.checked_next_multiple_of(PAGE_SIZE_4K)?;
         let mut number = self.shards.number_of(from);
         loop {
             // The first gap in this shard, as if nothing were mapped in the shards after it.

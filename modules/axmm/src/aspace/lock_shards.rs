@@ -70,31 +70,44 @@ fn lock_ranges<M: Machine>(
     hart: usize,
     irqs_off: &mut Option<M::IrqGuard>,
 ) {
+    let requests = guards.iter().map(|guard| Request {
+        lock: guard.range_lock(),
+        range: guard.range(),
+    });
+    let mut requests: ArrayVec<_, MAX_SHARDS> = requests.collect();
     loop {
-        let requests = guards.iter().map(|guard| Request {
-            lock: guard.range_lock(),
-            range: guard.with_large_pages(),
-        });
-        let requests: ArrayVec<_, MAX_SHARDS> = requests.collect();
         wait_for_turn::<M>(&requests, hart, irqs_off);
-        for request in &requests {
-            request.lock.lock(hart, request.range);
-        }
-        // Until a range is locked, a fault may map a large page across its ends. Then the
-        // operation asks for the larger range, and keeps its place in the queues.
-        let mut pairs = guards.iter().zip(&requests);
-        if pairs.all(|(guard, request)| guard.with_large_pages() == request.range) {
-            for (guard, request) in guards.iter_mut().zip(&requests) {
-                request.lock.dequeue(hart);
-                request.lock.count_turn(hart, request.range);
-                guard.set_locked(request.range);
+        // From here on no other operation frees a table on the way to an end of the range, so the
+        // page table may be looked at.
+        if cover_large_pages(guards, &requests) {
+            for request in &requests {
+                request.lock.lock(hart, request.range);
             }
-            return;
+            // Until a range is locked, a fault may map a large page across its ends.
+            if cover_large_pages(guards, &requests) {
+                break;
+            }
+            for request in &requests {
+                request.lock.unlock(hart);
+            }
         }
-        for request in &requests {
-            request.lock.unlock(hart);
+        // The operation asks for the larger ranges, and keeps its place in the queues.
+        for (guard, request) in guards.iter().zip(&mut requests) {
+            request.range = guard.with_large_pages();
         }
     }
+    for (guard, request) in guards.iter_mut().zip(&requests) {
+        request.lock.dequeue(hart);
+        request.lock.count_turn(hart, request.range);
+        guard.set_locked(request.range);
+    }
+}
+
+/// Returns whether each request is for all of the large pages across the ends of its guard's
+/// range.
+fn cover_large_pages<M: Machine>(guards: &Guards<M>, requests: &[Request<M>]) -> bool {
+    let mut pairs = guards.iter().zip(requests);
+    pairs.all(|(guard, request)| guard.with_large_pages() == request.range)
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]

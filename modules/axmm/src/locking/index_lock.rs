@@ -80,9 +80,8 @@ impl<M: Machine> IndexLock<M> {
         let _no_preempt = M::disable_preemption();
         let mut round = 0;
         while !self.try_lock(hart) {
-            if round == PATIENCE {
-                // Relaxed: it is enough if a holder sees the bit at some later unlock.
-                self.waiting.fetch_or(1 << hart, Ordering::Relaxed);
+            if round >= PATIENCE {
+                self.join_cyclic_order(hart);
             }
             if let Some(irqs_off) = &mut irqs_off {
                 **irqs_off = None;
@@ -96,6 +95,15 @@ impl<M: Machine> IndexLock<M> {
         if round > PATIENCE {
             self.waiting.fetch_and(!(1 << hart), Ordering::Relaxed);
             self.next.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets the bit of `hart`, unless it is set. An interrupt handler of the hart that has waited
+    /// for the lock as well has cleared it.
+    fn join_cyclic_order(&self, hart: usize) {
+        // Relaxed: it is enough if a holder sees the bit at some later unlock.
+        if self.waiting.load(Ordering::Relaxed) >> hart & 1 == 0 {
+            self.waiting.fetch_or(1 << hart, Ordering::Relaxed);
         }
     }
 

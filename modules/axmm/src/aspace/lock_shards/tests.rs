@@ -599,3 +599,58 @@ fn the_last_operation_in_a_table_frees_it() {
     space.unmap(at(other), PAGE).unwrap();
     assert_eq!(tables(), before);
 }
+
+/// Before its turn, another operation may free the tables on the way to the page.
+#[test]
+fn an_operation_over_shards_looks_for_large_pages_in_its_turn_only() {
+    let space = large_pages();
+    assert_eq!(space.fault(at(EDGE - 2 * MIB), RW), Ok(()));
+    with_index_lock(space, 1, |lock| lock.lock(1, va_range(EDGE, EDGE + PAGE)));
+    ON_WAIT.set(Some(Box::new(|| {
+        let is_free = |pages: Range<usize>| {
+            let lock = &space.shards.get(0).unwrap().lock;
+            lock.is_free(3, range(&pages))
+        };
+        assert!(!is_free(EDGE - MIB..EDGE), "hart 0 waits for its range");
+        assert!(is_free(EDGE - 2 * MIB..EDGE - MIB), "and for no more");
+        with_index_lock(space, 1, |lock| lock.unlock(1));
+    })));
+    assert_eq!(space.protect(at(EDGE - MIB), MIB + PAGE, RO), Ok(()));
+    assert!(ON_WAIT.take().is_none(), "it has waited");
+}
+
+/// The fault would wait for an operation that may wait for the index lock.
+#[test]
+fn a_fault_with_the_index_lock_of_another_shard_does_not_wait() {
+    let space = space();
+    for start in [TOP, EDGE] {
+        space.map_alloc(at(start), PAGE, RW, false).unwrap();
+    }
+    with_index_lock(&space, 0, |lock| lock.lock(1, va_range(TOP, TOP + PAGE)));
+    let other = space.shards.get(1).unwrap().lock.index();
+    assert!(other.try_lock(0));
+    assert_eq!(space.fault(at(TOP), RW), Err(Fault::Nested));
+    other.unlock();
+    with_index_lock(&space, 0, |lock| lock.unlock(1));
+    assert_eq!(space.fault(at(TOP), RW), Ok(()));
+}
+
+/// The areas may be in the middle of a change.
+#[test]
+fn a_fault_with_the_index_lock_held_cannot_say_that_nothing_is_mapped() {
+    let space = space();
+    space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
+    let index = space.shards.get(0).unwrap().lock.index();
+    assert!(index.try_lock(0));
+    assert_eq!(space.fault(at(TOP + PAGE), RW), Err(Fault::Nested));
+    index.unlock();
+    assert_eq!(space.fault(at(TOP + PAGE), RW), Err(Fault::Unmapped));
+}
+
+#[test]
+fn a_free_address_is_aligned_also_where_nothing_was_ever_mapped() {
+    let space = space();
+    let limit = range(&(TOP..4 * TOP));
+    let found = space.find_free_area(at(EDGE + 1), PAGE, limit);
+    assert_eq!(found, Some(at(EDGE + PAGE)));
+}

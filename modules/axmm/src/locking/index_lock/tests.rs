@@ -77,3 +77,22 @@ fn other_harts_stay_in_cyclic_order() {
     assert!(!lock.try_lock(1));
     assert!(lock.try_lock(3));
 }
+
+/// An interrupt handler of a waiting hart waits for the lock as well, and gets it.
+#[test]
+fn a_hart_stays_in_cyclic_order_when_its_interrupt_handler_has_left_it() {
+    let lock: &'static _ = Box::leak(Box::new(IndexLock::<FourHarts>::new()));
+    assert!(lock.try_lock(2));
+    at_round(PATIENCE, move || {
+        at_round(PATIENCE, move || lock.unlock());
+        lock.lock(1, &mut None);
+        lock.unlock();
+        assert!(lock.try_lock(3));
+        at_round(0, move || {
+            assert_eq!(lock.waiting.load(Ordering::Relaxed), 1 << 1);
+            lock.unlock();
+        });
+    });
+    lock.lock(1, &mut None);
+    assert!(ON_WAIT.take().is_none(), "it has waited");
+}
