@@ -654,3 +654,17 @@ fn a_free_address_is_aligned_also_where_nothing_was_ever_mapped() {
     let found = space.find_free_area(at(EDGE + 1), PAGE, limit);
     assert_eq!(found, Some(at(EDGE + PAGE)));
 }
+
+#[test]
+fn each_hart_frees_the_tables_that_it_empties() {
+    let space = space();
+    let tables = || space.table().tables(TOP..4 * TOP);
+    let before = tables();
+    for hart in 0..4 {
+        as_hart(hart, || {
+            space.map_alloc(at(EDGE + GIB), PAGE, RW, true).unwrap();
+            space.unmap(at(EDGE + GIB), PAGE).unwrap();
+        });
+        assert_eq!(tables(), before, "hart {hart}");
+    }
+}

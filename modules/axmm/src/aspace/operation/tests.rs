@@ -7,6 +7,7 @@ use memory_addr::{PAGE_SIZE_4K, VirtAddr};
 use page_table_multiarch::MappingFlags;
 
 use super::*;
+use crate::by_turns::{FourHarts, RECLAIMS};
 use crate::machine::ThisMachine;
 use crate::{Fault, test_memory};
 
@@ -144,4 +145,24 @@ fn an_interrupt_handler_is_refused_what_its_hart_is_changing() {
     });
     drop(guard);
     assert_eq!(space.fault(page(64), RW), Ok(()));
+}
+
+#[test]
+fn work_that_lacks_memory_is_done_again_as_long_as_other_modules_free_some() {
+    for (reclaims, tries_needed) in [(2, 3), (5, 3), (0, 1)] {
+        RECLAIMS.set(reclaims);
+        let tries = Cell::new(0);
+        let result = with_memory::<FourHarts>(|| {
+            tries.set(tries.get() + 1);
+            match tries.get() == tries_needed {
+                true => Ok(()),
+                false => Err(AxError::NoMemory),
+            }
+        });
+        assert_eq!(result, Ok(()), "{reclaims}");
+        assert_eq!(tries.get(), tries_needed);
+    }
+    RECLAIMS.set(1);
+    let result = with_memory::<FourHarts>(|| Err(AxError::NoMemory));
+    assert_eq!(result, Err(AxError::NoMemory));
 }
