@@ -655,15 +655,18 @@ fn a_free_address_is_aligned_also_where_nothing_was_ever_mapped() {
     assert_eq!(found, Some(at(EDGE + PAGE)));
 }
 
+/// The area beside the page has no pages, so an unmap of the page empties the tables of both.
 #[test]
 fn each_hart_frees_the_tables_that_it_empties() {
     let space = space();
+    let page = at(EDGE + GIB);
+    space.map_alloc(page + PAGE, PAGE, RW, false).unwrap();
     let tables = || space.table().tables(TOP..4 * TOP);
     let before = tables();
     for hart in 0..4 {
         as_hart(hart, || {
-            space.map_alloc(at(EDGE + GIB), PAGE, RW, true).unwrap();
-            space.unmap(at(EDGE + GIB), PAGE).unwrap();
+            space.map_alloc(page, PAGE, RW, true).unwrap();
+            space.unmap(page, PAGE).unwrap();
         });
         assert_eq!(tables(), before, "hart {hart}");
     }
