@@ -86,7 +86,7 @@ pub type BackendWords = [usize; WORDS - 1];
 /// struct Owner(std::sync::Arc<()>);
 /// ```
 ///
-/// A set of backends that may not be sent to another thread may not be sent either:
+/// A set is `Send` only if its backend is:
 ///
 /// ```compile_fail,E0277
 /// use memory_set::{AreaBackend, BackendWords, MemorySet, WordBackend, WordSlot};

@@ -16,7 +16,7 @@
 //!
 //! An inner node knows the largest gap in each child or before it. A search for a gap follows
 //! these, and visits at most two nodes on each level. With an alignment above that of the areas,
-//! a gap can be large enough for `size` and hold no aligned address. The search then visits all
+//! a gap of `size` bytes or more may have no aligned place for them. The search then visits all
 //! such gaps up to the first that fits. Each of them has fewer than `size + align` bytes.
 //!
 //! Memory for the nodes that a change needs is allocated before the change begins, so a change
@@ -28,9 +28,9 @@
 //!
 //! One thread at a time changes the areas. Any other may look one up meanwhile
 //! ([`SharedMemorySet::peek`]) without a lock, and without writing anything. A lookup may read a
-//! node that is freed meanwhile. So a node never moves, and its memory is used for nodes only
-//! until the set is dropped. All that a lookup reads are words, which are atomics, so a read
-//! beside a write is no data race.
+//! node that is taken out of the tree meanwhile. So a node never moves, and its memory stays a
+//! node of this set until the set is dropped. All that a lookup reads are words, which are
+//! atomics, so a read beside a write is no data race.
 //!
 //! Each leaf has a sequence counter, and so has the shape of the tree, which changes when nodes
 //! are split or merged. A lookup copies the words of an area, and uses them only if neither
@@ -42,8 +42,9 @@
 //!
 //! A leaf has a slot for the flags and the backend of each area. A [`MappingBackend`], as
 //! published, may own something, and the published methods return references to areas. So the slot
-//! of such a backend holds a [`MemoryArea`] in place, which is moved when a leaf is split. The slot
-//! of a [`WordBackend`] holds words. The rest of the tree is common to both.
+//! of such a backend holds a whole [`MemoryArea`], which is moved when a leaf is split. The leaf
+//! has the area's addresses as well, and both copies are changed together. The slot of a
+//! [`WordBackend`] holds flags and backend as words. The rest of the tree is common to both.
 //!
 //! Rejected: a tree of words alone, in which the word of a published area is the address of a box.
 //! It would need one kind of slot, and no unsafe code in a leaf. But each `map` and each `unmap`

@@ -82,9 +82,9 @@ impl<B: MappingBackend> MemorySet<B> {
     /// # Errors
     ///
     /// Returns `InvalidParam` if `start + size` overflows. Returns `BadState` before any change if
-    /// there is no memory for the second part of an area that is split. Returns `BadState` if a
-    /// backend fails. The areas in the range before that backend's are then unmapped. That
-    /// backend's area and those after it are as they were.
+    /// an end of the range lies inside an area and there is no memory to split that area. Returns
+    /// `BadState` if a backend fails. The areas in the range before that backend's are then
+    /// unmapped. That backend's area and those after it are as they were.
     pub fn unmap(
         &mut self,
         start: B::Addr,
@@ -124,9 +124,9 @@ impl<B: MappingBackend> MemorySet<B> {
     /// # Errors
     ///
     /// Returns `InvalidParam` if `start + size` overflows. Returns `BadState` before any change if
-    /// there is no memory for the parts of an area that is split. Returns `BadState` if a backend
-    /// fails. The areas in the range before that backend's then have new flags. That backend's
-    /// area and those after it have their old flags.
+    /// an end of the range lies inside an area and there is no memory to split that area. Returns
+    /// `BadState` if a backend fails. The areas in the range before that backend's then have new
+    /// flags. That backend's area and those after it have their old flags.
     pub fn protect(
         &mut self,
         start: B::Addr,

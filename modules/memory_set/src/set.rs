@@ -126,7 +126,7 @@ impl<B: AreaBackend> MemorySet<B> {
     }
 
     /// Makes sure that the areas can be split at both ends of `range` without allocating memory.
-    /// Each end that lies inside an area takes one more area.
+    /// A split at an end that lies inside an area adds one area.
     #[inline(always)]
     pub(crate) fn reserve_splits(&self, range: &Range<usize>) -> Result<(), NoMemory> {
         let position = self.tree.seek(range.start);

@@ -175,8 +175,8 @@ impl<B: WordBackend> MemorySet<B> {
         Ok(self.tree.reserve(1)?)
     }
 
-    /// Makes sure that `range` can be cut out of the areas without allocating memory. That takes
-    /// one more area for each end of `range` that lies inside an area.
+    /// Makes sure that the areas can be [split](Self::split_at_ends) at both ends of `range`, or
+    /// `range` [removed](Self::remove) from them, without allocating memory.
     ///
     /// # Errors
     ///
@@ -246,8 +246,8 @@ impl<B: WordBackend> MemorySet<B> {
     }
 
     /// Cuts `range` out of at most `limit` of the areas that overlap with it, in order. Returns
-    /// whether `range` is free now. The caller has [reserved](Self::reserve_cut) memory for the
-    /// cuts.
+    /// `true` if `range` is free now. After `false` areas may be left in it, and the caller calls
+    /// this again. The caller has [reserved](Self::reserve_cut) memory for the cuts.
     ///
     /// # Panics
     ///

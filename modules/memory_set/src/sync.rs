@@ -1,7 +1,7 @@
 //! The atomics of this crate: the machine's, or those of a tool that tries many interleavings.
 //!
-//! In this crate's own tests `--cfg loom` chooses `loom`. `--cfg shuttle` chooses `shuttle`, also
-//! for tests of kernels.
+//! `--cfg loom` chooses `loom` in this crate's own tests. `--cfg shuttle` chooses `shuttle`, also
+//! for the tests of crates that use this one.
 
 #[cfg(not(any(all(loom, test), shuttle)))]
 pub use core::sync::atomic::{AtomicUsize, Ordering, fence};

@@ -118,11 +118,11 @@ impl Inner {
             CAPACITY => return None,
             _ => CAPACITY + slot,
         };
-        // As long as the gaps below `entry` are too small: on to the slots right of those below it.
-        // Of the entries whose slots begin there, the highest one covers the most.
+        // As long as all gaps below `entry` are too small, go on to the slot after those below it.
+        // Several entries begin at that slot. The highest of them covers the most slots.
         while self.is_gap_below(entry, size) {
             entry += 1;
-            // The first entry of a row: the one before it was the last, and no slot is left.
+            // `entry` begins a row, so the one before it ended a row: no slot is left.
             if entry.is_power_of_two() {
                 return None;
             }
@@ -209,7 +209,7 @@ impl Inner {
 
     /// Sets what is known of the child in `slot`, which is below `len`. To be called for all
     /// children in order after `insert`, `remove`, `split` and `merge`.
-    pub fn set_extent(&self, slot: usize, child: Extent) {
+    pub fn set_child_extent(&self, slot: usize, child: Extent) {
         if slot == 0 {
             self.start.set(child.start);
             self.clear_search_keys();
@@ -222,7 +222,7 @@ impl Inner {
     }
 
     /// Adds `child` at `slot`, which is not above `len`, to a node that is not full. The caller
-    /// then [sets all extents](Self::set_extent).
+    /// then [sets the extents of all children](Self::set_child_extent).
     pub fn insert(&self, slot: usize, child: u32) {
         let len = self.len();
         for moved in (slot..len).rev() {
@@ -233,7 +233,7 @@ impl Inner {
     }
 
     /// Removes the child in `slot`, which is below `len`. The caller then
-    /// [sets all extents](Self::set_extent).
+    /// [sets the extents of all children](Self::set_child_extent).
     pub fn remove(&self, slot: usize) {
         let len = self.len() - 1;
         for moved in slot..len {

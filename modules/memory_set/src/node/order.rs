@@ -47,6 +47,7 @@ impl Order {
     pub fn insert(&mut self, position: usize) -> usize {
         let len = self.len();
         let slot = self.slot(len);
+        // The slots from `position` on move up by one, over the first vacant slot.
         let moved = self.0 & bits_from(position) & !bits_from(len);
         let kept = self.0 & !(bits_from(position) & !bits_from(len + 1));
         self.0 = (kept | (moved << 4) | (slot << (4 * position + 4))) + 1;
@@ -58,6 +59,7 @@ impl Order {
     pub fn remove(&mut self, position: usize) -> usize {
         let len = self.len();
         let slot = self.slot(position);
+        // The slots after `position` move down by one, and this one becomes the first vacant slot.
         let moved = self.0 & bits_from(position + 1) & !bits_from(len);
         let kept = self.0 & !(bits_from(position) & !bits_from(len));
         self.0 = (kept | (moved >> 4) | (slot << (4 * len))) - 1;

@@ -5,7 +5,7 @@
 //!
 //! Nodes are changed by one thread at a time, which has exclusive access to the tree: through
 //! `&mut MemorySet`, or by the lock that `SharedMemorySet::locked` asks for. Only that thread
-//! calls the unsafe functions of a slot.
+//! changes slots. While there is no such thread, any thread may read.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;

@@ -11,6 +11,8 @@ const PAGE: usize = 0x1000;
 /// A page: its flags, and the number of its backend (`kind`). `None` if it is free.
 type Page = Option<(u8, usize)>;
 
+/// The first number is the page to start at, and the second is a number of pages. Flags and the
+/// number of the backend may follow.
 #[derive(Clone, Debug)]
 enum Op {
     Insert(usize, usize, u8, usize),
@@ -66,6 +68,7 @@ fn script() -> impl Strategy<Value = (usize, usize, Vec<Op>)> {
     })
 }
 
+/// A set, and the pages of which its areas have to consist.
 struct Both {
     set: Set,
     pages: Vec<Page>,

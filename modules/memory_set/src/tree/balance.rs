@@ -34,7 +34,7 @@ impl<S: Slot> Tree<S> {
             let (slot, inner) = (step.slot as usize + 1, self.nodes.inners.get(step.inner));
             if !inner.is_full() {
                 inner.insert(slot, new);
-                return self.set_extents_and_update(level, step.inner);
+                return self.set_child_extents_and_update(level, step.inner);
             }
             let right_id = self.nodes.inners.take();
             let right = self.nodes.inners.get(right_id);
@@ -43,8 +43,8 @@ impl<S: Slot> Tree<S> {
                 Some(slot) if slot > 0 => right.insert(slot, new),
                 _ => inner.insert(slot, new),
             }
-            self.set_extents(level, step.inner);
-            self.set_extents(level, right_id);
+            self.set_child_extents(level, step.inner);
+            self.set_child_extents(level, right_id);
             new = right_id;
         }
         if let Some(old) = self.nodes.root.get() {
@@ -52,7 +52,7 @@ impl<S: Slot> Tree<S> {
             let root = self.nodes.inners.get(id);
             root.insert(0, old);
             root.insert(1, new);
-            self.set_extents(self.depth(), id);
+            self.set_child_extents(self.depth(), id);
             self.nodes.root.set(Some(id));
             self.nodes.depth.set(self.depth() + 1);
         }
@@ -75,14 +75,14 @@ impl<S: Slot> Tree<S> {
             let left = (step.slot as usize).min(inner.len().saturating_sub(2));
             let (a, b) = (inner.child(left), inner.child(left + 1));
             if !self.merge(level, a, b) {
-                return self.set_extents_and_update(level, step.inner);
+                return self.set_child_extents_and_update(level, step.inner);
             }
             let inner = self.nodes.inners.get(step.inner);
             inner.remove(left + 1);
             if inner.len() >= Inner::FEWEST {
-                return self.set_extents_and_update(level, step.inner);
+                return self.set_child_extents_and_update(level, step.inner);
             }
-            self.set_extents(level, step.inner);
+            self.set_child_extents(level, step.inner);
         }
         self.shorten_root();
     }
@@ -119,27 +119,27 @@ impl<S: Slot> Tree<S> {
         if merged {
             inners.free(b);
         } else {
-            self.set_extents(height - 1, b);
+            self.set_child_extents(height - 1, b);
         }
-        self.set_extents(height - 1, a);
+        self.set_child_extents(height - 1, a);
         merged
     }
 
     /// Sets the extents of all children of the inner node `id` on `level`, and updates its
     /// ancestors on the cursor's path.
-    fn set_extents_and_update(&self, level: usize, id: u32) {
+    fn set_child_extents_and_update(&self, level: usize, id: u32) {
         let old = self.nodes.inners.get(id).extent();
-        self.set_extents(level, id);
+        self.set_child_extents(level, id);
         let new = self.nodes.inners.get(id).extent();
         self.update_ancestors(level + 1, old, new);
     }
 
     /// Sets the extents of all children of the inner node `id` on `level`.
-    fn set_extents(&self, level: usize, id: u32) {
+    fn set_child_extents(&self, level: usize, id: u32) {
         for slot in 0..self.nodes.inners.get(id).len() {
             let child = self.nodes.inners.get(id).child(slot);
             let extent = self.nodes.extent_of(level, child);
-            self.nodes.inners.get(id).set_extent(slot, extent);
+            self.nodes.inners.get(id).set_child_extent(slot, extent);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Searching a gap, led by the largest gap below each child.
+//! Searching a gap. Inner nodes know the largest gap in each child or before it.
 
 use core::ops::Range;
 
@@ -72,6 +72,7 @@ impl<S: Slot> Tree<S> {
         let inners = self.nodes.inners.all();
         loop {
             let (low, child) = (inner.end_before(slot), inner.child(slot));
+            // The end of the child before, if a gap of `size` bytes lies between it and `high`.
             let low_of_gap_to = |high: usize| low.filter(|low| high.saturating_sub(*low) >= size);
             if level == 0 {
                 let leaf = self.nodes.leaves.get(child);

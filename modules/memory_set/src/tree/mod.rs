@@ -1,4 +1,4 @@
-//! The tree: a B+ tree of areas, with the largest gap below each child.
+//! The tree: a B+ tree of areas, in which an inner node also knows gaps.
 //!
 //! ```text
 //!   nodes.rs     the nodes, and lookup without a lock

@@ -144,8 +144,8 @@ impl<S: Slot> Tree<S> {
 
 /// The areas of a tree in order.
 pub struct Iter<'a, S: Slot> {
-    /// The whole tree is neither `Sync` nor are references to it `Send`. So the iterator stays with
-    /// the thread that uses the tree, as it would not with the nodes alone.
+    /// The tree and not its nodes alone: a reference to the tree is not `Send`, so the iterator
+    /// stays with the thread that uses the tree.
     tree: &'a Tree<S>,
     leaf: Option<&'a Leaf<S>>,
     position: usize,
