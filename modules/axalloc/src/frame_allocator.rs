@@ -67,8 +67,9 @@ impl<H: Harts> FrameAllocator<H> {
         self.metadata.get(frame)
     }
 
-    /// Returns the metadata of `frames` up to the end of the array that has the record of the
-    /// first frame. The slice is empty if the first frame is not one of this allocator.
+    /// Returns the metadata of the first frame of `frames`, and of as many of those after it as
+    /// have theirs in the same array. The slice is empty if the first frame is not one of this
+    /// allocator.
     pub(crate) fn meta_slice(&self, frames: Range<usize>) -> &[FrameMeta] {
         self.metadata.slice(frames)
     }
@@ -92,8 +93,8 @@ impl<H: Harts> FrameAllocator<H> {
         let metadata_frames = first..first + needed;
         let records = (first * PAGE_SIZE + PHYS_VIRT_OFFSET) as *mut FrameMeta;
         let records = NonNull::new(records).ok_or(AxError::InvalidInput)?;
-        // The lock is taken before metadata is published. Harts look up frames that may be
-        // without metadata only while they hold it.
+        // The lock is taken before metadata is published. While `publish` runs, no hart looks up
+        // one of these frames without that lock.
         let mut pool = self.global_pool.lock();
         // SAFETY: `metadata_frames` have room for all records, and the caller promises that
         // this allocator owns them. The caller also promises that no other call runs.
@@ -281,8 +282,8 @@ impl<H: Harts> FrameAllocator<H> {
 
     /// Moves the cached frames of all harts into the global pool.
     ///
-    /// The caller keeps the lock of the pool until it has allocated. No magazine can be
-    /// refilled without that lock, so the frames are still there.
+    /// The caller keeps the lock of the pool until it has allocated. A hart cannot refill its
+    /// magazine without that lock, so these frames stay in the pool for the caller.
     #[cold]
     fn drain_caches(&self, pool: &mut Buddy) {
         self.harts.for_each_cache(|cache| {

@@ -18,7 +18,8 @@ pub struct FrameList {
     /// The run that was pushed last, to which the next may be appended. It is not linked yet:
     /// its frames' metadata says that they are single frames. Empty if the list is empty.
     last: FrameRun,
-    /// The first frame of the run before `last`, or [`NO_FRAME`].
+    /// The first frame of the run that was pushed before `last`, or [`NO_FRAME`]. Its record
+    /// links to the run that was pushed before it, and so on.
     before: u32,
 }
 
@@ -66,7 +67,7 @@ impl FrameList {
             let first = self.last.first + self.last.count;
             return Some(FrameRun { first, count: most });
         }
-        // `NO_FRAME` has no metadata, so the first run of the list has no run before it.
+        // `NO_FRAME` has no metadata, so this is `None` if `last` is the only run.
         let meta = FRAMES.meta(self.before as usize);
         let next = match meta.and_then(FrameMeta::unlist) {
             Some((count, before)) => {

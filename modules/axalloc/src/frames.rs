@@ -213,9 +213,11 @@ impl Frames {
 
     /// Turns an address that [`into_raw`](Self::into_raw) returned back into a handle.
     ///
-    /// Returns `None` if the run has other owners too. The metadata also shows a `start` that
-    /// owns no run, unless the frame was allocated again: debug builds then panic, and release
-    /// builds return `None`.
+    /// Returns `None` if the run has other owners, which keep it. The reference of `start` is
+    /// dropped all the same.
+    ///
+    /// A `start` that owns no run is detected, unless the frame was allocated again: debug builds
+    /// panic, and release builds return `None`.
     ///
     /// # Safety
     ///

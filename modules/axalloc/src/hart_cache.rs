@@ -99,7 +99,8 @@ impl HartCache {
     }
 }
 
-/// Packs a run into a value that is not 0: the number of frames above 32 bits for the first.
+/// Packs a run into a value that is not 0: the first frame in the lower 32 bits, and the number
+/// of frames above them.
 fn pack(first: usize, count: usize) -> usize {
     count << u32::BITS | first
 }

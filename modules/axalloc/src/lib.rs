@@ -20,7 +20,8 @@
 //! - **Ownership.** A frame has one owner ([`Frames`]) or counted owners ([`SharedFrames`]), and
 //!   is freed with the last. An owner may also be an address, such as one in a page table: see
 //!   [`Frames::into_raw`]. The metadata of a frame tells whether its address owns it. So a
-//!   second free of an address has no effect, unless the frame was allocated again in between.
+//!   second free of an address is detected, unless the frame was allocated again in between: it
+//!   panics in debug builds, and has no effect in release builds.
 //! - **Single frames in bulk.** Contiguous single frames are passed on and freed in one piece
 //!   ([`FrameRun`]). Runs that must wait before they are freed are put on a list that needs no
 //!   memory ([`FrameList`]).
@@ -29,8 +30,9 @@
 //!   A run is refused only if there is no free block of its size, rounded up to a power of two.
 //! - **No lasting fragmentation.** When everything is freed, the largest free block is as large
 //!   as at the start.
-//! - **Speed.** One frame, or a heap block of up to 4 KiB, is allocated and freed without a lock.
-//!   Only one call in many takes one, to exchange half a magazine with the global pool.
+//! - **Speed.** Most calls that allocate or free one frame, or a heap block of up to 4 KiB, take no
+//!   lock. One call in many takes one: to exchange half a magazine with the global pool, or with
+//!   the heap behind the magazines.
 //! - **Space.** Each frame takes 8 bytes of metadata. Free frames are not written.
 //!
 //! # Harts
@@ -43,8 +45,8 @@
 //!
 //! There are three: the heap's, the global pool's, and the one of the registered shrinker
 //! ([`set_shrinker`]). All of them disable interrupts. The global pool's lock may be taken while
-//! the heap's is held. No lock is taken in any other of them. So this crate may be called with
-//! any lock held, and in an interrupt handler.
+//! the heap's is held, and no other two are held together. So this crate may be called with any
+//! lock held, and in an interrupt handler.
 //!
 //! # Files
 //!

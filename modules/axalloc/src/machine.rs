@@ -100,7 +100,8 @@ pub fn largest_free_run() -> usize {
     FRAMES.largest_free_run()
 }
 
-/// Frees cached memory: that of the shrinker's module, and the heap's.
+/// Frees memory that the shrinker's module and the heap cache. The frames that harts cache are
+/// not freed here: an allocation from `FRAMES` has done that before it fails.
 #[cold]
 pub(crate) fn reclaim() {
     run_shrinker();

@@ -19,7 +19,7 @@ pub(super) const TAG_MASK: u32 = 3;
 pub(super) const KIND_SHIFT: u32 = 2;
 pub(super) const KIND_MASK: u32 = (UsageKind::COUNT as u32 - 1) << KIND_SHIFT;
 
-/// Where the number of frames of a counted run begins in the lower word.
+/// Where the number of frames of a counted run begins in the lower word. Bit 5 is not used.
 pub(super) const FRAMES_SHIFT: u32 = 6;
 
 /// Where `prev` and `next` begin: above the order, or above the kind and the tag.

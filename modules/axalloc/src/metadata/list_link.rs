@@ -7,8 +7,8 @@ use crate::atomic::Ordering;
 const SINGLE: u32 = 1 << FRAMES_SHIFT | COUNTED;
 
 impl FrameMeta {
-    /// Makes the run of `count` single frames that begins here a listed run. `next` is the
-    /// first frame of the run after it in the list.
+    /// Makes the run of `count` single frames that begins here a listed run. `next` is the first
+    /// frame of the run that is taken out after it: of the one that was pushed before it.
     ///
     /// Returns whether it did so. It refuses, and changes nothing, unless this is a counted
     /// single frame and the caller's reference is the only one.
@@ -30,8 +30,8 @@ impl FrameMeta {
 
     /// Takes the run that begins here out of its list: the inverse of [`list`](Self::list).
     ///
-    /// Returns how many frames it has and the first frame of the run after it, or `None` if
-    /// the run is in no list.
+    /// Returns how many frames it has and the first frame of the next run, or `None` if the run
+    /// is in no list.
     #[inline]
     pub(crate) fn unlist(&self) -> Option<(u32, u32)> {
         let lower = self.lower.load(Ordering::Relaxed);

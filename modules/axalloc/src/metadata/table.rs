@@ -67,8 +67,8 @@ impl MetadataTable {
         Some(unsafe { &*records.add(index) })
     }
 
-    /// Returns the metadata of `frames` up to the end of the array that has the record of the
-    /// first frame. The slice is empty if the first frame has no metadata.
+    /// Returns the records of the first frame of `frames`, and of as many of those after it as
+    /// have theirs in the same array. The slice is empty if the first frame has no metadata.
     pub(crate) fn slice(&self, frames: Range<usize>) -> &[FrameMeta] {
         let (Some(_), Some(section)) = (self.get(frames.start), self.0.get(frames.start / SECTION))
         else {
@@ -98,7 +98,7 @@ impl MetadataTable {
     ///   owns and gives to this table for as long as the table exists.
     /// - No other call of `publish` runs at the same time.
     /// - The caller holds the lock of the global pool. Other harts hold that lock whenever they
-    ///   look up a frame that may have no metadata.
+    ///   look up a frame that this call may give metadata.
     pub(crate) unsafe fn publish(&self, ranges: impl FrameRanges, records: NonNull<FrameMeta>) {
         let mut records = records.as_ptr();
         for (section, span) in self.spans(ranges) {
