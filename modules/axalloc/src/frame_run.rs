@@ -60,7 +60,7 @@ impl FrameRun {
     }
 
     /// Turns the run into the address of its first frame. From now on the reference to each
-    /// frame belongs to that frame's address. It is for owners that keep only addresses, such
+    /// frame belongs to that frame's address. This is for code that keeps only addresses, such
     /// as a page table.
     ///
     /// The frames are freed one by one with [`Frames::from_raw`], or as runs of any length with

@@ -66,10 +66,10 @@ fn new_cache() -> Option<&'static HartCache> {
 /// Adds RAM for frames and the heap: ranges of physical addresses in bytes, in any order. Parts
 /// of frames at the ends of ranges are not used. RAM above 512 GiB is not used either.
 ///
-/// Some of the RAM is used for metadata, 8 bytes a frame. The first call that adds RAM of some
-/// GiB makes that GiB's metadata. It covers the frames from the first to the last one in that
-/// call's ranges, with the holes between. Later calls do not extend it, and leave RAM of that
-/// GiB unused that it does not cover. So all RAM of a GiB should be added by one call.
+/// Some of the RAM is used for metadata, 8 bytes a frame. The first call that adds RAM in a given
+/// GiB of addresses makes the metadata of that GiB: for all frames from the first in the call's
+/// ranges to the last, with the holes between. A later call adds only those frames of that GiB
+/// that have metadata already. So all RAM of a GiB should be added by one call.
 ///
 /// # Errors
 ///

@@ -8,14 +8,15 @@ static SHRINKER: Lock<Option<fn() -> bool>> = Lock::new(None);
 /// Registers the shrinker: a function that frees memory which its module caches, and returns
 /// whether it freed any. It replaces an earlier one.
 ///
-/// It is called when an allocation would fail otherwise. No lock of the kernel is held then.
+/// It is called when an allocation would fail otherwise, and only with interrupts enabled. So it
+/// may take any spin lock of the kernel: the hart that calls it holds none.
 pub fn set_shrinker(shrinker: fn() -> bool) {
     *SHRINKER.lock() = Some(shrinker);
 }
 
 /// Calls the [shrinker](set_shrinker), and returns whether it freed memory.
 ///
-/// With interrupts disabled it does nothing and returns `false`. Every lock of the kernel
+/// With interrupts disabled it does nothing and returns `false`. Every spin lock of the kernel
 /// disables interrupts, so this hart may hold one that the shrinker needs.
 #[cold]
 pub fn run_shrinker() -> bool {

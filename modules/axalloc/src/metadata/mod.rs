@@ -1,8 +1,8 @@
 //! Frame metadata: the 8 bytes that the allocator keeps for each frame.
 //!
 //! They are two words of 32 bits. The two lowest bits of the lower word are a tag, which says
-//! what the rest means. In the boxes, the last column is the value of the tag. The numbers
-//! after names are widths in bits, for fields that do not have the rest of the word:
+//! what the rest means. In the boxes, the last column is the value of the tag. The number after
+//! a name is the field's width in bits:
 //!
 //! ```text
 //!    upper                      lower
