@@ -95,6 +95,7 @@ impl<B: AreaBackend> MemorySet<B> {
     ) -> Option<usize> {
         let mut from = hint.max(limit.start);
         loop {
+            // Even if `size` is 0, the address has to be free. So the gap has at least one byte.
             let gap = self.gap(from, size.max(1))?;
             let start = gap.start.max(from).checked_next_multiple_of(align)?;
             let end = start.checked_add(size)?;

@@ -197,9 +197,10 @@ impl<B: WordBackend> MemorySet<B> {
         Ok(Reservation { areas: count })
     }
 
-    /// Lets the next areas that are added use the memory of `reservation`, which this set has
-    /// returned. If another set has returned it, areas that this set has kept memory for may be
-    /// left without.
+    /// Lets the next areas that are added use the memory of `reservation`.
+    ///
+    /// The reservation must be one of this set. That of another set would use up memory that this
+    /// set keeps for its own reservations.
     #[inline]
     pub fn redeem(&self, reservation: Reservation) {
         self.tree.redeem(reservation.areas);
@@ -294,9 +295,11 @@ impl<B: WordBackend> MemorySet<B> {
     }
 
     /// Gives at most `limit` of the areas in `range` the flags `flags`, and merges neighbours
-    /// that then have the same flags and the same backend. No area lies across an end of
-    /// `range`. Returns `None` when all areas in `range` have the flags. Otherwise returns the
-    /// address at which the next call has to start.
+    /// that then have the same flags and the same backend. The caller has
+    /// [split](Self::split_at_ends) areas that lay across an end of `range`.
+    ///
+    /// Returns `None` when all areas in `range` have the flags. Otherwise returns the address at
+    /// which the next call has to start.
     pub fn set_flags(
         &self,
         range: AddrRange<B::Addr>,

@@ -57,7 +57,7 @@ impl Inner {
     /// node, it may be any node that has been a child.
     #[inline(always)]
     pub fn child(&self, slot: usize) -> u32 {
-        // Truncates nothing: only `insert` writes new children.
+        // Truncates nothing: `insert` stores numbers of 32 bits, and the other writes copy them.
         self.children[slot].get() as u32
     }
 

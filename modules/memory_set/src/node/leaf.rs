@@ -12,8 +12,8 @@ use super::word::{Link, Word};
 #[cfg(all(test, loom))]
 mod interleavings;
 
-/// The number of slots. The last one is never used. It makes every slot number of four bits, as an
-/// [`Order`] returns them, a valid index that needs no check.
+/// The number of slots. The last one is never used, but with 16 of them every slot number of four
+/// bits, as an [`Order`] returns them, is a valid index that needs no check.
 const SLOTS: usize = 16;
 
 /// Where the area of a vacant slot starts and ends: above all areas, so that a search ends at a
@@ -237,9 +237,9 @@ impl<S> Leaf<S> {
         })
     }
 
-    /// Returns what is around an area at `range`. The area before it is the one before `position`,
-    /// and the area after it is the one at `next`. So `next` is `position + 1` if the leaf has the
-    /// area, and `position` if the area is yet to be inserted.
+    /// Returns what is around an area at `range`. `position` is its place in the order, and `next`
+    /// is the position of the area after it: `position + 1` if the leaf has the area, or `position`
+    /// if it is yet to be inserted.
     fn surroundings(&self, position: usize, next: usize, range: &Range<usize>) -> Surroundings {
         let order = self.order();
         let (is_first, is_last) = (position == 0, next >= order.len());
@@ -258,7 +258,7 @@ impl<S> Leaf<S> {
     }
 
     /// Updates gaps and extent after the area at `position` was inserted or got other addresses,
-    /// which are `range` now. `old_gap` is the largest of the gaps that this has changed. Returns
+    /// which are `range` now. `old_gap` is the largest of the gaps that this has replaced. Returns
     /// `false` only if the extent is as it was.
     fn update_gaps(
         &self,

@@ -48,7 +48,7 @@ pub struct Pool<T> {
 pub struct All<'a, T>(&'a [AtomicPtr<T>]);
 
 impl<'a, T> All<'a, T> {
-    /// Returns the node `id`, which is in use.
+    /// Returns the node `id`, which the pool has.
     #[inline(always)]
     pub fn get(&self, id: u32) -> &'a T {
         // Relaxed: the caller has exclusive access to the pool, or no thread changes it.
@@ -83,7 +83,7 @@ impl<T> Pool<T> {
 }
 
 impl<T: Node> Pool<T> {
-    /// Returns the node `id`, which is in use.
+    /// Returns the node `id`, which the pool has.
     #[inline(always)]
     pub fn get(&self, id: u32) -> &T {
         self.all().get(id)

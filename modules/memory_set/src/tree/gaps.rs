@@ -26,8 +26,8 @@ impl<S: Slot> Tree<S> {
     /// Returns the first gap that ends above `addr` and has `size` bytes. `root` is an inner node.
     #[inline(never)]
     fn gap_above(&self, root: u32, addr: usize, size: usize) -> Option<Range<usize>> {
-        // The first child after the path to `addr` that has such a gap in it or before it. This is
-        // where to go on if there is no such gap on the path.
+        // Where to go on if the path to `addr` has no such gap: the first child after the path that
+        // has one in it or before it.
         let mut next_place = None;
         let mut id = root;
         let mut level = self.depth();
