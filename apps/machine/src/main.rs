@@ -1,5 +1,5 @@
-//! Prints the memory, devices and harts that the kernel has found, and checks what the direct map
-//! includes:
+//! Prints the memory, devices and harts that the kernel has found, and checks what the linear
+//! mapping includes:
 //!
 //! - the first and the last page of each range of RAM;
 //! - all pages of the firmware's data that the kernel reads;

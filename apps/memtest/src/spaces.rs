@@ -495,11 +495,11 @@ fn copy_page(from: usize, to: usize) -> Result<(), String> {
     })
 }
 
-/// A copy to or from a page is an error where a linear mapping leads to a physical address that
-/// is not RAM, or that the kernel's direct map leaves out.
+/// A copy to or from a page is an error where a linear area leads to a physical address that
+/// is not RAM, or that the kernel's linear mapping leaves out.
 fn copy_outside_ram() -> Outcome {
-    // The last page that fits in the direct map, the first beyond it, and the first physical
-    // address whose address in the direct map overflows.
+    // The last page that fits in the linear mapping, the first beyond it, and the first physical
+    // address whose address in the linear mapping overflows.
     let mut outside = Vec::from([MAX_PHYS - PAGE, MAX_PHYS, PHYS_VIRT_OFFSET.wrapping_neg()]);
     // On riscv64 the first page of RAM belongs to the firmware.
     if cfg!(target_arch = "riscv64") {

@@ -6,8 +6,8 @@
 //! by default.
 //!
 //! The program uses the names of `std`, as ArceOS applications do. With the feature `axstd`, which
-//! `make` enables, it runs on Tessera. Without it it runs on this computer, with
-//! `cargo run --release -p parallel`.
+//! `make` enables, it runs on Tessera. Without the feature it is a program for this
+//! computer: `cargo run --release -p parallel`.
 #![cfg_attr(feature = "axstd", no_std)]
 #![cfg_attr(feature = "axstd", no_main)]
 

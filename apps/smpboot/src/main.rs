@@ -116,7 +116,7 @@ fn record_own(seen: &Seen) {
 }
 
 /// Prints a hart's row of the table. Returns whether its stack and per-hart data are its own, its
-/// stack has a guard page, and it has an idle thread.
+/// stack has a guard zone, and it has an idle thread.
 fn report_own(hart: usize) -> bool {
     let (seen, id) = (&SEEN[hart], harts::hardware_id(hart));
     let (stack, data) = (

@@ -40,7 +40,8 @@ impl Write for Console {
             let copy = &mut copy[..piece.len()];
             copy.copy_from_slice(piece);
             stop_if_taken();
-            // Relaxed: only the owner, or the hart that has taken the console, reads it.
+            // Relaxed: the owner's lock orders this store before the next owner's read. A
+            // caller that prints without the lock tears the line anyway.
             IN_LINE.store(copy.last() != Some(&b'\n'), Ordering::Relaxed);
             axplat::console::write_bytes(copy);
         }

@@ -14,8 +14,8 @@ pub(crate) fn init_worker() -> bool {
 ///
 /// # Errors
 ///
-/// `BadState` if a call is in progress. Only the first hart, which runs `main`, calls from
-/// outside the work. It waits for the end of its call, so this caller is part of the work.
+/// `BadState` if a call is in progress. `main` is the only caller outside the work, and it
+/// waits until its call has ended. A second caller is therefore a part of that call's work.
 pub(crate) fn begin_call(is_called: &AtomicBool) -> AxResult {
     // Acquire: pairs with the Release in `end_call`.
     match is_called.swap(true, Ordering::Acquire) {

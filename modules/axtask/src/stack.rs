@@ -2,8 +2,8 @@
 //!
 //! A stack is a range of pages in the kernel's address space, above a guard zone.
 //!
-//! Unmapping a stack takes a shootdown on every hart, which is longer than the rest of a
-//! short thread's life. Stacks of ended threads are therefore cached for new threads, up to
+//! Unmapping a stack takes a shootdown on every hart. A short thread needs less time for all
+//! the rest. Stacks of ended threads are therefore cached for new threads, up to
 //! an eighth of RAM. The whole cache is unmapped in one operation when it would become
 //! larger, and when another request finds no memory (`axalloc::set_shrinker`).
 
