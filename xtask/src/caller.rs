@@ -1,7 +1,7 @@
-//! Ends xtask when the process that called it, make, is gone.
+//! Ends xtask when the process that called it, make, has ended.
 //!
-//! make does not signal its children when it is killed, or when its terminal is closed.
-//! So xtask looks every [`INTERVAL`].
+//! make passes a SIGTERM on to its children. But it ends without signalling them
+//! after `kill -9`, or when its terminal is closed. So xtask looks for it every [`INTERVAL`].
 
 use std::io::{self, IsTerminal};
 use std::os::unix::process::parent_id;
@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// # Errors
 ///
 /// Fails if what follows `--child-of=` is not a process id.
-pub fn id_in(argument: &str) -> Result<Option<u32>, Failure> {
+pub fn parse_argument(argument: &str) -> Result<Option<u32>, Failure> {
     let Some(id) = argument.strip_prefix(ARGUMENT) else {
         return Ok(None);
     };
@@ -36,14 +36,15 @@ pub fn id_in(argument: &str) -> Result<Option<u32>, Failure> {
     Ok(Some(id))
 }
 
-/// Watches on a thread, and ends this process when the process `caller` has ended or the
-/// terminal that this process prints on is closed. What this process has started ends
-/// with it ([`command::new`](crate::command::new)).
-pub fn end_with(caller: u32) {
+/// Starts a thread that ends this process when the process `caller` has ended or the terminal
+/// that this process prints on is closed. What this process has started ends with it
+/// ([`command::new`](crate::command::new)).
+pub fn watch(caller: u32) {
     let (parent, on_terminal) = (parent_id(), prints_on_terminal());
     let process = PathBuf::from(format!("/proc/{caller}"));
-    // The parent may be cargo, which make has called. Where there is no /proc to look the
-    // caller up in, only the parent is watched.
+    // A caller that ends later makes `parent_id()` change. One that ended while xtask was
+    // built had already left this process another parent, so its id is looked up as well.
+    // Without /proc only the parent is watched.
     let is_there = move || !Path::new("/proc/self").exists() || process.exists();
     thread::spawn(move || {
         while parent_id() == parent && is_there() {
@@ -68,10 +69,14 @@ mod tests {
 
     #[test]
     fn a_caller_is_given_by_its_process_id() {
-        assert_eq!(id_in("--child-of=17").unwrap(), Some(17));
-        assert_eq!(id_in("run").unwrap(), None);
+        assert_eq!(parse_argument("--child-of=17").unwrap(), Some(17));
+        assert_eq!(parse_argument("run").unwrap(), None);
         for argument in ["--child-of=", "--child-of=make", "--child-of=-1"] {
-            assert_eq!(id_in(argument).unwrap_err().status(), 2, "{argument}");
+            assert_eq!(
+                parse_argument(argument).unwrap_err().status(),
+                2,
+                "{argument}"
+            );
         }
     }
 }

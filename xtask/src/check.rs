@@ -24,7 +24,11 @@ type Step = (String, Vec<Command>);
 pub fn check(options: &Options) -> Result<(), Failure> {
     let machines = options.machines();
     let mut items = vec!["rustfmt".to_owned(), "clippy".to_owned()];
-    items.extend(machines.iter().map(|machine| toolchain::item(machine)));
+    items.extend(
+        machines
+            .iter()
+            .map(|machine| toolchain::setup_item(machine)),
+    );
     items.extend(
         machines
             .iter()
@@ -146,7 +150,7 @@ fn host_clippy(debian: bool) -> Command {
 /// several harts but no threads, and with all features: dead code shows only where the
 /// feature that uses it is off.
 fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
-    let toolchain = Toolchain::of(machine)?;
+    let toolchain = Toolchain::set_up_for(machine)?;
     let mut bare = clippy(toolchain, machine);
     bare.args(["--package", "helloworld", "--", "-D", "warnings"]);
     let some = ["multitask", "smp"].map(|feature| {
@@ -171,7 +175,7 @@ fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
 }
 
 fn clippy(toolchain: Toolchain, machine: &Machine) -> Command {
-    let mut cargo = toolchain.cargo("clippy", machine);
+    let mut cargo = toolchain.image_cargo("clippy", machine);
     cargo
         .arg("-q")
         .arg("--manifest-path")
@@ -187,7 +191,7 @@ fn documentation(toolchain: Toolchain, machine: &Machine) -> Command {
         .into_iter()
         .chain(crates_in("modules"))
         .chain(platforms);
-    let mut cargo = toolchain.cargo("doc", machine);
+    let mut cargo = toolchain.image_cargo("doc", machine);
     cargo
         .arg("--manifest-path")
         .arg(root().join("Cargo.toml"))
@@ -236,7 +240,7 @@ fn licences() -> Result<(), String> {
 /// page.
 pub fn doc(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
-    let mut cargo = documentation(Toolchain::of(machine)?, machine);
+    let mut cargo = documentation(Toolchain::set_up_for(machine)?, machine);
     command::show(&cargo, options.verbose);
     command::run(&mut cargo)?;
     let page = root()

@@ -28,9 +28,10 @@ pub fn new(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Returns the environment variable, and its value, that make cargo start programs in the
-/// same way. `None` on a computer whose target is not known here, or without `setpriv`.
-pub fn runner() -> Option<(&'static str, String)> {
+/// Returns the environment variable, and its value, that make cargo start tests by
+/// [`END_WITH_PARENT`]. `None` on a computer whose target is not known here, or without
+/// `setpriv`.
+pub fn runner_variable() -> Option<(&'static str, String)> {
     let variable = match env::consts::ARCH {
         "x86_64" => "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
         "aarch64" => "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
@@ -53,8 +54,8 @@ fn has_setpriv() -> bool {
 /// The path of Debian's cargo, which is only used with Debian's rustc.
 pub const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 
-/// Returns the cargo on PATH, or Debian's if Debian's has built this program.
-/// `scripts/xtask.sh` takes Debian's where the one on PATH fails.
+/// Returns the cargo that has built this program: the one on PATH, or Debian's.
+/// `scripts/setup.sh` chooses Debian's where the one on PATH fails.
 pub fn cargo() -> Command {
     match env::var_os("CARGO") {
         Some(cargo) if cargo == DEBIAN_CARGO => new(DEBIAN_CARGO),
@@ -86,14 +87,14 @@ pub fn run(command: &mut Command) -> Result<(), Failure> {
         _ if status.success() => Ok(()),
         None => Err(Failure::reported(1)),
         Some(_) => {
-            let message = format!("{program} was ended by {}", cause(status));
+            let message = format!("{program} was ended by {}", describe_status(status));
             Err(Failure::with_status(1, message))
         }
     }
 }
 
 /// Returns how a process ended: `exit status 1`, `signal 6 (SIGABRT)`.
-pub fn cause(status: ExitStatus) -> String {
+pub fn describe_status(status: ExitStatus) -> String {
     let words = status.to_string().replacen(": ", " ", 1);
     words.trim_end_matches(" (core dumped)").to_owned()
 }
@@ -101,12 +102,12 @@ pub fn cause(status: ExitStatus) -> String {
 /// Shows a command on standard error if `verbose`.
 pub fn show(command: &Command, verbose: bool) {
     if verbose {
-        say_error!("+ {}", line(command));
+        say_error!("+ {}", shell_line(command));
     }
 }
 
 /// Returns the command as one line that a shell takes, with its environment in front.
-pub fn line(command: &Command) -> String {
+pub fn shell_line(command: &Command) -> String {
     let set = command.get_envs().filter_map(|(name, value)| {
         // The encoded form holds control characters, so the plain variable is shown.
         if name == "CARGO_ENCODED_RUSTFLAGS" {
@@ -163,7 +164,7 @@ mod tests {
             .env("RUSTFLAGS", "-a -b")
             .args(["build", "it's", ""]);
         assert_eq!(
-            line(&command),
+            shell_line(&command),
             r"RUSTFLAGS='-a -b' cargo build 'it'\''s' ''"
         );
     }
@@ -188,7 +189,10 @@ mod tests {
             sleeper
         };
         let mut sleeper = thread::spawn(start).join().unwrap();
-        assert_eq!(cause(sleeper.wait().unwrap()), "signal 15 (SIGTERM)");
+        assert_eq!(
+            describe_status(sleeper.wait().unwrap()),
+            "signal 15 (SIGTERM)"
+        );
     }
 
     #[test]

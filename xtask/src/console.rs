@@ -34,7 +34,7 @@ pub enum End {
     WentDown(String),
     /// The guest printed nothing for so many seconds, and was stopped.
     Hung(u64, String),
-    /// The guest printed, but had not ended after so many seconds, and was stopped.
+    /// The guest had not ended after so many seconds, and was stopped.
     Overran(u64, String),
     /// QEMU failed before the guest printed anything.
     NoStart(String),
@@ -86,13 +86,13 @@ pub struct Timeouts {
     pub total: Option<Duration>,
 }
 
-/// Runs QEMU to its end, and passes each piece of the console to `sink` as it arrives.
-/// Returns how the run ended, and the console: all of it, or of a long one the last
-/// [`MIN_KEPT`] bytes or more.
+/// Runs a machine to its end, and passes each piece of the console to `sink` as it arrives.
+/// `qemu` starts the machine: QEMU, or the process that is the machine. Returns how the run
+/// ended, and the console: all of it, or of a long one the last [`MIN_KEPT`] bytes or more.
 ///
 /// # Errors
 ///
-/// Fails if QEMU cannot be run, or `sink` fails. Then QEMU has been stopped.
+/// Fails if the machine cannot be started, or `sink` fails. Then it has been stopped.
 pub fn run(
     mut qemu: Command,
     timeouts: Timeouts,
@@ -163,8 +163,8 @@ fn read_in_background(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<
     receiver
 }
 
-/// Passes each piece of the console to `pass_on`. Returns `None` when the console closes,
-/// or why the guest must be stopped when a timeout ends.
+/// Passes each piece of the console to `pass_on`. Returns `None` when the console closes.
+/// When a timeout ends, returns why the guest must be stopped.
 fn watch(
     pieces: &Receiver<Vec<u8>>,
     timeouts: Timeouts,
@@ -185,8 +185,8 @@ fn watch(
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {
                 let seconds = |limit: Option<Duration>| limit.unwrap_or_default().as_secs();
-                let endless = timeouts.total.is_some_and(|total| begin.elapsed() >= total);
-                return Ok(Some(if endless {
+                let overran = timeouts.total.is_some_and(|total| begin.elapsed() >= total);
+                return Ok(Some(if overran {
                     Stopped::Overran(seconds(timeouts.total))
                 } else {
                     Stopped::Silent(seconds(timeouts.silence))
@@ -223,8 +223,8 @@ fn append_capped(console: &mut Vec<u8>, piece: &[u8]) {
     }
 }
 
-/// Returns how a run ended whose QEMU was not stopped by us. The guest's exit line comes
-/// before QEMU's own status, which is 0 also after a reset.
+/// Returns how a run ended by itself. The guest's exit line decides, if there is one: QEMU's
+/// own status is 0 also after a reset.
 fn end_of(console: &[u8], status: ExitStatus, stderr: &str) -> End {
     if let Some((status, rest)) = exit_line(console) {
         return End::Exit(status, rest);
@@ -232,12 +232,15 @@ fn end_of(console: &[u8], status: ExitStatus, stderr: &str) -> End {
     let killed = status.signal().is_some();
     if console.is_empty() && !status.success() && !stderr.is_empty() {
         return End::NoStart(match killed {
-            true => format!("{stderr}\n(ended by {})", command::cause(status)),
+            true => format!("{stderr}\n(ended by {})", command::describe_status(status)),
             false => stderr.to_owned(),
         });
     }
     let how = match killed {
-        true => format!("its process was ended by {}", command::cause(status)),
+        true => format!(
+            "its process was ended by {}",
+            command::describe_status(status)
+        ),
         false => "a reset, a triple fault, or switched off from outside".to_owned(),
     };
     End::WentDown(with_stderr(how, stderr))

@@ -82,7 +82,9 @@ fn debug_process(options: &Options, image: &Image) -> Result<(), Failure> {
     for line in ["handle SIGSEGV nostop noprint pass", "tbreak main", "run"] {
         gdb.args(["-ex", line]);
     }
-    gdb.arg("--args").arg(&image.elf).args(guest.command_line());
+    gdb.arg("--args")
+        .arg(&image.elf)
+        .args(guest.joined_boot_args());
     command::show(&gdb, options.verbose);
     command::run(&mut gdb)
 }
@@ -108,7 +110,7 @@ fn wait_for(socket: &Path, qemu: &mut Child) -> Result<()> {
             return Ok(());
         }
         if let Some(status) = qemu.try_wait()? {
-            bail!("QEMU did not start ({})", command::cause(status));
+            bail!("QEMU did not start ({})", command::describe_status(status));
         }
         thread::sleep(Duration::from_millis(20));
     }

@@ -34,7 +34,7 @@ struct RunResult {
 ///
 /// Fails with status 1 if a target has crashed or does not run.
 pub fn fuzz(options: &Options) -> Result<(), Failure> {
-    let seconds = (options.seconds()? / TARGETS.len() as u64).max(1);
+    let seconds = (options.fuzz_seconds()? / TARGETS.len() as u64).max(1);
     toolchain::set_up(&[ITEM.to_owned()])?;
     build(options.verbose)?;
     let mut crashes = 0;
@@ -48,7 +48,7 @@ pub fn fuzz(options: &Options) -> Result<(), Failure> {
             Some(input) => {
                 crashes += 1;
                 say!("{target:<12}CRASHED; to run this input again:");
-                say!("  {}", command::line(&replay(target, &input)));
+                say!("  {}", command::shell_line(&replay(target, &input)));
             }
         }
     }
@@ -125,7 +125,7 @@ fn cargo_fuzz(verb: &str) -> Command {
         .arg("--target-dir")
         .arg(root().join("target/fuzz/build"));
     // Without this, the fuzzer that cargo starts would go on after cargo was killed.
-    cargo.envs(command::runner());
+    cargo.envs(command::runner_variable());
     clear_variables(&mut cargo);
     cargo
 }

@@ -8,20 +8,22 @@ use crate::image::Image;
 use crate::options::{Accel, Options};
 use crate::qemu::{Guest, Input};
 
-/// Boots `image` with `smp` harts, and with `words` behind the boot arguments that the user
-/// gave. Returns the text behind the exit line's status, and the console.
+/// Boots `image` with `smp` harts, even if `SMP` was given. `args` are added to the boot
+/// arguments that the user gave. Returns the exit line's text after `[exit 0]`, and the console.
 ///
 /// # Errors
 ///
 /// Fails if the guest does not end with status 0. The message holds the console.
-pub fn run(options: &Options, image: &Image, smp: u32, words: &[&str]) -> Result<(String, String)> {
-    let mut guest = Guest::from_options(options, image, smp);
-    guest.smp = smp;
-    // KVM does not count instructions.
-    guest.accel = Accel::Tcg;
+pub fn run(options: &Options, image: &Image, smp: u32, args: &[&str]) -> Result<(String, String)> {
+    let mut guest = Guest {
+        smp,
+        // KVM does not count instructions.
+        accel: Accel::Tcg,
+        ..Guest::from_options(options, image, smp)
+    };
     guest
         .boot_args
-        .extend(words.iter().map(|word| (*word).to_owned()));
+        .extend(args.iter().map(|arg| (*arg).to_owned()));
     guest
         .extra
         .extend(["-icount", "shift=0"].map(str::to_owned));
@@ -32,7 +34,7 @@ pub fn run(options: &Options, image: &Image, smp: u32, words: &[&str]) -> Result
     let (end, console) = console::run(guest.command(Input::Empty), timeouts, |_| Ok(()))?;
     let console = String::from_utf8_lossy(&console).into_owned();
     match end {
-        End::Exit(0, words) => Ok((words, console)),
+        End::Exit(0, text) => Ok((text, console)),
         end => bail!("{}\n{}", end.describe(), console.trim_end()),
     }
 }

@@ -69,7 +69,7 @@ impl Recipe {
         let mut cargo = self.cargo()?;
         command::show(&cargo, verbose);
         command::run(&mut cargo)?;
-        Ok(self.collect()?)
+        Ok(self.copy_to_images()?)
     }
 
     /// Builds the image without printing anything.
@@ -81,17 +81,17 @@ impl Recipe {
         let output = self.cargo()?.output().context("cannot run cargo")?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
-            let cause = command::cause(output.status);
+            let cause = command::describe_status(output.status);
             return Err(Failure::with_status(1, format!("{words}cargo: {cause}")));
         }
-        Ok(self.collect()?)
+        Ok(self.copy_to_images()?)
     }
 
     /// The command that builds the ELF file.
     fn cargo(&self) -> Result<Command, Failure> {
-        let toolchain = Toolchain::of(self.machine)?;
+        let toolchain = Toolchain::set_up_for(self.machine)?;
         self.copy_lock_file()?;
-        let mut cargo = toolchain.cargo("build", self.machine);
+        let mut cargo = toolchain.image_cargo("build", self.machine);
         cargo
             .arg("--manifest-path")
             .arg(self.app.dir.join("Cargo.toml"))
@@ -132,9 +132,9 @@ impl Recipe {
         Ok(())
     }
 
-    /// Copies the built program to `target/images`, under a name that tells mode and
-    /// features apart.
-    fn collect(&self) -> Result<Image> {
+    /// Copies the built program to `target/images`. Its name there holds mode and features, but
+    /// not the log level.
+    fn copy_to_images(&self) -> Result<Image> {
         let profile = match self.mode {
             Mode::Release => "release",
             Mode::Debug => "debug",
@@ -183,7 +183,7 @@ impl Image {
     }
 
     /// Returns the file that the machine boots.
-    pub fn kernel(&self) -> &Path {
+    pub fn boot_file(&self) -> &Path {
         match self.machine.boot_method {
             BootMethod::Flat => &self.bin,
             BootMethod::Elf | BootMethod::Process => &self.elf,

@@ -12,9 +12,13 @@
 //! | `symbols` | what an image is made of |
 //! | `figures` | results of benchmarks |
 //! | `caller`, `command`, `failure`, `files`, `output` | processes, exit statuses, files, messages |
+//! | `matrix` | `test` and `test-long`: a matrix of applications and machines |
+//! | `bench` | `bench`, `bench-boot` and `bench-threads` |
+//! | `check`, `debug` | their own verbs, and `doc` and `disasm` |
 //! | all others | one verb each, named for it |
 //!
-//! The crate `maps` draws address spaces.
+//! The verb `run` is in `qemu`, `build` and `setup` are here. [`VERBS`] lists all. The crate
+//! `maps` draws address spaces.
 
 #[macro_use]
 mod output;
@@ -93,18 +97,21 @@ fn main() -> ExitCode {
 /// Runs the verb that the first argument names, on the variables of the environment and of
 /// the other arguments.
 fn run_verb(mut arguments: impl Iterator<Item = String>) -> Result<(), Failure> {
-    let mut name = arguments.next().unwrap_or_default();
-    if let Some(caller) = caller::id_in(&name)? {
-        caller::end_with(caller);
-        name = arguments.next().unwrap_or_default();
+    let mut word = arguments.next().unwrap_or_default();
+    if let Some(caller) = caller::parse_argument(&word)? {
+        caller::watch(caller);
+        word = arguments.next().unwrap_or_default();
     }
+    let name = word;
     let Some((_, verb)) = VERBS.iter().find(|(verb, _)| *verb == name) else {
         let valid = VERBS.map(|(verb, _)| verb).join(", ");
         return Err(Failure::usage(format!(
             "`{name}` is not a verb; valid: {valid}"
         )));
     };
-    verb(&Options::check(&Variables::from_env_and_args(arguments)?)?)
+    verb(&Options::from_variables(&Variables::from_env_and_args(
+        arguments,
+    )?)?)
 }
 
 /// `build`: builds the image, and prints where it is.
@@ -119,22 +126,23 @@ fn build(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `setup`: installs what any verb may need, for the machine that `ARCH` names or for all.
+/// `setup`: installs what verbs need, for the machine that `ARCH` names or for all. Only
+/// `fuzz` and `test-long` install a nightly Rust themselves.
 fn set_up(options: &Options) -> Result<(), Failure> {
     let machines = options.machines();
     let kernel = machines.iter().flat_map(|machine| {
         let tools = [
-            toolchain::item(machine),
+            toolchain::setup_item(machine),
             format!("clippy:{}", machine.target),
         ];
-        tools.into_iter().chain(qemu::item(machine))
+        tools.into_iter().chain(qemu::setup_item(machine))
     });
     let host = ["rustfmt", "clippy", "gdb", bench::host::ITEM].map(str::to_owned);
     toolchain::set_up(&kernel.chain(host).collect::<Vec<_>>())?;
     for machine in machines {
         say!(
             "{machine}: ready; toolchain: {}",
-            Toolchain::of(machine)?.describe()
+            Toolchain::set_up_for(machine)?.describe()
         );
     }
     Ok(())

@@ -28,13 +28,13 @@ pub const HOST_PACKAGES: [&str; 8] = [
     "memory_set",
 ];
 
-/// The features that [`HOST_PACKAGES`] are tested with. `hal` is not among them: with it a
-/// package runs on a kernel's harts.
+/// The features that [`HOST_PACKAGES`] are tested with. Their feature `hal` is left out: it
+/// connects a package with `axhal`, which needs a kernel.
 pub const HOST_FEATURES: &str =
     "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection";
 
-/// The packages whose tests run the kernel in a process. They are built in a command of
-/// their own: cargo would otherwise enable their features in [`HOST_PACKAGES`] too.
+/// The packages whose tests run parts of the kernel as a Linux process. They are built in a
+/// command of their own: cargo would otherwise enable their features in [`HOST_PACKAGES`] too.
 pub const PROCESS_PACKAGES: [&str; 1] = ["linux-host"];
 
 /// The packages with lock-free parts that loom tests in every interleaving.

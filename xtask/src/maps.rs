@@ -47,7 +47,7 @@ pub fn maps(options: &Options) -> Result<(), Failure> {
         ));
     }
     paths.iter().for_each(|path| say!("{}", path.display()));
-    qemu::verdict(&end)
+    qemu::result_of(&end)
 }
 
 /// Boots the image, and prints its console without the listings. Returns how the guest

@@ -338,7 +338,7 @@ impl Workspace {
             .args(["test", "--package", &spec(package)])
             .args(options)
             .args(words)
-            .envs(command::runner())
+            .envs(command::runner_variable())
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .current_dir(&self.sources);
         match tests.atomics.cfg() {

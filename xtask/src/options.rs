@@ -42,7 +42,7 @@ const DEFAULT_TIME: u64 = 60;
 const DEFAULT_BOOTS: u64 = 100;
 const MAX_BOOTS: u64 = 1_000_000;
 /// The largest length of the boot arguments, in bytes. QEMU's loongarch64 keeps 511 bytes,
-/// and xtask may add a word of its own.
+/// and a verb may add a word of its own, such as `maps=1`.
 const MAX_BOOT_ARGS_LEN: usize = 500;
 const MAX_SECONDS: u64 = 24 * 60 * 60;
 
@@ -64,8 +64,8 @@ pub enum Accel {
     Kvm,
 }
 
-/// The variables after the check. [`TIME`](Self::seconds) and [`N`](Self::boots) are checked
-/// by the verbs that use them.
+/// The checked values of the variables. `TIME` and `N` are kept as given: the verbs that use
+/// them check them, by [`fuzz_seconds`](Self::fuzz_seconds) and [`boots`](Self::boots).
 #[derive(Debug, Clone)]
 pub struct Options {
     /// `A`
@@ -94,10 +94,10 @@ pub struct Options {
     pub seed: Option<u64>,
     /// `TIMEOUT`: how long the console may be silent; `None`: for ever
     pub timeout: Option<Duration>,
-    /// `TIME` as given; [`seconds`](Self::seconds) checks it
-    pub time: Option<String>,
-    /// `N` as given; [`boots`](Self::boots) checks it
-    pub count: Option<String>,
+    /// `TIME` as given
+    pub raw_time: Option<String>,
+    /// `N` as given
+    pub raw_boots: Option<String>,
     /// `V`
     pub verbose: bool,
 }
@@ -146,12 +146,12 @@ impl Variables {
 }
 
 impl Options {
-    /// Checks all variables, also against the limits of the machine.
+    /// Checks all variables but `TIME` and `N`, also against the limits of the machine.
     ///
     /// # Errors
     ///
     /// Fails with the first wrong value. The message names it and the valid ones.
-    pub fn check(variables: &Variables) -> Result<Options, Failure> {
+    pub fn from_variables(variables: &Variables) -> Result<Options, Failure> {
         let arch = variables.get("ARCH").map(parse_arch).transpose()?;
         let app = parse_app(variables.get("A").unwrap_or(DEFAULT_APP))?;
         let kernel = manifest::kernel_features().map_err(Failure::from)?;
@@ -174,8 +174,8 @@ impl Options {
             boot_args: boot_args(variables.get("ARGS"), seed)?,
             seed,
             timeout: parse_timeout(variables.get("TIMEOUT"))?,
-            time: variables.get("TIME").map(str::to_owned),
-            count: variables.get("N").map(str::to_owned),
+            raw_time: variables.get("TIME").map(str::to_owned),
+            raw_boots: variables.get("N").map(str::to_owned),
             verbose: parse_verbose(variables.get("V").unwrap_or("0"))?,
             app,
             features,
@@ -188,8 +188,8 @@ impl Options {
     /// # Errors
     ///
     /// Fails if the value is not a number of seconds from 1 to a day.
-    pub fn seconds(&self) -> Result<u64, Failure> {
-        parse_time(self.time.as_deref())
+    pub fn fuzz_seconds(&self) -> Result<u64, Failure> {
+        parse_time(self.raw_time.as_deref())
     }
 
     /// Returns `N`: how often to boot each machine.
@@ -198,7 +198,7 @@ impl Options {
     ///
     /// Fails if the value is not a number from 1 to [`MAX_BOOTS`].
     pub fn boots(&self) -> Result<u64, Failure> {
-        parse_boots(self.count.as_deref())
+        parse_boots(self.raw_boots.as_deref())
     }
 
     /// Returns the machine that `ARCH` names, or the default one.
@@ -216,7 +216,8 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// Fails if `ARCH` names the process: only an emulator counts instructions.
+    /// Fails with `ARCH=host`. That machine is a Linux process, so no emulator counts its
+    /// instructions.
     pub fn emulated(&self) -> Result<Vec<&'static Machine>, Failure> {
         let mut machines = self.machines();
         machines.retain(|machine| !machine.is_process());
@@ -362,10 +363,10 @@ fn mem_kib(value: &str) -> Option<u64> {
 
 /// Parses decimal digits only. `parse` alone would accept a `+` before them.
 fn number(digits: &str) -> Option<u64> {
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| digits.parse().ok())?
+    match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => digits.parse().ok(),
+        false => None,
+    }
 }
 
 fn parse_mode(value: &str) -> Result<Mode, Failure> {
@@ -498,7 +499,7 @@ mod tests {
         for (name, value) in pairs {
             variables.set(name, value);
         }
-        Options::check(&variables)
+        Options::from_variables(&variables)
     }
 
     /// Asserts that a value is refused in one line that names it and the valid ones.
@@ -526,7 +527,7 @@ mod tests {
         assert_eq!((options.mode, options.accel), (Mode::Release, Accel::Tcg));
         assert_eq!(options.log, "warn");
         assert_eq!(options.timeout, Some(Duration::from_secs(60)));
-        assert_eq!(options.seconds().unwrap(), 60);
+        assert_eq!(options.fuzz_seconds().unwrap(), 60);
         assert!(options.machines().len() >= 4);
     }
 
@@ -581,10 +582,10 @@ mod tests {
     fn time_is_checked_only_when_it_is_used() {
         for value in ["0", "-1", "1s", "99999999", "%E real"] {
             let options = check(&[("TIME", value)]).unwrap();
-            is_refusal(options.seconds().unwrap_err(), "TIME", value);
+            is_refusal(options.fuzz_seconds().unwrap_err(), "TIME", value);
         }
         let options = check(&[("TIME", "5")]).unwrap();
-        assert_eq!(options.seconds().unwrap(), 5);
+        assert_eq!(options.fuzz_seconds().unwrap(), 5);
     }
 
     #[test]

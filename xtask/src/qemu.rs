@@ -25,7 +25,7 @@ pub struct Guest {
     /// The kind of machine.
     pub machine: &'static Machine,
     /// The file it boots.
-    pub kernel: PathBuf,
+    pub boot_file: PathBuf,
     /// How many harts it has.
     pub smp: u32,
     /// How much memory it has.
@@ -53,7 +53,7 @@ impl Guest {
     pub fn from_options(options: &Options, image: &Image, default_smp: u32) -> Guest {
         Guest {
             machine: image.machine,
-            kernel: image.kernel().to_owned(),
+            boot_file: image.boot_file().to_owned(),
             smp: options.smp.unwrap_or(default_smp),
             mem_kib: options.mem_kib.unwrap_or(DEFAULT_MEM_KIB),
             accel: options.accel,
@@ -76,8 +76,10 @@ impl Guest {
     }
 
     fn process(&self) -> Command {
-        let mut process = command::new(&self.kernel);
-        process.envs(self.environment()).args(self.command_line());
+        let mut process = command::new(&self.boot_file);
+        process
+            .envs(self.environment())
+            .args(self.joined_boot_args());
         process
     }
 
@@ -89,7 +91,7 @@ impl Guest {
     }
 
     /// Returns the boot arguments as one string; `None` without any.
-    pub fn command_line(&self) -> Option<String> {
+    pub fn joined_boot_args(&self) -> Option<String> {
         (!self.boot_args.is_empty()).then(|| self.boot_args.join(" "))
     }
 
@@ -106,7 +108,7 @@ impl Guest {
             .args(["-smp", &self.smp.to_string()])
             .args(["-m", &format!("{}k", self.mem_kib)])
             .arg("-kernel")
-            .arg(&self.kernel);
+            .arg(&self.boot_file);
         if self.mem_kib >= LARGE_KIB {
             let memory = format!(
                 "memory-backend-ram,id=large,reserve=off,size={}k",
@@ -114,7 +116,7 @@ impl Guest {
             );
             qemu.args(["-object", &memory, "-machine", "memory-backend=large"]);
         }
-        if let Some(words) = self.command_line() {
+        if let Some(words) = self.joined_boot_args() {
             qemu.args(["-append", &words]);
         }
         qemu.args(&self.extra);
@@ -123,13 +125,17 @@ impl Guest {
 }
 
 /// Returns the set-up item that installs a machine's QEMU; `None` for a process.
-pub fn item(machine: &Machine) -> Option<String> {
+pub fn setup_item(machine: &Machine) -> Option<String> {
     (!machine.is_process()).then(|| format!("qemu:{}", machine.arch))
 }
 
 /// Installs what is missing to build for `machines` and to boot them.
 pub fn set_up(machines: &[&Machine]) -> Result<(), Failure> {
-    let items = |machine: &&Machine| [toolchain::item(machine)].into_iter().chain(item(machine));
+    let items = |machine: &&Machine| {
+        [toolchain::setup_item(machine)]
+            .into_iter()
+            .chain(setup_item(machine))
+    };
     toolchain::set_up(&machines.iter().flat_map(items).collect::<Vec<_>>())?;
     Ok(())
 }
@@ -144,10 +150,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     set_up(&[machine])?;
     let image = Recipe::from_options(options).build(options.verbose)?;
     let (end, _) = boot(options, &Guest::from_options(options, &image, 1))?;
-    verdict(&end)
+    result_of(&end)
 }
 
-/// Boots a guest whose console is this process's standard input and output.
+/// Boots a guest whose console is this process's standard input and output. Returns how the
+/// run ended, and the console.
 pub fn boot(options: &Options, guest: &Guest) -> Result<(End, Vec<u8>), Failure> {
     let qemu = guest.command(Input::User);
     command::show(&qemu, options.verbose);
@@ -170,7 +177,7 @@ pub fn boot(options: &Options, guest: &Guest) -> Result<(End, Vec<u8>), Failure>
 /// # Errors
 ///
 /// Fails with the guest's status if that is not 0.
-pub fn verdict(end: &End) -> Result<(), Failure> {
+pub fn result_of(end: &End) -> Result<(), Failure> {
     match end.status() {
         0 => Ok(()),
         status => Err(Failure::with_status(status, end.describe())),
@@ -178,7 +185,7 @@ pub fn verdict(end: &End) -> Result<(), Failure> {
 }
 
 /// Returns a size of memory in the form that `MEM` takes.
-pub fn size(mem_kib: u64) -> String {
+pub fn mem_value(mem_kib: u64) -> String {
     match mem_kib {
         kib if kib % (1 << 20) == 0 => format!("{}G", kib >> 20),
         kib if kib % (1 << 10) == 0 => format!("{}M", kib >> 10),

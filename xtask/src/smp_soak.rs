@@ -185,7 +185,7 @@ impl Trial {
     fn run(&self, options: &Options, image: &Image) -> Outcome {
         let guest = Guest {
             machine: image.machine,
-            kernel: image.kernel().to_owned(),
+            boot_file: image.boot_file().to_owned(),
             smp: self.smp,
             mem_kib: self.mem_kib,
             accel: Accel::Tcg,
@@ -243,7 +243,7 @@ impl fmt::Display for Trial {
             "make A={app} ARCH={} SMP={} MEM={} SEED={}",
             self.arch,
             self.smp,
-            qemu::size(self.mem_kib),
+            qemu::mem_value(self.mem_kib),
             self.seed
         )?;
         if !words.is_empty() {
@@ -302,7 +302,7 @@ mod tests {
     use crate::options::Variables;
 
     fn options() -> Options {
-        Options::check(&Variables::default()).unwrap()
+        Options::from_variables(&Variables::default()).unwrap()
     }
 
     fn trials(seed: u64, machine: &'static Machine) -> Vec<Trial> {

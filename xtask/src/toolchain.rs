@@ -21,13 +21,14 @@ pub const SEPARATOR: &str = "\x1f";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Toolchain {
     /// The toolchain on PATH.
-    Path,
+    OnPath,
     /// Debian's toolchain in /usr/bin.
     Debian,
 }
 
-/// Installs those of `items` that are missing. Returns a word for each that says which
-/// program provides it. The head of `scripts/setup.sh` lists items and words.
+/// Installs those of `items` that are missing. A set-up item is what the head of
+/// `scripts/setup.sh` lists, such as `gdb` or `qemu:riscv64`. Returns a word for each, which
+/// says what provides it: for many items `path` or `debian`.
 ///
 /// # Errors
 ///
@@ -50,26 +51,26 @@ pub fn set_up(items: &[String]) -> Result<Vec<String>, Failure> {
 
 impl Toolchain {
     /// Returns the toolchain for a machine, and installs it if it is missing.
-    pub fn of(machine: &Machine) -> Result<Toolchain, Failure> {
-        let answers = set_up(&[item(machine)])?;
+    pub fn set_up_for(machine: &Machine) -> Result<Toolchain, Failure> {
+        let answers = set_up(&[setup_item(machine)])?;
         Ok(match answers.first().map(String::as_str) {
             Some("build-std") => Toolchain::Debian,
-            _ => Toolchain::Path,
+            _ => Toolchain::OnPath,
         })
     }
 
     /// Returns the toolchain's name for a message.
     pub fn describe(self) -> &'static str {
         match self {
-            Toolchain::Path => "the one on PATH",
+            Toolchain::OnPath => "the one on PATH",
             Toolchain::Debian => "Debian's, building core and alloc from source",
         }
     }
 
     /// Returns `cargo VERB` for a machine's target, with the flags and profiles of an image.
     /// Variables of the environment that would change the build are cleared.
-    pub fn cargo(self, verb: &str, machine: &Machine) -> Command {
-        let mut command = self.foreign_cargo(verb, machine, &rustflags(machine));
+    pub fn image_cargo(self, verb: &str, machine: &Machine) -> Command {
+        let mut command = self.target_cargo(verb, machine, &rustflags(machine));
         command
             .arg("--config")
             .arg(root().join("scripts/image.toml"))
@@ -78,10 +79,10 @@ impl Toolchain {
         command
     }
 
-    /// Returns `cargo VERB` for another project's crate on a machine's target: with only the
-    /// given flags, and the crate's own profiles. The caller adds the target directory.
-    pub fn foreign_cargo(self, verb: &str, machine: &Machine, rustflags: &[String]) -> Command {
-        let mut command = self.bare_cargo(verb);
+    /// Returns `cargo VERB` for a machine's target, with only the given flags, and the crate's
+    /// own profiles. The caller adds the target directory.
+    pub fn target_cargo(self, verb: &str, machine: &Machine, rustflags: &[String]) -> Command {
+        let mut command = self.cargo(verb);
         clear_build_variables(&mut command);
         command
             .args(["--target", machine.target])
@@ -95,10 +96,10 @@ impl Toolchain {
         command
     }
 
-    fn bare_cargo(self, verb: &str) -> Command {
+    fn cargo(self, verb: &str) -> Command {
         let clippy = verb == "clippy";
         let mut command = match self {
-            Toolchain::Path => command::cargo(),
+            Toolchain::OnPath => command::cargo(),
             // `cargo clippy` would run rustup's cargo-clippy, which is first on PATH.
             Toolchain::Debian if clippy => command::new("/usr/bin/cargo-clippy"),
             Toolchain::Debian => command::new(command::DEBIAN_CARGO),
@@ -117,7 +118,7 @@ impl Toolchain {
 }
 
 /// Returns the set-up item that installs a machine's toolchain.
-pub fn item(machine: &Machine) -> String {
+pub fn setup_item(machine: &Machine) -> String {
     format!("toolchain:{}", machine.target)
 }
 
@@ -153,7 +154,7 @@ fn remapped() -> impl Iterator<Item = (String, &'static str)> {
 }
 
 /// Removes from a command's environment the variables that would change the build of an
-/// image.
+/// image. make's flags name a job server, which make does not share with xtask.
 fn clear_build_variables(command: &mut Command) {
     let disturbing = |name: &str| {
         name.starts_with("CARGO_BUILD_")

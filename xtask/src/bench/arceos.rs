@@ -126,8 +126,9 @@ fn build(options: &Options, machine: &'static Machine, variant: &Variant) -> Res
         "-Clink-arg=-znostart-stop-gc".to_owned(),
     ];
     flags.extend(machine.rustflags.iter().map(|flag| (*flag).to_owned()));
-    let toolchain = Toolchain::of(machine).map_err(|failure| anyhow::anyhow!("{failure}"))?;
-    let mut cargo = toolchain.foreign_cargo("build", machine, &flags);
+    let toolchain =
+        Toolchain::set_up_for(machine).map_err(|failure| anyhow::anyhow!("{failure}"))?;
+    let mut cargo = toolchain.target_cargo("build", machine, &flags);
     cargo
         .args(["-q", "--release", "--locked", "--manifest-path"])
         .arg(folder.join("Cargo.toml"))

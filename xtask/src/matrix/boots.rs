@@ -213,7 +213,7 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
 fn guest(image: &Image, smp: u32, mem_kib: u64) -> Guest {
     Guest {
         machine: image.machine,
-        kernel: image.kernel().to_owned(),
+        boot_file: image.boot_file().to_owned(),
         smp,
         mem_kib,
         accel: crate::options::Accel::Tcg,
@@ -260,7 +260,7 @@ pub fn app_case(options: &Options, app: &str, image: &Image, smp: u32, mem_kib: 
         name: format!(
             "{app} {} SMP={smp} MEM={}",
             image.machine,
-            qemu::size(mem_kib)
+            qemu::mem_value(mem_kib)
         ),
         guest,
         timeouts: timeouts(options),
@@ -338,7 +338,7 @@ fn smp_case(options: &Options, image: &Image, harts: u32, mem_kib: u64) -> Boot 
         name: format!(
             "smp-test {} SMP={harts} MEM={}",
             image.machine,
-            qemu::size(mem_kib)
+            qemu::mem_value(mem_kib)
         ),
         guest: guest(image, harts, mem_kib),
         timeouts: timeouts(options),
@@ -401,7 +401,7 @@ pub fn drawn(app: &str, image: &Image, end: &str) -> Boot {
 fn large_memory(image: &Image) -> Boot {
     const KIB: u64 = 64 << 20;
     let mut boot = ending(image, "return", 0, "");
-    boot.name = format!("MEM={} {}", qemu::size(KIB), image.machine);
+    boot.name = format!("MEM={} {}", qemu::mem_value(KIB), image.machine);
     boot.guest.mem_kib = KIB;
     boot
 }

@@ -29,7 +29,7 @@ fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
         cargo.args(["nextest", "run", "--no-fail-fast"]);
     } else {
         cargo.args(["test", "--no-fail-fast"]);
-        cargo.envs(command::runner());
+        cargo.envs(command::runner_variable());
     }
     for package in packages {
         cargo.args(["--package", &spec(package)]);
@@ -68,7 +68,7 @@ fn tests_under(scheduler: &str, packages: &[&str], which: &[&str]) -> Command {
     cargo
         .args(["test", "--release", "--no-fail-fast"])
         .args(which)
-        .envs(command::runner())
+        .envs(command::runner_variable())
         .args(["--target-dir", &format!("target/{scheduler}")])
         .env("RUSTFLAGS", format!("--cfg {scheduler}"));
     for package in packages {

@@ -84,7 +84,7 @@ pub fn test_long(options: &Options) -> Result<(), Failure> {
             cargo.args(["test", "--package", &spec(package)]);
             cargo
                 .args(which)
-                .envs(command::runner())
+                .envs(command::runner_variable())
                 .env("TESSERA_STEPS", STEPS)
                 .env("TESSERA_RUNS", RUNS)
                 .env("TESSERA_TIMES", TIMES);
