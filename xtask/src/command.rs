@@ -4,7 +4,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::Context;
@@ -97,6 +97,13 @@ pub fn run(command: &mut Command) -> Result<(), Failure> {
 pub fn describe_status(status: ExitStatus) -> String {
     let words = status.to_string().replacen(": ", " ", 1);
     words.trim_end_matches(" (core dumped)").to_owned()
+}
+
+/// Returns a command's standard output, followed by its standard error.
+pub fn all_output(output: &Output) -> String {
+    [&output.stdout, &output.stderr]
+        .map(|bytes| String::from_utf8_lossy(bytes))
+        .concat()
 }
 
 /// Shows a command on standard error if `verbose`.

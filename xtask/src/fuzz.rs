@@ -8,8 +8,7 @@ use crate::command;
 use crate::failure::Failure;
 use crate::files;
 use crate::manifest::root;
-use crate::matrix::clear_variables;
-use crate::options::Options;
+use crate::options::{Options, clear_variables};
 use crate::toolchain;
 
 /// The names of the fuzz targets (`axmm_machines::targets`).

@@ -30,8 +30,8 @@ use crate::command;
 use crate::failure::Failure;
 use crate::files;
 use crate::manifest::{root, spec};
-use crate::matrix::{clear_variables, tests_run};
-use crate::options::Options;
+use crate::matrix::count_tests;
+use crate::options::{Options, clear_variables};
 
 /// The package whose tests are run unless a patch names another, and the folder of the
 /// patches.
@@ -267,7 +267,7 @@ impl Workspace {
             End::Failed => bail!("the tests fail, see {}", log.display()),
             End::TimedOut => bail!("the tests take longer than {} s", LIMIT.as_secs()),
         }
-        match tests_run(&fs::read_to_string(&log)?) {
+        match count_tests(&fs::read_to_string(&log)?) {
             0 => bail!("no test has such a name"),
             _ => Ok(()),
         }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -45,6 +46,16 @@ const MAX_BOOTS: u64 = 1_000_000;
 /// and a verb may add a word of its own, such as `maps=1`.
 const MAX_BOOT_ARGS_LEN: usize = 500;
 const MAX_SECONDS: u64 = 24 * 60 * 60;
+
+/// Removes all variables of [`NAMES`], and those of make, from a command's environment.
+pub fn clear_variables(command: &mut Command) {
+    for name in NAMES
+        .into_iter()
+        .chain(["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CARGO_MAKEFLAGS"])
+    {
+        command.env_remove(name);
+    }
+}
 
 /// How the image is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

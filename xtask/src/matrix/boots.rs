@@ -15,8 +15,8 @@ use crate::options::Options;
 use crate::qemu::{self, Guest, Input};
 use crate::smp_test;
 
-use super::machines;
 use super::tally::Verdict;
+use super::unusual;
 
 /// The numbers of harts, and the memory sizes in KiB, of the machines that boot an ordinary
 /// application.
@@ -39,8 +39,8 @@ const TAIL: usize = 30;
 /// The exit status of a guest after a panic or an unhandled fault.
 pub const PANICKED: u8 = 101;
 
-/// The ways to end of `apps/endings`: its boot argument `end`, the exit status, and a text
-/// that the console holds.
+/// How `apps/endings` can end: the value of its boot argument `end`, the exit status, and a
+/// text that the console holds.
 const ENDINGS: &[(&str, u8, &str)] = &[
     ("return", 0, ""),
     ("exit", 42, ""),
@@ -100,8 +100,8 @@ const ENDINGS: &[(&str, u8, &str)] = &[
     ("hang", HUNG, ""),
 ];
 
-/// The ways to end of `apps/overflow`, which is built without paging: boot arguments, exit
-/// status, and a text that the console holds.
+/// How `apps/overflow` can end, which is built without paging: boot arguments, exit status,
+/// and a text that the console holds.
 const OVERFLOWS: [(&str, u8, &str); 3] = [
     ("size=fits hart=3", 0, "102400 bytes of the stack"),
     (
@@ -145,16 +145,18 @@ impl Boot {
         let (end, console) =
             console::run(qemu, self.timeouts, |_| Ok(())).map_err(|error| format!("{error:#}"))?;
         let console = String::from_utf8_lossy(&console);
-        let verdict = (self.judge)(&end, &console);
-        let (verdict, log) = match (verdict, self.save_console(&console)) {
-            (verdict, Ok(log)) => (verdict, format!("console: {}", log.display())),
-            (Ok(_), Err(error)) => return Err(format!("{error:#}")),
-            (verdict, Err(error)) => (
-                verdict,
-                format!("its console could not be saved: {error:#}"),
-            ),
-        };
-        verdict.map_err(|reason| format!("{reason}\n{}\n{log}", tail(&console)))
+        let saved = self.save_console(&console);
+        match ((self.judge)(&end, &console), saved) {
+            (Ok(words), Ok(_)) => Ok(words),
+            (Ok(_), Err(error)) => Err(format!("{error:#}")),
+            (Err(reason), saved) => {
+                let log = match saved {
+                    Ok(path) => format!("console: {}", path.display()),
+                    Err(error) => format!("its console could not be saved: {error:#}"),
+                };
+                Err(format!("{reason}\n{}\n{log}", tail(&console)))
+            }
+        }
     }
 
     /// Saves the console, and returns the file's path.
@@ -186,10 +188,10 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
             .map(|(args, status, said)| overflow(image, args, status, said))
             .collect(),
         "tasktest" => {
-            let fast = machines::tasktest_cases(options, image);
+            let fast = unusual::tasktest_cases(options, image);
             task_cases(options, image).into_iter().chain(fast).collect()
         }
-        "machine" => machines::machine_cases(options, image),
+        "machine" => unusual::machine_cases(options, image),
         "parallel" => vec![parallel_case(options, image)],
         _ => {
             let harts = options.smp.map_or_else(|| HARTS.to_vec(), |smp| vec![smp]);
@@ -203,13 +205,14 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
                 .map(|(smp, kib)| app_case(options, app, image, smp, kib))
                 .collect();
             if app == "helloworld" && !image.machine.is_process() {
-                cases.extend(machines::helloworld_cases(options, image));
+                cases.extend(unusual::helloworld_cases(options, image));
             }
             cases
         }
     }
 }
 
+/// A guest without boot arguments. QEMU emulates it: the cases do not depend on `ACCEL`.
 fn guest(image: &Image, smp: u32, mem_kib: u64) -> Guest {
     Guest {
         machine: image.machine,
@@ -251,7 +254,7 @@ pub fn storm_cases(options: &Options, image: &Image, seconds: u32) -> Vec<Boot> 
 pub fn app_case(options: &Options, app: &str, image: &Image, smp: u32, mem_kib: u64) -> Boot {
     let mut guest = guest(image, smp, mem_kib);
     guest.boot_args.clone_from(&options.boot_args);
-    let sign = match app {
+    let beginning = match app {
         "helloworld" => "Hello, world!",
         "storm" => "storm: PASS ",
         _ => "PASS ",
@@ -264,7 +267,7 @@ pub fn app_case(options: &Options, app: &str, image: &Image, smp: u32, mem_kib: 
         ),
         guest,
         timeouts: timeouts(options),
-        judge: Box::new(move |end, console| says(end, console, sign)),
+        judge: Box::new(move |end, console| passes(end, console, beginning)),
     }
 }
 
@@ -283,17 +286,20 @@ fn parallel_case(options: &Options, image: &Image) -> Boot {
     boot
 }
 
-/// Checks that the guest has ended with status 0, after a line that begins with `sign`.
-/// Returns what is printed behind the name of the case: the line, if it counts what passed,
-/// and the times.
-pub fn says(end: &End, console: &str, sign: &str) -> Verdict {
-    let line = console.lines().rev().find(|line| line.starts_with(sign));
+/// Checks that an application has passed: it has ended with status 0, and has printed a line
+/// that begins with `beginning`. Returns what is printed after the name of the case: the
+/// times, and before them the line if it counts what passed.
+pub fn passes(end: &End, console: &str, beginning: &str) -> Verdict {
+    let line = console
+        .lines()
+        .rev()
+        .find(|line| line.starts_with(beginning));
     match (end, line) {
-        (End::Exit(0, words), Some(line)) if sign.ends_with("PASS ") => {
+        (End::Exit(0, words), Some(line)) if beginning.ends_with("PASS ") => {
             Ok(format!("{line}, {words}"))
         }
         (End::Exit(0, words), Some(_)) => Ok(words.clone()),
-        (End::Exit(0, _), None) => Err(format!("no line begins with `{sign}`")),
+        (End::Exit(0, _), None) => Err(format!("no line begins with `{beginning}`")),
         (end, _) => Err(end.describe()),
     }
 }
@@ -348,15 +354,27 @@ fn smp_case(options: &Options, image: &Image, harts: u32, mem_kib: u64) -> Boot 
     }
 }
 
-/// A case of endings: the exit status must be `wanted`, and the console must hold `said`.
+/// A case of endings.
 fn ending(image: &Image, end: &str, wanted: u8, said: &'static str) -> Boot {
+    let name = format!("ending {end} {}", image.machine);
+    status_case(image, name, &format!("end={end}"), wanted, said)
+}
+
+/// A case of overflow.
+fn overflow(image: &Image, args: &str, wanted: u8, said: &'static str) -> Boot {
+    let name = format!("overflow {args} {}", image.machine);
+    status_case(image, name, args, wanted, said)
+}
+
+/// A case on four harts: the exit status must be `wanted`, and the console must hold `said`.
+fn status_case(image: &Image, name: String, args: &str, wanted: u8, said: &'static str) -> Boot {
     let mut guest = guest(image, 4, qemu::DEFAULT_MEM_KIB);
-    guest.boot_args.push(format!("end={end}"));
+    guest.boot_args = args.split(' ').map(str::to_owned).collect();
     // A short timeout for the guest that hangs on purpose saves time. The others must not
     // be stopped by it on a busy computer.
     let silence = if wanted == HUNG { 5 } else { 60 };
     Boot {
-        name: format!("ending {end} {}", image.machine),
+        name,
         guest,
         timeouts: Timeouts {
             silence: Some(Duration::from_secs(silence)),
@@ -374,15 +392,9 @@ fn ending(image: &Image, end: &str, wanted: u8, said: &'static str) -> Boot {
     }
 }
 
-fn overflow(image: &Image, args: &str, wanted: u8, said: &'static str) -> Boot {
-    let mut boot = ending(image, "", wanted, said);
-    boot.name = format!("overflow {args} {}", image.machine);
-    boot.guest.boot_args = args.split(' ').map(str::to_owned).collect();
-    boot
-}
-
-/// Returns the case of an application that prints a listing, which is then drawn.
-pub fn drawn(app: &str, image: &Image, end: &str) -> Boot {
+/// Returns the case of endings on an image that prints a listing of its address space at the
+/// end. The listing must be drawn without an error.
+pub fn drawing_case(app: &str, image: &Image, end: &str) -> Boot {
     let mut boot = ending(image, end, 0, "");
     let (machine, app) = (image.machine, app.to_owned());
     boot.name = format!("maps {app} {machine}");
@@ -414,13 +426,13 @@ mod tests {
     fn a_guest_must_end_with_status_zero_and_print_its_sign() {
         let good = End::Exit(0, "1 ms".into());
         assert_eq!(
-            says(&good, "x\nPASS 3/3\n[exit 0] 1 ms", "PASS "),
+            passes(&good, "x\nPASS 3/3\n[exit 0] 1 ms", "PASS "),
             Ok("PASS 3/3, 1 ms".into())
         );
-        assert!(says(&good, "FAIL 2/3", "PASS ").is_err());
-        assert!(says(&End::Exit(1, String::new()), "PASS 3/3", "PASS ").is_err());
+        assert!(passes(&good, "FAIL 2/3", "PASS ").is_err());
+        assert!(passes(&End::Exit(1, String::new()), "PASS 3/3", "PASS ").is_err());
         assert!(
-            says(
+            passes(
                 &End::Hung(1, String::new()),
                 "Hello, world!",
                 "Hello, world!"

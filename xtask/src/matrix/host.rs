@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use crate::command;
+use crate::command::{self, all_output};
 use crate::manifest::{
     HOST_FEATURES, HOST_PACKAGES, LOOM_PACKAGES, PROCESS_PACKAGES, SHUTTLE_PACKAGES, root, spec,
 };
+use crate::options::clear_variables;
 
-use super::refusals::{all_output, clear_variables};
 use super::tally::Verdict;
 
 /// Runs the tests of the packages that build on the host.
@@ -15,7 +15,7 @@ pub fn host_tests() -> Verdict {
     tests_of(&HOST_PACKAGES, &["--features", HOST_FEATURES])
 }
 
-/// Runs the tests in which the kernel is a process.
+/// Runs the tests in which parts of the kernel run as a Linux process.
 pub fn process_tests() -> Verdict {
     tests_of(&PROCESS_PACKAGES, &["--all-features"])
 }
@@ -25,7 +25,7 @@ fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
     let nextest = nextest.is_ok_and(|output| output.status.success());
     let mut cargo = command::cargo();
     if nextest {
-        // nextest ends its tests when it gets a SIGTERM, so it needs no runner.
+        // nextest ends its tests when it gets a SIGTERM. `cargo test` does not.
         cargo.args(["nextest", "run", "--no-fail-fast"]);
     } else {
         cargo.args(["test", "--no-fail-fast"]);
@@ -52,8 +52,8 @@ pub fn schedules() -> Verdict {
     verdict_of_tests(tests_under("shuttle", &SHUTTLE_PACKAGES, &which))
 }
 
-/// Runs axmm's simulated harts `runs` times under shuttle, which can switch from one to
-/// another at each access to an atomic.
+/// Simulates harts with TLBs `runs` times under shuttle, which can switch from one hart to
+/// another at each access to an atomic. The runs are divided among the page-table formats.
 pub fn simulated_harts(runs: &str) -> Verdict {
     let mut cargo = tests_under("shuttle", &["axmm"], &["--test", "stale_tlb", "no_hart"]);
     cargo.env("TESSERA_RUNS", runs);
@@ -86,16 +86,16 @@ pub fn verdict_of_tests(mut cargo: Command) -> Verdict {
         .output()
         .map_err(|error| error.to_string())?;
     let text = all_output(&output);
-    match tests_run(&text) {
+    match count_tests(&text) {
         0 => Err(format!("no test ran; cargo printed:\n{text}")),
         count if output.status.success() => Ok(format!("{count} tests")),
         _ => Err(text),
     }
 }
 
-/// Returns how many tests ran, from nextest's `Summary … N tests run` or the sum of cargo
-/// test's `test result: ok. N passed`.
-pub fn tests_run(text: &str) -> u32 {
+/// Returns how many tests ran, from nextest's `Summary … N tests run`, or from cargo test's
+/// lines `test result: … N passed; N failed`.
+pub fn count_tests(text: &str) -> u32 {
     let count = |line: &str, before: &str| -> Option<u32> {
         line.split_once(before)?
             .0
@@ -104,8 +104,9 @@ pub fn tests_run(text: &str) -> u32 {
             .parse()
             .ok()
     };
+    let ends = [" tests run:", " passed;", " failed;"];
     text.lines()
-        .filter_map(|line| count(line, " tests run:").or_else(|| count(line, " passed; ")))
+        .flat_map(|line| ends.map(|end| count(line, end).unwrap_or_default()))
         .sum()
 }
 
@@ -116,13 +117,19 @@ mod tests {
     #[test]
     fn the_number_of_tests_is_read_from_either_runner() {
         assert_eq!(
-            tests_run("     Summary [   0.1s] 22 tests run: 22 passed, 0 skipped\n"),
+            count_tests("     Summary [   0.1s] 22 tests run: 22 passed, 0 skipped\n"),
             22
         );
         assert_eq!(
-            tests_run("test result: ok. 3 passed; 0 failed;\ntest result: ok. 4 passed; 0 failed;"),
+            count_tests(
+                "test result: ok. 3 passed; 0 failed;\ntest result: ok. 4 passed; 0 failed;"
+            ),
             7
         );
-        assert_eq!(tests_run("error: no such package"), 0);
+        assert_eq!(
+            count_tests("test result: FAILED. 0 passed; 2 failed; 1 ignored; 3 measured"),
+            2
+        );
+        assert_eq!(count_tests("error: no such package"), 0);
     }
 }

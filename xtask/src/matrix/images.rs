@@ -11,7 +11,7 @@ use crate::symbols::Symbols;
 use super::tally::Verdict;
 
 /// Crates that only features of the kernel add. helloworld and overflow enable no feature, so
-/// they must hold none of these crates. All others must hold the first two.
+/// they must hold none of these crates.
 const FEATURE_CRATES: [&str; 6] = [
     "axmm",
     "axalloc",
@@ -21,11 +21,15 @@ const FEATURE_CRATES: [&str; 6] = [
     "page_table_entry",
 ];
 
+/// The crates that all other applications must hold.
+const REQUIRED_CRATES: [&str; 2] = ["axmm", "axalloc"];
+
 /// Other projects' allocators, which only the benchmarks link.
 const PEERS: [&str; 3] = ["axallocator", "bitmap_allocator", "buddy_system_allocator"];
 
-/// Checks that an application links the crates that its features add, and no others.
-pub fn symbols(app: &str, image: &Image) -> Verdict {
+/// Checks by an image's symbols that it holds [`REQUIRED_CRATES`], or if the application
+/// enables no feature, none of [`FEATURE_CRATES`]. No image may hold [`PEERS`].
+pub fn links_expected_crates(app: &str, image: &Image) -> Verdict {
     let symbols = Symbols::of(image).map_err(|error| format!("{error:#}"))?;
     let crates = symbols.crates();
     if let Some(symbol) = PEERS.iter().find_map(|name| symbols.mention(name)) {
@@ -40,12 +44,9 @@ pub fn symbols(app: &str, image: &Image) -> Verdict {
             None => Ok(format!("none of {}", FEATURE_CRATES.join(", "))),
         };
     }
-    match FEATURE_CRATES[..2]
-        .iter()
-        .find(|name| !crates.contains(**name))
-    {
+    match REQUIRED_CRATES.iter().find(|name| !crates.contains(**name)) {
         Some(name) => Err(format!("it should hold {name}, but has only {crates:?}")),
-        None => Ok(FEATURE_CRATES[..2].join(", ")),
+        None => Ok(REQUIRED_CRATES.join(", ")),
     }
 }
 

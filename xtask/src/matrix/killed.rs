@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::machine::Machine;
 use crate::manifest::root;
+use crate::options::clear_variables;
 
-use super::refusals::clear_variables;
 use super::tally::Verdict;
 
 /// The processes that are killed, one in each case.
@@ -62,22 +62,25 @@ pub fn no_process_is_left(machine: &Machine, victim: Victim) -> Verdict {
 
 fn kill_under_guest(make: u32, machine: &Machine, victim: Victim) -> Verdict {
     let image = format!("endings-{machine}.");
-    let guest = |all: &[Process]| all.iter().any(|process| process.command.contains(&image));
-    let run = poll(|| Some(descendants(make)).filter(|all| guest(all)))
+    let has_guest = |all: &[Process]| all.iter().any(|process| process.command.contains(&image));
+    let processes = poll(|| Some(descendants(make)).filter(|all| has_guest(all)))
         .ok_or("the guest did not start")?;
     let id = match victim {
         Victim::Make => Some(make),
-        Victim::Xtask => run
+        Victim::Xtask => processes
             .iter()
             .find(|one| one.command.contains("--child-of="))
             .map(|one| one.id),
     };
     kill(id.ok_or("make has started no process with the argument --child-of=")?)?;
-    let left = || run.iter().filter(|process| process.is_running());
+    let left = || processes.iter().filter(|process| process.is_running());
     let begin = Instant::now();
     if poll(|| left().next().is_none().then_some(())).is_some() {
         let seconds = begin.elapsed().as_secs_f64();
-        return Ok(format!("{} processes ended in {seconds:.1} s", run.len()));
+        return Ok(format!(
+            "{} processes ended in {seconds:.1} s",
+            processes.len()
+        ));
     }
     let names: Vec<&str> = left().map(|process| process.command.as_str()).collect();
     left().try_for_each(|process| kill(process.id))?;

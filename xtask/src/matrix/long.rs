@@ -20,17 +20,17 @@ use super::{boot_all, build};
 /// The number of steps in which address spaces are compared with their model, for the five
 /// page-table formats together.
 const STEPS: &str = "10000000";
-/// How many times as many random scripts as in `test` the other tests run.
+/// The number of random scripts in the other tests, as a multiple of the number in `test`.
 const TIMES: &str = "5";
 
 /// The length of each storm, in seconds. Each machine has three storms.
-const STORM: u32 = 10;
+const STORM_SECONDS: u32 = 10;
 
-/// The number of runs of harts whose TLBs keep stale entries as long as they may, for the
-/// five page-table formats together.
+/// The number of runs that simulate harts with TLBs, for the five page-table formats
+/// together. A TLB keeps a stale entry as long as the architecture allows.
 const RUNS: &str = "1000000";
-/// The number of such runs under shuttle, which switches harts at each access to an atomic.
-const STEP_BY_STEP: &str = "200000";
+/// The number of such runs under shuttle ([`simulated_harts`]).
+const RUNS_UNDER_SHUTTLE: &str = "200000";
 
 /// The tests that run longer: name of the case, package, and arguments for cargo.
 const TESTS: [(&str, &str, &[&str]); 6] = [
@@ -44,8 +44,8 @@ const TESTS: [(&str, &str, &[&str]); 6] = [
 
 /// The set-up item that installs Miri.
 const MIRI: &str = "miri";
-/// Flags for Miri. axalloc makes pointers to frames from their addresses, and never frees
-/// the memory that the frames are in.
+/// Flags for Miri. axalloc makes pointers to frames from their addresses, and its tests never
+/// free the memory that they give it as frames.
 const MIRI_FLAGS: &str =
     "-Zmiri-permissive-provenance -Zmiri-ignore-leaks -Zmiri-disable-isolation";
 
@@ -70,7 +70,8 @@ const UNDER_MIRI: [(&str, &str, &[&str]); 4] = [
     ),
 ];
 
-/// `test-long`: runs all of them, and prints a line for each and a summary.
+/// `test-long`: runs the storms, [`TESTS`] and [`UNDER_MIRI`]. Prints a line for each and a
+/// summary.
 ///
 /// # Errors
 ///
@@ -91,7 +92,9 @@ pub fn test_long(options: &Options) -> Result<(), Failure> {
             verdict_of_tests(cargo)
         });
     }
-    tally.case("stale TLBs, step by step", || simulated_harts(STEP_BY_STEP));
+    tally.case("stale TLBs, step by step", || {
+        simulated_harts(RUNS_UNDER_SHUTTLE)
+    });
     under_miri(&tally);
     let count = tally.count();
     let skipped = match count.skipped {
@@ -132,7 +135,7 @@ fn storms(options: &Options, tally: &Tally) -> Result<(), Failure> {
     for machine in machines {
         let begin = Instant::now();
         match build(options, machine, &root().join("apps/storm")) {
-            Ok(image) => storm_cases(options, &image, STORM)
+            Ok(image) => storm_cases(options, &image, STORM_SECONDS)
                 .into_iter()
                 .for_each(|case| {
                     // The receiver exists until the end, so sending cannot fail.
@@ -140,7 +143,7 @@ fn storms(options: &Options, tally: &Tally) -> Result<(), Failure> {
                 }),
             Err(failure) => {
                 let name = format!("build storm {machine}");
-                tally.note(&name, begin, Err(failure.to_string()));
+                tally.record(&name, begin, Err(failure.to_string()));
             }
         }
     }

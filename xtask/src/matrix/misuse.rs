@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::command;
+use crate::command::{self, all_output};
 use crate::manifest::{root, spec};
+use crate::options::clear_variables;
 
-use super::refusals::{all_output, clear_variables};
 use super::tally::Verdict;
 
 /// The package with the misuse, and its source file.
@@ -33,12 +33,12 @@ pub fn misuse() -> Verdict {
             .collect()
     };
     let (missing, more) = (lines(&wanted, &found), lines(&found, &wanted));
-    match wanted.is_empty() || !missing.is_empty() || !more.is_empty() {
-        false => Ok(format!("{} errors", wanted.len())),
-        true => Err(format!(
-            "expected errors that are missing: {missing:?}; unexpected errors: {more:?}\n{text}"
-        )),
+    if !wanted.is_empty() && missing.is_empty() && more.is_empty() {
+        return Ok(format!("{} errors", wanted.len()));
     }
+    Err(format!(
+        "expected errors that are missing: {missing:?}; unexpected errors: {more:?}\n{text}"
+    ))
 }
 
 /// Returns the errors that the source announces. A comment `//~ CODE` announces one in the

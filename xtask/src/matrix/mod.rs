@@ -9,10 +9,10 @@ mod host;
 mod images;
 mod killed;
 mod long;
-mod machines;
 mod misuse;
 mod refusals;
 mod tally;
+mod unusual;
 
 use std::env;
 use std::fs;
@@ -33,23 +33,23 @@ use crate::maps;
 use crate::options::{Mode, Options};
 use crate::qemu;
 
-use boots::{Boot, app_case, cases_of, drawn};
+use boots::{Boot, app_case, cases_of, drawing_case};
 use host::{host_tests, interleavings, process_tests, schedules, simulated_harts};
-use images::{fingerprints, symbols, unchanged};
+use images::{fingerprints, links_expected_crates, unchanged};
 use killed::{VICTIMS, has_proc, no_process_is_left};
 use misuse::misuse;
-use refusals::{WRONG, refused, refused_by_make};
+use refusals::{WRONG_VALUES, refused, refused_by_make};
 use tally::Tally;
 
-pub use host::tests_run;
+pub use host::count_tests;
 pub use long::test_long;
-pub use refusals::clear_variables;
 
-/// The number of runs of simulated harts under shuttle, for the five page-table formats
-/// together.
+/// The number of runs of [`simulated_harts`].
 const SIMULATED_RUNS: &str = "5000";
 
-/// `test`: runs all cases, on the machines that `ARCH`, `SMP` and `MEM` select.
+/// `test`: runs all cases, on the machine that `ARCH` names or on all. `SMP` and `MEM` replace
+/// the sizes of the machines on which memtest, helloworld and the storms run. `SMP` also
+/// replaces those of smpboot, tasktest and parallel.
 ///
 /// # Errors
 ///
@@ -80,7 +80,7 @@ pub fn test(options: &Options) -> Result<(), Failure> {
 fn cases_without_a_machine(machines: &[&'static Machine], tally: &Tally) {
     tally.case("host tests", host_tests);
     if machines.iter().any(|machine| machine.is_process()) {
-        tally.case("host tests, pages for real", process_tests);
+        tally.case("host tests, kernel in a process", process_tests);
     }
     tally.case("every interleaving", interleavings);
     tally.case("many schedules", schedules);
@@ -88,7 +88,7 @@ fn cases_without_a_machine(machines: &[&'static Machine], tally: &Tally) {
         simulated_harts(SIMULATED_RUNS)
     });
     tally.case("misuse by safe code does not compile", misuse);
-    for (name, value) in WRONG {
+    for (name, value) in WRONG_VALUES {
         tally.case(&format!("{name}={value} is refused"), || {
             refused(name, value)
         });
@@ -106,21 +106,18 @@ fn cases_on_machines(
     let (cases, queue) = mpsc::channel();
     let queue = Mutex::new(queue);
     thread::scope(|scope| {
+        let hand_over = |case: Boot| {
+            // The receiver exists until the scope ends, so sending cannot fail.
+            let _ = cases.send(case);
+        };
         // One machine runs while this thread builds images. Then this thread boots too.
         scope.spawn(|| boot_all(&queue, tally));
         let mut images = Vec::new();
         for machine in machines {
-            images.extend(build_all(options, machine, tally, |case| {
-                // The receiver exists until the scope ends, so sending cannot fail.
-                let _ = cases.send(case);
-            }));
+            images.extend(build_all(options, machine, tally, hand_over));
         }
-        out_of_tree_case(options, machines[0], tally, |case| {
-            let _ = cases.send(case);
-        });
-        maps_case(options, machines[0], tally, |case| {
-            let _ = cases.send(case);
-        });
+        out_of_tree_case(options, machines[0], tally, hand_over);
+        maps_case(options, machines[0], tally, hand_over);
         drop(cases);
         kill_cases(machines, tally);
         boot_all(&queue, tally);
@@ -128,7 +125,7 @@ fn cases_on_machines(
     })
 }
 
-/// Kills make and xtask under a guest: on one of QEMU's machines, and on the process.
+/// Kills make and xtask while a guest runs: on one of QEMU's machines, and on `host`.
 fn kill_cases(machines: &[&'static Machine], tally: &Tally) {
     let qemu = machines.iter().find(|machine| !machine.is_process());
     let process = machines.iter().find(|machine| machine.is_process());
@@ -182,14 +179,16 @@ fn build_all(
                     .bytes()
                     .map(|bytes| format!("{bytes} bytes"))
                     .map_err(|error| error.to_string());
-                tally.note(&format!("build {app} {machine}"), begin, words);
-                tally.case(&format!("symbols {app} {machine}"), || symbols(app, &image));
+                tally.record(&format!("build {app} {machine}"), begin, words);
+                tally.case(&format!("symbols {app} {machine}"), || {
+                    links_expected_crates(app, &image)
+                });
                 cases_of(options, app, &image)
                     .into_iter()
                     .for_each(&mut hand_over);
                 built.extend(fingerprints(&image));
             }
-            Err(failure) => tally.note(
+            Err(failure) => tally.record(
                 &format!("build {app} {machine}"),
                 begin,
                 Err(failure.to_string()),
@@ -214,8 +213,8 @@ fn build(options: &Options, machine: &'static Machine, dir: &Path) -> Result<Ima
     recipe.build_quietly()
 }
 
-/// Builds an application with the feature `maps`, and passes the case that boots it and
-/// draws its address space to `hand_over`.
+/// Builds an application with the kernel's feature `maps`. Passes `hand_over` the case that
+/// boots it and draws its address space.
 fn maps_case(
     options: &Options,
     machine: &'static Machine,
@@ -236,8 +235,8 @@ fn maps_case(
         recipe.build_quietly()
     });
     match image {
-        Ok(image) => hand_over(drawn(APP, &image, "return")),
-        Err(failure) => tally.note("build for maps", begin, Err(failure.to_string())),
+        Ok(image) => hand_over(drawing_case(APP, &image, "return")),
+        Err(failure) => tally.record("build for maps", begin, Err(failure.to_string())),
     }
 }
 
@@ -258,7 +257,7 @@ fn out_of_tree_case(
     let _ = fs::remove_dir_all(&dir);
     match image {
         Ok(image) => {
-            tally.note(
+            tally.record(
                 "build an application outside the repository",
                 begin,
                 Ok(String::new()),
@@ -268,7 +267,7 @@ fn out_of_tree_case(
                     .named("application outside the repository"),
             );
         }
-        Err(failure) => tally.note(
+        Err(failure) => tally.record(
             "build an application outside the repository",
             begin,
             Err(failure.to_string()),

@@ -3,16 +3,17 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use crate::command::all_output;
 use crate::failure::USAGE;
 use crate::manifest::root;
-use crate::options::NAMES;
+use crate::options::clear_variables;
 
 use super::tally::Verdict;
 
 /// Variables, each with a value that it does not take.
-pub const WRONG: [(&str, &str); 12] = [
+pub const WRONG_VALUES: [(&str, &str); 12] = [
     ("ARCH", "mips"),
     ("A", "apps/none"),
     ("SMP", "0"),
@@ -92,21 +93,4 @@ pub fn refused_by_make() -> Verdict {
         return Err(format!("{}\n{}", output.status, all_output(&output)));
     }
     Ok(String::new())
-}
-
-/// Removes the variables of this run, and those of make, from a command's environment.
-pub fn clear_variables(command: &mut Command) {
-    for name in NAMES
-        .into_iter()
-        .chain(["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CARGO_MAKEFLAGS"])
-    {
-        command.env_remove(name);
-    }
-}
-
-/// Returns a command's standard output, followed by its standard error.
-pub fn all_output(output: &Output) -> String {
-    [&output.stdout, &output.stderr]
-        .map(|bytes| String::from_utf8_lossy(bytes))
-        .concat()
 }

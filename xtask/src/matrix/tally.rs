@@ -14,7 +14,7 @@ pub struct Tally {
     count: Mutex<Count>,
 }
 
-/// How many cases have passed, failed and been skipped, and how many machines have booted.
+/// How many cases have passed, failed and been skipped, and how many of them booted a machine.
 #[derive(Default, Clone, Copy)]
 pub struct Count {
     pub passed: u32,
@@ -24,8 +24,8 @@ pub struct Count {
 }
 
 impl Tally {
-    /// Prints a case's line and counts it.
-    pub fn note(&self, name: &str, begin: Instant, verdict: Verdict) {
+    /// Prints the line of a case that has been run since `begin`, and counts it.
+    pub fn record(&self, name: &str, begin: Instant, verdict: Verdict) {
         let Ok(mut count) = self.count.lock() else {
             return;
         };
@@ -54,14 +54,14 @@ impl Tally {
     /// Runs a case, prints its line and counts it.
     pub fn case(&self, name: &str, case: impl FnOnce() -> Verdict) {
         let begin = Instant::now();
-        self.note(name, begin, case());
+        self.record(name, begin, case());
     }
 
-    /// Boots a case, prints its line and counts it.
+    /// Runs a case that boots a machine, prints its line and counts it.
     pub fn boot(&self, case: Boot) {
         let begin = Instant::now();
         let verdict = case.run();
-        self.note(&case.name, begin, verdict);
+        self.record(&case.name, begin, verdict);
         if let Ok(mut count) = self.count.lock() {
             count.booted += 1;
         }

@@ -13,7 +13,7 @@ use crate::manifest::root;
 use crate::options::Options;
 use crate::qemu;
 
-use super::boots::{Boot, Judge, PANICKED, app_case, says};
+use super::boots::{Boot, Judge, PANICKED, app_case, passes};
 
 /// CPUs without a feature that the kernel needs: machine, QEMU's CPU model, and the name of
 /// the feature in the kernel's message. All of QEMU's aarch64 models have what is needed.
@@ -28,17 +28,21 @@ const LACKING: [(&str, &str, &str); 8] = [
     ("loongarch64", "la132", "LA64 (64 bits)"),
 ];
 
-/// Memory sizes in GiB of which the kernel maps only a part (riscv64). It maps addresses up
-/// to 128 GiB, and RAM begins at 2 GiB. The firmware puts the device tree at the end of RAM,
-/// which the entry code's page table reaches up to 256 GiB.
+/// Memory sizes in GiB of which the kernel maps only a part (riscv64). 256 is the largest
+/// `MEM`. The firmware puts the device tree at the end of RAM, so here the kernel must copy it
+/// to memory that it maps.
 const BEYOND_GIB: [u64; 2] = [127, 256];
+
+/// How much RAM the kernel maps on riscv64, in GiB: from 2 GiB, where RAM begins, to 128 GiB.
+const MAPPED_GIB: u64 = 126;
 
 /// The length of boot arguments that no loader has room for, in bytes.
 const LONG: usize = 6000;
 
 const MIB: u64 = 1 << 20;
 
-/// Returns the cases that boot helloworld on unusual machines.
+/// Returns the cases that boot helloworld: CPUs without a needed feature, and boot arguments
+/// that are too long.
 pub fn helloworld_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let machine = image.machine;
     let lacking = LACKING.iter().filter(|(arch, ..)| *arch == machine.arch);
@@ -49,8 +53,8 @@ pub fn helloworld_cases(options: &Options, image: &Image) -> Vec<Boot> {
     cases
 }
 
-/// A case of boot arguments that no loader has room for. The kernel must boot, and print
-/// that they were cut.
+/// A case of boot arguments that no loader has room for. The kernel must boot. On loongarch64
+/// it must also print that it ignores the end of them.
 fn long_case(options: &Options, image: &Image) -> Boot {
     let machine = image.machine;
     let mut boot = case(options, "helloworld", image);
@@ -60,7 +64,7 @@ fn long_case(options: &Options, image: &Image) -> Boot {
         "loongarch64" => "left alone: boot arguments beyond 511 bytes",
         _ => "",
     };
-    boot.judge = passes_and_says("Hello, world!", said.to_owned());
+    boot.judge = passes_and_holds("Hello, world!", said.to_owned());
     boot
 }
 
@@ -81,7 +85,7 @@ pub fn machine_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let mut cases = vec![case(options, "machine", image)];
     if image.machine.takes_device_tree {
         let boot = || case(options, "machine", image);
-        cases.push(tree_case(boot(), "crowded", CROWDED, add_devices));
+        cases.push(tree_case(boot(), "crowded", LIST_IS_FULL, add_devices));
         cases.push(tree_case(boot(), "forbidding", "", reserve_memory));
     }
     if image.machine.arch == "aarch64" {
@@ -121,27 +125,30 @@ fn beyond_case(options: &Options, image: &Image, gib: u64) -> Boot {
     let mut boot = case(options, "machine", image);
     boot.name = format!("machine {} MEM={gib}G", image.machine);
     boot.guest.mem_kib = gib << 20;
-    let bytes = (gib - 126) << 30;
+    let bytes = (gib - MAPPED_GIB) << 30;
     let named = format!("left alone: RAM beyond what the kernel maps at 0x2000000000, {bytes:#x}");
-    boot.judge = passes_and_says("PASS ", named);
+    boot.judge = passes_and_holds("PASS ", named);
     boot
 }
 
-/// Returns a check that the application passes and the console holds `wanted`.
-fn passes_and_says(sign: &'static str, wanted: String) -> Judge {
+/// Returns a check that the application passes, by a line that begins with `beginning`, and
+/// that the console holds `wanted`.
+fn passes_and_holds(beginning: &'static str, wanted: String) -> Judge {
     Box::new(move |end, console| match console.contains(&wanted) {
-        true => says(end, console, sign),
+        true => passes(end, console, beginning),
         false => Err(format!("{}; expected the text {wanted:?}", end.describe())),
     })
 }
 
-/// What the kernel prints when its list of devices is full.
-const CROWDED: &str = "left alone: a device for which the list is full at 0x10";
+/// What the kernel prints for a device of [`add_devices`] when its list of devices is full. The
+/// rest of the address follows.
+const LIST_IS_FULL: &str = "left alone: a device for which the list is full at 0x10";
 
-/// A boot with a changed device tree. `change` gets the tree and the first address of RAM.
+/// A boot with a changed device tree. The application must pass, and the console must hold
+/// `said`. `change` gets the tree and the first address of RAM.
 fn tree_case(mut boot: Boot, name: &str, said: &str, change: fn(&mut Tree, u64)) -> Boot {
     boot.name = format!("{name} device tree {}", boot.guest.machine);
-    let judge = passes_and_says("PASS ", said.to_owned());
+    let judge = passes_and_holds("PASS ", said.to_owned());
     let written = changed_tree(&boot, name, change);
     if let Ok(path) = &written {
         let path = path.display().to_string();
@@ -192,22 +199,27 @@ fn split_regions(tree: &mut Tree, _ram: u64) {
 /// Reserves memory in all the ways that a device tree has:
 ///
 /// - forty reserved ranges, every other one `no-map`,
-/// - a reserved range that is disabled, one across a hole or in RAM, and one that ends beyond
-///   RAM,
+/// - a reserved range that is disabled, one that ends beyond RAM, and one across the hole from
+///   56 to 64 MiB, which is RAM where there is no hole,
 /// - an entry of the memory reservation block,
 /// - memory nodes with a hole between them, one of which is disabled and one is hotpluggable.
-///   On aarch64 QEMU writes the memory nodes itself, so they are left alone there.
+///   On aarch64 QEMU writes the memory nodes itself, so they are unchanged there.
 ///
 /// The boot arguments list addresses that the kernel must have mapped, and others that it
 /// must not.
 fn reserve_memory(tree: &mut Tree, ram: u64) {
     let mib = |mib: u64| ram + (mib << 20);
-    let (mut mapped, mut unmapped) = (vec![mib(48), mib(67), mib(113)], vec![mib(40)]);
+    let ordinary_ram = [mib(67), mib(113)];
+    let (mut mapped, mut unmapped) = (ordinary_ram.to_vec(), Vec::new());
     reserve_ranges(tree, ram, &mut mapped, &mut unmapped);
     tree.reservations.push((mib(40), 0x3000));
-    if ram == RISCV64_RAM {
+    unmapped.push(mib(40));
+    let can_replace_memory_nodes = ram == RISCV64_RAM;
+    if can_replace_memory_nodes {
         replace_memory_nodes(tree, ram);
-        unmapped.extend([mib(96), mib(100), mib(104), mib(111)]);
+        let disabled = [mib(96), mib(100)];
+        let hotpluggable = [mib(104), mib(111)];
+        unmapped.extend(disabled.into_iter().chain(hotpluggable));
     }
     let list = |addresses: &[u64]| {
         let words: Vec<String> = addresses.iter().map(|at| format!("{at:#x}")).collect();
@@ -247,6 +259,7 @@ fn reserve_ranges(tree: &mut Tree, ram: u64, mapped: &mut Vec<u64>, unmapped: &m
     let across = range_node("across", mib(55), 11 * MIB);
     let beyond = range_node("beyond", at((127 << 10) + 512), 64 * MIB);
     reserved.children.extend([off, across, beyond]);
+    mapped.push(mib(48));
     unmapped.extend([mib(55), mib(57), mib(65), at((127 << 10) + 512)]);
 }
 
