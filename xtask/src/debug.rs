@@ -145,7 +145,8 @@ fn gdb(image: &Image, socket: &Path) -> Result<Command> {
     ] {
         gdb.arg("-ex").arg(line);
     }
-    // `-iex` comes before the commands of `-ex`: add-symbol-file would ask.
+    // gdb performs `-iex` before all `-ex`. Otherwise add-symbol-file would ask for a
+    // confirmation.
     gdb.args(["-iex", "set confirm off"]);
     Ok(gdb)
 }

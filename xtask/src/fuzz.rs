@@ -58,8 +58,7 @@ pub fn fuzz(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// Builds all targets, without a sanitizer. A sanitizer would not know the kernel's own
-/// memory, and its shadow memory has the same addresses.
+/// Builds all targets.
 fn build(verbose: bool) -> Result<(), Failure> {
     let mut cargo = cargo_fuzz("build");
     command::show(&cargo, verbose);
@@ -115,6 +114,8 @@ fn replay(target: &str, input: &str) -> Command {
 }
 
 /// Returns `cargo fuzz VERB` with the nightly compiler, and without this run's variables.
+/// Targets have no sanitizer: AddressSanitizer keeps its shadow memory at addresses that the
+/// kernel's own memory has, and does not know that memory.
 fn cargo_fuzz(verb: &str) -> Command {
     let mut cargo = command::nightly_cargo();
     cargo

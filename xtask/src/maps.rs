@@ -26,8 +26,8 @@ pub const WORD: &str = "maps=1";
 ///
 /// # Errors
 ///
-/// Fails with the guest's status if that is not 0, and with status 1 or more if there is no
-/// listing.
+/// Fails with the guest's status if that is not 0. Without a listing the status is that or 1,
+/// and with a damaged one it is 1.
 pub fn maps(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
     qemu::set_up(&[machine])?;
@@ -61,11 +61,11 @@ fn boot(options: &Options, image: &Image) -> Result<(console::End, String)> {
         silence: options.timeout,
         total: None,
     };
-    let (mut console, mut shown) = (Vec::new(), 0);
+    let (mut console, mut done) = (Vec::new(), 0);
     let (end, _) = console::run(qemu, timeouts, |piece| {
         console.extend_from_slice(piece);
-        let (text, covered) = without_listings(&console[shown..]);
-        shown += covered;
+        let (text, used) = without_listings(&console[done..]);
+        done += used;
         let mut out = io::stdout().lock();
         out.write_all(&text)?;
         out.flush()
@@ -74,10 +74,10 @@ fn boot(options: &Options, image: &Image) -> Result<(console::End, String)> {
 }
 
 /// Returns the text of a console's next bytes without the lines of listings, and how many
-/// bytes that covers. An unfinished last line that may still turn out to belong to a
-/// listing is not covered: it is passed again, with the bytes that follow.
+/// bytes it has used. It leaves an unfinished last line that may belong to a listing unused:
+/// the caller passes that again, with the bytes that follow.
 fn without_listings(bytes: &[u8]) -> (Vec<u8>, usize) {
-    let (mut text, mut seen) = (Vec::new(), 0);
+    let (mut text, mut used) = (Vec::new(), 0);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let whole = line.ends_with(b"\n");
         let begins = line.len().min(MARK.len());
@@ -87,9 +87,9 @@ fn without_listings(bytes: &[u8]) -> (Vec<u8>, usize) {
             (true, true) => {}
             (false, _) => text.extend_from_slice(line),
         }
-        seen += line.len();
+        used += line.len();
     }
-    (text, seen)
+    (text, used)
 }
 
 /// Draws all listings on a console. The last drawing has the application's name, those
@@ -135,10 +135,10 @@ mod tests {
 
     #[test]
     fn lines_of_listings_are_not_shown() {
-        let (text, seen) = without_listings(b"one\r\n@map space\r\ntwo\r\n@ma");
-        assert_eq!((text.as_slice(), seen), (&b"one\r\ntwo\r\n"[..], 22));
-        let (text, seen) = without_listings(b"@man, half a line");
-        assert_eq!((text.as_slice(), seen), (&b"@man, half a line"[..], 17));
+        let (text, used) = without_listings(b"one\r\n@map space\r\ntwo\r\n@ma");
+        assert_eq!((text.as_slice(), used), (&b"one\r\ntwo\r\n"[..], 22));
+        let (text, used) = without_listings(b"@man, half a line");
+        assert_eq!((text.as_slice(), used), (&b"@man, half a line"[..], 17));
         assert_eq!(without_listings(b"@map end\n"), (Vec::new(), 9));
         assert_eq!(without_listings(b""), (Vec::new(), 0));
     }

@@ -41,8 +41,8 @@ const FOLDER: &str = "modules/axmm/mutants";
 /// The folder for copies of the sources, what is built from them, and the output of tests.
 const WORKSPACE: &str = "target/mutants";
 
-/// The packages that are built again for each mutant, with a profile that builds quickly.
-/// All others, the schedulers among them, are optimised.
+/// The packages that cargo builds again for each mutant, with the optimisation of each. It is
+/// low, so that they build quickly. All other packages, such as loom, are built once.
 const QUICK: [(&str, &str); 4] = [
     ("memory_set", "opt-level=1"),
     ("axmm", "opt-level=1"),
@@ -76,9 +76,9 @@ enum Atomics {
     Shuttle,
 }
 
-/// How a run of tests has ended.
+/// How a run of tests has ended. A mutant is killed if they have not passed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+enum TestsEnd {
     Passed,
     Failed,
     TimedOut,
@@ -109,18 +109,19 @@ pub fn mutants(options: &Options) -> Result<(), Failure> {
     files::make_folder(&logs)?;
     let names = source_files()?;
     let wrong = thread::scope(|scope| {
-        let kinds = [Atomics::Host, Atomics::Loom, Atomics::Shuttle].map(|atomics| {
-            let of_kind = mutants
+        let threads = [Atomics::Host, Atomics::Loom, Atomics::Shuttle].map(|atomics| {
+            let own = mutants
                 .iter()
                 .filter(move |mutant| mutant.tests.atomics == atomics);
-            let of_kind: Vec<&Mutant> = of_kind.collect();
+            let own: Vec<&Mutant> = own.collect();
             let (logs, names) = (&logs, &names);
-            scope.spawn(move || match of_kind.is_empty() {
+            scope.spawn(move || match own.is_empty() {
                 true => Ok(0),
-                false => Ok(Workspace::prepare(atomics, logs, names)?.kill_all(&of_kind)),
+                false => Ok(Workspace::prepare(atomics, logs, names)?.kill_all(&own)),
             })
         });
-        let counts = kinds.map(|kind| kind.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        let counts =
+            threads.map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")));
         counts.into_iter().sum::<Result<usize>>()
     })?;
     let seconds = begin.elapsed().as_secs_f64();
@@ -225,12 +226,13 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// Runs the tests that `mutants` name without a mutant, then with each of them, and prints a
-    /// line for each mutant. Returns the number of those that are wrong.
+    /// Runs the tests of all `mutants` on the unchanged code, which they must pass. Then tries
+    /// each mutant and prints a line for it. Returns how many tests and mutants do not do what
+    /// they must.
     fn kill_all(&self, mutants: &[&Mutant]) -> usize {
         let mut wrong = 0;
-        let kinds: BTreeSet<&Tests> = mutants.iter().map(|mutant| &mutant.tests).collect();
-        for tests in kinds {
+        let all_tests: BTreeSet<&Tests> = mutants.iter().map(|mutant| &mutant.tests).collect();
+        for tests in all_tests {
             if let Err(error) = self.require_pass(tests) {
                 wrong += 1;
                 say!("UNCHANGED CODE    {}: {error:#}", tests.line());
@@ -238,22 +240,22 @@ impl Workspace {
         }
         for mutant in mutants {
             let since = Instant::now();
-            let verdict = self.kill(mutant);
+            let verdict = self.run_with(mutant);
             let seconds = since.elapsed().as_secs_f64();
             let (name, tests) = (&mutant.name, mutant.tests.line());
-            let is_right = matches!(verdict, Ok(End::Failed | End::TimedOut));
+            let is_right = matches!(verdict, Ok(TestsEnd::Failed | TestsEnd::TimedOut));
             wrong += usize::from(!is_right);
             match verdict {
-                Ok(End::Failed) => say!("killed    {name:<44}{seconds:>6.1} s  {tests}"),
-                Ok(End::TimedOut) => say!("hung      {name:<44}{seconds:>6.1} s  {tests}"),
-                Ok(End::Passed) => say!("SURVIVED  {name:<44}{seconds:>6.1} s  {tests}"),
+                Ok(TestsEnd::Failed) => say!("killed    {name:<44}{seconds:>6.1} s  {tests}"),
+                Ok(TestsEnd::TimedOut) => say!("hung      {name:<44}{seconds:>6.1} s  {tests}"),
+                Ok(TestsEnd::Passed) => say!("SURVIVED  {name:<44}{seconds:>6.1} s  {tests}"),
                 Err(error) => say!("MISTAKE   {name:<44}{seconds:>6.1} s  {error:#}"),
             }
         }
         wrong
     }
 
-    /// Runs the tests without a mutant.
+    /// Runs the tests on the unchanged code.
     ///
     /// # Errors
     ///
@@ -263,9 +265,9 @@ impl Workspace {
             .logs
             .join(format!("unchanged-{}.log", self.atomics.name()));
         match self.run(tests, &log)? {
-            End::Passed => {}
-            End::Failed => bail!("the tests fail, see {}", log.display()),
-            End::TimedOut => bail!("the tests take longer than {} s", LIMIT.as_secs()),
+            TestsEnd::Passed => {}
+            TestsEnd::Failed => bail!("the tests fail, see {}", log.display()),
+            TestsEnd::TimedOut => bail!("the tests take longer than {} s", LIMIT.as_secs()),
         }
         match count_tests(&fs::read_to_string(&log)?) {
             0 => bail!("no test has such a name"),
@@ -273,8 +275,8 @@ impl Workspace {
         }
     }
 
-    /// Runs the tests on the copy with the mutant's patch, and takes the patch out again.
-    fn kill(&self, mutant: &Mutant) -> Result<End> {
+    /// Runs the tests on the copy with the mutant's patch, and reverts the patch.
+    fn run_with(&self, mutant: &Mutant) -> Result<TestsEnd> {
         self.apply(&mutant.patch, &[])?;
         let log = self.logs.join(format!("{}.log", mutant.name));
         let end = self.run(&mutant.tests, &log);
@@ -301,7 +303,7 @@ impl Workspace {
 
     /// Builds and runs tests, and writes their output to `log`. [`LIMIT`] does not count the
     /// time of the build.
-    fn run(&self, tests: &Tests, log: &Path) -> Result<End> {
+    fn run(&self, tests: &Tests, log: &Path) -> Result<TestsEnd> {
         let file = fs::File::create(log)?;
         let mut build = self.cargo(tests, &["--no-run"]);
         build.stdout(Stdio::null()).stderr(file.try_clone()?);
@@ -314,14 +316,14 @@ impl Workspace {
         let mut child = cargo.spawn().context("cannot run cargo")?;
         loop {
             match child.try_wait()? {
-                Some(status) if status.success() => return Ok(End::Passed),
-                Some(_) => return Ok(End::Failed),
+                Some(status) if status.success() => return Ok(TestsEnd::Passed),
+                Some(_) => return Ok(TestsEnd::Failed),
                 None => {}
             }
             if begin.elapsed() > LIMIT {
                 child.kill()?;
                 child.wait()?;
-                return Ok(End::TimedOut);
+                return Ok(TestsEnd::TimedOut);
             }
             thread::sleep(INTERVAL);
         }

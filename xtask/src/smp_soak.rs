@@ -1,6 +1,6 @@
 //! `smp-soak`: boots machines of random size many times. Each boots an application that
-//! starts all harts and checks something. The line of a boot is the command that repeats it,
-//! and the console of a failed one is saved.
+//! starts all harts and checks something. The line of a boot is the command that repeats it if
+//! only `ARCH`, `SMP` and `MEM` were given. The console of a failed one is saved.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,8 +21,8 @@ use crate::options::{Accel, Options};
 use crate::qemu::{self, Guest, Input};
 use crate::smp_test;
 
-/// The largest number of harts of a machine.
-const MAX_HARTS: u32 = 8;
+/// The largest number of harts that is drawn.
+const MAX_DRAWN_HARTS: u32 = 8;
 
 /// The memory sizes of the machines, in MiB. The smallest that a machine boots with is added.
 const MEMORY: [u64; 8] = [64, 96, 128, 192, 256, 384, 512, 1024];
@@ -74,6 +74,7 @@ struct Count {
 /// Fails with status 1 if a boot has failed or hung.
 pub fn smp_soak(options: &Options) -> Result<(), Failure> {
     let boots = options.boots()?;
+    // The machine that is a process is booted only on demand.
     let machines = match options.arch {
         Some(machine) => vec![machine],
         None => options.emulated()?,
@@ -150,10 +151,11 @@ fn soak(options: &Options, images: &[Image], trials: &[Trial]) -> Count {
 impl Trial {
     /// Draws a boot at random. `SMP` and `MEM` fix its size where they are given.
     fn draw(rng: &mut Rng, machine: &'static Machine, options: &Options) -> Self {
-        let mut ticket = rng.u32(..APPS.iter().map(|(_, share, _)| share).sum::<u32>());
+        let shares = APPS.map(|(_, share, _)| share);
+        let mut rest = rng.u32(..shares.iter().sum::<u32>());
         let mut app = 0;
-        while ticket >= APPS[app].1 {
-            ticket -= APPS[app].1;
+        while rest >= shares[app] {
+            rest -= shares[app];
             app += 1;
         }
         let most = match APPS[app].0 {
@@ -166,7 +168,7 @@ impl Trial {
             .chain([machine.min_mib]);
         let sizes: Vec<u64> = sizes.collect();
         let mem_kib = sizes[rng.usize(..sizes.len())] << 10;
-        let smp = rng.u32(1..=MAX_HARTS);
+        let smp = rng.u32(1..=MAX_DRAWN_HARTS);
         Self {
             arch: machine.arch,
             app,
@@ -322,7 +324,7 @@ mod tests {
     fn every_size_is_drawn() {
         for machine in &MACHINES {
             let trials = trials(1, machine);
-            for smp in 1..=MAX_HARTS {
+            for smp in 1..=MAX_DRAWN_HARTS {
                 assert!(trials.iter().any(|trial| trial.smp == smp), "{smp}");
             }
             let mib = |trial: &Trial| trial.mem_kib >> 10;

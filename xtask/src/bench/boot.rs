@@ -1,5 +1,6 @@
-//! `bench-boot`: measures the size of helloworld's image, and the guest time from the
-//! firmware's jump into the kernel to power-off.
+//! `bench-boot`: measures the size of an application's image, and the guest time from the
+//! firmware's jump into the kernel to power-off. The goals are those of helloworld, which is
+//! measured without `A`.
 
 use anyhow::{Context, Result};
 
@@ -13,7 +14,7 @@ use crate::symbols::{Symbols, in_file};
 
 /// The numbers of harts of the machines that are measured.
 const HARTS: [u32; 3] = [1, 4, 8];
-/// The kernel's features that helloworld is measured with, one at a time.
+/// The kernel's features that the application is measured with, one at a time.
 const FEATURES: [&str; 2] = ["", "smp"];
 /// The goal of the guest time from the firmware's jump into the kernel to power-off, in ms.
 const GOAL_MS: f64 = 5.0;

@@ -10,8 +10,9 @@ use std::fmt;
 
 use crate::figures::Row;
 
-/// The machines that have goals. Each pair of figures in this file is in this order.
-pub const MACHINES: [&str; 2] = ["riscv64", "x86_64"];
+/// The values of `ARCH` whose machines have goals. Each pair of figures in this file is in
+/// this order.
+pub const ARCHS: [&str; 2] = ["riscv64", "x86_64"];
 
 /// The goal of one row, in instructions.
 #[derive(Debug)]

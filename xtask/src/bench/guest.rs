@@ -20,8 +20,10 @@ const PEERS: &str = "peers";
 /// instruction.
 pub const UNIT: &str = "unit=instructions";
 
-/// The boot argument that selects the rows of several harts, and the number of harts.
-const SEVERAL_HARTS: (&str, u32) = ("rows=harts", 4);
+/// The boot argument that selects the rows of several harts.
+const ROWS_OF_HARTS: &str = "rows=harts";
+/// The number of harts of the machine that measures those rows.
+const HARTS: u32 = 4;
 
 /// Returns the name of the file of a machine's rows on one hart.
 pub fn file(machine: &Machine) -> String {
@@ -56,11 +58,10 @@ fn measure_several_harts(
     machine: &Machine,
     image: &Image,
 ) -> Result<(), Failure> {
-    let (word, harts) = SEVERAL_HARTS;
-    let rows = rows(options, image, harts, &[word])
-        .with_context(|| format!("{APP} on {machine} with {harts} harts"))?;
+    let rows = rows(options, image, HARTS, &[ROWS_OF_HARTS])
+        .with_context(|| format!("{APP} on {machine} with {HARTS} harts"))?;
     say!(
-        "{machine}, {harts} harts: requests to flush that an operation of the first hart sends, \
+        "{machine}, {HARTS} harts: requests to flush that an operation of the first hart sends, \
          and interrupts of each other hart"
     );
     say!("{}", table(&rows));

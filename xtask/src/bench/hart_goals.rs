@@ -88,8 +88,8 @@ pub struct DisturbanceGoal {
     pub limit: f64,
 }
 
-/// The numbers of pages that operations are measured on. Of the largest, every other page has
-/// a frame, and the frames are not contiguous.
+/// The numbers of pages that operations are measured on. In the range of the largest number
+/// only every other page has a frame, and the frames are not contiguous.
 pub const PAGES: [usize; 3] = [1, 64, 4096];
 
 /// Address spaces: the word in the row's name, the harts that are inside, and the number of
@@ -111,10 +111,10 @@ const OPERATIONS: [(&str, &str, bool); 4] = [
 /// Returns the goals of the rows of `apps/mmbench` with `rows=harts`.
 pub fn disturbance_goals() -> Vec<DisturbanceGoal> {
     let of = |(space, who, requests): (&str, &str, f64)| {
-        OPERATIONS.map(|(operation, done, takes_away)| DisturbanceGoal {
+        OPERATIONS.map(|(operation, done, removes_rights)| DisturbanceGoal {
             row: format!("asked.{space}.{operation}"),
             work: format!("{who}: {done}"),
-            limit: if takes_away { requests } else { 0.0 },
+            limit: if removes_rights { requests } else { 0.0 },
         })
     };
     SPACES.into_iter().flat_map(of).collect()

@@ -1,8 +1,8 @@
 //! Runs the benchmarks on the host: programs of `benches/` under valgrind's callgrind.
 //!
 //! Each load runs once with N rounds and once with 2N. The difference is the exact cost of N
-//! rounds. If the program has an allocator that does nothing, its cost is the load's own part
-//! and is subtracted.
+//! rounds. Some programs also run the load with an allocator that does nothing. Its cost is
+//! that of the load itself, and is subtracted.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -92,39 +92,45 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
 impl Subject {
     fn rows(&self, options: &Options) -> Result<Vec<Row>, Failure> {
         let program = build(options, self.program)?;
-        let mut own_part = HashMap::new();
+        let mut load_cost = HashMap::new();
         let mut rows = Vec::new();
         for (row, peer) in list(&program)? {
             let cost = self
-                .operation(options, &program, &row, &peer)
+                .cost_of_operation(options, &program, &row, &peer)
                 .with_context(|| format!("{row} of {peer}"))?;
             if peer == NOTHING {
-                own_part.insert(row, cost);
+                load_cost.insert(row, cost);
                 continue;
             }
-            let own_part = own_part.get(&row).copied().unwrap_or_default();
+            let load_cost = load_cost.get(&row).copied().unwrap_or_default();
             let name = match peer.as_str() {
                 OURS => row,
                 _ => format!("{row}@{peer}"),
             };
-            let value = ((cost - own_part) * 100.0).round() / 100.0;
+            let value = ((cost - load_cost) * 100.0).round() / 100.0;
             rows.push(Row::new(name, value, "instructions"));
         }
         Ok(rows)
     }
 
-    /// Returns the instructions of one operation, including the load's own part.
-    fn operation(&self, options: &Options, program: &Path, row: &str, peer: &str) -> Result<f64> {
+    /// Returns the instructions of one operation, including those of the load itself.
+    fn cost_of_operation(
+        &self,
+        options: &Options,
+        program: &Path,
+        row: &str,
+        peer: &str,
+    ) -> Result<f64> {
         let rounds = rounds(row);
-        let (first, some) = self.count(options, program, row, peer, rounds)?;
-        let (second, more) = self.count(options, program, row, peer, 2 * rounds)?;
+        let (once, operations) = self.count(options, program, row, peer, rounds)?;
+        let (twice, more) = self.count(options, program, row, peer, 2 * rounds)?;
         ensure!(
-            second > first && more > some,
-            "{rounds} rounds took {first} instructions for {some} operations, and {} rounds \
-             {second} for {more}; both should grow",
+            twice > once && more > operations,
+            "{rounds} rounds took {once} instructions for {operations} operations, and {} rounds \
+             {twice} for {more}; both should grow",
             2 * rounds
         );
-        Ok((second - first) as f64 / (more - some) as f64)
+        Ok((twice - once) as f64 / (more - operations) as f64)
     }
 
     /// Returns the instructions of a whole run, and its number of operations.
@@ -182,8 +188,9 @@ fn list(program: &Path) -> Result<Vec<(String, String)>> {
     Ok(stdout.lines().filter_map(pair).collect())
 }
 
-/// Returns how many rounds of a row to count. A round of a `.pair` is one operation, of which
-/// a pair of 2 MiB may take long. A round of any other row is a whole load.
+/// Returns how many rounds of a row to count. In a row `.pair` a round is one operation, so
+/// there must be many; one of 2 MiB may take long. In all other rows a round has many
+/// operations.
 fn rounds(row: &str) -> u32 {
     match row {
         "block_2m.pair" => 200,

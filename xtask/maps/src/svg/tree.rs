@@ -16,8 +16,10 @@ const HANGING: usize = 5;
 const LISTED_RUNS: usize = 4;
 /// The x coordinate at which boxes may begin. The text about a level is to the left.
 const LEFT: f64 = MARGIN + 142.0;
+/// The width of a box, and the distance of its text and its strip from its border.
 const BOX: f64 = 184.0;
 const PAD: f64 = 9.0;
+/// The heights of a line of text, and of the strip at the bottom of a box.
 const LINE: f64 = 14.0;
 const STRIP: f64 = 18.0;
 /// The space between two rows, through which the arrows go.
@@ -59,12 +61,12 @@ pub fn draw(canvas: &mut Canvas, y: f64, root: &Table) -> f64 {
                 draw_level(canvas, y, &tables);
                 let ends = places(row.len())
                     .zip(&row)
-                    .map(|(x, shown)| hang(canvas, (x, bottom), shown));
+                    .map(|(x, shown)| draw_hanging(canvas, (x, bottom), shown));
                 return ends.fold(y + 4.0 * LINE, f64::max);
             }
             Some(_) => {}
         }
-        let next = below(&row);
+        let next = next_row(&row);
         arrows(canvas, (&row, bottom), (&next, y));
         row = next;
     }
@@ -103,9 +105,9 @@ fn places(boxes: usize) -> impl Iterator<Item = f64> {
     (0..boxes).map(move |index| LEFT + share * (index as f64 + 0.5) - BOX / 2.0)
 }
 
-/// Draws the children of a box, one below the other, from the end of the box. Returns the y
-/// coordinate of their end.
-fn hang(canvas: &mut Canvas, (x, from): (f64, f64), shown: &Shown) -> f64 {
+/// Draws the tables of level 0 right below a box, one box below the other. `from` is the y
+/// coordinate of the box's end. Returns the y coordinate of their end.
+fn draw_hanging(canvas: &mut Canvas, (x, from): (f64, f64), shown: &Shown) -> f64 {
     let tables = children(shown);
     let alone = match (&shown.what, tables.len()) {
         (What::Table(_), all) if all <= HANGING => all,
@@ -126,9 +128,9 @@ fn hang(canvas: &mut Canvas, (x, from): (f64, f64), shown: &Shown) -> f64 {
     y
 }
 
-/// Chooses the boxes of the next row. Each table with children gets one box, and each further
-/// box is given to the table with the most children that have no box of their own.
-fn below<'a>(row: &[Shown<'a>]) -> Vec<Shown<'a>> {
+/// Chooses the boxes of the next row. The children of a table get one box. While the row has
+/// space, the table with the most children that share a box gets another box for one of them.
+fn next_row<'a>(row: &[Shown<'a>]) -> Vec<Shown<'a>> {
     let tables: Vec<Vec<&Table>> = row.iter().map(children).collect();
     let mut boxes_of: Vec<usize> = tables.iter().map(|all| all.len().min(1)).collect();
     while boxes_of.iter().sum::<usize>() < ROW {

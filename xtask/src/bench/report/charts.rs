@@ -145,9 +145,10 @@ fn group(name: &str, bars: Vec<Bar>) -> Group {
     }
 }
 
-/// The charts of all subjects, each with one chart for each machine.
+/// The charts of all subjects: for each subject one chart for each machine.
 struct Subjects(Vec<Vec<Chart>>);
 
+/// Returns the charts of all subjects. `group` returns the bars of a row on a machine.
 fn subjects(
     findings: &Findings,
     group: impl Fn(&'static Goal, &Measured) -> Option<Group>,

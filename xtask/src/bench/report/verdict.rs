@@ -1,7 +1,7 @@
 //! Compares a row with its goal, on one machine.
 
 use super::findings::Measured;
-use crate::bench::cost_goals::{Goal, Limit, MACHINES};
+use crate::bench::cost_goals::{ARCHS, Goal, Limit};
 
 /// Whether a goal is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Verdict<'a> {
 impl<'a> Verdict<'a> {
     /// Compares the row of a goal. Returns `None` on a machine without goals.
     pub fn new(goal: &'static Goal, machine: &'a Measured) -> Option<Self> {
-        let index = MACHINES.iter().position(|arch| *arch == machine.arch)?;
+        let index = ARCHS.iter().position(|arch| *arch == machine.arch)?;
         let ours = machine.ours(goal.row);
         let limit = goal.limit[index].value(&machine.rows);
         let here = machine.arceos(goal.row);
@@ -60,7 +60,7 @@ impl<'a> Verdict<'a> {
 
     /// Returns the goal's limit as it was set, perhaps relative to another row.
     pub fn limit_as_set(&self) -> Limit {
-        let index = MACHINES.iter().position(|arch| *arch == self.machine.arch);
+        let index = ARCHS.iter().position(|arch| *arch == self.machine.arch);
         index.map_or(Limit::Unlimited, |index| self.goal.limit[index])
     }
 
