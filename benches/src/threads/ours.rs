@@ -88,7 +88,7 @@ impl Ours {
         let mut own = [0; THREADS];
         for (thread, place) in own.iter_mut().enumerate() {
             HART.set(thread);
-            let found = space.find_free_arena(TOUCHED * PAGE, limit)?;
+            let found = space.find_free_in_arena(TOUCHED * PAGE, limit)?;
             *place = found.as_usize();
         }
         Some(Self { space, work, own })

@@ -22,21 +22,21 @@
 //!
 //! Promises:
 //!
-//! - An operation that fails has changed nothing.
+//! - An operation that fails has changed no mapping.
 //! - No kernel mapping is writable and executable.
 //! - A frame is freed only after every hart has flushed the pages that mapped it.
 //!
-//! | lock | guards | taken inside |
+//! | lock | guards | a hart that waits for it may hold |
 //! |---|---|---|
-//! | [`SharedAspace::lock`] | a sequence of operations, against other callers that lock | no other lock of axmm |
+//! | [`SharedAspace::lock`] | a sequence of operations, against other callers of `lock` | no lock of axmm |
 //! | a range lock | pages, tables and areas of a range | [`SharedAspace::lock`] |
-//! | an index lock | the areas of a shard, and which ranges are locked | a range lock |
-//! | a hart's fault slot | the page that the hart faults in | a range lock, an index lock |
-//! | the locks of `axalloc` | frames, heap | any of the locks above |
+//! | an index lock | the areas of a shard, and which ranges are locked | the locks above, index locks of lower shards |
+//! | a hart's fault slot | the page that the hart faults in | the locks above |
+//! | the locks of `axalloc` | frames, heap | the locks above |
 //!
-//! An index lock is held for a moment to lock a range, and again while the range is locked. A hart
-//! that holds a lock or the fault slot of a user program's address space may take those of the
-//! kernel's, and not the other way round.
+//! A range is locked with the index lock held, but a hart that waits for a range has freed the index
+//! lock. A hart that holds a lock or the fault slot of a user program's address space may take those
+//! of the kernel's, and not the other way round.
 //!
 //! docs/locking.md has the protocol. A hart that waits for another acknowledges flush requests
 //! meanwhile ([`Machine::relax`]), because the other may be waiting for that. But a hart that

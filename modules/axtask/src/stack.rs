@@ -93,7 +93,7 @@ impl Stack {
         let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
         loop {
-            let guard = aspace.find_free_arena(size_with_guard, limit);
+            let guard = aspace.find_free_in_arena(size_with_guard, limit);
             let guard = guard.ok_or(AxError::NoMemory)?;
             match map_with_guard(guard, size) {
                 // Another hart has mapped these addresses since they were found free.

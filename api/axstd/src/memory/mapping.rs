@@ -135,7 +135,7 @@ impl Mapping {
         let aspace = kernel_aspace();
         let limit = VirtAddrRange::new(base, aspace.end());
         loop {
-            let found = aspace.find_free_arena(size_with_padding, limit);
+            let found = aspace.find_free_in_arena(size_with_padding, limit);
             let found = found.ok_or(AxError::NoMemory)?;
             let start = VirtAddr::from_usize(found.as_usize().next_multiple_of(align));
             match map(aspace, start) {

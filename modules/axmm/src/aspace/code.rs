@@ -1,7 +1,8 @@
 //! Code: bytes that have been written as data and are to be executed.
 //!
-//! Instruction fetches see it once it has been cleaned and every hart fetches anew
-//! ([`Machine::sync_icache`]). The address space does both
+//! Instruction fetches see it once it has been written back from the data cache
+//! ([`Machine::clean_code`]) and every hart fetches anew ([`Machine::sync_icache`]). The address
+//! space does both
 //!
 //! - where an operation makes pages executable: [`protect`](AddrSpace::protect) and
 //!   mappings that have their frames at once, when no hart can write the pages any more;

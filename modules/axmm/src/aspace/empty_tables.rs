@@ -19,7 +19,8 @@ impl<M: Machine> WriteGuard<'_, M> {
         let is_free = |start, end| self.range_lock().is_free(self.hart(), va_range(start, end));
         let (mut start, mut end) = (pages.start.as_usize(), pages.end.as_usize());
         for level in 1..PageTableOf::<M>::LEVELS {
-            // What the tables of the level below that hold `start` and `end - 1` translate.
+            // A table one level below translates `size` bytes. That of `start` begins at
+            // `table_start`, and that of `end - 1` ends at `table_end`.
             let size = PageTableOf::<M>::entry_size(level);
             let table_start = start & !(size - 1);
             let table_end = ((end - 1) | (size - 1)).saturating_add(1);
@@ -34,8 +35,8 @@ impl<M: Machine> WriteGuard<'_, M> {
     }
 
     /// Frees the tables on the paths to both ends of the range that have become empty. Called
-    /// when nothing is mapped in the range any more, which is still locked. A table below which
-    /// another operation works stays: the operation that ends last frees it.
+    /// when nothing is mapped in the range any more, which is still locked. A table stays if other
+    /// operations have locked or queued addresses that it translates. The last of them frees it.
     ///
     /// On one hart all empty tables have been freed with the pages (`Unlocked::exclusive`).
     #[inline(always)]

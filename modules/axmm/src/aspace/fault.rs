@@ -175,8 +175,9 @@ impl<M: Machine> AddrSpace<M> {
         }
     }
 
-    /// Resolves a fault, if the fault slot is free, no other hart has locked the address, and
-    /// the area is found without a lock. Otherwise the outcome is `Nested`.
+    /// Resolves a fault, if the fault slot is free, no hart has locked the address, and the area
+    /// is found without a lock. Otherwise the outcome is `Nested`, and
+    /// [`fault_in`](Self::fault_in), which may wait, is called next.
     #[cfg(any(feature = "hal", test))]
     #[inline(always)]
     fn resolve(&self, request: FaultRequest, frames: &mut PreallocatedFrames) -> Resolved {
@@ -248,9 +249,9 @@ impl<M: Machine> AddrSpace<M> {
         let page = vaddr.align_down_4k();
         let start = page.as_usize();
         let area_of_page = area.part(va_range(start, start + PAGE_SIZE_4K));
-        // If the block is not locked now, it stays so: operations that lock some of it later wait
-        // for this hart's fault slot. But `area` may have been read while some of it was locked,
-        // and have changed there, so it is looked up again.
+        // An operation that locks some of the block from now on waits for this hart's fault slot.
+        // So if none of it is locked now, none will be. But `area` may have been read before that,
+        // and have changed elsewhere in the block, so it is looked up again.
         let shard = self.shards.at(start);
         let unlocked = shard.filter(|shard| !shard.lock.is_block_locked(page));
         let whole_area = unlocked.and_then(|shard| shard.shared_areas().peek(page));
@@ -261,15 +262,16 @@ impl<M: Machine> AddrSpace<M> {
                 Resolved::Yes
             }
             Ok(Some(grain)) => Resolved::Needs(grain),
-            Err(AxError::NoMemory) => self.resolve_present(request, Fault::NoMemory),
-            Err(_) => self.resolve_present(request, Fault::Unmapped),
+            Err(AxError::NoMemory) => self.flush_if_present(request, Fault::NoMemory),
+            // The page is mapped already, or the backend maps none on faults.
+            Err(_) => self.flush_if_present(request, Fault::Unmapped),
         }
     }
 
-    /// Resolves a fault on a page that is present: this hart's TLB held a stale translation,
-    /// which is flushed. If the page is missing, the outcome is `missing`.
+    /// Resolves a fault that has mapped no page. If the page is present, this hart's TLB held a
+    /// stale translation, which is flushed. If the page is missing, the outcome is `missing`.
     #[cold]
-    fn resolve_present(&self, request: FaultRequest, missing: Fault) -> Resolved {
+    fn flush_if_present(&self, request: FaultRequest, missing: Fault) -> Resolved {
         let Some(page) = self.table.query(request.vaddr) else {
             return Resolved::No(missing);
         };

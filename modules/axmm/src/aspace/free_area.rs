@@ -31,7 +31,8 @@ impl<M: Machine> AddrSpace<M> {
         let mut from = from.checked_next_multiple_of(PAGE_SIZE_4K)?;
         let mut number = self.shards.number_of(from);
         loop {
-            // The first gap in this shard, as if nothing were mapped in the shards after it.
+            // This search takes the addresses after the shard for free. If the gap that it finds
+            // reaches into the next shard, the search goes on there.
             if let Some(shard) = self.shards.get(number) {
                 let hint = VirtAddr::from_usize(from);
                 let areas = self.read_areas(shard)?;
@@ -50,7 +51,7 @@ impl<M: Machine> AddrSpace<M> {
     /// It searches in the arena of this hart first, one of the shards in `limit`, and then in
     /// all of `limit` as [`find_free_area`](Self::find_free_area) does. Harts that map and unmap
     /// in their own arenas share neither locks nor page tables.
-    pub fn find_free_arena(&self, size: usize, limit: VirtAddrRange) -> Option<VirtAddr> {
+    pub fn find_free_in_arena(&self, size: usize, limit: VirtAddrRange) -> Option<VirtAddr> {
         let last = limit.end.as_usize().checked_sub(1)?;
         let first = self.shards.number_of(limit.start.as_usize());
         let arenas = self.shards.number_of(last).checked_sub(first)? + 1;

@@ -20,13 +20,12 @@ pub type Guards<'a, M> = ArrayVec<WriteGuard<'a, M>, MAX_SHARDS>;
 impl<M: Machine> AddrSpace<M> {
     /// Begins an operation on the parts of `range` that lie in the shards with these `numbers`,
     /// as far as the shards have been made. Each part is locked when this returns, and the index
-    /// locks are free. The operation draws its tickets in all queues at once, so two such
-    /// operations are in the same order in every queue.
+    /// locks are free. The operation holds all index locks while it draws its tickets, so two
+    /// such operations are in the same order in every queue.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` if an interrupt handler calls this while its hart is in the middle of an
-    /// operation.
+    /// `ResourceBusy` in an interrupt handler that has interrupted an operation of its hart.
     pub(super) fn lock_shards(
         &self,
         numbers: Range<usize>,
@@ -54,7 +53,7 @@ impl<M: Machine> AddrSpace<M> {
         drop(no_preempt);
         match is_busy {
             true => {
-                // A guard's drop would unlock the index lock again. It owns nothing yet.
+                // The guards hold nothing. Their drops would take each index lock once more.
                 guards.drain(..).for_each(mem::forget);
                 Err(AxError::ResourceBusy)
             }

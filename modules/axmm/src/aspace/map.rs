@@ -23,8 +23,7 @@ impl<M: Machine> AddrSpace<M> {
     ///   all, any right without read, or write together with execute.
     /// - `AlreadyExists` if something is mapped in the range.
     /// - `NoMemory`.
-    /// - `ResourceBusy` if an interrupt handler calls this while its hart is in the middle of an
-    ///   operation.
+    /// - `ResourceBusy` in some interrupt handlers ([`AddrSpace`]).
     ///
     /// # Safety
     ///

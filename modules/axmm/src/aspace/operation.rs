@@ -1,17 +1,17 @@
 //! How an operation on a range goes, all or nothing, in one shard or in several.
 //!
 //! ```text
-//!   in one shard                     in several
-//!     begin     index lock, turn       lock_shards: turn, and their ranges are locked
-//!     prepare   range lock, may fail   prepare each; if one fails, undo those before
-//!     change    page table             change each
-//!     flush TLBs, free frames          flush TLBs, free frames, once for all
-//!     after_flush                      after_flush each
-//!     settle    areas                  settle each
+//!   in one shard                               in several
+//!     begin        waits for the turn            lock_shards waits for all turns, locks all ranges
+//!     prepare      locks the range, may fail     in each; if one fails, undo in those before
+//!     change       changes the page table        in each
+//!     (TLBs are flushed, frames freed)           once for all
+//!     after_flush                                in each
+//!     settle       changes the areas             in each
 //! ```
 //!
-//! A step that an operation does not need stays empty. Mapping only has `prepare`: each page that
-//! it maps takes a frame, so the work itself can fail.
+//! A step that an operation does not need stays empty. Mapping has only `prepare`, because all of
+//! its work can fail: each page takes a frame.
 
 use axerrno::{AxError, AxResult};
 
@@ -44,14 +44,17 @@ pub trait Operation<M: Machine> {
     ///
     /// # Errors
     ///
-    /// Those of the operation. Nothing has changed then, and [`undo`](Self::undo) is not called.
+    /// Those of the operation. No mapping of this shard has changed then, and
+    /// [`undo`](Self::undo) is not called for it.
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult;
 
-    /// Undoes what [`prepare`](Self::prepare) has done, after a failure in another shard, or
-    /// where there is no memory to go on in this one.
+    /// Undoes what [`prepare`](Self::prepare) has done in this shard. Called when it fails in
+    /// another shard, or when there is no memory to [unlock](WriteGuard::unlock_index) the index
+    /// lock of this one.
     fn undo(&self, _guard: &mut WriteGuard<'_, M>) {}
 
-    /// Returns whether [`change`](Self::change) has anything to do.
+    /// Returns whether [`change`](Self::change) has anything to do. An operation over several
+    /// shards calls `change` without asking.
     fn changes_pages(&self, _guard: &WriteGuard<'_, M>) -> bool {
         false
     }
@@ -71,8 +74,8 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// Those of the operation. `ResourceBusy` if an interrupt handler calls this while its hart
-    /// is in the middle of an operation in one of the shards. `NoMemory` for a shard.
+    /// Those of the operation. `ResourceBusy` in some interrupt handlers ([`AddrSpace`]).
+    /// `NoMemory` for a shard.
     #[inline(always)]
     pub(super) fn perform<O: Operation<M>>(&self, range: VirtAddrRange, operation: &O) -> AxResult {
         let number = self.shards.number_of(range.start.as_usize());

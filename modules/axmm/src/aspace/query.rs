@@ -86,7 +86,7 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Returns the page that `vaddr` lies in, if it has a frame.
     pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
-        // While the hart holds its fault slot, nothing around `vaddr` is unmapped.
+        // While the hart holds its fault slot, the page and the tables on the path to it stay.
         let _slot = self.fault_slot(vaddr).ok()?;
         self.table.query(vaddr)
     }
@@ -108,7 +108,7 @@ impl<M: Machine> AddrSpace<M> {
         if shard.lock.locked_by(hart, vaddr) != LockedBy::None {
             return Err(AxError::ResourceBusy);
         }
-        // While the hart holds its fault slot, nothing around `vaddr` is unmapped.
+        // While the hart holds its fault slot, the page and the tables on the path to it stay.
         let slot = self.try_fault_slot(vaddr);
         let _slot = slot.ok_or(AxError::ResourceBusy)?;
         Ok(self.table.query(vaddr))
@@ -173,10 +173,12 @@ impl<M: Machine> AddrSpace<M> {
         area
     }
 
-    /// Shows `see` the tables and runs of pages in `pages` that come after what has been
-    /// `reached`: at most `most`, and up to the first for which `see` returns `false`. One
-    /// call reaches to the end of one shard. It holds the index lock there, in its turn, so
-    /// nothing in `pages` is unmapped meanwhile. Returns whether there may be more.
+    /// Calls `see` for the tables and runs of pages in `pages` that come after what has been
+    /// `reached`: at most `most`, and up to the first for which `see` returns `false`. Returns
+    /// whether there may be more.
+    ///
+    /// One call ends at the end of a shard. It waits until no operation has locked any of `pages`
+    /// in the shard, and holds the index lock. So nothing that it visits is unmapped meanwhile.
     pub(crate) fn visit_some(
         &self,
         pages: VirtAddrRange,

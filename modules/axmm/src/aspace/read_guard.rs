@@ -18,8 +18,8 @@ pub struct ReadGuard<'a, M: Machine> {
 }
 
 impl<M: Machine> AddrSpace<M> {
-    /// Locks the areas of a shard. `None` if this hart holds the index lock already: then a
-    /// fault or an interrupt has interrupted the code that holds it.
+    /// Locks the areas of a shard. `None` if this hart holds the index lock already, as in a page
+    /// fault of the code that holds it.
     #[inline(always)]
     pub(super) fn read_areas<'a>(&self, shard: &'a Shard<M>) -> Option<ReadGuard<'a, M>> {
         let mut irqs_off = Some(M::disable_irqs());

@@ -15,8 +15,8 @@ use crate::tlb::state::TlbState;
 
 /// An address space: what each of its addresses means.
 ///
-/// An operation either does all that it was asked to, or returns an error and has changed
-/// nothing. Addresses and sizes are in bytes, and multiples of 4 KiB.
+/// An operation either does all that it was asked to, or returns an error and has changed no
+/// mapping. Addresses and sizes are in bytes, and multiples of 4 KiB.
 ///
 /// Any number of harts may call any method at the same time. Operations on ranges that do not
 /// overlap run side by side. Overlapping operations are serialized in the order in which they
@@ -25,13 +25,17 @@ use crate::tlb::state::TlbState;
 /// hart was faster.
 ///
 /// The time for which an operation keeps interrupts out is bounded, whatever its size, unless
-/// its caller keeps them out. An interrupt handler that has interrupted an operation of its hart
-/// gets `ResourceBusy` from operations of its own, and [`Fault::Nested`](super::Fault::Nested)
-/// from page faults in the range that is being changed.
+/// its caller keeps them out.
+///
+/// An interrupt handler may interrupt an operation of its hart that has locked a range or is queued
+/// for one. Page faults of the handler in the locked range are
+/// [`Fault::Nested`](super::Fault::Nested). Operations of the handler must not wait in a queue.
+/// They fail with `ResourceBusy` if any range of their shard is locked or queued, and always if
+/// they lie in several shards.
 #[repr(C)]
 pub struct AddrSpace<M: Machine = ThisMachine> {
-    /// The areas and their locks. First, because atomic instructions of some machines take no
-    /// offset.
+    /// The areas and their locks. First, so that the address of the first lock is that of the
+    /// address space: atomic instructions of some machines take no offset.
     pub(super) shards: Shards<M>,
     pub(super) va_range: VirtAddrRange,
     pub(super) table: PageTableOf<M>,
@@ -148,8 +152,9 @@ impl<M: Machine> AddrSpace<M> {
         TableView(self)
     }
 
-    /// The page table. While a caller walks it, nothing there may be unmapped: the caller holds its
-    /// fault slot or a range lock for the addresses.
+    /// The page table. While a caller walks it, no table on the path may be freed. So the caller
+    /// holds its fault slot or a range lock for the addresses, or the index lock while no other
+    /// operation has locked them.
     pub(crate) fn table(&self) -> &PageTableOf<M> {
         &self.table
     }
@@ -179,8 +184,8 @@ impl<M: Machine> Drop for AddrSpace<M> {
         debug_assert!(self.tlb_state.is_kernel() || !self.tlb_state.has_harts_inside());
         self.fixed_end = 0;
         self.owned_from = usize::MAX;
-        // `clear` fails for fixed and owned mappings, but no mapping is one now. It also fails in
-        // the middle of another operation, but that would have borrowed `self`.
+        // This cannot fail: no mapping is fixed or owned any more, and an operation under way would
+        // borrow `self`.
         let _ = self.clear();
     }
 }

@@ -23,8 +23,7 @@ impl<M: Machine> AddrSpace<M> {
     ///   [fixed](Self::fix_below), or [owned](Self::own_from).
     /// - `NoMemory` if an area or a large page must be split, or if the range lies in several
     ///   shards.
-    /// - `ResourceBusy` if an interrupt handler calls this while its hart is in the middle of an
-    ///   operation.
+    /// - `ResourceBusy` in some interrupt handlers ([`AddrSpace`]).
     ///
     /// Nothing has changed then, except that large pages across the ends of a range in several
     /// shards may have been split.
@@ -56,7 +55,9 @@ impl<M: Machine> AddrSpace<M> {
     /// - `InvalidInput` if a range is empty, not page-aligned, not in the address space, or
     ///   [fixed](Self::fix_below), if the ranges are in another order, or if one holds a part of
     ///   an area.
-    /// - `NoMemory` and `ResourceBusy` as for [`unmap`](Self::unmap).
+    /// - `NoMemory` if the ranges lie in several shards. Cached memory is not reclaimed: the
+    ///   function that reclaims it calls this one.
+    /// - `ResourceBusy` as for [`unmap`](Self::unmap).
     ///
     /// Nothing has changed then.
     ///
@@ -156,7 +157,7 @@ impl<M: Machine> Operation<M> for Unmap {
 
     #[inline(always)]
     fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
-        // The gather is for all shards, and this for the tables of one of them.
+        // Several shards share the gather, but each has a locked range of its own.
         gather.set_exclusive(unlocked.exclusive());
         unmap_pages(unlocked.range(), unlocked, gather);
     }

@@ -49,7 +49,7 @@ pub struct WriteGuard<'a, M: Machine> {
     hart: usize,
     /// What is locked: `range`, and addresses around it that must not change meanwhile.
     locked: Option<VirtAddrRange>,
-    /// Whether the hart is in the queue.
+    /// Whether the hart may be in the queue, so that it must be removed.
     queued: bool,
     /// Room for the areas that the operation adds, reserved while the index lock is free.
     reserved: Option<Reservation>,
@@ -59,7 +59,8 @@ pub struct WriteGuard<'a, M: Machine> {
     no_preempt: Option<M::PreemptGuard>,
 }
 
-/// An operation while its range is locked and the index lock is free.
+/// An operation that works on the page table of its locked range. The index lock is free, but for
+/// the exceptions of [`WriteGuard::unlocked`].
 pub struct Unlocked<'g, 'a, M: Machine>(&'g WriteGuard<'a, M>);
 
 impl<M: Machine> AddrSpace<M> {
@@ -155,13 +156,15 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         if self.space.is_busy(self.hart) {
             return Err(AxError::ResourceBusy);
         }
-        self.wait_in_queue(self.range);
+        self.await_turn(self.range);
         self.range_lock().count_turn(self.hart, self.range);
         Ok(())
     }
 
+    /// Waits until it is this hart's turn for `range`. If it has to wait, it stays in the queue
+    /// afterwards.
     #[cold]
-    fn wait_in_queue(&mut self, range: VirtAddrRange) {
+    fn await_turn(&mut self, range: VirtAddrRange) {
         self.no_preempt.get_or_insert_with(M::disable_preemption);
         let lock = self.range_lock();
         self.queued = true;
@@ -191,8 +194,9 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         }
     }
 
-    /// Locks the range and the large pages across its ends, after `widen` has widened them. A
-    /// fault may map such a page until the range is locked, so they are looked up again then.
+    /// Looks up the large pages across the ends of the range, and locks what `widen` makes of it
+    /// and them. A fault may map such a page just before, so they are looked up again afterwards.
+    /// If they differ, all is done again.
     #[cold]
     fn lock_pages(&mut self, widen: impl Fn(&Self, VirtAddrRange) -> VirtAddrRange) {
         let lock = self.range_lock();
@@ -200,7 +204,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
             let pages = self.with_large_pages();
             // An operation over several shards comes with its pages locked, in its turn.
             if self.locked.is_none() && !lock.is_turn(self.hart, pages) {
-                self.wait_in_queue(pages);
+                self.await_turn(pages);
                 continue;
             }
             let locked = widen(self, pages);
@@ -298,7 +302,8 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         })
     }
 
-    /// Reserves room for as many areas as an operation adds, and unlocks the index lock.
+    /// Unlocks the index lock, with room kept for as many areas as an operation adds: it reserves
+    /// the room or, on one hart, locks the range, so that operations of interrupt handlers fail.
     ///
     /// # Errors
     ///
@@ -306,8 +311,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     #[inline(always)]
     pub fn unlock_index(&mut self) -> AxResult {
         match self.range_lock().is_one_hart() {
-            // On one hart only an interrupt handler could use up the room that is there, and its
-            // operations fail while a range is locked.
+            // Only an interrupt handler could use up the room that is there.
             true if self.locked.is_some() => {}
             true => {
                 self.range_lock().lock(self.hart, self.range);
@@ -386,7 +390,8 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
         match (self.0.range_lock().is_one_hart(), self.0.locked) {
             (true, _) => ALL_ADDRESSES,
             (false, Some(locked)) => as_span(locked),
-            // Empty: no table may be freed unless something is locked.
+            // Empty, and not ending at 0 (`TlbGather::set_exclusive`): without a locked range no
+            // table may be freed.
             (false, None) => 1..1,
         }
     }

@@ -27,7 +27,7 @@ pub struct IndexLock<M> {
     owner: AtomicUsize,
     /// The number of the only hart that may take the lock, plus one; 0 if any may.
     next: AtomicUsize,
-    /// One bit for each hart that is served in cyclic order.
+    /// One bit for each waiting hart that is served in cyclic order.
     waiting: AtomicU64,
     _machine: PhantomData<M>,
 }
@@ -53,7 +53,7 @@ impl<M: Machine> IndexLock<M> {
         }
     }
 
-    /// Locks it for `hart`, which runs this and holds the index lock of another shard. Interrupts
+    /// Locks it for `hart`, which runs this and may hold index locks of lower shards. Interrupts
     /// stay out while it waits.
     #[inline(always)]
     pub fn lock_beside_others(&self, hart: usize) {

@@ -8,9 +8,9 @@
 //!   overtakes.rs    a count of how fair the queue is, for tests
 //! ```
 //!
-//! Order: a hart that has locked ranges may take one index lock at a time. A range is locked with
-//! its shard's index lock held. An operation over several shards holds the index locks of all of
-//! them at once, taken by address, while it draws its tickets and locks its ranges.
+//! Order: a range is locked with its shard's index lock held. An operation over several shards
+//! takes the index locks of all of them, in ascending order of addresses, draws its tickets and
+//! locks its ranges. Once its ranges are locked, it takes one index lock at a time.
 
 pub mod index_lock;
 pub mod overtakes;

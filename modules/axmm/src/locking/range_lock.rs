@@ -110,7 +110,7 @@ impl HartState {
 
 /// The locked ranges of a shard, the queue, and the index lock that guards both.
 pub struct RangeLock<M> {
-    /// One bit for each hart that has locked a range.
+    /// One bit for each hart that has locked a range. Written with the index lock held.
     locked: AtomicU64,
     /// One bit for each hart in the queue. Written with the index lock held.
     queued: AtomicU64,
@@ -121,9 +121,10 @@ pub struct RangeLock<M> {
     others: Box<[HartState]>,
 }
 
-/// A fault slot in use. While it exists, an operation that begins to lock any of the 2 MiB block
-/// around the faulting address waits. An operation that had locked other addresses of the block
-/// before goes on there. So the page's entry, and the tables on the way to it, stay.
+/// A fault slot in use. While it exists, the page's entry and the tables on the path to it stay:
+/// an operation that begins to lock any of the 2 MiB block around the faulting address waits. An
+/// operation that had locked other addresses of the block before goes on, and frees no table that
+/// translates the faulting address.
 pub struct FaultGuard<'a> {
     state: &'a HartState,
 }
@@ -206,7 +207,8 @@ impl<M: Machine> RangeLock<M> {
 
     #[cold]
     fn find_locked(&self, harts: u64, hart: usize, vaddr: VirtAddr) -> LockedBy {
-        // While a hart waits in `lock`, its blocks can overlap a range that this hart has locked.
+        // This hart comes first, because its range is not the only one that can contain `vaddr`:
+        // a hart that waits in `lock` has locked whole blocks, which can overlap it.
         let is_locked_here =
             harts >> hart & 1 != 0 && self.state(hart).overlaps(one_address(vaddr));
         if is_locked_here {
@@ -328,12 +330,12 @@ impl<M: Machine> RangeLock<M> {
     }
 
     /// Locks `range` for `hart`, whose turn it is, instead of what it has locked before. Waits
-    /// until no other hart's fault slot is in use there. Called with the index lock held.
+    /// until the faults of other harts there have ended. Called with the index lock held.
     ///
-    /// A fault in any of a block can concern all of it, so whole blocks are locked during the
-    /// wait. Each other hart then fills its slot there at most twice more, only to find the block
-    /// locked: once for a trap's fast path, and once before it asks for the index lock. So faults
-    /// beside the range cannot prolong the wait for ever.
+    /// A fault may map all of its block, so whole blocks are locked during the wait. A later fault
+    /// there finds its block locked and gives way. It takes its slot at most twice before it waits
+    /// for the index lock: in the trap's fast path, and in `fault_in`. So faults beside the range
+    /// cannot prolong the wait for ever.
     #[inline(always)]
     pub fn lock(&self, hart: usize, range: VirtAddrRange) {
         if self.is_one_hart() {
