@@ -1,15 +1,15 @@
 //! Switching from one thread to another on the same hart.
 //!
-//! A thread switches by a call, also where an interrupt takes the hart from it. The trap
-//! frame on its stack has the other registers then. So the compiler saves the registers
-//! that the calling convention lets a function change. Those that it preserves are saved on
-//! the thread's stack (`arch::SAVED` words). Per-hart registers belong to no thread and stay
-//! as they are.
+//! A switch is a function call, so the calling code expects it to preserve only what every
+//! call preserves. The switch saves those registers on the thread's stack
+//! (`arch::SAVED_WORDS`). After an interrupt, too, a thread is switched away from by a call.
+//! All registers of the interrupted code are in the trap frame then. The registers that find
+//! per-hart data belong to the hart and stay as they are.
 //!
 //! Floating point: only the riscv64 target has floating-point registers that live across a
 //! switch; [`arch`](crate::arch) saves them. The other targets are soft-float.
 
-use crate::arch::{Float, RETURN, SAVED, switch_stacks};
+use crate::arch::{Float, RETURN_WORD, SAVED_WORDS, switch_stacks};
 
 /// The saved state of a thread that does not run: its stack pointer, and its floating-point
 /// registers where the target has any.
@@ -36,12 +36,12 @@ impl Context {
     /// `top` is a multiple of 16. The 256 bytes below it are writable, and the caller owns
     /// them exclusively.
     pub unsafe fn starting(top: usize, entry: extern "C" fn() -> !) -> Self {
-        let mut saved = [0; SAVED];
-        saved[RETURN] = entry as usize;
+        let mut saved = [0; SAVED_WORDS];
+        saved[RETURN_WORD] = entry as usize;
         let sp = top - size_of_val(&saved);
-        // SAFETY: the caller owns 256 writable bytes below `top`, and `SAVED` is at most 32
-        // words.
-        unsafe { (sp as *mut [usize; SAVED]).write(saved) };
+        // SAFETY: the caller owns 256 writable bytes below `top`, and `SAVED_WORDS` is at most
+        // 32.
+        unsafe { (sp as *mut [usize; SAVED_WORDS]).write(saved) };
         Self {
             sp,
             ..Self::running()

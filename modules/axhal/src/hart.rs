@@ -14,8 +14,9 @@ pub use axmachine::hardware_id;
 #[percpu::def_percpu]
 static NUMBER: usize = 0;
 
-/// The lowest stack pointer at which this hart can still take a trap on its current stack.
-/// The trap entries read it, as `__PERCPU_STACK_LIMIT`.
+/// The lowest stack pointer at which this hart can still take a trap on its current stack:
+/// `TRAP_SIZE` above the stack's lowest address. The trap entries read it, as
+/// `__PERCPU_STACK_LIMIT`.
 #[percpu::def_percpu]
 #[unsafe(no_mangle)]
 static STACK_LIMIT: usize = 0;
@@ -32,8 +33,9 @@ static EMERGENCY_STACK: usize = 0;
 /// Bytes of an emergency stack.
 pub(crate) const EMERGENCY_SIZE: usize = 8 * 1024;
 
-/// Bytes that a trap needs on the interrupted stack: the frame, and the calls up to the
-/// point where the kernel's own guard page would catch an overflow.
+/// Bytes that must be left on a stack for a trap: the frame, and the first calls. Calls that
+/// need more run into the guard zone. That is a trap at a stack pointer below the limit, which
+/// is reported as an overflow.
 const TRAP_SIZE: usize = 1024;
 
 /// One bit for each hart that has come up.
@@ -50,7 +52,7 @@ pub fn this_hart() -> usize {
     NUMBER.read_current()
 }
 
-/// Returns the number of harts that the machine has, up or not.
+/// Returns the number of harts that the kernel uses, up or not.
 pub fn count() -> usize {
     // Relaxed: `set_count` runs before any other hart is started.
     COUNT.load(Ordering::Relaxed)

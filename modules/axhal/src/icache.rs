@@ -25,7 +25,7 @@ pub fn needs_cleaning() -> bool {
 }
 
 /// Makes what has been written to `bytes`, a range of virtual addresses, visible to where
-/// instruction fetches look. Pages that are not mapped are skipped.
+/// instruction fetches look. It stops at the first page that is not mapped.
 pub fn clean(bytes: Range<usize>) {
     arch::clean_code(bytes);
 }

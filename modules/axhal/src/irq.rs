@@ -15,6 +15,8 @@ pub fn init() {
         TIMER_TICKS.with_current(|ticks| *ticks += 1);
     });
     axplat::irq::register(IPI_IRQ, || {
+        // The hart that ends the machine first takes the console. Its interrupt stops the
+        // others.
         axlog::stop_if_taken();
         #[cfg(feature = "paging")]
         crate::tlb::acknowledge();

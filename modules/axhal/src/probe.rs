@@ -6,9 +6,9 @@
 //!
 //! When an instruction of the table faults, and the page-fault handler does not map the
 //! page, the trap handler continues at that place. It does the same for an access that
-//! physical memory refuses (access faults, external aborts). A fault of an instruction fetch
-//! is reported at the fetched address, so the table lists the address to which the probing
-//! call would have returned.
+//! physical memory refuses (access faults, external aborts). When a fetch faults, the pc is the
+//! probed address itself. So for a fetch the table lists the return address of the call that
+//! went there.
 
 use crate::access::{Access, PageFault};
 use crate::arch::TrapFrame;

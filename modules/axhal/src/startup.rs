@@ -18,8 +18,8 @@ use crate::mem;
 use crate::trap_entry;
 
 unsafe extern "C" {
-    /// The initial values of every hart's data. Without room for a copy of them the first
-    /// hart uses them in place.
+    /// The initial values of per-hart data, which are copied for each hart. Without memory for
+    /// the copies the first hart runs alone, and its data is this original.
     static _percpu_start: u8;
 }
 
@@ -32,7 +32,6 @@ unsafe extern "C" {
 /// data yet.
 pub unsafe fn init_primary() {
     let in_place = &raw const _percpu_start as usize;
-    // Without memory for the other harts the first one runs alone.
     #[cfg(feature = "smp")]
     let data = set_memory_aside().unwrap_or(in_place);
     #[cfg(not(feature = "smp"))]
@@ -106,14 +105,16 @@ mod secondary {
     /// runs, and would use its stack from the top again.
     pub unsafe fn start(number: usize) -> Arrival {
         let progress = &PROGRESS[number];
-        // Release: pairs with the started hart's compare-and-swap in `arrive`.
+        // Release: pairs with the started hart's compare-and-swap in `leave_starting`.
         progress.store(STARTING, Ordering::Release);
-        // Platforms take a physical address and add the linear mapping's offset again.
+        // `cpu_boot` takes a physical address, to which platforms add the linear mapping's
+        // offset. But stacks are not in the linear mapping. This is the virtual address minus
+        // that offset, so that the platform gets the virtual address.
         let top = axplat::mem::virt_to_phys(hart_stack(number).end.into());
         axplat::power::cpu_boot(number, top.as_usize());
         let deadline = monotonic_time_nanos().saturating_add(HART_START_TIMEOUT_NS);
         while !hart::is_online(number) {
-            if monotonic_time_nanos() > deadline && moves_on(progress, STARTING, LEFT_OUT) {
+            if monotonic_time_nanos() > deadline && leave_starting(progress, LEFT_OUT) {
                 return Arrival::LeftOut;
             }
             nap();
@@ -140,7 +141,7 @@ mod secondary {
     /// Returns [`Arrival::LeftOut`] if the first hart no longer waits for it. The calling
     /// hart must halt then.
     pub fn arrive(number: usize) -> Arrival {
-        if !moves_on(&PROGRESS[number], STARTING, ARRIVED) {
+        if !leave_starting(&PROGRESS[number], ARRIVED) {
             return Arrival::LeftOut;
         }
         hart::set_online(number);
@@ -158,11 +159,12 @@ mod secondary {
         }
     }
 
-    /// Changes `progress` from `from` to `to`. Returns whether it was `from`.
-    fn moves_on(progress: &AtomicU8, from: u8, to: u8) -> bool {
+    /// Changes `progress` from `STARTING` to `to`. Returns `false` if the other hart has done
+    /// so first.
+    fn leave_starting(progress: &AtomicU8, to: u8) -> bool {
         // AcqRel: of the two harts that compete, the second sees what the first wrote.
         progress
-            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(STARTING, to, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 }

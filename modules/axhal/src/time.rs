@@ -19,7 +19,7 @@ pub fn sleep_until(deadline_ns: u64) {
     let were_on = crate::arch::irqs_enabled();
     crate::arch::disable_irqs();
     while monotonic_time_nanos() < deadline_ns {
-        // This hart ends the machine: see `power::is_ending`.
+        // The hart that ends the machine has taken the console, and takes no interrupts.
         if axlog::has_console() {
             core::hint::spin_loop();
             continue;

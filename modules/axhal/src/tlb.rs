@@ -9,12 +9,13 @@
 //!
 //! - in the interrupt handler, if its interrupts are on. It may sleep, and may be in any
 //!   address space;
-//! - while it waits with interrupts off: for acknowledgements of its own request
-//!   ([`flush_on`]), or, by [`acknowledge`], for anything that a waiting hart may hold;
+//! - in [`flush_on`], while it waits for acknowledgements of its own request;
+//! - by [`acknowledge`], while it waits with interrupts off for a lock, or for anything else
+//!   that a hart inside [`flush_on`] may hold;
 //! - otherwise when it has finished the work for which it turned interrupts off.
 //!
-//! A hart that is not up gets no request. Until then it uses only its stack and what has
-//! been mapped since boot. It flushes everything once it counts as up.
+//! A hart that is not up yet gets no request. On its way it uses only its stack, and memory
+//! whose mappings have not changed since boot. It flushes everything once it counts as up.
 
 use core::ops::Range;
 
@@ -24,7 +25,8 @@ use crate::hart::this_hart;
 #[cfg(feature = "smp")]
 pub use others::{acknowledge, counters};
 
-/// All addresses. A flush of this range also drops cached pointers to tables.
+/// All addresses. A flush of this range also drops the entries of upper-level tables that
+/// page walkers have cached.
 pub const EVERYTHING: Range<usize> = 0..usize::MAX;
 
 /// The number of flushes that harts have requested of each other since boot.
@@ -163,7 +165,7 @@ mod others {
     }
 
     fn send(me: usize, others: u64, pages: Range<usize>) {
-        // A handler that sent a request would overwrite this hart's request.
+        // A hart has one request, which a handler that sends would overwrite.
         let _guard = IrqsOff::new();
         let counters = &COUNTERS[me];
         increment(&counters.requests);

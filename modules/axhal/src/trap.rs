@@ -20,8 +20,9 @@ use crate::threads;
 ///
 /// # Safety
 ///
-/// [`handle`](Self::handle) leaves interrupts off, and takes no trap that returns to it. The
-/// trap entry has saved only the registers that a call may change by then.
+/// [`handle`](Self::handle) leaves interrupts off, and takes no trap from which it would
+/// continue. When it is called, the trap entry has not yet saved where the interrupted code
+/// continues, and a second trap overwrites the register that says so.
 pub unsafe trait PageFaultHandler: Sync {
     /// Makes the access possible, if the address space allows it and the work is bounded.
     /// Returns whether it did. Called with interrupts off.
@@ -138,8 +139,9 @@ pub(crate) fn on_exception(frame: &TrapFrame, what: fmt::Arguments) -> ! {
     )
 }
 
-/// Ends the machine because the stack pointer `sp` has left the stack. The trap entry has
-/// switched to the emergency stack.
+/// Ends the machine because the stack pointer `sp` has left the stack, or too little of it is
+/// left. The caller runs on the emergency stack, on the rest of the stack (x86_64), or on the
+/// signal stack (host).
 pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
     lift_stack_limit();
     let mapping = MappingAt(VirtAddr::from_usize(sp));

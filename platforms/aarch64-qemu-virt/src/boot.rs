@@ -60,6 +60,7 @@ _start:
     .long   0
 
 first_hart:
+    // x0, the device tree, and x1, the clock's ticks, stay as they are up to `primary`.
     bl      check_features
     bl      leave_el2
     mrs     x1, cntvct_el0
@@ -70,6 +71,7 @@ first_hart:
     cmp     x9, x10
     b.lo    0b
 
+    // The root's first entry leads to the table of gigabytes: one of devices, then RAM.
     adrp    x9, {boot_page_table}
     add     x10, x9, #4096
     add     x11, x10, #{table}
@@ -108,14 +110,15 @@ first_hart:
 
     .global _start_secondary
 _start_secondary:
-    // x0: physical address of the top of its stack
+    // x0: virtual address of the top of its stack minus PHYS_VIRT_OFFSET
     bl      leave_el2
     mov     sp, x0
     adrp    x10, {secondary}
     add     x10, x10, :lo12:{secondary}
 
 enter_high_half:
-    // x10 and sp: physical addresses of the code to continue with and of the stack
+    // x10 and sp: the code to continue with and the stack, as virtual addresses minus
+    // PHYS_VIRT_OFFSET
     adrp    x9, {boot_page_table}
     msr     ttbr0_el1, x9
     orr     x9, x9, #{boot_asid}

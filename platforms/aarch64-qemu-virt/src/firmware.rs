@@ -42,7 +42,8 @@ pub fn device_tree() -> Option<DeviceTree> {
     if paddr == 0 {
         return None;
     }
-    // SAFETY: by the Linux boot protocol a device tree is at this address. It is in RAM, which
-    // both page tables map at this offset. The inventory reserves it, so it never changes.
+    // SAFETY: by the Linux boot protocol a device tree is at this address. QEMU puts it in RAM
+    // below `BOOT_MAPPED`, which both page tables map at this offset. The inventory reserves it,
+    // so it never changes.
     unsafe { DeviceTree::new(phys_to_virt(paddr) as *const u8) }
 }

@@ -73,8 +73,8 @@ impl Tables {
     /// Returns the tables of the root system description pointer at the physical address
     /// `pointer` (ACPI 5.2.5). `None` if the pointer or its list of tables is not valid.
     pub fn new(read: Read, pointer: usize) -> Option<Self> {
-        let old = Table(read(pointer, 20)?);
-        if !old.0.starts_with(b"RSD PTR ") || checksum(old.0) != 0 {
+        let version_1 = Table(read(pointer, 20)?);
+        if !version_1.0.starts_with(b"RSD PTR ") || checksum(version_1.0) != 0 {
             return None;
         }
         let tables = |list, entry_size| {
@@ -86,10 +86,10 @@ impl Tables {
             };
             tables.at(list).map(|_| tables)
         };
-        let new = Table(read(pointer, POINTER)?);
-        let list = new.u64(24).filter(|_| old.u8(15) >= Some(2));
+        let version_2 = Table(read(pointer, POINTER)?);
+        let list = version_2.u64(24).filter(|_| version_1.u8(15) >= Some(2));
         list.and_then(|list| tables(list as usize, 8))
-            .or_else(|| tables(old.u32(16)? as usize, 4))
+            .or_else(|| tables(version_1.u32(16)? as usize, 4))
     }
 
     /// Returns the table at the physical address `paddr`, if its length and checksum are

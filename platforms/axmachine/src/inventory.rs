@@ -129,8 +129,8 @@ impl Inventory {
         }
     }
 
-    /// Returns the lowest page-aligned physical address at or above `from` where `size`
-    /// bytes of RAM are contiguous and not reserved; `None` if there is no such address.
+    /// Returns the lowest page-aligned physical address, from the page of `from` on, where
+    /// `size` bytes of RAM are contiguous and not reserved; `None` if there is no such address.
     pub fn find_free(&self, from: usize, size: usize) -> Option<usize> {
         let (mut start, size) = pages_around(from, size.min(MAX_PHYS))?;
         loop {

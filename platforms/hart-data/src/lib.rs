@@ -1,4 +1,5 @@
 //! Per-hart data: the part of the crate `percpu` that the kernel uses, with the same names.
+//! Other crates of the workspace have it as `percpu`.
 //!
 //! The rest of `percpu` is hidden. It has functions that are safe by their signature but
 //! initialize the data of harts that already run. In a process of Linux `percpu` needs std,

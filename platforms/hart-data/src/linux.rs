@@ -9,6 +9,7 @@
 
 use percpu_macros::def_percpu;
 
+// The macro's code names the crate so.
 use crate as percpu;
 
 unsafe extern "C" {
@@ -16,8 +17,8 @@ unsafe extern "C" {
     static _percpu_load_end: u8;
 }
 
-/// The value of GS, which a process cannot read. The macro's code adds the address of a
-/// variable to it.
+/// The value of GS, which a process cannot read as a register. For a pointer to a variable the
+/// macro's code reads it here and adds the variable's address in the section.
 #[unsafe(no_mangle)]
 #[def_percpu]
 static SELF_PTR: usize = 0;

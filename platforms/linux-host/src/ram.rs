@@ -24,8 +24,8 @@ const BASE: usize = 2 << 30;
 // starts another thread.
 static MEMFD: AtomicI32 = AtomicI32::new(-1);
 static END: AtomicUsize = AtomicUsize::new(BASE);
-/// A read-only mapping of all RAM that the process never loses: the virtual address at which
-/// it would have physical address 0.
+/// The offset from physical addresses to those of the view, a read-only mapping of all RAM that
+/// the process never loses.
 static VIEW: AtomicUsize = AtomicUsize::new(0);
 
 /// The right to read.

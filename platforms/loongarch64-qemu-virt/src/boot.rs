@@ -3,8 +3,8 @@
 //!
 //! QEMU starts the first hart at `_start` with translation off. `a1` has the physical address
 //! of the command line, and `a2` that of the EFI system table. The other harts wait in QEMU's
-//! boot ROM for an interrupt. They continue at the address in their mailbox 0, and mailbox 1
-//! has the top of their stack.
+//! boot ROM for an interrupt. They continue at the address in their mailbox 0. Mailbox 1
+//! has the virtual address of the top of their stack minus `PHYS_VIRT_OFFSET`.
 
 use core::arch::{asm, global_asm};
 
@@ -67,11 +67,14 @@ _start:
     ori     $t3, $zero, 512 - 2
     bl      fill
     // The lower half of the root is empty. The upper half begins with the gigabytes.
+    // An offset is at most 2047, so t0 is advanced to reach the root's upper half.
     addi.d  $t0, $t0, 2040
     st.d    $s2, $t0, 2048 - 2040
     // The tables above the harts' stacks.
     la.pcrel $t1, {stack_tables}
     st.d    $t1, $t0, 8 * {stacks_512g} - 2040
+    // The first of these tables leads to the second. It is reached from the second by a
+    // negative offset.
     la.pcrel $t2, {stack_tables} + 4096
     st.d    $t2, $t2, 8 * {stacks_1g} - 4096
 

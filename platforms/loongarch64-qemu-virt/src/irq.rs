@@ -58,7 +58,7 @@ impl IrqIf for Irq {
                 // Clearing").
                 unsafe { asm!("csrwr {}, 0x44", inout(reg) 1 => _, options(nostack)) };
                 #[cfg(feature = "smp")]
-                crate::secondary::start_again();
+                crate::secondary::send_start();
             }
             // A sender sends a new interrupt for each later request.
             IPI => iocsr::clear_interrupts(),

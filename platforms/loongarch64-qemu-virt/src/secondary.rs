@@ -10,21 +10,20 @@ use kspin::SpinNoIrq;
 
 use crate::{firmware, iocsr, mailbox};
 
-/// The hart that has been started but has not arrived: its id, and the physical address of the
-/// top of its stack.
+/// The hart that has been started but has not arrived: its id, and the top of its stack, as
+/// `cpu_boot` takes it.
 static STARTING: SpinNoIrq<Option<(HartId, usize)>> = SpinNoIrq::new(None);
 
 /// Starts hart `cpu_id`. A hart that was started earlier and has not arrived is given up.
 pub fn start(cpu_id: usize, stack_top_paddr: usize) {
     if let Some(&hart) = axmachine::inventory().harts().get(cpu_id) {
         *STARTING.lock() = Some((hart, stack_top_paddr));
-        start_again();
+        send_start();
     }
 }
 
-/// Sends the address and the interrupt again to the hart that has not arrived, if there is
-/// one.
-pub fn start_again() {
+/// Sends the address and the interrupt to the hart that has not arrived, if there is one.
+pub fn send_start() {
     unsafe extern "C" {
         fn _start_secondary();
     }
@@ -40,8 +39,7 @@ pub fn start_again() {
 pub fn enter() {
     let hart = firmware::this_hart_id();
     STARTING.lock().take_if(|(starting, _)| *starting == hart);
-    let harts = axmachine::inventory().harts();
-    if let Some(cpu_id) = harts.iter().position(|&id| id == hart) {
+    if let Some(cpu_id) = axmachine::cpu_of(hart) {
         axplat::call_secondary_main(cpu_id)
     }
 }

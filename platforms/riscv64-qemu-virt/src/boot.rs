@@ -18,6 +18,7 @@ global_asm!(
     .section .text.boot, \"ax\"
     .global _start
 _start:
+    // s0: hart id, s1: device tree, s2: ticks of the clock
     mv      s0, a0
     mv      s1, a1
     rdtime  s2
@@ -40,7 +41,7 @@ _start:
     add     t3, t3, t4
     addi    t1, t1, 8
     bltu    t1, t2, 0b
-    // One entry leads to the harts' stacks instead.
+    // The entry of the harts' stacks leads to a table instead. t1 is the root's end.
     lla     t2, {stack_tables}
     srli    t2, t2, 2
     ori     t2, t2, {boot_table}
@@ -63,12 +64,13 @@ _start:
 
     .global _start_secondary
 _start_secondary:
-    // a0: hart id, a1: physical address of the top of its stack
+    // a0: hart id, a1: virtual address of the top of its stack minus PHYS_VIRT_OFFSET
     mv      sp, a1
     lla     t0, {secondary}
 
 enter_high_half:
-    // t0 and sp: physical addresses of the code to continue with and of the stack
+    // t0 and sp: the code to continue with and the stack, as virtual addresses minus
+    // PHYS_VIRT_OFFSET
     lla     t1, BOOT_PAGE_TABLE
     srli    t1, t1, 12
     li      t2, 8 << 60

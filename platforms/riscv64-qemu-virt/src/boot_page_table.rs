@@ -39,9 +39,9 @@ pub fn map_stack(memory: StackMemory) {
     }
 }
 
-/// Maps 1 GiB of physical memory from `paddr` on in the lower half, for reading what lies
-/// above the memory that the kernel half maps. Returns the virtual address of `paddr`, which
-/// is valid until the next call.
+/// Maps, in the lower half, the physical gigabyte that contains `paddr` and the next one, for
+/// reading what lies above the memory that the kernel half maps. Returns the virtual address of
+/// `paddr`, behind which at least 1 GiB can be read until the next call.
 ///
 /// # Safety
 ///

@@ -14,8 +14,9 @@ global_asm!(
     .section .text.features, \"ax\"
     .global check_features, missing_sv39
 
-    // The compiler may use floating-point registers anywhere in the image.
-    // Changes t0, t1, s3 and the trap vector.
+    // Tries an instruction of D, because the compiler may use floating-point registers
+    // anywhere. The unit is switched on for the trial. s3 has the name to print.
+    // Changes t0, t1, s3, and the trap vector, which axhal sets later.
 check_features:
     lla     t0, missing_feature
     csrw    stvec, t0

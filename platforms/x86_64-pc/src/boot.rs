@@ -49,7 +49,8 @@ macro_rules! segments_and_apic_id {
     xorl    %eax, %eax
     movl    %eax, %fs
     movl    %eax, %gs
-    // The id has 32 bits in leaf 0xb. CPUs without that leaf have 8 bits in leaf 1.
+    // The id has 32 bits in leaf 0xb. CPUs without that leaf have 8 bits in leaf 1. Leaf 0,
+    // which eax selects already, returns the largest leaf.
     cpuid
     cmpl    $0xb, %eax
     jb      8f
@@ -83,7 +84,8 @@ global_asm!(
     .code32
     .global _start
 _start:
-    // The arguments of `primary`, which 64-bit code pops.
+    // The arguments of `primary`, as two 64-bit numbers: ticks, and start info. The 64-bit
+    // code below pops them.
     movl    $_stack_top - {offset}, %esp
     rdtsc
     pushl   %edx

@@ -2,7 +2,7 @@
 //! machines `q35` and `pc`.
 //!
 //! RAM is read from the loader's memory map, and harts and devices from the ACPI tables. The
-//! CPU has the clock's rate, or it is measured against ACPI's timer. Constants are the same on
+//! clock's rate is read from the CPU, or measured against ACPI's timer. Constants are the same on
 //! all PCs: the first serial port is at I/O port 0x3f8.
 //!
 //! In comments "SDM" is volume 3 of Intel's Software Developer's Manual, edition of 2024.

@@ -22,9 +22,9 @@ use crate::lapic;
 const INIT: u32 = 0b101 << 8 | lapic::ASSERT;
 const STARTUP: u32 = 0b110 << 8 | lapic::ASSERT;
 
-/// The pause between the two start commands, in nanoseconds. The manual has 200 us, and 10 ms
-/// before the first command. That was for processors with the APIC in a separate chip, and
-/// each x86-64 CPU contains its APIC.
+/// The pause between the two start commands, in nanoseconds. The manual waits 10 ms before the
+/// first command and 200 us between the two. So long a wait was for processors with the APIC in
+/// a separate chip. Each x86-64 CPU contains its APIC.
 const PAUSE_NS: u64 = 10_000;
 
 /// The physical address of the trampoline's page; 0 if no page was free.

@@ -75,10 +75,11 @@ pub fn set(deadline: u64) {
     }
 }
 
-/// Sleeps for `nanos` nanoseconds with interrupts enabled.
+/// Sleeps for `nanos` nanoseconds with interrupts enabled, so that an emulator that runs all
+/// harts on one thread runs the others at once.
 ///
-/// An emulator that runs all harts on one thread then continues with the others at once. Under
-/// QEMU's `-icount` a hart that is being reset uses all time until the next timer interrupt.
+/// The timer is set, because under QEMU's `-icount` a hart that is being reset keeps that
+/// thread until the next timer interrupt.
 #[cfg(feature = "smp")]
 pub fn sleep(nanos: u64) {
     let _guard = IrqSave::new();

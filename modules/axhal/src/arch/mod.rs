@@ -12,13 +12,14 @@
 //! | `probe_read`, `probe_write`, `probe_execute` | make one access, and return whether it faulted |
 //! | `probe_copy` | copies bytes, up to the first access that faults |
 //! | `init_zeroing`, `zero_pages` | choose the machine's fastest way to zero pages; zero pages |
-//! | `SAVED`, `RETURN`, `switch_stacks` | the switch between threads, which saves on the stack what a call preserves |
+//! | `switch_stacks` | switches between threads; it saves on the stack the registers that a call preserves |
+//! | `SAVED_WORDS`, `RETURN_WORD` | how many words that switch saves; which of them says where the thread continues |
 //! | `Float` | the floating-point registers, if code for this machine may use any |
 //! | `PagingMeta`, `Pte` | the page table's format |
 //! | `ONE_ROOT` | whether one root page table translates both halves of the addresses |
 //! | `largest_page` | returns the bytes of the largest page the machine has |
 //! | `publish_entries` | makes page-table entries that were written before it visible to every hart's walker |
-//! | `page_mark` | returns more bits of a page's entry, by whether the page is the kernel's |
+//! | `page_mark` | returns the bits by which entries of the kernel's pages differ from those of other pages |
 //! | `max_asid` | returns the largest ASID |
 //! | `claim_user` | waits for the lower half, where all harts share one |
 //! | `enter_user`, `leave_user` | set or clear the page table of the lower half, and its ASID |

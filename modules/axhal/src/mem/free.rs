@@ -56,16 +56,16 @@ pub fn subtract<'a>(
 
 /// Takes `size` bytes of free RAM for good, page-aligned. Returns their physical address.
 ///
-/// It takes the lowest range that is large enough and that the boot page table is known to
-/// map. Returns `None` if there is no such range. Called once.
+/// It takes the lowest range that is large enough, above the kernel image, and below
+/// `BOOT_MAPPED`, up to which every boot page table maps memory. Returns `None` if there is no
+/// such range. Called once.
 #[cfg(feature = "smp")]
 pub fn take_boot_memory(size: usize) -> Option<PhysAddr> {
     let size = size.next_multiple_of(PAGE_SIZE);
     let (image, _) = kernel_range();
     let mut found = None;
     for_each_free(|(start, available)| {
-        // Memory below the image may be the firmware's. Memory up to `BOOT_MAPPED` is in
-        // the boot page table.
+        // Memory below the image may be the firmware's.
         let mapped = start + size <= axconfig::BOOT_MAPPED;
         if found.is_none() && start > image && available >= size && mapped {
             found = Some(start);

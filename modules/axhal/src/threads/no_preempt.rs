@@ -82,7 +82,7 @@ mod counted {
         pub fn new() -> Self {
             let hart = of_this_hart();
             hart.guards.store(hart.guards.load(Relaxed) + 1, Relaxed);
-            // What the guard protects stays behind the store.
+            // The compiler must not move what the guard protects before the store.
             compiler_fence(SeqCst);
             Self { hart }
         }
@@ -99,7 +99,7 @@ mod counted {
         fn drop(&mut self) {
             // SAFETY: it comes from `of_this_hart`, where a hart's data is never freed.
             let hart = unsafe { &*self.hart };
-            // What the guard protects stays before the store.
+            // The compiler must not move what the guard protects behind the store.
             compiler_fence(SeqCst);
             hart.guards.store(hart.guards.load(Relaxed) - 1, Relaxed);
             // An interrupt before the store has set `deferred`. One after the store defers
@@ -125,7 +125,7 @@ mod counted {
                 after_irq_or_defer();
             }
         } else {
-            // The timer may have rung and been left unset.
+            // The timer's interrupt will make the call. Its deadline is now.
             set_oneshot_timer(monotonic_time_nanos());
         }
     }

@@ -8,9 +8,9 @@ use core::arch::naked_asm;
 pub use crate::arch::no_float::NoFloat as Float;
 
 /// The words on the stack of a thread that does not run.
-pub const SAVED: usize = 12;
+pub const SAVED_WORDS: usize = 12;
 /// The index of the word that says where the thread continues: `x30`.
-pub const RETURN: usize = 11;
+pub const RETURN_WORD: usize = 11;
 
 /// Switches stacks: stores the current stack pointer to `from`, and continues where an
 /// earlier switch has stored `to`.

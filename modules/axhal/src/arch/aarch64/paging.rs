@@ -44,10 +44,10 @@ pub fn read_root() -> PhysAddr {
 
 /// Sets the root page table of the kernel half, and leaves the lower half without one.
 ///
-/// That register write also replaces the ASID of the boot page table. So the TLB never holds
-/// an entry of the boot page table and one of the new table, for the same address and with
-/// different sizes, under one ASID. From then on `TTBR0_EL1` has the ASID, which address
-/// spaces in the lower half need.
+/// `set_baddr` writes the whole register, so the ASID changes from that of the boot page table
+/// to 0 together with the root. So the TLB never holds, under one ASID, entries of both tables
+/// for the same address with different sizes. `TCR_EL1.A1` then takes the ASID from
+/// `TTBR0_EL1`, as address spaces in the lower half need.
 ///
 /// # Safety
 ///

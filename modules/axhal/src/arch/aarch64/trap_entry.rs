@@ -12,17 +12,21 @@ use crate::trap::{handle_page_fault, on_exception, on_irq, on_page_fault, on_sta
 
 const FRAME_SIZE: usize = size_of::<TrapFrame>();
 
-// A page fault that is handled needs only the registers that a call may change. The rest of
-// the frame is saved for all other traps.
+// First only the registers that a call may change are saved. If `on_fault` handles the trap,
+// that was enough. Otherwise the rest of the frame is saved.
+//
+// `tpidrro_el0` and `sp_el0`, which the kernel does not use, hold `x0` and `sp` meanwhile.
 global_asm!(
     "
-    .macro scratch instruction
+    // Stores (st) or loads (ld) the registers that a call may change, and x19, the other half
+    // of a pair.
+    .macro call_changed op
     .set    at, {x}
     .irp pair, \"x0, x1\", \"x2, x3\", \"x4, x5\", \"x6, x7\", \"x8, x9\", \"x10, x11\", \"x12, x13\", \"x14, x15\", \"x16, x17\", \"x18, x19\"
-    \\instruction\\()p \\pair, [sp, #at]
+    \\op\\()p \\pair, [sp, #at]
     .set    at, at + 16
     .endr
-    \\instruction\\()r x30, [sp, #{x} + 30 * 8]
+    \\op\\()r x30, [sp, #{x} + 30 * 8]
     .endm
 
     .section .text.trap, \"ax\"
@@ -38,7 +42,7 @@ trap_vectors:
     b.lo    stack_overflow
     mrs     x0, tpidrro_el0
     sub     sp, sp, #{frame_size}
-    scratch st
+    call_changed st
     mov     x1, #\\vector
     .ifeq   \\vector - {synchronous}
     b       fault
@@ -55,7 +59,8 @@ fault:
     mov     x1, #{synchronous}
 trap:
     add     x2, sp, #{frame_size}
-trap_at:
+trap_at: // x1: vector, x2: sp of the interrupted code
+    .set    at, {x} + 20 * 8
     .irp pair, \"x20, x21\", \"x22, x23\", \"x24, x25\", \"x26, x27\", \"x28, x29\"
     stp     \\pair, [sp, #at]
     .set    at, at + 16
@@ -72,7 +77,7 @@ trap_at:
     msr     elr_el1, x0
     msr     spsr_el1, x1
 back:
-    scratch ld
+    call_changed ld
     add     sp, sp, #{frame_size}
     eret
 
@@ -83,11 +88,11 @@ stack_overflow:
     ldr     x0, [x0, #:lo12:__PERCPU_EMERGENCY_STACK]
     sub     sp, x0, #{frame_size}
     mrs     x0, tpidrro_el0
-    scratch st
+    call_changed st
     mrs     x2, sp_el0
     mov     x1, #{overflow}
     b       trap_at
-    .purgem scratch
+    .purgem call_changed
     ",
     frame_size = const FRAME_SIZE,
     x = const TrapFrame::X,

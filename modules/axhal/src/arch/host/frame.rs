@@ -27,7 +27,7 @@ impl TrapFrame {
         self.register(REG_RIP)
     }
 
-    /// Returns `false`: the interrupted code was not waiting, so interrupts were off.
+    /// Returns `false`, whatever they were: in a process there is nothing to turn on again.
     pub fn irqs_were_on(&self) -> bool {
         false
     }

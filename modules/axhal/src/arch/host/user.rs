@@ -13,8 +13,8 @@
 //! address space.
 //!
 //! When the last hart has left, the lower half has no translations. Until then a hart outside
-//! can still read what other harts have touched inside, but it cannot add translations. So
-//! its wild pointer is a page fault, or reads their memory.
+//! can access what harts inside have touched, because the mappings are those of the process.
+//! It cannot add translations, so any other access is a page fault.
 
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU64, AtomicUsize};

@@ -9,9 +9,9 @@ pub use crate::arch::no_float::NoFloat as Float;
 
 /// The words on the stack of a thread that does not run: eleven registers, and one word
 /// that keeps the stack aligned.
-pub const SAVED: usize = 12;
+pub const SAVED_WORDS: usize = 12;
 /// The index of the word that says where the thread continues: `ra`.
-pub const RETURN: usize = 0;
+pub const RETURN_WORD: usize = 0;
 
 /// Switches stacks: stores the current stack pointer to `from`, and continues where an
 /// earlier switch has stored `to`.

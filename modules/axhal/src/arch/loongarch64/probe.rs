@@ -2,8 +2,9 @@
 //! [`crate::probe`].
 //!
 //! A jump to a page that is in the TLB as not executable hangs QEMU
-//! ([`refill`](super::refill)). So `probe_execute` flushes the address before the jump. Its
-//! code is in the first page of the kernel, whose neighbour in the TLB holds no data.
+//! ([`refill`](super::refill)). So `probe_execute` flushes the address before the jump. The
+//! fetch of its own code must not load the page again, as the other page of a pair. So the code
+//! is in the first pair of pages of the kernel, which are both code.
 
 use core::arch::global_asm;
 

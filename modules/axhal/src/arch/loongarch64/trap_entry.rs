@@ -37,8 +37,8 @@ trap_vector:
     bltu    $sp, $t0, stack_overflow
     csrrd   $t0, SAVE0
 
-    // A page fault that is handled needs only the registers that a call may change.
-    // The rest of the frame is saved for all other traps.
+    // First save only the registers that a call may change. If on_fault handles the trap,
+    // that was enough. Otherwise the rest of the frame is saved.
     addi.d  $sp, $sp, -{frame_size}
     .irp n, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
     st.d    $r\\n, $sp, \\n * 8
@@ -148,8 +148,11 @@ extern "C" fn on_trap(frame: &mut TrapFrame, estat: usize, badv: usize) {
 /// Returns a page fault's access, or `None` for any other trap.
 fn access(estat: usize) -> Option<Access> {
     match estat >> 16 & 0x3f {
+        // PIL, PNR: the page is invalid for a load, or not readable.
         1 | 5 => Some(Access::READ),
+        // PIS, PME: the page is invalid for a store, or not writable.
         2 | 4 => Some(Access::WRITE),
+        // PIF, PNX: the page is invalid for a fetch, or not executable.
         3 | 6 => Some(Access::EXECUTE),
         _ => None,
     }
@@ -165,11 +168,11 @@ fn on_address_error(frame: &mut TrapFrame, subcode: usize, badv: usize) {
         0 => ("instruction fetch", Access::EXECUTE),
         _ => ("memory access", Access::READ),
     };
-    let meant = badv ^ REFUSED_FETCH;
-    if access == Access::EXECUTE && is_canonical(meant) {
-        frame.set_pc(meant);
-        if !handle_page_fault(meant, access) {
-            on_page_fault(frame, meant, access);
+    let original = badv ^ REFUSED_FETCH;
+    if access == Access::EXECUTE && is_canonical(original) {
+        frame.set_pc(original);
+        if !handle_page_fault(original, access) {
+            on_page_fault(frame, original, access);
         }
         return;
     }

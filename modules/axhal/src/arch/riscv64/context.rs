@@ -10,9 +10,9 @@ use core::arch::{asm, naked_asm};
 
 /// The words on the stack of a thread that does not run: thirteen registers, and one word
 /// that keeps the stack aligned.
-pub const SAVED: usize = 14;
+pub const SAVED_WORDS: usize = 14;
 /// The index of the word that says where the thread continues: `ra`.
-pub const RETURN: usize = 0;
+pub const RETURN_WORD: usize = 0;
 
 /// `sstatus.FS`, and its values.
 const FS: usize = 3 << 13;

@@ -1,4 +1,6 @@
 //! The trap vector: it saves registers, and calls [`trap`](crate::trap).
+//!
+//! It saves no floating-point registers, so code that a trap runs must not use them.
 
 use core::arch::{asm, global_asm};
 
@@ -22,8 +24,8 @@ trap_vector:
     bltu    sp, t0, stack_overflow
     csrr    t0, sscratch
 
-    // A page fault that is handled needs only the registers that a call may change.
-    // The rest of the frame is saved for all other traps.
+    // First save only the registers that a call may change. If on_fault handles the trap,
+    // that was enough. Otherwise the rest of the frame is saved.
     addi    sp, sp, -{frame_size}
     .irp n, 1, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
     sd      x\\n, \\n * 8(sp)

@@ -38,9 +38,9 @@ struct Scratch([MaybeUninit<u8>; PAGE_SIZE]);
 /// (RISC-V Privileged Architecture, "Machine Environment Configuration Register"). The
 /// result of one hart holds for all, because all have the same firmware.
 ///
-/// During the trial a trap continues at the instruction behind `cbo.zero`. A trap changes
-/// `sepc`, `scause` and `stval`, which have no use outside a trap handler, and
-/// `sstatus.SIE`, which is off already.
+/// During the trial a trap continues at the label `2`. It does not return by `sret`, so what
+/// the trap has changed stays: `sepc`, `scause`, `stval`, and in `sstatus` `SPP`, `SPIE` and
+/// `SIE`. Only `SIE` has a use outside a trap handler, and it is off already.
 fn may_zero_blocks() -> bool {
     let mut scratch = Scratch([MaybeUninit::uninit(); PAGE_SIZE]);
     let works: usize;

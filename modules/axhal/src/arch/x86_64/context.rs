@@ -1,8 +1,8 @@
 //! The switch between threads: it saves what a call preserves (System V ABI, AMD64
 //! supplement, "Registers"), `rbx`, `rbp`, `r12` to `r15`, and the stack.
 //!
-//! The kernel and its applications are compiled without SSE and x87 registers on a
-//! machine. In a process they use these registers, which no call preserves.
+//! On a machine, the kernel and its applications are compiled without SSE and x87 registers.
+//! In a process they use them, but no call preserves them, so the switch need not save them.
 
 use core::arch::naked_asm;
 
@@ -10,9 +10,9 @@ pub use crate::arch::no_float::NoFloat as Float;
 
 /// The words on the stack of a thread that does not run: six registers, the address where
 /// it continues, and one word that aligns the stack as after a call.
-pub const SAVED: usize = 8;
+pub const SAVED_WORDS: usize = 8;
 /// The index of the word that says where the thread continues.
-pub const RETURN: usize = 6;
+pub const RETURN_WORD: usize = 6;
 
 /// Switches stacks: stores the current stack pointer to `from`, and continues where an
 /// earlier switch has stored `to`.

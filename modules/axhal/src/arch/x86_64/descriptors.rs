@@ -37,7 +37,8 @@ static INTERRUPTS: Once<[u128; VECTORS]> = Once::new();
 /// Loads this hart's tables. `entry` returns the address of a vector's trap entry.
 pub fn load(entry: fn(usize) -> usize) {
     let tss = TASK_STATE.with_current(|tss| {
-        // Two stacks, one behind the other: an NMI can interrupt a double fault's report.
+        // The emergency stack, and as many bytes above it in the hart's first stack: an NMI
+        // can interrupt a double fault's report.
         let end = emergency_stack();
         tss.set_ist(0, end as u64);
         tss.set_ist(1, (end + EMERGENCY_SIZE) as u64);

@@ -53,8 +53,9 @@ const KEEP: u64 = 1 << 63;
 /// `IA32_EFER.NXE`: entries may forbid execution.
 const NO_EXECUTE_ENABLE: u64 = 1 << 11;
 
-/// Enables what the CPU supports of these: rights that bind the kernel too, pages that forbid
-/// execution, global pages, and PCIDs, which are the ASIDs of x86. Called on each hart.
+/// Enables pages that the kernel itself cannot write, and what the CPU supports of these: pages
+/// that forbid execution, global pages, and PCIDs, which are the ASIDs of x86. Called on each
+/// hart.
 pub(crate) fn enable_paging_features() {
     LARGEST_PAGE.store(find_largest_page(), Ordering::Relaxed);
     let cpu = CpuId::new();

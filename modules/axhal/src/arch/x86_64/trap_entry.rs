@@ -26,7 +26,7 @@ const PAGE_FAULT: usize = 14;
 const FIRST_INTERRUPT: usize = 32;
 
 /// One bit for each vector whose error code the hart pushes.
-const WITH_ERROR_CODE: u64 = 0x6022_7d00;
+const WITH_ERROR_CODE: u64 = 1 << 8 | 0b11111 << 10 | 1 << 17 | 1 << 21 | 0b11 << 29;
 
 global_asm!(
     "
@@ -47,8 +47,9 @@ trap_common:
     push    \\register
     .endr
     cld
-    // A page fault that is handled needs only the registers that a call may change.
-    // The rest of the frame is saved for all other traps.
+    // First save only the registers that a call may change. If on_fault handles the trap,
+    // that was enough. Otherwise the rest of the frame is saved.
+    // The frame's lowest registers are not pushed yet, so its offsets are too large.
     cmp     qword ptr [rsp + {vector} - {preserved_size}], {page_fault}
     jne     1f
     mov     rdi, [rsp + {error_code} - {preserved_size}]
