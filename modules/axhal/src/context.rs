@@ -3,8 +3,8 @@
 //! A switch is a function call, so the calling code expects it to preserve only what every
 //! call preserves. The switch saves those registers on the thread's stack
 //! (`arch::SAVED_WORDS`). After an interrupt, too, a thread is switched away from by a call.
-//! All registers of the interrupted code are in the trap frame then. The registers that find
-//! per-hart data belong to the hart and stay as they are.
+//! All general registers of the interrupted code are in the trap frame then. The registers that
+//! find per-hart data belong to the hart and stay as they are.
 //!
 //! Floating point: only the riscv64 target has floating-point registers that live across a
 //! switch; [`arch`](crate::arch) saves them. The other targets are soft-float.

@@ -7,7 +7,7 @@
 //!    begin: interrupts off, the console taken, the other harts stopped
 //!                                │
 //!      1st time: report, exit line      2nd: one line, exit line
-//!      3rd: exit line                   4th: no output
+//!      3rd: exit line                   4th: no output        5th: halts here
 //!                                │
 //!                                ▼
 //!                        axmachine::exit

@@ -50,9 +50,8 @@ impl DeviceTree {
         self.fdt.find(path.as_bytes())?.u32(property)
     }
 
-    /// Returns the physical range of the console's registers. The console is the node that
-    /// `/chosen/stdout-path` names, or else the first node that is compatible with
-    /// `fallback`.
+    /// Returns the physical range of the console's registers. [`console`](Self::console) says
+    /// which node is the console.
     #[inline(never)]
     fn console_reg(&self, fallback: &str) -> Option<RawRange> {
         let path = self.string("/chosen", "stdout-path");
