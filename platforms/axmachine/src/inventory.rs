@@ -132,6 +132,7 @@ impl Inventory {
     /// Returns the lowest page-aligned physical address, from the page of `from` on, where
     /// `size` bytes of RAM are contiguous and not reserved; `None` if there is no such address.
     pub fn find_free(&self, from: usize, size: usize) -> Option<usize> {
+        let from = from.checked_next_multiple_of(PAGE_SIZE)?;
         let (mut start, size) = pages_around(from, size.min(MAX_PHYS))?;
         loop {
             if let Some(&(reserved, len)) = first_overlapping(&self.reserved, (start, size)) {
@@ -411,6 +412,7 @@ mod tests {
         assert_eq!(found.find_free(0, 0x2000), Some(MIB + 0x2000));
         assert_eq!(found.find_free(0, MIB), Some(4 * MIB));
         assert_eq!(found.find_free(5 * MIB, MIB), Some(5 * MIB));
+        assert_eq!(found.find_free(5 * MIB + 1, 1), Some(5 * MIB + 0x1000));
         assert_eq!(found.find_free(0, 5 * MIB), None);
         assert_eq!(found.find_free(0, usize::MAX), None);
     }
