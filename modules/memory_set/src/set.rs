@@ -102,7 +102,8 @@ impl<B: AreaBackend> MemorySet<B> {
             if end > limit.end {
                 return None;
             }
-            if end <= gap.end {
+            // The start of an area is not free, not even for no bytes.
+            if end <= gap.end && start < gap.end {
                 return Some(start);
             }
             from = gap.end;

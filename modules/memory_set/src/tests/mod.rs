@@ -195,3 +195,11 @@ fn a_reservation_of_another_set_frees_no_more_than_there_is() {
     other.insert(range(0x1000..0x2000), RW, &Offset(0));
     assert_eq!(listing(&other), [(0x1000, 0x2000, RW)]);
 }
+
+#[test]
+fn the_start_of_an_area_is_free_for_no_bytes_neither() {
+    let set = set_of(&[(0, 0x1000), (0x2000, 0x3000)]);
+    let limit = range(0..0x10000);
+    assert_eq!(set.find_free_area(0, 0, limit, 0x2000), Some(0x4000));
+    assert_eq!(set.find_free_area(0, 0, limit, 0x1000), Some(0x1000));
+}
