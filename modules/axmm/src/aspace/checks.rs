@@ -1,10 +1,10 @@
 //! Which ranges and rights a caller may ask for.
 
 use axerrno::{AxError, AxResult};
-use memory_addr::{MemoryAddr, VirtAddr, VirtAddrRange};
+use memory_addr::{VirtAddr, VirtAddrRange};
 use page_table_multiarch::MappingFlags;
 
-use super::space::AddrSpace;
+use super::space::{AddrSpace, page_aligned};
 use crate::machine::Machine;
 
 impl<M: Machine> AddrSpace<M> {
@@ -81,22 +81,4 @@ impl<M: Machine> AddrSpace<M> {
             false => Err(AxError::InvalidInput),
         }
     }
-}
-
-/// Returns `size` bytes from `start` on.
-///
-/// # Errors
-///
-/// `InvalidInput` if the range is empty, not page-aligned, or overflows.
-#[inline(always)]
-pub fn page_aligned(start: VirtAddr, size: usize) -> AxResult<VirtAddrRange> {
-    let end = start
-        .as_usize()
-        .checked_add(size)
-        .map(VirtAddr::from_usize)
-        .ok_or(AxError::InvalidInput)?;
-    if size == 0 || !start.is_aligned_4k() || !end.is_aligned_4k() {
-        return Err(AxError::InvalidInput);
-    }
-    Ok(VirtAddrRange { start, end })
 }

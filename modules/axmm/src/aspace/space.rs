@@ -3,10 +3,9 @@
 use core::fmt;
 
 use axerrno::{AxError, AxResult};
-use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
+use memory_addr::{MemoryAddr, PhysAddr, VirtAddr, VirtAddrRange};
 use page_table_multiarch::PagingMetaData;
 
-use super::checks::page_aligned;
 use crate::locking::shards::{Layout, Shards};
 use crate::machine::{Machine, ThisMachine};
 use crate::page_table::Page;
@@ -205,4 +204,22 @@ impl<M: Machine> fmt::Debug for AddrSpace<M> {
         }
         Ok(())
     }
+}
+
+/// Returns `size` bytes from `start` on.
+///
+/// # Errors
+///
+/// `InvalidInput` if the range is empty, not page-aligned, or overflows.
+#[inline(always)]
+pub fn page_aligned(start: VirtAddr, size: usize) -> AxResult<VirtAddrRange> {
+    let end = start
+        .as_usize()
+        .checked_add(size)
+        .map(VirtAddr::from_usize)
+        .ok_or(AxError::InvalidInput)?;
+    if size == 0 || !start.is_aligned_4k() || !end.is_aligned_4k() {
+        return Err(AxError::InvalidInput);
+    }
+    Ok(VirtAddrRange { start, end })
 }
