@@ -104,7 +104,7 @@ pub use init::{idle_of, init_hart};
 pub use interrupts::PREEMPTIVE;
 pub use schedule::{SLICE_NS, exit, yield_now};
 pub use shared::{Shared, try_box};
-pub use spawn::{MAX_WORK_ON_STACK, Spawn, spawn, spawn_borrowing};
+pub use spawn::{Spawn, fits_on_stack, spawn, spawn_borrowing};
 pub use stack::free_cached_stacks;
 pub use thread::{Thread, WaitQueue};
 pub use wait::{park, park_until, sleep_until};

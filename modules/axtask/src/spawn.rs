@@ -21,7 +21,12 @@ use crate::wake::make_ready;
 
 /// The largest size and alignment in bytes of work that is stored at the end of its thread's
 /// stack. Other work is stored on the heap.
-pub const MAX_WORK_ON_STACK: usize = 1024;
+const MAX_WORK_ON_STACK: usize = 1024;
+
+/// Returns whether work of type `F` is stored at the end of its thread's stack.
+pub const fn fits_on_stack<F>() -> bool {
+    size_of::<F>() <= MAX_WORK_ON_STACK && align_of::<F>() <= MAX_WORK_ON_STACK
+}
 
 /// The properties of a thread that is to be spawned.
 #[derive(Debug)]
@@ -75,7 +80,7 @@ pub unsafe fn spawn_borrowing<F: FnOnce() + Send>(
     spawn: Spawn,
     work: F,
 ) -> AxResult<Shared<Thread>> {
-    if size_of::<F>().max(align_of::<F>()) <= MAX_WORK_ON_STACK {
+    if fits_on_stack::<F>() {
         // SAFETY: the caller promises that what `work` borrows lives until it has returned.
         return unsafe { spawn_on_stack(spawn, work) };
     }

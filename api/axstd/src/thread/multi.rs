@@ -8,7 +8,7 @@ use core::num::{NonZeroU64, NonZeroUsize};
 use core::time::Duration;
 
 use axfeat::axhal::hart;
-use axfeat::axtask::{self, MAX_WORK_ON_STACK, Shared, Spawn, try_box};
+use axfeat::axtask::{self, Shared, Spawn, fits_on_stack, try_box};
 
 use super::deadline;
 use crate::io;
@@ -132,7 +132,7 @@ impl Builder {
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        if size_of::<F>().max(align_of::<F>()) <= MAX_WORK_ON_STACK {
+        if fits_on_stack::<F>() {
             // SAFETY: the caller promises that what is borrowed lives until `last` is called.
             return unsafe { self.spawn_small(f, last) };
         }
