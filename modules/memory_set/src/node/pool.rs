@@ -191,9 +191,8 @@ impl<T: Node> Pool<T> {
     /// Panics if no node has been reserved and there is no memory for one.
     #[expect(clippy::panic, reason = "a caller that has not reserved is wrong")]
     pub fn take(&self) -> u32 {
-        if self.free_count.get() == 0 {
-            self.allocate_unreserved();
-        }
+        // A failure is found below: there is no free node.
+        let _ = self.reserve(1);
         let Some(id) = self.free.get() else {
             panic!("no memory for an area that was not reserved");
         };
@@ -202,12 +201,6 @@ impl<T: Node> Pool<T> {
         self.free_count.set(self.free_count.get() - 1);
         link.set(None);
         id
-    }
-
-    #[cold]
-    fn allocate_unreserved(&self) {
-        // `take` reports a failure.
-        let _ = self.allocate(1);
     }
 
     /// Makes the node `id`, which has been in use, a free one.
