@@ -164,13 +164,12 @@ fn begin() {
     AT_START.set(None);
 }
 
-/// Lets hart 0 do `watched` until it has had to wait often enough, while each other hart does
-/// `work` in a loop. Both are told the number of the round.
-fn run(watched: impl Fn(&Space, usize), work: impl Fn(&Space, usize) + Sync) {
+/// Lets hart 0 do `watched` while each other hart does `work` in a loop, with its number and that
+/// of the round.
+fn beside_others(watched: impl FnOnce(&Space), work: impl Fn(&Space, usize, usize) + Sync) {
     let _alone = alone();
     let space = space();
     let is_over = AtomicBool::new(false);
-    let mut most = 0;
     thread::scope(|scope| {
         for hart in 1..HARTS {
             let (space, is_over, work) = (&space, &is_over, &work);
@@ -180,16 +179,25 @@ fn run(watched: impl Fn(&Space, usize), work: impl Fn(&Space, usize) + Sync) {
                     if is_over.load(Relaxed) {
                         return;
                     }
-                    begin();
-                    work(space, hart + round);
+                    work(space, hart, round);
                 }
             });
         }
         HART.set(0);
+        watched(&space);
+        is_over.store(true, Relaxed);
+    });
+}
+
+/// Lets hart 0 do `watched` until it has had to wait often enough, while each other hart does
+/// `work` in a loop. Both are told the number of the round.
+fn run(watched: impl Fn(&Space, usize), work: impl Fn(&Space, usize) + Sync) {
+    let mut most = 0;
+    let count_waits = |space: &Space| {
         let mut waits = 0;
         for round in 0.. {
             begin();
-            watched(&space, round);
+            watched(space, round);
             if let (Some(before), Some(after)) = (AT_TICKET.get(), AT_START.get()) {
                 waits += 1;
                 let others = (1..HARTS).map(|hart| after[hart] - before[hart]);
@@ -199,7 +207,10 @@ fn run(watched: impl Fn(&Space, usize), work: impl Fn(&Space, usize) + Sync) {
                 break;
             }
         }
-        is_over.store(true, Relaxed);
+    };
+    beside_others(count_waits, |space, hart, round| {
+        begin();
+        work(space, hart + round);
     });
     assert!(most <= MOST, "a hart was overtaken {most} times by another");
 }
@@ -240,34 +251,20 @@ fn each_other_hart_overtakes_a_page_fault_once_at_most() {
 /// Harts that take page faults in a loop do not keep an operation from its turn.
 #[test]
 fn operations_end_while_other_harts_fault_on_their_pages() {
-    let _alone = alone();
-    let space = space();
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for hart in 1..HARTS {
-            let (space, is_over) = (&space, &is_over);
-            scope.spawn(move || {
-                HART.set(hart);
-                for page in (0..PAGES).cycle() {
-                    if is_over.load(Relaxed) {
-                        return;
-                    }
-                    begin();
-                    _ = space.handle_page_fault(at(page), RO);
-                }
-            });
-        }
-        HART.set(0);
+    let change = |space: &Space| {
         for round in 0..WAITS {
             begin();
             match round % 4 {
-                0 => unmap(&space, 2..10),
-                1 => map(&space, 2..10, false),
-                2 => protect(&space, 0..PAGES, false),
-                _ => protect(&space, 0..PAGES, true),
+                0 => unmap(space, 2..10),
+                1 => map(space, 2..10, false),
+                2 => protect(space, 0..PAGES, false),
+                _ => protect(space, 0..PAGES, true),
             }
         }
-        is_over.store(true, Relaxed);
+    };
+    beside_others(change, |space, _, round| {
+        begin();
+        _ = space.handle_page_fault(at(round % PAGES), RO);
     });
 }
 
@@ -279,26 +276,12 @@ fn operations_end_while_other_harts_fault_on_their_pages() {
 /// finds the block locked.
 #[test]
 fn an_operation_waits_for_one_fault_of_each_other_hart_at_most() {
-    let _alone = alone();
-    let space = space();
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for (hart, count) in COUNTS.iter().enumerate().skip(1) {
-            let (space, is_over) = (&space, &is_over);
-            scope.spawn(move || {
-                HART.set(hart);
-                while !is_over.load(Relaxed) {
-                    assert!(space.handle_page_fault(at(hart), RO));
-                    count.fetch_add(1, SeqCst);
-                }
-            });
-        }
-        HART.set(0);
-        let rounds = if cfg!(miri) { WAITS } else { 100 * WAITS };
-        for round in 0..rounds {
-            protect(&space, 8..9, round % 2 == 0);
-        }
-        is_over.store(true, Relaxed);
+    let rounds = if cfg!(miri) { WAITS } else { 100 * WAITS };
+    let protect_often =
+        |space: &Space| (0..rounds).for_each(|round| protect(space, 8..9, round % 2 == 0));
+    beside_others(protect_often, |space, hart, _| {
+        assert!(space.handle_page_fault(at(hart), RO));
+        COUNTS[hart].fetch_add(1, SeqCst);
     });
     let most = GROWTH_WITHOUT_IRQS.get();
     assert!(most <= 1, "an operation waited for {most} faults of a hart");
