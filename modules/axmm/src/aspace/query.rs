@@ -27,25 +27,12 @@ impl<M: Machine> AddrSpace<M> {
         };
         let mut reached = start.as_usize();
         while reached < end {
-            match self.rights_at(VirtAddr::from_usize(reached)) {
-                Some((rights, end)) if rights.contains(flags) => reached = end.as_usize(),
+            match self.part_at(VirtAddr::from_usize(reached)) {
+                Some(area) if area.flags().contains(flags) => reached = area.end().as_usize(),
                 _ => return false,
             }
         }
         true
-    }
-
-    /// Returns the rights of the area at `vaddr`, and where its part in the shard of `vaddr` ends.
-    #[inline(always)]
-    fn rights_at(&self, vaddr: VirtAddr) -> Option<(MappingFlags, VirtAddr)> {
-        let shard = self.shards.at(vaddr.as_usize())?;
-        match shard.shared_areas().peek(vaddr) {
-            Some((area, _)) => Some((area.flags(), area.end())),
-            None => {
-                let area = self.area_under_lock(vaddr)?;
-                Some((area.flags(), area.end()))
-            }
-        }
     }
 
     /// Returns all areas in ascending order: addresses, rights, name and backend.

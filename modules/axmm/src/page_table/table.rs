@@ -194,13 +194,18 @@ where
     /// Frees a table of `level` and all tables below it.
     pub(super) fn free_tables(&self, table: PhysAddr, level: usize) {
         if level > 0 {
-            for entry in self.entries(table) {
-                if let EntryState::Table(next) = read::<E>(entry, level) {
-                    self.free_tables(next, level - 1);
-                }
-            }
+            self.free_tables_below(self.entries(table), level);
         }
         H::dealloc_frame(table);
+    }
+
+    /// Frees the tables to which `entries` of `level` lead, and all tables below them.
+    fn free_tables_below(&self, entries: &[Entry], level: usize) {
+        for entry in entries {
+            if let EntryState::Table(next) = read::<E>(entry, level) {
+                self.free_tables(next, level - 1);
+            }
+        }
     }
 
     /// Returns whether another root has copies of this root's entries. Then the tables below
@@ -221,11 +226,7 @@ where
         };
         let entries = self.entries(self.root);
         for own in [&entries[..borrowed.start], &entries[borrowed.end..]] {
-            for entry in own {
-                if let EntryState::Table(next) = read::<E>(entry, Self::TOP) {
-                    self.free_tables(next, Self::TOP - 1);
-                }
-            }
+            self.free_tables_below(own, Self::TOP);
         }
     }
 }
