@@ -93,9 +93,10 @@ impl<H: Harts> FrameAllocator<H> {
         let metadata_frames = first..first + needed;
         let records = (first * PAGE_SIZE + PHYS_VIRT_OFFSET) as *mut FrameMeta;
         let records = NonNull::new(records).ok_or(AxError::InvalidInput)?;
-        // The lock is taken before metadata is published. While `publish` runs, no hart looks up
-        // one of these frames without that lock.
+        // The lock is taken before metadata is published: a hart that merges free blocks looks up
+        // the frames beside them, which may be some of these.
         let mut pool = self.global_pool.lock();
+        let mut used_for_metadata = 0;
         // SAFETY: `metadata_frames` have room for all records, and the caller promises that
         // this allocator owns them. The caller also promises that no other call runs.
         unsafe { self.metadata.publish(frames.clone(), records) };
@@ -107,9 +108,11 @@ impl<H: Harts> FrameAllocator<H> {
                 true => part,
                 false => used.end..part.end,
             };
-            self.count(UsageKind::Metadata, used.len() as isize);
+            used_for_metadata += used.len();
             pool.dealloc(&self.metadata, free.start, free.len());
         }
+        drop(pool);
+        self.count(UsageKind::Metadata, used_for_metadata as isize);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::metadata::{FrameMeta, NO_FRAME};
 /// other owner is freed.
 pub struct FrameList {
     /// The run that was pushed last, to which the next may be appended. It is not linked yet:
-    /// its frames' metadata says that they are single frames. Empty if the list is empty.
+    /// its frames' metadata says that they are single frames. Empty only if the list is empty.
     last: FrameRun,
     /// The first frame of the run that was pushed before `last`, or [`NO_FRAME`]. Its record
     /// links to the run that was pushed before it, and so on.
@@ -45,6 +45,9 @@ impl FrameList {
         let Err(run) = self.last.append(run) else {
             return Ok(());
         };
+        if run.count == 0 {
+            return Ok(());
+        }
         let FrameRun { first, count } = self.last;
         if count > 0 {
             let meta = FRAMES.meta(first as usize);

@@ -76,7 +76,7 @@ impl FrameRun {
     /// # Safety
     ///
     /// Each frame was turned into an address as a single frame: as a frame of a `FrameRun`, or
-    /// as a run of one frame. Its address has not been turned back since. `count` is not 0.
+    /// as a run of one frame. Its address has not been turned back since.
     #[inline]
     pub unsafe fn from_raw(start: PhysAddr, count: usize) -> Self {
         Self {

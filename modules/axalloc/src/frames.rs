@@ -184,14 +184,16 @@ impl Frames {
     ///
     /// # Errors
     ///
-    /// Returns both as they were if `next` does not begin where this run ends, or has another
-    /// kind.
+    /// Returns both as they were if `next` does not begin where this run ends or has another kind,
+    /// or if both together have 2^26 frames or more.
     #[inline]
     pub fn join(self, next: Self) -> Result<Self, (Self, Self)> {
-        if self.first + self.count() != next.first || self.kind() != next.kind() {
+        let count = self.count() + next.count();
+        let is_next = self.first + self.count() == next.first && self.kind() == next.kind();
+        if !is_next || count > CountedRun::MAX_COUNT {
             return Err((self, next));
         }
-        let joined = Self::new(self.first, self.count() + next.count(), self.kind());
+        let joined = Self::new(self.first, count, self.kind());
         mem::forget((self, next));
         Ok(joined)
     }
@@ -298,4 +300,37 @@ unsafe fn zero_pages(start: *mut u8, len: usize) {
     debug_assert!(start.addr().is_multiple_of(PAGE_SIZE) && len.is_multiple_of(PAGE_SIZE));
     // SAFETY: the caller promises that it owns the bytes.
     unsafe { start.write_bytes(0, len) }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::ops::Range;
+
+    use super::*;
+
+    /// Joins two runs, and returns the number of frames of the result. Forgets the runs, because
+    /// there is no such memory.
+    fn join(first: Range<usize>, second: Range<usize>) -> Option<usize> {
+        let [first, second] =
+            [first, second].map(|run| Frames::new(run.start, run.len(), UsageKind::Dma));
+        match first.join(second) {
+            Ok(joined) => {
+                let count = joined.count();
+                mem::forget(joined);
+                Some(count)
+            }
+            Err(both) => {
+                mem::forget(both);
+                None
+            }
+        }
+    }
+
+    /// The metadata of a run has 26 bits for the number of its frames.
+    #[test]
+    fn runs_that_are_too_long_together_are_not_joined() {
+        let (middle, end) = (1 << 25, 1 << 26);
+        assert_eq!(join(0..middle, middle..end - 1), Some(end - 1));
+        assert_eq!(join(0..middle, middle..end), None);
+    }
 }

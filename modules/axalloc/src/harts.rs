@@ -8,7 +8,8 @@ use crate::hart_cache::HartCache;
 /// A set of harts, each with a cache.
 pub(crate) trait Harts {
     /// Calls `f` with the cache of the hart that runs this. Until `f` returns, nothing else on
-    /// this hart uses the cache.
+    /// this hart uses the cache. `f` may take the lock of the global pool, but the caller does not
+    /// hold it.
     fn with_cache<R>(&self, f: impl FnOnce(&HartCache) -> R) -> R;
 
     /// Calls `f` with the cache of each hart. Other harts may be using theirs.

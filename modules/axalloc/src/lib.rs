@@ -46,7 +46,8 @@
 //! There are three: the heap's, the global pool's, and the one of the registered shrinker
 //! ([`set_shrinker`]). All of them disable interrupts. The global pool's lock may be taken while
 //! the heap's is held, and no other two are held together. So this crate may be called with any
-//! lock held, and in an interrupt handler.
+//! lock held, and in an interrupt handler. In a plain process, threads without a cache of their own
+//! share one under a fourth lock, which is taken before that of the global pool.
 //!
 //! # Files
 //!

@@ -209,6 +209,22 @@ fn contiguous_pushes_become_one_run_of_a_list() {
 }
 
 #[test]
+fn an_empty_run_in_a_list_hides_no_other() {
+    without_leak(|| {
+        let run = run_of(5, UsageKind::VirtMem);
+        let elsewhere = run.start() + 99 * PAGE_SIZE;
+        let mut list = FrameList::new();
+        for run in [None, Some(run), None] {
+            // SAFETY: a run of no frames owns nothing.
+            let empty = || unsafe { FrameRun::from_raw(elsewhere, 0) };
+            list.push(run.unwrap_or_else(empty)).unwrap();
+        }
+        assert_eq!(list.pop(9).map(|run| run.count()), Some(5));
+        assert!(list.pop(9).is_none());
+    });
+}
+
+#[test]
 fn no_run_can_follow_one_whose_first_frame_is_shared() {
     without_leak(|| {
         let [first, second, third] = [4, 5, 6].map(|count| run_of(count, UsageKind::VirtMem));

@@ -393,6 +393,42 @@ fn memory_without_room_for_its_metadata_is_refused() {
     );
 }
 
+/// A hart with a cache that may not be asked for under the lock of the global pool.
+struct OutsideOfPool(HartCache);
+
+static OUTSIDE_OF_POOL: FrameAllocator<OutsideOfPool> =
+    FrameAllocator::new(OutsideOfPool(HartCache::new()));
+
+impl Harts for OutsideOfPool {
+    fn with_cache<R>(&self, f: impl FnOnce(&HartCache) -> R) -> R {
+        assert!(!OUTSIDE_OF_POOL.global_pool.is_locked());
+        f(&self.0)
+    }
+
+    fn for_each_cache(&self, mut f: impl FnMut(&HartCache)) {
+        f(&self.0);
+    }
+}
+
+/// Threads of a host may share a cache, under a lock. That lock comes before the global pool's.
+#[test]
+fn no_cache_is_asked_for_under_the_lock_of_the_global_pool() {
+    let _memory = memory();
+    let allocator = &OUTSIDE_OF_POOL;
+    let range = BASE..BASE + 300 * PAGE_SIZE;
+    // SAFETY: the range is in mapped memory, which this test uses exclusively.
+    unsafe { allocator.add(std::slice::from_ref(&range)) }.unwrap();
+    assert_eq!(allocator.usage().of(UsageKind::Metadata), 1);
+    let run = allocator.alloc_run(99, 1, UsageKind::Dma).unwrap();
+    for frame in drain(allocator) {
+        allocator.free_one(frame, UsageKind::Global);
+    }
+    allocator.free_run(run, 9, UsageKind::Dma);
+    allocator.free_singles(run + 9, 90, UsageKind::Dma);
+    assert_eq!(allocator.largest_free_run(), 128);
+    assert_eq!(allocator.usage().free, 299);
+}
+
 /// Two harts, each of them a thread.
 struct Threads([HartCache; 2]);
 

@@ -14,7 +14,8 @@ const MAX_THREADS: usize = 64;
 static CACHES: [HartCache; MAX_THREADS] = [const { HartCache::new() }; MAX_THREADS];
 static TAKEN: [AtomicBool; MAX_THREADS] = [const { AtomicBool::new(false) }; MAX_THREADS];
 
-/// The cache of all threads without a cache of their own, and its lock.
+/// The cache of all threads without a cache of their own, and its lock, which is taken before that
+/// of the global pool.
 static SHARED_CACHE: HartCache = HartCache::new();
 static SHARED_CACHE_LOCK: Mutex<()> = Mutex::new(());
 

@@ -12,8 +12,14 @@ use crate::usage::UsageKind;
 pub(crate) struct CountedRun {
     /// What its frames are used for.
     pub kind: UsageKind,
-    /// The number of frames, below 2^26.
+    /// The number of frames, at most [`MAX_COUNT`](Self::MAX_COUNT).
     pub count: usize,
+}
+
+impl CountedRun {
+    /// The most frames of a run: the metadata has 26 bits for their number.
+    #[cfg(not(all(loom, test)))]
+    pub(crate) const MAX_COUNT: usize = (1 << 26) - 1;
 }
 
 /// The result of dropping a reference.
@@ -110,16 +116,13 @@ impl FrameMeta {
 mod tests {
     use super::*;
 
-    /// The most frames that a counted run can have.
-    const MAX_RUN: usize = (1 << 26) - 1;
-
     #[test]
     fn references_are_counted_and_the_last_one_gets_the_run() {
         for kind in UsageKind::ALL {
             let meta = FrameMeta::new();
             let run = CountedRun {
                 kind,
-                count: MAX_RUN,
+                count: CountedRun::MAX_COUNT,
             };
             meta.start_counting(run);
             assert!((0..25).all(|order| !meta.is_free(order)));
