@@ -2,8 +2,7 @@
 
 use memory_addr::MemoryAddr;
 
-use crate::area::MemoryArea;
-use crate::node::slot::{OwnedSlot, Slot, WORDS, WordSlot};
+use crate::node::slot::{Slot, WORDS, WordSlot};
 
 /// How the memory of an area is mapped: the operations on the page table behind the area.
 ///
@@ -45,24 +44,18 @@ pub trait MappingBackend: Clone {
 
 /// What a [`MemorySet`](crate::MemorySet) has to know of a backend.
 ///
-/// Each [`MappingBackend`] implements this trait, with an [`OwnedSlot`]. A backend of plain words,
-/// whose areas other threads look up without a lock, implements it with `type Slot = WordSlot`. It
-/// then also implements [`WordBackend`].
+/// Each [`MappingBackend`] implements this trait, with an [`OwnedSlot`](crate::OwnedSlot). A
+/// backend of plain words, whose areas other threads look up without a lock, implements it with
+/// `type Slot = WordSlot`. It then also implements [`WordBackend`].
 pub trait AreaBackend: Clone {
     /// The type of addresses.
     type Addr: MemoryAddr;
     /// The type of flags.
     type Flags: Copy;
-    /// The type of slot that holds the flags and the backend: [`WordSlot`], or the [`OwnedSlot`] of
-    /// a [`MappingBackend`].
+    /// The type of slot that holds the flags and the backend: [`WordSlot`], or the
+    /// [`OwnedSlot`](crate::OwnedSlot) of a [`MappingBackend`].
     #[allow(private_bounds)]
     type Slot: Slot;
-}
-
-impl<B: MappingBackend> AreaBackend for B {
-    type Addr = B::Addr;
-    type Flags = B::Flags;
-    type Slot = OwnedSlot<MemoryArea<B>>;
 }
 
 /// The words in which a [`WordBackend`] is stored.

@@ -5,11 +5,17 @@ use core::fmt;
 use memory_addr::{AddrRange, MemoryAddr};
 
 use crate::area::MemoryArea;
-use crate::backend::MappingBackend;
+use crate::backend::{AreaBackend, MappingBackend};
 use crate::error::{MappingError, MappingResult};
 use crate::node::leaf::SlotRef;
 use crate::node::slot::OwnedSlot;
 use crate::set::MemorySet;
+
+impl<B: MappingBackend> AreaBackend for B {
+    type Addr = B::Addr;
+    type Flags = B::Flags;
+    type Slot = OwnedSlot<MemoryArea<B>>;
+}
 
 /// The part of an area that lies in the range of an operation.
 struct Part<A> {
