@@ -93,17 +93,17 @@ impl<B: AreaBackend> MemorySet<B> {
         limit: &Range<usize>,
         align: usize,
     ) -> Option<usize> {
+        // An address is free for no bytes if one byte is free there.
+        let needed = size.max(1);
         let mut from = hint.max(limit.start);
         loop {
-            // Even if `size` is 0, the address has to be free. So the gap has at least one byte.
-            let gap = self.gap(from, size.max(1))?;
+            let gap = self.gap(from, needed)?;
             let start = gap.start.max(from).checked_next_multiple_of(align)?;
-            let end = start.checked_add(size)?;
-            if end > limit.end {
+            let needed_end = start.checked_add(needed)?;
+            if start + size > limit.end {
                 return None;
             }
-            // The start of an area is not free, not even for no bytes.
-            if end <= gap.end && start < gap.end {
+            if needed_end <= gap.end {
                 return Some(start);
             }
             from = gap.end;

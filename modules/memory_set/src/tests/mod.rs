@@ -203,3 +203,13 @@ fn the_start_of_an_area_is_free_for_no_bytes_neither() {
     assert_eq!(set.find_free_area(0, 0, limit, 0x2000), Some(0x4000));
     assert_eq!(set.find_free_area(0, 0, limit, 0x1000), Some(0x1000));
 }
+
+#[test]
+fn no_bytes_at_the_highest_address_are_free() {
+    for set in [set_of(&[]), set_of(&[(0, 0x1000)])] {
+        for hint in [usize::MAX - 1, usize::MAX] {
+            let found = set.find_free_area(hint, 0, range(0..usize::MAX), 1);
+            assert_eq!(found, (hint < usize::MAX).then_some(hint));
+        }
+    }
+}
