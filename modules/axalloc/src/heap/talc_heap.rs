@@ -85,8 +85,8 @@ impl<H: Harts> TalcHeap<H> {
 
     /// Frees the frames of an extent, if it has no blocks.
     fn free_if_empty(&mut self, Extent { start, end }: Extent) {
-        // SAFETY: an extent is given to talc by `acquire` and taken away only here, after
-        // which `emptied` and `spare` no longer name it. So `end` is the end of an extent.
+        // SAFETY: talc has had this extent since `acquire`, because it is taken away only here. The
+        // callers have taken it out of `emptied` and `spare`, so it is not taken away again.
         if unsafe { self.0.reserved(end) }.any {
             return;
         }

@@ -359,8 +359,9 @@ impl<S> Leaf<S> {
     /// `old`. Returns `false` only if the extent is as it was.
     fn update_resized(&self, position: usize, old: &Range<usize>, new: &Range<usize>) -> bool {
         let around = self.surroundings(position, position + 1, new);
-        // Before the first area and after the last one there is no gap. If such an area has grown
-        // there, its growth counts as an old gap, which only makes `replace_gap` search.
+        // There is no gap before the first area, for which `around.start` is its new start. If it
+        // has grown there, `before` is its growth and counts as a gap that is gone. That only makes
+        // `replace_gap` search in vain. So does growth of the last area at its end.
         let (before, after) = around.gaps_beside(old);
         self.update_gaps(position, &around, before.max(after), new)
     }

@@ -19,9 +19,9 @@ impl Step {
 pub struct Cursor {
     /// The leaf. `None` if nodes have been split or merged since.
     pub leaf: Cell<Option<u32>>,
-    /// The address that was searched for last, or at which an area was inserted last. If areas
-    /// of the leaf have changed since, this is the highest address of all, which is never
-    /// searched for.
+    /// The address for which `position` is valid: that of the last search, or the start of the
+    /// area that was inserted last. The highest address of all, which is never searched for, if
+    /// areas of the leaf have changed since.
     pub sought: Cell<usize>,
     /// The position in the leaf of the first area that ends above the sought address.
     pub position: Cell<usize>,

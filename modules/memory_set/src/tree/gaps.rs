@@ -17,6 +17,7 @@ impl<S: Slot> Tree<S> {
             return leaf.gap(below_the_highest(addr), size);
         };
         let inner = self.nodes.inners.get(root);
+        // All gaps end above the start of the first area. So they need not be compared with `addr`.
         if addr <= inner.start() {
             return self.first_gap(inner, inner.gap_from(0, size)?, top, size);
         }

@@ -84,9 +84,9 @@ impl<S: Slot> Tree<S> {
     /// Makes sure that `count` areas can be inserted without allocating memory. Nodes for all
     /// areas that are [reserved ahead](Self::reserve_ahead) are still free afterwards.
     ///
-    /// An insertion can split one node on every level, and add a root. That is `depth + 1` inner
-    /// nodes. A new root has space for hundreds of areas, so no second one is needed. But the
-    /// `count` areas may add a root before those that are reserved ahead: then `depth` is one more.
+    /// An insertion can split one node on every level, and add a root: `depth + 1` inner nodes. If
+    /// one of the `count` areas adds a root, the tree has one level more for those that are reserved
+    /// ahead. A second root would need hundreds of insertions, and few of them take an inner node.
     ///
     /// # Errors
     ///

@@ -72,7 +72,7 @@ impl Nodes<WordSlot> {
     /// in another leaf. That leaf does not have the area, or has it as it is.
     #[inline(always)]
     pub fn peek(&self, addr: usize) -> Option<(PeekedArea, LeafSnapshot)> {
-        // No area contains it, and vacant slots look as if they did.
+        // No area contains it, but a vacant slot has it as its end.
         if addr == usize::MAX {
             return None;
         }
