@@ -148,7 +148,7 @@ fn words_of(command: &Command) -> Vec<String> {
 }
 
 /// Returns the word, in quotes if it holds characters that a shell gives a meaning to.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_=+,./:@%".contains(char);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

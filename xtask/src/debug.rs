@@ -33,7 +33,7 @@ use crate::toolchain;
 /// Fails if gdb does not know the machine's architecture, or a program cannot be run.
 pub fn debug(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
-    qemu::set_up(&[machine])?;
+    qemu::set_up(options, &[machine])?;
     toolchain::set_up(&["gdb".to_owned()])?;
     if !gdb_knows(machine)? {
         return Err(Failure::with_status(

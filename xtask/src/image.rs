@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::files;
 use crate::machine::{BootMethod, Machine};
 use crate::manifest::{App, root};
-use crate::options::{Mode, Options};
+use crate::options::{DEFAULT_LOG, Mode, Options};
 use crate::toolchain::Toolchain;
 
 /// What an image is built from.
@@ -57,6 +57,18 @@ impl Recipe {
             log: options.log.clone(),
             features: options.features.clone(),
             app_features: options.app_features.clone(),
+        }
+    }
+
+    /// The recipe of an image for which only `A` and `ARCH` are given.
+    pub fn plain(app: App, machine: &'static Machine) -> Recipe {
+        Recipe {
+            app,
+            machine,
+            mode: Mode::Release,
+            log: DEFAULT_LOG.to_owned(),
+            features: Vec::new(),
+            app_features: Vec::new(),
         }
     }
 
@@ -133,7 +145,7 @@ impl Recipe {
     }
 
     /// Copies the built program to `target/images`. Its name there holds mode and features, but
-    /// not the log level.
+    /// not the log level: an image with another level takes its place.
     fn copy_to_images(&self) -> Result<Image> {
         let profile = match self.mode {
             Mode::Release => "release",
@@ -256,6 +268,7 @@ fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Variables;
 
     /// Makes an ELF file of segments: physical address, bytes in the file, size in memory.
     fn elf(segments: &[(u64, &[u8], u64)]) -> Vec<u8> {
@@ -291,6 +304,14 @@ mod tests {
             .iter()
             .for_each(|(_, bytes, _)| file.extend(*bytes));
         file
+    }
+
+    #[test]
+    fn the_plain_recipe_is_that_of_a_user_who_gives_no_more_variables() {
+        let options = Options::from_variables(&Variables::default()).unwrap();
+        let plain = Recipe::plain(options.app.clone(), options.machine());
+        let of_user = Recipe::from_options(&options);
+        assert_eq!(format!("{plain:?}"), format!("{of_user:?}"));
     }
 
     #[test]

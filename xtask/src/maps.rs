@@ -30,7 +30,7 @@ pub const WORD: &str = "maps=1";
 /// and with a damaged one it is 1.
 pub fn maps(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
-    qemu::set_up(&[machine])?;
+    qemu::set_up(options, &[machine])?;
     let mut recipe = Recipe::from_options(options);
     recipe.features.push(FEATURE.to_owned());
     let image = recipe.build(options.verbose)?;

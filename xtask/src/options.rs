@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::command::quoted;
 use crate::failure::Failure;
 use crate::machine::{MACHINES, MAX_HARTS, Machine};
 use crate::manifest::{self, App};
@@ -38,6 +39,8 @@ pub const NAMES: [&str; 16] = [
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const DEFAULT_APP: &str = "apps/helloworld";
+/// The default of `LOG`.
+pub const DEFAULT_LOG: &str = "warn";
 const DEFAULT_TIMEOUT: u64 = 60;
 const DEFAULT_TIME: u64 = 60;
 const DEFAULT_BOOTS: u64 = 100;
@@ -75,8 +78,8 @@ pub enum Accel {
     Kvm,
 }
 
-/// The checked values of the variables. `TIME` and `N` are kept as given: the verbs that use
-/// them check them, by [`fuzz_seconds`](Self::fuzz_seconds) and [`boots`](Self::boots).
+/// The checked values of the variables. `TIME` and `N` are checked by the verbs that use them
+/// ([`fuzz_seconds`](Self::fuzz_seconds), [`boots`](Self::boots)).
 #[derive(Debug, Clone)]
 pub struct Options {
     /// `A`
@@ -105,12 +108,10 @@ pub struct Options {
     pub seed: Option<u64>,
     /// `TIMEOUT`: how long the console may be silent; `None`: for ever
     pub timeout: Option<Duration>,
-    /// `TIME` as given
-    pub raw_time: Option<String>,
-    /// `N` as given
-    pub raw_boots: Option<String>,
     /// `V`
     pub verbose: bool,
+    /// all variables as given
+    pub given: Variables,
 }
 
 /// The variables as the user gave them. An empty value counts as not given.
@@ -130,9 +131,21 @@ impl Variables {
                 variables.set(name, &value.to_string_lossy());
             }
         }
+        variables.with_arguments(arguments)
+    }
+
+    /// Returns the variables with those that `NAME=value` arguments set.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an argument does not set a variable of [`NAMES`].
+    pub fn with_arguments(
+        mut self,
+        arguments: impl Iterator<Item = String>,
+    ) -> Result<Self, Failure> {
         for argument in arguments {
             match argument.split_once('=') {
-                Some((name, value)) if NAMES.contains(&name) => variables.set(name, value),
+                Some((name, value)) if NAMES.contains(&name) => self.set(name, value),
                 _ => {
                     return Err(Failure::usage(format!(
                         "{argument}: does not set a variable; valid: NAME=value with one of {}",
@@ -141,7 +154,7 @@ impl Variables {
                 }
             }
         }
-        Ok(variables)
+        Ok(self)
     }
 
     fn set(&mut self, name: &str, value: &str) {
@@ -154,10 +167,17 @@ impl Variables {
             .map(String::as_str)
             .filter(|value| !value.is_empty())
     }
+
+    /// Returns those of `names` that were given, as words ` NAME=value` of a shell command.
+    pub fn words_of(&self, names: &[&str]) -> String {
+        let word = |name: &&str| Some(format!(" {name}={}", quoted(self.get(name)?)));
+        names.iter().filter_map(word).collect()
+    }
 }
 
 impl Options {
-    /// Checks all variables but `TIME` and `N`, also against the limits of the machine.
+    /// Checks all variables but `TIME` and `N`, also against the limits of the machine that
+    /// `ARCH` names, or of the default one.
     ///
     /// # Errors
     ///
@@ -179,19 +199,32 @@ impl Options {
                 .map(|value| parse_mem(value, machine))
                 .transpose()?,
             mode: parse_mode(variables.get("MODE").unwrap_or("release"))?,
-            log: parse_log(variables.get("LOG").unwrap_or("warn"))?,
+            log: parse_log(variables.get("LOG").unwrap_or(DEFAULT_LOG))?,
             accel: parse_accel(variables.get("ACCEL").unwrap_or("tcg"), machine)?,
             qemu_args: words(variables.get("QEMU_ARGS")),
             boot_args: boot_args(variables.get("ARGS"), seed)?,
             seed,
             timeout: parse_timeout(variables.get("TIMEOUT"))?,
-            raw_time: variables.get("TIME").map(str::to_owned),
-            raw_boots: variables.get("N").map(str::to_owned),
             verbose: parse_verbose(variables.get("V").unwrap_or("0"))?,
+            given: variables.clone(),
             app,
             features,
             app_features,
         })
+    }
+
+    /// Checks `MEM` against the limits of each of `machines`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one of them cannot have so little memory, or so much.
+    pub fn check_memory(&self, machines: &[&Machine]) -> Result<(), Failure> {
+        match self.given.get("MEM") {
+            Some(value) => machines
+                .iter()
+                .try_for_each(|machine| parse_mem(value, machine).map(drop)),
+            None => Ok(()),
+        }
     }
 
     /// Returns `TIME`: how long to fuzz, in seconds.
@@ -200,7 +233,7 @@ impl Options {
     ///
     /// Fails if the value is not a number of seconds from 1 to a day.
     pub fn fuzz_seconds(&self) -> Result<u64, Failure> {
-        parse_time(self.raw_time.as_deref())
+        parse_time(self.given.get("TIME"))
     }
 
     /// Returns `N`: how often to boot each machine.
@@ -209,7 +242,7 @@ impl Options {
     ///
     /// Fails if the value is not a number from 1 to [`MAX_BOOTS`].
     pub fn boots(&self) -> Result<u64, Failure> {
-        parse_boots(self.raw_boots.as_deref())
+        parse_boots(self.given.get("N"))
     }
 
     /// Returns the machine that `ARCH` names, or the default one.
@@ -336,9 +369,8 @@ fn parse_list(
 }
 
 fn parse_smp(value: &str) -> Result<u32, Failure> {
-    value
-        .parse()
-        .ok()
+    number(value)
+        .and_then(|harts| u32::try_from(harts).ok())
         .filter(|harts| (1..=MAX_HARTS).contains(harts))
         .ok_or_else(|| {
             Failure::usage(format!(
@@ -372,10 +404,14 @@ fn mem_kib(value: &str) -> Option<u64> {
     number(digits)?.checked_mul(unit)
 }
 
-/// Parses decimal digits only. `parse` alone would accept a `+` before them.
 fn number(digits: &str) -> Option<u64> {
-    match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => digits.parse().ok(),
+    number_in_base(digits, 10)
+}
+
+/// Parses digits only. `from_str_radix` alone would accept a `+` before them.
+fn number_in_base(digits: &str, base: u32) -> Option<u64> {
+    match digits.chars().all(|char| char.is_digit(base)) {
+        true => u64::from_str_radix(digits, base).ok(),
         false => None,
     }
 }
@@ -418,7 +454,7 @@ fn parse_accel(value: &str, machine: &Machine) -> Result<Accel, Failure> {
 
 fn parse_seed(value: &str) -> Result<u64, Failure> {
     let seed = match value.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        Some(digits) => number_in_base(digits, 16),
         None => number(value),
     };
     seed.ok_or_else(|| {
@@ -557,7 +593,7 @@ mod tests {
             ("A", &["apps/none", "docs", "xtask", "/"]),
             (
                 "SMP",
-                &["0", "65", "999", "-1", "two", "1.5", "99999999999"],
+                &["0", "65", "999", "-1", "+4", "two", "1.5", "99999999999"],
             ),
             (
                 "MEM",
@@ -581,7 +617,10 @@ mod tests {
             ("TIMEOUT", &["-1", "1s", "99999999"]),
             ("FEATURES", &["nosuch"]),
             ("APP_FEATURES", &["nosuch"]),
-            ("SEED", &["-1", "0xg", "18446744073709551616"]),
+            (
+                "SEED",
+                &["-1", "+1", "0x", "0xg", "0x+1", "18446744073709551616"],
+            ),
             ("V", &["2", "yes"]),
         ] {
             values.iter().for_each(|value| refused(name, value));
@@ -658,6 +697,22 @@ mod tests {
     fn the_smallest_memory_depends_on_the_machine() {
         assert!(check(&[("ARCH", "riscv64"), ("MEM", "32M")]).is_ok());
         assert!(check(&[("ARCH", "loongarch64"), ("MEM", "32M")]).is_err());
+        let options = check(&[("MEM", "32M")]).unwrap();
+        let machines = options.machines();
+        assert!(options.check_memory(&machines[..1]).is_ok());
+        let failure = options.check_memory(&machines).unwrap_err();
+        assert!(failure.to_string().contains("loongarch64"));
+        is_refusal(failure, "MEM", "32M");
+    }
+
+    #[test]
+    fn given_variables_are_words_of_a_command() {
+        let options = check(&[("LOG", "info"), ("MODE", ""), ("QEMU_ARGS", "-cpu max")]);
+        let names = ["MODE", "LOG", "FEATURES", "QEMU_ARGS"];
+        assert_eq!(
+            options.unwrap().given.words_of(&names),
+            " LOG=info QEMU_ARGS='-cpu max'"
+        );
     }
 
     #[test]

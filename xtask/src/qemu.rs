@@ -129,8 +129,10 @@ pub fn setup_item(machine: &Machine) -> Option<String> {
     (!machine.is_process()).then(|| format!("qemu:{}", machine.arch))
 }
 
-/// Installs what is missing to build for `machines` and to boot them.
-pub fn set_up(machines: &[&Machine]) -> Result<(), Failure> {
+/// Checks that each of `machines` can have the memory `MEM`. Then installs what is missing to
+/// build for them and to boot them.
+pub fn set_up(options: &Options, machines: &[&Machine]) -> Result<(), Failure> {
+    options.check_memory(machines)?;
     let items = |machine: &&Machine| {
         [toolchain::setup_item(machine)]
             .into_iter()
@@ -147,7 +149,7 @@ pub fn set_up(machines: &[&Machine]) -> Result<(), Failure> {
 /// Fails with the guest's status if that is not 0.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
-    set_up(&[machine])?;
+    set_up(options, &[machine])?;
     let image = Recipe::from_options(options).build(options.verbose)?;
     let (end, _) = boot(options, &Guest::from_options(options, &image, 1))?;
     result_of(&end)

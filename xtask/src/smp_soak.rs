@@ -1,6 +1,6 @@
 //! `smp-soak`: boots machines of random size many times. Each boots an application that
-//! starts all harts and checks something. The line of a boot is the command that repeats it if
-//! only `ARCH`, `SMP` and `MEM` were given. The console of a failed one is saved.
+//! starts all harts and checks something. The line of a boot is the command that repeats it. The
+//! console of a failed one is saved.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use fastrand::Rng;
 
+use crate::command::quoted;
 use crate::console::{self, End, Timeouts};
 use crate::failure::Failure;
 use crate::files;
@@ -39,6 +40,9 @@ const APPS: [(&str, u32, &[&str]); 3] = [
     ("apps/storm", 3, &["seconds=1"]),
     ("apps/memtest", 1, &[]),
 ];
+
+/// The variables that are used as they were given, in each boot and in its command.
+const PASSED_ON: [&str; 5] = ["MODE", "LOG", "FEATURES", "QEMU_ARGS", "TIMEOUT"];
 
 /// One boot, with all that was drawn at random.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +83,7 @@ pub fn smp_soak(options: &Options) -> Result<(), Failure> {
         Some(machine) => vec![machine],
         None => options.emulated()?,
     };
-    qemu::set_up(&machines)?;
+    qemu::set_up(options, &machines)?;
     let seed = options.seed.unwrap_or_else(seed_of_now);
     say!(
         "smp-soak: {boots} boots for each of {} machines, SEED={seed}",
@@ -135,7 +139,7 @@ fn soak(options: &Options, images: &[Image], trials: &[Trial]) -> Count {
             let begin = Instant::now();
             let outcome = trial.run(options, &images[trial.app]);
             if let Ok(mut count) = count.lock() {
-                count.note(trial, &outcome, begin.elapsed());
+                count.note(&trial.command(options), &outcome, begin.elapsed());
             }
         }
     };
@@ -176,6 +180,23 @@ impl Trial {
             mem_kib: options.mem_kib.unwrap_or(mem_kib),
             seed: rng.u64(..),
         }
+    }
+
+    /// Returns the command that repeats the boot.
+    fn command(&self, options: &Options) -> String {
+        let (app, _, words) = APPS[self.app];
+        let args = match words {
+            [] => String::new(),
+            words => format!(" ARGS={}", quoted(&words.join(" "))),
+        };
+        format!(
+            "make A={app} ARCH={} SMP={} MEM={} SEED={}{args}{} run",
+            self.arch,
+            self.smp,
+            qemu::mem_value(self.mem_kib),
+            self.seed,
+            options.given.words_of(&PASSED_ON)
+        )
     }
 
     /// Returns the boot arguments.
@@ -236,28 +257,9 @@ impl Trial {
     }
 }
 
-/// Formats the command that repeats the boot.
-impl fmt::Display for Trial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (app, _, words) = APPS[self.app];
-        write!(
-            f,
-            "make A={app} ARCH={} SMP={} MEM={} SEED={}",
-            self.arch,
-            self.smp,
-            qemu::mem_value(self.mem_kib),
-            self.seed
-        )?;
-        if !words.is_empty() {
-            write!(f, " ARGS={}", words.join(" "))?;
-        }
-        f.write_str(" run")
-    }
-}
-
 impl Count {
-    /// Counts a boot and prints its line.
-    fn note(&mut self, trial: &Trial, outcome: &Outcome, took: Duration) {
+    /// Counts a boot and prints its line, which holds the command that repeats it.
+    fn note(&mut self, command: &str, outcome: &Outcome, took: Duration) {
         let (word, number, reason) = match outcome {
             Outcome::Passed => ("ok", &mut self.passed, None),
             Outcome::Failed(reason) => ("FAILED", &mut self.failed, Some(reason)),
@@ -265,7 +267,7 @@ impl Count {
         };
         *number += 1;
         self.slowest = self.slowest.max(took);
-        say!("{word:<8}{:>6.1} s  {trial}", took.as_secs_f64());
+        say!("{word:<8}{:>6.1} s  {command}", took.as_secs_f64());
         if let Some(reason) = reason {
             say!("        | {reason}");
         }
@@ -303,12 +305,14 @@ mod tests {
     use crate::machine::MACHINES;
     use crate::options::Variables;
 
-    fn options() -> Options {
-        Options::from_variables(&Variables::default()).unwrap()
+    fn options_of(words: &[&str]) -> Options {
+        let words = words.iter().map(|word| (*word).to_owned());
+        let variables = Variables::default().with_arguments(words).unwrap();
+        Options::from_variables(&variables).unwrap()
     }
 
     fn trials(seed: u64, machine: &'static Machine) -> Vec<Trial> {
-        let (mut rng, options) = (Rng::with_seed(seed), options());
+        let (mut rng, options) = (Rng::with_seed(seed), options_of(&[]));
         (0..500)
             .map(|_| Trial::draw(&mut rng, machine, &options))
             .collect()
@@ -391,9 +395,32 @@ mod tests {
             seed: 7,
         };
         assert_eq!(
-            trial.to_string(),
+            trial.command(&options_of(&["SMP=3", "N=5"])),
             "make A=apps/storm ARCH=x86_64 SMP=3 MEM=96M SEED=7 ARGS=seconds=1 run"
         );
         assert_eq!(trial.boot_args(), ["seconds=1", "seed=7"]);
+    }
+
+    #[test]
+    fn the_command_holds_the_variables_that_each_boot_gets() {
+        let (trial, options) = (
+            &trials(1, &MACHINES[0])[0],
+            options_of(&[
+                "MODE=debug",
+                "FEATURES=maps",
+                "LOG=info",
+                "QEMU_ARGS=-d int",
+            ]),
+        );
+        let command = trial.command(&options);
+        let end = " MODE=debug LOG=info FEATURES=maps QEMU_ARGS='-d int' run";
+        assert!(command.ends_with(end), "{command}");
+    }
+
+    #[test]
+    fn a_memory_that_some_machine_cannot_have_is_refused_before_a_build() {
+        let failure = smp_soak(&options_of(&["MEM=32M", "N=1"])).unwrap_err();
+        assert_eq!(failure.status(), 2);
+        assert!(failure.to_string().contains("loongarch64"), "{failure}");
     }
 }

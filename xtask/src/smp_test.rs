@@ -22,7 +22,7 @@ pub const APP: &str = "apps/smpboot";
 /// Fails with the guest's status, or 1 if that is 0, if the check fails.
 pub fn smp_test(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
-    qemu::set_up(&[machine])?;
+    qemu::set_up(options, &[machine])?;
     let image = Recipe {
         app: App::ours(APP)?,
         app_features: Vec::new(),

@@ -22,7 +22,7 @@ const GOAL_MS: f64 = 5.0;
 /// `bench-boot`: measures, prints a table and writes `target/bench/boot.json`.
 pub fn bench_boot(options: &Options) -> Result<(), Failure> {
     let machines = options.emulated()?;
-    qemu::set_up(&machines)?;
+    qemu::set_up(options, &machines)?;
     let mut rows = Vec::new();
     say!("machine      features harts  image bytes   goal  boot ms  goal  whole ms");
     for machine in machines {

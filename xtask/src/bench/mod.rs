@@ -38,7 +38,7 @@ pub fn bench(options: &Options) -> Result<(), Failure> {
     if options.arch.is_none() {
         machines.retain(|machine| has_goals(machine));
     }
-    qemu::set_up(&machines)?;
+    qemu::set_up(options, &machines)?;
     let mut absent = HashMap::new();
     for machine in machines {
         guest::measure(options, machine)?;

@@ -130,11 +130,11 @@ fn under_miri(tally: &Tally) {
 /// Boots the storms, two machines at a time.
 fn storms(options: &Options, tally: &Tally) -> Result<(), Failure> {
     let machines = options.machines();
-    qemu::set_up(&machines)?;
+    qemu::set_up(options, &machines)?;
     let (cases, queue) = mpsc::channel();
     for machine in machines {
         let begin = Instant::now();
-        match build(options, machine, &root().join("apps/storm")) {
+        match build(machine, &root().join("apps/storm")) {
             Ok(image) => storm_cases(options, &image, STORM_SECONDS)
                 .into_iter()
                 .for_each(|case| {

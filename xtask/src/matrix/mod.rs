@@ -30,7 +30,7 @@ use crate::image::{Image, Recipe};
 use crate::machine::Machine;
 use crate::manifest::{App, root};
 use crate::maps;
-use crate::options::{Mode, Options};
+use crate::options::Options;
 use crate::qemu;
 
 use boots::{Boot, app_case, cases_of, drawing_case};
@@ -49,14 +49,15 @@ const SIMULATED_RUNS: &str = "5000";
 
 /// `test`: runs all cases, on the machine that `ARCH` names or on all. `SMP` and `MEM` replace
 /// the sizes of the machines on which memtest, helloworld and the storms run. `SMP` also
-/// replaces those of smpboot, tasktest and parallel.
+/// replaces those of smpboot, tasktest and parallel. `MODE`, `LOG`, `FEATURES` and `ACCEL` have no
+/// effect.
 ///
 /// # Errors
 ///
 /// Fails with status 1 if a case has failed, or no machine has booted.
 pub fn test(options: &Options) -> Result<(), Failure> {
     let machines = options.machines();
-    qemu::set_up(&machines)?;
+    qemu::set_up(options, &machines)?;
     let (tally, begin) = (Tally::default(), Instant::now());
     cases_without_a_machine(&machines, &tally);
     let images = cases_on_machines(options, &machines, &tally);
@@ -96,8 +97,8 @@ fn cases_without_a_machine(machines: &[&'static Machine], tally: &Tally) {
     tally.case("make ARCH=mips run is refused", refused_by_make);
 }
 
-/// Builds all images, and boots the cases of each. Returns the images' files with their
-/// fingerprints.
+/// Builds all images on this thread, while another thread boots the cases of those that are
+/// built. Then both threads boot. Returns the images' files with their fingerprints.
 fn cases_on_machines(
     options: &Options,
     machines: &[&'static Machine],
@@ -110,14 +111,13 @@ fn cases_on_machines(
             // The receiver exists until the scope ends, so sending cannot fail.
             let _ = cases.send(case);
         };
-        // One machine runs while this thread builds images. Then this thread boots too.
         scope.spawn(|| boot_all(&queue, tally));
         let mut images = Vec::new();
         for machine in machines {
             images.extend(build_all(options, machine, tally, hand_over));
         }
         out_of_tree_case(options, machines[0], tally, hand_over);
-        maps_case(options, machines[0], tally, hand_over);
+        maps_case(machines[0], tally, hand_over);
         drop(cases);
         kill_cases(machines, tally);
         boot_all(&queue, tally);
@@ -173,7 +173,7 @@ fn build_all(
     let mut built = Vec::new();
     for app in APPS {
         let begin = Instant::now();
-        match build(options, machine, &root().join("apps").join(app)) {
+        match build(machine, &root().join("apps").join(app)) {
             Ok(image) => {
                 let words = image
                     .bytes()
@@ -198,39 +198,23 @@ fn build_all(
     built
 }
 
-/// Builds an application in release mode, without further features.
-fn build(options: &Options, machine: &'static Machine, dir: &Path) -> Result<Image, Failure> {
+/// Builds an application. The image is the same whatever variables the user gives, so a run of
+/// make within a case does not change it.
+fn build(machine: &'static Machine, dir: &Path) -> Result<Image, Failure> {
     let app = App::read(dir)
         .map_err(|reason| Failure::with_status(1, format!("{}: {reason}", dir.display())))?;
-    let recipe = Recipe {
-        app,
-        machine,
-        mode: Mode::Release,
-        features: Vec::new(),
-        app_features: Vec::new(),
-        ..Recipe::from_options(options)
-    };
-    recipe.build_quietly()
+    Recipe::plain(app, machine).build_quietly()
 }
 
 /// Builds an application with the kernel's feature `maps`. Passes `hand_over` the case that
 /// boots it and draws its address space.
-fn maps_case(
-    options: &Options,
-    machine: &'static Machine,
-    tally: &Tally,
-    hand_over: impl FnOnce(Boot),
-) {
+fn maps_case(machine: &'static Machine, tally: &Tally, hand_over: impl FnOnce(Boot)) {
     const APP: &str = "endings";
     let begin = Instant::now();
     let image = App::ours(&format!("apps/{APP}")).and_then(|app| {
         let recipe = Recipe {
-            app,
-            machine,
-            mode: Mode::Release,
             features: vec![maps::FEATURE.to_owned()],
-            app_features: Vec::new(),
-            ..Recipe::from_options(options)
+            ..Recipe::plain(app, machine)
         };
         recipe.build_quietly()
     });
@@ -253,7 +237,7 @@ fn out_of_tree_case(
     let dir = env::temp_dir().join(format!("tessera-outside-{}", std::process::id()));
     let image = copy_out(&dir)
         .map_err(Failure::from)
-        .and_then(|()| build(options, machine, &dir));
+        .and_then(|()| build(machine, &dir));
     let _ = fs::remove_dir_all(&dir);
     match image {
         Ok(image) => {
