@@ -174,29 +174,36 @@ fn entry(elf: &[u8]) -> Result<Entry> {
     Ok(Entry { linked, physical })
 }
 
-/// `disasm`: prints the image as assembly, on a terminal by a pager.
+/// `disasm`: prints the image as assembly, on a terminal by [`pager`].
 pub fn disasm(options: &Options) -> Result<(), Failure> {
     let image = Recipe::from_options(options).build(options.verbose)?;
     let mut objdump = disassembler(&image)?;
     command::show(&objdump, options.verbose);
-    if io::stdout().is_terminal() {
-        let pager = env::var("PAGER").unwrap_or_else(|_| "less".to_owned());
-        let mut child = objdump
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot run the disassembler")?;
-        if let Some(output) = child.stdout.take() {
-            // When the pager is left early, the closed pipe ends the disassembler.
-            Command::new("sh")
-                .args(["-c", &pager])
-                .stdin(output)
-                .status()
-                .context("cannot run the pager")?;
-        }
-        child.wait().context("cannot wait for the disassembler")?;
-        return Ok(());
+    let pager = pager(env::var("PAGER").ok());
+    let Some(pager) = pager.filter(|_| io::stdout().is_terminal()) else {
+        return command::run(&mut objdump);
+    };
+    let mut child = objdump
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run the disassembler")?;
+    if let Some(output) = child.stdout.take() {
+        // When the pager is left early, the closed pipe ends the disassembler.
+        Command::new("sh")
+            .args(["-c", &pager])
+            .stdin(output)
+            .status()
+            .context("cannot run the pager")?;
     }
-    command::run(&mut objdump)
+    child.wait().context("cannot wait for the disassembler")?;
+    Ok(())
+}
+
+/// Returns the pager that the variable `PAGER` names: `less` if it is not set, and none if it is
+/// empty.
+fn pager(variable: Option<String>) -> Option<String> {
+    let pager = variable.unwrap_or_else(|| "less".to_owned());
+    (!pager.trim().is_empty()).then_some(pager)
 }
 
 /// Returns the command of the first disassembler on PATH, the newest LLVM first, or else
@@ -252,4 +259,17 @@ fn text_range(elf: &[u8]) -> Result<(u64, u64)> {
 fn is_on_path(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|dir| dir.join(name).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_pager_is_no_pager() {
+        assert_eq!(pager(None).as_deref(), Some("less"));
+        assert_eq!(pager(Some("more -s".into())).as_deref(), Some("more -s"));
+        assert_eq!(pager(Some(String::new())), None);
+        assert_eq!(pager(Some(" ".into())), None);
+    }
 }
