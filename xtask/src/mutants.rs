@@ -86,7 +86,6 @@ enum TestsEnd {
 
 /// Where the mutants of one kind of atomics are tried, below `target/mutants`.
 struct Workspace {
-    atomics: Atomics,
     sources: PathBuf,
     built: PathBuf,
     logs: PathBuf,
@@ -191,6 +190,14 @@ impl Tests {
     fn line(&self) -> String {
         format!("{} {}", self.atomics.name(), self.words.join(" "))
     }
+
+    /// Returns the name of the file for the output of these tests on the unchanged code.
+    fn log_of_unchanged_code(&self) -> String {
+        let words = self
+            .line()
+            .replace(|char: char| !char.is_alphanumeric(), "-");
+        format!("unchanged-{words}.log")
+    }
 }
 
 impl Atomics {
@@ -214,7 +221,6 @@ impl Workspace {
     fn prepare(atomics: Atomics, logs: &Path, names: &BTreeSet<PathBuf>) -> Result<Self> {
         let folder = root().join(WORKSPACE).join(atomics.name());
         let workspace = Self {
-            atomics,
             sources: folder.join("src"),
             built: folder.join("target"),
             logs: logs.to_owned(),
@@ -261,9 +267,7 @@ impl Workspace {
     ///
     /// Fails if they do not pass, take too long, or if there is no such test.
     fn require_pass(&self, tests: &Tests) -> Result<()> {
-        let log = self
-            .logs
-            .join(format!("unchanged-{}.log", self.atomics.name()));
+        let log = self.logs.join(tests.log_of_unchanged_code());
         match self.run(tests, &log)? {
             TestsEnd::Passed => {}
             TestsEnd::Failed => bail!("the tests fail, see {}", log.display()),
@@ -429,6 +433,14 @@ mod tests {
     #[test]
     fn all_patches_can_be_read() {
         assert!(!all().unwrap().is_empty());
+    }
+
+    #[test]
+    fn all_tests_have_logs_of_their_own() {
+        let mutants = all().unwrap();
+        let tests: BTreeSet<&Tests> = mutants.iter().map(|mutant| &mutant.tests).collect();
+        let logs = tests.iter().map(|tests| tests.log_of_unchanged_code());
+        assert_eq!(logs.collect::<BTreeSet<_>>().len(), tests.len());
     }
 
     #[test]
