@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use crate::command;
 use crate::failure::Failure;
 use crate::figures::{self, Row};
+use crate::files;
 use crate::manifest::root;
 use crate::options::Options;
 use crate::toolchain;
@@ -69,12 +70,12 @@ const SUBJECTS: [Subject; 3] = [
 pub const ALLOCATORS: &str = "axalloc-host.json";
 pub const SPACES: &str = "axmm-host.json";
 
-/// Measures each row of each program, prints tables and writes the files. Without valgrind
-/// it only prints that valgrind is missing.
+/// Measures each row of each program, prints tables and writes the files. Without valgrind it
+/// prints that valgrind is missing, and removes the files.
 pub fn measure(options: &Options) -> Result<(), Failure> {
     if toolchain::set_up(&[ITEM.to_owned()]).is_err() {
-        say!("host: not measured, because valgrind is missing");
-        return Ok(());
+        say!("host: not measured, because valgrind is missing\n");
+        return Ok(remove_rows(&root().join("target/bench"))?);
     }
     for subject in SUBJECTS {
         let rows = subject.rows(options)?;
@@ -87,6 +88,14 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
         say!("all rows in {}\n", path.display());
     }
     Ok(())
+}
+
+/// Removes the files of all programs from `folder`, so that the report does not show rows of an
+/// earlier run.
+fn remove_rows(folder: &Path) -> Result<()> {
+    SUBJECTS
+        .iter()
+        .try_for_each(|subject| files::remove(&folder.join(subject.file)))
 }
 
 impl Subject {
@@ -219,7 +228,18 @@ fn collected(report: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::{env, fs};
+
     use super::*;
+
+    #[test]
+    fn the_rows_of_an_earlier_run_are_removed() {
+        let folder = env::temp_dir().join(format!("tessera-rows-{}", std::process::id()));
+        let all = [ALLOCATORS, SPACES, "memory-set-host.json"].map(|file| folder.join(file));
+        all.iter().for_each(|file| files::write(file, "").unwrap());
+        remove_rows(&folder).unwrap();
+        assert!(fs::remove_dir(&folder).is_ok(), "a file is left");
+    }
 
     #[test]
     fn the_count_of_callgrind_is_read() {

@@ -135,7 +135,7 @@ fn allocators(findings: &Findings) -> String {
     places.map(place).collect()
 }
 
-/// The commands that measure, versions, and why ArceOS was not measured.
+/// The commands that measure, versions, and what was not measured.
 fn how(findings: &Findings) -> String {
     let mut list = String::new();
     for (name, version) in &findings.versions {
@@ -148,6 +148,10 @@ fn how(findings: &Findings) -> String {
             (None, false) => "its published crates, 0.3.0-preview.3, as their own image".to_owned(),
         };
         list += &format!("<dt>ArceOS, {}</dt><dd>{state}</dd>\n", found.arch);
+    }
+    if findings.spaces.is_empty() || findings.allocators.is_empty() {
+        list += "<dt>the host, under callgrind</dt>\
+                 <dd>not measured: it needs valgrind, and no <code>ARCH</code></dd>\n";
     }
     format!("<pre>{COMMANDS}</pre>\n<dl>\n{list}</dl>\n<p>{METHOD}</p>\n")
 }

@@ -274,6 +274,17 @@ fn missing_and_broken_files_do_not_fail() {
 }
 
 #[test]
+fn a_host_that_was_not_measured_is_named() {
+    let rows = row("frame.pair", 39.0);
+    let names = |files: &[(&str, &str)]| {
+        let folder = Folder::new("callgrind", files);
+        page(&folder.findings(&[])).contains("under callgrind</dt><dd>not measured: ")
+    };
+    let all = [("axmm-host.json", &*rows), ("axalloc-host.json", &*rows)];
+    assert!(names(&[]) && names(&all[..1]) && !names(&all));
+}
+
+#[test]
 fn a_machine_without_goals_has_rows_but_no_verdict() {
     let folder = Folder::new("loong", &[("mmbench-loongarch64.json", &ours())]);
     let page = page(&folder.findings(&[]));
