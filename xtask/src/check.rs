@@ -1,7 +1,9 @@
-//! `check`: checks formatting, lints, documentation and licences. A warning is a failure.
+//! `check`: checks lock files, formatting, lints, documentation and licences. A warning is a
+//! failure.
 //! And `doc`, which builds the documentation.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -12,6 +14,9 @@ use crate::machine::Machine;
 use crate::manifest::{HOST_FEATURES, HOST_PACKAGES, PROCESS_PACKAGES, crates_in, root, spec};
 use crate::options::Options;
 use crate::toolchain::{self, Toolchain};
+
+/// The documentation holds private items too, so links to them are allowed.
+const RUSTDOC_FLAGS: &str = "-D warnings -A rustdoc::private-intra-doc-links";
 
 /// A step of the check: its name, and its commands.
 type Step = (String, Vec<Command>);
@@ -42,18 +47,21 @@ pub fn check(options: &Options) -> Result<(), Failure> {
     for machine in machines {
         steps.extend(kernel_steps(machine)?);
     }
+    // The lock files come first, because a step that builds would update the repository's.
+    let files = [("lock files", lock_files()), ("licences", licences())];
+    let files = files.into_iter().map(|(name, result)| {
+        let Err(reason) = result else { return true };
+        say!("check: {name}: FAILED: {reason}");
+        false
+    });
+    let steps = steps
+        .into_iter()
+        .map(|step| run_step(step, options.verbose));
     let (mut passed, mut failed) = (0, 0);
-    for step in steps {
-        match run_step(step, options.verbose) {
+    for good in files.chain(steps) {
+        match good {
             true => passed += 1,
             false => failed += 1,
-        }
-    }
-    match licences() {
-        Ok(()) => passed += 1,
-        Err(reason) => {
-            failed += 1;
-            say!("check: licences: FAILED: {reason}");
         }
     }
     say!("check: {passed} passed, {failed} failed");
@@ -94,15 +102,11 @@ fn host_steps(debian_rustfmt: bool, debian_clippy: bool) -> Vec<Step> {
     }
     fmt.args(["fmt", "--all", "--check"]).current_dir(root());
     let mut doc = command::cargo();
-    doc.args([
-        "doc",
-        "-q",
-        "--no-deps",
-        "--document-private-items",
-        "--package",
-        "xtask",
-    ]);
-    doc.env("RUSTDOCFLAGS", "-D warnings").current_dir(root());
+    doc.args(["doc", "-q", "--no-deps", "--document-private-items"])
+        .args(["--features", HOST_FEATURES])
+        .args(packages(HOST_PACKAGES))
+        .env("RUSTDOCFLAGS", RUSTDOC_FLAGS)
+        .current_dir(root());
     vec![
         ("formatting".to_owned(), vec![fmt]),
         ("clippy for the host".to_owned(), host_lints(debian_clippy)),
@@ -198,10 +202,7 @@ fn documentation(toolchain: Toolchain, machine: &Machine) -> Command {
         .arg("--manifest-path")
         .arg(root().join("Cargo.toml"))
         .args(["--no-deps", "--document-private-items", "--all-features"])
-        .env(
-            "RUSTDOCFLAGS",
-            "-D warnings -A rustdoc::private-intra-doc-links",
-        )
+        .env("RUSTDOCFLAGS", RUSTDOC_FLAGS)
         .args(packages(names));
     cargo
 }
@@ -213,8 +214,8 @@ fn packages<Name: Into<String>>(names: impl IntoIterator<Item = Name>) -> Vec<St
         .collect()
 }
 
-/// Checks that every crate names its licence.
-fn licences() -> Result<(), String> {
+/// Returns the folders of all crates, relative to the repository's root.
+fn crates() -> Vec<String> {
     let folders = ["api", "modules", "platforms", "apps"];
     let crates = folders.iter().flat_map(|folder| {
         crates_in(folder)
@@ -233,7 +234,12 @@ fn licences() -> Result<(), String> {
         "modules/axmm/tests/formats",
         "modules/axmm/tests/machines",
     ];
-    for dir in crates.chain(beside.map(str::to_owned)) {
+    crates.chain(beside.map(str::to_owned)).collect()
+}
+
+/// Checks that every crate names its licence.
+fn licences() -> Result<(), String> {
+    for dir in crates() {
         let text = fs::read_to_string(root().join(&dir).join("Cargo.toml"))
             .map_err(|error| error.to_string())?;
         if !text.lines().any(|line| line.starts_with("license")) {
@@ -241,6 +247,39 @@ fn licences() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Checks that each lock file has all dependencies: of the repository's workspace, and of the
+/// crates that are workspaces of their own. cargo asks the registry's index, and downloads no
+/// crate.
+fn lock_files() -> Result<(), String> {
+    let own = crates().into_iter().map(|dir| root().join(dir));
+    let mut dirs = [root().to_owned()].into_iter().chain(own);
+    dirs.try_for_each(|dir| match dir.join("Cargo.lock").is_file() {
+        true => lock_file(&dir),
+        false => Ok(()),
+    })
+}
+
+/// Checks the lock file in a folder. If the index cannot be reached, prints that.
+fn lock_file(dir: &Path) -> Result<(), String> {
+    let mut cargo = command::cargo();
+    cargo.args(["update", "--workspace", "--locked"]);
+    let output = cargo.current_dir(dir).output();
+    let output = output.map_err(|error| error.to_string())?;
+    let words = String::from_utf8_lossy(&output.stderr);
+    let path = dir.join("Cargo.lock");
+    match output.status.success() {
+        true => Ok(()),
+        false if words.contains("--locked was passed") => Err(format!(
+            "{} is out of date; in its folder: cargo update --workspace",
+            path.display()
+        )),
+        false => {
+            say!("check: {} was not checked: {words}", path.display());
+            Ok(())
+        }
+    }
 }
 
 /// `doc`: builds the documentation of the kernel's crates, and prints the path of its first
@@ -260,10 +299,37 @@ pub fn doc(options: &Options) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+
     use super::*;
+    use crate::files;
 
     #[test]
     fn every_crate_names_its_licence() {
         assert_eq!(licences(), Ok(()));
+    }
+
+    /// cargo needs no index here, because the crate has no dependencies.
+    #[test]
+    fn an_outdated_lock_file_is_refused() {
+        let dir = env::temp_dir().join(format!("tessera-lock-{}", std::process::id()));
+        let write_manifest = |version: &str| {
+            let text = format!("[workspace]\n[package]\nname = \"a\"\nversion = \"{version}\"\n");
+            files::write(&dir.join("Cargo.toml"), text).unwrap();
+        };
+        let write_lock_file = || {
+            let mut cargo = command::cargo();
+            cargo.arg("generate-lockfile").current_dir(&dir);
+            assert!(cargo.output().unwrap().status.success());
+        };
+        files::write(&dir.join("src/lib.rs"), "").unwrap();
+        write_manifest("0.1.0");
+        write_lock_file();
+        assert_eq!(lock_file(&dir), Ok(()));
+        write_manifest("0.2.0");
+        assert!(lock_file(&dir).unwrap_err().contains("is out of date"));
+        write_lock_file();
+        assert_eq!(lock_file(&dir), Ok(()));
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -15,7 +15,7 @@
 //! A folder uses what is below it in this list. `addr.rs`, `atomic.rs` and `boxed.rs` are below all
 //! of them. docs/glossary.md explains the terms.
 //!
-//! The kernel's own address space ([`kernel_aspace`]) is built at boot and loaded on every hart.
+//! The kernel's own address space (`kernel_aspace`) is built at boot and loaded on every hart.
 //! Its upper part, from [`axconfig::KERNEL_MAP_BASE`] on, is for mappings made on demand. The
 //! kernel's address space exists with the feature `hal` only. Without that feature, tests build
 //! address spaces of any [`Machine`] in a plain process.
@@ -28,8 +28,8 @@
 //!
 //! | lock | guards | a hart that waits for it may hold |
 //! |---|---|---|
-//! | [`SharedAspace::lock`] | a sequence of operations, against other callers of `lock` | no lock of axmm |
-//! | a range lock | pages, tables and areas of a range | [`SharedAspace::lock`] |
+//! | `SharedAspace::lock` | a sequence of operations, against other callers of `lock` | no lock of axmm |
+//! | a range lock | pages, tables and areas of a range | `SharedAspace::lock` |
 //! | an index lock | the areas of a shard, and which ranges are locked | the locks above, index locks of lower shards |
 //! | a hart's fault slot | the page that the hart faults in | the locks above |
 //! | the locks of `axalloc` | frames, heap | the locks above |

@@ -9,9 +9,9 @@
 //!     allocate          these frames, with the slot empty, for the next round
 //! ```
 //!
-//! The fault handler of a trap takes the same steps once, without waiting
-//! ([`fault_in_at_once`](AddrSpace::fault_in_at_once)), with one frame that it has allocated
-//! before. Only if that fails does it call [`fault_in`](AddrSpace::fault_in).
+//! The fault handler of a trap takes the same steps once, without waiting (`fault_in_at_once`),
+//! with one frame that it has allocated before. Only if that fails does it call
+//! [`fault_in`](AddrSpace::fault_in).
 //!
 //! Faults do not wait for each other: if two harts fault on a page, the later one finds it mapped.
 
