@@ -21,6 +21,16 @@ pub fn process_tests() -> Verdict {
 }
 
 fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
+    let mut cargo = test_command(packages);
+    cargo.args(features);
+    verdict_of_tests(cargo)
+}
+
+/// Returns the command that runs the packages' tests: nextest if it is installed, or else
+/// `cargo test`. nextest runs the tests of all packages at the same time, each in a process of its
+/// own. So two tests under loom, which maps and unmaps a stack for each simulated thread, do not
+/// wait for each other in Linux.
+fn test_command(packages: &[&str]) -> Command {
     let nextest = command::cargo().args(["nextest", "--version"]).output();
     let nextest = nextest.is_ok_and(|output| output.status.success());
     let mut cargo = command::cargo();
@@ -34,8 +44,7 @@ fn tests_of(packages: &[&str], features: &[&str]) -> Verdict {
     for package in packages {
         cargo.args(["--package", &spec(package)]);
     }
-    cargo.args(features);
-    verdict_of_tests(cargo)
+    cargo
 }
 
 /// Runs the tests called `interleavings` under loom, which replaces the atomics of the
@@ -64,22 +73,19 @@ pub fn simulated_harts(runs: &str) -> Verdict {
 /// It has a target directory of its own, because the flag that selects the scheduler makes
 /// cargo build all crates again.
 fn tests_under(scheduler: &str, packages: &[&str], which: &[&str]) -> Command {
-    let mut cargo = command::cargo();
+    let mut cargo = test_command(packages);
     cargo
-        .args(["test", "--release", "--no-fail-fast"])
+        .arg("--release")
         .args(which)
-        .envs(command::runner_variable())
         .args(["--target-dir", &format!("target/{scheduler}")])
         .env("RUSTFLAGS", format!("--cfg {scheduler}"));
-    for package in packages {
-        cargo.args(["--package", &spec(package)]);
-    }
     cargo
 }
 
 /// Runs a command of cargo's that runs tests. Returns how many tests ran.
 pub fn verdict_of_tests(mut cargo: Command) -> Verdict {
-    // Tests of xtask read variables of these names.
+    // xtask's tests would read the user's variables. make's name a job server that it does not
+    // share.
     clear_variables(&mut cargo);
     let output = cargo
         .current_dir(root())
