@@ -128,8 +128,9 @@ fn draw_hanging(canvas: &mut Canvas, (x, from): (f64, f64), shown: &Shown) -> f6
     y
 }
 
-/// Chooses the boxes of the next row. The children of a table get one box. While the row has
-/// space, the table with the most children that share a box gets another box for one of them.
+/// Chooses the boxes of the next row. At first all children of a table share one box. While the
+/// row has space, the table with the most children in a shared box gets one more box, for one of
+/// these children alone.
 fn next_row<'a>(row: &[Shown<'a>]) -> Vec<Shown<'a>> {
     let tables: Vec<Vec<&Table>> = row.iter().map(children).collect();
     let mut boxes_of: Vec<usize> = tables.iter().map(|all| all.len().min(1)).collect();

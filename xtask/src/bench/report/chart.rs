@@ -9,7 +9,8 @@ pub struct Chart {
     pub title: String,
     /// Whether the scale is linear, from 0 on; else it is logarithmic.
     pub linear: bool,
-    /// The value at which bars start, to both sides. `None`: at the left.
+    /// The value at which bars begin: larger values extend to the right, smaller ones to the
+    /// left. `None`: bars begin at the left edge.
     pub from: Option<f64>,
     /// The unit behind the values of the scale.
     pub unit: &'static str,

@@ -166,28 +166,28 @@ fn subjects(
         }
     };
     let machines = &findings.machines;
-    let pair = |subject| machines.iter().map(|found| chart(subject, found)).collect();
-    Subjects(SUBJECTS.into_iter().map(pair).collect())
+    let charts = |subject| machines.iter().map(|found| chart(subject, found)).collect();
+    Subjects(SUBJECTS.into_iter().map(charts).collect())
 }
 
 impl Subjects {
     fn map(self, change: impl Fn(Chart) -> Chart + Copy) -> Subjects {
-        let pairs = self.0.into_iter();
+        let subjects = self.0.into_iter();
         Subjects(
-            pairs
-                .map(|pair| pair.into_iter().map(change).collect())
+            subjects
+                .map(|charts| charts.into_iter().map(change).collect())
                 .collect(),
         )
     }
 
     fn html(&self) -> String {
-        let pairs = self.0.iter().map(|pair| {
-            let charts: String = pair.iter().map(Chart::html).collect();
+        let subjects = self.0.iter().map(|charts| {
+            let charts: String = charts.iter().map(Chart::html).collect();
             match charts.is_empty() {
                 true => charts,
                 false => format!("<div class=pair>\n{charts}</div>\n"),
             }
         });
-        pairs.collect()
+        subjects.collect()
     }
 }
