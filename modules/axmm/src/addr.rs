@@ -1,12 +1,16 @@
-//! Virtual addresses: half-open ranges, and the size of a large page.
+//! Virtual addresses: half-open ranges, blocks of them, and the size of a large page.
 //!
 //! The end of all addresses is 2^64, which a `usize` cannot hold. A range that reaches to it ends
 //! at `usize::MAX` instead. No mapping reaches so far: its end is a multiple of the page size, so
 //! the last page is never mapped.
 
+use core::iter;
 use core::ops::Range;
 
 use memory_addr::{PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
+
+/// A page-aligned range of virtual addresses, as the page table takes it.
+pub type Pages = Range<usize>;
 
 /// log2 of [`LARGE_PAGE_SIZE`].
 pub const LARGE_PAGE_BITS: u32 = 21;
@@ -27,7 +31,7 @@ pub const fn va_range(start: usize, end: usize) -> VirtAddrRange {
     }
 }
 
-/// Returns the addresses of `range` as numbers, which is how the page table takes them.
+/// Returns the addresses of `range` as numbers.
 #[inline(always)]
 pub fn as_span(range: VirtAddrRange) -> Range<usize> {
     range.start.as_usize()..range.end.as_usize()
@@ -56,6 +60,34 @@ pub fn widen_to_blocks(range: VirtAddrRange) -> VirtAddrRange {
     let start = range.start.as_usize() & !offset_mask;
     let last = range.end.as_usize().saturating_sub(1) | offset_mask;
     va_range(start, last.saturating_add(1))
+}
+
+/// Returns the first part of `pages`, cut at the multiples of `size`.
+#[inline(always)]
+pub fn first_part(pages: Pages, size: usize) -> Pages {
+    // At the end of all addresses, the next multiple overflows.
+    let end = (pages.start & !(size - 1)).checked_add(size);
+    pages.start..end.map_or(pages.end, |end| end.min(pages.end))
+}
+
+/// Returns the addresses of the aligned block of `size` bytes that `addr` lies in.
+#[inline(always)]
+pub fn block_around(addr: usize, size: usize) -> Pages {
+    let start = addr & !(size - 1);
+    start..start.saturating_add(size)
+}
+
+/// Returns all parts of `pages`, cut at the multiples of `size`.
+#[inline(always)]
+pub fn parts(mut pages: Pages, size: usize) -> impl Iterator<Item = Pages> + Clone {
+    iter::from_fn(move || {
+        if pages.is_empty() {
+            return None;
+        }
+        let part = first_part(pages.clone(), size);
+        pages.start = part.end;
+        Some(part)
+    })
 }
 
 /// The part of `range` that lies in `limits`. Empty if there is none.

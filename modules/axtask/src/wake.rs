@@ -10,8 +10,8 @@ use crate::run_queue::{run_queue_of, this_run_queue};
 use crate::shared::Shared;
 use crate::thread::{Thread, WaitQueue};
 
-/// Puts a thread into its hart's run queue. If the hart may be asleep, sends it an
-/// interrupt.
+/// Puts a thread into its hart's run queue. If no other thread of another hart was ready, sends
+/// that hart an interrupt: it may be asleep, or may have set no timer for the end of its slice.
 pub(crate) fn make_ready(thread: Shared<Thread>) {
     let hart = thread.hart();
     let is_here = hart == axhal::hart::this_hart();

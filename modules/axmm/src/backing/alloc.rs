@@ -13,10 +13,10 @@ use super::Backend;
 use super::grain::Grain;
 use super::preallocated::PreallocatedFrames;
 use super::zeroed::{aligned_zeroed_run, into_page_table, zeroed_run};
-use crate::addr::{LARGE_PAGE_SIZE, PAGES_PER_LARGE_PAGE, as_span};
+use crate::addr::{LARGE_PAGE_SIZE, PAGES_PER_LARGE_PAGE, as_span, block_around};
 use crate::machine::Machine;
+use crate::page_table::FrameSource;
 use crate::page_table::frames::PageTableOf;
-use crate::page_table::{FrameSource, block_around};
 use crate::tlb::gather::TlbGather;
 
 /// Maps every page of `span`, where no page is mapped, to a frame of its own.

@@ -157,9 +157,9 @@ pub fn init_memory_management() {
     init_memory_management_secondary();
 }
 
-/// Loads the kernel's address space on this hart. Every hart but the first calls it. Does nothing
-/// on a hart that has entered a user program's address space, whose page table has the kernel's
-/// mappings already.
+/// Loads the kernel's address space on this hart. Every hart but the first calls it; the first calls
+/// [`init_memory_management`], which does it. Does nothing on a hart that has entered a user
+/// program's address space, whose page table has the kernel's mappings already.
 pub fn init_memory_management_secondary() {
     if !SharedAspace::entered().is_null() {
         return;

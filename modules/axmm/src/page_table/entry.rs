@@ -161,12 +161,14 @@ fn unrolled(entries: &[Entry], mut f: impl FnMut(&Entry)) {
     rest.iter().for_each(f);
 }
 
-/// Copies entries. The stores are Relaxed: no hart uses the page table of `to` yet, and its
-/// address is passed to other harts with a Release.
+/// Copies entries. Inlined, so that the compiler sees that both slices are of one length. The
+/// stores are Relaxed: no hart uses the page table of `to` yet, and its address is passed to other
+/// harts with a Release.
+#[inline(always)]
 pub fn copy_entries(from: &[Entry], to: &[Entry]) {
     let copy = |(from, to): (&Entry, &Entry)| store_relaxed(to, load_consume(from));
     // Unrolled, as in `unrolled`, over two slices.
-    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<16>(), to.as_chunks::<16>());
+    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<32>(), to.as_chunks::<32>());
     for (from, to) in from.iter().zip(to) {
         from.iter().zip(to).for_each(copy);
     }

@@ -20,9 +20,9 @@ use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
 use super::entry::{EntryState, copy_entries, read, try_add_table};
 use super::flusher::Flusher;
-use super::range::{Pages, parts};
 use super::spare::SpareTables;
 use super::table::{PageTable, SharedRoot};
+use crate::addr::{Pages, parts};
 
 impl<M, E, H> PageTable<M, E, H>
 where
@@ -137,7 +137,7 @@ where
         }
         // `pages` lies in one half of the addresses, whose entries are contiguous in every root.
         let index = |vaddr| Self::index(vaddr, Self::TOP);
-        let indexes = index(pages.start)..=index(pages.end - 1);
+        let indexes = index(pages.start)..index(pages.end - 1) + 1;
         let from = &other.entries(other.root)[indexes.clone()];
         copy_entries(from, &self.entries(self.root)[indexes]);
     }
@@ -146,12 +146,5 @@ where
     pub fn have_common_root_entry(&self, one: &Pages, other: &Pages) -> bool {
         let size = Self::entry_size(Self::TOP);
         one.start / size <= (other.end - 1) / size && other.start / size <= (one.end - 1) / size
-    }
-
-    /// Returns whether the table to which the entry of `level` for `vaddr` leads stays when it is
-    /// empty.
-    pub(super) fn keeps_table(&self, level: usize, vaddr: VirtAddr) -> bool {
-        let is_kept = |shared: &SharedRoot| shared.kept_tables.contains(&vaddr.as_usize());
-        level == Self::TOP && (self.is_lent() || self.shared.get().is_some_and(is_kept))
     }
 }

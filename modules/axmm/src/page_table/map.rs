@@ -11,9 +11,9 @@ use super::entry::{
     write_table,
 };
 use super::flusher::Flusher;
-use super::range::{Pages, first_part};
 use super::spare::SpareTables;
 use super::table::PageTable;
+use crate::addr::{Pages, first_part};
 
 /// Where the frames of a mapping come from.
 pub trait FrameSource {
@@ -231,7 +231,7 @@ where
         let empty = count_empty(entries);
         let (frame, count) = mapping.source.frames(in_table.start, size, empty)?;
         debug_assert!((1..=empty).contains(&count));
-        // The caller has locked the range of these entries.
+        // No other hart has filled an entry meanwhile: the caller has locked their range.
         let entries = entries.get(..count).ok_or(AxError::BadState)?;
         write_pages::<E>(entries, level, frame, mapping.flags, self.mark);
         Ok(count * size)

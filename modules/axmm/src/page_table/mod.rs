@@ -15,7 +15,6 @@
 //!   table         PageTable: how it is made, walked down, and freed
 //!   spare         frames for tables, allocated before anything changes
 //!   flusher       Flusher: what an operation reports
-//!   range         ranges of pages, cut where entries end
 //!   entry         atomic accesses to entries
 //! ```
 //!
@@ -66,7 +65,6 @@ pub mod frames;
 mod kernel_half;
 mod map;
 mod protect;
-mod range;
 mod spare;
 mod split;
 mod table;
@@ -79,6 +77,5 @@ mod tests;
 pub use flusher::Flusher;
 pub use map::FrameSource;
 pub use protect::Protection;
-pub use range::block_around;
 pub use table::{Page, PageTable};
 pub use visit::{MAX_LEVELS, Resident, VisitPosition, Visited};

@@ -7,8 +7,8 @@ use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaDa
 
 use super::entry::{Entry, EntryState, clear, protect_pages, read, rights_read_back, write_pages};
 use super::flusher::Flusher;
-use super::range::{Pages, parts};
 use super::table::PageTable;
+use crate::addr::{Pages, parts};
 
 /// The rights that pages get.
 #[derive(Clone, Copy, Debug)]

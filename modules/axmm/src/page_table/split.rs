@@ -7,9 +7,9 @@ use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
 use super::entry::{EntryState, clear, read, write_pages, write_table};
 use super::flusher::Flusher;
-use super::range::{Pages, block_around, parts};
 use super::spare::SpareTables;
 use super::table::{Page, PageTable};
+use crate::addr::{Pages, block_around, parts};
 
 impl<M, E, H> PageTable<M, E, H>
 where

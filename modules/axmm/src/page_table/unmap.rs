@@ -5,8 +5,8 @@ use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
 
 use super::entry::{EntryState, clear, clear_run, count_empty, read};
 use super::flusher::Flusher;
-use super::range::{Pages, block_around, first_part};
-use super::table::PageTable;
+use super::table::{PageTable, SharedRoot};
+use crate::addr::{Pages, block_around, first_part};
 
 impl<M, E, H> PageTable<M, E, H>
 where
@@ -123,6 +123,13 @@ where
             true => None,
             false => flusher.disable_irqs_if_exclusive(first, first | (size - 1)),
         }
+    }
+
+    /// Returns whether the table to which the entry of `level` for `vaddr` leads stays when it is
+    /// empty.
+    fn keeps_table(&self, level: usize, vaddr: VirtAddr) -> bool {
+        let is_kept = |shared: &SharedRoot| shared.kept_tables.contains(&vaddr.as_usize());
+        level == Self::TOP && (self.is_lent() || self.shared.get().is_some_and(is_kept))
     }
 
     /// Frees the empty tables on the path to `vaddr`, as far as the operation may free them.

@@ -9,8 +9,8 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
 
 use super::entry::{ENTRIES, EntryState, LEVEL_BITS, count_empty, read};
-use super::range::{Pages, first_part};
 use super::table::PageTable;
+use crate::addr::{Pages, first_part};
 
 /// The largest number of levels of any page table.
 pub const MAX_LEVELS: usize = 5;

@@ -12,8 +12,8 @@
 //! ASIDs are given out in ascending order. After the largest one, the next generation begins,
 //! and all ids of older generations become invalid. Each hart remembers the latest generation
 //! that it has seen. When it enters an address space of a newer generation, it first flushes its
-//! whole TLB. So one ASID may belong to different address spaces on different harts, but to one address
-//! space on each hart.
+//! whole TLB. So one ASID may belong to different address spaces on different harts, but to one
+//! address space on each hart.
 
 use crate::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 

@@ -14,7 +14,7 @@ use crate::TestMachine;
 /// The number of harts.
 pub const HARTS: usize = 3;
 
-/// The number of turns after which a waiting hart lets other threads run.
+/// The number of rounds after which a waiting hart lets other threads run.
 const SPINS: usize = 64;
 
 /// What another hart does at some moment of this hart's operation.
@@ -119,9 +119,9 @@ unsafe impl<R: TestMachine> Machine for Threads<R> {
         len
     }
 
-    fn relax(turn: usize) {
+    fn relax(round: usize) {
         run_as_next_hart(AT_NEXT_WAIT.take());
-        if turn > SPINS {
+        if round > SPINS {
             thread::yield_now();
         }
     }
