@@ -372,7 +372,7 @@ fn status_case(image: &Image, name: String, args: &str, wanted: u8, said: &'stat
     guest.boot_args = args.split(' ').map(str::to_owned).collect();
     // A short timeout for the guest that hangs on purpose saves time. The others must not
     // be stopped by it on a busy computer.
-    let silence = if wanted == HUNG { 5 } else { 60 };
+    let silence = if wanted == HUNG { 2 } else { 60 };
     Boot {
         name,
         guest,
