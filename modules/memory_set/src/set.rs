@@ -97,7 +97,7 @@ impl<B: AreaBackend> MemorySet<B> {
         let needed = size.max(1);
         let mut from = hint.max(limit.start);
         loop {
-            let gap = self.gap(from, needed)?;
+            let gap = self.tree.gap(from, needed);
             let start = gap.start.max(from).checked_next_multiple_of(align)?;
             let needed_end = start.checked_add(needed)?;
             if start + size > limit.end {
@@ -108,23 +108,6 @@ impl<B: AreaBackend> MemorySet<B> {
             }
             from = gap.end;
         }
-    }
-
-    /// Returns the first gap that has `size` bytes and ends above `addr`. The addresses before the
-    /// first area are a gap, too, and so are those after the last area. If no other gap fits, the
-    /// gap after the last area is returned, whatever its size.
-    fn gap(&self, addr: usize, size: usize) -> Option<Range<usize>> {
-        let Some(all) = self.tree.extent() else {
-            return Some(0..usize::MAX);
-        };
-        if addr < all.start && size <= all.start {
-            return Some(0..all.start);
-        }
-        let between = match addr < all.end && size <= all.gap {
-            true => self.tree.gap(addr, size),
-            false => None,
-        };
-        between.or(Some(all.end..usize::MAX))
     }
 
     /// Makes sure that the areas can be split at both ends of `range` without allocating memory.

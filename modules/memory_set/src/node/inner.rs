@@ -94,13 +94,27 @@ impl Inner {
     /// node, the slot may be any below `CAPACITY`.
     #[inline]
     pub fn search(&self, addr: usize) -> usize {
-        let mut slot = 0;
-        for step in [16, 8, 4, 2, 1] {
-            if self.ends[slot + step - 1].get() <= addr {
-                slot += step;
-            }
+        let ends_above = |slot: usize| self.ends[slot].get() > addr;
+        // The first of the four slots that the child is among, then its slot. Comparisons with fixed
+        // slots take fewer instructions than a binary search, which computes the slots.
+        let group_ends_above = |first: &usize| ends_above(first + 3);
+        let first = if ends_above(3) {
+            0
+        } else if ends_above(15) {
+            [4, 8].into_iter().find(group_ends_above).unwrap_or(12)
+        } else {
+            let found = [16, 20, 24].into_iter().find(group_ends_above);
+            found.unwrap_or(28)
+        };
+        if ends_above(first) {
+            first
+        } else if ends_above(first + 1) {
+            first + 1
+        } else if ends_above(first + 2) {
+            first + 2
+        } else {
+            first + 3
         }
-        slot
     }
 
     /// Returns where the child before `slot` ends.
@@ -109,27 +123,28 @@ impl Inner {
         self.ends.get(slot.checked_sub(1)?).map(Word::get)
     }
 
-    /// Returns the first slot, from `slot` on, with a gap of `size` bytes, at least one, in its
-    /// child or before that child.
+    /// Returns the first slot with a gap of `size` bytes, at least one, in its child or before that
+    /// child.
     #[inline(always)]
-    pub fn gap_from(&self, slot: usize, size: usize) -> Option<usize> {
-        let mut entry = match slot {
-            0 => 1,
-            CAPACITY => return None,
-            _ => CAPACITY + slot,
+    pub fn first_gap(&self, size: usize) -> Option<usize> {
+        let fits = |entry: &usize| self.gaps[*entry].get() >= size;
+        // The entries above four slots each, then the four slots.
+        let group = 4 * [8, 9, 10, 11, 12, 13, 14, 15].into_iter().find(fits)?;
+        let others = [group, group + 1, group + 2];
+        let entry = others.into_iter().find(fits).unwrap_or(group + 3);
+        Some(entry - CAPACITY)
+    }
+
+    /// Returns the first slot after `slot` with a gap of `size` bytes, at least one, in its child or
+    /// before that child.
+    #[inline(always)]
+    pub fn next_gap(&self, slot: usize, size: usize) -> Option<usize> {
+        // Up, until an entry's right sibling has such a gap below it. Only an even entry has one.
+        let is_found = |height: &usize| {
+            slot >> height & 1 == 0 && !self.is_gap_below((CAPACITY + slot) >> height | 1, size)
         };
-        // As long as all gaps below `entry` are too small, go on to the slot after those below it.
-        // Several entries begin at that slot. The highest of them covers the most slots.
-        while self.is_gap_below(entry, size) {
-            entry += 1;
-            // `entry` begins a row, so the one before it ended a row: no slot is left.
-            if entry.is_power_of_two() {
-                return None;
-            }
-            while entry.is_multiple_of(2) {
-                entry /= 2;
-            }
-        }
+        let height = [0, 1, 2, 3, 4].into_iter().find(is_found)?;
+        let mut entry = (CAPACITY + slot) >> height | 1;
         // Down to the first slot below `entry` whose gap is large enough.
         while entry < CAPACITY {
             entry *= 2;
@@ -313,5 +328,53 @@ impl Inner {
         }
         assert_eq!(extent, self.extent());
         extent
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A child from `start` on. Most have small gaps, in them and before them, and a few large ones.
+    fn child(slot: usize, start: usize) -> Extent {
+        Extent {
+            start,
+            end: start + 10,
+            gap: match slot % 13 {
+                12 => 20,
+                rest => rest * 5 % 4,
+            },
+        }
+    }
+
+    #[test]
+    fn a_search_finds_what_a_look_at_each_slot_finds() {
+        for len in 2..=CAPACITY {
+            let node = Inner::new();
+            let (mut children, mut gaps) = (Vec::new(), Vec::new());
+            let mut end = 5;
+            for slot in 0..len {
+                let before = slot * 7 % 6;
+                let child = child(slot, end + before);
+                end = child.end;
+                children.push(child);
+                gaps.push(child.gap.max(if slot == 0 { 0 } else { before }));
+                node.insert(slot, slot as u32);
+            }
+            for (slot, child) in children.iter().enumerate() {
+                node.set_child_extent(slot, *child);
+            }
+            for addr in 0..end + 2 {
+                let found = children.iter().position(|child| child.end > addr);
+                assert_eq!(node.search(addr), found.unwrap_or(len - 1));
+            }
+            for size in 1..22 {
+                let fits = |slot: &usize| gaps[*slot] >= size;
+                assert_eq!(node.first_gap(size), (0..len).find(fits));
+                for slot in 0..len {
+                    assert_eq!(node.next_gap(slot, size), (slot + 1..len).find(fits));
+                }
+            }
+        }
     }
 }

@@ -214,27 +214,28 @@ impl<S> Leaf<S> {
     /// `size` bytes, at least one.
     #[inline]
     pub fn gap(&self, addr: usize, size: usize) -> Option<Range<usize>> {
-        self.gap_from(self.search(addr), addr, size)
+        let order = self.order();
+        (self.search(addr)..order.len())
+            .map(|position| order.slot(position))
+            .find(|slot| self.gaps[*slot].get() >= size && self.starts[*slot].get() > addr)
+            .map(|slot| self.gap_before(slot))
     }
 
     /// Returns the first gap between two areas of the leaf that has `size` bytes, at least one.
     #[inline]
     pub fn first_gap(&self, size: usize) -> Option<Range<usize>> {
-        self.gap_from(0, 0, size)
+        let order = self.order();
+        // The gap of a vacant slot is 0.
+        (0..Self::CAPACITY)
+            .map(|position| order.slot(position))
+            .find(|slot| self.gaps[*slot].get() >= size)
+            .map(|slot| self.gap_before(slot))
     }
 
     #[inline(always)]
-    fn gap_from(&self, position: usize, addr: usize, size: usize) -> Option<Range<usize>> {
-        let order = self.order();
-        (position..order.len()).find_map(|position| {
-            let slot = order.slot(position);
-            let gap = self.gaps[slot].get();
-            if gap < size {
-                return None;
-            }
-            let start = self.starts[slot].get();
-            (start > addr).then(|| start.saturating_sub(gap)..start)
-        })
+    fn gap_before(&self, slot: usize) -> Range<usize> {
+        let start = self.starts[slot].get();
+        start.saturating_sub(self.gaps[slot].get())..start
     }
 
     /// Returns what is around an area at `range`. `position` is its place in the order, and `next`

@@ -3,58 +3,71 @@
 use core::ops::Range;
 
 use super::Tree;
-use super::nodes::below_the_highest;
+use crate::node::extent::Extent;
 use crate::node::inner::Inner;
 use crate::node::slot::Slot;
 
 impl<S: Slot> Tree<S> {
-    /// Returns the first gap between two areas that ends above `addr` and has `size` bytes, at
-    /// least one.
-    pub fn gap(&self, addr: usize, size: usize) -> Option<Range<usize>> {
-        let root = self.nodes.root.get()?;
+    /// Returns the first gap that has `size` bytes, at least one, and ends above `addr`. The
+    /// addresses before the first area are a gap, too, and so are those after the last area. If no
+    /// other gap fits, the gap after the last area is returned, whatever its size.
+    #[inline]
+    pub fn gap(&self, addr: usize, size: usize) -> Range<usize> {
+        let Some(root) = self.nodes.root.get() else {
+            return 0..usize::MAX;
+        };
         let Some(top) = self.depth().checked_sub(1) else {
             let leaf = self.nodes.leaves.get(root);
-            return leaf.gap(below_the_highest(addr), size);
+            return gap_around(leaf.extent(), addr, size, || leaf.gap(addr, size));
         };
         let inner = self.nodes.inners.get(root);
-        // All gaps end above the start of the first area. So they need not be compared with `addr`.
-        if addr <= inner.start() {
-            return self.first_gap(inner, inner.gap_from(0, size)?, top, size);
-        }
-        self.gap_above(root, below_the_highest(addr), size)
+        gap_around(inner.extent(), addr, size, || match addr <= inner.start() {
+            // All gaps end above `addr`.
+            true => self.first_gap(inner, inner.first_gap(size)?, top, size),
+            false => self.gap_above(inner, top, addr, size),
+        })
     }
 
-    /// Returns the first gap that ends above `addr` and has `size` bytes. `root` is an inner node.
+    /// Returns the first gap below `inner`, a node on `level`, that ends above `addr` and has
+    /// `size` bytes. `addr` is not below the start of `inner`.
     #[inline(never)]
-    fn gap_above(&self, root: u32, addr: usize, size: usize) -> Option<Range<usize>> {
+    fn gap_above<'a>(
+        &'a self,
+        mut inner: &'a Inner,
+        mut level: usize,
+        addr: usize,
+        size: usize,
+    ) -> Option<Range<usize>> {
+        let inners = self.nodes.inners.all();
         // Where to go on if the path to `addr` has no such gap: the first child after the path that
         // has one in it or before it.
         let mut next_place = None;
-        let mut id = root;
-        let mut level = self.depth();
-        let inners = self.nodes.inners.all();
-        // Down towards `addr`, as long as there may be a gap on the path.
-        while let Some(below) = level.checked_sub(1) {
-            level = below;
-            let inner = inners.get(id);
+        loop {
             let slot = inner.search(addr);
-            if let Some(next) = inner.gap_from(slot + 1, size) {
+            if let Some(next) = inner.next_gap(slot, size) {
                 next_place = Some((inner, next, level));
             }
             if !inner.has_gap(slot, size) {
                 break;
             }
-            let before = self.gap_before(inner, slot, level);
-            if before.end > addr && before.len() >= size {
-                return Some(before);
-            }
-            id = inner.child(slot);
+            // Down to the child, unless all gaps in it and before it end above `addr`.
+            let child = inner.child(slot);
             if level == 0 {
-                let gap = self.nodes.leaves.get(id).gap(addr, size);
-                if gap.is_some() {
-                    return gap;
+                let leaf = self.nodes.leaves.get(child);
+                if leaf.start() > addr {
+                    next_place = Some((inner, slot, level));
+                } else if let Some(gap) = leaf.gap(addr, size) {
+                    return Some(gap);
                 }
+                break;
             }
+            let child = inners.get(child);
+            if child.start() > addr {
+                next_place = Some((inner, slot, level));
+                break;
+            }
+            inner = child;
+            level -= 1;
         }
         let (inner, slot, level) = next_place?;
         self.first_gap(inner, slot, level, size)
@@ -88,17 +101,28 @@ impl<S: Slot> Tree<S> {
             if let Some(low) = low_of_gap_to(high) {
                 return Some(low..high);
             }
-            slot = inner.gap_from(0, size)?;
+            slot = inner.first_gap(size)?;
             level -= 1;
         }
     }
+}
 
-    /// Returns the gap between the child in `slot` of `inner`, a node on `level`, and the child
-    /// before it. It is empty for the first child.
-    fn gap_before(&self, inner: &Inner, slot: usize, level: usize) -> Range<usize> {
-        match inner.end_before(slot) {
-            Some(low) => low..self.nodes.start_of(level, inner.child(slot)),
-            None => 0..0,
-        }
+/// Returns the first gap that has `size` bytes and ends above `addr`. All areas have the extent
+/// `all`, and `between` searches between them, for an `addr` below their end. If no other gap fits,
+/// the gap after the last area is returned, whatever its size.
+#[inline(always)]
+fn gap_around(
+    all: Extent,
+    addr: usize,
+    size: usize,
+    between: impl FnOnce() -> Option<Range<usize>>,
+) -> Range<usize> {
+    if addr < all.start && size <= all.start {
+        return 0..all.start;
     }
+    let found = match addr < all.end && size <= all.gap {
+        true => between(),
+        false => None,
+    };
+    found.unwrap_or(all.end..usize::MAX)
 }

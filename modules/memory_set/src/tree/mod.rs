@@ -73,14 +73,6 @@ impl<S: Slot> Tree<S> {
 }
 
 impl<S: Slot> Tree<S> {
-    /// Returns where the first area starts, where the last ends, and the largest gap between
-    /// two. `None` if there are no areas.
-    #[inline]
-    pub fn extent(&self) -> Option<Extent> {
-        let root = self.nodes.root.get()?;
-        Some(self.nodes.extent_of(self.depth(), root))
-    }
-
     /// Makes sure that `count` areas can be inserted without allocating memory. Nodes for all
     /// areas that are [reserved ahead](Self::reserve_ahead) are still free afterwards.
     ///

@@ -45,15 +45,6 @@ impl<S> Nodes<S> {
 }
 
 impl<S: Slot> Nodes<S> {
-    /// Returns where the first area below the node `id` starts. The node has the height `height`.
-    #[inline]
-    pub fn start_of(&self, height: usize, id: u32) -> usize {
-        match height {
-            0 => self.leaves.get(id).start(),
-            _ => self.inners.get(id).start(),
-        }
-    }
-
     /// Returns the extent of the node `id`, which has the height `height`.
     #[inline]
     pub fn extent_of(&self, height: usize, id: u32) -> Extent {
