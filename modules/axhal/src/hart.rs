@@ -24,8 +24,9 @@ static STACK_LIMIT: usize = 0;
 /// The end of the stack on which this hart reports that another stack has overflowed. The
 /// trap entries read it, as `__PERCPU_EMERGENCY_STACK`.
 ///
-/// It is the lowest part of the hart's first stack. Each hart has one, because several may
-/// overflow at a time. The report may overwrite what is there: the machine ends after it.
+/// It is the lowest part of the stack on which the hart booted. Each hart has one, because
+/// several may overflow at a time. The report may overwrite frames there, because the machine
+/// ends after it.
 #[percpu::def_percpu]
 #[unsafe(no_mangle)]
 static EMERGENCY_STACK: usize = 0;
@@ -144,7 +145,8 @@ pub(crate) fn lift_stack_limit() {
     STACK_LIMIT.write_current(0);
 }
 
-/// Returns the lowest address of the stack that this hart runs on.
+/// Returns the lowest address of the stack that this hart runs on. Not for a hart that has
+/// lifted its stack limit.
 #[cfg(feature = "multitask")]
 pub fn stack() -> usize {
     STACK_LIMIT.read_current() - TRAP_SIZE

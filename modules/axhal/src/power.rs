@@ -36,12 +36,13 @@ pub const FAILED: u8 = 101;
 /// some 30 ms, or more where other threads run meanwhile.
 const EXIT_LINE_TURNS: usize = 2000;
 
-/// How often the machine's end has begun. Relaxed: only the hart that has the console writes
-/// it, and the console's owner is handed over with an order of its own.
+/// How often the machine's end has begun. Relaxed: only the hart that has the console uses
+/// it, and `axlog` hands the console over by Release and Acquire.
 static BEGUN: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns whether the calling code runs on the hart that ends the machine. Interrupts are
-/// off there, and no other thread or hart runs.
+/// off there, and no other thread runs there. Another hart may run until it takes an
+/// interrupt, prints or fails.
 pub fn is_ending() -> bool {
     axlog::has_console()
 }

@@ -1,8 +1,8 @@
 //! Accesses that may fault and return all the same.
 //!
-//! Each architecture has three short functions that make exactly one access each, and one
-//! function that copies bytes. A table in read-only memory (`.fixup_table`) lists each
-//! instruction there that may fault, and where to continue after a fault.
+//! Each architecture has three short functions that try one access each, and one function
+//! that copies bytes. A table in read-only memory (`.fixup_table`) lists each instruction
+//! there that may fault, and where to continue after a fault.
 //!
 //! When an instruction of the table faults, and the page-fault handler does not map the
 //! page, the trap handler continues at that place. It does the same for an access that

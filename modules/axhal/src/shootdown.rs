@@ -22,9 +22,9 @@
 //!   out of `pending` after its flush (release). The sender that reads 0 there sees all
 //!   those flushes (acquire). One `swap` takes all bits of `senders`, so each request is
 //!   acknowledged once, even if a handler and interrupted code acknowledge on one hart.
-//! - **No request is overlooked.** A hart's `senders` is not 0 only from the moment a sender
-//!   sets the first bit until the hart takes all bits. The sender that sets the first bit
-//!   interrupts the hart, and the handler takes all bits; other senders need no interrupt.
+//! - **No request is overlooked.** The sender that finds a hart's `senders` at 0 interrupts
+//!   the hart, and the handler takes all bits. A sender that finds another bit there needs no
+//!   interrupt: the hart has not taken that bit yet, and will take both at once.
 //!   A hart that waits for acknowledgements has its own bit set, so no sender interrupts
 //!   it. It takes all bits once more when it has its acknowledgements.
 //! - **No hart waits for ever.** A waiting sender acknowledges requests as it waits. All
@@ -126,7 +126,8 @@ impl<const HARTS: usize> Mailboxes<HARTS> {
         self.take(me, 0, &flush);
     }
 
-    /// Returns whether another hart has sent a request to hart `me`.
+    /// Returns whether another hart has sent a request to hart `me`. Not for a hart that is in
+    /// [`send`](Self::send), where its own bit is set.
     #[inline]
     pub fn has_requests(&self, me: usize) -> bool {
         // Relaxed: `take` orders what follows, and a missed request comes with an interrupt.

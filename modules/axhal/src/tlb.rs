@@ -1,9 +1,10 @@
 //! Flushing translations, on this hart and on others.
 //!
-//! On riscv64 the firmware flushes other harts, and on aarch64 the hardware does, without
-//! the kernel there noticing ([`arch::remote_flush`]). On the other architectures a hart
-//! sends requests and interrupts, by [`shootdown`](crate::shootdown). Requests of several
-//! harts can be pending at the same time. docs/shootdown.md describes the whole.
+//! On riscv64 the firmware flushes other harts, and on aarch64 the hardware does
+//! ([`arch::remote_flush`]). The kernel on those harts does not notice. On the other
+//! architectures a hart sends requests and interrupts, by [`shootdown`](crate::shootdown).
+//! Requests of several harts can be pending at the same time. docs/shootdown.md describes the
+//! whole.
 //!
 //! No hart waits for ever. A hart acknowledges a request
 //!

@@ -151,9 +151,9 @@ pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
     )
 }
 
-/// Returns whether `addr` is in a guard zone that the current stack may have overflowed
-/// into.
+/// Returns whether `addr` is in the guard zone of a hart's stack, or in that of the running
+/// thread's stack.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn in_guard(addr: usize) -> bool {
+pub(crate) fn in_any_guard(addr: usize) -> bool {
     guard_of(addr).is_some() || threads::in_guard(addr)
 }

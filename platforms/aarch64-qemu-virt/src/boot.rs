@@ -181,8 +181,9 @@ extern "C" fn primary(device_tree: usize, ticks: u64) -> ! {
     firmware::remember_boot(device_tree, ticks);
     let phys = |symbol: *const u8| symbol.addr() - PHYS_VIRT_OFFSET;
     // SAFETY: the linker script reserves `_stack` for the first hart, and the last table of
-    // `STACK_TABLES` is for this stack only. The hart continues at the top of the same memory.
-    // That overwrites this function's frame, which is no longer needed.
+    // `STACK_TABLES` is for this stack only. The hart is on `_stack` already. It continues at
+    // the top of the same memory, by other addresses, and may overwrite this function's frame,
+    // which is no longer needed.
     unsafe {
         let table = phys((&raw const STACK_TABLES[2]).cast());
         boot_page_table::map_stack(StackMemory::new(0, phys(&raw const _stack), table));

@@ -17,7 +17,8 @@ static BOOT_HART: AtomicUsize = AtomicUsize::new(0);
 static DEVICE_TREE: AtomicUsize = AtomicUsize::new(0);
 
 /// Stores what the entry code received: the first hart's id, the physical address of the
-/// device tree, and the clock's ticks. Called once, before all other functions.
+/// device tree, and the clock's ticks. A tree that the kernel does not map is copied first.
+/// Called once, before all other functions.
 pub fn remember_boot(hart_id: HartId, device_tree: usize, ticks: u64) {
     BOOT_HART.store(hart_id, Relaxed);
     let mapped = match device_tree < MAX_PHYS - MAX_TREE {
@@ -31,8 +32,8 @@ pub fn remember_boot(hart_id: HartId, device_tree: usize, ticks: u64) {
 }
 
 /// Copies the device tree at `paddr` to RAM that the kernel maps. Firmware puts the tree at
-/// the end of RAM, which may be above that. Returns the physical address of the copy; `None`
-/// if there is no tree or no free RAM for it.
+/// the end of RAM, which may be above what the kernel maps. Returns the physical address of
+/// the copy; `None` if there is no tree or no free RAM for it.
 ///
 /// # Safety
 ///

@@ -9,7 +9,7 @@
 //! | `wait_for_irqs` | called with interrupts off: sleeps until one is pending, takes it, and returns with interrupts off |
 //! | `halt` | sleeps for ever, with interrupts off |
 //! | `TIMER_IRQ`, `IPI_IRQ` | the interrupt numbers of this hart's timer and of other harts' interrupts |
-//! | `probe_read`, `probe_write`, `probe_execute` | make one access, and return whether it faulted |
+//! | `probe_read`, `probe_write`, `probe_execute` | try one access, and return whether it was possible |
 //! | `probe_copy` | copies bytes, up to the first access that faults |
 //! | `init_zeroing`, `zero_pages` | choose the machine's fastest way to zero pages; zero pages |
 //! | `switch_stacks` | switches between threads; it saves on the stack the registers that a call preserves |

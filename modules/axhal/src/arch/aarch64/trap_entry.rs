@@ -15,7 +15,8 @@ const FRAME_SIZE: usize = size_of::<TrapFrame>();
 // First only the registers that a call may change are saved. If `on_fault` handles the trap,
 // that was enough. Otherwise the rest of the frame is saved.
 //
-// `tpidrro_el0` and `sp_el0`, which the kernel does not use, hold `x0` and `sp` meanwhile.
+// `tpidr_el1` is the address of this hart's data. `tpidrro_el0` and `sp_el0`, which the kernel
+// does not use, hold `x0` and `sp` meanwhile.
 global_asm!(
     "
     // Stores (st) or loads (ld) the registers that a call may change, and x19, the other half
@@ -194,7 +195,8 @@ fn is_page_fault(esr: usize) -> bool {
     matches!(esr >> 2 & 0xf, 1..=3)
 }
 
-/// Returns the name of an exception class. It is not inlined, because it is rarely called.
+/// Returns the name of an exception class. It is not inlined, so that the code of common
+/// traps stays small.
 #[inline(never)]
 fn name(class: usize) -> &'static str {
     match class {

@@ -19,7 +19,7 @@ use crate::arch::{Walked, is_translated, walk_for, without_irqs};
 use crate::probe::fix_up;
 #[cfg(feature = "paging")]
 use crate::trap::handle_page_fault;
-use crate::trap::{in_guard, on_exception, on_page_fault, on_stack_overflow};
+use crate::trap::{in_any_guard, on_exception, on_page_fault, on_stack_overflow};
 
 /// The signals that instructions cause. That of a breakpoint is left to a debugger.
 const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
@@ -86,7 +86,7 @@ fn on_missing_page(frame: &mut TrapFrame) {
         addr: VirtAddr::from_usize(addr),
         access,
     };
-    if !in_guard(addr) {
+    if !in_any_guard(addr) {
         on_page_fault(frame, addr, access);
     } else if !fix_up(frame, &fault) {
         on_stack_overflow(frame, addr);

@@ -1,4 +1,4 @@
-//! Functions that make one access each, and return whether it faulted: see
+//! Functions that try one access each, and return whether it was possible: see
 //! [`crate::probe`].
 //!
 //! A jump to a page that is in the TLB as not executable hangs QEMU

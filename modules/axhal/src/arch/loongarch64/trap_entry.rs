@@ -31,6 +31,7 @@ trap_vector:
     csrrd   $t0, TLBRSAVE
 
     // Check the stack pointer first: a stack that has overflowed cannot hold the frame.
+    // r21 is the address of this hart's data.
     csrwr   $t0, SAVE0
     ori     $t0, $zero, %abs_lo12(__PERCPU_STACK_LIMIT)
     ldx.d   $t0, $r21, $t0
@@ -102,8 +103,8 @@ unsafe extern "C" {
     fn trap_vector();
 }
 
-/// Sets this hart's trap vector, and masks every interrupt. The vector of TLB refills is the
-/// same code. The platform's entry code has set it.
+/// Sets this hart's trap vector, and masks every interrupt. A TLB refill enters at the same
+/// code, by a register of its own that the platform's entry code has set.
 ///
 /// There is no vector for machine errors: a hart with an uncorrectable error in memory or
 /// cache cannot be trusted with a report, and QEMU has no such errors.
@@ -187,8 +188,8 @@ fn is_canonical(addr: usize) -> bool {
     matches!(addr as isize >> 47, 0 | -1)
 }
 
-/// Returns an exception's name ("Table of Exceptions"). It is not inlined, because it is
-/// rarely called.
+/// Returns an exception's name ("Table of Exceptions"). It is not inlined, so that the code
+/// of common traps stays small.
 #[inline(never)]
 fn name(code: usize) -> &'static str {
     match code {

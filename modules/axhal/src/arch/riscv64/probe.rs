@@ -1,4 +1,4 @@
-//! Functions that make one access each, and return whether it faulted: see
+//! Functions that try one access each, and return whether it was possible: see
 //! [`crate::probe`].
 
 use core::arch::global_asm;

@@ -17,6 +17,7 @@ global_asm!(
     .balign 4
 trap_vector:
     // Check the stack pointer first: a stack that has overflowed cannot hold the frame.
+    // gp is the address of this hart's data.
     csrw    sscratch, t0
     lui     t0, %hi(__PERCPU_STACK_LIMIT)
     add     t0, t0, gp
@@ -144,7 +145,8 @@ fn access_fault(scause: usize) -> Option<Access> {
     }
 }
 
-/// Returns an exception's name. It is not inlined, because it is rarely called.
+/// Returns an exception's name. It is not inlined, so that the code of common traps stays
+/// small.
 #[inline(never)]
 fn name(scause: usize) -> &'static str {
     match scause {

@@ -13,8 +13,9 @@ use crate::hart::{EMERGENCY_SIZE, emergency_stack};
 
 /// The number of vectors with an entry: the 32 exceptions, and 16 interrupts.
 pub const VECTORS: usize = 48;
-/// The vectors that need a stack of their own (SDM table 7-1).
+/// The non-maskable interrupt (SDM table 7-1). It has a stack of its own.
 pub const NMI: usize = 2;
+/// A fault while the hart pushed another trap's frame. It has a stack of its own.
 pub const DOUBLE_FAULT: usize = 8;
 
 /// The segment descriptors. Behind the null descriptor are code and data of all addresses, at

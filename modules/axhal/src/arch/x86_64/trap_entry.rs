@@ -14,7 +14,7 @@ use crate::arch::{PRESERVED, TrapFrame};
 use crate::hart::is_below_stack;
 use crate::probe::fix_up;
 use crate::trap::{
-    handle_page_fault, in_guard, on_exception, on_irq, on_page_fault, on_stack_overflow,
+    handle_page_fault, in_any_guard, on_exception, on_irq, on_page_fault, on_stack_overflow,
 };
 
 /// Bytes from one entry to the next.
@@ -116,7 +116,7 @@ extern "C" fn on_trap(frame: &mut TrapFrame) {
         }
         // The hart could not push the frame of another trap. If the address of that push
         // is in a guard zone, the stack has overflowed.
-        DOUBLE_FAULT if in_guard(faulting_address()) => {
+        DOUBLE_FAULT if in_any_guard(faulting_address()) => {
             on_stack_overflow(frame, faulting_address())
         }
         GENERAL_PROTECTION if fix_up_probe(frame) => {}
@@ -166,7 +166,8 @@ fn faulting_address() -> usize {
     unsafe { cr2() }
 }
 
-/// Returns an exception's name. It is not inlined, because it is rarely called.
+/// Returns an exception's name. It is not inlined, so that the code of common traps stays
+/// small.
 #[inline(never)]
 fn name(vector: usize) -> &'static str {
     match vector {
