@@ -1,6 +1,6 @@
 //! Accesses that may fault and return all the same.
 //!
-//! Each architecture has three short functions that try one access each, and one function
+//! Each architecture has three short functions that probe one address each, and one function
 //! that copies bytes. A table in read-only memory (`.fixup_table`) lists each instruction
 //! there that may fault, and where to continue after a fault.
 //!
@@ -67,15 +67,15 @@ pub fn can_read(addr: usize) -> bool {
     read(addr).is_some()
 }
 
-/// Returns whether the byte at `addr` can be written. The byte is written back unchanged.
+/// Returns whether the byte at `addr` can be read and written. It is written back unchanged.
 ///
 /// # Safety
 ///
 /// No other hart writes the byte meanwhile, and it is memory, not a device.
 pub unsafe fn can_write(addr: usize) -> bool {
-    // SAFETY: the access faults and is fixed up, or writes back the byte that is there,
-    // which by the caller's promise does not change meanwhile.
-    can_read(addr) && unsafe { probe_write(addr) }
+    // SAFETY: the read or the write faults and is fixed up, or the write leaves the byte as it
+    // is, which by the caller's promise does not change meanwhile.
+    unsafe { probe_write(addr) }
 }
 
 /// Returns whether instructions at `addr` can be executed, by calling them.

@@ -1,4 +1,4 @@
-//! Functions that try one access each, and return whether it was possible: see
+//! Functions that probe one address each, and return whether the access was possible: see
 //! [`crate::probe`].
 //!
 //! A jump to a page that is in the TLB as not executable hangs QEMU
@@ -20,12 +20,13 @@ probe_read:
     .popsection
 
 probe_write:
-    ld.b    $t0, $a0, 0
-1:  st.b    $t0, $a0, 0
+1:  ld.b    $t0, $a0, 0
+2:  st.b    $t0, $a0, 0
     ori     $a0, $zero, 1
     ret
     .pushsection .fixup_table, \"a\"
     .quad   1b, probe_failed
+    .quad   2b, probe_failed
     .popsection
 
 probe_unread:

@@ -1,4 +1,4 @@
-//! Functions that try one access each, and return whether it was possible: see
+//! Functions that probe one address each, and return whether the access was possible: see
 //! [`crate::probe`].
 
 use core::arch::global_asm;
@@ -15,12 +15,13 @@ probe_read:
     .popsection
 
 probe_write:
-    lb      t0, (a0)
-1:  sb      t0, (a0)
+1:  lb      t0, (a0)
+2:  sb      t0, (a0)
     li      a0, 1
     ret
     .pushsection .fixup_table, \"a\"
     .quad   1b, probe_failed
+    .quad   2b, probe_failed
     .popsection
 
 probe_unread:
