@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 
 use axstd::memory::{Mapping, MappingFlags, sections, usage};
+use axstd::os::arceos::modules::axhal;
 use axstd::thread::{Builder, JoinHandle};
 use axstd::{env, harts, println, process};
 
@@ -51,6 +52,11 @@ const ENDINGS: &[(&str, fn())] = &[
     }),
     ("stack-everywhere", || {
         let _ = harts::run_on_all(|_| println!("{}", recurse(1)));
+    }),
+    ("interrupt-near-end", || {
+        in_thread(Builder::new(), "deep", || {
+            println!("{}", interrupt_near_end(1))
+        });
     }),
     ("panic-slow", messages::slow),
     ("panic-sleeps", messages::sleeps),
@@ -159,4 +165,21 @@ fn recurse(depth: u64) -> u64 {
     } else {
         recurse(depth + 1) + array[63]
     }
+}
+
+/// Calls itself until so little of the stack is left that a report needs more, and takes a timer
+/// interrupt there. A process takes no interrupts there: it overflows its stack.
+#[inline(never)]
+fn interrupt_near_end(depth: u64) -> u64 {
+    /// Bytes of the stack that are left: enough for a trap's registers.
+    const LEFT: usize = 600;
+    let local = black_box([depth; 2]);
+    if local.as_ptr().addr() - axhal::hart::stack() < LEFT {
+        let now = axhal::time::monotonic_time_nanos();
+        axhal::time::set_oneshot_timer(now);
+        while axhal::time::monotonic_time_nanos() < now + 100_000_000 {
+            core::hint::spin_loop();
+        }
+    }
+    interrupt_near_end(depth + 1) + local[1]
 }

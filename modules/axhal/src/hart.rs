@@ -35,8 +35,9 @@ static EMERGENCY_STACK: usize = 0;
 pub(crate) const EMERGENCY_SIZE: usize = 8 * 1024;
 
 /// Bytes that must be left on a stack for a trap: the frame, and the first calls. Calls that
-/// need more run into the guard zone. That is a trap at a stack pointer below the limit, which
-/// is reported as an overflow.
+/// need more run into the guard zone, which is a trap at a stack pointer below the limit. On
+/// x86_64 it is a double fault, because the hart cannot push the frame. Both are reported as an
+/// overflow.
 const TRAP_SIZE: usize = 1024;
 
 /// One bit for each hart that has come up.
@@ -139,8 +140,8 @@ pub(crate) fn is_below_stack(sp: usize) -> bool {
     sp < STACK_LIMIT.read_current()
 }
 
-/// Lets this hart take traps at any stack pointer from now on. It is for a hart that makes
-/// its last report, on an emergency stack.
+/// Lets this hart take traps at any stack pointer from now on. It is for a hart that makes its
+/// last report on an emergency stack, whose addresses may be below the limit.
 pub(crate) fn lift_stack_limit() {
     STACK_LIMIT.write_current(0);
 }

@@ -140,8 +140,8 @@ pub(crate) fn on_exception(frame: &TrapFrame, what: fmt::Arguments) -> ! {
 }
 
 /// Ends the machine because the stack pointer `sp` has left the stack, or too little of it is
-/// left. The caller runs on the emergency stack, on the rest of the stack (x86_64), or on the
-/// signal stack (host).
+/// left. The caller runs on the emergency stack, on the stack of NMIs (x86_64), or on the signal
+/// stack (host).
 pub(crate) fn on_stack_overflow(frame: &TrapFrame, sp: usize) -> ! {
     lift_stack_limit();
     let mapping = MappingAt(VirtAddr::from_usize(sp));

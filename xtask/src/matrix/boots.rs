@@ -39,6 +39,10 @@ const TAIL: usize = 30;
 /// The exit status of a guest after a panic or an unhandled fault.
 pub const PANICKED: u8 = 101;
 
+/// The ending of `apps/endings` that a process does not have, because it takes no interrupts
+/// there.
+const INTERRUPT_NEAR_END: &str = "interrupt-near-end";
+
 /// How `apps/endings` can end: the value of its boot argument `end`, the exit status, and a
 /// text that the console holds.
 const ENDINGS: &[(&str, u8, &str)] = &[
@@ -74,6 +78,8 @@ const ENDINGS: &[(&str, u8, &str)] = &[
         "\"small\": stack overflow: sp 0x",
     ),
     ("stack-everywhere", PANICKED, "stack overflow: sp 0x"),
+    // The stack pointer is still on the stack.
+    (INTERRUPT_NEAR_END, PANICKED, "mapped there: \"alloc\" "),
     ("panic-slow", PANICKED, "the message at apps/endings"),
     ("panic-sleeps", PANICKED, "the message at apps/endings"),
     (
@@ -180,6 +186,7 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
         "storm" => storm_cases(options, image, 1),
         "endings" => ENDINGS
             .iter()
+            .filter(|(end, ..)| *end != INTERRUPT_NEAR_END || !image.machine.is_process())
             .map(|(end, status, said)| ending(image, end, *status, said))
             .chain([large_memory(image)])
             .collect(),

@@ -2,7 +2,7 @@
 
 mod descriptors;
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
 use descriptors::{DOUBLE_FAULT, NMI};
@@ -11,7 +11,7 @@ use x86::controlregs::cr2;
 
 use crate::access::{Access, PageFault};
 use crate::arch::{PRESERVED, TrapFrame};
-use crate::hart::is_below_stack;
+use crate::hart::{emergency_stack, is_below_stack};
 use crate::probe::fix_up;
 use crate::trap::{
     handle_page_fault, in_any_guard, on_exception, on_irq, on_page_fault, on_stack_overflow,
@@ -109,7 +109,7 @@ extern "C" fn on_fault(error_code: usize, rip: usize) -> bool {
 extern "C" fn on_trap(frame: &mut TrapFrame) {
     let vector = frame.vector;
     match vector {
-        _ if is_below_stack(frame.rsp) => on_stack_overflow(frame, frame.rsp),
+        _ if is_below_stack(frame.rsp) => overflow(frame),
         PAGE_FAULT => {
             let addr = faulting_address();
             on_page_fault(frame, addr, access(frame.error_code, addr, frame.rip));
@@ -130,6 +130,37 @@ extern "C" fn on_trap(frame: &mut TrapFrame) {
             ),
         ),
     }
+}
+
+/// Ends the machine because too little of the interrupted stack is left.
+///
+/// A double fault and an NMI have a stack of their own. Any other trap runs on the rest of the
+/// interrupted stack, which has too few bytes for the report. So it switches to the emergency
+/// stack.
+fn overflow(frame: &TrapFrame) -> ! {
+    if matches!(frame.vector, DOUBLE_FAULT | NMI) {
+        on_stack_overflow(frame, frame.rsp);
+    }
+    // SAFETY: the emergency stack is mapped, and this hart does not run on it. The code that
+    // runs on the stacks below never continues.
+    unsafe {
+        asm!(
+            "mov rsp, {stack}",
+            "call {report}",
+            stack = in(reg) emergency_stack(),
+            in("rdi") frame,
+            report = sym report_overflow,
+            options(noreturn),
+        )
+    }
+}
+
+/// Reports the overflow of the stack that `frame` is on. The emergency stack may be the lowest
+/// part of the same stack, so the report begins with a copy of the frame.
+extern "C" fn report_overflow(frame: *const TrapFrame) -> ! {
+    // SAFETY: `overflow` passes a reference, and nothing has overwritten the frame yet.
+    let frame = unsafe { frame.read() };
+    on_stack_overflow(&frame, frame.rsp)
 }
 
 /// Returns a page fault's access, by the error code (SDM 5.7).
