@@ -7,10 +7,11 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use core::{mem, ptr};
 
 use axstd::memory::{MappingFlags, SharedAspace, USER_BASE, new_user_aspace};
-use axstd::os::arceos::modules::axhal::arch::IrqsOff;
+use axstd::os::arceos::modules::axhal::arch::{IrqsOff, TIMER_IRQ};
 use axstd::os::arceos::modules::axhal::irq::timer_ticks;
 use axstd::os::arceos::modules::axhal::threads::NoPreempt;
 use axstd::os::arceos::modules::axhal::time::{monotonic_time_nanos, set_oneshot_timer};
@@ -29,6 +30,9 @@ pub fn run(report: &mut Report) {
     report.test("sched: spinner is preempted", spinner_is_preempted);
     report.test("sched: NoPreempt guard", no_preempt_guard);
     report.test("sched: FP registers are kept", fp_registers_are_kept);
+    report.test("sched: FP in a timer handler", || {
+        with_float_handler(fp_registers_are_kept)
+    });
     report.test("sched: user address spaces", user_address_spaces);
 }
 
@@ -327,6 +331,44 @@ fn fp_registers_are_kept() -> Outcome {
         "{THREADS} threads, {} steps",
         all_steps.load(Ordering::Relaxed)
     ))
+}
+
+/// The kernel's handler of the timer's interrupt, while [`compute_and_handle`] is in its place.
+static TIMER_HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Runs `test` with a handler of the timer's interrupt that computes with floating-point numbers.
+fn with_float_handler(test: fn() -> Outcome) -> Outcome {
+    let no_interrupts = IrqsOff::new();
+    let Some(handler) = axplat::irq::unregister(TIMER_IRQ) else {
+        return Err("the timer's interrupt has no handler".to_string());
+    };
+    TIMER_HANDLER.store(handler as *mut (), Ordering::Relaxed);
+    axplat::irq::register(TIMER_IRQ, compute_and_handle);
+    drop(no_interrupts);
+    let outcome = test();
+    let _no_interrupts = IrqsOff::new();
+    axplat::irq::unregister(TIMER_IRQ);
+    axplat::irq::register(TIMER_IRQ, handler);
+    outcome
+}
+
+fn compute_and_handle() {
+    compute();
+    let handler = TIMER_HANDLER.load(Ordering::Relaxed);
+    // SAFETY: `with_float_handler` has stored a handler before it registered this function.
+    unsafe { mem::transmute::<*mut (), fn()>(handler)() };
+}
+
+/// Computes a sum of products, for which the compiler uses many registers at once.
+fn compute() {
+    let numbers = core::hint::black_box([1.5_f64; 16]);
+    let mut sums = numbers;
+    for factor in core::hint::black_box(numbers) {
+        for sum in &mut sums {
+            *sum += factor * *sum;
+        }
+    }
+    core::hint::black_box(sums);
 }
 
 /// Threads of one hart use the same address, each in a user address space of its own.

@@ -11,6 +11,7 @@ use axconfig::{PHYS_VIRT_OFFSET, hart_stack};
 use axmachine::{BootTable, StackMemory};
 
 use crate::boot_page_table::{self, STACK_TABLES};
+use crate::features::FLOAT_ON;
 use crate::firmware;
 
 global_asm!(
@@ -71,6 +72,11 @@ _start_secondary:
 enter_high_half:
     // t0 and sp: the code to continue with and the stack, as virtual addresses minus
     // PHYS_VIRT_OFFSET
+    // Firmware may leave the floating-point unit off.
+    li      t1, {float}
+    csrc    sstatus, t1
+    li      t1, {float_on}
+    csrs    sstatus, t1
     lla     t1, BOOT_PAGE_TABLE
     srli    t1, t1, 12
     li      t2, 8 << 60
@@ -91,6 +97,8 @@ enter_high_half:
     boot_table = const boot_page_table::TABLE,
     stack_tables = sym STACK_TABLES,
     stacks = const BootTable::index_of_stacks(30),
+    float = const 3 << 13,
+    float_on = const FLOAT_ON,
     offset = const PHYS_VIRT_OFFSET,
     primary = sym primary,
     secondary = sym secondary,

@@ -6,8 +6,9 @@
 
 use core::arch::global_asm;
 
-/// `sstatus.FS`, state "Initial": the floating-point unit is on.
-const FLOAT_ON: usize = 1 << 13;
+/// `sstatus.FS`, state "Initial": the floating-point unit is on, and its registers have not been
+/// used.
+pub const FLOAT_ON: usize = 1 << 13;
 
 global_asm!(
     "
@@ -15,20 +16,18 @@ global_asm!(
     .global check_features, missing_sv39
 
     // Tries an instruction of D, because the compiler may use floating-point registers
-    // anywhere. The unit is switched on for the trial. s3 has the name to print.
-    // Changes t0, t1, s3, and the trap vector, which axhal sets later.
+    // anywhere. s3 has the name to print.
+    // Changes t0, s3, sstatus.FS, and the trap vector, which axhal sets later.
 check_features:
     lla     t0, missing_feature
     csrw    stvec, t0
     lla     s3, name_of_d
-    csrr    t1, sstatus
     li      t0, {float_on}
     csrs    sstatus, t0
     .option push
     .option arch, +d
     fmv.d.x f0, zero
     .option pop
-    csrw    sstatus, t1
     ret
 
 missing_sv39:

@@ -16,7 +16,6 @@ pub const RETURN_WORD: usize = 0;
 
 /// `sstatus.FS`, and its values.
 const FS: usize = 3 << 13;
-const OFF: usize = 0;
 const INITIAL: usize = 1 << 13;
 const CLEAN: usize = 2 << 13;
 const DIRTY: usize = 3 << 13;
@@ -62,13 +61,11 @@ impl Float {
     /// Interrupts are off, and that thread is the next to run. The registers of the running
     /// thread are lost.
     pub unsafe fn restore(&self) {
-        if status() == OFF {
-            return;
-        }
         if !self.in_use {
             return set_status(INITIAL);
         }
-        // SAFETY: the caller gives up the registers' values, and the unit is on.
+        // SAFETY: the caller gives up the registers' values, and the platform has switched the
+        // unit on.
         unsafe { load(self) };
         set_status(CLEAN);
     }
@@ -82,8 +79,8 @@ fn status() -> usize {
 }
 
 fn set_status(status: usize) {
-    // SAFETY: callers pass a state other than `OFF`, so the unit stays on, and the state says
-    // how the registers relate to the saved ones.
+    // SAFETY: no caller uses a register between the two writes, callers pass a state in which
+    // the unit is on, and the state says how the registers relate to the saved ones.
     unsafe {
         asm!("csrc sstatus, {}", in(reg) FS, options(nomem, nostack));
         asm!("csrs sstatus, {}", in(reg) status, options(nomem, nostack));

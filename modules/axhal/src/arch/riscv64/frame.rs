@@ -22,6 +22,12 @@ const NAMES: [&str; 32] = [
 /// `sstatus.SPIE`: interrupts were on when the trap came.
 const SSTATUS_SPIE: usize = 1 << 5;
 
+/// `sstatus.FS`: whether the floating-point registers have been used. All bits set mean that
+/// they may differ from what a switch has saved last.
+const SSTATUS_FS: usize = 3 << 13;
+/// The state of registers that have not been used.
+const FS_INITIAL: usize = 1 << 13;
+
 impl TrapFrame {
     /// Returns the address of the interrupted instruction.
     pub fn pc(&self) -> usize {
@@ -31,6 +37,16 @@ impl TrapFrame {
     /// Returns whether interrupts were on.
     pub fn irqs_were_on(&self) -> bool {
         self.sstatus & SSTATUS_SPIE != 0
+    }
+
+    /// Returns whether the interrupted code has used a floating-point register.
+    pub(super) fn uses_float(&self) -> bool {
+        self.sstatus & SSTATUS_FS > FS_INITIAL
+    }
+
+    /// Makes the next switch save the floating-point registers of the interrupted code.
+    pub(super) fn set_float_dirty(&mut self) {
+        self.sstatus |= SSTATUS_FS;
     }
 
     /// Makes the interrupted code continue at `pc`.

@@ -5,6 +5,7 @@
 mod context;
 #[cfg(feature = "paging")]
 mod copy;
+mod float;
 mod frame;
 #[cfg(feature = "paging")]
 mod icache;
@@ -20,6 +21,7 @@ mod zero;
 pub use context::*;
 #[cfg(feature = "paging")]
 pub use copy::probe_copy;
+pub(crate) use float::keep_float;
 pub use frame::{TrapFrame, capture};
 #[cfg(feature = "paging")]
 pub use icache::*;

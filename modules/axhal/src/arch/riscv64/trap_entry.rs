@@ -1,11 +1,12 @@
 //! The trap vector: it saves registers, and calls [`trap`](crate::trap).
 //!
-//! It saves no floating-point registers, so code that a trap runs must not use them.
+//! A page fault that [`handle_page_fault`] handles must not use floating-point registers, which
+//! are kept only for all other traps ([`keep_float`]).
 
 use core::arch::{asm, global_asm};
 
 use crate::access::{Access, PageFault};
-use crate::arch::TrapFrame;
+use crate::arch::{TrapFrame, keep_float};
 use crate::probe::fix_up;
 use crate::trap::{handle_page_fault, on_exception, on_irq, on_page_fault, on_stack_overflow};
 
@@ -107,6 +108,10 @@ extern "C" fn on_fault(scause: usize, stval: usize) -> bool {
 }
 
 extern "C" fn on_trap(frame: &mut TrapFrame, scause: usize, stval: usize) {
+    keep_float(frame, |frame| handle(frame, scause, stval));
+}
+
+fn handle(frame: &mut TrapFrame, scause: usize, stval: usize) {
     if scause & INTERRUPT != 0 {
         return on_irq(scause & !INTERRUPT);
     }
