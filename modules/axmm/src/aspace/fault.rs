@@ -40,7 +40,8 @@ pub enum Fault {
     /// There is no memory for the page, or for a page table on the path to it. The access
     /// succeeds once there is.
     NoMemory,
-    /// This hart is in the middle of changing the mapping, or of another page fault.
+    /// The access would have to wait and must not, because this hart is in the middle of another
+    /// page fault or of an operation ([`AddrSpace`]).
     Nested,
 }
 

@@ -6,8 +6,7 @@ use memory_addr::{MemoryAddr, VirtAddr};
 use super::fault::Fault;
 use super::space::AddrSpace;
 use crate::addr::va_range;
-use crate::locking::range_lock::{FaultGuard, LockedBy, RangeLock};
-use crate::locking::shards::Shard;
+use crate::locking::range_lock::{FaultGuard, RangeLock};
 use crate::machine::Machine;
 
 /// A fault slot in use, with interrupts out.
@@ -23,11 +22,9 @@ impl<M: Machine> AddrSpace<M> {
     /// locked the address. The caller keeps interrupts out.
     #[inline(always)]
     pub(super) fn try_fault_slot(&self, vaddr: VirtAddr) -> Option<FaultGuard<'_>> {
-        let hart = M::hart();
         let shard = self.shards.at(vaddr.as_usize())?;
-        let slot = shard.lock.fault_slot(hart, vaddr)?;
-        let locked = shard.lock.locked_by(hart, vaddr);
-        (locked == LockedBy::None).then_some(slot)
+        let slot = shard.lock.fault_slot(M::hart(), vaddr)?;
+        (!shard.lock.is_locked(vaddr)).then_some(slot)
     }
 
     /// Takes this hart's fault slot for a fault at `vaddr`, once no other hart has locked the
@@ -35,8 +32,9 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// `Unmapped` if nothing has ever been mapped in the shard. `Nested` if the fault is one of
-    /// code that changes what is mapped there, or that handles a fault itself.
+    /// `Unmapped` if nothing has ever been mapped in the shard. `Nested` if the fault would have to
+    /// wait and must not: the caller is part of another page fault, or of an interrupt handler that
+    /// has interrupted an operation of this hart.
     #[inline(always)]
     pub(super) fn fault_slot(&self, vaddr: VirtAddr) -> Result<HeldSlot<'_, M>, Fault> {
         let irqs_off = M::disable_irqs();
@@ -60,18 +58,18 @@ impl<M: Machine> AddrSpace<M> {
         let _no_preempt = M::disable_preemption();
         let hart = M::hart();
         let shard = self.shards.at(vaddr.as_usize()).ok_or(Fault::Unmapped)?;
-        // If this hart holds a fault slot or an index lock, or has locked the address, the
-        // operation for which it would wait could be waiting for this hart.
-        let holds_any =
-            |lock: &RangeLock<M>| lock.is_faulting(hart) || lock.index().is_held_by(hart);
-        let mut shards = self.shards.made_from(0);
-        if shards.any(|shard| holds_any(&shard.lock))
-            || shard.lock.locked_by(hart, vaddr) == LockedBy::ThisHart
+        // The operation for which this hart would wait could be waiting for this hart: for its
+        // fault slot, for an index lock that it holds, or for a range that it has locked or is
+        // queued for.
+        let must_not_wait = |lock: &RangeLock<M>| {
+            lock.is_faulting(hart) || lock.index().is_held_by(hart) || lock.is_busy(hart)
+        };
+        if self
+            .shards
+            .made_from(0)
+            .any(|shard| must_not_wait(&shard.lock))
         {
             return Err(Fault::Nested);
-        }
-        if self.is_busy(hart) {
-            return self.fault_slot_in_interrupt(shard, vaddr);
         }
         let page = vaddr.align_down_4k().as_usize();
         let range = va_range(page, page.saturating_add(memory_addr::PAGE_SIZE_4K));
@@ -84,36 +82,5 @@ impl<M: Machine> AddrSpace<M> {
             slot,
             _irqs_off: irqs_off,
         })
-    }
-
-    /// Takes the fault slot for an interrupt handler that has interrupted an operation of this
-    /// hart. The handler stays out of the queue: the operation ahead of it could be waiting for
-    /// the interrupted one.
-    #[cold]
-    fn fault_slot_in_interrupt(
-        &self,
-        shard: &Shard<M>,
-        vaddr: VirtAddr,
-    ) -> Result<HeldSlot<'_, M>, Fault> {
-        let mut round = 0;
-        loop {
-            // While the address is locked, the slot is not even tried: each try would fill it
-            // for a moment, for which other operations would have to wait.
-            match shard.lock.locked_by(M::hart(), vaddr) {
-                LockedBy::None => {
-                    let irqs_off = M::disable_irqs();
-                    if let Some(slot) = self.try_fault_slot(vaddr) {
-                        return Ok(HeldSlot {
-                            slot,
-                            _irqs_off: irqs_off,
-                        });
-                    }
-                }
-                LockedBy::ThisHart => return Err(Fault::Nested),
-                LockedBy::Another => {}
-            }
-            M::relax(round);
-            round += 1;
-        }
     }
 }

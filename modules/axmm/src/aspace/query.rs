@@ -14,7 +14,6 @@ use super::space::AddrSpace;
 use super::write_guard::WriteGuard;
 use crate::addr::{as_span, clip, va_range};
 use crate::backing::Backend;
-use crate::locking::range_lock::LockedBy;
 use crate::machine::Machine;
 use crate::page_table::{Page, VisitPosition, Visited};
 
@@ -86,13 +85,12 @@ impl<M: Machine> AddrSpace<M> {
     /// of a page fault.
     pub fn try_query(&self, vaddr: VirtAddr) -> AxResult<Option<Page>> {
         let _irqs_off = M::disable_irqs();
-        let hart = M::hart();
         let Some(shard) = self.shards.at(vaddr.as_usize()) else {
             return Ok(None);
         };
         // A caller may try again and again. While the address is locked, its tries do not fill the
         // slot, for which the operation would wait.
-        if shard.lock.locked_by(hart, vaddr) != LockedBy::None {
+        if shard.lock.is_locked(vaddr) {
             return Err(AxError::ResourceBusy);
         }
         // While the hart holds its fault slot, the page and the tables on the path to it stay.

@@ -27,10 +27,11 @@ use crate::tlb::state::TlbState;
 /// its caller keeps them out.
 ///
 /// An interrupt handler may interrupt an operation of its hart that has locked a range or is queued
-/// for one. Page faults of the handler in the locked range are
-/// [`Fault::Nested`](super::Fault::Nested). Operations of the handler must not wait in a queue.
-/// They fail with `ResourceBusy` if any range of their shard is locked or queued, and always if
-/// they lie in several shards.
+/// for one. Then the handler must not wait for another hart, whose handler could be waiting for
+/// this one. Its page faults are [`Fault::Nested`](super::Fault::Nested) in a 2 MiB block in which
+/// any hart has locked something. Its operations fail with `ResourceBusy` if any range of their
+/// shard is locked or queued, and always if they lie in several shards. Memory that handlers use
+/// should be populated, so that it causes no page faults.
 #[repr(C)]
 pub struct AddrSpace<M: Machine = ThisMachine> {
     /// The areas and their locks. First, so that the address of the first lock is that of the

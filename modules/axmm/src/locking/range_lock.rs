@@ -129,17 +129,6 @@ pub struct FaultGuard<'a> {
     state: &'a HartState,
 }
 
-/// Which hart has locked an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockedBy {
-    /// The address is not locked.
-    None,
-    /// The hart for which the question was asked has locked it.
-    ThisHart,
-    /// Another hart has locked it.
-    Another,
-}
-
 impl<M: Machine> RangeLock<M> {
     /// A lock with no range locked. `others` is the state of every hart but the first.
     #[inline(always)]
@@ -175,13 +164,13 @@ impl<M: Machine> RangeLock<M> {
     }
 
     /// Takes the fault slot of `hart`, which runs this, for a fault at `vaddr`. The caller
-    /// checks next whether a hart [has locked](Self::locked_by) the address. Returns `None` if
+    /// checks next whether the address [is locked](Self::is_locked). Returns `None` if
     /// the slot is in use: then the code that holds it has caused this fault.
     #[inline(always)]
     pub fn fault_slot(&self, hart: usize, vaddr: VirtAddr) -> Option<FaultGuard<'_>> {
         let state = self.state(hart);
         let block = (vaddr.as_usize() >> LARGE_PAGE_BITS) + 1;
-        // SeqCst: comes before the load in `locked_by`. Pairs with the load in `drain`.
+        // SeqCst: comes before the load in `is_locked`. Pairs with the load in `drain`.
         let free = state
             .faulting
             .compare_exchange(0, block, Ordering::SeqCst, Ordering::Relaxed);
@@ -194,30 +183,20 @@ impl<M: Machine> RangeLock<M> {
         self.state(hart).faulting.load(Ordering::Relaxed) != 0
     }
 
-    /// Returns which hart has locked `vaddr`, as seen by `hart`. While a hart waits for fault
-    /// slots in [`lock`](Self::lock), it has locked whole blocks.
+    /// Returns whether any hart has locked `vaddr`. While a hart waits for fault slots in
+    /// [`lock`](Self::lock), it has locked whole blocks.
     #[inline(always)]
-    pub fn locked_by(&self, hart: usize, vaddr: VirtAddr) -> LockedBy {
+    pub fn is_locked(&self, vaddr: VirtAddr) -> bool {
         // SeqCst: comes after the write in `fault_slot`. Pairs with the update in `mark_locked`.
         match self.locked.load(Ordering::SeqCst) {
-            0 => LockedBy::None,
-            harts => self.find_locked(harts, hart, vaddr),
+            0 => false,
+            harts => self.any_overlaps(harts, one_address(vaddr)),
         }
     }
 
     #[cold]
-    fn find_locked(&self, harts: u64, hart: usize, vaddr: VirtAddr) -> LockedBy {
-        // This hart comes first, because its range is not the only one that can contain `vaddr`:
-        // a hart that waits in `lock` has locked whole blocks, which can overlap it.
-        let is_locked_here =
-            harts >> hart & 1 != 0 && self.state(hart).overlaps(one_address(vaddr));
-        if is_locked_here {
-            return LockedBy::ThisHart;
-        }
-        match self.overlapping(harts, one_address(vaddr)).next() {
-            None => LockedBy::None,
-            Some(_) => LockedBy::Another,
-        }
+    fn any_overlaps(&self, harts: u64, range: VirtAddrRange) -> bool {
+        self.overlapping(harts, range).next().is_some()
     }
 
     /// Returns whether any of the 2 MiB block around `vaddr` is locked. The caller holds its
@@ -226,7 +205,7 @@ impl<M: Machine> RangeLock<M> {
         let block = widen_to_blocks(one_address(vaddr));
         // SeqCst: comes after the write in `fault_slot`. Pairs with the update in `mark_locked`.
         let harts = self.locked.load(Ordering::SeqCst);
-        harts != 0 && self.overlapping(harts, block).next().is_some()
+        harts != 0 && self.any_overlaps(harts, block)
     }
 
     /// Returns those of `harts`, a bit for each, whose range overlaps `range`.
@@ -352,7 +331,7 @@ impl<M: Machine> RangeLock<M> {
     #[inline(always)]
     fn mark_locked(&self, hart: usize, range: VirtAddrRange) {
         self.state(hart).set_range(range);
-        // SeqCst: comes before the loads in `drain`. Pairs with the load in `locked_by`.
+        // SeqCst: comes before the loads in `drain`. Pairs with the load in `is_locked`.
         self.locked.fetch_or(1 << hart, Ordering::SeqCst);
     }
 
@@ -374,7 +353,7 @@ impl<M: Machine> RangeLock<M> {
     /// Unlocks what `hart` has locked. Called with the index lock held.
     #[inline(always)]
     pub fn unlock(&self, hart: usize) {
-        // Release pairs with the load in `locked_by`: a fault that finds the range unlocked sees
+        // Release pairs with the load in `is_locked`: a fault that finds the range unlocked sees
         // what was done while it was locked.
         self.locked.fetch_and(!(1 << hart), Ordering::Release);
     }

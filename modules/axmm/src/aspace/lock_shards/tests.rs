@@ -250,6 +250,52 @@ fn an_interrupt_handler_is_refused_what_its_hart_is_changing() {
     assert_eq!(space.fault(at(EDGE), RW), Ok(()));
 }
 
+/// If both waited, each would wait for the operation that the other's handler has interrupted.
+#[test]
+fn handlers_amid_operations_do_not_wait_for_each_other() {
+    let space = space();
+    space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
+    space.map_alloc(at(EDGE), PAGE, RW, false).unwrap();
+    let begin = |number: usize, span: Range<usize>| {
+        let shard = space.shards.get(number).unwrap();
+        let mut guard = WriteGuard::begun(&space, shard, range(&span)).unwrap();
+        guard.lock_range();
+        guard
+    };
+    let mut guard = begin(0, TOP..TOP + PAGE);
+    guard.unlocked(|_| {
+        as_hart(1, || {
+            let mut guard = begin(1, EDGE..EDGE + PAGE);
+            guard.unlocked(|_| {
+                assert_eq!(space.fault(at(TOP), RW), Err(Fault::Nested));
+                as_hart(0, || {
+                    assert_eq!(space.fault(at(EDGE), RW), Err(Fault::Nested))
+                });
+            });
+        });
+        assert_eq!(space.fault(at(EDGE), RW), Ok(()), "no longer locked");
+    });
+}
+
+/// The handler's fault would wait for hart 2, which may wait for hart 0.
+#[test]
+fn a_handler_does_not_wait_while_its_operation_is_in_the_queue() {
+    let space = Rc::new(space());
+    space.map_alloc(at(TOP), PAGE, RW, false).unwrap();
+    space.map_alloc(at(EDGE), PAGE, RW, false).unwrap();
+    with_index_lock(&space, 0, |lock| lock.lock(2, va_range(TOP, TOP + PAGE)));
+    with_index_lock(&space, 1, |lock| lock.lock(2, va_range(EDGE, EDGE + PAGE)));
+    let there = space.clone();
+    ON_WAIT.set(Some(Box::new(move || {
+        assert_eq!(there.fault(at(EDGE), RW), Err(Fault::Nested));
+        for number in [0, 1] {
+            with_index_lock(&there, number, |lock| lock.unlock(2));
+        }
+    })));
+    assert_eq!(space.unmap(at(TOP), PAGE), Ok(()));
+    assert!(ON_WAIT.take().is_none(), "it has waited");
+}
+
 #[test]
 fn an_operation_waits_for_those_that_asked_earlier_and_no_later_one() {
     let space = space();

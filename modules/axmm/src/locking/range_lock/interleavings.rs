@@ -52,7 +52,7 @@ impl Space {
     fn fault(&self, hart: usize, block: usize) {
         let addr = VirtAddr::from_usize(block << LARGE_PAGE_BITS);
         let mut slot = self.lock.fault_slot(hart, addr);
-        if self.lock.locked_by(hart, addr) != LockedBy::None {
+        if self.lock.is_locked(addr) {
             drop(slot);
             wake_other();
             self.lock.lock_index_in_turn(hart, one_address(addr));
