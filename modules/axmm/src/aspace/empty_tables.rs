@@ -16,7 +16,8 @@ impl<M: Machine> WriteGuard<'_, M> {
         let shard = shards.range(shards.number_of(self.range().start.as_usize()));
         // The addresses around the range, with it, in which no other area lies.
         let gap = as_span(clip(self.free_around(self.range()), shard));
-        let is_free = |start, end| self.range_lock().is_free(self.hart(), va_range(start, end));
+        let lock = self.range_lock();
+        let is_uncontended = |start, end| lock.is_uncontended(self.hart(), va_range(start, end));
         let (mut start, mut end) = (pages.start.as_usize(), pages.end.as_usize());
         for level in 1..PageTableOf::<M>::LEVELS {
             // A table one level below translates `size` bytes. That of `start` begins at
@@ -24,10 +25,10 @@ impl<M: Machine> WriteGuard<'_, M> {
             let size = PageTableOf::<M>::entry_size(level);
             let table_start = start & !(size - 1);
             let table_end = ((end - 1) | (size - 1)).saturating_add(1);
-            if table_start >= gap.start && is_free(table_start, start) {
+            if table_start >= gap.start && is_uncontended(table_start, start) {
                 start = table_start;
             }
-            if table_end <= gap.end && is_free(end, table_end) {
+            if table_end <= gap.end && is_uncontended(end, table_end) {
                 end = table_end;
             }
         }
@@ -35,8 +36,9 @@ impl<M: Machine> WriteGuard<'_, M> {
     }
 
     /// Frees the tables on the paths to both ends of the range that have become empty. Called
-    /// when nothing is mapped in the range any more, which is still locked. A table stays if other
-    /// operations have locked or queued addresses that it translates. The last of them frees it.
+    /// when nothing is mapped in the range any more, which is still locked. A table stays if another
+    /// operation has locked or queued addresses that it translates. That operation frees it if it
+    /// unmaps something there. Otherwise a later one does, or the drop of the address space.
     ///
     /// On one hart all empty tables have been freed with the pages (`Unlocked::exclusive`).
     #[inline(always)]
@@ -64,7 +66,7 @@ impl<M: Machine> WriteGuard<'_, M> {
                 let low = translated.start.min(start.as_usize());
                 let high = translated.end.max(end.as_usize());
                 let range = va_range(low, high);
-                if self.range_lock().is_free(self.hart(), range) {
+                if self.range_lock().is_uncontended(self.hart(), range) {
                     return Some((vaddr, range));
                 }
             }

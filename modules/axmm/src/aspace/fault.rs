@@ -251,8 +251,8 @@ impl<M: Machine> AddrSpace<M> {
         let start = page.as_usize();
         let area_of_page = area.part(va_range(start, start + PAGE_SIZE_4K));
         // An operation that locks some of the block from now on waits for this hart's fault slot.
-        // So if none of it is locked now, none will be. But `area` may have been read before that,
-        // and have changed elsewhere in the block, so it is looked up again.
+        // So if none of the block is locked now, nothing there is unmapped or protected meanwhile.
+        // `area` may have been read while some of it was locked, so it is looked up again.
         let shard = self.shards.at(start);
         let unlocked = shard.filter(|shard| !shard.lock.is_block_locked(page));
         let whole_area = unlocked.and_then(|shard| shard.shared_areas().peek(page));

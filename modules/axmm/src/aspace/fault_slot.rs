@@ -23,7 +23,7 @@ impl<M: Machine> AddrSpace<M> {
     #[inline(always)]
     pub(super) fn try_fault_slot(&self, vaddr: VirtAddr) -> Option<FaultGuard<'_>> {
         let shard = self.shards.at(vaddr.as_usize())?;
-        let slot = shard.lock.fault_slot(M::hart(), vaddr)?;
+        let slot = shard.lock.take_slot(M::hart(), vaddr)?;
         (!shard.lock.is_locked(vaddr)).then_some(slot)
     }
 
@@ -75,7 +75,7 @@ impl<M: Machine> AddrSpace<M> {
         let range = va_range(page, page.saturating_add(memory_addr::PAGE_SIZE_4K));
         let irqs_off = shard.lock.lock_index_in_turn(hart, range);
         // Ranges are locked with the index lock held, so the next operation sees the slot.
-        let slot = shard.lock.fault_slot(hart, vaddr);
+        let slot = shard.lock.take_slot(hart, vaddr);
         shard.lock.index().unlock();
         let slot = slot.ok_or(Fault::Nested)?;
         Ok(HeldSlot {

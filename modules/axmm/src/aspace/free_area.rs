@@ -31,8 +31,8 @@ impl<M: Machine> AddrSpace<M> {
         let mut from = from.checked_next_multiple_of(PAGE_SIZE_4K)?;
         let mut number = self.shards.number_of(from);
         loop {
-            // This search takes the addresses after the shard for free. If the gap that it finds
-            // reaches into the next shard, the search goes on there.
+            // This search knows the areas of this shard only. If the gap that it finds reaches into
+            // the next shard, the search goes on there.
             if let Some(shard) = self.shards.get(number) {
                 let hint = VirtAddr::from_usize(from);
                 let areas = self.read_areas(shard)?;

@@ -49,8 +49,7 @@ pub trait Operation<M: Machine> {
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult;
 
     /// Undoes what [`prepare`](Self::prepare) has done in this shard. Called when it fails in
-    /// another shard, or when there is no memory to [unlock](WriteGuard::unlock_index) the index
-    /// lock of this one.
+    /// another shard, or when [`WriteGuard::unlock_index`] fails in this one.
     fn undo(&self, _guard: &mut WriteGuard<'_, M>) {}
 
     /// Returns whether [`change`](Self::change) has anything to do. An operation over several
@@ -170,8 +169,8 @@ fn prepare_all<M: Machine, O: Operation<M>>(guards: &mut Guards<'_, M>, operatio
             result
         });
         if prepared.is_err() {
-            // Drops the guard of the failed shard, which holds its index lock, and those after it.
-            // Only then may the index lock of a shard before be taken.
+            // Drops the guard of the failed shard, which holds its index lock, and those after it:
+            // a hart that holds an index lock must not take that of a lower shard.
             guards.truncate(index);
             for mut guard in guards.drain(..).rev() {
                 guard.lock_index();

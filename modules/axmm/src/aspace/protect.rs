@@ -134,8 +134,8 @@ impl<M: Machine> Operation<M> for Protect {
 
     #[inline(always)]
     fn after_flush(&self, unlocked: &Unlocked<'_, '_, M>) {
-        // TLBs are flushed: no hart writes to pages that have lost the right to write.
         M::publish_entries();
+        // TLBs are flushed, so pages that have lost the right to write no longer change.
         if self.flags.contains(MappingFlags::EXECUTE) {
             unlocked.space().sync_locked(unlocked.range());
         }

@@ -88,8 +88,8 @@ impl<M: Machine> AddrSpace<M> {
         let Some(shard) = self.shards.at(vaddr.as_usize()) else {
             return Ok(None);
         };
-        // A caller may try again and again. While the address is locked, its tries do not fill the
-        // slot, for which the operation would wait.
+        // An operation that locks the address waits until the slot is empty. A caller that tries
+        // again and again must not fill it each time.
         if shard.lock.is_locked(vaddr) {
             return Err(AxError::ResourceBusy);
         }

@@ -24,14 +24,15 @@ use crate::tlb::state::TlbState;
 /// hart was faster.
 ///
 /// The time for which an operation keeps interrupts out is bounded, whatever its size, unless
-/// its caller keeps them out.
+/// its caller keeps them out, or there is no memory for the areas that it may add.
 ///
-/// An interrupt handler may interrupt an operation of its hart that has locked a range or is queued
-/// for one. Then the handler must not wait for another hart, whose handler could be waiting for
-/// this one. Its page faults are [`Fault::Nested`](super::Fault::Nested) in a 2 MiB block in which
-/// any hart has locked something. Its operations fail with `ResourceBusy` if any range of their
-/// shard is locked or queued, and always if they lie in several shards. Memory that handlers use
-/// should be populated, so that it causes no page faults.
+/// An interrupt handler may interrupt an operation or a page fault of its hart that has locked a
+/// range or is queued for one. Then the handler must not wait for another hart, whose handler could
+/// be waiting for this one. Its page faults are [`Fault::Nested`](super::Fault::Nested) if any hart
+/// has locked the page, and may be if any has locked something in the 2 MiB block around it. Its
+/// operations fail with `ResourceBusy` if any range of their shard is locked or queued, and always
+/// if they lie in several shards. Memory that handlers use should be populated, so that it causes
+/// no page faults.
 #[repr(C)]
 pub struct AddrSpace<M: Machine = ThisMachine> {
     /// The areas and their locks. First, so that the address of the first lock is that of the

@@ -6,7 +6,7 @@
 //! such an instruction could not have accessed.
 //!
 //! The hart holds its fault slot while it copies a page, so the page stays mapped. A page fault
-//! of the copy itself cannot be resolved meanwhile: it ends the copy of this page
+//! of the copy itself may be refused meanwhile ([`Fault::Nested`]). Then the copy of this page ends
 //! ([`Machine::copy`]).
 //!
 //! - Where the caller's buffer has faulted, the copy goes on through a few bytes on the

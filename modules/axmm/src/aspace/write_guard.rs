@@ -195,8 +195,8 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     }
 
     /// Looks up the large pages across the ends of the range, and locks what `widen` makes of it
-    /// and them. A fault may map such a page just before, so they are looked up again afterwards.
-    /// If they differ, all is done again.
+    /// and them. Until it is locked, a fault may map another such page, so they are looked up again
+    /// afterwards. If they differ, all is done again.
     #[cold]
     fn lock_pages(&mut self, widen: impl Fn(&Self, VirtAddrRange) -> VirtAddrRange) {
         let lock = self.range_lock();
@@ -302,27 +302,31 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         })
     }
 
-    /// Unlocks the index lock, with room kept for as many areas as an operation adds: it reserves
-    /// the room or, on one hart, locks the range, so that operations of interrupt handlers fail.
+    /// Unlocks the index lock. Meanwhile, room for as many areas as an operation adds is kept: on
+    /// several harts it is reserved. On one hart only an interrupt handler could use it up. There
+    /// the range is locked, so that operations of handlers fail.
     ///
     /// # Errors
     ///
-    /// `NoMemory`; then the lock is still held.
+    /// `NoMemory` if the room cannot be reserved. Then the lock is still held.
     #[inline(always)]
     pub fn unlock_index(&mut self) -> AxResult {
-        match self.range_lock().is_one_hart() {
-            // Only an interrupt handler could use up the room that is there.
-            true if self.locked.is_some() => {}
-            true => {
-                self.range_lock().lock(self.hart, self.range);
-                self.locked = Some(self.range);
-            }
-            false => self.reserved = Some(self.reserve_ahead(MAX_ADDED)?),
+        if !self.range_lock().is_one_hart() {
+            self.reserved = Some(self.reserve_ahead(MAX_ADDED)?);
+        } else if self.locked.is_none() {
+            self.range_lock().lock(self.hart, self.range);
+            self.locked = Some(self.range);
         }
         self.no_preempt.get_or_insert_with(M::disable_preemption);
         self.range_lock().index().unlock();
         self.irqs_off = None;
         Ok(())
+    }
+
+    /// Returns whether the index lock is held: the guard keeps interrupts out exactly then.
+    #[inline(always)]
+    fn holds_index(&self) -> bool {
+        self.irqs_off.is_some()
     }
 
     /// Takes the index lock again.
@@ -399,10 +403,9 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
     /// Returns the first area that ends above `addr`.
     pub fn area_from(&self, addr: VirtAddr) -> Option<MemoryArea<Backend>> {
         let first = |areas: &MemorySet<Backend>| Some(areas.areas_from(addr).next()?.area());
-        match self.0.irqs_off {
-            // The index lock is still held (`WriteGuard::unlocked`).
-            Some(_) => first(self.0),
-            None => first(&*self.0.space.read_areas(self.0.shard)?),
+        match self.0.holds_index() {
+            true => first(self.0),
+            false => first(&*self.0.space.read_areas(self.0.shard)?),
         }
     }
 
@@ -430,7 +433,7 @@ impl<M: Machine> Deref for WriteGuard<'_, M> {
 impl<M: Machine> Drop for WriteGuard<'_, M> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.irqs_off.is_none() {
+        if !self.holds_index() {
             self.lock_index();
         }
         let lock = self.range_lock();

@@ -94,8 +94,9 @@ impl HartState {
     }
 
     fn overlaps(&self, range: VirtAddrRange) -> bool {
-        // Acquire pairs with the release in `set_range`. A hart that sees the new range is no
-        // longer kept away from the range before, so it must see what was done there.
+        // Acquire pairs with the release in `set_range`. A fault may read in `locked` the bit of
+        // one operation, and here the range of the hart's next one. If that lies elsewhere, the
+        // fault goes on, and must see what the first operation did.
         let start = self.start.load(Ordering::Acquire);
         let end = self.end.load(Ordering::Acquire);
         start < range.end.as_usize() && range.start.as_usize() < end
@@ -163,11 +164,11 @@ impl<M: Machine> RangeLock<M> {
         }
     }
 
-    /// Takes the fault slot of `hart`, which runs this, for a fault at `vaddr`. The caller
-    /// checks next whether the address [is locked](Self::is_locked). Returns `None` if
-    /// the slot is in use: then the code that holds it has caused this fault.
+    /// Takes the fault slot of `hart`, which runs this, for a fault at `vaddr`, whether the address
+    /// is locked or not. The caller checks that next ([`is_locked`](Self::is_locked)). Returns
+    /// `None` if the slot is in use: then the code that holds it has caused this fault.
     #[inline(always)]
-    pub fn fault_slot(&self, hart: usize, vaddr: VirtAddr) -> Option<FaultGuard<'_>> {
+    pub fn take_slot(&self, hart: usize, vaddr: VirtAddr) -> Option<FaultGuard<'_>> {
         let state = self.state(hart);
         let block = (vaddr.as_usize() >> LARGE_PAGE_BITS) + 1;
         // SeqCst: comes before the load in `is_locked`. Pairs with the load in `drain`.
@@ -187,7 +188,7 @@ impl<M: Machine> RangeLock<M> {
     /// [`lock`](Self::lock), it has locked whole blocks.
     #[inline(always)]
     pub fn is_locked(&self, vaddr: VirtAddr) -> bool {
-        // SeqCst: comes after the write in `fault_slot`. Pairs with the update in `mark_locked`.
+        // SeqCst: comes after the write in `take_slot`. Pairs with the update in `mark_locked`.
         match self.locked.load(Ordering::SeqCst) {
             0 => false,
             harts => self.any_overlaps(harts, one_address(vaddr)),
@@ -203,7 +204,7 @@ impl<M: Machine> RangeLock<M> {
     /// fault slot for `vaddr`, so an operation that locks some of the block later waits.
     pub fn is_block_locked(&self, vaddr: VirtAddr) -> bool {
         let block = widen_to_blocks(one_address(vaddr));
-        // SeqCst: comes after the write in `fault_slot`. Pairs with the update in `mark_locked`.
+        // SeqCst: comes after the write in `take_slot`. Pairs with the update in `mark_locked`.
         let harts = self.locked.load(Ordering::SeqCst);
         harts != 0 && self.any_overlaps(harts, block)
     }
@@ -214,11 +215,12 @@ impl<M: Machine> RangeLock<M> {
         numbers.filter(move |number| self.state(*number).overlaps(range))
     }
 
-    /// Returns the harts that have locked a range or are queued for one, a bit for each. Called
-    /// with the index lock held.
+    /// Returns the harts that have locked a range or are queued for one, a bit for each. Without the
+    /// index lock only the bit of the hart that runs this is certain.
     #[inline(always)]
     fn busy_harts(&self) -> u64 {
-        // Relaxed: both are written with the index lock held.
+        // Relaxed: both are written with the index lock held, and only a hart itself changes its
+        // bit.
         self.locked.load(Ordering::Relaxed) | self.queued.load(Ordering::Relaxed)
     }
 
@@ -228,15 +230,14 @@ impl<M: Machine> RangeLock<M> {
         self.busy_harts() == 0
     }
 
-    /// Returns whether `hart` has locked a range or is queued for one. Called with the index
-    /// lock held.
+    /// Returns whether `hart`, which runs this, has locked a range or is queued for one.
     pub fn is_busy(&self, hart: usize) -> bool {
         self.busy_harts() >> hart & 1 != 0
     }
 
     /// Returns whether no hart except `hart` has locked any of `range` or is queued for it. Called
     /// with the index lock held.
-    pub fn is_free(&self, hart: usize, range: VirtAddrRange) -> bool {
+    pub fn is_uncontended(&self, hart: usize, range: VirtAddrRange) -> bool {
         let others = self.busy_harts() & !(1 << hart);
         others == 0 || self.overlapping(others, range).next().is_none()
     }
@@ -342,7 +343,7 @@ impl<M: Machine> RangeLock<M> {
         for state in core::iter::once(&self.first).chain(&self.others) {
             let mut round = 0;
             // SeqCst: comes after the update in `mark_locked`. Pairs with the write in
-            // `fault_slot` and the release in the guard's drop.
+            // `take_slot` and the release in the guard's drop.
             while (first..=last).contains(&state.faulting.load(Ordering::SeqCst)) {
                 M::relax(round);
                 round += 1;
@@ -363,7 +364,7 @@ impl FaultGuard<'_> {
     /// The area into which the hart faulted a page last.
     #[inline(always)]
     pub fn cache(&mut self) -> &mut AreaCache {
-        // SAFETY: `fault_slot` returns one guard each time that the slot changes from 0, and
+        // SAFETY: `take_slot` returns one guard each time that the slot changes from 0, and
         // only the guard's drop makes it 0 again, so this is the only reference.
         unsafe { &mut *self.state.cache.get() }
     }

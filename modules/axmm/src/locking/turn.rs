@@ -14,7 +14,8 @@ pub struct Request<'a, M> {
 ///
 /// The caller holds the index locks of all of them, with interrupts out by `irqs_off`. While this
 /// waits, the index locks are free, the hart has a place in every queue, and interrupts are as
-/// they were before `irqs_off`. When it returns the index locks are held again.
+/// they were before `irqs_off`. When it returns, the index locks are held again, and a hart that
+/// has waited is still in the queues.
 pub fn wait_for_turn<M: Machine>(
     requests: &[Request<M>],
     hart: usize,

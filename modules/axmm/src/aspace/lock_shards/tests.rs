@@ -361,7 +361,7 @@ fn large_pages() -> &'static AddrSpace<FourHarts> {
 /// Begins a page fault of hart 1, which maps the large page at `addr` when hart 0 next waits.
 /// Returns whether it has ended.
 fn begin_fault(space: &'static AddrSpace<FourHarts>, addr: usize) -> Rc<Cell<bool>> {
-    let slot = space.shards.at(addr).unwrap().lock.fault_slot(1, at(addr));
+    let slot = space.shards.at(addr).unwrap().lock.take_slot(1, at(addr));
     let ended = Rc::new(Cell::new(false));
     let sets = ended.clone();
     ON_WAIT.set(Some(Box::new(move || {
@@ -655,7 +655,7 @@ fn an_operation_over_shards_looks_for_large_pages_in_its_turn_only() {
     ON_WAIT.set(Some(Box::new(|| {
         let is_free = |pages: Range<usize>| {
             let lock = &space.shards.get(0).unwrap().lock;
-            lock.is_free(3, range(&pages))
+            lock.is_uncontended(3, range(&pages))
         };
         assert!(!is_free(EDGE - MIB..EDGE), "hart 0 waits for its range");
         assert!(is_free(EDGE - 2 * MIB..EDGE - MIB), "and for no more");

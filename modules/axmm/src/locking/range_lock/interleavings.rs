@@ -51,13 +51,13 @@ impl Space {
     /// Faults a page of `block` in.
     fn fault(&self, hart: usize, block: usize) {
         let addr = VirtAddr::from_usize(block << LARGE_PAGE_BITS);
-        let mut slot = self.lock.fault_slot(hart, addr);
+        let mut slot = self.lock.take_slot(hart, addr);
         if self.lock.is_locked(addr) {
             drop(slot);
             wake_other();
             self.lock.lock_index_in_turn(hart, one_address(addr));
             self.serve(hart);
-            slot = self.lock.fault_slot(hart, addr);
+            slot = self.lock.take_slot(hart, addr);
             self.unlock_index();
         }
         assert!(slot.is_some(), "no other fault of this hart");

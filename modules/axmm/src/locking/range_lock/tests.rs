@@ -108,10 +108,10 @@ impl Model {
         assert_eq!(lock.is_idle(), !self.harts.iter().any(Hart::is_busy));
         for hart in 0..HARTS {
             let mut busy = self.others(hart).filter(|other| other.is_busy());
-            let is_free = !busy.any(|other| other.overlaps(range));
+            let is_uncontended = !busy.any(|other| other.overlaps(range));
             let is_faulting = self.slots.borrow()[hart].is_some();
             assert_eq!(lock.is_busy(hart), self.harts[hart].is_busy());
-            assert_eq!(lock.is_free(hart, range), is_free);
+            assert_eq!(lock.is_uncontended(hart, range), is_uncontended);
             assert_eq!(lock.is_turn(hart, range), self.is_turn(hart, range));
             assert_eq!(lock.is_faulting(hart), is_faulting);
         }
@@ -176,7 +176,7 @@ impl Model {
     fn fault(&mut self, hart: usize) {
         let addr = self.some_addr();
         let mut slots = self.slots.borrow_mut();
-        let slot = self.lock.fault_slot(hart, addr.into());
+        let slot = self.lock.take_slot(hart, addr.into());
         assert_eq!(slot.is_some(), slots[hart].is_none(), "one fault at a time");
         if let Some(slot) = slot {
             slots[hart] = Some((addr / BLOCK, slot));
@@ -198,7 +198,7 @@ fn a_hart_finds_what_the_others_have_locked_and_wait_for() {
 fn the_only_hart_waits_for_no_fault() {
     let lock = RangeLock::<FourHarts>::new(Box::default());
     assert!(lock.is_one_hart());
-    let slot = lock.fault_slot(0, 0.into());
+    let slot = lock.take_slot(0, 0.into());
     lock.lock(0, va_range(0, BLOCK));
     assert!(ON_WAIT.take().is_none());
     drop(slot);
@@ -224,7 +224,7 @@ fn a_hart_waits_for_all_63_others() {
 #[test]
 fn turns_of_waiting_for_a_fault_are_counted() {
     let lock = Model::new().lock;
-    let slot = lock.fault_slot(1, 0.into());
+    let slot = lock.take_slot(1, 0.into());
     at_round(3, || {
         assert_eq!(ROUND.get(), 3);
         drop(slot);
@@ -239,7 +239,7 @@ fn turns_of_waiting_for_a_fault_are_counted() {
 fn a_fault_beside_the_range_gives_way_while_the_operation_waits_for_another() {
     let lock = Model::new().lock;
     let (inside, beside, outside) = (0, STEP, BLOCK);
-    let slot = lock.fault_slot(1, beside.into());
+    let slot = lock.take_slot(1, beside.into());
     let is_locked = move |addr: usize| lock.is_locked(addr.into());
     at_round(1, move || {
         assert!(is_locked(inside));
