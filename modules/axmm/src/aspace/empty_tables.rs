@@ -36,9 +36,10 @@ impl<M: Machine> WriteGuard<'_, M> {
     }
 
     /// Frees the tables on the paths to both ends of the range that have become empty. Called
-    /// when nothing is mapped in the range any more, which is still locked. A table stays if another
-    /// operation has locked or queued addresses that it translates. That operation frees it if it
-    /// unmaps something there. Otherwise a later one does, or the drop of the address space.
+    /// when nothing is mapped in the range any more, which is still locked. A table stays if
+    /// another operation has locked or queued addresses that it translates. That operation frees
+    /// it if it unmaps something there. Otherwise a later one does, or the drop of the address
+    /// space.
     ///
     /// On one hart all empty tables have been freed with the pages (`Unlocked::exclusive`).
     #[inline(always)]

@@ -98,8 +98,8 @@ impl<M: Machine> IndexLock<M> {
         }
     }
 
-    /// Sets the bit of `hart`, unless it is set. Called in every round, because an interrupt handler
-    /// of the hart that waits for the lock as well clears the bit.
+    /// Sets the bit of `hart`, unless it is set. Called in every round: an interrupt handler of
+    /// the hart may wait for the lock as well, and then clears the bit.
     fn join_cyclic_order(&self, hart: usize) {
         // Relaxed: it is enough if a holder sees the bit at some later unlock.
         if self.waiting.load(Ordering::Relaxed) >> hart & 1 == 0 {

@@ -215,8 +215,8 @@ impl<M: Machine> RangeLock<M> {
         numbers.filter(move |number| self.state(*number).overlaps(range))
     }
 
-    /// Returns the harts that have locked a range or are queued for one, a bit for each. Without the
-    /// index lock only the bit of the hart that runs this is certain.
+    /// Returns the harts that have locked a range or are queued for one, a bit for each. Without
+    /// the index lock only the bit of the hart that runs this is certain.
     #[inline(always)]
     fn busy_harts(&self) -> u64 {
         // Relaxed: both are written with the index lock held, and only a hart itself changes its
