@@ -60,6 +60,7 @@ pub fn run(report: &mut Report) {
     report.test("spaces: misuse is refused", || {
         without_leak(misuse_is_refused)
     });
+    report.test("spaces: eager copies", || without_leak(eager_copies));
     report.test("spaces: copy outside RAM", || {
         without_leak(copy_outside_ram)
     });
@@ -132,6 +133,36 @@ fn private_pages() -> Outcome {
         "{SPACES} address spaces, {ROUNDS} rounds, {} harts",
         harts::online()
     ))
+}
+
+/// Harts write to an address space and to its copy, which first holds what the original did.
+fn eager_copies() -> Outcome {
+    const BEFORE: u64 = 5000;
+    let original = space_with_pages()?;
+    on_all(|hart| {
+        let write = || write_words(hart, BEFORE);
+        original.run(write).map_err(error_text)
+    })?;
+    let copy = SharedAspace::new(original.clone_eager().map_err(error_text)?);
+    let sides = [(&original, BEFORE + 1000), (&copy, BEFORE + 2000)];
+    on_all(|hart| {
+        // Odd harts begin with the copy.
+        for side in [hart % 2, 1 - hart % 2] {
+            let (space, value) = sides[side];
+            let change = || -> Result<(), String> {
+                check_words(hart, BEFORE)?;
+                write_words(hart, value);
+                Ok(())
+            };
+            space.run(change).map_err(error_text)??;
+        }
+        sides.iter().try_for_each(|(space, value)| {
+            space
+                .run(|| check_words(hart, *value))
+                .map_err(error_text)?
+        })
+    })?;
+    Ok(format!("{PAGES} pages, {} harts", harts::online()))
 }
 
 /// Each hart enters an outer address space, and within it an inner one, from which it maps a page

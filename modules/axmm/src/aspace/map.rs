@@ -2,6 +2,7 @@
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
+use memory_set::MemoryArea;
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
 use super::operation::{MissingShard, Operation, with_memory};
@@ -115,8 +116,27 @@ impl<M: Machine> AddrSpace<M> {
     fn map(&self, start: VirtAddr, size: usize, flags: MappingFlags, backend: Backend) -> AxResult {
         let range = self.mappable(start, size)?;
         self.check_rights(flags)?;
-        let map = Map { flags, backend };
-        with_memory::<M>(|| self.perform(range, &map))
+        let map = Map {
+            flags,
+            backend,
+            populates: !backend.is_lazy(),
+        };
+        with_memory::<M, _>(|| self.perform(range, &map))
+    }
+
+    /// Adds an area like `area`, which is one of another address space. Its pages are mapped if
+    /// they are linear; others are for the caller to map.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`map_linear`](Self::map_linear).
+    pub(super) fn map_like(&self, area: &MemoryArea<Backend>) -> AxResult {
+        let map = Map {
+            flags: area.flags(),
+            backend: *area.backend(),
+            populates: !area.backend().owns_frames(),
+        };
+        self.perform(area.va_range(), &map)
     }
 }
 
@@ -124,6 +144,8 @@ impl<M: Machine> AddrSpace<M> {
 struct Map {
     flags: MappingFlags,
     backend: Backend,
+    /// Whether all pages are mapped now.
+    populates: bool,
 }
 
 impl<M: Machine> Operation<M> for Map {
@@ -133,7 +155,7 @@ impl<M: Machine> Operation<M> for Map {
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         // Fails with `AlreadyExists` if something is mapped in the range.
         guard.reserve_insert(guard.range())?;
-        if self.backend.is_lazy() {
+        if !self.populates {
             // The page table does not change, so the index lock is enough.
             guard.insert(guard.range(), self.flags, &self.backend);
             return Ok(());

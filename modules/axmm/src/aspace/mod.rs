@@ -7,7 +7,7 @@
 //!   free_area.rs    where something can be mapped
 //!
 //!   operation.rs    how an operation goes: begin, prepare, change, flush, settle
-//!     map.rs, unmap.rs, protect.rs, sharing.rs     one operation each
+//!     map.rs, unmap.rs, protect.rs, sharing.rs, duplicate.rs     one operation each
 //!   write_guard.rs  a range of one shard, locked for an operation
 //!     lock_shards.rs    ranges of several shards, locked together
 //!     empty_tables.rs   page tables that an operation has emptied
@@ -23,6 +23,7 @@
 
 mod checks;
 mod code;
+mod duplicate;
 mod empty_tables;
 mod fault;
 mod fault_slot;

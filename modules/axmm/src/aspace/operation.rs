@@ -135,7 +135,7 @@ impl<M: Machine> AddrSpace<M> {
 /// Does `work`, and again as long as it fails for lack of memory and other modules give some
 /// back. The caller holds no lock of this module.
 #[inline(always)]
-pub fn with_memory<M: Machine>(work: impl Fn() -> AxResult) -> AxResult {
+pub fn with_memory<M: Machine, T>(work: impl Fn() -> AxResult<T>) -> AxResult<T> {
     loop {
         match work() {
             Err(AxError::NoMemory) if M::reclaim() => {}

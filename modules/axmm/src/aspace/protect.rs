@@ -59,7 +59,7 @@ impl<M: Machine> AddrSpace<M> {
 
     fn protect_range(&self, range: VirtAddrRange, flags: MappingFlags) -> AxResult {
         self.check_rights(flags)?;
-        with_memory::<M>(|| {
+        with_memory::<M, _>(|| {
             let protect = Protect {
                 flags,
                 keeps_rights: Cell::new(true),

@@ -104,7 +104,7 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Inlined, so that its few hundred bytes are made where the caller wants them.
     #[inline(always)]
-    fn new(
+    pub(super) fn new(
         base: VirtAddr,
         size: usize,
         tlb_state: TlbState,

@@ -29,7 +29,7 @@ impl<M: Machine> AddrSpace<M> {
     /// shards may have been split.
     pub fn unmap(&self, start: VirtAddr, size: usize) -> AxResult {
         let range = self.changeable(start, size)?;
-        with_memory::<M>(|| self.perform(range, &Unmap::new()))
+        with_memory::<M, _>(|| self.perform(range, &Unmap::new()))
     }
 
     /// Unmaps a range for the [owner](Self::own_from) of what is mapped there.
@@ -43,7 +43,7 @@ impl<M: Machine> AddrSpace<M> {
     /// The caller owns all that is mapped in the range, and nothing uses it any more.
     pub unsafe fn unmap_owned(&self, start: VirtAddr, size: usize) -> AxResult {
         let range = self.mappable(start, size)?;
-        with_memory::<M>(|| self.perform(range, &Unmap::new()))
+        with_memory::<M, _>(|| self.perform(range, &Unmap::new()))
     }
 
     /// Unmaps several ranges in one operation, with one TLB shootdown, for the

@@ -1,9 +1,10 @@
 //! The allocated backend: each page gets a fresh frame, full of zeroes.
 
-use core::marker::PhantomData;
 use core::ops::Range;
+use core::ptr;
 
-use axalloc::{Frames, UsageKind, alloc_frame_zeroed};
+use axalloc::{Frames, UsageKind, alloc_frames};
+use axconfig::PHYS_VIRT_OFFSET;
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use memory_set::MemoryArea;
@@ -12,7 +13,7 @@ use page_table_multiarch::MappingFlags;
 use super::Backend;
 use super::grain::Grain;
 use super::preallocated::PreallocatedFrames;
-use super::zeroed::{aligned_zeroed_run, into_page_table, zeroed_run};
+use super::zeroed::{FRAMES_PER_POLL, into_page_table, zero};
 use crate::addr::{LARGE_PAGE_SIZE, PAGES_PER_LARGE_PAGE, as_span, block_around};
 use crate::machine::Machine;
 use crate::page_table::FrameSource;
@@ -32,13 +33,44 @@ pub fn populate<M: Machine>(
     grain: Grain,
     undo: &mut TlbGather<M>,
 ) -> AxResult {
-    let mut source = FreshFrames::<M> {
-        longest_run: usize::MAX,
-        large: grain.allows_large_pages(flags),
-        block: None,
-        _machine: PhantomData,
-    };
+    let fill = |_, frames: &mut Frames| zero::<M>(frames);
+    let mut source = FreshFrames::new(grain.allows_large_pages(flags), fill);
     table.map(span, flags, &mut source, undo)
+}
+
+/// Maps `span`, where no page is mapped, to copies of the frames from `original` on.
+///
+/// # Errors
+///
+/// Those of [`populate`].
+pub fn copy<M: Machine>(
+    table: &PageTableOf<M>,
+    span: Range<usize>,
+    flags: MappingFlags,
+    large: bool,
+    original: PhysAddr,
+    undo: &mut TlbGather<M>,
+) -> AxResult {
+    let start = span.start;
+    let fill = |vaddr, frames: &mut Frames| copy_frames::<M>(original + (vaddr - start), frames);
+    let mut source = FreshFrames::new(large, fill);
+    table.map(span, flags, &mut source, undo)
+}
+
+/// Fills `frames` with the bytes from `original` on, which are frames of mappings.
+fn copy_frames<M: Machine>(original: PhysAddr, frames: &mut Frames) {
+    let original = ptr::with_exposed_provenance::<u8>(original.as_usize() + PHYS_VIRT_OFFSET);
+    let pieces = frames
+        .as_bytes_mut()
+        .chunks_mut(FRAMES_PER_POLL * PAGE_SIZE_4K);
+    let mut done = 0;
+    for piece in pieces {
+        // SAFETY: all frames are in the linear mapping, so neither access faults. No Rust code has
+        // a reference to the bytes of a mapped frame.
+        unsafe { M::copy(original.add(done), piece.as_mut_ptr(), piece.len()) };
+        done += piece.len();
+        M::poll();
+    }
 }
 
 /// Faults in the page at `vaddr` of an area, and as much around it as `grain` says, with
@@ -206,40 +238,49 @@ fn map_around<M: Machine>(
 
 /// Fresh frames for a mapping, allocated in runs as long as possible. The page table then owns
 /// and frees each frame separately.
-struct FreshFrames<M> {
+struct FreshFrames<F> {
     /// The longest run that is worth trying. Longer runs were not free.
     longest_run: usize,
     /// Whether the mapping uses large pages where it can.
     large: bool,
     /// The frames of the next large page.
     block: Option<Frames>,
-    _machine: PhantomData<M>,
+    /// Fills frames for the pages from an address on.
+    fill: F,
 }
 
-impl<M: Machine> FrameSource for FreshFrames<M> {
+impl<F: FnMut(usize, &mut Frames)> FrameSource for FreshFrames<F> {
     #[inline(always)]
     fn prepare(&mut self, _vaddr: usize, size: usize) -> bool {
         size == PAGE_SIZE_4K || (self.large && size == LARGE_PAGE_SIZE && self.allocate_block())
     }
 
     #[inline(always)]
-    fn frames(&mut self, _vaddr: usize, size: usize, count: usize) -> AxResult<(PhysAddr, usize)> {
-        if size == LARGE_PAGE_SIZE {
-            let block = self.block.take().ok_or(AxError::NoMemory)?;
-            return Ok((into_page_table(block).0, 1));
-        }
-        if count == 1 {
-            let frame = alloc_frame_zeroed(UsageKind::VirtMem)?;
-            return Ok((frame.into_raw(), 1));
-        }
-        self.run(count).map(into_page_table)
+    fn frames(&mut self, vaddr: usize, size: usize, count: usize) -> AxResult<(PhysAddr, usize)> {
+        let mut frames = match size {
+            LARGE_PAGE_SIZE => self.block.take().ok_or(AxError::NoMemory)?,
+            _ => self.run(count)?,
+        };
+        (self.fill)(vaddr, &mut frames);
+        let (first, count) = into_page_table(frames);
+        Ok((first, if size == LARGE_PAGE_SIZE { 1 } else { count }))
     }
 }
 
-impl<M: Machine> FreshFrames<M> {
+impl<F> FreshFrames<F> {
+    fn new(large: bool, fill: F) -> Self {
+        Self {
+            longest_run: usize::MAX,
+            large,
+            block: None,
+            fill,
+        }
+    }
+
     /// Allocates the frames of the next large page. Returns whether there were any.
     fn allocate_block(&mut self) -> bool {
-        self.block = aligned_zeroed_run::<M>(PAGES_PER_LARGE_PAGE);
+        let count = PAGES_PER_LARGE_PAGE;
+        self.block = alloc_frames(count, count * PAGE_SIZE_4K, UsageKind::VirtMem).ok();
         self.block.is_some()
     }
 
@@ -247,7 +288,7 @@ impl<M: Machine> FreshFrames<M> {
     fn run(&mut self, count: usize) -> AxResult<Frames> {
         let mut run = count.min(self.longest_run);
         loop {
-            match zeroed_run::<M>(run) {
+            match alloc_frames(run, PAGE_SIZE_4K, UsageKind::VirtMem) {
                 Err(AxError::NoMemory) if run > 1 => {
                     // The next lower power of two.
                     run = run.next_power_of_two() / 2;
@@ -263,23 +304,13 @@ impl<M: Machine> FreshFrames<M> {
 mod tests {
     use super::*;
     use crate::aspace::AddrSpace;
-    use crate::machine::ThisMachine;
     use crate::test_memory;
-
-    fn source() -> FreshFrames<ThisMachine> {
-        test_memory::add_once();
-        FreshFrames {
-            longest_run: usize::MAX,
-            large: false,
-            block: None,
-            _machine: PhantomData,
-        }
-    }
 
     /// The first run of a mapping is short if the table for it ends soon.
     #[test]
     fn a_short_run_does_not_shorten_those_after_it() {
-        let mut source = source();
+        test_memory::add_once();
+        let mut source = FreshFrames::new(false, ());
         for wanted in [3, 512, 5, 64] {
             let run = source.run(wanted).unwrap();
             assert_eq!(run.count(), wanted);

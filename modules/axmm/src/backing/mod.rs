@@ -13,7 +13,7 @@ use core::ops::Range;
 use core::{ptr, slice, str};
 
 use axerrno::{AxError, AxResult};
-use memory_addr::VirtAddr;
+use memory_addr::{PhysAddr, VirtAddr};
 use memory_set::{AreaBackend, BackendWords, MemoryArea, WordBackend, WordSlot};
 use page_table_multiarch::MappingFlags;
 
@@ -99,6 +99,23 @@ impl Backend {
             } => Ok(()),
             Self::Alloc { grain, .. } => alloc::populate::<M>(table, span, flags, grain, undo),
         }
+    }
+
+    /// Maps `pages`, none of which is mapped, to copies of the frames from `original` on: with
+    /// large pages if `large`, where blocks of frames are free.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`map`](Self::map).
+    pub(crate) fn copy<M: Machine>(
+        table: &PageTableOf<M>,
+        pages: Range<usize>,
+        flags: MappingFlags,
+        large: bool,
+        original: PhysAddr,
+        undo: &mut TlbGather<M>,
+    ) -> AxResult {
+        alloc::copy::<M>(table, pages, flags, large, original, undo)
     }
 
     /// Returns whether each page of an area is mapped at the first access to it, and not before.

@@ -1,37 +1,24 @@
 //! Runs of frames that are full of zeroes.
 
 use axalloc::{FrameRun, Frames, UsageKind, alloc_frames};
-use axerrno::AxResult;
 use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
 use crate::machine::Machine;
 
-/// The number of frames that are zeroed between two calls of [`Machine::poll`].
-const FRAMES_PER_POLL: usize = 64;
+/// The number of frames that are filled between two calls of [`Machine::poll`].
+pub const FRAMES_PER_POLL: usize = 64;
 
 /// Returns `count` contiguous frames, a power of two, full of zeroes. The run is aligned to its
 /// own size. `None` if there is no such run.
 pub fn aligned_zeroed_run<M: Machine>(count: usize) -> Option<Frames> {
     let mut frames = alloc_frames(count, count * PAGE_SIZE_4K, UsageKind::VirtMem).ok()?;
-    for piece in frames
-        .as_bytes_mut()
-        .chunks_mut(FRAMES_PER_POLL * PAGE_SIZE_4K)
-    {
-        piece.fill(0);
-        M::poll();
-    }
+    zero::<M>(&mut frames);
     Some(frames)
 }
 
-/// Returns `count` contiguous frames, full of zeroes.
-///
-/// # Errors
-///
-/// Fails with `NoMemory` if there is no such run.
-pub fn zeroed_run<M: Machine>(count: usize) -> AxResult<Frames> {
-    let mut frames = alloc_frames(count, PAGE_SIZE_4K, UsageKind::VirtMem)?;
+/// Fills frames with zeroes.
+pub fn zero<M: Machine>(frames: &mut Frames) {
     frames.zero_in_pieces(FRAMES_PER_POLL, M::poll);
-    Ok(frames)
 }
 
 /// Passes each frame of a run to the page table, which then frees them one by one. Returns the

@@ -120,6 +120,14 @@ where
         other.lent.store(true, Ordering::Relaxed);
     }
 
+    /// Copies the entries that `other` has copies of, so that the same mappings of a third page
+    /// table are visible here.
+    pub fn copy_borrowed_entries(&mut self, other: &Self) {
+        self.copy_entries_of(other, &other.borrowed);
+        self.borrowed = other.borrowed.clone();
+        self.lender = other.lender;
+    }
+
     /// Returns whether this root has copies of another root's entries.
     pub fn borrows(&self) -> bool {
         !self.borrowed.is_empty()
