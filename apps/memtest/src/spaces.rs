@@ -14,6 +14,7 @@ use axstd::memory::{
     AddrSpace, AxError, Grain, KERNEL_MAP_BASE, Mapping, MappingFlags, SharedAspace, USER_BASE,
     kernel_aspace, new_user_aspace, tlb,
 };
+use axstd::os::arceos::modules::axhal::probe::copy;
 
 use crate::mapped_memory::{without_leak, word_at};
 use crate::report::{Outcome, Report, check, error_text, on_all};
@@ -29,6 +30,9 @@ const SIZE: usize = 1 << 30;
 
 /// The size of a large page in bytes.
 const LARGE: usize = 2 << 20;
+
+/// A word that a test copies.
+static TO_COPY: u64 = 7;
 
 /// The number of pages that a test maps in each address space.
 const PAGES: usize = 8;
@@ -451,6 +455,25 @@ fn copy_into_lazy_buffer() -> Result<(), String> {
     })
 }
 
+/// Faults that map several pages are not handled at once. They may wait for other harts, which may
+/// wait for what a copy holds. So a copy ends at such a fault.
+fn copy_does_not_wait_in_a_fault() -> Result<(), String> {
+    const TO: usize = KERNEL_MAP_BASE;
+    let kernel = kernel_aspace();
+    let mapped = kernel.map_alloc_with(TO.into(), PAGE, RW, false, Grain::Around(4));
+    mapped.map_err(error_text)?;
+    // SAFETY: the page belongs to this test, and `copy` may fault.
+    let copied = || unsafe { copy((&raw const TO_COPY).cast(), word_at(TO).cast(), 8) };
+    let before = copied();
+    // SAFETY: as above.
+    unsafe { word_at(TO).write_volatile(0) };
+    let after = copied();
+    kernel.unmap(TO.into(), PAGE).map_err(error_text)?;
+    check((before, after) == (0, 8), || {
+        format!("{before} and {after} bytes were copied, not 0 and 8")
+    })
+}
+
 /// Sharing mappings that are not the kernel's is refused. So is entering an address space that
 /// has another kernel's mappings, or lies in the kernel's half.
 fn misuse_is_refused() -> Outcome {
@@ -681,6 +704,7 @@ fn copy_in_and_out() -> Outcome {
         format!("read past the end: {beyond:?}")
     })?;
     copy_into_lazy_buffer()?;
+    copy_does_not_wait_in_a_fault()?;
     copy_into_stale_pages()?;
     Ok(format!("{} bytes each way", bytes.len()))
 }

@@ -91,8 +91,10 @@ pub unsafe fn can_execute(addr: usize) -> bool {
 }
 
 /// Copies `len` bytes, up to the first access that faults and whose page the page-fault
-/// handler does not map. Returns the number of copied bytes. Up to 32 more bytes may have
+/// handler does not map at once. Returns the number of copied bytes. Up to 32 more bytes may have
 /// been written behind those.
+///
+/// The caller may hold a lock for which other harts wait, so no fault of the copy waits for them.
 ///
 /// # Safety
 ///
@@ -102,4 +104,17 @@ pub unsafe fn can_execute(addr: usize) -> bool {
 pub unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
     // SAFETY: the caller allows the reads and the writes; a fault is fixed up.
     len - unsafe { crate::arch::probe_copy(to, from, len) }
+}
+
+/// Returns whether a trap has interrupted [`copy`].
+#[cfg(feature = "paging")]
+pub(crate) fn is_in_copy(frame: &TrapFrame) -> bool {
+    let start = crate::arch::probe_copy as *const () as usize;
+    (start..(&raw const crate::arch::probe_copy_end).addr()).contains(&frame.pc())
+}
+
+/// Without pages there is no copy.
+#[cfg(not(feature = "paging"))]
+pub(crate) fn is_in_copy(_: &TrapFrame) -> bool {
+    false
 }

@@ -1,7 +1,7 @@
 //! What a hart does on a trap, once the trap entry has saved registers.
 //!
 //! A page fault goes to the page-fault handler, and then to the fix-ups of
-//! [`probe`](crate::probe). An interrupt goes to the platform. Any other trap ends the
+//! [`probe`]. An interrupt goes to the platform. Any other trap ends the
 //! machine.
 
 use core::fmt::{self, Write};
@@ -14,7 +14,7 @@ use crate::arch::{TrapFrame, disable_irqs, enable_irqs};
 use crate::hart::{guard_of, lift_stack_limit};
 use crate::mem::{IMAGE_IS_IN_RAM, section_of};
 use crate::power::fail;
-use crate::threads;
+use crate::{probe, threads};
 
 /// The memory manager's page-fault handler.
 ///
@@ -92,7 +92,8 @@ pub(crate) fn on_page_fault(frame: &mut TrapFrame, addr: usize, access: Access) 
         addr: VirtAddr::from_usize(addr),
         access,
     };
-    if handle_at_length(frame, &fault) || crate::probe::fix_up(frame, &fault) {
+    let may_wait = !probe::is_in_copy(frame);
+    if (may_wait && handle_at_length(frame, &fault)) || probe::fix_up(frame, &fault) {
         return;
     }
     fail(

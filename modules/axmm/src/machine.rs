@@ -59,7 +59,7 @@ pub unsafe trait Machine: 'static {
     fn sync_icache() {}
 
     /// Copies `len` bytes, up to the first access that faults. Returns the number of bytes
-    /// that were copied.
+    /// that were copied. No access waits for another hart.
     ///
     /// # Safety
     ///

@@ -6,8 +6,8 @@
 //! such an instruction could not have accessed.
 //!
 //! The hart holds its fault slot while it copies a page, so the page stays mapped. A page fault
-//! of the copy itself may be refused meanwhile ([`Fault::Nested`]). Then the copy of this page ends
-//! ([`Machine::copy`]).
+//! of the copy itself must not wait for other harts, which may wait for the slot. If it is not
+//! handled at once, the copy of this page ends ([`Machine::copy`]).
 //!
 //! - Where the caller's buffer has faulted, the copy goes on through a few bytes on the
 //!   stack. They are moved from or to the buffer while the fault slot is empty, by accesses that

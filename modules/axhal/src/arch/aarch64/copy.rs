@@ -22,7 +22,7 @@ global_asm!(
     .endm
 
     .section .text.copy, \"ax\"
-    .global probe_copy
+    .global probe_copy, probe_copy_end
 probe_copy: // x0: to, x1: from, x2: bytes
     eor     x9, x0, x1
     tst     x9, #7
@@ -60,6 +60,7 @@ probe_copy: // x0: to, x1: from, x2: bytes
 copy_end:
     mov     x0, x2
     ret
+probe_copy_end:
     .purgem copy_byte
     .purgem may_fault
     "
@@ -69,4 +70,6 @@ unsafe extern "C" {
     /// Copies `len` bytes, up to the first access that faults. Returns the number of bytes
     /// left.
     pub unsafe fn probe_copy(to: *mut u8, from: *const u8, len: usize) -> usize;
+    /// The end of the instructions of `probe_copy`.
+    pub safe static probe_copy_end: u8;
 }

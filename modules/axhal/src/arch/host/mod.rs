@@ -33,7 +33,7 @@ mod zero;
 #[cfg(feature = "multitask")]
 pub use context::*;
 #[cfg(feature = "paging")]
-pub use copy::probe_copy;
+pub use copy::{probe_copy, probe_copy_end};
 pub use frame::{TrapFrame, capture};
 pub use interrupts::*;
 #[cfg(feature = "paging")]

@@ -22,7 +22,7 @@ global_asm!(
     .endm
 
     .section .text.copy, \"ax\"
-    .global probe_copy
+    .global probe_copy, probe_copy_end
 probe_copy: // a0: to, a1: from, a2: bytes
     xor     t0, a0, a1
     andi    t0, t0, 7
@@ -64,6 +64,7 @@ probe_copy: // a0: to, a1: from, a2: bytes
 copy_end:
     mv      a0, a2
     ret
+probe_copy_end:
     .purgem copy_byte
     .purgem may_fault
     "
@@ -73,4 +74,6 @@ unsafe extern "C" {
     /// Copies `len` bytes, up to the first access that faults. Returns the number of bytes
     /// left.
     pub unsafe fn probe_copy(to: *mut u8, from: *const u8, len: usize) -> usize;
+    /// The end of the instructions of `probe_copy`.
+    pub safe static probe_copy_end: u8;
 }

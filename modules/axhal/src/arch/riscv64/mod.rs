@@ -20,7 +20,7 @@ mod zero;
 #[cfg(feature = "multitask")]
 pub use context::*;
 #[cfg(feature = "paging")]
-pub use copy::probe_copy;
+pub use copy::{probe_copy, probe_copy_end};
 pub(crate) use float::keep_float;
 pub use frame::{TrapFrame, capture};
 #[cfg(feature = "paging")]

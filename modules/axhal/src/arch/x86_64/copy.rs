@@ -7,7 +7,7 @@ use core::arch::global_asm;
 global_asm!(
     "
     .section .text.copy, \"ax\"
-    .global probe_copy
+    .global probe_copy, probe_copy_end
 probe_copy: // rdi: to, rsi: from, rdx: bytes
     mov     rcx, rdx
     and     edx, 7
@@ -19,6 +19,7 @@ probe_copy: // rdi: to, rsi: from, rdx: bytes
     ret
 5:  lea     rax, [rdx + rcx * 8]
     ret
+probe_copy_end:
     .pushsection .fixup_table, \"a\"
     .quad   2b, 5b
     .quad   3b, 4b
@@ -30,4 +31,6 @@ unsafe extern "C" {
     /// Copies `len` bytes, up to the first access that faults. Returns the number of bytes
     /// left.
     pub unsafe fn probe_copy(to: *mut u8, from: *const u8, len: usize) -> usize;
+    /// The end of the instructions of `probe_copy`.
+    pub safe static probe_copy_end: u8;
 }

@@ -17,7 +17,7 @@ mod zero;
 #[cfg(feature = "multitask")]
 pub use context::*;
 #[cfg(feature = "paging")]
-pub use copy::probe_copy;
+pub use copy::{probe_copy, probe_copy_end};
 pub(crate) use frame::PRESERVED;
 pub use frame::{TrapFrame, capture};
 #[cfg(feature = "paging")]
