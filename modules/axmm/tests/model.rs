@@ -110,7 +110,11 @@ fn step() -> impl Strategy<Value = Step> {
         30 => (location(), access.clone()).prop_map(|(at, access)| Op::Fault(at, access)).boxed(),
         2 => (location(), 0..3 * KIB4).prop_map(|(at, size)| Op::Read(at, size)).boxed(),
         2 => (location(), 0..3 * KIB4).prop_map(|(at, size)| Op::Write(at, size)).boxed(),
-        1 => prop_oneof![3 => Just(Op::Clear), 1 => hold().prop_map(Op::Hold)].boxed(),
+        1 => prop_oneof![
+            3 => Just(Op::Clear),
+            1 => Just(Op::CloneEager),
+            1 => hold().prop_map(Op::Hold),
+        ].boxed(),
         6 => (near(), near(), near(), near(), any::<bool>()).prop_map(|(hint, size, a, b, free)| {
             let limit = if free { (0, SIZE) } else { (a.min(b), a.max(b)) };
             Op::FindFree { hint, size: size >> 9, limit }

@@ -72,6 +72,7 @@ impl<'a> Arbitrary<'a> for Step {
             14 => find_free(bytes)?,
             _ => match bytes.int_in_range(0..=7_u8)? {
                 0 => Op::Clear,
+                2 => Op::CloneEager,
                 1 => Op::Hold(Hold {
                     blocks: bytes.int_in_range(0..=8)?,
                     every: *bytes.choose(&[0, 0, 4, 32])?,

@@ -7,6 +7,7 @@
 
 mod atoms;
 mod change;
+mod clone_eager;
 mod compare;
 mod copy;
 mod fault;
@@ -161,6 +162,7 @@ impl<M: TestMachine> Modelled<M> {
             Op::FindFree { hint, size, limit } => {
                 return self.find_free(hint, size, limit).map(|()| None);
             }
+            Op::CloneEager => return self.clone_eager(fail).map(|()| None),
             Op::CanAccess(range, offset, access) => {
                 return self.can_access(range, offset, access).map(|()| None);
             }

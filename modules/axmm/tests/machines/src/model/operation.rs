@@ -71,6 +71,7 @@ pub enum Op {
     Read(Location, usize),
     Write(Location, usize),
     Clear,
+    CloneEager,
     Hold(Hold),
     FindFree {
         hint: usize,
