@@ -1,13 +1,12 @@
 //! Copies of whole address spaces: what they hold, what they share, and what is left of them when
 //! memory runs out.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use axalloc::fault::fail_from;
 use axalloc::{UsageKind, usage};
 use axerrno::AxError;
-use axmm::{AddrSpace, Grain, MappingFlags};
+use axmm::{AddrSpace, Grain, MappingFlags, VirtAddr};
 
 mod support;
 
@@ -195,43 +194,47 @@ fn a_large_page_is_copied_into_small_ones_if_there_is_no_block<M: TestMachine>()
 /// of these writes, or after it.
 fn other_harts_write_while_a_copy_is_made<R: TestMachine>() {
     const PAGES: usize = 24;
-    const COPIES: usize = if cfg!(miri) { 3 } else { 200 };
+    const ROUNDS: usize = if cfg!(miri) { 50 } else { 5000 };
     let _alone = alone();
-    // The pages lie in two shards.
-    let page = |number: usize| virt(R::base() + GIB - PAGES / 2 * KIB4 + number * KIB4);
-    let base = virt(R::base());
-    let space = AddrSpace::<Threads<R>>::new_empty_user(base, SIZE).unwrap();
-    space.map_alloc(page(0), PAGES * KIB4, RW, false).unwrap();
-    let is_over = AtomicBool::new(false);
-    let (space, is_over) = (&space, &is_over);
+    // The pages lie in two shards, or in the only one.
+    for (size, first) in [(SIZE, GIB - PAGES / 2 * KIB4), (MIB2, 0)] {
+        let page = |number: usize| virt(R::base() + first + number * KIB4);
+        let space = AddrSpace::<Threads<R>>::new_empty_user(virt(R::base()), size).unwrap();
+        space.map_alloc(page(0), PAGES * KIB4, RW, false).unwrap();
+        copy_beside_writers(&space, PAGES, ROUNDS, page);
+    }
+}
+
+fn copy_beside_writers<R: TestMachine>(
+    space: &AddrSpace<Threads<R>>,
+    pages: usize,
+    rounds: usize,
+    page: impl Fn(usize) -> VirtAddr + Copy + Send,
+) {
     thread::scope(|scope| {
-        for hart in [1, 2] {
+        let writers = [1, 2].map(|hart| {
             scope.spawn(move || {
                 set_this_hart(hart);
-                for round in 0.. {
-                    if is_over.load(Relaxed) {
-                        return;
-                    }
-                    let filled = [round as u8; KIB4];
+                for round in 0..rounds {
                     // Fails while another hart has made the page read-only.
-                    _ = space.write(page(round % PAGES), &filled);
+                    let own = (2 * round + hart - 1) % pages;
+                    _ = space.write(page(own), &[round as u8; KIB4]);
                     if round % 50 == 0 {
                         space.protect(page(3), 2 * KIB4, RO).unwrap();
                         space.protect(page(3), 2 * KIB4, RW).unwrap();
                     }
                 }
-            });
-        }
+            })
+        });
         set_this_hart(0);
-        for _ in 0..COPIES {
+        while !writers.iter().all(|writer| writer.is_finished()) {
             let copy = space.clone_eager().unwrap();
-            for number in 0..PAGES {
+            for number in 0..pages {
                 let mut bytes = [0; KIB4];
                 copy.read(page(number), &mut bytes).unwrap();
                 assert!(bytes.iter().all(|byte| *byte == bytes[0]), "page {number}");
             }
         }
-        is_over.store(true, Relaxed);
     });
 }
 

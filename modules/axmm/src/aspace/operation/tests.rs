@@ -152,7 +152,7 @@ fn work_that_lacks_memory_is_done_again_as_long_as_other_modules_free_some() {
     for (reclaims, tries_needed) in [(2, 3), (5, 3), (0, 1)] {
         RECLAIMS.set(reclaims);
         let tries = Cell::new(0);
-        let result = with_memory::<FourHarts>(|| {
+        let result = with_memory::<FourHarts, _>(|| {
             tries.set(tries.get() + 1);
             match tries.get() == tries_needed {
                 true => Ok(()),
@@ -163,6 +163,6 @@ fn work_that_lacks_memory_is_done_again_as_long_as_other_modules_free_some() {
         assert_eq!(tries.get(), tries_needed);
     }
     RECLAIMS.set(1);
-    let result = with_memory::<FourHarts>(|| Err(AxError::NoMemory));
+    let result: AxResult = with_memory::<FourHarts, _>(|| Err(AxError::NoMemory));
     assert_eq!(result, Err(AxError::NoMemory));
 }
