@@ -19,9 +19,9 @@ use crate::tlb::state::TlbState;
 impl<M: Machine> AddrSpace<M> {
     /// Makes an address space with the same areas and a copy of every page that has a frame, as
     /// `fork` needs it where nothing is shared. Rights, names, grains and sizes of pages stay, but
-    /// a large page becomes small ones if no block of frames is free for it. A page that has no
-    /// frame gets none. Linear areas map the same physical addresses. The kernel's mappings are
-    /// visible if they are visible here.
+    /// a large page becomes small ones if no block of frames is free for it. Pages without a frame
+    /// stay lazy. Linear areas map the same physical addresses. The kernel's mappings are visible
+    /// if they are visible here.
     ///
     /// This address space does not change meanwhile: operations and page faults of other harts
     /// wait. What another hart writes to a page while it is copied may be in the copy in part.
@@ -47,8 +47,8 @@ impl<M: Machine> AddrSpace<M> {
     }
 }
 
-/// The operation that copies areas and pages into another address space. No other hart knows that
-/// one yet. If the operation fails, what has been copied is freed with it.
+/// The operation that copies areas and pages into another address space, which no other hart knows
+/// yet. If the operation fails, the other address space is dropped, and with it what was copied.
 struct CopyInto<'a, M: Machine>(&'a AddrSpace<M>);
 
 impl<M: Machine> Operation<M> for CopyInto<'_, M> {
