@@ -58,7 +58,7 @@ impl<M: Machine> Operation<M> for CopyInto<'_, M> {
         guard.lock_range();
         guard.unlocked(|unlocked| {
             let mut from = unlocked.range().start;
-            // No area reaches beyond its shard, nor into what is locked of it.
+            // An area ends within its shard, all of which is locked.
             while let Some(area) = unlocked.area_from(from) {
                 self.copy_area(unlocked, &area)?;
                 from = area.end();
