@@ -15,6 +15,7 @@ fn every_address_is_in_the_shard_of_its_number() {
         (0xffff_8000_0000_0000, 0xffff_e000_0000_0000, 39),
         (0xffff_ff80_0000_0000, 0xffff_ffff_ffff_f000, 30),
         (0x4000_0000, 0x8000_0000, 39),
+        (0xffff_ff80_0000_0000, 0xffff_ffff_ffff_f000, 39),
         (3 * TOP + PAGE, 4 * TOP + PAGE, 39),
         (PAGE, MAX_SHARDS * TOP, 39),
         (PAGE, (MAX_SHARDS + 1) * TOP, 39),
