@@ -465,7 +465,7 @@ fn copy_does_not_wait_in_a_fault() -> Result<(), String> {
     // SAFETY: the page belongs to this test, and `copy` may fault.
     let copied = || unsafe { copy((&raw const TO_COPY).cast(), word_at(TO).cast(), 8) };
     let before = copied();
-    // SAFETY: as above.
+    // SAFETY: the page is mapped and belongs to this test.
     unsafe { word_at(TO).write_volatile(0) };
     let after = copied();
     kernel.unmap(TO.into(), PAGE).map_err(error_text)?;
