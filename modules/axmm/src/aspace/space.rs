@@ -19,20 +19,21 @@ use crate::tlb::state::TlbState;
 ///
 /// Any number of harts may call any method at the same time. Operations on ranges that do not
 /// overlap run side by side. Overlapping operations are serialized in the order in which they
-/// were called. A caller that needs several operations to be one, as to find free addresses and
-/// to map them, holds a lock of its own. Or it tries again if `AlreadyExists` says that another
-/// hart was faster.
+/// were called. Finding free addresses and mapping them are two calls. If another hart maps
+/// something there in between, the second call fails with `AlreadyExists`. The caller then tries
+/// again, or it holds a lock of its own around both calls.
 ///
-/// The time for which an operation keeps interrupts out is bounded, whatever its size, unless
-/// its caller keeps them out, or there is no memory for the areas that it may add.
+/// Interrupts stay out for a bounded time, whatever the size of an operation. There are two
+/// exceptions. The caller may keep interrupts out itself. And if no memory can be reserved for the
+/// areas that an operation may add, the operation keeps its index lock, and interrupts out.
 ///
 /// An interrupt handler may interrupt an operation or a page fault of its hart that has locked a
 /// range or is queued for one. Then the handler must not wait for another hart, whose handler could
-/// be waiting for this one. Its page faults are [`Fault::Nested`](super::Fault::Nested) if any hart
-/// has locked the page, and may be if any has locked something in the 2 MiB block around it. Its
-/// operations fail with `ResourceBusy` if any range of their shard is locked or queued, and always
-/// if they lie in several shards. Memory that handlers use should be populated, so that it causes
-/// no page faults.
+/// be waiting for this one. A page fault of the handler is [`Fault::Nested`](super::Fault::Nested)
+/// if a hart has locked the page. It may also be `Nested` if a hart has locked another page of the
+/// 2 MiB block around it. An operation of the handler fails with `ResourceBusy` if any range of its
+/// shard is locked or queued, and always if it lies in several shards. Memory that handlers use
+/// should be populated, so that it causes no page faults.
 #[repr(C)]
 pub struct AddrSpace<M: Machine = ThisMachine> {
     /// The areas and their locks. First, so that the address of the first lock is that of the
@@ -63,12 +64,14 @@ impl<M: Machine> TableView<'_, M> {
 }
 
 impl<M: Machine> AddrSpace<M> {
-    /// Makes an address space over `size` bytes from `base` on, with nothing mapped.
+    /// Makes an address space for the kernel over `size` bytes from `base` on, with nothing mapped.
+    /// No mapping in it may be accessible to users, or writable and executable at once.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the range is empty, not page-aligned, overflows, or has addresses that
-    /// the page table cannot tell apart. `NoMemory`.
+    /// `InvalidInput` if the range is empty, not page-aligned, or overflows. `InvalidInput` also if
+    /// the page table does not translate all of its addresses, or if it lies in both halves of the
+    /// addresses. `NoMemory`.
     pub fn new_empty(base: VirtAddr, size: usize) -> AxResult<Self> {
         Self::new(base, size, TlbState::kernel(), |_| Ok(()))
     }
@@ -102,7 +105,8 @@ impl<M: Machine> AddrSpace<M> {
         })
     }
 
-    /// Inlined, so that its few hundred bytes are made where the caller wants them.
+    /// Inlined, so that the address space is built in its final place: copying its few hundred
+    /// bytes would cost more.
     #[inline(always)]
     pub(super) fn new(
         base: VirtAddr,
