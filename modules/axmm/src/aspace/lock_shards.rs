@@ -76,8 +76,8 @@ fn lock_ranges<M: Machine>(
     let mut requests: ArrayVec<_, MAX_SHARDS> = requests.collect();
     loop {
         wait_for_turn::<M>(&requests, hart, irqs_off);
-        // From here on no other operation frees a table on the way to an end of the range, so the
-        // page table may be looked at.
+        // The index locks are held, and no other operation has locked any of these ranges. So no
+        // table on the way to an end of a range is freed, and the page table may be walked.
         if cover_large_pages(guards, &requests) {
             for request in &requests {
                 request.lock.lock(hart, request.range);
