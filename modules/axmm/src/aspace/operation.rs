@@ -10,8 +10,8 @@
 //!     settle       changes the areas             in each
 //! ```
 //!
-//! A step that an operation does not need stays empty. Mapping has only `prepare`, because all of
-//! its work can fail: each page takes a frame.
+//! A step that an operation does not need stays empty. Mapping does all of its work in `prepare`,
+//! because each page may need a frame or a page table, and so may fail.
 
 use axerrno::{AxError, AxResult};
 
@@ -52,8 +52,9 @@ pub trait Operation<M: Machine> {
     /// another shard, or when [`WriteGuard::unlock_index`] fails in this one.
     fn undo(&self, _guard: &mut WriteGuard<'_, M>) {}
 
-    /// Returns whether [`change`](Self::change) has anything to do. An operation over several
-    /// shards calls `change` without asking.
+    /// Returns whether [`change`](Self::change) has anything to do. If not, an operation in one
+    /// shard leaves that step out, and keeps its index lock. An operation over several shards has
+    /// freed its index locks already, so it always calls `change`.
     fn changes_pages(&self, _guard: &WriteGuard<'_, M>) -> bool {
         false
     }
@@ -74,7 +75,7 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// Those of the operation. `ResourceBusy` in some interrupt handlers ([`AddrSpace`]).
-    /// `NoMemory` for a shard.
+    /// `NoMemory` if a shard cannot be made.
     #[inline(always)]
     pub(super) fn perform<O: Operation<M>>(&self, range: VirtAddrRange, operation: &O) -> AxResult {
         let number = self.shards.number_of(range.start.as_usize());
@@ -132,8 +133,8 @@ impl<M: Machine> AddrSpace<M> {
     }
 }
 
-/// Does `work`, and again as long as it fails for lack of memory and other modules give some
-/// back. The caller holds no lock of this module.
+/// Does `work`, and repeats it as long as it fails for lack of memory and other modules give some
+/// back. The caller holds no lock of an address space, because giving memory back may unmap it.
 #[inline(always)]
 pub fn with_memory<M: Machine, T>(work: impl Fn() -> AxResult<T>) -> AxResult<T> {
     loop {
