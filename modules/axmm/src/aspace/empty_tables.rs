@@ -1,5 +1,6 @@
-//! Page tables that an operation empties. Most are locked together with its range, and freed with
-//! the pages. Others are locked and freed one by one once the areas have changed.
+//! Page tables that an operation empties. If all other addresses of a table are free and not
+//! locked, they are locked together with the operation's range. Then the table is freed with the
+//! pages. Other tables are locked and freed one by one, once the areas have changed.
 
 use memory_addr::{VirtAddr, VirtAddrRange};
 
@@ -10,7 +11,8 @@ use crate::page_table::frames::PageTableOf;
 
 impl<M: Machine> WriteGuard<'_, M> {
     /// Widens `pages` by the free addresses around the operation's range that share page tables
-    /// with it: as far as no other operation has locked or queued any of them.
+    /// with it. Leaves out a table of which another operation has locked or queued some of these
+    /// addresses.
     pub(super) fn with_tables(&self, pages: VirtAddrRange) -> VirtAddrRange {
         let shards = &self.space().shards;
         let shard = shards.range(shards.number_of(self.range().start.as_usize()));
@@ -53,7 +55,8 @@ impl<M: Machine> WriteGuard<'_, M> {
 
     /// Finds an empty table on the path to an end of the range. Returns an address that it
     /// translates, and the range to lock before it is freed. No other operation frees the table,
-    /// because the end is locked.
+    /// because the end is locked. Until that range is locked, a fault may still fill the table. So
+    /// `free_empty_tables` frees it only if it is still empty.
     #[inline(never)]
     fn empty_table(&self) -> Option<(VirtAddr, VirtAddrRange)> {
         let (start, end) = (self.range().start, self.range().end);
