@@ -33,8 +33,8 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `Unmapped` if nothing has ever been mapped in the shard. `Nested` if the fault would have to
-    /// wait and must not: the caller is part of another page fault, or of an interrupt handler that
-    /// has interrupted an operation of this hart.
+    /// wait and must not. Then this hart is in the middle of another page fault or holds an index
+    /// lock, or the caller is an interrupt handler that has interrupted an operation of this hart.
     #[inline(always)]
     pub(super) fn fault_slot(&self, vaddr: VirtAddr) -> Result<HeldSlot<'_, M>, Fault> {
         let irqs_off = M::disable_irqs();
@@ -50,8 +50,8 @@ impl<M: Machine> AddrSpace<M> {
         }
     }
 
-    /// Takes the fault slot after the operations that are ahead of it in the queue for the page.
-    /// Operations that ask later wait.
+    /// Takes the fault slot once no other hart has locked the page, and the operations that are
+    /// ahead in the queue for it have finished. Operations that ask later wait.
     #[cold]
     #[inline(never)]
     fn fault_slot_in_turn(&self, vaddr: VirtAddr) -> Result<HeldSlot<'_, M>, Fault> {
