@@ -88,8 +88,8 @@ impl<M: Machine> AddrSpace<M> {
         let Some(shard) = self.shards.at(vaddr.as_usize()) else {
             return Ok(None);
         };
-        // An operation that locks the address waits until the slot is empty. A caller that tries
-        // again and again must not fill it each time.
+        // An operation that locks the address waits until the slot is empty. If a caller tried
+        // again and again and took the slot each time, the operation might never see it empty.
         if shard.lock.is_locked(vaddr) {
             return Err(AxError::ResourceBusy);
         }
@@ -164,6 +164,9 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// One call ends at the end of a shard. It waits until no operation has locked any of `pages`
     /// in the shard, and holds the index lock. So nothing that it visits is unmapped meanwhile.
+    ///
+    /// An interrupt handler that has interrupted an operation must not wait. For it the visit ends
+    /// at the first shard in which any range is locked or queued.
     pub(crate) fn visit_some(
         &self,
         pages: VirtAddrRange,
