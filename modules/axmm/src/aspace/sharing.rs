@@ -123,6 +123,8 @@ impl<M: Machine> Operation<M> for Share {
 
     fn settle(&self, guard: &mut WriteGuard<'_, M>) {
         let space = guard.space();
+        // Every shard has been prepared by now, so all tables under the root exist. The first
+        // call covers all shards, and later ones change nothing.
         space
             .table
             .share_root(as_span(space.va_range), space.fixed_end);
