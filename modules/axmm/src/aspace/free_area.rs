@@ -50,7 +50,8 @@ impl<M: Machine> AddrSpace<M> {
     /// Returns an address in `limit` for a mapping of `size` bytes that may lie anywhere there.
     /// It searches in the arena of this hart first, one of the shards in `limit`, and then in
     /// all of `limit` as [`find_free_area`](Self::find_free_area) does. Harts that map and unmap
-    /// in their own arenas share neither locks nor page tables.
+    /// in different arenas share no locks and, below the root, no page tables. If there are more
+    /// harts than arenas, some harts share an arena.
     pub fn find_free_in_arena(&self, size: usize, limit: VirtAddrRange) -> Option<VirtAddr> {
         let last = limit.end.as_usize().checked_sub(1)?;
         let first = self.shards.number_of(limit.start.as_usize());
