@@ -17,9 +17,9 @@ use crate::tlb::gather::TlbGather;
 use crate::tlb::state::TlbState;
 
 impl<M: Machine> AddrSpace<M> {
-    /// Makes an address space with the same areas and a copy of every page that has a frame, as
-    /// `fork` needs it where nothing is shared. Rights, names, grains and sizes of pages stay, but
-    /// a large page becomes small ones if no block of frames is free for it. Pages without a frame
+    /// Makes an address space with the same areas and a copy of every page that has a frame. This
+    /// is `fork` without sharing of frames. Rights, names, grains and sizes of pages stay, but a
+    /// large page becomes small ones if no block of frames is free for it. Pages without a frame
     /// stay lazy. Linear areas map the same physical addresses. The kernel's mappings are visible
     /// if they are visible here.
     ///
@@ -84,6 +84,7 @@ impl<M: Machine> CopyInto<'_, M> {
         });
         copied.break_value().map_or(Ok(()), Err)?;
         if area.flags().contains(MappingFlags::EXECUTE) {
+            // No other hart knows the copy, so its pages stay mapped without a lock.
             copy.sync_locked(area.va_range());
         }
         Ok(())
@@ -102,6 +103,7 @@ impl<M: Machine> CopyInto<'_, M> {
         };
         let copy = self.0;
         let mut gather = TlbGather::new(&copy.tlb_state);
+        // No other hart knows the copy, so any of its tables may be freed.
         gather.set_exclusive(ALL_ADDRESSES);
         gather.set_owns_frames(true);
         let is_large = level > 0;
