@@ -4,14 +4,16 @@
 //! ([`Machine::clean_code`]) and every hart fetches anew ([`Machine::sync_icache`]). The address
 //! space does both
 //!
-//! - where an operation makes pages executable: [`protect`](AddrSpace::protect) and
-//!   mappings that have their frames at once, when no hart can write the pages any more;
+//! - when executable pages are mapped that have their frames at once;
+//! - in [`protect`](AddrSpace::protect), after the TLBs are flushed: pages that have lost the right
+//!   to write no longer change then;
 //! - for a lazy page, before the page fault maps it: other harts may execute the page as soon
 //!   as it is mapped, because a page fault does not keep them away;
 //! - for what [`write`](AddrSpace::write) puts into executable pages.
 //!
-//! Code that is written by other means, into pages that a user program may both write and
-//! execute, is its writer's to synchronize ([`sync_icache`](AddrSpace::sync_icache)).
+//! A user program may write code itself, into pages that it may both write and execute. The address
+//! space does not see these writes. After them the instruction caches must be synchronized with
+//! [`sync_icache`](AddrSpace::sync_icache).
 
 use core::ops::ControlFlow;
 
@@ -47,7 +49,8 @@ impl<M: Machine> AddrSpace<M> {
         }
     }
 
-    /// Does what [`sync_icache`](Self::sync_icache) does, for a range that the caller has locked.
+    /// Does what [`sync_icache`](Self::sync_icache) does, for a range in which no page is unmapped
+    /// meanwhile. The caller has locked it, or no other hart knows the address space.
     pub(super) fn sync_locked(&self, range: VirtAddrRange) {
         let pages = as_span(range);
         if M::needs_cleaning() {
