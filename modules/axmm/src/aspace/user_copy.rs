@@ -66,9 +66,9 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// `BadAddress` if some of the bytes may not be read. `NoMemory` if a page of theirs cannot
-    /// be allocated. `buf` then holds the bytes before; [`read_some`](Self::read_some) returns
-    /// how many they are.
+    /// `BadAddress` if some of the bytes may not be read, or if a page fault for them would be
+    /// [`Fault::Nested`]. `NoMemory` if there is no frame for one of their pages. The bytes before
+    /// the first that fails are in `buf`. [`read_some`](Self::read_some) returns their number.
     pub fn read(&self, start: VirtAddr, buf: &mut [u8]) -> AxResult {
         Ok(self.read_pieces(start, buf).1?)
     }
@@ -78,9 +78,10 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// `BadAddress` if some of the bytes there may not be written. `NoMemory` if a page of theirs
-    /// cannot be allocated. The bytes before have been written; [`write_some`](Self::write_some)
-    /// returns how many they are.
+    /// `BadAddress` if some of the bytes there may not be written, or if a page fault for them
+    /// would be [`Fault::Nested`]. `NoMemory` if there is no frame for one of their pages. The
+    /// bytes before the first that fails have been written. [`write_some`](Self::write_some)
+    /// returns their number.
     pub fn write(&self, start: VirtAddr, buf: &[u8]) -> AxResult {
         Ok(self.write_pieces(start, buf).1?)
     }
@@ -214,8 +215,8 @@ impl<M: Machine> AddrSpace<M> {
     /// Calls `f` with the part of `size` bytes from `vaddr` on that lies in one small page,
     /// if it may be accessed. The page stays mapped meanwhile.
     ///
-    /// The frames are those of mappings. No Rust code in the kernel has a reference to
-    /// their bytes: what they hold is only ever copied.
+    /// The address is neither fixed nor owned ([`may_copy`](Self::may_copy)). So no Rust code in
+    /// the kernel has a reference to the bytes of its frame, which are only ever copied.
     fn with_piece<R>(
         &self,
         vaddr: VirtAddr,
