@@ -43,9 +43,10 @@ impl<M: Machine> IndexLock<M> {
         }
     }
 
-    /// Locks it for `hart`, which runs this and does not hold it. Interrupts are out when
-    /// this returns; while the hart waits, they are as they were before `irqs_off`, and it
-    /// acknowledges requests to flush.
+    /// Locks it for `hart`, which runs this and does not hold it. The caller keeps interrupts out
+    /// with `irqs_off`, and they are out when this returns. While the hart waits, the guard is
+    /// dropped, so interrupts are as they were before it. Meanwhile the hart acknowledges requests
+    /// to flush.
     #[inline(always)]
     pub fn lock(&self, hart: usize, irqs_off: &mut Option<M::IrqGuard>) {
         if !self.try_lock(hart) {

@@ -12,10 +12,11 @@ pub struct Request<'a, M> {
 
 /// Waits until it is the turn of `hart` for every one of `requests`.
 ///
-/// The caller holds the index locks of all of them, with interrupts out by `irqs_off`. While this
-/// waits, the index locks are free, the hart has a place in every queue, and interrupts are as
-/// they were before `irqs_off`. When it returns, the index locks are held again, and a hart that
-/// has waited is still in the queues.
+/// The requests are in ascending order of addresses. The caller holds the index locks of all of
+/// them, and keeps interrupts out with `irqs_off`. While this waits, the index locks are free and
+/// the hart has a place in every queue. `irqs_off` is dropped meanwhile, so interrupts are as they
+/// were before it. When this returns, the index locks are held and interrupts are out again. A hart
+/// that has waited is still in the queues.
 pub fn wait_for_turn<M: Machine>(
     requests: &[Request<M>],
     hart: usize,
