@@ -1,5 +1,6 @@
-//! Two harts of which loom knows. A test runs them in every interleaving, and with every
-//! order that memory may have. It fails also if a hart waits for ever.
+//! A machine of two harts, each a thread that loom schedules. A test runs them in every
+//! interleaving, and lets each load return every value that its memory order allows. The test also
+//! fails if a hart waits for ever.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -24,7 +25,8 @@ loom::thread_local! {
 }
 
 loom::lazy_static! {
-    /// Ends a hart's waiting: the other has done something, or waits itself.
+    /// One for each hart, which waits on its own in `relax`. The other hart notifies it after each
+    /// change that it may wait for, and before it waits itself.
     static ref WAKES: [Notify; HARTS] = [(); HARTS].map(|()| Notify::new());
 }
 
@@ -65,7 +67,8 @@ unsafe impl Machine for Modelled {
     }
 }
 
-/// Runs two harts with what `make` returns, in every interleaving with so many preemptions.
+/// Runs two harts with what `make` returns, in every interleaving with at most `preemptions`
+/// preemptions.
 pub fn harts<T: Send + Sync + 'static>(
     preemptions: usize,
     make: impl Fn() -> T + Send + Sync + 'static,
@@ -75,7 +78,8 @@ pub fn harts<T: Send + Sync + 'static>(
     let mut model = Builder::new();
     model.preemption_bound = Some(preemptions);
     model.check(move || {
-        // The thread that makes them has synchronized with the other one, which starts later.
+        // The first use makes `WAKES`. It comes before the other thread starts, so that both
+        // threads use the same ones without further synchronization.
         WAKES.iter().for_each(|_| {});
         let shared = Arc::new(make());
         let other = shared.clone();

@@ -41,8 +41,8 @@ mod counted {
         }
     }
 
-    /// How often each other hart has overtaken one that waits. Used with the index lock
-    /// held, so relaxed loads and stores are enough.
+    /// The counts of one hart that waits: how often each other hart has overtaken it. Used with
+    /// the index lock held, so relaxed loads and stores are enough.
     pub struct Overtakes([AtomicU8; HARTS]);
 
     impl Overtakes {
@@ -53,19 +53,19 @@ mod counted {
             Self([const { AtomicU8::new(0) }; HARTS])
         }
 
-        /// The hart starts to wait.
+        /// Begins a wait: sets all counts to 0.
         pub fn start(&self) {
             self.0.iter().for_each(|times| times.store(0, Relaxed));
         }
 
-        /// An operation of `hart` overtakes it.
+        /// Counts an operation of `hart` that overtakes the waiting hart.
         pub fn add(&self, hart: usize) {
             let times = self.0[hart].load(Relaxed).saturating_add(1);
             self.0[hart].store(times, Relaxed);
             MOST.fetch_max(times.into(), Relaxed);
         }
 
-        /// Its wait ends.
+        /// Counts a wait that has ended.
         pub fn finish(&self) {
             WAITS.fetch_add(1, Relaxed);
         }
