@@ -11,7 +11,8 @@
 //! A page fault writes the 2 MiB block of its address into the fault slot of its hart, then
 //! reads the locked ranges. An operation locks its range, then reads the fault slots. All four
 //! accesses are sequentially consistent, so at least one of the two sees the other. A fault that
-//! sees a locked range gives way. An operation that sees a fault in its range waits for it.
+//! sees its address locked gives way: it empties its slot and later waits in the queue. An
+//! operation that sees a fault in one of its blocks waits until that slot is empty.
 //!
 //! Ranges are locked and queued with the index lock held. A hart may lock a range if no locked
 //! range overlaps it, and no queued range with a lower ticket does.
@@ -36,7 +37,8 @@ mod interleavings;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
-/// What one hart does in the shard. A page fault uses the first words, in this order.
+/// What one hart does in the shard. The fields that page faults use come first. A fault uses the
+/// slot and the cache of its own hart, and compares its address with the ranges of all harts.
 #[repr(C, align(64))]
 pub struct HartState {
     /// The fault slot: the number of the 2 MiB block in which the hart faults a page in, plus
@@ -309,13 +311,14 @@ impl<M: Machine> RangeLock<M> {
         }
     }
 
-    /// Locks `range` for `hart`, whose turn it is, instead of what it has locked before. Waits
-    /// until the faults of other harts there have ended. Called with the index lock held.
+    /// Locks `range` for `hart`, whose turn it is. `range` replaces the range of this shard
+    /// that the hart had locked before, if any. Waits until the faults of other harts there have
+    /// ended. Called with the index lock held.
     ///
     /// A fault may map all of its block, so whole blocks are locked during the wait. A later fault
-    /// there finds its block locked and gives way. It takes its slot at most twice before it waits
-    /// for the index lock: in the trap's fast path, and in `fault_in`. So faults beside the range
-    /// cannot prolong the wait for ever.
+    /// there finds its block locked and gives way. Its hart takes its slot at most twice: in the
+    /// trap's fast path, and in `fault_in`. Then it waits for the index lock, which this hart
+    /// holds. So the faults of a hart prolong the wait at most twice.
     #[inline(always)]
     pub fn lock(&self, hart: usize, range: VirtAddrRange) {
         if self.is_one_hart() {
