@@ -161,8 +161,8 @@ impl<M: Machine> Shards<M> {
         }
     }
 
-    /// Returns the addresses of shard `number`. Those of the first begin at 0, and those of the
-    /// last may end above the address space: the caller clips them.
+    /// Returns the addresses of shard `number`. The range of the first shard begins at 0, below
+    /// the address space. That of the last may end above the address space. The caller clips it.
     #[inline(always)]
     pub fn range(&self, number: usize) -> VirtAddrRange {
         match number {
