@@ -46,6 +46,7 @@ pub struct WriteGuard<'a, M: Machine> {
     shard: &'a Shard<M>,
     /// The addresses that the operation changes.
     range: VirtAddrRange,
+    /// The hart that performs the operation. A thread stays on one hart, so this stays right.
     hart: usize,
     /// What is locked: `range`, and addresses around it that must not change meanwhile.
     locked: Option<VirtAddrRange>,
@@ -114,8 +115,8 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` in an interrupt handler that has interrupted an operation of this hart, if
-    /// any range of the shard is locked or queued.
+    /// `ResourceBusy` in an interrupt handler that has interrupted an operation of this hart, or a
+    /// page fault that is queued, if any range of the shard is locked or queued.
     #[inline(always)]
     pub fn begin(&mut self) -> AxResult {
         self.irqs_off = Some(M::disable_irqs());
@@ -161,8 +162,8 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         Ok(())
     }
 
-    /// Waits until it is this hart's turn for `range`. If it has to wait, it stays in the queue
-    /// afterwards.
+    /// Waits until it is this hart's turn for `range`. A hart that has waited stays in the queue
+    /// until its range is locked, so that no other operation gets ahead of it.
     #[cold]
     fn await_turn(&mut self, range: VirtAddrRange) {
         self.no_preempt.get_or_insert_with(M::disable_preemption);
@@ -194,9 +195,9 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         }
     }
 
-    /// Looks up the large pages across the ends of the range, and locks what `widen` makes of it
-    /// and them. Until it is locked, a fault may map another such page, so they are looked up again
-    /// afterwards. If they differ, all is done again.
+    /// Locks what `widen` returns for the range together with the large pages across its ends.
+    /// Until that is locked, a fault may map another large page across an end. So the large pages
+    /// are looked up again afterwards. If they differ, all is done again for the new ones.
     #[cold]
     fn lock_pages(&mut self, widen: impl Fn(&Self, VirtAddrRange) -> VirtAddrRange) {
         let lock = self.range_lock();
@@ -221,7 +222,8 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         }
     }
 
-    /// The range together with the large pages across its ends.
+    /// Returns the range together with the large pages across its ends. Walks the page table, so
+    /// the caller holds the index lock, and no other operation has locked the ends of the range.
     pub fn with_large_pages(&self) -> VirtAddrRange {
         let (mut start, mut end) = (self.range.start.as_usize(), self.range.end.as_usize());
         for addr in [start, end - 1] {
@@ -302,9 +304,12 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         })
     }
 
-    /// Unlocks the index lock. Meanwhile, room for as many areas as an operation adds is kept: on
-    /// several harts it is reserved. On one hart only an interrupt handler could use it up. There
-    /// the range is locked, so that operations of handlers fail.
+    /// Unlocks the index lock. Meanwhile, room for as many areas as an operation adds is kept. On
+    /// several harts the room is reserved. On one hart only an operation of an interrupt handler
+    /// could use it up, and these operations fail because the range is locked.
+    ///
+    /// On one hart, large pages across the ends of the range are not locked with it. A split keeps
+    /// interrupts out while the entry of such a page is empty, so no handler faults there.
     ///
     /// # Errors
     ///
@@ -394,8 +399,8 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
         match (self.0.range_lock().is_one_hart(), self.0.locked) {
             (true, _) => ALL_ADDRESSES,
             (false, Some(locked)) => as_span(locked),
-            // Empty, and not ending at 0 (`TlbGather::set_exclusive`): without a locked range no
-            // table may be freed.
+            // Without a locked range no table may be freed, so the range is empty. It does not
+            // end at 0, because `TlbGather::set_exclusive` stores the address before the end.
             (false, None) => 1..1,
         }
     }
