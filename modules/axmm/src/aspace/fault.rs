@@ -80,7 +80,8 @@ pub(super) struct FaultRequest {
 pub(super) enum Resolved {
     /// The access can be made.
     Yes,
-    /// Frames for a fault of this grain must be preallocated first.
+    /// Frames for a fault of this grain must be preallocated first. If none can be allocated, the
+    /// next attempt ends with `No(Fault::NoMemory)` or finds the page mapped by another hart.
     Needs(Grain),
     /// The access cannot be made.
     No(Fault),
@@ -177,8 +178,8 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Resolves a fault, if the fault slot is free, no hart has locked the address, and the area
-    /// is found without a lock. Otherwise the outcome is `Nested`, and
-    /// [`fault_in`](Self::fault_in), which may wait, is called next.
+    /// is found without a lock. Otherwise the outcome is `Nested`, which here means only that this
+    /// attempt would have to wait. The caller then calls [`fault_in`](Self::fault_in).
     #[cfg(any(feature = "hal", test))]
     #[inline(always)]
     fn resolve(&self, request: FaultRequest, frames: &mut PreallocatedFrames) -> Resolved {
@@ -276,6 +277,7 @@ impl<M: Machine> AddrSpace<M> {
         let Some(page) = self.table.query(request.vaddr) else {
             return Resolved::No(missing);
         };
+        // A flush of fewer addresses may leave a stale entry that leads to a table.
         M::flush_local(ALL_ADDRESSES);
         match page.flags.contains(request.access) {
             true => Resolved::Yes,
