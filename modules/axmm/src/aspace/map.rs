@@ -19,9 +19,10 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// - `InvalidInput` if an address or the size is not a multiple of 4 KiB, if the range is
-    ///   empty, not in the address space or [fixed](Self::fix_below), if the machine has no such
-    ///   physical addresses, or if `flags` cannot be the rights of a kernel mapping: no right at
-    ///   all, any right without read, or write together with execute.
+    ///   empty, not in the address space or [fixed](Self::fix_below), or if the machine has no such
+    ///   physical addresses.
+    /// - `InvalidInput` if `flags` do not contain the right to read. In the kernel's address space
+    ///   also if they contain `USER`, or both the right to write and the right to execute.
     /// - `AlreadyExists` if something is mapped in the range.
     /// - `NoMemory`.
     /// - `ResourceBusy` in some interrupt handlers ([`AddrSpace`]).
@@ -79,8 +80,8 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// # Errors
     ///
-    /// Those of [`map_linear`](Self::map_linear), but `flags` may be no right at all, for pages
-    /// that get rights later ([`protect`](Self::protect)).
+    /// Those of [`map_linear`](Self::map_linear), but `flags` may be empty, for pages that get
+    /// rights later ([`protect`](Self::protect)).
     pub fn map_alloc(
         &self,
         start: VirtAddr,
