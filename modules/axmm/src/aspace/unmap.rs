@@ -21,8 +21,8 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// - `InvalidInput` if the range is empty, not page-aligned, not in the address space,
     ///   [fixed](Self::fix_below), or [owned](Self::own_from).
-    /// - `NoMemory` if an area or a large page must be split, or if the range lies in several
-    ///   shards.
+    /// - `NoMemory` if an area or a large page must be split. A range in several shards also needs
+    ///   memory to keep room for areas in each shard.
     /// - `ResourceBusy` in some interrupt handlers ([`AddrSpace`]).
     ///
     /// Nothing has changed then, except that large pages across the ends of a range in several
@@ -55,8 +55,9 @@ impl<M: Machine> AddrSpace<M> {
     /// - `InvalidInput` if a range is empty, not page-aligned, not in the address space, or
     ///   [fixed](Self::fix_below), if the ranges are in another order, or if one holds a part of
     ///   an area.
-    /// - `NoMemory` if the ranges lie in several shards. Cached memory is not reclaimed: the
-    ///   function that reclaims it calls this one.
+    /// - `NoMemory` if the ranges lie in several shards, and there is no memory to keep room for
+    ///   areas in each of them. Cached memory is not reclaimed, because the function that reclaims
+    ///   it calls this one.
     /// - `ResourceBusy` as for [`unmap`](Self::unmap).
     ///
     /// Nothing has changed then.
