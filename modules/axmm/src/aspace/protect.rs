@@ -16,8 +16,8 @@ use crate::page_table::frames::PageTableOf;
 use crate::tlb::gather::TlbGather;
 
 impl<M: Machine> AddrSpace<M> {
-    /// Gives `size` bytes from `start` on, all of which are mapped, the rights `flags`. Pages
-    /// that are faulted in later get the same rights.
+    /// Changes the rights of `size` bytes from `start` on to `flags`. All of these bytes must be
+    /// mapped. Pages that are faulted in later get the same rights.
     ///
     /// With the right to execute, instruction fetches of every hart see what has been written to
     /// the pages. Where the kind of memory changes ([`DEVICE`](MappingFlags::DEVICE),
