@@ -1,6 +1,7 @@
-//! Page tables that an operation empties. If all other addresses of a table are free and not
-//! locked, they are locked together with the operation's range. Then the table is freed with the
-//! pages. Other tables are locked and freed one by one, once the areas have changed.
+//! Page tables that an operation empties. If all other addresses of a table are free, and no
+//! other operation has locked or queued them, they are locked together with the operation's range.
+//! Then the table is freed with the pages. Other tables are locked and freed one by one, once the
+//! areas have changed.
 
 use memory_addr::{VirtAddr, VirtAddrRange};
 
