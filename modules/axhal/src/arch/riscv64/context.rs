@@ -8,17 +8,13 @@
 
 use core::arch::{asm, naked_asm};
 
+use super::frame::{FS_CLEAN, FS_DIRTY, FS_INITIAL, SSTATUS_FS};
+
 /// The words on the stack of a thread that does not run: thirteen registers, and one word
 /// that keeps the stack aligned.
 pub const SAVED_WORDS: usize = 14;
 /// The index of the word that says where the thread continues: `ra`.
 pub const RETURN_WORD: usize = 0;
-
-/// `sstatus.FS`, and its values.
-const FS: usize = 3 << 13;
-const INITIAL: usize = 1 << 13;
-const CLEAN: usize = 2 << 13;
-const DIRTY: usize = 3 << 13;
 
 /// A thread's floating-point registers, while it does not run.
 #[repr(C)]
@@ -45,8 +41,8 @@ impl Float {
     ///
     /// Interrupts are off, and the hart switches away from the thread.
     pub unsafe fn save(&mut self) {
-        if status() == DIRTY {
-            // SAFETY: `self` has a place for each register, and `DIRTY` means that the unit
+        if status() == FS_DIRTY {
+            // SAFETY: `self` has a place for each register, and `FS_DIRTY` means that the unit
             // is on.
             unsafe { store(self) };
             self.in_use = true;
@@ -62,12 +58,12 @@ impl Float {
     /// thread are lost.
     pub unsafe fn restore(&self) {
         if !self.in_use {
-            return set_status(INITIAL);
+            return set_status(FS_INITIAL);
         }
         // SAFETY: the caller gives up the registers' values, and the platform has switched the
         // unit on.
         unsafe { load(self) };
-        set_status(CLEAN);
+        set_status(FS_CLEAN);
     }
 }
 
@@ -75,14 +71,14 @@ fn status() -> usize {
     let sstatus: usize;
     // SAFETY: reading the register has no effect.
     unsafe { asm!("csrr {}, sstatus", out(reg) sstatus, options(nomem, nostack)) };
-    sstatus & FS
+    sstatus & SSTATUS_FS
 }
 
 fn set_status(status: usize) {
     // SAFETY: no caller uses a register between the two writes, callers pass a state in which
     // the unit is on, and the state says how the registers relate to the saved ones.
     unsafe {
-        asm!("csrc sstatus, {}", in(reg) FS, options(nomem, nostack));
+        asm!("csrc sstatus, {}", in(reg) SSTATUS_FS, options(nomem, nostack));
         asm!("csrs sstatus, {}", in(reg) status, options(nomem, nostack));
     }
 }

@@ -22,11 +22,18 @@ const NAMES: [&str; 32] = [
 /// `sstatus.SPIE`: interrupts were on when the trap came.
 const SSTATUS_SPIE: usize = 1 << 5;
 
-/// `sstatus.FS`: whether the floating-point registers have been used. All bits set mean that
-/// they may differ from what a switch has saved last.
-const SSTATUS_FS: usize = 3 << 13;
-/// The state of registers that have not been used.
-const FS_INITIAL: usize = 1 << 13;
+/// `sstatus.FS`: the state of the floating-point registers ("Extension Context Status in
+/// mstatus Register"). A larger state means more use.
+pub(super) const SSTATUS_FS: usize = 3 << 13;
+/// The state of registers that the thread has not used.
+pub(super) const FS_INITIAL: usize = 1 << 13;
+/// The state of registers that have not changed since the last switch to the thread, which
+/// restored them.
+#[cfg(feature = "multitask")]
+pub(super) const FS_CLEAN: usize = 2 << 13;
+/// The state of registers that may have changed since the last switch to the thread. The next
+/// switch saves them.
+pub(super) const FS_DIRTY: usize = 3 << 13;
 
 impl TrapFrame {
     /// Returns the address of the interrupted instruction.
@@ -46,7 +53,7 @@ impl TrapFrame {
 
     /// Makes the next switch save the floating-point registers of the interrupted code.
     pub(super) fn set_float_dirty(&mut self) {
-        self.sstatus |= SSTATUS_FS;
+        self.sstatus |= FS_DIRTY;
     }
 
     /// Makes the interrupted code continue at `pc`.
