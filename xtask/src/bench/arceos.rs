@@ -52,9 +52,10 @@ pub fn file(machine: &Machine) -> String {
     PUBLISHED.file(machine)
 }
 
-/// Measures both variants, prints tables and writes the files. If one cannot be measured,
-/// prints the reason and removes the file. Returns the first line of the reason why ArceOS as
-/// published cannot be measured.
+/// Measures ArceOS as published, and if that succeeds also the variant with our `memory_set`.
+/// Prints tables and writes the files. If a variant cannot be measured, prints the reason and
+/// removes its file. Returns the first line of the reason why ArceOS as published cannot be
+/// measured.
 ///
 /// # Errors
 ///

@@ -27,7 +27,8 @@ pub struct Goal {
     pub arceos: [Option<f64>; 2],
     /// The cost in Linux, on each machine.
     pub linux: [Option<f64>; 2],
-    /// Why the goal is missed. Empty if it is reached, or the reason is unknown.
+    /// Why the goal is missed, if it is. The report shows it only then. Empty if no reason is
+    /// known.
     pub reason: &'static str,
     /// What to try next. Empty if `reason` is.
     pub next: &'static str,

@@ -31,8 +31,8 @@ use crate::options::Options;
 use crate::qemu;
 
 /// `bench`: measures on the emulated machine that `ARCH` names. Without `ARCH` it measures on
-/// all machines with goals, and host programs too. Prints tables, writes the rows as JSON, and
-/// writes the report of all files in `target/bench`.
+/// all machines with goals, and host programs too. Prints tables, writes the rows as JSON to
+/// `target/bench`, and writes the report on the latest rows of all machines there.
 pub fn bench(options: &Options) -> Result<(), Failure> {
     let mut machines = options.emulated()?;
     if options.arch.is_none() {

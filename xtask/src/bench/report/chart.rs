@@ -104,7 +104,7 @@ impl Chart {
         }
     }
 
-    /// Marks at powers of ten, seven at most. The one at which bars start is among them.
+    /// Marks at powers of ten, six at most. The one at which bars start is among them.
     fn powers(&self, scale: &Scale, low: i32, high: i32) -> String {
         let decades = low..=high;
         let step = 1 + decades.clone().count() as i32 / 6;

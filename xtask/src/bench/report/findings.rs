@@ -1,4 +1,4 @@
-//! Reads what was measured: the rows of the files in `target/bench`.
+//! Reads what was measured: the rows that the report shows, from the files in `target/bench`.
 
 use std::collections::HashMap;
 use std::fs;

@@ -11,7 +11,7 @@ use crate::bench::threads::{LOAD, Spread, owners_of};
 use crate::figures::Row;
 
 /// The text under the section's title.
-pub const LEAD: &str = "The work that two threads do, divided by the work that one does in the same time, measured natively on the host. 2 is perfect; below 1 the threads hinder each other. Linux is the one on this computer, with its system calls and real page faults. Two more variants are ours with a lock around each fault: a lock for each area, or a lock for each table of the lowest level. Each figure is the median of several runs; the smallest and the largest are in brackets.";
+pub const LEAD: &str = "The work that two threads do, divided by the work that one does in the same time, measured natively on the host. 2 is perfect; below 1 the threads hinder each other. Linux is the one on this computer, with its system calls and real page faults. The other figures are of variants of ours. One has an address space for each thread (apart), one has the addresses of both threads in one shard. Two have a lock around each fault: a lock for each area, or a lock for each table of the lowest level. Each figure is the median of several runs; the smallest and the largest are in brackets.";
 
 const DISTURBANCE: &str = "How many requests to flush an operation of one hart of four sends, and how many interrupts each hart that gets a request takes: for 1 page, for 64, and for 4,096 pages that are not contiguous. On riscv64 the firmware and on aarch64 the hardware carries requests out, without interrupts.";
 

@@ -1,5 +1,6 @@
-//! Writes the report: one page that shows all files in `target/bench`. It holds no script,
-//! and loads nothing from other places.
+//! Writes the report: one page on the costs of memory management, from the rows that `bench`
+//! has written to `target/bench`. It does not show the rows of `bench-boot` and of
+//! `memory_set`. The page holds no script, and loads nothing from other places.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -70,7 +70,8 @@ impl<'a> Verdict<'a> {
         times(self.ours?, other?)
     }
 
-    /// Returns whether the goal is listed among the missed ones, with a reason.
+    /// Returns whether the goal is listed among the missed ones, with a reason. So is a goal
+    /// whose row was not measured.
     pub fn is_missed(&self) -> bool {
         matches!(self.outcome, Outcome::Missed | Outcome::NotMeasured)
     }
