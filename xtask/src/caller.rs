@@ -42,9 +42,9 @@ pub fn parse_argument(argument: &str) -> Result<Option<u32>, Failure> {
 pub fn watch(caller: u32) {
     let (parent, on_terminal) = (parent_id(), prints_on_terminal());
     let process = PathBuf::from(format!("/proc/{caller}"));
-    // A caller that ends later makes `parent_id()` change. One that ended while xtask was
-    // built had already left this process another parent, so its id is looked up as well.
-    // Without /proc only the parent is watched.
+    // When the caller ends, `parent_id()` changes. If it has ended already, while xtask was
+    // being built, this process began with another parent. So the caller is also looked up
+    // in /proc. Without /proc only the parent is watched.
     let is_there = move || !Path::new("/proc/self").exists() || process.exists();
     thread::spawn(move || {
         while parent_id() == parent && is_there() {

@@ -63,7 +63,8 @@ pub fn cargo() -> Command {
     }
 }
 
-/// Returns rustup's nightly cargo. The cargo that has built this program does not matter.
+/// Returns rustup's nightly cargo. The variables by which the cargo that has built this
+/// program names itself and its compiler are removed: they would select that compiler.
 pub fn nightly_cargo() -> Command {
     let mut cargo = new("rustup");
     cargo.args(["run", "nightly", "cargo"]);
@@ -77,8 +78,8 @@ pub fn nightly_cargo() -> Command {
 ///
 /// # Errors
 ///
-/// Fails if the program cannot be started, or does not succeed. Of one that a signal has
-/// ended the message names the signal, since the program may have printed nothing.
+/// Fails if the program cannot be started, or does not succeed. If a signal has ended it, the
+/// message names the signal, since the program may have printed nothing.
 pub fn run(command: &mut Command) -> Result<(), Failure> {
     let program = words_of(command).remove(0);
     let status = command.status();

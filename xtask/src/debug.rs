@@ -103,7 +103,8 @@ fn gdb_knows(machine: &Machine) -> Result<bool> {
 ///
 /// # Errors
 ///
-/// Fails if QEMU ends before, which then has printed why, or opens no socket.
+/// Fails if QEMU ends before it has opened the socket, or opens none in that time. A QEMU
+/// that ends has printed why.
 fn wait_for(socket: &Path, qemu: &mut Child) -> Result<()> {
     for _ in 0..1000 {
         if socket.exists() {

@@ -45,6 +45,7 @@ pub struct Node {
 impl Tree {
     /// Returns the device tree that QEMU makes for `guest`. QEMU writes it to the file `path`.
     pub fn of(guest: &Guest, path: &Path) -> Result<Self> {
+        // Makes the folder. If QEMU fails, the file is empty, and not one of an earlier run.
         files::write(path, [])?;
         let mut qemu = guest.command(Input::Empty);
         let output = qemu

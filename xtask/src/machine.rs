@@ -39,8 +39,8 @@ pub struct Machine {
     pub min_mib: u64,
     /// The largest memory, in MiB, that the machine takes.
     pub max_mib: u64,
-    /// The size of ArceOS's hello world on this machine, in bytes: ours is to be half as
-    /// large. 0 for the process, for which ArceOS has no platform.
+    /// The size of ArceOS's hello world on this machine, in bytes. The goal for ours is half
+    /// of that. 0 for the process, for which ArceOS has no platform.
     pub arceos_bytes: u64,
 }
 

@@ -126,8 +126,8 @@ fn build(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `setup`: installs what verbs need, for the machine that `ARCH` names or for all. Only
-/// `fuzz` and `test-long` install a nightly Rust themselves.
+/// `setup`: installs what verbs need, for the machine that `ARCH` names or for all. It leaves
+/// out the nightly Rust, which `fuzz` and `test-long` install when they need it.
 fn set_up(options: &Options) -> Result<(), Failure> {
     let machines = options.machines();
     let kernel = machines.iter().flat_map(|machine| {

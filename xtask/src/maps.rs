@@ -26,8 +26,8 @@ pub const WORD: &str = "maps=1";
 ///
 /// # Errors
 ///
-/// Fails with the guest's status if that is not 0. Without a listing the status is that or 1,
-/// and with a damaged one it is 1.
+/// Fails with the guest's status if that is not 0. If the guest ends with 0 but prints no
+/// listing, the status is 1. If a listing is damaged, the status is 1 in every case.
 pub fn maps(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
     qemu::set_up(options, &[machine])?;

@@ -1,7 +1,7 @@
 //! `mutants`: breaks one rule of the code at a time, and requires that a test fails.
 //!
-//! Each rule has a patch in a module's folder `mutants`. The lines before the patch name
-//! the rule that it breaks, and the tests that must fail:
+//! Each rule has a patch in `modules/axmm/mutants`. The lines before the patch name the rule
+//! that it breaks, and the tests that must fail:
 //!
 //! ```text
 //! Rule: a page fault looks at the locked ranges after it has taken its fault slot.
@@ -50,7 +50,7 @@ const QUICK: [(&str, &str); 4] = [
     ("page-table-formats", "opt-level=0"),
 ];
 
-/// The time after which a test counts as failed: the mutant makes a hart wait for ever.
+/// The time after which the tests of a mutant count as failed: it makes a hart wait for ever.
 const LIMIT: Duration = Duration::from_secs(30);
 /// The time between two looks whether a test has ended.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -344,6 +344,7 @@ impl Workspace {
             .args(["test", "--package", &spec(package)])
             .args(options)
             .args(words)
+            // Without this, a test that hangs would go on after cargo was killed.
             .envs(command::runner_variable())
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .current_dir(&self.sources);

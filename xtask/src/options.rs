@@ -336,7 +336,8 @@ fn resolve(value: &str) -> PathBuf {
 ///
 /// # Errors
 ///
-/// Fails if one of them is not in `known`; `whose` says in the message what has these.
+/// Fails if one of them is not in `known`. The message calls the owner of the `known` features
+/// by the name `whose`.
 fn parse_list(
     name: &str,
     variables: &Variables,

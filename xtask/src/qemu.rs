@@ -15,8 +15,8 @@ use crate::toolchain;
 /// The memory of a machine without `MEM`, in KiB.
 pub const DEFAULT_MEM_KIB: u64 = 128 << 10;
 
-/// The memory size in KiB, 8 GiB, from which on QEMU does not reserve the guest's memory
-/// beforehand: many computers do not have so much.
+/// From this memory size on, in KiB, Linux does not reserve the guest's memory beforehand. It
+/// would refuse more than the computer has, and many computers have less than this: 8 GiB.
 const LARGE_KIB: u64 = 8 << 20;
 
 /// One machine to boot, with its size and its image.

@@ -78,7 +78,7 @@ struct Count {
 /// Fails with status 1 if a boot has failed or hung.
 pub fn smp_soak(options: &Options) -> Result<(), Failure> {
     let boots = options.boots()?;
-    // The machine that is a process is booted only on demand.
+    // The machine that is a process is booted only if `ARCH` names it.
     let machines = match options.arch {
         Some(machine) => vec![machine],
         None => options.emulated()?,

@@ -109,7 +109,8 @@ impl Symbols {
     }
 
     /// Returns the size of each part by crate, the largest crate first. Bytes that two symbols
-    /// share count for the symbol with the lower address, or else the smaller one.
+    /// share count for the symbol that begins first. If both begin at the same address, they
+    /// count for the smaller one.
     pub fn shares(&self) -> Vec<(String, Bytes)> {
         let mut symbols: Vec<&Symbol> = self.symbols.iter().collect();
         symbols.sort_by_key(|symbol| (symbol.part, symbol.start, symbol.size));

@@ -26,9 +26,10 @@ pub enum Toolchain {
     Debian,
 }
 
-/// Installs those of `items` that are missing. A set-up item is what the head of
-/// `scripts/setup.sh` lists, such as `gdb` or `qemu:riscv64`. Returns a word for each, which
-/// says what provides it: for many items `path` or `debian`.
+/// Installs those of `items` that are missing. Returns a word for each, which says what
+/// provides it: `std` or `build-std` for a toolchain, `path` or `debian` for clippy and
+/// rustfmt. The head of `scripts/setup.sh` lists all set-up items, such as `gdb` and
+/// `qemu:riscv64`, and all words.
 ///
 /// # Errors
 ///

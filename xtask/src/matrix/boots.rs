@@ -219,7 +219,7 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
     }
 }
 
-/// A guest without boot arguments. QEMU emulates it: the cases do not depend on `ACCEL`.
+/// A guest without boot arguments. If it runs in QEMU, it is emulated, whatever `ACCEL` says.
 fn guest(image: &Image, smp: u32, mem_kib: u64) -> Guest {
     Guest {
         machine: image.machine,
@@ -294,8 +294,8 @@ fn parallel_case(options: &Options, image: &Image) -> Boot {
 }
 
 /// Checks that an application has passed: it has ended with status 0, and has printed a line
-/// that begins with `beginning`. Returns what is printed after the name of the case: the
-/// times, and before them the line if it counts what passed.
+/// that begins with `beginning`. Returns the text for the case's line: the times of the exit
+/// line. If `beginning` ends in `PASS `, the application's line comes before them.
 pub fn passes(end: &End, console: &str, beginning: &str) -> Verdict {
     let line = console
         .lines()

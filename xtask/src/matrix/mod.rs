@@ -49,8 +49,9 @@ const SIMULATED_RUNS: &str = "5000";
 
 /// `test`: runs all cases, on the machine that `ARCH` names or on all. `SMP` and `MEM` replace
 /// the sizes of the machines on which memtest, helloworld and the storms run. `SMP` also
-/// replaces those of smpboot, tasktest and parallel. `MODE`, `LOG`, `FEATURES` and `ACCEL` have no
-/// effect.
+/// replaces those of smpboot, tasktest and parallel. `ARGS` and `SEED` are passed to the
+/// applications, except for smpboot, endings and overflow. `A`, `MODE`, `LOG`, `FEATURES`,
+/// `APP_FEATURES`, `ACCEL` and `QEMU_ARGS` have no effect.
 ///
 /// # Errors
 ///
@@ -198,16 +199,16 @@ fn build_all(
     built
 }
 
-/// Builds an application. The image is the same whatever variables the user gives, so a run of
-/// make within a case does not change it.
+/// Builds an application. The image does not depend on the user's variables: [`kill_cases`]
+/// build it again, without these variables, and must get the same bytes.
 fn build(machine: &'static Machine, dir: &Path) -> Result<Image, Failure> {
     let app = App::read(dir)
         .map_err(|reason| Failure::with_status(1, format!("{}: {reason}", dir.display())))?;
     Recipe::plain(app, machine).build_quietly()
 }
 
-/// Builds an application with the kernel's feature `maps`. Passes `hand_over` the case that
-/// boots it and draws its address space.
+/// Builds endings with the kernel's feature `maps`. Passes `hand_over` the case that boots it
+/// and draws its address space. endings prints no listing of its own, so there is one to draw.
 fn maps_case(machine: &'static Machine, tally: &Tally, hand_over: impl FnOnce(Boot)) {
     const APP: &str = "endings";
     let begin = Instant::now();

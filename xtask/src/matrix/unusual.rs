@@ -68,7 +68,8 @@ fn long_case(options: &Options, image: &Image) -> Boot {
     boot
 }
 
-/// Returns the cases that boot tasktest with the fastest clock, which ticks at 1 GHz.
+/// Returns the case that boots tasktest with a clock that ticks at 1 GHz, which aarch64 has with
+/// `-cpu max`. Empty on the other machines.
 pub fn tasktest_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let mut fast = case(options, "tasktest", image);
     fast.name = format!("tasktest {} -cpu max", image.machine);
