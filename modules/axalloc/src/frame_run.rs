@@ -9,6 +9,7 @@ use core::mem;
 use core::ops::Range;
 
 use axconfig::PAGE_SIZE;
+use axerrno::{AxError, AxResult};
 use memory_addr::PhysAddr;
 
 use crate::frames::{Frames, release};
@@ -57,6 +58,41 @@ impl FrameRun {
         self.count += next.count;
         mem::forget(next);
         Ok(())
+    }
+
+    /// Adds a reference to each frame, and returns these references as a run of their own.
+    ///
+    /// # Errors
+    ///
+    /// Returns `ResourceBusy` if a frame has 2^32 - 1 references, or is not counted by itself. Then
+    /// no frame has another reference than before.
+    pub fn share(&self) -> AxResult<Self> {
+        let mut shared = Self {
+            count: 0,
+            first: self.first,
+        };
+        // A run that crosses a boundary of the metadata's arrays has several slices of records.
+        while shared.count < self.count {
+            let rest = self.frames().start + shared.count()..self.frames().end;
+            let records = FRAMES.meta_slice(rest);
+            let count = FrameMeta::share_singles(records);
+            shared.count += count as u32;
+            if count == 0 || count < records.len() {
+                return Err(AxError::ResourceBusy);
+            }
+        }
+        Ok(shared)
+    }
+
+    /// Returns whether this is the only reference to each of its frames. No other code can add one
+    /// then.
+    #[inline]
+    pub fn is_exclusive(&self) -> bool {
+        let is_exclusive = |frame| {
+            let meta: Option<&FrameMeta> = FRAMES.meta(frame);
+            meta.is_some_and(FrameMeta::is_single_and_exclusive)
+        };
+        self.frames().all(is_exclusive)
     }
 
     /// Turns the run into the address of its first frame. From now on the reference to each

@@ -3,7 +3,9 @@
 
 use core::num::NonZeroU32;
 
-use super::layout::{COUNTED, FRAMES_SHIFT, FrameMeta, KIND_SHIFT, TAG_MASK, counted_run};
+use super::layout::{
+    COUNTED, FRAMES_SHIFT, FrameMeta, KIND_MASK, KIND_SHIFT, TAG_MASK, counted_run,
+};
 use crate::atomic::{Ordering, fence};
 use crate::usage::UsageKind;
 
@@ -63,12 +65,42 @@ impl FrameMeta {
     /// begins here, or if the run has 2^32 - 1 references already.
     pub(crate) fn share(&self) -> Option<NonZeroU32> {
         self.counted()?;
+        self.increment()
+    }
+
+    /// Increments the count of a counted run. Returns the new count, or `None` if there are 2^32 - 1
+    /// references already.
+    #[inline(always)]
+    fn increment(&self) -> Option<NonZeroU32> {
         // Relaxed: the caller holds a reference already, so the run cannot be freed meanwhile.
         let more = |references: u32| references.checked_add(1);
         let before = self
             .upper
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         NonZeroU32::new(before.ok()? + 1)
+    }
+
+    /// Adds a reference to each of the frames of `records`, which are single ones. Returns how many
+    /// frames have got one: up to the first that is not single, or has 2^32 - 1 references already.
+    pub(crate) fn share_singles(records: &[Self]) -> usize {
+        let is_shared = |meta: &&Self| meta.is_single() && meta.increment().is_some();
+        records.iter().take_while(is_shared).count()
+    }
+
+    /// Returns whether the only reference to this frame, a single one, is the caller's. Others
+    /// cannot add one then.
+    #[inline]
+    pub(crate) fn is_single_and_exclusive(&self) -> bool {
+        // Acquire: pairs with the decrement in `release`. The owner sees everything that former
+        // owners did with the frame.
+        self.is_single() && self.upper.load(Ordering::Acquire) == 1
+    }
+
+    #[inline(always)]
+    fn is_single(&self) -> bool {
+        // Relaxed: the caller holds a reference, so this word does not change.
+        let lower = self.lower.load(Ordering::Relaxed);
+        lower & !KIND_MASK == 1 << FRAMES_SHIFT | COUNTED
     }
 
     /// Drops a reference. With the last one the record is cleared.
@@ -162,6 +194,25 @@ mod tests {
             assert_eq!(release(refused), None, "{refused}");
         }
         assert_eq!(release(7), Some((UsageKind::Dma, 1)));
+    }
+
+    #[test]
+    fn singles_are_shared_up_to_the_first_frame_that_is_none() {
+        let single = CountedRun {
+            kind: UsageKind::VirtMem,
+            count: 1,
+        };
+        let records: [FrameMeta; 4] = core::array::from_fn(|_| FrameMeta::new());
+        for meta in &records[..3] {
+            meta.start_counting(single);
+        }
+        records[2].start_counting(CountedRun { count: 2, ..single });
+        assert!(records[0].is_single_and_exclusive());
+        assert!(!records[2].is_single_and_exclusive(), "a run of two frames");
+        assert_eq!(FrameMeta::share_singles(&records), 2);
+        let references = records.each_ref().map(|meta| meta.counted().map(|run| run.1));
+        assert_eq!(references, [Some(2), Some(2), Some(1), None]);
+        assert!(!records[0].is_single_and_exclusive());
     }
 
     #[test]
