@@ -62,6 +62,7 @@ pub mod report;
 #[cfg(test)]
 mod test_memory;
 pub mod tlb;
+mod zero_frame;
 
 pub use aspace::{AddrSpace, Fault, TableView};
 pub use axconfig::{KERNEL_MAP_BASE, KERNEL_OWNED_BASE, USER_BASE};
@@ -79,6 +80,9 @@ pub use memory_addr::{PhysAddr, VirtAddr, VirtAddrRange};
 pub use memory_set::MemoryArea;
 pub use page_table::Page;
 pub use page_table_multiarch::MappingFlags;
+#[cfg(not(target_os = "none"))]
+#[doc(hidden)]
+pub use zero_frame::{init as init_zero_frame, zero_frame};
 
 use axerrno::AxError;
 use page_table_multiarch::PagingError;

@@ -51,5 +51,6 @@ pub fn add_once() {
         let memory = axalloc::host::physical_memory(1 << 30, 16 << 20).unwrap();
         // SAFETY: the memory has just been mapped for this call, and is never unmapped.
         unsafe { axalloc::add_memory(&[memory]) }.unwrap();
+        crate::init_zero_frame().unwrap();
     });
 }

@@ -10,11 +10,12 @@ use super::operation::{MissingShard, Operation, with_memory};
 use super::space::AddrSpace;
 use super::write_guard::{Unlocked, WriteGuard};
 use crate::addr::as_span;
-use crate::backing::Backend;
+use crate::backing::{self, Backend};
 use crate::machine::{ALL_ADDRESSES, Machine};
 use crate::page_table::Visited;
 use crate::tlb::gather::TlbGather;
 use crate::tlb::state::TlbState;
+use crate::zero_frame::is_zero_frame;
 
 impl<M: Machine> AddrSpace<M> {
     /// Makes an address space with the same areas and a copy of every page that has a frame. This
@@ -34,16 +35,19 @@ impl<M: Machine> AddrSpace<M> {
         if self.tlb_state.is_kernel() {
             return Err(AxError::InvalidInput);
         }
-        with_memory::<M, _>(|| {
-            let mut copy = Self::new(self.base(), self.size(), TlbState::user(), |table| {
-                table.copy_borrowed_entries(&self.table);
-                Ok(())
-            })?;
-            self.perform(self.va_range, &CopyInto(&copy))?;
-            copy.fixed_end = self.fixed_end;
-            copy.owned_from = self.owned_from;
-            Ok(copy)
-        })
+        with_memory::<M, _>(|| self.duplicate(|copy| self.perform(self.va_range, &CopyInto(copy))))
+    }
+
+    /// Makes an empty address space with the same range, which `fill` fills.
+    pub(super) fn duplicate(&self, fill: impl FnOnce(&Self) -> AxResult) -> AxResult<Self> {
+        let mut copy = Self::new(self.base(), self.size(), TlbState::user(), |table| {
+            table.copy_borrowed_entries(&self.table);
+            Ok(())
+        })?;
+        fill(&copy)?;
+        copy.fixed_end = self.fixed_end;
+        copy.owned_from = self.owned_from;
+        Ok(copy)
     }
 }
 
@@ -101,13 +105,17 @@ impl<M: Machine> CopyInto<'_, M> {
         else {
             return Ok(());
         };
+        // Pages that have only been read stay lazy.
+        if is_zero_frame(paddr) {
+            return Ok(());
+        }
         let copy = self.0;
         let mut gather = TlbGather::new(&copy.tlb_state);
         // No other hart knows the copy, so any of its tables may be freed.
         gather.set_exclusive(ALL_ADDRESSES);
         gather.set_owns_frames(true);
         let is_large = level > 0;
-        let copied = Backend::copy::<M>(&copy.table, pages, flags, is_large, paddr, &mut gather);
+        let copied = backing::copy::<M>(&copy.table, pages, flags, is_large, paddr, &mut gather);
         gather.finish();
         copied
     }

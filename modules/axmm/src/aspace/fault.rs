@@ -18,7 +18,7 @@
 use core::fmt;
 
 use axerrno::AxError;
-use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
 use memory_set::MemoryArea;
 use page_table_multiarch::MappingFlags;
 
@@ -27,6 +27,8 @@ use crate::addr::va_range;
 use crate::backing::{Backend, Grain, PreallocatedFrames};
 use crate::locking::range_lock::FaultGuard;
 use crate::machine::{ALL_ADDRESSES, Machine};
+use crate::page_table::frames::PageTableOf;
+use crate::zero_frame::zero_frame;
 
 const EXECUTE: MappingFlags = MappingFlags::EXECUTE;
 
@@ -83,6 +85,9 @@ pub(super) enum Resolved {
     /// Frames for a fault of this grain must be preallocated first. If none can be allocated, the
     /// next attempt ends with `No(Fault::NoMemory)` or finds the page mapped by another hart.
     Needs(Grain),
+    /// The page, or the page table on the path to it, is shared with another address space. It
+    /// translates this range.
+    IsShared(VirtAddrRange),
     /// The access cannot be made.
     No(Fault),
 }
@@ -161,6 +166,11 @@ impl<M: Machine> AddrSpace<M> {
             match resolved {
                 Resolved::Yes => return Ok(()),
                 Resolved::Needs(grain) => frames.allocate::<M>(grain),
+                Resolved::IsShared(range) => {
+                    if self.unshare(vaddr, access, range)? {
+                        return Ok(());
+                    }
+                }
                 Resolved::No(fault) => return Err(fault),
             }
         }
@@ -205,6 +215,9 @@ impl<M: Machine> AddrSpace<M> {
         if !area.flags().contains(request.access) || area.flags().intersects(handled_slowly) {
             return self.resolve_denied_or_code(area, request, frames);
         }
+        if self.maps_zero_frame(area, request) {
+            return self.resolve_first_read(area, request);
+        }
         if Backend::fault_in_at_once::<M>(area, &self.table, request.vaddr, frames) {
             M::publish_entries();
             return Resolved::Yes;
@@ -236,6 +249,37 @@ impl<M: Machine> AddrSpace<M> {
         self.resolve_slowly(area, request, frames)
     }
 
+    /// Returns whether the fault maps the zero frame: a user program reads a page, and a fault in
+    /// the area maps one page. Not in the kernel's address space, because the first write after it
+    /// could not be resolved in an interrupt handler.
+    #[inline(always)]
+    fn maps_zero_frame(&self, area: &MemoryArea<Backend>, request: FaultRequest) -> bool {
+        let is_read = !request.access.contains(MappingFlags::WRITE);
+        cfg!(feature = "objects")
+            && is_read
+            && !self.tlb_state.is_kernel()
+            && area.backend().has_page_grain()
+    }
+
+    /// Resolves a read of a page that has never been written: maps the zero frame, if the page is
+    /// missing.
+    #[cold]
+    fn resolve_first_read(&self, area: &MemoryArea<Backend>, request: FaultRequest) -> Resolved {
+        let page = request.vaddr.align_down_4k();
+        if let Some(block) = self.table.shared_block(page) {
+            return Resolved::IsShared(va_range(block.start, block.end));
+        }
+        let flags = area.flags().difference(MappingFlags::WRITE);
+        match self.table.map_with_tables(page, 0, flags, zero_frame()) {
+            Ok(()) => {
+                M::publish_entries();
+                Resolved::Yes
+            }
+            Err(AxError::NoMemory) => Resolved::No(Fault::NoMemory),
+            Err(_) => self.resolve_present(area, request, Fault::Unmapped),
+        }
+    }
+
     /// Resolves a fault that needs more than one frame, or a page table, or whose page is
     /// present. If another hart has locked some of the 2 MiB block around it, only the page
     /// itself is mapped.
@@ -250,6 +294,9 @@ impl<M: Machine> AddrSpace<M> {
         let vaddr = request.vaddr;
         let page = vaddr.align_down_4k();
         let start = page.as_usize();
+        if let Some(block) = self.table.shared_block(page) {
+            return Resolved::IsShared(va_range(block.start, block.end));
+        }
         let area_of_page = area.part(va_range(start, start + PAGE_SIZE_4K));
         // An operation that locks some of the block from now on waits for this hart's fault slot.
         // So if none of the block is locked now, nothing there is unmapped or protected meanwhile.
@@ -264,25 +311,40 @@ impl<M: Machine> AddrSpace<M> {
                 Resolved::Yes
             }
             Ok(Some(grain)) => Resolved::Needs(grain),
-            Err(AxError::NoMemory) => self.flush_if_present(request, Fault::NoMemory),
+            Err(AxError::NoMemory) => self.resolve_present(area, request, Fault::NoMemory),
             // The page is mapped already, or the backend maps none on faults.
-            Err(_) => self.flush_if_present(request, Fault::Unmapped),
+            Err(_) => self.resolve_present(area, request, Fault::Unmapped),
         }
     }
 
-    /// Resolves a fault that has mapped no page. If the page is present, this hart's TLB held a
-    /// stale translation, which is flushed. If the page is missing, the outcome is `missing`.
+    /// Resolves a fault that has mapped no page. If the page is missing, the outcome is `missing`.
+    /// If it allows the access, this hart's TLB held a stale translation, which is flushed with all
+    /// others of the address space: only such a flush also drops the entries that lead to tables. If
+    /// only the area allows the access, the page is written for the first time since it was shared.
     #[cold]
-    fn flush_if_present(&self, request: FaultRequest, missing: Fault) -> Resolved {
+    fn resolve_present(
+        &self,
+        area: &MemoryArea<Backend>,
+        request: FaultRequest,
+        missing: Fault,
+    ) -> Resolved {
         let Some(page) = self.table.query(request.vaddr) else {
             return Resolved::No(missing);
         };
-        // A flush of fewer addresses may leave a stale entry that leads to a table.
-        M::flush_local(ALL_ADDRESSES);
-        match page.flags.contains(request.access) {
-            true => Resolved::Yes,
-            false => Resolved::No(Fault::Denied),
+        let is_allowed = page.flags.contains(request.access);
+        let may_be_shared = cfg!(feature = "objects") && area.backend().owns_frames();
+        if !is_allowed && !may_be_shared {
+            return Resolved::No(Fault::Denied);
         }
+        // No operation changes the page meanwhile. So if no other address space has it now, none
+        // gets it before the right to write is added.
+        let is_exclusive = || PageTableOf::<M>::is_exclusive(&page) && self.table.add_write(&page);
+        if !is_allowed && !is_exclusive() {
+            let start = page.vaddr.as_usize();
+            return Resolved::IsShared(va_range(start, start.saturating_add(page.size)));
+        }
+        M::flush_local(ALL_ADDRESSES);
+        Resolved::Yes
     }
 
     /// Returns the area that `vaddr` lies in, as far as it lies in the shard of `vaddr`. The

@@ -50,6 +50,18 @@ impl<M: Machine> AddrSpace<M> {
         }
     }
 
+    /// Returns whether a fault of `hart`, which runs this, must not wait. The operation for which it
+    /// would wait could be waiting for this hart: for its fault slot, for an index lock that it
+    /// holds, or for a range that it has locked or is queued for.
+    pub(super) fn must_not_wait(&self, hart: usize) -> bool {
+        let must_not_wait = |lock: &RangeLock<M>| {
+            lock.is_faulting(hart) || lock.index().is_held_by(hart) || lock.is_busy(hart)
+        };
+        self.shards
+            .made_from(0)
+            .any(|shard| must_not_wait(&shard.lock))
+    }
+
     /// Takes the fault slot once no other hart has locked the page, and the operations that are
     /// ahead in the queue for it have finished. Operations that ask later wait.
     #[cold]
@@ -58,17 +70,7 @@ impl<M: Machine> AddrSpace<M> {
         let _no_preempt = M::disable_preemption();
         let hart = M::hart();
         let shard = self.shards.at(vaddr.as_usize()).ok_or(Fault::Unmapped)?;
-        // The operation for which this hart would wait could be waiting for this hart: for its
-        // fault slot, for an index lock that it holds, or for a range that it has locked or is
-        // queued for.
-        let must_not_wait = |lock: &RangeLock<M>| {
-            lock.is_faulting(hart) || lock.index().is_held_by(hart) || lock.is_busy(hart)
-        };
-        if self
-            .shards
-            .made_from(0)
-            .any(|shard| must_not_wait(&shard.lock))
-        {
+        if self.must_not_wait(hart) {
             return Err(Fault::Nested);
         }
         let page = vaddr.align_down_4k().as_usize();

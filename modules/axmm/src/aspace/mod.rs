@@ -7,7 +7,8 @@
 //!   free_area.rs    where something can be mapped
 //!
 //!   operation.rs    how an operation goes: begin, prepare, change, flush, settle
-//!     map.rs, unmap.rs, protect.rs, sharing.rs, duplicate.rs     one operation each
+//!     map.rs, unmap.rs, protect.rs, sharing.rs, duplicate.rs,
+//!     fork.rs, unshare.rs     one operation each
 //!   write_guard.rs  a range of one shard, locked for an operation
 //!     lock_shards.rs    ranges of several shards, locked together
 //!     empty_tables.rs   page tables that an operation has emptied
@@ -27,6 +28,8 @@ mod duplicate;
 mod empty_tables;
 mod fault;
 mod fault_slot;
+#[cfg(feature = "objects")]
+mod fork;
 mod free_area;
 mod lock_shards;
 mod map;
@@ -36,7 +39,9 @@ mod query;
 mod read_guard;
 mod sharing;
 mod space;
+mod stretches;
 mod unmap;
+mod unshare;
 mod user_copy;
 pub(crate) mod write_guard;
 

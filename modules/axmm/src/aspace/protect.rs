@@ -8,8 +8,8 @@ use page_table_multiarch::MappingFlags;
 
 use super::operation::{MissingShard, Operation, with_memory};
 use super::space::AddrSpace;
+use super::stretches::Stretch;
 use super::write_guard::{AREAS_PER_STEP, Unlocked, WriteGuard};
-use crate::addr::as_span;
 use crate::machine::Machine;
 use crate::page_table::Protection;
 use crate::page_table::frames::PageTableOf;
@@ -108,10 +108,11 @@ impl<M: Machine> Operation<M> for Protect {
             return Err(AxError::InvalidInput);
         }
         guard.reserve_cut(range)?;
+        guard.open_all()?;
         match self.flags.is_empty() {
             // The entry of a large page without rights would look like that of a table.
             true => guard.split_all(),
-            false => guard.split_edges(),
+            false => guard.split_edges(range),
         }
     }
 
@@ -124,12 +125,16 @@ impl<M: Machine> Operation<M> for Protect {
         if self.keeps_rights.get() {
             gather.set_only_adds_rights();
         }
-        let protection = Protection {
-            flags: self.flags,
-            changes_memory_kind: self.changes_memory_kind.get(),
-        };
+        let is_user = !unlocked.space().tlb_state.is_kernel();
         let table = &unlocked.space().table;
-        table.protect_whole_pages(as_span(unlocked.range()), protection, gather);
+        for Stretch { pages, owns_frames } in unlocked.stretches(unlocked.range()) {
+            let protection = Protection {
+                flags: self.flags,
+                changes_memory_kind: self.changes_memory_kind.get(),
+                may_be_shared: cfg!(feature = "objects") && is_user && owns_frames,
+            };
+            table.protect_whole_pages(pages, protection, gather);
+        }
     }
 
     #[inline(always)]

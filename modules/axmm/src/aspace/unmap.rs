@@ -8,9 +8,11 @@ use memory_addr::{VirtAddr, VirtAddrRange};
 
 use super::operation::{MissingShard, Operation, with_memory};
 use super::space::AddrSpace;
+use super::stretches::Stretch;
 use super::write_guard::{Unlocked, WriteGuard};
 use crate::addr::{as_span, clip};
 use crate::machine::Machine;
+use crate::page_table::Flusher;
 use crate::tlb::gather::TlbGather;
 
 impl<M: Machine> AddrSpace<M> {
@@ -73,7 +75,13 @@ impl<M: Machine> AddrSpace<M> {
         let Some(whole) = self.ascending(ranges.clone())? else {
             return Ok(());
         };
-        self.perform(whole, &UnmapEach { ranges })
+        self.perform(
+            whole,
+            &UnmapEach {
+                ranges,
+                has_left: Cell::new(false),
+            },
+        )
     }
 
     /// Checks that `ranges` are mappable and in ascending order. Returns the range from the
@@ -124,12 +132,15 @@ impl<M: Machine> AddrSpace<M> {
 struct Unmap {
     /// Whether the page table may translate some of the range.
     has_pages: Cell<bool>,
+    /// Whether pages wait for the flush in their entries ([`unmap_left_pages`]).
+    has_left: Cell<bool>,
 }
 
 impl Unmap {
     fn new() -> Self {
         Self {
             has_pages: Cell::new(false),
+            has_left: Cell::new(false),
         }
     }
 }
@@ -148,7 +159,7 @@ impl<M: Machine> Operation<M> for Unmap {
             return Ok(());
         }
         self.has_pages.set(true);
-        guard.split_edges()
+        guard.split_edges(guard.range())
     }
 
     #[inline(always)]
@@ -161,6 +172,14 @@ impl<M: Machine> Operation<M> for Unmap {
         // Several shards share the gather, but each has a locked range of its own.
         gather.set_exclusive(unlocked.exclusive());
         unmap_pages(unlocked.range(), unlocked, gather);
+        self.has_left.set(gather.has_left_entries());
+    }
+
+    #[inline(always)]
+    fn after_flush(&self, unlocked: &Unlocked<'_, '_, M>) {
+        if self.has_left.get() {
+            unmap_left_pages(unlocked.range(), unlocked);
+        }
     }
 
     #[inline(always)]
@@ -173,6 +192,8 @@ impl<M: Machine> Operation<M> for Unmap {
 /// The operation that unmaps several ranges, at whose ends no area is cut.
 struct UnmapEach<I> {
     ranges: I,
+    /// Whether pages wait for the flush in their entries ([`unmap_left_pages`]).
+    has_left: Cell<bool>,
 }
 
 impl<I: Iterator<Item = VirtAddrRange> + Clone> UnmapEach<I> {
@@ -188,13 +209,12 @@ impl<M: Machine, I: Iterator<Item = VirtAddrRange> + Clone> Operation<M> for Unm
 
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range_and_tables();
-        match self
-            .within(guard.range())
-            .all(|range| guard.has_whole_areas(range))
-        {
-            true => Ok(()),
-            false => Err(AxError::InvalidInput),
+        let mut ranges = self.within(guard.range());
+        if !ranges.all(|range| guard.has_whole_areas(range)) {
+            return Err(AxError::InvalidInput);
         }
+        self.within(guard.range())
+            .try_for_each(|range| guard.split_edges(range))
     }
 
     fn changes_pages(&self, _guard: &WriteGuard<'_, M>) -> bool {
@@ -205,6 +225,15 @@ impl<M: Machine, I: Iterator<Item = VirtAddrRange> + Clone> Operation<M> for Unm
         gather.set_exclusive(unlocked.exclusive());
         for range in self.within(unlocked.range()) {
             unmap_pages(range, unlocked, gather);
+        }
+        self.has_left.set(gather.has_left_entries());
+    }
+
+    fn after_flush(&self, unlocked: &Unlocked<'_, '_, M>) {
+        if self.has_left.get() {
+            for range in self.within(unlocked.range()) {
+                unmap_left_pages(range, unlocked);
+            }
         }
     }
 
@@ -223,16 +252,18 @@ fn unmap_pages<M: Machine>(
     gather: &mut TlbGather<'_, M>,
 ) {
     let table = &unlocked.space().table;
-    let mut from = range.start;
-    while let Some(area) = unlocked.area_from(from) {
-        if area.start() >= range.end {
-            break;
-        }
-        gather.set_owns_frames(area.backend().owns_frames());
-        table.unmap_whole_pages(as_span(clip(area.va_range(), range)), gather);
-        if area.end() >= range.end {
-            break;
-        }
-        from = area.end();
+    for Stretch { pages, owns_frames } in unlocked.stretches(range) {
+        gather.set_owns_frames(owns_frames);
+        table.unmap_whole_pages(pages, gather);
     }
+}
+
+/// Unmaps the pages in `range` whose frames have other owners, and have been left in their entries
+/// until all TLBs were flushed.
+#[cold]
+fn unmap_left_pages<M: Machine>(range: VirtAddrRange, unlocked: &Unlocked<'_, '_, M>) {
+    let mut gather = unlocked.gather();
+    gather.set_flushed();
+    unmap_pages(range, unlocked, &mut gather);
+    gather.finish();
 }

@@ -227,10 +227,9 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     pub fn with_large_pages(&self) -> VirtAddrRange {
         let (mut start, mut end) = (self.range.start.as_usize(), self.range.end.as_usize());
         for addr in [start, end - 1] {
-            if let Some(page) = self.space.table.query(VirtAddr::from_usize(addr)) {
-                let first = page.vaddr.as_usize();
-                start = start.min(first);
-                end = end.max(first.saturating_add(page.size));
+            if let Some(block) = self.space.table.unsplit_block(addr) {
+                start = start.min(block.start);
+                end = end.max(block.end);
             }
         }
         va_range(start, end)
@@ -267,14 +266,29 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     ///
     /// `NoMemory`; then nothing has changed.
     #[inline(always)]
-    pub fn split_edges(&mut self) -> AxResult {
-        match self.space.table.has_split_edges(&as_span(self.range)) {
+    pub fn split_edges(&mut self, range: VirtAddrRange) -> AxResult {
+        let pages = as_span(range);
+        match self.space.table.has_split_edges(&pages) {
             true => Ok(()),
-            false => self.split(|unlocked, gather| {
-                let range = as_span(unlocked.range());
-                unlocked.space().table.split_edges(&range, gather)
-            }),
+            false => {
+                self.split(|unlocked, gather| unlocked.space().table.split_edges(&pages, gather))
+            }
         }
+    }
+
+    /// Opens all shared page tables that translate a part of the range, which is locked.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; then no page has changed.
+    pub fn open_all(&mut self) -> AxResult {
+        if self.space.tlb_state.is_kernel() {
+            return Ok(());
+        }
+        self.unlocked(|unlocked| {
+            let range = as_span(unlocked.range());
+            unlocked.space().table.open_all(&range, &M::poll)
+        })
     }
 
     /// Splits all large pages of the range, which is locked.

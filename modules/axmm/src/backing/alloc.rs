@@ -38,7 +38,8 @@ pub fn populate<M: Machine>(
     table.map(span, flags, &mut source, undo)
 }
 
-/// Maps `span`, where no page is mapped, to copies of the frames from `original` on.
+/// Maps `span`, where no page is mapped, to copies of the frames from `original` on: with large
+/// pages if `large`, where blocks of frames are free.
 ///
 /// # Errors
 ///
@@ -58,7 +59,7 @@ pub fn copy<M: Machine>(
 }
 
 /// Fills `frames` with the bytes from `original` on, which are frames of mappings.
-fn copy_frames<M: Machine>(original: PhysAddr, frames: &mut Frames) {
+pub fn copy_frames<M: Machine>(original: PhysAddr, frames: &mut Frames) {
     let original = ptr::with_exposed_provenance::<u8>(original.as_usize() + PHYS_VIRT_OFFSET);
     let pieces = frames
         .as_bytes_mut()

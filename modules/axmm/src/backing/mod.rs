@@ -13,13 +13,14 @@ use core::ops::Range;
 use core::{ptr, slice, str};
 
 use axerrno::{AxError, AxResult};
-use memory_addr::{PhysAddr, VirtAddr};
+use memory_addr::VirtAddr;
 use memory_set::{AreaBackend, BackendWords, MemoryArea, WordBackend, WordSlot};
 use page_table_multiarch::MappingFlags;
 
 use crate::machine::Machine;
 use crate::page_table::frames::PageTableOf;
 use crate::tlb::gather::TlbGather;
+pub(crate) use alloc::{copy, copy_frames};
 pub use grain::Grain;
 pub(crate) use preallocated::PreallocatedFrames;
 
@@ -101,23 +102,6 @@ impl Backend {
         }
     }
 
-    /// Maps `pages`, none of which is mapped, to copies of the frames from `original` on: with
-    /// large pages if `large`, where blocks of frames are free.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`map`](Self::map).
-    pub(crate) fn copy<M: Machine>(
-        table: &PageTableOf<M>,
-        pages: Range<usize>,
-        flags: MappingFlags,
-        large: bool,
-        original: PhysAddr,
-        undo: &mut TlbGather<M>,
-    ) -> AxResult {
-        alloc::copy::<M>(table, pages, flags, large, original, undo)
-    }
-
     /// Returns whether each page of an area is mapped at the first access to it, and not before.
     pub(crate) fn is_lazy(&self) -> bool {
         matches!(
@@ -134,6 +118,18 @@ impl Backend {
         matches!(self, Self::Alloc { .. })
     }
 
+    /// Returns whether a page fault maps one page.
+    #[inline(always)]
+    pub(crate) fn has_page_grain(&self) -> bool {
+        matches!(
+            self,
+            Self::Alloc {
+                grain: Grain::Page,
+                ..
+            }
+        )
+    }
+
     /// Faults in the page at `vaddr` of `area` in the most frequent case: the area has the
     /// grain [`Grain::Page`], a frame is preallocated, and the table for the page exists.
     /// Returns whether it has mapped the page. The rights of the area allow the access.
@@ -144,14 +140,8 @@ impl Backend {
         vaddr: VirtAddr,
         frames: &mut PreallocatedFrames,
     ) -> bool {
-        let has_page_grain = matches!(
-            area.backend(),
-            Self::Alloc {
-                grain: Grain::Page,
-                ..
-            }
-        );
-        has_page_grain && alloc::fault_in_at_once::<M>(table, vaddr, area.flags(), frames)
+        area.backend().has_page_grain()
+            && alloc::fault_in_at_once::<M>(table, vaddr, area.flags(), frames)
     }
 
     /// Faults in the page at `vaddr` of `area` with preallocated frames. The rights of the area

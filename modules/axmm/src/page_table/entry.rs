@@ -2,6 +2,7 @@
 //! table, read and write at the same time.
 
 use core::mem;
+use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use memory_addr::{PAGE_SIZE_4K, PhysAddr};
@@ -17,6 +18,14 @@ pub const ENTRIES: usize = 1 << LEVEL_BITS;
 /// An entry, of whatever format. Empty while it is 0.
 pub type Entry = AtomicU64;
 
+/// Whether page tables can be shared by several address spaces, after a fork.
+pub const SHARES_TABLES: bool = cfg!(feature = "objects");
+
+/// What an entry that leads to a shared table has besides the table's address. No format's present
+/// bit is among it, so hardware does not follow the entry. On loongarch64 the TLB refill takes the
+/// entry for that of a large page which is not valid.
+const SHARED: u64 = 1 << 6;
+
 /// The state of an entry.
 #[derive(Clone, Copy, Debug)]
 pub enum EntryState {
@@ -24,6 +33,9 @@ pub enum EntryState {
     Empty,
     /// The entry leads to a table of the next lower level.
     Table(PhysAddr),
+    /// The entry leads to a table of the next lower level that other page tables may lead to as
+    /// well. The entry is not present for the hardware, and nothing in the table changes.
+    Shared(PhysAddr),
     /// The entry maps a page, of the size that an entry of its level translates.
     Page(PhysAddr, MappingFlags),
 }
@@ -72,9 +84,17 @@ fn from_bits<E: GenericPTE>(bits: u64) -> E {
 /// Reads an entry of `level`.
 #[inline(always)]
 pub fn read<E: GenericPTE>(entry: &Entry, level: usize) -> EntryState {
-    let value = from_bits::<E>(load_consume(entry));
+    read_bits::<E>(load_consume(entry), level)
+}
+
+/// Returns the state of an entry of `level` with these bits.
+#[inline(always)]
+fn read_bits<E: GenericPTE>(bits: u64, level: usize) -> EntryState {
+    let value = from_bits::<E>(bits);
     if value.is_unused() {
         EntryState::Empty
+    } else if SHARES_TABLES && level > 0 && value.bits() as u64 & !address_mask::<E>() == SHARED {
+        EntryState::Shared(value.paddr())
     } else if level == 0 || value.is_huge() {
         let flags = match value.is_present() {
             true => value.flags(),
@@ -106,6 +126,14 @@ pub fn write_table<E: GenericPTE>(entry: &Entry, table: PhysAddr) {
 /// Makes an entry lead to `table`, if it is empty. Returns whether it was.
 pub fn try_add_table<E: GenericPTE>(entry: &Entry, table: PhysAddr) -> bool {
     fill_release(entry, E::new_table(table).bits() as u64)
+}
+
+/// Makes an entry lead to a shared table, whatever it was before. The table was filled before the
+/// caller got its address.
+pub fn write_shared<E: GenericPTE>(entry: &Entry, table: PhysAddr) {
+    let mut value = empty_entry::<E>();
+    value.set_paddr(table);
+    store_relaxed(entry, value.bits() as u64 | SHARED);
 }
 
 /// Makes an entry of `level` map the page at `paddr` with the rights `flags` and the extra bits
@@ -175,6 +203,53 @@ pub fn copy_entries(from: &[Entry], to: &[Entry]) {
     from_rest.iter().zip(to_rest).for_each(copy);
 }
 
+/// Copies entries of pages, without the right to write. The stores are Relaxed: the caller makes a
+/// Release fence before other harts can find `to`. `from` and `to` may be the same.
+#[inline(always)]
+pub fn copy_read_only<E: GenericPTE>(from: &[Entry], to: &[Entry]) {
+    let (clear, set) = write_bits::<E>();
+    let copy = |(from, to): (&Entry, &Entry)| {
+        let bits = load_relaxed(from);
+        let is_present = from_bits::<E>(bits).is_present();
+        store_relaxed(
+            to,
+            if is_present {
+                bits & !clear | set
+            } else {
+                bits
+            },
+        );
+    };
+    from.iter().zip(to).for_each(copy);
+}
+
+/// Adds the right to write to the entry of a page of `level`, if the entry is still that of
+/// `paddr`. Returns whether it is.
+pub fn add_write<E: GenericPTE>(entry: &Entry, level: usize, paddr: PhysAddr) -> bool {
+    let (set, clear) = write_bits::<E>();
+    let more = |bits: u64| {
+        let is_same = matches!(
+            read_bits::<E>(bits, level),
+            EntryState::Page(at, flags) if at == paddr && !flags.is_empty()
+        );
+        is_same.then_some(bits & !clear | set)
+    };
+    // Relaxed: the page was filled before the entry was written first.
+    entry
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+        .is_ok()
+}
+
+/// Returns the bits that only pages with the right to write have, and those that only pages without
+/// it have.
+#[inline(always)]
+fn write_bits<E: GenericPTE>() -> (u64, u64) {
+    let bits = |flags| E::new_page(PhysAddr::from_usize(0), flags, false).bits() as u64;
+    let read_only = bits(MappingFlags::READ);
+    let writable = bits(MappingFlags::READ | MappingFlags::WRITE);
+    (writable & !read_only, read_only & !writable)
+}
+
 /// Returns the number of empty entries before the first entry that is in use.
 #[inline(always)]
 pub fn count_empty(entries: &[Entry]) -> usize {
@@ -230,6 +305,28 @@ pub fn protect_pages<E: GenericPTE>(entries: &[Entry], flags: MappingFlags, mark
         }
     });
     changed != 0
+}
+
+/// Gives the pages among `entries`, which are of the lowest level, the rights `flags` and the extra
+/// bits `mark`. `flags` include the right to write, which a page gets only if it has it already, or
+/// if `is_exclusive` returns `true` for its frame. Returns whether any entry has changed.
+pub fn protect_shared_pages<E: GenericPTE>(
+    entries: &[Entry],
+    flags: MappingFlags,
+    mark: u64,
+    is_exclusive: impl Fn(PhysAddr) -> bool,
+) -> bool {
+    let read_only = flags.difference(MappingFlags::WRITE);
+    let mut changed = false;
+    for entry in entries {
+        let EntryState::Page(paddr, before) = read::<E>(entry, 0) else {
+            continue;
+        };
+        let is_writable = before.contains(MappingFlags::WRITE) || is_exclusive(paddr);
+        let flags = if is_writable { flags } else { read_only };
+        changed |= protect_pages::<E>(slice::from_ref(entry), flags, mark);
+    }
+    changed
 }
 
 /// Returns the bits of an entry that hold the address of its page.

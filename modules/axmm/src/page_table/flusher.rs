@@ -7,11 +7,25 @@ use memory_addr::PhysAddr;
 /// Receives what an operation has changed or taken out of a page table. It flushes these
 /// addresses from all TLBs before frames are reused, or anything relies on the change.
 pub trait Flusher {
-    /// Contiguous pages have been unmapped. Their frames are contiguous, from `frame` on.
-    fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr);
+    /// Contiguous pages have been unmapped. Their frames are contiguous, from `frame` on. Returns
+    /// whether the flusher frees the frames once it has flushed. If not, the page table still owns
+    /// them: they have other owners, and the flusher cannot keep such frames. Then the page table
+    /// leaves the addresses in the entries, not present for the hardware. When all is flushed, the
+    /// caller unmaps the range again.
+    fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr) -> bool;
+
+    /// Returns whether [`unmapped`](Self::unmapped) has returned `false`, so that entries of the
+    /// unmapped range are not empty.
+    fn has_left_entries(&self) -> bool;
 
     /// Some of `pages`, which are all translated by one table, have other rights than before.
     fn changed(&mut self, pages: Range<usize>);
+
+    /// Entries that lead to tables are not present any more. The tables stay.
+    fn changed_tables(&mut self);
+
+    /// Handles the flush requests of other harts. Loops call it every few thousand instructions.
+    fn poll(&self);
 
     /// The table in `frame` is no longer part of the page table.
     fn detached_table(&mut self, frame: PhysAddr);

@@ -16,10 +16,11 @@ use core::sync::atomic::Ordering;
 
 use axerrno::AxResult;
 use memory_addr::{PhysAddr, VirtAddr};
-use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
+use page_table_multiarch::{GenericPTE, PagingMetaData};
 
 use super::entry::{EntryState, copy_entries, read, try_add_table};
 use super::flusher::Flusher;
+use super::owners::FrameOwners;
 use super::spare::SpareTables;
 use super::table::{PageTable, SharedRoot};
 use crate::addr::{Pages, parts};
@@ -28,7 +29,7 @@ impl<M, E, H> PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
     E: GenericPTE,
-    H: PagingHandler,
+    H: FrameOwners,
 {
     /// Makes every entry of the root that translates a part of `pages` lead to a table.
     ///
@@ -96,7 +97,7 @@ where
     fn root_table(&self, vaddr: VirtAddr) -> Option<PhysAddr> {
         match read::<E>(self.entry(self.root, vaddr, Self::TOP), Self::TOP) {
             EntryState::Table(table) => Some(table),
-            EntryState::Empty | EntryState::Page(..) => None,
+            EntryState::Empty | EntryState::Shared(_) | EntryState::Page(..) => None,
         }
     }
 

@@ -4,13 +4,14 @@ use core::ops::Range;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{PhysAddr, VirtAddr};
-use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
+use page_table_multiarch::{GenericPTE, MappingFlags, PagingMetaData};
 
 use super::entry::{
     ENTRIES, Entry, EntryState, count_empty, read, try_add_page, try_add_table, write_pages,
     write_table,
 };
 use super::flusher::Flusher;
+use super::owners::FrameOwners;
 use super::spare::SpareTables;
 use super::table::PageTable;
 use crate::addr::{Pages, first_part};
@@ -44,7 +45,7 @@ impl<M, E, H> PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
     E: GenericPTE,
-    H: PagingHandler,
+    H: FrameOwners,
 {
     /// Maps `pages` with the rights `flags` to frames from `source`, with the largest pages for
     /// which the source has frames.
@@ -79,7 +80,7 @@ where
     }
 
     /// Maps the 4 KiB page at `vaddr` to `frame`. Returns `false`, and has changed nothing, if the
-    /// table for it does not exist. [`map_with_tables`](Self::map_with_tables) allocates missing
+    /// table for it does not exist or is shared. [`map_with_tables`](Self::map_with_tables) allocates missing
     /// tables.
     ///
     /// # Errors
@@ -97,7 +98,7 @@ where
             table = match read::<E>(self.entry(table, vaddr, level), level) {
                 EntryState::Table(next) => next,
                 EntryState::Page(..) => return Err(AxError::AlreadyExists),
-                EntryState::Empty => return Ok(false),
+                EntryState::Empty | EntryState::Shared(_) => return Ok(false),
             };
         }
         match try_add_page::<E>(self.entry(table, vaddr, 0), 0, frame, flags, self.mark) {
@@ -111,7 +112,8 @@ where
     ///
     /// # Errors
     ///
-    /// Fails with `AlreadyExists` if a page, or a table for smaller pages, is there. Fails with
+    /// Fails with `AlreadyExists` if a page, a table for smaller pages, or a shared table is there.
+    /// Fails with
     /// `NoMemory` if there are not enough frames for the tables. Then nothing has changed.
     pub fn map_with_tables(
         &self,
@@ -140,7 +142,7 @@ where
     }
 
     /// Returns the entry of `level` or above at which the path to `vaddr` ends, and its level.
-    /// `None` if that entry is not empty. Each entry is read only once, since another hart may
+    /// `None` if that entry is not empty, or leads to a shared table. Each entry is read only once, since another hart may
     /// add a table at any time.
     fn empty_entry_on_path(&self, vaddr: VirtAddr, level: usize) -> Option<(&Entry, usize)> {
         let (mut table, mut at) = (self.root, Self::TOP);
@@ -149,7 +151,7 @@ where
             match read::<E>(entry, at) {
                 EntryState::Table(next) if at > level => table = next,
                 EntryState::Empty => return Some((entry, at)),
-                EntryState::Table(_) | EntryState::Page(..) => return None,
+                EntryState::Table(_) | EntryState::Shared(_) | EntryState::Page(..) => return None,
             }
             at -= 1;
         }
@@ -194,6 +196,11 @@ where
             let next = match read::<E>(entry, level) {
                 EntryState::Page(..) => return Err(AxError::AlreadyExists),
                 EntryState::Table(next) => next,
+                EntryState::Shared(_) => {
+                    let vaddr = VirtAddr::from_usize(part.start);
+                    self.open(vaddr, &mut SpareTables::allocate(1)?, &|| {})?;
+                    continue;
+                }
                 EntryState::Empty if is_whole && mapping.source.prepare(part.start, size) => {
                     let left = mapping.done..pages.end;
                     mapping.done += self.map_run(table, level, left, mapping)?;

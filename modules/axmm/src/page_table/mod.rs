@@ -10,11 +10,14 @@
 //!   unmap         unmapping, and freeing tables that become empty
 //!   protect       changing the rights of pages
 //!   split         large pages become tables of smaller pages
+//!   share         tables that several page tables share, after a fork
+//!   fork          sharing tables with a child
 //!   visit         visiting tables and pages
 //!   frames        the page table of a machine, with frames from `axalloc`
 //!   table         PageTable: how it is made, walked down, and freed
 //!   spare         frames for tables, allocated before anything changes
 //!   flusher       Flusher: what an operation reports
+//!   owners        FrameOwners: frames with several owners
 //!   entry         atomic accesses to entries
 //! ```
 //!
@@ -61,10 +64,14 @@
 
 mod entry;
 mod flusher;
+#[cfg(feature = "objects")]
+mod fork;
 pub mod frames;
 mod kernel_half;
 mod map;
+mod owners;
 mod protect;
+mod share;
 mod spare;
 mod split;
 mod table;
@@ -76,6 +83,8 @@ mod tests;
 
 pub use flusher::Flusher;
 pub use map::FrameSource;
+pub use owners::FrameOwners;
 pub use protect::Protection;
+pub use spare::SpareTables;
 pub use table::{Page, PageTable};
 pub use visit::{MAX_LEVELS, Resident, VisitPosition, Visited};

@@ -2,11 +2,15 @@
 
 use core::slice;
 
-use memory_addr::{PhysAddr, VirtAddr};
-use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
+use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use page_table_multiarch::{GenericPTE, MappingFlags, PagingMetaData};
 
-use super::entry::{Entry, EntryState, clear, protect_pages, read, rights_read_back, write_pages};
+use super::entry::{
+    Entry, EntryState, clear, protect_pages, protect_shared_pages, read, rights_read_back,
+    write_pages,
+};
 use super::flusher::Flusher;
+use super::owners::FrameOwners;
 use super::table::PageTable;
 use crate::addr::{Pages, parts};
 
@@ -19,13 +23,16 @@ pub struct Protection {
     /// and flushed, before they become the new kind. Large pages are few, and are looked at in
     /// any case.
     pub changes_memory_kind: bool,
+    /// Whether the pages may be shared with other page tables. Then a page gets the right to write
+    /// only if it has it already, or has no other owner.
+    pub may_be_shared: bool,
 }
 
 impl<M, E, H> PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
     E: GenericPTE,
-    H: PagingHandler,
+    H: FrameOwners,
 {
     /// Changes the rights of all pages that are mapped in `pages`. No page lies across an end
     /// of the range ([`split_edges`](Self::split_edges)). If the pages get no rights, no large
@@ -60,9 +67,17 @@ where
                 EntryState::Table(next) => {
                     self.protect_in(next, level - 1, part, protection, flusher);
                 }
+                EntryState::Shared(_) => debug_assert!(false, "a shared table is opened first"),
                 // The page has these rights already, as far as the format can express them.
                 EntryState::Page(_, before) if before == rights_read_back::<E>(flags, level) => {}
                 EntryState::Page(paddr, before) => {
+                    let is_read_only = protection.may_be_shared
+                        && !before.contains(MappingFlags::WRITE)
+                        && !H::is_exclusive(paddr, part.len() / PAGE_SIZE_4K);
+                    let flags = match is_read_only {
+                        true => flags.difference(MappingFlags::WRITE),
+                        false => flags,
+                    };
                     if Self::differ_in_memory_kind(before, flags) {
                         // The caller has locked all of the page, so no page fault fills the entry.
                         clear(entry);
@@ -86,10 +101,19 @@ where
         flusher: &mut impl Flusher,
     ) {
         let entries = self.entries_of(table, &pages, 0);
-        let protect = |flags| protect_pages::<E>(entries, flags, self.mark);
+        let protect = |flags: MappingFlags| match protection.may_be_shared {
+            true if flags.contains(MappingFlags::WRITE) => {
+                protect_shared_pages::<E>(entries, flags, self.mark, |page| {
+                    H::is_exclusive(page, 1)
+                })
+            }
+            _ => protect_pages::<E>(entries, flags, self.mark),
+        };
         let flags_before = |entry: &Entry| match read::<E>(entry, 0) {
             EntryState::Page(_, flags) => flags,
-            EntryState::Empty | EntryState::Table(_) => MappingFlags::empty(),
+            EntryState::Empty | EntryState::Table(_) | EntryState::Shared(_) => {
+                MappingFlags::empty()
+            }
         };
         let changes_kind =
             |entry: &Entry| Self::differ_in_memory_kind(flags_before(entry), protection.flags);

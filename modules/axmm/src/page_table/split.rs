@@ -1,24 +1,29 @@
-//! Splitting large pages into tables of smaller pages. All frames for the tables are allocated
-//! before anything changes, so a split happens as a whole or fails as a whole.
+//! Splitting large pages into tables of smaller pages, and opening shared tables, before a part of
+//! what they translate changes. All frames for the tables are allocated before anything changes,
+//! so a split happens as a whole or fails as a whole.
+
+use core::ops::Range;
 
 use axerrno::AxResult;
 use memory_addr::{PAGE_SIZE_4K, VirtAddr};
-use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
+use page_table_multiarch::{GenericPTE, PagingMetaData};
 
 use super::entry::{EntryState, clear, read, write_pages, write_table};
 use super::flusher::Flusher;
+use super::owners::FrameOwners;
 use super::spare::SpareTables;
-use super::table::{Page, PageTable};
+use super::table::{LARGEST_PAGE, Page, PageTable};
 use crate::addr::{Pages, block_around, parts};
 
 impl<M, E, H> PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
     E: GenericPTE,
-    H: PagingHandler,
+    H: FrameOwners,
 {
     /// Makes both ends of `pages` boundaries between pages. A large page across an end becomes
-    /// a table of smaller pages with the same frames and rights.
+    /// a table of smaller pages with the same frames and rights. A shared table is
+    /// [opened](Self::open) if it translates addresses on both sides of an end.
     ///
     /// # Errors
     ///
@@ -42,42 +47,91 @@ where
             && self.tables_to_split_at(pages.end, None) == 0
     }
 
-    /// Returns how many tables are needed to make `addr` a boundary between pages. Does not count
-    /// tables that are also needed to make `counted` a boundary.
+    /// Returns how many tables are needed, at most, to make `addr` a boundary between pages. Does
+    /// not count tables that are also needed to make `counted` a boundary.
     fn tables_to_split_at(&self, addr: usize, counted: Option<usize>) -> usize {
-        // No page lies across a multiple of the largest size.
-        if addr.is_multiple_of(self.largest) {
+        // No page and no shared table lies across a multiple of the largest size.
+        if addr.is_multiple_of(LARGEST_PAGE) {
             return 0;
         }
-        let Some(page) = self.query(VirtAddr::from_usize(addr)) else {
-            return 0;
-        };
-        // Whether a page of this size around `addr` must become a table.
+        // Whether the entry of this level needs a table.
         let needs_table = |level: &usize| {
             let size = Self::entry_size(*level);
             let is_cut_by = |at: usize| !at.is_multiple_of(size) && at / size == addr / size;
-            size <= page.size && is_cut_by(addr) && !counted.is_some_and(is_cut_by)
+            is_cut_by(addr) && !counted.is_some_and(is_cut_by)
         };
-        (1..M::LEVELS).filter(needs_table).count()
+        self.unsplit_levels(addr).filter(needs_table).count()
     }
 
-    /// Splits the large page that lies across `addr`, until `addr` is a boundary between pages.
+    /// Returns the levels of the entries on the path to `addr` that a split there concerns: those
+    /// that lead to a shared table or to a table below one, and those that a large page takes the
+    /// place of.
+    fn unsplit_levels(&self, addr: usize) -> Range<usize> {
+        let (mut table, mut highest) = (self.root, None);
+        for level in (1..M::LEVELS).rev() {
+            match read::<E>(self.entry(table, VirtAddr::from_usize(addr), level), level) {
+                EntryState::Empty => return highest.map_or(0..0, |highest| level + 1..highest + 1),
+                EntryState::Page(..) => return 1..highest.unwrap_or(level) + 1,
+                EntryState::Table(next) => table = next,
+                EntryState::Shared(next) => {
+                    highest = highest.or(Some(level));
+                    table = next;
+                }
+            }
+        }
+        highest.map_or(0..0, |highest| 1..highest + 1)
+    }
+
+    /// Returns the addresses that the highest shared table on the path to `addr` translates, or
+    /// those of the large page there.
+    #[inline]
+    pub fn unsplit_block(&self, addr: usize) -> Option<Pages> {
+        let highest = match self.highest_shared(VirtAddr::from_usize(addr)) {
+            Some((_, level)) => level,
+            None => self.unsplit_levels(addr).next_back()?,
+        };
+        Some(block_around(addr, Self::entry_size(highest)))
+    }
+
+    /// Opens shared tables and splits large pages that lie across `addr`, until `addr` is a
+    /// boundary between pages.
     fn split_at(
         &self,
         addr: usize,
         spare: &mut SpareTables<H>,
         flusher: &mut impl Flusher,
     ) -> AxResult {
-        while let Some(page) = self.query(VirtAddr::from_usize(addr)) {
-            if page.vaddr.as_usize() == addr {
-                break;
+        let vaddr = VirtAddr::from_usize(addr);
+        while let Some(block) = self.unsplit_block(addr)
+            && block.start != addr
+        {
+            match (self.highest_shared(vaddr), self.query(vaddr)) {
+                (None, Some(page)) => self.split(page, spare, flusher)?,
+                _ => self.open(vaddr, spare, &|| flusher.poll())?,
             }
-            self.split(page, spare, flusher)?;
         }
         Ok(())
     }
 
-    /// Splits all large pages of `pages` into the smallest pages. A large page without rights
+    /// Opens all shared tables that translate a part of `pages`.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory` if there are not enough frames for the tables. Then some may be open,
+    /// and no page has changed.
+    pub fn open_all(&self, pages: &Pages, poll: &dyn Fn()) -> AxResult {
+        let mut addr = pages.start;
+        while addr < pages.end {
+            let vaddr = VirtAddr::from_usize(addr);
+            match self.highest_shared(vaddr) {
+                Some(_) => self.open(vaddr, &mut SpareTables::allocate(1)?, poll)?,
+                None => addr = self.end_of_lowest_entry(addr),
+            }
+        }
+        Ok(())
+    }
+
+    /// Splits all large pages of `pages`, where no table is shared, into the smallest pages. A large page without rights
     /// could not be told from a table, so this comes before all rights are taken away.
     ///
     /// # Errors
@@ -119,16 +173,15 @@ where
         while addr < pages.end {
             addr = match self.query(VirtAddr::from_usize(addr)) {
                 Some(page) if page.size > PAGE_SIZE_4K => f(self, page)?,
-                _ => self.end_without_large_page(addr),
+                _ => self.end_of_lowest_entry(addr),
             };
         }
         Ok(())
     }
 
-    /// Returns the end of the aligned block around `addr` that has no large page: what the empty
-    /// entry for `addr` translates, or what the table of the lowest level translates. No large
-    /// page is mapped at `addr`.
-    fn end_without_large_page(&self, addr: usize) -> usize {
+    /// Returns the end of what the lowest entry above level 0 on the path to `addr` translates. That
+    /// entry is empty, maps a page, or leads to a table of the lowest level.
+    fn end_of_lowest_entry(&self, addr: usize) -> usize {
         let mut table = self.root;
         let mut level = Self::TOP;
         while level > 1

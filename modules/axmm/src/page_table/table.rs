@@ -6,13 +6,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr};
-use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
+use page_table_multiarch::{GenericPTE, MappingFlags, PagingMetaData};
 use spin::Once;
 
 use super::entry::{ENTRIES, Entry, EntryState, LEVEL_BITS, count_empty, read, rights_read_back};
+use super::owners::FrameOwners;
 
 /// The largest page of all machines: 1 GiB.
-const LARGEST_PAGE: usize = 1 << 30;
+pub(super) const LARGEST_PAGE: usize = 1 << 30;
 
 /// A mapped page.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +44,7 @@ pub struct PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
     E: GenericPTE,
-    H: PagingHandler,
+    H: FrameOwners,
 {
     pub(super) root: PhysAddr,
     /// The size in bytes of the largest page.
@@ -67,7 +68,7 @@ impl<M, E, H> PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
     E: GenericPTE,
-    H: PagingHandler,
+    H: FrameOwners,
 {
     /// The number of levels of tables.
     pub const LEVELS: usize = M::LEVELS;
@@ -100,21 +101,27 @@ where
         self.root
     }
 
-    /// Returns the page that `vaddr` lies in, or `None` if no page is mapped there.
+    /// Returns the page that `vaddr` lies in, or `None` if no page is mapped there. A page of a
+    /// shared table cannot be written now, whatever its entry says.
     pub fn query(&self, vaddr: VirtAddr) -> Option<Page> {
         let mut table = self.root;
+        let mut forbidden = MappingFlags::empty();
         for level in (0..M::LEVELS).rev() {
             let size = Self::entry_size(level);
             let entry = self.entry(table, vaddr, level);
             match read::<E>(entry, level) {
                 EntryState::Empty => return None,
                 EntryState::Table(next) => table = next,
+                EntryState::Shared(next) => {
+                    table = next;
+                    forbidden = MappingFlags::WRITE;
+                }
                 EntryState::Page(paddr, flags) => {
                     return Some(Page {
                         vaddr: vaddr.align_down(size),
                         paddr,
                         size,
-                        flags,
+                        flags: flags.difference(forbidden),
                     });
                 }
             }
@@ -199,11 +206,14 @@ where
         H::dealloc_frame(table);
     }
 
-    /// Frees the tables to which `entries` of `level` lead, and all tables below them.
+    /// Frees the tables to which `entries` of `level` lead, and all tables below them. Drops this
+    /// page table's share of shared tables.
     fn free_tables_below(&self, entries: &[Entry], level: usize) {
         for entry in entries {
-            if let EntryState::Table(next) = read::<E>(entry, level) {
-                self.free_tables(next, level - 1);
+            match read::<E>(entry, level) {
+                EntryState::Table(next) => self.free_tables(next, level - 1),
+                EntryState::Shared(next) => self.release_shared(next, level - 1, &|| {}),
+                EntryState::Empty | EntryState::Page(..) => {}
             }
         }
     }
@@ -235,7 +245,7 @@ impl<M, E, H> Drop for PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
     E: GenericPTE,
-    H: PagingHandler,
+    H: FrameOwners,
 {
     /// Frees the tables, which no hart uses any more. The frames of pages that are still
     /// mapped belong to the owner of the page table, and are not freed here.

@@ -9,7 +9,7 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::x86_64::X64PagingMetaData;
 use page_table_multiarch::{MappingFlags, PagingHandler};
 
-use super::{Flusher, FrameSource, PageTable, Protection};
+use super::{Flusher, FrameOwners, FrameSource, PageTable, Protection};
 
 type TestTable = PageTable<X64PagingMetaData, page_table_entry::x86_64::X64PTE, HostFrames>;
 
@@ -74,6 +74,23 @@ impl PagingHandler for HostFrames {
     }
 }
 
+/// No page table here shares its frames.
+impl FrameOwners for HostFrames {
+    fn share(_: PhysAddr, _: usize) -> AxResult {
+        Err(AxError::NoMemory)
+    }
+
+    fn is_exclusive(_: PhysAddr, _: usize) -> bool {
+        true
+    }
+
+    fn release_table(_: PhysAddr) -> bool {
+        true
+    }
+
+    fn release_pages(_: PhysAddr, _: usize) {}
+}
+
 fn tables() -> usize {
     MEMORY.with_borrow(|memory| memory.tables.len())
 }
@@ -102,9 +119,18 @@ impl Recorder {
 }
 
 impl Flusher for Recorder {
-    fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr) {
+    fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr) -> bool {
         self.pages.push((pages, frame));
+        true
     }
+
+    fn has_left_entries(&self) -> bool {
+        false
+    }
+
+    fn changed_tables(&mut self) {}
+
+    fn poll(&self) {}
 
     fn changed(&mut self, pages: Range<usize>) {
         self.changed += pages.len();
@@ -139,6 +165,7 @@ impl TestTable {
         }
         let protection = Protection {
             flags,
+            may_be_shared: false,
             changes_memory_kind: false,
         };
         self.protect_whole_pages(pages, protection, flusher);

@@ -1,10 +1,11 @@
 //! Unmapping, and freeing the tables that become empty by it.
 
 use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
-use page_table_multiarch::{GenericPTE, PagingHandler, PagingMetaData};
+use page_table_multiarch::{GenericPTE, MappingFlags, PagingMetaData};
 
-use super::entry::{EntryState, clear, clear_run, count_empty, read};
+use super::entry::{EntryState, clear, clear_run, count_empty, read, write_pages};
 use super::flusher::Flusher;
+use super::owners::FrameOwners;
 use super::table::{PageTable, SharedRoot};
 use crate::addr::{Pages, block_around, first_part};
 
@@ -12,7 +13,7 @@ impl<M, E, H> PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
     E: GenericPTE,
-    H: PagingHandler,
+    H: FrameOwners,
 {
     /// Unmaps all pages in `pages`, and reports them to `flusher`. No page lies across an end
     /// of the range ([`split_edges`](Self::split_edges)).
@@ -35,7 +36,7 @@ where
             match read::<E>(entry, level) {
                 EntryState::Empty => return true,
                 EntryState::Table(next) => table = next,
-                EntryState::Page(..) => return false,
+                EntryState::Shared(_) | EntryState::Page(..) => return false,
             }
         }
         false
@@ -69,13 +70,25 @@ where
                 EntryState::Page(paddr, _) => {
                     clear(entry);
                     has_cleared = true;
-                    flusher.unmapped(part, paddr);
+                    if !flusher.unmapped(part.clone(), paddr) {
+                        let count = part.len() / PAGE_SIZE_4K;
+                        // An entry of a large page that is not present would look like that of a
+                        // table.
+                        flusher.flush_now(part);
+                        H::release_pages(paddr, count);
+                    }
+                }
+                EntryState::Shared(next) => {
+                    debug_assert_eq!(part.len(), size, "a shared table at an end is opened");
+                    clear(entry);
+                    has_cleared = true;
+                    self.release_shared(next, level - 1, &|| flusher.poll());
                 }
                 EntryState::Table(next) => {
                     let is_all_of_next = part.len() == size;
                     if self.clear_in(next, level - 1, part, flusher)
                         && let Some(_irqs) = self.disable_irqs_if_freeable(level, vaddr, flusher)
-                        && (is_all_of_next || self.is_empty(next))
+                        && (is_all_of_next && !flusher.has_left_entries() || self.is_empty(next))
                     {
                         clear(entry);
                         has_cleared = true;
@@ -97,12 +110,15 @@ where
         let mut has_cleared = false;
         while !entries.is_empty() {
             let (frame, count) = clear_run::<E>(entries);
-            entries = &entries[count..];
+            let (done, rest) = entries.split_at(count);
+            entries = rest;
             let run = at..at + count * PAGE_SIZE_4K;
             at = run.end;
             if let Some(frame) = frame {
-                has_cleared = true;
-                flusher.unmapped(run, frame);
+                match flusher.unmapped(run, frame) {
+                    true => has_cleared = true,
+                    false => write_pages::<E>(done, 0, frame, MappingFlags::empty(), 0),
+                }
             }
         }
         is_whole_table || has_cleared

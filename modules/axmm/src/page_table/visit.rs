@@ -6,9 +6,10 @@
 use core::ops::{ControlFlow, Range};
 
 use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
-use page_table_multiarch::{GenericPTE, MappingFlags, PagingHandler, PagingMetaData};
+use page_table_multiarch::{GenericPTE, MappingFlags, PagingMetaData};
 
 use super::entry::{ENTRIES, EntryState, LEVEL_BITS, count_empty, read};
+use super::owners::FrameOwners;
 use super::table::PageTable;
 use crate::addr::{Pages, first_part};
 
@@ -107,7 +108,7 @@ impl<M, E, H> PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
     E: GenericPTE,
-    H: PagingHandler,
+    H: FrameOwners,
 {
     /// Calls `f` for the tables that translate a part of `pages`, and for the pages there, until
     /// it returns `Break`. Allocates no memory.
@@ -116,14 +117,17 @@ where
         pages: Pages,
         mut f: impl FnMut(Visited) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        self.visit_in(self.root, Self::TOP, pages, &mut f)
+        let all = MappingFlags::all();
+        self.visit_in(self.root, Self::TOP, pages, all, &mut f)
     }
 
+    /// Visits a table, whose pages have at most the rights `most`.
     fn visit_in<B>(
         &self,
         table: PhysAddr,
         level: usize,
         pages: Pages,
+        most: MappingFlags,
         f: &mut impl FnMut(Visited) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let size = Self::entry_size(level);
@@ -142,14 +146,18 @@ where
                     let left = at..pages.end;
                     at += size * count_empty(self.entries_of(table, &left, level));
                 }
-                EntryState::Table(next) => self.visit_in(next, level - 1, part, f)?,
+                EntryState::Table(next) => self.visit_in(next, level - 1, part, most, f)?,
+                EntryState::Shared(next) => {
+                    let most = most.difference(MappingFlags::WRITE);
+                    self.visit_in(next, level - 1, part, most, f)?;
+                }
                 EntryState::Page(paddr, flags) => {
                     at = self.run_end(table, level, part.start..pages.end, paddr, flags);
                     f(Visited::Run {
                         level,
                         pages: part.start & !(size - 1)..at,
                         paddr,
-                        flags,
+                        flags: flags & most,
                     })?;
                 }
             }

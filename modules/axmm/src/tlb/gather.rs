@@ -8,14 +8,16 @@
 //! not touched, because harts that have not flushed yet may still write there. The
 //! [`TlbState`] of the address space says which harts flush.
 //!
-//! Three cases do not wait for `finish`:
+//! These cases do not wait for `finish`:
 //!
 //! - A large page is flushed when it is split, before smaller pages take its place
 //!   ([`flush_now`](Flusher::flush_now)).
 //! - Pages that become another kind of memory are flushed while they are not mapped.
-//! - A frame that has other owners besides the page table cannot link to a next frame in the
-//!   list. If another frame follows it, all that has been collected is flushed and freed first.
-//!   No such frame is mapped today.
+//! - A large page whose frames have other owners is flushed at once.
+//!
+//! A frame that has other owners besides the page table cannot link to a next frame in the list.
+//! Its address stays in its entry, which is not present for the hardware. After the flush the
+//! operation unmaps its range again, with a gather that is [flushed](TlbGather::set_flushed).
 //!
 //! The caller has locked the range, so no other hart maps its addresses again before all harts
 //! have flushed them. A hart that waits for the lock handles flush requests meanwhile.
@@ -28,8 +30,10 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr};
 
 use crate::addr::last_address;
 use crate::machine::{ALL_ADDRESSES, Machine};
-use crate::page_table::Flusher;
+use crate::page_table::frames::TableFrames;
+use crate::page_table::{Flusher, FrameOwners};
 use crate::tlb::state::TlbState;
+use crate::zero_frame::is_zero_frame;
 
 /// The number of frames that are freed between two calls of [`Machine::poll`].
 const FRAMES_PER_POLL: usize = 1024;
@@ -52,6 +56,12 @@ pub struct TlbGather<'a, M: Machine> {
     frames: FrameList,
     /// Whether the frames of unmapped pages are freed.
     owns_frames: bool,
+    /// Whether frames that have other owners stay in their entries.
+    leaves_shared: bool,
+    /// Whether such a frame has been left.
+    has_left: bool,
+    /// Whether the pages that are unmapped are in no TLB.
+    flushed: bool,
     /// Whether the operation only adds rights.
     only_adds_rights: bool,
     _machine: PhantomData<M>,
@@ -68,6 +78,9 @@ impl<'a, M: Machine> TlbGather<'a, M> {
             pages: EMPTY,
             frames: FrameList::new(),
             owns_frames: false,
+            leaves_shared: cfg!(feature = "objects") && !tlb_state.is_kernel(),
+            has_left: false,
+            flushed: false,
             only_adds_rights: false,
             _machine: PhantomData,
         }
@@ -92,6 +105,12 @@ impl<'a, M: Machine> TlbGather<'a, M> {
     /// tables always are.
     pub fn set_owns_frames(&mut self, owns_frames: bool) {
         self.owns_frames = owns_frames;
+    }
+
+    /// Says that no TLB holds a translation of the pages that are unmapped from now on. They have
+    /// been unmapped before, when their frames were left in the entries.
+    pub fn set_flushed(&mut self) {
+        self.flushed = true;
     }
 
     /// Flushes all collected addresses from the TLBs that may hold them, then frees the frames.
@@ -146,12 +165,38 @@ impl<'a, M: Machine> TlbGather<'a, M> {
 }
 
 impl<M: Machine> Flusher for TlbGather<'_, M> {
-    fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr) {
-        if self.owns_frames {
-            self.add_frames(frame, pages.len() / PAGE_SIZE_4K);
+    fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr) -> bool {
+        let is_owned = self.owns_frames && !is_zero_frame(frame);
+        let count = pages.len() / PAGE_SIZE_4K;
+        if self.flushed {
+            if is_owned {
+                TableFrames::release_pages(frame, count);
+            }
+            M::poll();
+            return true;
         }
+        let is_left = is_owned && self.leaves_shared && !TableFrames::is_exclusive(frame, 1);
+        if is_owned && !is_left {
+            self.add_frames(frame, count);
+        }
+        self.has_left |= is_left;
         self.add_pages(pages);
         M::poll();
+        !is_left
+    }
+
+    fn has_left_entries(&self) -> bool {
+        self.has_left
+    }
+
+    fn poll(&self) {
+        M::poll();
+    }
+
+    fn changed_tables(&mut self) {
+        // Entries that lead to tables are only flushed together with all addresses (RISC-V
+        // Privileged Architecture, "Supervisor Memory-Management Fence Instruction").
+        self.pages = ALL_ADDRESSES;
     }
 
     fn changed(&mut self, pages: Range<usize>) {
@@ -160,9 +205,7 @@ impl<M: Machine> Flusher for TlbGather<'_, M> {
     }
 
     fn detached_table(&mut self, frame: PhysAddr) {
-        // Entries that lead to tables are only flushed together with all addresses (RISC-V
-        // Privileged Architecture, "Supervisor Memory-Management Fence Instruction").
-        self.pages = ALL_ADDRESSES;
+        self.changed_tables();
         self.add_frames(frame, 1);
     }
 

@@ -61,6 +61,7 @@ pub fn alone() -> MutexGuard<'static, ()> {
         let memory = host::physical_memory(RAM.start, RAM.len()).unwrap();
         // SAFETY: the memory was just mapped for the allocator alone, and is never unmapped.
         unsafe { add_memory(&[memory]) }.unwrap();
+        axmm::init_zero_frame().unwrap();
     });
     alone
 }

@@ -1,6 +1,6 @@
 //! Entries of Arm page tables.
 
-use super::{Entry, Format, Memory, Rights, bit, bits};
+use super::{Entry, Format, Memory, Rights, SHARED, bit, bits};
 
 /// Set if TLB entries of the page are valid for one ASID only.
 const NOT_GLOBAL: u64 = bit(11);
@@ -21,6 +21,7 @@ impl Format for A64 {
         if entry & VALID == 0 {
             return match entry & !(bits(47, 12) | NOT_GLOBAL) {
                 0 => Ok(Entry::Kept(address)),
+                SHARED if level > 0 => Ok(Entry::Shared(address)),
                 _ => Err("attributes of an absent page"),
             };
         }

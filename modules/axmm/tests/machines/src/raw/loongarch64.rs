@@ -1,6 +1,6 @@
 //! Entries of LoongArch page tables.
 
-use super::{Entry, Format, Memory, Rights, bit, bits};
+use super::{Entry, Format, Memory, Rights, SHARED, bit, bits};
 
 /// LoongArch Reference Manual volume 1, 5.4.2 "TLB entry" and 5.4.5 "Multi-level
 /// page table structure". `ldpte` loads these entries, and `tlbfill` puts them into the TLB. The
@@ -30,6 +30,7 @@ impl Format for La64 {
         if entry & V == 0 {
             return match entry & !bits(47, 12) {
                 0 => Ok(Entry::Kept(address)),
+                SHARED if level > 0 => Ok(Entry::Shared(address)),
                 _ => Err("attributes of an absent page"),
             };
         }

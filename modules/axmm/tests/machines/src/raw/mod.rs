@@ -49,9 +49,16 @@ pub enum Entry {
     Kept(usize),
     /// A table at this physical address.
     Table(usize),
+    /// Hardware takes a fault. The address bits hold the physical address of a table that other
+    /// page tables may lead to as well.
+    Shared(usize),
     /// A page at this physical address.
     Page(usize, Rights),
 }
+
+/// What an absent entry holds that leads to a shared table, besides the address. It must not be an
+/// entry that hardware follows.
+const SHARED: u64 = bit(6);
 
 /// A page-table format. The entries of level 0 map 4 KiB.
 pub trait Format {
@@ -83,6 +90,8 @@ pub struct Raw {
     pub pages: Vec<RawPage>,
     /// The physical addresses of all tables, with the root.
     pub tables: Vec<usize>,
+    /// The physical addresses of the tables to which absent entries lead.
+    pub shared: Vec<usize>,
 }
 
 impl RawPage {
@@ -147,6 +156,7 @@ pub fn walk<F: Format>(root: usize, high: usize) -> Result<Raw, String> {
 pub fn walk_into<F: Format>(root: usize, high: usize, raw: &mut Raw) -> Result<(), String> {
     raw.pages.clear();
     raw.tables.clear();
+    raw.shared.clear();
     walk_in::<F>(root, F::LEVELS - 1, high, raw)
 }
 
@@ -175,6 +185,10 @@ fn walk_in<F: Format>(
             Entry::Table(_) if level == 0 => return Err(wrong("a table below the last")),
             Entry::Table(next) => {
                 walk_in::<F>(next, level - 1, vaddr, raw)?;
+                continue;
+            }
+            Entry::Shared(table) => {
+                raw.shared.push(table);
                 continue;
             }
             Entry::Kept(_) if level > 0 => return Err(wrong("a large page without rights")),

@@ -1,6 +1,6 @@
 //! Entries of RISC-V page tables (Sv39, Sv48).
 
-use super::{Entry, Format, Memory, Rights, bit, bits};
+use super::{Entry, Format, Memory, Rights, SHARED, bit, bits};
 
 /// RISC-V Privileged Architecture, "Sv39: Page-Based 39-bit Virtual-Memory
 /// System", and in the chapter "Sv32", "Addressing and Memory Protection" and "Virtual
@@ -27,6 +27,7 @@ impl<const LEVELS: usize> Format for Sv<LEVELS> {
         if entry & V == 0 {
             return match entry & !(PPN | G) {
                 0 => Ok(Entry::Kept(address)),
+                SHARED if level > 0 => Ok(Entry::Shared(address)),
                 _ => Err("attributes of an absent page"),
             };
         }

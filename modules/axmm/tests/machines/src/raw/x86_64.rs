@@ -1,6 +1,6 @@
 //! Entries of x86-64 page tables.
 
-use super::{Entry, Format, Memory, Rights, bit, bits};
+use super::{Entry, Format, Memory, Rights, SHARED, bit, bits};
 
 /// Intel SDM volume 3A, 4.5 "4-Level Paging and 5-Level Paging", tables 4-14 to
 /// 4-20, and 4.6 "Access Rights". The PAT is as after reset (table 12-12).
@@ -22,6 +22,7 @@ impl Format for X64 {
         if entry & P == 0 {
             return match entry & !(bits(51, 12) | GLOBAL) {
                 0 => Ok(Entry::Kept(address)),
+                SHARED if level > 0 => Ok(Entry::Shared(address)),
                 _ => Err("attributes of an absent page"),
             };
         }

@@ -110,7 +110,10 @@ impl<M: TestMachine> Simulation<M> {
         let hart = this_hart();
         let pages = vaddr..vaddr + KIB4;
         world.overtakes.begin(hart, space, pages, Kind::Fault);
-        let done = self.spaces[space].handle_page_fault(virt(vaddr), access);
+        let handle = || self.spaces[space].handle_page_fault(virt(vaddr), access);
+        #[cfg(feature = "objects")]
+        let handle = || self.with_block_changing(space, vaddr, handle);
+        let done = handle();
         world.overtakes.end(hart);
         done
     }

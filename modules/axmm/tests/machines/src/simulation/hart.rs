@@ -255,7 +255,7 @@ impl Hart {
             }
             let wrong = |what| format!("{what}: a walk reads {bits:#x} in the table {table:#x}");
             match F::entry(bits, level).map_err(wrong)? {
-                Entry::Absent | Entry::Kept(_) => return Ok(translation(None)),
+                Entry::Absent | Entry::Kept(_) | Entry::Shared(_) => return Ok(translation(None)),
                 Entry::Page(frame, rights) => return Ok(translation(Some((frame, rights)))),
                 Entry::Table(next) => {
                     table = next;

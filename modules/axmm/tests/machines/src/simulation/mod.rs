@@ -16,6 +16,7 @@
 //! - A thread that starts on a new stack takes no page fault there. The trap entry pushes to
 //!   the stack, so a fault there could not be handled. Another hart has mapped the stack,
 //!   beside a page that this hart uses.
+//! - A child of a forked address space holds what it held when it was made.
 //! - A hart executes the code that was written last. Harts keep the instructions that they
 //!   have fetched. Where the architecture has separate caches, a fetch sees a store only
 //!   after the code has been cleaned.
@@ -27,6 +28,8 @@
 
 mod accesses;
 mod code;
+#[cfg(feature = "objects")]
+mod forks;
 mod hart;
 mod machine;
 mod operations;
@@ -92,6 +95,9 @@ pub enum Workload {
     Code,
     /// Overlapping operations and page faults, so that harts wait in a queue.
     Contention,
+    /// Fork the address spaces of user programs, and write to both sides.
+    #[cfg(feature = "objects")]
+    Forks,
 }
 
 /// The result of a run.
@@ -154,5 +160,7 @@ fn simulate<M: TestMachine>(workload: Option<Workload>, rules: Rules, bug: Bug) 
     if world::world().failure.borrow().is_none() {
         simulation.check_end();
     }
+    #[cfg(feature = "objects")]
+    simulation.check_children();
     simulation.leave_all();
 }

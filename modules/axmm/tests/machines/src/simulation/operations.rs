@@ -73,6 +73,8 @@ impl<M: TestMachine> Simulation<M> {
         let flags = match world().workload {
             Workload::Tables | Workload::Contention => [RW, RW, RO][thread_rng().gen_range(0..3)],
             Workload::Code => [RW, RX, UNCACHED][thread_rng().gen_range(0..3)],
+            #[cfg(feature = "objects")]
+            Workload::Forks => RW,
         };
         let grain = Self::any_grain();
         let populate = thread_rng().gen_range(0..3) == 0;
@@ -94,6 +96,8 @@ impl<M: TestMachine> Simulation<M> {
         let flags = match world().workload {
             Workload::Tables | Workload::Contention => [RO, RO, RW][thread_rng().gen_range(0..3)],
             Workload::Code => [RO, RW, RX, UNCACHED][thread_rng().gen_range(0..4)],
+            #[cfg(feature = "objects")]
+            Workload::Forks => [RO, RW][thread_rng().gen_range(0..2)],
         };
         self.perform(space, |aspace, start, size| {
             _ = aspace.protect(virt(start), size, rights_in(space, flags));

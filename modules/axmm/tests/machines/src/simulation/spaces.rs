@@ -25,7 +25,7 @@ pub const KERNEL: usize = 0;
 const USER_BASE: usize = 64 * MIB2;
 
 /// The pages where operations start. They lie around the ends of two page tables.
-const PAGES: [usize; 6] = [0, 1, 511, 512, 1023, 1024];
+pub const PAGES: [usize; 6] = [0, 1, 511, 512, 1023, 1024];
 
 /// The address spaces that harts change and use.
 pub struct Simulation<M: TestMachine> {
@@ -33,6 +33,8 @@ pub struct Simulation<M: TestMachine> {
     asids: AsidAllocator,
     /// The address spaces, by number.
     pub spaces: [AddrSpace<Simulated<M>>; SPACES],
+    #[cfg(feature = "objects")]
+    pub children: super::forks::Children<M>,
 }
 
 /// Returns one of [`PAGES`].
@@ -55,6 +57,8 @@ impl<M: TestMachine> Simulation<M> {
         Self {
             asids: AsidAllocator::new(rules.max_asid),
             spaces: std::array::from_fn(space),
+            #[cfg(feature = "objects")]
+            children: super::forks::Children::default(),
         }
     }
 
@@ -128,10 +132,25 @@ impl<M: TestMachine> Simulation<M> {
             (Workload::Code, 13..15) => self.touch_at_stack(),
             (Workload::Code, 15..18) => self.execute(),
             (Workload::Code, _) => self.write_code(),
+            #[cfg(feature = "objects")]
+            (Workload::Forks, step) => self.step_of_forks(step, space.max(1), generation),
             (Workload::Contention, 4..8) => self.map(KERNEL),
             (Workload::Contention, 8..11) => self.unmap(KERNEL),
             (Workload::Contention, 11..17) => self.protect(KERNEL),
             (Workload::Contention, _) => self.touch_page(Tag::Global, KERNEL, CONTENDED),
+        }
+    }
+
+    #[cfg(feature = "objects")]
+    fn step_of_forks(&self, step: u32, space: usize, generation: &mut u64) {
+        match step {
+            1..4 => self.enter(space, generation),
+            4 => self.map(space),
+            5..7 => self.unmap(space),
+            7 => self.protect(space),
+            8..11 => self.fork(space),
+            11 => self.use_child(),
+            _ => self.touch(),
         }
     }
 

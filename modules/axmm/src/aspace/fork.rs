@@ -1,0 +1,74 @@
+//! Forking the address space of a user program: the pages are shared until one side writes.
+
+use axerrno::{AxError, AxResult};
+
+use super::operation::{MissingShard, Operation, with_memory};
+use super::space::AddrSpace;
+use super::write_guard::{Unlocked, WriteGuard};
+use crate::machine::Machine;
+use crate::page_table::Flusher;
+use crate::tlb::gather::TlbGather;
+
+impl<M: Machine> AddrSpace<M> {
+    /// Makes an address space with the same areas and the same contents. Each side then sees only
+    /// its own writes, as after `fork(2)`. Rights, names and grains stay, and linear areas map the
+    /// same physical addresses. The kernel's mappings are visible if they are visible here.
+    ///
+    /// Pages are shared until one side writes to them, and page tables until one side accesses what
+    /// they translate. So the time depends on the number of areas, and of page tables that cannot
+    /// be shared: a table is shared if no linear area lies in the 2 MiB, or the 1 GiB, that it
+    /// translates. The first access to such a block costs a copy of its table, and the first write
+    /// to a page a copy of the page, unless no other address space has it any more.
+    ///
+    /// Operations and page faults of other harts wait, and one TLB shootdown ends the fork. What
+    /// they write before that is in both.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for the kernel's address space. `NoMemory`; then nothing has changed.
+    /// `ResourceBusy` in some interrupt handlers ([`AddrSpace`]).
+    pub fn fork(&self) -> AxResult<Self> {
+        if self.tlb_state.is_kernel() {
+            return Err(AxError::InvalidInput);
+        }
+        with_memory::<M, _>(|| self.duplicate(|child| self.perform(self.va_range, &Fork(child))))
+    }
+}
+
+/// The operation that shares all pages with a child, which no other hart knows yet. If the operation
+/// fails, the child is dropped, and with it what was shared.
+struct Fork<'a, M: Machine>(&'a AddrSpace<M>);
+
+impl<M: Machine> Operation<M> for Fork<'_, M> {
+    const MISSING_SHARD: MissingShard = MissingShard::Skip;
+
+    fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
+        guard.lock_range();
+        guard.unlocked(|unlocked| {
+            let mut from = unlocked.range().start;
+            // An area ends within its shard, all of which is locked.
+            while let Some(area) = unlocked.area_from(from) {
+                self.0.map_like(&area)?;
+                from = area.end();
+            }
+            let (parent, child) = (&unlocked.space().table, &self.0.table);
+            unlocked
+                .stretches(unlocked.range())
+                .filter(|stretch| stretch.owns_frames)
+                .try_for_each(|stretch| parent.share_with(child, stretch.pages, &M::poll))
+        })
+    }
+
+    fn changes_pages(&self, _guard: &WriteGuard<'_, M>) -> bool {
+        true
+    }
+
+    fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
+        for stretch in unlocked.stretches(unlocked.range()) {
+            if stretch.owns_frames {
+                unlocked.space().table.seal(stretch.pages, gather);
+                gather.poll();
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Stretches: the parts of a range in which all pages own their frames, or none does.
+//!
+//! ```text
+//!   areas       │ fresh frames │      │ fresh frames │   │ linear │   │ fresh frames │
+//!   stretches   ├───────── own frames ────────────────┤├─ none ─┤├───── own frames ─┤
+//! ```
+//!
+//! A stretch of areas that own frames includes the gaps around them. So a page table that is shared
+//! with another address space lies in one such stretch as a whole.
+
+use core::iter;
+
+use memory_addr::VirtAddrRange;
+
+use super::write_guard::Unlocked;
+use crate::addr::{Pages, as_span, clip, va_range};
+use crate::machine::Machine;
+
+/// A part of a range.
+pub struct Stretch {
+    pub pages: Pages,
+    /// Whether the pages own their frames.
+    pub owns_frames: bool,
+}
+
+impl<M: Machine> Unlocked<'_, '_, M> {
+    /// Returns the stretches of `range`, in ascending order.
+    pub fn stretches(&self, range: VirtAddrRange) -> impl Iterator<Item = Stretch> {
+        let mut from = range.start;
+        iter::from_fn(move || {
+            let rest = va_range(from.as_usize(), range.end.as_usize());
+            if rest.is_empty() {
+                return None;
+            }
+            let stretch = self.first_stretch(rest)?;
+            from = stretch.pages.end.into();
+            Some(stretch)
+        })
+    }
+
+    /// Returns the first stretch of `range`, which begins where a stretch ends.
+    fn first_stretch(&self, range: VirtAddrRange) -> Option<Stretch> {
+        let in_range = |area: &memory_set::MemoryArea<_>| area.start() < range.end;
+        let mut area = self.area_from(range.start).filter(in_range)?;
+        if !area.backend().owns_frames() {
+            return Some(Stretch {
+                pages: as_span(clip(area.va_range(), range)),
+                owns_frames: false,
+            });
+        }
+        let mut end = range.end;
+        while area.end() < range.end
+            && let Some(next) = self.area_from(area.end()).filter(in_range)
+        {
+            if !next.backend().owns_frames() {
+                end = next.start();
+                break;
+            }
+            area = next;
+        }
+        Some(Stretch {
+            pages: range.start.as_usize()..end.as_usize(),
+            owns_frames: true,
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! Copy-on-write: a page fault makes a page its address space's own again.
+//!
+//! The fault cannot do that with its fault slot alone, because a shared page table translates more
+//! than the faulting page, and because other harts must not read the old page once the new one is
+//! written. So it performs an operation, for which faults and operations on the same addresses
+//! wait. Only a page that has no other owner any more is written in place, by the fault itself.
+
+use core::cell::Cell;
+
+use axalloc::{UsageKind, alloc_frame};
+use axerrno::{AxError, AxResult};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
+use memory_set::MemoryArea;
+use page_table_multiarch::MappingFlags;
+
+use super::fault::Fault;
+use super::operation::{MissingShard, Operation};
+use super::space::AddrSpace;
+use super::write_guard::{Unlocked, WriteGuard};
+use crate::addr::block_around;
+use crate::backing::{Backend, copy_frames};
+use crate::machine::{ALL_ADDRESSES, Machine};
+use crate::page_table::frames::{PageTableOf, TableFrames};
+use crate::page_table::{FrameOwners, Page, SpareTables};
+use crate::zero_frame::is_zero_frame;
+
+impl<M: Machine> AddrSpace<M> {
+    /// Makes an access to the page at `vaddr` possible, which this address space shares with
+    /// others. `range` is what the page, or the shared page table on the path to it, translates.
+    /// Returns whether the access can be made. If not, the page has changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`. `Nested` if the caller must not wait for other harts.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn unshare(
+        &self,
+        vaddr: VirtAddr,
+        access: MappingFlags,
+        range: VirtAddrRange,
+    ) -> Result<bool, Fault> {
+        if self.must_not_wait(M::hart()) {
+            return Err(Fault::Nested);
+        }
+        let unshare = Unshare {
+            vaddr,
+            access,
+            done: Cell::new(false),
+        };
+        match self.perform(range, &unshare) {
+            Ok(()) => Ok(unshare.done.get()),
+            Err(AxError::NoMemory) => Err(Fault::NoMemory),
+            Err(_) => Err(Fault::Nested),
+        }
+    }
+}
+
+/// The operation that makes a page the address space's own. All of it can fail, so all of it is
+/// done in `prepare`. The contents of memory and the rights of areas stay.
+struct Unshare {
+    vaddr: VirtAddr,
+    access: MappingFlags,
+    /// Whether the access can be made now.
+    done: Cell<bool>,
+}
+
+impl<M: Machine> Operation<M> for Unshare {
+    const MISSING_SHARD: MissingShard = MissingShard::Skip;
+
+    fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
+        guard.lock_range();
+        guard.unlocked(|unlocked| {
+            let area = unlocked.area_from(self.vaddr);
+            let is_allowed = |area: &MemoryArea<Backend>| {
+                let is_there = area.va_range().contains(self.vaddr);
+                is_there && area.backend().owns_frames() && area.flags().contains(self.access)
+            };
+            match area.filter(is_allowed) {
+                Some(area) => self.unshare_page(unlocked, area.flags()),
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+impl Unshare {
+    fn unshare_page<M: Machine>(
+        &self,
+        unlocked: &Unlocked<'_, '_, M>,
+        flags: MappingFlags,
+    ) -> AxResult {
+        let table = &unlocked.space().table;
+        while table.shared_block(self.vaddr).is_some() {
+            table.open(self.vaddr, &mut SpareTables::allocate(1)?, &M::poll)?;
+        }
+        let Some(page) = table.query(self.vaddr) else {
+            return Ok(());
+        };
+        if !page.flags.contains(self.access) {
+            match PageTableOf::<M>::is_exclusive(&page) {
+                true => _ = table.add_write(&page),
+                false => self.copy_page(unlocked, page, flags)?,
+            }
+        }
+        M::publish_entries();
+        M::flush_local(ALL_ADDRESSES);
+        self.done.set(true);
+        Ok(())
+    }
+
+    /// Gives the address space a copy of the small page that the access needs.
+    fn copy_page<M: Machine>(
+        &self,
+        unlocked: &Unlocked<'_, '_, M>,
+        page: Page,
+        flags: MappingFlags,
+    ) -> AxResult {
+        let vaddr = self.vaddr.align_down_4k();
+        let original = page.paddr + (vaddr - page.vaddr);
+        let mut frame = alloc_frame(UsageKind::VirtMem)?;
+        match is_zero_frame(original) {
+            true => frame.zero(),
+            false => copy_frames::<M>(original, &mut frame),
+        }
+        let mut gather = unlocked.gather();
+        let table = &unlocked.space().table;
+        let pages = block_around(vaddr.as_usize(), PAGE_SIZE_4K);
+        let split = table.split_edges(&pages, &mut gather);
+        if split.is_ok() {
+            if flags.contains(MappingFlags::EXECUTE) {
+                M::clean_code(frame.start(), PAGE_SIZE_4K);
+            }
+            let copy = frame.into_raw();
+            // The page is there, because all of it is locked.
+            let old = table.replace(vaddr, copy, flags, &mut gather);
+            TableFrames::release_pages(old.unwrap_or(copy), 1);
+            if flags.contains(MappingFlags::EXECUTE) {
+                M::sync_icache();
+            }
+        }
+        gather.finish();
+        split
+    }
+}

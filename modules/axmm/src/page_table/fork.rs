@@ -1,0 +1,124 @@
+//! Forking: sharing tables with the page table of a child ([`share`](super::share)).
+
+use core::slice;
+
+use axerrno::AxResult;
+use memory_addr::{PhysAddr, VirtAddr};
+use page_table_multiarch::{GenericPTE, PagingMetaData};
+
+use super::entry::{
+    Entry, EntryState, copy_read_only, count_empty, read, try_add_table, write_shared,
+};
+use super::flusher::Flusher;
+use super::owners::FrameOwners;
+use super::share::TOP_SHARED;
+use super::table::PageTable;
+use crate::addr::{Pages, first_part, parts};
+
+impl<M, E, H> PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: FrameOwners,
+{
+    /// Makes `child`, which is empty there and which no hart uses yet, map what is mapped in
+    /// `pages`: through shared tables, and single pages without the right to write. Each page in
+    /// `pages` owns its frame. [`seal`](Self::seal) follows.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory`. What was shared until then stays in `child`.
+    pub fn share_with(&self, child: &Self, pages: Pages, poll: &dyn Fn()) -> AxResult {
+        self.share_in([self.root, child.root], child, Self::TOP, pages, poll)
+    }
+
+    /// Shares what is mapped in `pages` below the first of two tables of one `level` with the
+    /// second, which is a table of `child`.
+    fn share_in(
+        &self,
+        [from, to]: [PhysAddr; 2],
+        child: &Self,
+        level: usize,
+        pages: Pages,
+        poll: &dyn Fn(),
+    ) -> AxResult {
+        if level == 0 {
+            let [from, to] = [from, to].map(|table| self.entries_of(table, &pages, 0));
+            return Self::share_pages(from, to, 0);
+        }
+        let size = Self::entry_size(level);
+        let mut left = pages;
+        while !left.is_empty() {
+            let part = first_part(left.clone(), size);
+            left.start = part.end;
+            let vaddr = VirtAddr::from_usize(part.start);
+            let entries = [from, to].map(|table| self.entry(table, vaddr, level));
+            match read::<E>(entries[0], level) {
+                EntryState::Empty => {
+                    left.start += size * count_empty(self.entries_of(from, &left, level));
+                }
+                EntryState::Page(..) => {
+                    let [from, to] = entries.map(slice::from_ref);
+                    Self::share_pages(from, to, level)?;
+                }
+                EntryState::Table(table) | EntryState::Shared(table)
+                    if level <= TOP_SHARED && part.len() == size =>
+                {
+                    H::share(table, 1)?;
+                    write_shared::<E>(entries[1], table);
+                }
+                EntryState::Table(below) | EntryState::Shared(below) => {
+                    let below = [below, child.table_at(entries[1], level)?];
+                    self.share_in(below, child, level - 1, part, poll)?;
+                }
+            }
+            poll();
+        }
+        Ok(())
+    }
+
+    /// Returns the table to which `entry` leads, which is made if there is none.
+    fn table_at(&self, entry: &Entry, level: usize) -> AxResult<PhysAddr> {
+        if let EntryState::Table(table) = read::<E>(entry, level) {
+            return Ok(table);
+        }
+        let table = Self::new_table()?;
+        // No other hart uses this page table.
+        try_add_table::<E>(entry, table);
+        Ok(table)
+    }
+
+    /// Makes what has been [shared](Self::share_with) in `pages` immutable here, too: entries that
+    /// lead to shared tables are not present any more, and other pages lose the right to write.
+    pub fn seal(&self, pages: Pages, flusher: &mut impl Flusher) {
+        self.seal_in(self.root, Self::TOP, pages, flusher);
+    }
+
+    fn seal_in(&self, table: PhysAddr, level: usize, pages: Pages, flusher: &mut impl Flusher) {
+        if level == 0 {
+            let entries = self.entries_of(table, &pages, 0);
+            if count_empty(entries) < entries.len() {
+                copy_read_only::<E>(entries, entries);
+                flusher.changed(pages);
+            }
+            return;
+        }
+        let size = Self::entry_size(level);
+        for part in parts(pages, size) {
+            let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
+            match read::<E>(entry, level) {
+                EntryState::Table(below) if level <= TOP_SHARED && part.len() == size => {
+                    write_shared::<E>(entry, below);
+                    flusher.changed_tables();
+                }
+                EntryState::Table(below) => self.seal_in(below, level - 1, part, flusher),
+                EntryState::Page(..) => {
+                    let page = slice::from_ref(entry);
+                    copy_read_only::<E>(page, page);
+                    flusher.changed(part);
+                }
+                EntryState::Empty | EntryState::Shared(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Sharing tables with another page table, after a fork.
+//!
+//! ```text
+//!   before the fork      parent  ──►  table of 2 MiB  ──►  pages, writable
+//!
+//!   after it             parent  ┄┄►  table of 2 MiB  ──►  pages
+//!                        child   ┄┄►       (2 owners)
+//!
+//!   a write in the       parent  ──►  its own copy    ──►  pages, read-only (2 owners)
+//!   parent               child   ┄┄►  the old table   ──►
+//! ```
+//!
+//! A dotted arrow is an entry that is not present for the hardware ([`EntryState::Shared`]). So no
+//! hart reaches what a shared table maps, and its pages may keep the right to write in the table.
+//! Nothing in a shared table changes, and neither does anything below it: tables below have one
+//! owner each, and are shared through the table above.
+//!
+//! The first access below such an entry *opens* it ([`PageTable::open`]). If the table has other
+//! owners, the entry gets a copy of it, in which each page is read-only and has one more owner, and
+//! each table is shared. Otherwise the entry takes the table itself, with the same rights. An entry
+//! that was not present needs no TLB flush.
+//!
+//! The highest tables are shared that translate only private pages, but none of more than 1 GiB
+//! ([`TOP_SHARED`]). Riscv64 and loongarch64 have no right to write in entries that lead to tables.
+//! Otherwise such an entry could stay present without it.
+
+use core::slice;
+
+use axerrno::AxResult;
+use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
+use page_table_multiarch::{GenericPTE, MappingFlags, PagingMetaData};
+
+use super::entry::{
+    ENTRIES, Entry, EntryState, LEVEL_BITS, SHARES_TABLES, add_write, clear, clear_run,
+    copy_read_only, count_empty, read, write_pages, write_shared, write_table,
+};
+use super::flusher::Flusher;
+use super::owners::FrameOwners;
+use super::spare::SpareTables;
+use super::table::{Page, PageTable};
+use crate::addr::{Pages, block_around};
+
+/// The highest level of entries that lead to shared tables. An entry of this level translates
+/// 1 GiB.
+#[cfg(feature = "objects")]
+pub(super) const TOP_SHARED: usize = 2;
+
+impl<M, E, H> PageTable<M, E, H>
+where
+    M: PagingMetaData<VirtAddr = VirtAddr>,
+    E: GenericPTE,
+    H: FrameOwners,
+{
+    /// Copies entries of pages of `level`, which are in use or empty, without the right to write.
+    /// Each frame gets another owner.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory`. Then `to` has the entries whose frames have got another owner.
+    pub(super) fn share_pages(from: &[Entry], to: &[Entry], level: usize) -> AxResult {
+        let mut done = 0;
+        while done < from.len() {
+            let (run, frame) = Self::first_run(&from[done..], level);
+            if let Some(frame) = frame {
+                H::share(frame, run << (LEVEL_BITS * level))?;
+                copy_read_only::<E>(&from[done..done + run], &to[done..done + run]);
+            }
+            done += run;
+        }
+        Ok(())
+    }
+
+    /// Returns the number of entries at the start of `entries`, which is not empty, that are all
+    /// empty, or whose pages have contiguous frames; and the first of these frames.
+    fn first_run(entries: &[Entry], level: usize) -> (usize, Option<PhysAddr>) {
+        let frame = |entry| match read::<E>(entry, level) {
+            EntryState::Page(paddr, _) => Some(paddr),
+            EntryState::Empty | EntryState::Table(_) | EntryState::Shared(_) => None,
+        };
+        let Some(first) = frame(&entries[0]) else {
+            return (count_empty(entries).max(1), None);
+        };
+        let size = PAGE_SIZE_4K << (LEVEL_BITS * level);
+        let in_order = entries.iter().enumerate();
+        let run = in_order.take_while(|(index, entry)| frame(entry) == Some(first + index * size));
+        (run.count(), Some(first))
+    }
+
+    /// Returns the addresses that the highest shared table on the path to `vaddr` translates, if
+    /// there is one.
+    pub fn shared_block(&self, vaddr: VirtAddr) -> Option<Pages> {
+        let (_, level) = self.highest_shared(vaddr)?;
+        Some(block_around(vaddr.as_usize(), Self::entry_size(level)))
+    }
+
+    /// Returns the highest entry on the path to `vaddr` that leads to a shared table, and its
+    /// level.
+    pub(super) fn highest_shared(&self, vaddr: VirtAddr) -> Option<(&Entry, usize)> {
+        if !SHARES_TABLES {
+            return None;
+        }
+        let mut table = self.root;
+        for level in (1..M::LEVELS).rev() {
+            let entry = self.entry(table, vaddr, level);
+            match read::<E>(entry, level) {
+                EntryState::Table(next) => table = next,
+                EntryState::Shared(_) => return Some((entry, level)),
+                EntryState::Empty | EntryState::Page(..) => return None,
+            }
+        }
+        None
+    }
+
+    /// Opens the highest shared table on the path to `vaddr`: the entry leads to a table that only
+    /// this page table uses. Takes one of the `spare` tables if the shared table has other owners.
+    /// The caller has locked all that the table translates.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory` if there is no spare table, or if a frame cannot have more owners.
+    /// Then nothing has changed.
+    pub fn open(&self, vaddr: VirtAddr, spare: &mut SpareTables<H>, poll: &dyn Fn()) -> AxResult {
+        let Some((entry, level)) = self.highest_shared(vaddr) else {
+            return Ok(());
+        };
+        let EntryState::Shared(table) = read::<E>(entry, level) else {
+            return Ok(());
+        };
+        let own = match H::is_exclusive(table, 1) {
+            true => self.take_over(table, level - 1),
+            false => self.copy_shared(table, level - 1, spare, poll)?,
+        };
+        write_table::<E>(entry, own);
+        Ok(())
+    }
+
+    /// Makes `table`, whose only owner this page table is, a table of its own again: pages are
+    /// read-only, and tables are shared, since both may have other owners. Returns it.
+    fn take_over(&self, table: PhysAddr, level: usize) -> PhysAddr {
+        let entries = self.entries(table).as_slice();
+        if level == 0 {
+            copy_read_only::<E>(entries, entries);
+            return table;
+        }
+        for entry in entries {
+            match read::<E>(entry, level) {
+                EntryState::Table(below) => write_shared::<E>(entry, below),
+                EntryState::Page(..) => {
+                    let page = slice::from_ref(entry);
+                    copy_read_only::<E>(page, page);
+                }
+                EntryState::Empty | EntryState::Shared(_) => {}
+            }
+        }
+        table
+    }
+
+    /// Returns a copy of a shared `table`, and drops this page table's share of it.
+    fn copy_shared(
+        &self,
+        table: PhysAddr,
+        level: usize,
+        spare: &mut SpareTables<H>,
+        poll: &dyn Fn(),
+    ) -> AxResult<PhysAddr> {
+        let copy = Self::cleared(spare.take()?);
+        let [from, to] = [table, copy].map(|table| self.entries(table).as_slice());
+        let copied = match level {
+            0 => Self::share_pages(from, to, 0),
+            _ => Self::share_entries(from, to, level),
+        };
+        poll();
+        if let Err(error) = copied {
+            self.release_contents(copy, level, poll);
+            H::dealloc_frame(copy);
+            return Err(error);
+        }
+        self.release_shared(table, level, poll);
+        Ok(copy)
+    }
+
+    /// Copies entries of a `level` above the lowest. Each table and each page gets another owner.
+    fn share_entries(from: &[Entry], to: &[Entry], level: usize) -> AxResult {
+        for (from, to) in from.iter().zip(to) {
+            match read::<E>(from, level) {
+                EntryState::Empty => {}
+                EntryState::Page(..) => {
+                    Self::share_pages(slice::from_ref(from), slice::from_ref(to), level)?;
+                }
+                EntryState::Table(table) | EntryState::Shared(table) => {
+                    H::share(table, 1)?;
+                    write_shared::<E>(to, table);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops this page table's share of a `table` of `level`. No entry of it leads there any more.
+    /// If it was the last share, frees the table and all that it owns. No TLB holds a translation
+    /// to it, because the entry was not present.
+    pub(super) fn release_shared(&self, table: PhysAddr, level: usize, poll: &dyn Fn()) {
+        if H::release_table(table) {
+            self.release_contents(table, level, poll);
+            H::dealloc_frame(table);
+        }
+    }
+
+    /// Drops one owner of each page and each table to which the entries of `table` lead.
+    fn release_contents(&self, table: PhysAddr, level: usize, poll: &dyn Fn()) {
+        let mut entries = self.entries(table).as_slice();
+        while level == 0 && !entries.is_empty() {
+            let (frame, count) = clear_run::<E>(entries);
+            entries = &entries[count..];
+            if let Some(frame) = frame {
+                H::release_pages(frame, count);
+            }
+        }
+        for entry in entries {
+            match read::<E>(entry, level) {
+                EntryState::Empty => {}
+                EntryState::Page(paddr, _) => H::release_pages(paddr, ENTRIES),
+                EntryState::Table(below) | EntryState::Shared(below) => {
+                    self.release_shared(below, level - 1, poll);
+                }
+            }
+        }
+        poll();
+    }
+
+    /// Gives `page`, whose frame has no other owner, the right to write. Returns whether it has
+    /// done so: another hart may have changed the page meanwhile.
+    pub fn add_write(&self, page: &Page) -> bool {
+        let mut table = self.root;
+        for level in (0..M::LEVELS).rev() {
+            let entry = self.entry(table, page.vaddr, level);
+            match read::<E>(entry, level) {
+                EntryState::Table(next) => table = next,
+                EntryState::Page(..) => return add_write::<E>(entry, level, page.paddr),
+                EntryState::Empty | EntryState::Shared(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// Returns whether `page` has no other owner, so that it can be written in place.
+    pub fn is_exclusive(page: &Page) -> bool {
+        H::is_exclusive(page.paddr, page.size / PAGE_SIZE_4K)
+    }
+
+    /// Replaces the small page at `vaddr` by one with the frame `copy` and the rights `flags`.
+    /// Returns its old frame. The entry is not present while it is flushed, so that no hart reads
+    /// the old frame once another has written the new one (Arm Architecture Reference Manual,
+    /// D8.16.1 "break-before-make"). The caller has locked the page.
+    pub fn replace(
+        &self,
+        vaddr: VirtAddr,
+        copy: PhysAddr,
+        flags: MappingFlags,
+        flusher: &mut impl Flusher,
+    ) -> Option<PhysAddr> {
+        let mut table = self.root;
+        for level in (1..M::LEVELS).rev() {
+            let EntryState::Table(next) = read::<E>(self.entry(table, vaddr, level), level) else {
+                return None;
+            };
+            table = next;
+        }
+        let entry = self.entry(table, vaddr, 0);
+        let EntryState::Page(old, _) = read::<E>(entry, 0) else {
+            return None;
+        };
+        clear(entry);
+        let start = vaddr.as_usize();
+        flusher.flush_now(start..start + PAGE_SIZE_4K);
+        write_pages::<E>(slice::from_ref(entry), 0, copy, flags, self.mark);
+        Some(old)
+    }
+}

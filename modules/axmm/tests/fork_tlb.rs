@@ -1,0 +1,85 @@
+//! No hart writes to a page that another address space shares, and none reads a page that has been
+//! replaced by a copy.
+//!
+//! Harts fork the address spaces of user programs while others use them, in the simulation of
+//! `stale_tlb.rs`. `TESSERA_RUNS` and `TESSERA_SEED` are as there.
+
+use std::ops::Range;
+
+mod support;
+
+use support::simulation::rules::{A64, LA64, Rules, SV, X64, X64_WITHOUT_PCIDS};
+use support::simulation::{Bug, Workload, run_workload};
+use support::{TestMachine, alone};
+
+/// The number of runs, for the five formats together.
+const RUNS: u64 = 50_000;
+const FORMATS: u64 = 5;
+
+/// The number of runs within which each bug must make one fail.
+const RUNS_WITH_A_BUG: u64 = 20_000;
+
+const BUGS: [Bug; 5] = [
+    Bug::NeverFlushes,
+    Bug::FlushesLocallyOnly,
+    Bug::SkipsLastHart,
+    Bug::FlushesFirstPageOnly,
+    Bug::EntersWithoutFlush,
+];
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Returns the seeds of this number of runs, or the seed that the environment selects.
+fn seeds(runs: u64) -> Range<u64> {
+    match from_environment("TESSERA_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..runs,
+    }
+}
+
+/// Returns the TLB rules of the architectures that have this machine's page tables.
+fn rules_of<M: TestMachine>() -> Vec<Rules> {
+    match M::NAME {
+        "X64" => vec![X64, X64_WITHOUT_PCIDS],
+        "A64" => vec![A64],
+        "La64" => vec![LA64],
+        _ => vec![SV],
+    }
+}
+
+fn fork<M: TestMachine>(rules: Rules, bug: Bug, seed: u64) -> Option<String> {
+    run_workload::<M>(Some(Workload::Forks), rules, bug, seed).failure
+}
+
+fn no_hart_writes_to_what_is_shared<M: TestMachine>() {
+    let _alone = alone();
+    let rules = rules_of::<M>();
+    let runs = from_environment("TESSERA_RUNS").unwrap_or(RUNS) / FORMATS / rules.len() as u64;
+    for rules in rules {
+        for seed in seeds(runs) {
+            if let Some(failure) = fork::<M>(rules, Bug::None, seed) {
+                panic!("{}, TESSERA_SEED={seed}: {failure}", M::NAME);
+            }
+        }
+    }
+}
+
+fn a_machine_that_flushes_too_little_is_detected<M: TestMachine>() {
+    let _alone = alone();
+    for rules in rules_of::<M>() {
+        for bug in BUGS {
+            let failed = |seed| Some((seed, fork::<M>(rules, bug, seed)?));
+            match (0..RUNS_WITH_A_BUG).find_map(failed) {
+                Some((seed, failure)) => eprintln!("{}, {bug:?}: {seed}, {failure}", M::NAME),
+                None => panic!("{}: no run detects {bug:?}", M::NAME),
+            }
+        }
+    }
+}
+
+on_every_machine!(
+    no_hart_writes_to_what_is_shared,
+    a_machine_that_flushes_too_little_is_detected
+);
