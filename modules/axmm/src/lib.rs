@@ -62,6 +62,8 @@ pub mod report;
 #[cfg(test)]
 mod test_memory;
 pub mod tlb;
+#[cfg(feature = "objects")]
+mod zero_frame;
 
 pub use aspace::{AddrSpace, Fault, TableView};
 pub use axconfig::{KERNEL_MAP_BASE, KERNEL_OWNED_BASE, USER_BASE};

@@ -142,7 +142,11 @@ pub fn kernel_page_table_root() -> PhysAddr {
 /// If there is no memory for the address space, the machine powers off with the status of a
 /// failure.
 pub fn init_memory_management() {
-    match new_kernel_aspace() {
+    #[cfg(all(feature = "objects", not(target_os = "none")))]
+    let built = crate::zero_frame::init().and_then(|()| new_kernel_aspace());
+    #[cfg(not(all(feature = "objects", not(target_os = "none"))))]
+    let built = new_kernel_aspace();
+    match built {
         Ok(aspace) => {
             info!("kernel address space {aspace:?}");
             KERNEL_ASPACE.call_once(|| SharedAspace::new(aspace));
