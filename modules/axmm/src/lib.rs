@@ -63,6 +63,8 @@ pub mod report;
 mod test_memory;
 pub mod tlb;
 #[cfg(feature = "objects")]
+pub mod vmo;
+#[cfg(feature = "objects")]
 mod zero_frame;
 
 pub use aspace::{AddrSpace, Fault, TableView};

@@ -1,0 +1,219 @@
+//! Committing pages: each gets a frame that no other object has.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::mem;
+use core::ops::Range;
+use core::ptr;
+
+use axalloc::{FrameRun, UsageKind, alloc_frame, alloc_frames};
+use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
+use axerrno::{AxError, AxResult};
+
+use super::Vmo;
+use super::node::{FANOUT, Leaf};
+use super::object::{Body, Object, Page, State, whole_pages};
+use super::page_frame::PageFrame;
+use super::spares::{Need, Spares};
+use crate::addr::parts;
+use crate::backing::zeroed::zero;
+use crate::boxed::boxed;
+use crate::machine::Machine;
+
+impl<M: Machine> Vmo<M> {
+    /// Gives each page of `range`, in bytes, a frame that no other object has, as if it were
+    /// written. So later writes to these pages need no memory until the next snapshot.
+    ///
+    /// # Errors
+    ///
+    /// - Fails with `InvalidInput` if `range` is not page-aligned, or not in the object.
+    /// - Fails with `Unsupported` if the object is physical.
+    /// - Fails with `NoMemory`.
+    pub fn commit(&self, range: Range<usize>) -> AxResult {
+        let (object, pages) = self.locate(&whole_pages(&range)?)?;
+        if let Body::Run { owned: None, .. } = object.body {
+            return Err(AxError::Unsupported);
+        }
+        let _turn = object.turn_for(&pages)?;
+        object.commit_in_turn(&pages)
+    }
+}
+
+/// New frames for some pages of a leaf.
+struct Fresh {
+    /// The index in the tree of a page of the leaf.
+    index: usize,
+    leaf: Box<Leaf>,
+}
+
+impl<M: Machine> Object<M> {
+    /// Commits `pages`. The caller has the turn. Does nothing if the object has no tree.
+    ///
+    /// First all memory is allocated and filled, with the state unlocked. Then it is published,
+    /// one leaf at a time.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory`.
+    pub fn commit_in_turn(&self, pages: &Range<usize>) -> AxResult {
+        let Body::Tree { base } = self.body else {
+            return Ok(());
+        };
+        let (mut need, mut before) = (Need::default(), None);
+        let mut fresh: Vec<Fresh> = Vec::new();
+        for part in parts(base + pages.start..base + pages.end, FANOUT) {
+            let (missing, part_need) = self.state.with(|state| {
+                let missing = state.missing(&part);
+                (missing, state.tree.leaf_need(part.start, before))
+            });
+            if missing.is_empty() {
+                continue;
+            }
+            let reserved = fresh.try_reserve(1);
+            reserved.map_err(|_| AxError::NoMemory)?;
+            let mut leaf = boxed(Leaf::new())?;
+            self.fill(&mut leaf, &missing, part.start)?;
+            need += part_need;
+            before = Some(part.start);
+            fresh.push(Fresh {
+                index: part.start,
+                leaf,
+            });
+        }
+        let mut spares = Spares::default();
+        spares.fill(need)?;
+        for Fresh { index, mut leaf } in fresh {
+            let merge = |state: &mut State| state.merge(index, &mut leaf, &mut spares);
+            self.state.with(merge)?;
+            let first = (index & !(FANOUT - 1)).max(base) - base;
+            let end = (index | (FANOUT - 1)) + 1 - base;
+            self.mappings.unmap(first..end);
+            drop(leaf);
+            M::poll();
+        }
+        Ok(())
+    }
+
+    /// Puts new frames for the missing pages into `leaf`. `index` is that of a page of the leaf.
+    fn fill(&self, leaf: &mut Leaf, missing: &Missing, index: usize) -> AxResult {
+        for slots in runs(missing.absent) {
+            let mut slots = slots.start..slots.end;
+            while !slots.is_empty() {
+                let run = zeroed_run::<M>(slots.len())?;
+                let rest = slots.start + run.count();
+                for (slot, frame) in leaf.frames[slots].iter_mut().zip(PageFrame::split(run)) {
+                    *slot = Some(frame);
+                }
+                slots = rest..rest;
+            }
+        }
+        for slot in runs(missing.shared).flatten() {
+            let index = (index & !(FANOUT - 1)) + slot;
+            // The page is still shared, or has become the object's own meanwhile.
+            if let Page::Shared(frame) = self.state.with(|state| state.page(index))? {
+                leaf.frames[slot] = Some(new_frame::<M>(Some(&frame))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The pages of a leaf that the object does not have for itself. One bit for each page.
+struct Missing {
+    absent: u64,
+    shared: u64,
+}
+
+impl Missing {
+    fn is_empty(&self) -> bool {
+        self.absent | self.shared == 0
+    }
+}
+
+impl State {
+    /// Returns which of `indices`, all of one leaf, the object does not have for itself.
+    fn missing(&self, indices: &Range<usize>) -> Missing {
+        let first = indices.start % FANOUT;
+        let slots = first..first + indices.len();
+        let mut missing = Missing {
+            absent: 0,
+            shared: 0,
+        };
+        let found = self.tree.find(indices.start);
+        for slot in slots {
+            let frame = found
+                .as_ref()
+                .and_then(|found| found.leaf.frames[slot].as_ref());
+            let is_path_owned = found.as_ref().is_some_and(|found| found.is_path_owned);
+            match frame {
+                None => missing.absent |= 1 << slot,
+                Some(frame) if is_path_owned && !frame.is_shared() => {}
+                Some(_) => missing.shared |= 1 << slot,
+            }
+        }
+        missing
+    }
+
+    /// Exchanges frames with `fresh`, which has new frames for pages of the leaf of page `index`.
+    /// A page that the object has got for itself meanwhile keeps its frame.
+    ///
+    /// # Errors
+    ///
+    /// Fails like [`PageFrame::share`].
+    fn merge(&mut self, index: usize, fresh: &mut Leaf, spares: &mut Spares) -> AxResult {
+        let leaf = self.tree.leaf_mut(index, spares)?;
+        for (now, fresh) in leaf.frames.iter_mut().zip(&mut fresh.frames) {
+            if fresh.is_some() && now.as_ref().is_none_or(PageFrame::is_shared) {
+                mem::swap(now, fresh);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the runs of bits that are set.
+fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
+    core::iter::from_fn(move || {
+        let start = bits.trailing_zeros();
+        let len = (bits.checked_shr(start)?).trailing_ones();
+        let end = start + len;
+        bits &= u64::MAX.checked_shl(end).unwrap_or(0);
+        Some(start as usize..end as usize)
+    })
+}
+
+/// Allocates at most `count` contiguous frames, full of zeroes.
+fn zeroed_run<M: Machine>(mut count: usize) -> AxResult<FrameRun> {
+    loop {
+        match alloc_frames(count, PAGE_SIZE, UsageKind::Object) {
+            // The next lower power of two.
+            Err(AxError::NoMemory) if count > 1 => count = count.next_power_of_two() / 2,
+            Err(error) => return Err(error),
+            Ok(mut frames) => {
+                zero::<M>(&mut frames);
+                return Ok(FrameRun::from(frames));
+            }
+        }
+    }
+}
+
+/// Allocates a frame with the bytes of `source`, or full of zeroes.
+///
+/// # Errors
+///
+/// Fails with `NoMemory`.
+pub fn new_frame<M: Machine>(source: Option<&PageFrame>) -> AxResult<PageFrame> {
+    let mut frame = alloc_frame(UsageKind::Object)?;
+    match source {
+        None => frame.zero(),
+        Some(source) => {
+            let from = ptr::with_exposed_provenance(source.start().as_usize() + PHYS_VIRT_OFFSET);
+            let to = frame.as_bytes_mut();
+            // SAFETY: both frames are in the linear mapping, so no access faults. Rust code has no
+            // references to the bytes of an object's frame, and `to` belongs to this function.
+            unsafe { M::copy(from, to.as_mut_ptr(), to.len()) };
+        }
+    }
+    let mut frames = PageFrame::split(FrameRun::from(frame));
+    frames.next().ok_or(AxError::NoMemory)
+}
