@@ -1,5 +1,6 @@
 //! Pinned pages, which stay where they are.
 
+use core::mem;
 use core::ops::Range;
 
 use axerrno::{AxError, AxResult};
@@ -46,9 +47,12 @@ impl<M: Machine> Vmo<M> {
 
 impl<M: Machine> Drop for PinnedPages<M> {
     fn drop(&mut self) {
-        self.object.0.state.with(|state| {
+        // The list is freed with its last pin, with the state unlocked.
+        let _unused = self.object.0.state.with(|state| {
             let pin = state.pins.iter().position(|pin| *pin == self.pages);
             pin.map(|pin| state.pins.swap_remove(pin));
+            let is_last = state.pins.is_empty();
+            is_last.then(|| mem::take(&mut state.pins))
         });
     }
 }

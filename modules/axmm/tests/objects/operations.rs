@@ -1,28 +1,12 @@
-//! Memory objects: what each operation does and refuses.
+//! What each operation does and refuses.
 
-use std::alloc::System;
-
-use axalloc::fault::FailingHeap;
 use axalloc::{UsageKind, usage};
 use axerrno::{AxError, AxResult};
 use axmm::PhysAddr;
 use axmm::vmo::{Access, CachePolicy, VmoKind};
 
-mod support;
-
-use support::{GIB, KIB4, RAM, X64, alone, phys};
-
-type Vmo = axmm::vmo::Vmo<X64>;
-
-#[global_allocator]
-static HEAP: FailingHeap<System> = FailingHeap(System);
-
-const TIB: usize = 1 << 40;
-
-/// The number of frames that objects have.
-fn frames() -> usize {
-    usage().of(UsageKind::Object)
-}
+use crate::support::{GIB, KIB4, RAM, alone, phys};
+use crate::{TIB, Vmo, frames};
 
 fn byte(object: &Vmo, offset: usize) -> u8 {
     let mut byte = [0];
