@@ -41,8 +41,8 @@ impl<M: Machine> Vmo<M> {
 
 /// New frames for some pages of a leaf.
 struct Fresh {
-    /// The index in the tree of a page of the leaf.
-    index: usize,
+    /// The pages, as indices of the tree. Only some of them may have new frames.
+    part: Range<usize>,
     leaf: Box<Leaf>,
 }
 
@@ -75,19 +75,15 @@ impl<M: Machine> Object<M> {
             self.fill(&mut leaf, &missing, part.start)?;
             need += part_need;
             before = Some(part.start);
-            fresh.push(Fresh {
-                index: part.start,
-                leaf,
-            });
+            fresh.push(Fresh { part, leaf });
         }
         let mut spares = Spares::default();
         spares.fill(need)?;
-        for Fresh { index, mut leaf } in fresh {
-            let merge = |state: &mut State| state.merge(index, &mut leaf, &mut spares);
+        for Fresh { part, mut leaf } in fresh {
+            let merge = |state: &mut State| state.merge(part.start, &mut leaf, &mut spares);
             self.state.with(merge)?;
-            let first = (index & !(FANOUT - 1)).max(base) - base;
-            let end = (index | (FANOUT - 1)) + 1 - base;
-            self.mappings.unmap(first..end);
+            // Mappings may show the former frames, or the zero frame. `leaf` has the former ones.
+            self.mappings.unmap(part.start - base..part.end - base);
             drop(leaf);
             M::poll();
         }
@@ -97,14 +93,14 @@ impl<M: Machine> Object<M> {
     /// Puts new frames for the missing pages into `leaf`. `index` is that of a page of the leaf.
     fn fill(&self, leaf: &mut Leaf, missing: &Missing, index: usize) -> AxResult {
         for slots in runs(missing.absent) {
-            let mut slots = slots.start..slots.end;
-            while !slots.is_empty() {
-                let run = zeroed_run::<M>(slots.len())?;
-                let rest = slots.start + run.count();
-                for (slot, frame) in leaf.frames[slots].iter_mut().zip(PageFrame::split(run)) {
+            let mut empty = &mut leaf.frames[slots];
+            while !empty.is_empty() {
+                let run = zeroed_run::<M>(empty.len())?;
+                let (filled, rest) = empty.split_at_mut(run.count());
+                for (slot, frame) in filled.iter_mut().zip(PageFrame::split(run)) {
                     *slot = Some(frame);
                 }
-                slots = rest..rest;
+                empty = rest;
             }
         }
         for slot in runs(missing.shared).flatten() {
@@ -216,4 +212,23 @@ pub fn new_frame<M: Machine>(source: Option<&PageFrame>) -> AxResult<PageFrame> 
     }
     let mut frames = PageFrame::split(FrameRun::from(frame));
     frames.next().ok_or(AxError::NoMemory)
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_bits_are_found() {
+        for (bits, expected) in [
+            (0, vec![]),
+            (1, vec![(0, 1)]),
+            (u64::MAX, vec![(0, 64)]),
+            (1 << 63, vec![(63, 64)]),
+            (0b1011_0110, vec![(1, 3), (4, 6), (7, 8)]),
+        ] {
+            let found = runs(bits).map(|run| (run.start, run.end));
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{bits:#b}");
+        }
+    }
 }

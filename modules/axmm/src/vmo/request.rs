@@ -159,6 +159,11 @@ impl<M: Machine> Object<M> {
                 Page::Shared(frame) => Some(frame),
                 Page::Absent => None,
             };
+            if source.is_some() {
+                // A snapshot that is being made may not have write-protected the page yet. What
+                // is written through a mapping must not be missing in the copy.
+                self.mappings.write_protect(page..page + 1);
+            }
             let mut fresh = Some(new_frame::<M>(source.as_ref())?);
             loop {
                 let publish = |state: &mut State| {

@@ -53,6 +53,12 @@ impl Spares {
         need.inners <= self.inners.len() && need.leaves <= self.leaves.len()
     }
 
+    /// Returns whether no node is left.
+    #[cfg(test)]
+    pub fn are_used_up(&self) -> bool {
+        self.inners.is_empty() && self.leaves.is_empty()
+    }
+
     /// Allocates nodes until there are enough for `need`.
     ///
     /// # Errors

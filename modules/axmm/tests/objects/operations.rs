@@ -1,6 +1,8 @@
 //! What each operation does and refuses.
 
-use axalloc::{UsageKind, usage};
+use std::ops::Range;
+
+use axalloc::{UsageKind, alloc_frame, usage};
 use axerrno::{AxError, AxResult};
 use axmm::PhysAddr;
 use axmm::vmo::{Access, CachePolicy, VmoKind};
@@ -162,7 +164,7 @@ fn decommit_and_zero_give_frames_back() {
     assert_eq!((byte(&object, 9 * KIB4), frames()), (1, 61));
     object.decommit(0..GIB).unwrap();
     assert_eq!((object.committed_bytes(), frames()), (0, 60));
-    for range in [1..KIB4, 0..1, KIB4..0, 0..GIB + KIB4] {
+    for range in [1..KIB4, 0..1, 5 * KIB4..TIB, 0..GIB + KIB4] {
         assert_eq!(
             refused(object.decommit(range.clone())),
             AxError::InvalidInput
@@ -366,4 +368,43 @@ fn a_handle_is_the_same_object_as_its_clone() {
     assert!(RAM.contains(&frame(&clone, 0, Access::Read).as_usize()));
     drop(clone);
     assert_eq!(frames(), 0);
+}
+
+#[test]
+fn a_range_that_ends_before_it_starts_is_refused() {
+    let _alone = alone();
+    let object = Vmo::new_paged(2 * KIB4).unwrap();
+    let range = Range {
+        start: 2 * KIB4,
+        end: KIB4,
+    };
+    for result in [
+        object.commit(range.clone()),
+        object.decommit(range.clone()),
+        object.zero(range.clone()),
+        object.pin(range).map(drop),
+    ] {
+        assert_eq!(refused(result), AxError::InvalidInput);
+    }
+}
+
+#[test]
+fn pages_are_committed_in_single_frames_if_there_are_no_runs() {
+    let _alone = alone();
+    let mut taken = Vec::with_capacity(RAM.len() / KIB4);
+    while let Ok(frame) = alloc_frame(UsageKind::Global) {
+        taken.push(frame);
+    }
+    // Every other frame is free, and one pair.
+    taken.sort_by_key(|frame| frame.start());
+    let mut number = 0;
+    taken.retain(|_| {
+        number += 1;
+        number % 2 == 0 && number != 100
+    });
+    let object = Vmo::new_paged(GIB).unwrap();
+    object.commit(10 * KIB4..170 * KIB4).unwrap();
+    assert_eq!(object.private_bytes(), 160 * KIB4);
+    assert_eq!(refused(object.commit(0..RAM.len())), AxError::NoMemory);
+    assert_eq!(object.private_bytes(), 160 * KIB4);
 }
