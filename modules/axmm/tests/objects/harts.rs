@@ -1,12 +1,16 @@
 //! Several harts use objects of one family at once.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::thread;
 
 use axalloc::usage;
-use axmm::vmo::Access;
+use axerrno::AxError;
+use axmm::vmo::{Access, Run};
 use fastrand::Rng;
 
-use crate::support::threads::{HARTS, Threads, set_this_hart};
+use crate::frames;
+use crate::support::threads::{HARTS, Threads, at_next_copy, set_this_hart};
 use crate::support::{KIB4, X64, alone};
 
 type Vmo = axmm::vmo::Vmo<Threads<X64>>;
@@ -27,7 +31,7 @@ fn on_each_hart(work: impl Fn(usize) + Sync) {
     });
 }
 
-/// Fills `page` with `byte`, and returns whether it reads back.
+/// Fills `page` with `byte`.
 fn fill(object: &Vmo, page: usize, byte: u8) {
     object.write(page * KIB4, &[byte; KIB4]).unwrap();
 }
@@ -99,10 +103,77 @@ fn one_object_is_changed_by_several_harts() {
                 _ => object.write(range.start, &[round as u8; KIB4]),
             };
             // Another hart may have made the object shorter, or have pinned a page.
-            let allowed = [axerrno::AxError::InvalidInput, axerrno::AxError::BadState];
+            let allowed = [AxError::InvalidInput, AxError::BadState];
             assert!(result.is_ok() || result.is_err_and(|error| allowed.contains(&error)));
         }
     });
     drop(object);
     assert_eq!(usage(), before);
+}
+
+/// An object with a written page that a snapshot shares, and the snapshot.
+fn shared_page() -> (Vmo, Vmo) {
+    let object = Vmo::new_resizable(PAGES * KIB4).unwrap();
+    fill(&object, 1, 7);
+    let snapshot = object.snapshot().unwrap();
+    (object, snapshot)
+}
+
+/// Lets the next hart request page 1 for writing while this hart copies it. Returns what that hart
+/// gets.
+fn request_amid_copy(object: &Vmo) -> Rc<Cell<Option<Run>>> {
+    let run = Rc::new(Cell::new(None));
+    let (object, other) = (object.clone(), run.clone());
+    at_next_copy(move || other.set(object.request(KIB4, Access::Write).ok()));
+    run
+}
+
+#[test]
+fn two_harts_that_copy_a_page_get_one_copy() {
+    let _alone = alone();
+    set_this_hart(0);
+    let (object, snapshot) = shared_page();
+    let other = request_amid_copy(&object);
+    let run = object.request(KIB4, Access::Write).unwrap();
+    assert!(run.writable);
+    assert_eq!((other.get(), frames()), (Some(run), 2));
+    assert_eq!((filled_with(&object, 1), filled_with(&snapshot, 1)), (7, 7));
+}
+
+#[test]
+fn a_commit_keeps_the_page_that_another_hart_has_copied_meanwhile() {
+    let _alone = alone();
+    set_this_hart(0);
+    let (object, _snapshot) = shared_page();
+    let other = request_amid_copy(&object);
+    object.commit(0..3 * KIB4).unwrap();
+    let run = object.request(KIB4, Access::Read).unwrap();
+    assert!(run.writable);
+    assert_eq!(
+        (other.get().map(|run| run.frame), frames()),
+        (Some(run.frame), 4)
+    );
+}
+
+#[test]
+fn a_page_that_is_cut_off_while_it_is_copied_stays_away() {
+    let _alone = alone();
+    set_this_hart(0);
+    let (object, snapshot) = shared_page();
+    let other = object.clone();
+    at_next_copy(move || other.resize(KIB4).unwrap());
+    let result = object.request(KIB4, Access::Write);
+    assert_eq!((result, frames()), (Err(AxError::InvalidInput), 1));
+    drop(snapshot);
+    assert_eq!(frames(), 0);
+}
+
+#[test]
+fn a_copy_whose_original_is_dropped_meanwhile_is_complete() {
+    let _alone = alone();
+    set_this_hart(0);
+    let (object, snapshot) = shared_page();
+    at_next_copy(move || drop(snapshot));
+    object.request(KIB4, Access::Write).unwrap();
+    assert_eq!((filled_with(&object, 1), frames()), (7, 1));
 }
