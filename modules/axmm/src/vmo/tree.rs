@@ -26,7 +26,8 @@
 //!   freed at once.
 //! - Only an owner of a node or frame adds owners. So a count of 1 stays 1 until this object
 //!   shares.
-//! - The height depends on the object's length alone.
+//! - The height is the one that the object's greatest length so far needs. So a page never needs
+//!   another root, and an object without pages has no node.
 //!
 //! An operation first counts the nodes that it needs ([`Need`]). The caller allocates them
 //! ([`Spares`]) without a lock. Then the operation cannot fail.
