@@ -194,6 +194,7 @@ impl<M: Machine> Vmo<M> {
         let body = Body::Slice {
             of: object.clone(),
             first: first + pages.start,
+            pages: pages.len(),
         };
         let state = State::new(pages.len(), Tree::new(0));
         Object::create(VmoKind::Slice, body, state)
@@ -203,7 +204,7 @@ impl<M: Machine> Vmo<M> {
     /// object that it is a window on.
     fn target(&self) -> (&Self, usize) {
         match &self.0.body {
-            Body::Slice { of, first } => (of, *first),
+            Body::Slice { of, first, .. } => (of, *first),
             Body::Tree { .. } | Body::Run { .. } => (self, 0),
         }
     }

@@ -43,7 +43,13 @@ pub enum Body<M: Machine> {
         owned: Option<Frames>,
     },
     /// From another object, which is not a slice.
-    Slice { of: Vmo<M>, first: usize },
+    Slice {
+        of: Vmo<M>,
+        /// The index there of the slice's first page.
+        first: usize,
+        /// The number of the slice's pages.
+        pages: usize,
+    },
 }
 
 /// What changes of an object.

@@ -49,40 +49,63 @@ impl<M: Machine> Vmo<M> {
     /// - Fails with `InvalidInput` if `offset` is not page-aligned, or not below the length.
     /// - Fails with `NoMemory` if the page has to be allocated or copied.
     pub fn request(&self, offset: usize, access: Access) -> AxResult<Run> {
-        self.with_request(offset, access, |run| run)
+        loop {
+            match self.try_request(offset, access, |run| run)? {
+                Some(run) => return Ok(run),
+                None => self.load(offset)?,
+            }
+        }
     }
 
-    /// Calls `f` with the run that [`request`](Self::request) returns. The object's state stays
-    /// locked and interrupts disabled until `f` returns, so the pages are not taken away before.
+    /// Calls `f` with the run that [`request`](Self::request) would return, unless the page has to
+    /// be allocated or copied first. Returns `None` in that case. The caller may
+    /// [`load`](Self::load) the page then, and try again.
+    ///
+    /// The object's state stays locked and interrupts disabled until `f` returns, so the pages are
+    /// not taken away before. Nothing is allocated.
     ///
     /// # Errors
     ///
-    /// Those of [`request`](Self::request).
-    pub(crate) fn with_request<R>(
+    /// Fails with `InvalidInput` if `offset` is not page-aligned, or not below the length.
+    pub(crate) fn try_request<R>(
         &self,
         offset: usize,
         access: Access,
         f: impl FnOnce(Run) -> R,
-    ) -> AxResult<R> {
-        let end = self.len() / PAGE_SIZE;
-        if !offset.is_multiple_of(PAGE_SIZE) || offset / PAGE_SIZE >= end {
+    ) -> AxResult<Option<R>> {
+        let (object, page, end) = self.page_at(offset)?;
+        object.state.with(|state| {
+            let run = object.resident(state, page, end)?;
+            let is_ready = access == Access::Read || run.writable;
+            Ok(is_ready.then(|| f(Run { offset, ..run })))
+        })
+    }
+
+    /// Makes the page at `offset` one that no other object has. Allocates and fills a frame with
+    /// the object's state unlocked.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`request`](Self::request).
+    pub(crate) fn load(&self, offset: usize) -> AxResult {
+        let (object, page, end) = self.page_at(offset)?;
+        match page < end {
+            true => object.load(page),
+            false => Err(AxError::InvalidInput),
+        }
+    }
+
+    /// Returns the object that has the page at `offset`, the page's index there, and the end of
+    /// this object's pages there. It is `usize::MAX` if they end with that object's.
+    fn page_at(&self, offset: usize) -> AxResult<(&Object<M>, usize, usize)> {
+        if !offset.is_multiple_of(PAGE_SIZE) {
             return Err(AxError::InvalidInput);
         }
-        let (target, first) = self.target();
-        let (object, page) = (&*target.0, first + offset / PAGE_SIZE);
-        let mut f = Some(f);
-        loop {
-            let answer = object.state.with(|state| {
-                let run = object.resident(state, page, first + end)?;
-                let is_ready = access == Access::Read || run.writable;
-                let f = f.take_if(|_| is_ready);
-                Ok::<_, AxError>(f.map(|f| f(Run { offset, ..run })))
-            })?;
-            match answer {
-                Some(answer) => return Ok(answer),
-                None => object.load(page)?,
-            }
-        }
+        let page = offset / PAGE_SIZE;
+        Ok(match &self.0.body {
+            Body::Slice { of, first, pages } => (&of.0, first + page, first + pages),
+            Body::Tree { .. } | Body::Run { .. } => (&self.0, page, usize::MAX),
+        })
     }
 }
 

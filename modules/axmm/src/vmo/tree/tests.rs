@@ -56,7 +56,7 @@ fn trees_of_a_family_have_the_pages_of_their_models() {
     let mut rng = Rng::with_seed(0);
     let before = blocks();
     let mut family = vec![(Tree::new(PAGES), BTreeMap::new())];
-    for _ in 0..if cfg!(miri) { 100 } else { 5000 } {
+    for _ in 0..if cfg!(miri) { 30 } else { 5000 } {
         let mut edge = || EDGES[rng.usize(..EDGES.len())];
         let (a, b) = (edge(), edge());
         let range = a.min(b)..a.max(b);
