@@ -61,6 +61,7 @@ impl<M: Machine> Object<M> {
         };
         let (mut need, mut before) = (Need::default(), None);
         let mut fresh: Vec<Fresh> = Vec::new();
+        let mut longest_run = FANOUT;
         for part in parts(base + pages.start..base + pages.end, FANOUT) {
             let (missing, part_need) = self.state.with(|state| {
                 let missing = state.missing(&part);
@@ -72,7 +73,7 @@ impl<M: Machine> Object<M> {
             let reserved = fresh.try_reserve(1);
             reserved.map_err(|_| AxError::NoMemory)?;
             let mut leaf = boxed(Leaf::new())?;
-            self.fill(&mut leaf, &missing, part.start)?;
+            self.fill(&mut leaf, &missing, part.start, &mut longest_run)?;
             need += part_need;
             before = Some(part.start);
             fresh.push(Fresh { part, leaf });
@@ -91,11 +92,22 @@ impl<M: Machine> Object<M> {
     }
 
     /// Puts new frames for the missing pages into `leaf`. `index` is that of a page of the leaf.
-    fn fill(&self, leaf: &mut Leaf, missing: &Missing, index: usize) -> AxResult {
+    /// No longer run than `longest_run` is free, as far as earlier calls have found out.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory`.
+    fn fill(
+        &self,
+        leaf: &mut Leaf,
+        missing: &Missing,
+        index: usize,
+        longest_run: &mut usize,
+    ) -> AxResult {
         for slots in runs(missing.absent) {
             let mut empty = &mut leaf.frames[slots];
             while !empty.is_empty() {
-                let run = zeroed_run::<M>(empty.len())?;
+                let run = zeroed_run::<M>(empty.len(), longest_run)?;
                 let (filled, rest) = empty.split_at_mut(run.count());
                 for (slot, frame) in filled.iter_mut().zip(PageFrame::split(run)) {
                     *slot = Some(frame);
@@ -178,12 +190,21 @@ fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// Allocates at most `count` contiguous frames, full of zeroes.
-fn zeroed_run<M: Machine>(mut count: usize) -> AxResult<FrameRun> {
+/// Allocates at most `count` contiguous frames, and at most `longest`, full of zeroes. If there is
+/// no such run, allocates a shorter one and lowers `longest` to its length.
+///
+/// # Errors
+///
+/// Fails with `NoMemory`.
+fn zeroed_run<M: Machine>(count: usize, longest: &mut usize) -> AxResult<FrameRun> {
+    let mut count = count.min(*longest);
     loop {
         match alloc_frames(count, PAGE_SIZE, UsageKind::Object) {
-            // The next lower power of two.
-            Err(AxError::NoMemory) if count > 1 => count = count.next_power_of_two() / 2,
+            Err(AxError::NoMemory) if count > 1 => {
+                // The next lower power of two.
+                count = count.next_power_of_two() / 2;
+                *longest = count;
+            }
             Err(error) => return Err(error),
             Ok(mut frames) => {
                 zero::<M>(&mut frames);
