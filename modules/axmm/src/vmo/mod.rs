@@ -95,6 +95,13 @@ pub enum CachePolicy {
 /// A handle of a memory object. The object exists as long as it has handles or slices.
 pub struct Vmo<M: Machine = ThisMachine>(Counted<Object<M>>);
 
+/// In a kernel, harts share handles.
+#[cfg(feature = "hal")]
+const _: () = {
+    const fn assert_shareable<T: Send + Sync>() {}
+    assert_shareable::<Vmo>();
+};
+
 impl<M: Machine> Clone for Vmo<M> {
     /// Returns another handle of the same object.
     fn clone(&self) -> Self {
