@@ -34,8 +34,8 @@ mod in_image {
 
     /// Returns the physical address of the zero frame. A mapping of it must not be writable.
     pub fn zero_frame() -> PhysAddr {
-        // In a test's process the image may lie below `PHYS_VIRT_OFFSET`. The difference plus
-        // `PHYS_VIRT_OFFSET` is the frame's virtual address all the same.
+        // In a test's process the image may lie below `PHYS_VIRT_OFFSET`, and the difference wraps.
+        // An access through the linear mapping adds the offset again, and wraps back.
         let vaddr = (&raw const ZERO).expose_provenance();
         PhysAddr::from_usize(vaddr.wrapping_sub(PHYS_VIRT_OFFSET))
     }

@@ -5,10 +5,10 @@
 //! | [`Turn`] | an operation, against the other operations of the object | are taken |
 //! | [`StateLock`] | the tree, the length and the other fields | are disabled |
 //!
-//! An operation other than a page request holds the turn from beginning to end, and the state
-//! only for short steps: some 64 pages, or the path to a page. Meanwhile page requests add pages,
-//! but they never take a page away and never make one shared. So what an operation has counted
-//! only gets less.
+//! An operation other than a page request holds the turn from beginning to end. It locks the state
+//! only for short steps: some 64 pages, or the path to a page. Page requests do not take the turn.
+//! They add and copy pages, but they never take a page away and never make one shared. So the
+//! number of nodes and frames that an operation needs does not grow during its turn.
 //!
 //! Order: a turn, then a state, then the locks of `axalloc`. No thread holds the turns or states
 //! of two objects. An interrupt handler must not call operations.

@@ -1,12 +1,21 @@
-//! Where the mappings of an object will be told about its pages. Nothing maps objects yet.
+//! The hook through which an object changes its mappings. Objects cannot be mapped yet, so it
+//! does nothing.
 
 use core::ops::Range;
 
 /// The mappings of an object.
 ///
-/// An operation that takes pages away has three steps. First the pages leave the tree under the
-/// lock of the object's state. Then the operation calls [`unmap`](Self::unmap) with the state
-/// unlocked and the pages still allocated. When it has returned, the pages are freed.
+/// An operation that takes pages away has three steps:
+///
+/// 1. With the state locked, the pages leave the object's tree. From now on a page request does not
+///    find them.
+/// 2. With the state unlocked, [`unmap`](Self::unmap) removes them from address spaces. Their frames
+///    are still allocated.
+/// 3. The frames are freed.
+///
+/// A snapshot first shares the tree with the state locked, and then calls
+/// [`write_protect`](Self::write_protect). A page request that copies a page calls `write_protect`
+/// before it reads the page, because a snapshot may be between these two steps.
 pub struct Mappings;
 
 impl Mappings {

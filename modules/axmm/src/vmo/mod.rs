@@ -1,8 +1,8 @@
 //! Memory objects: memory that exists apart from any address.
 //!
-//! To one who knows `mmap`: an object is what a mapping shows, such as the pages of a shared
+//! For readers who know `mmap`: an object is what a mapping shows, such as the pages of a shared
 //! anonymous mapping or of a file. Here it has a handle of its own ([`Vmo`]). It can be read,
-//! written, resized and cloned whether it is mapped or not, and may be mapped any number of times.
+//! written, resized and cloned without being mapped.
 //!
 //! ```text
 //!   Vmo ─┐                        ┌─ Tree   paged, snapshot: frames in a persistent tree
@@ -12,12 +12,12 @@
 //! ```
 //!
 //! A page that was never written has no frame. It reads as zero, and all such pages share the zero
-//! frame. A snapshot shares all frames with its original, and costs the same for any number of
-//! pages. The first write to a shared page by either side copies it. When only one side still has
-//! a page, it writes to the page in place.
+//! frame. A snapshot shares all frames with its original, so its cost does not depend on the
+//! number of pages. The first write to a shared page by either side copies the page. An object
+//! that is the only owner of a page writes to it in place.
 //!
-//! Every operation is all or nothing: one that fails has changed nothing. Dropping a handle never
-//! allocates, and dropping the last handle frees the object's memory at once.
+//! An operation that fails leaves the object as it was. Dropping a handle never allocates, and
+//! dropping the last handle frees the object's memory at once.
 //!
 //! # Files
 //!
@@ -103,7 +103,7 @@ const _: () = {
 };
 
 impl<M: Machine> Clone for Vmo<M> {
-    /// Returns another handle of the same object.
+    /// Returns another handle of the object. This cannot fail.
     fn clone(&self) -> Self {
         Self(self.0.share())
     }
@@ -180,8 +180,8 @@ impl<M: Machine> Vmo<M> {
         Object::create(VmoKind::Physical, body, state)
     }
 
-    /// Makes a window on `len` bytes of this object from `offset` on. Both have the same pages.
-    /// The cache policy is that of this object.
+    /// Makes a window on `len` bytes of this object from `offset` on. A write through either is
+    /// seen through both. The cache policy is that of this object.
     ///
     /// # Errors
     ///

@@ -15,8 +15,8 @@ use crate::machine::Machine;
 const PAGES_PER_POLL: usize = 64;
 
 impl<M: Machine> Vmo<M> {
-    /// Reads the bytes from `offset` on into `buf`. A snapshot that is made meanwhile comes after
-    /// the whole read or before it, and so does a write by [`write`](Self::write).
+    /// Reads the bytes from `offset` on into `buf`. Reads, [writes](Self::write) and snapshots of
+    /// an object are serialized.
     ///
     /// # Errors
     ///

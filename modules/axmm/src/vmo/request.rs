@@ -50,7 +50,7 @@ impl<M: Machine> Vmo<M> {
     /// - Fails with `NoMemory` if the page has to be allocated or copied.
     pub fn request(&self, offset: usize, access: Access) -> AxResult<Run> {
         loop {
-            match self.try_request(offset, access, |run| run)? {
+            match self.try_request(offset, access, usize::MAX, |run| run)? {
                 Some(run) => return Ok(run),
                 None => self.load(offset)?,
             }
@@ -59,7 +59,8 @@ impl<M: Machine> Vmo<M> {
 
     /// Calls `f` with the run that [`request`](Self::request) would return, unless the page has to
     /// be allocated or copied first. Returns `None` in that case. The caller may
-    /// [`load`](Self::load) the page then, and try again.
+    /// [`load`](Self::load) the page then, and try again. The run has at most `most` pages, at
+    /// least 1. That bounds the time that the state is locked.
     ///
     /// The object's state stays locked and interrupts disabled until `f` returns, so the pages are
     /// not taken away before. Nothing is allocated.
@@ -71,9 +72,11 @@ impl<M: Machine> Vmo<M> {
         &self,
         offset: usize,
         access: Access,
+        most: usize,
         f: impl FnOnce(Run) -> R,
     ) -> AxResult<Option<R>> {
         let (object, page, end) = self.page_at(offset)?;
+        let end = end.min(page.saturating_add(most));
         object.state.with(|state| {
             let run = object.resident(state, page, end)?;
             let is_ready = access == Access::Read || run.writable;

@@ -12,8 +12,8 @@ use super::{Vmo, VmoKind};
 use crate::machine::Machine;
 
 impl<M: Machine> Vmo<M> {
-    /// Makes a copy-on-write clone of the object: an object with the same contents, which both
-    /// sides change apart from now on. It takes the same time for any length.
+    /// Makes a copy-on-write clone of the object. From now on the object and the clone change
+    /// independently. The time that this takes does not depend on the length.
     ///
     /// # Errors
     ///
