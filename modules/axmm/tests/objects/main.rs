@@ -1,6 +1,7 @@
 //! Memory objects.
 //!
 //! - [`operations`]: what each operation does and refuses;
+//! - [`kinds`]: contiguous and physical objects, slices, pins and handles;
 //! - [`model`]: random operations on many objects, each compared with a flat map of its pages;
 //! - [`forests`]: deep and broad trees of snapshots, dropped in several orders;
 //! - [`failures`]: each allocation of each operation fails in turn;
@@ -9,6 +10,7 @@
 mod failures;
 mod forests;
 mod harts;
+mod kinds;
 mod model;
 mod operations;
 #[path = "../support/mod.rs"]
@@ -19,6 +21,9 @@ use std::cell::Cell;
 
 use axalloc::fault::FailingHeap;
 use axalloc::{UsageKind, usage};
+use axerrno::{AxError, AxResult};
+use axmm::PhysAddr;
+use axmm::vmo::Access;
 use axmm_machines::X64;
 
 /// An object of a machine with one hart. Objects have nothing to do with a page-table format.
@@ -61,4 +66,21 @@ fn blocks() -> isize {
 /// Returns the number of frames that objects have.
 fn frames() -> usize {
     usage().of(UsageKind::Object)
+}
+
+/// Returns the byte at `offset`.
+fn byte(object: &Vmo, offset: usize) -> u8 {
+    let mut byte = [0];
+    object.read(offset, &mut byte).unwrap();
+    byte[0]
+}
+
+/// Returns the frame of the page at `offset`.
+fn frame(object: &Vmo, offset: usize, access: Access) -> PhysAddr {
+    object.request(offset, access).unwrap().frame
+}
+
+/// Returns the error of an operation that must fail.
+fn refused<T>(result: AxResult<T>) -> AxError {
+    result.err().unwrap()
 }
