@@ -50,7 +50,7 @@ impl<M: Machine> Object<M> {
     /// Commits `pages`. The caller has the turn. Does nothing if the object has no tree.
     ///
     /// First all memory is allocated and filled, with the state unlocked. Then it is published,
-    /// one leaf at a time.
+    /// one leaf at a time. A single page is [loaded](Self::load), for that needs fewer blocks.
     ///
     /// # Errors
     ///
@@ -59,6 +59,9 @@ impl<M: Machine> Object<M> {
         let Body::Tree { base } = self.body else {
             return Ok(());
         };
+        if pages.len() == 1 {
+            return self.load(pages.start);
+        }
         let (mut need, mut before) = (Need::default(), None);
         let mut fresh: Vec<Fresh> = Vec::new();
         let mut longest_run = FANOUT;

@@ -172,7 +172,7 @@ impl<M: Machine> Object<M> {
     ///
     /// - Fails with `InvalidInput` if the object does not have the page.
     /// - Fails with `NoMemory`.
-    fn load(&self, page: usize) -> AxResult {
+    pub fn load(&self, page: usize) -> AxResult {
         let index = self.in_tree(&(page..page + 1))?.start;
         let mut spares = Spares::default();
         loop {
