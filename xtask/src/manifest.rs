@@ -30,8 +30,7 @@ pub const HOST_PACKAGES: [&str; 8] = [
 
 /// The features that [`HOST_PACKAGES`] are tested with. Their feature `hal` is left out: it
 /// connects a package with `axhal`, which needs a kernel.
-pub const HOST_FEATURES: &str =
-    "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection";
+pub const HOST_FEATURES: &str = "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection,axmm/objects";
 
 /// The packages whose tests run parts of the kernel as a Linux process. They are built in a
 /// command of their own: cargo would otherwise enable their features in [`HOST_PACKAGES`] too.

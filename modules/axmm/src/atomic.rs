@@ -124,6 +124,17 @@ mod loom_atomics {
     atomic!(AtomicU64, u64);
     atomic!(AtomicUsize, usize);
 
+    #[cfg(feature = "objects")]
+    impl AtomicUsize {
+        pub fn fetch_add(&self, count: usize, order: Ordering) -> usize {
+            self.0.fetch_add(count, read_write_order(order))
+        }
+
+        pub fn fetch_sub(&self, count: usize, order: Ordering) -> usize {
+            self.0.fetch_sub(count, read_write_order(order))
+        }
+    }
+
     impl AtomicU64 {
         pub fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
             self.0.fetch_or(bits, read_write_order(order))

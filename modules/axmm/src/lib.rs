@@ -4,6 +4,7 @@
 //!   kernel/       the kernel's address space, user programs', the page-fault handler
 //!   report/       listings of an address space
 //!   aspace/       AddrSpace: one file for each operation, page faults, copies
+//!   vmo/          memory objects: memory that exists apart from any address (feature `objects`)
 //!   locking/      range locks, index locks, shards
 //!   backing/      how an area gets its frames
 //!   memory_set    a crate: what is mapped where, with which rights; gaps
@@ -12,8 +13,8 @@
 //!   machine.rs    what an address space needs of its machine
 //! ```
 //!
-//! A folder uses what is below it in this list. `addr.rs`, `atomic.rs` and `boxed.rs` are below all
-//! of them. docs/glossary.md explains the terms.
+//! A folder uses what is below it in this list. `addr.rs`, `atomic.rs`, `boxed.rs` and
+//! `zero_frame.rs` are below all of them. docs/glossary.md explains the terms.
 //!
 //! The kernel's own address space (`kernel_aspace`) is built at boot and loaded on every hart.
 //! Its upper part, from [`axconfig::KERNEL_MAP_BASE`] on, is for mappings made on demand. The
@@ -32,6 +33,8 @@
 //! | a range lock | pages, tables and areas of a range | `SharedAspace::lock` |
 //! | an index lock | the areas of a shard, and which ranges are locked | the locks above, index locks of lower shards |
 //! | a hart's fault slot | the page that the hart faults in | the locks above |
+//! | an object's turn | an operation, against the other operations of a memory object | no lock of axmm |
+//! | an object's state | the tree, the length and the pins of a memory object | the turn of the same object |
 //! | the locks of `axalloc` | frames, heap | the locks above |
 //!
 //! A range is locked with the index lock held, but a hart that waits for a range has freed the index
@@ -62,6 +65,8 @@ pub mod report;
 #[cfg(test)]
 mod test_memory;
 pub mod tlb;
+#[cfg(feature = "objects")]
+pub mod vmo;
 mod zero_frame;
 
 pub use aspace::{AddrSpace, Fault, TableView};

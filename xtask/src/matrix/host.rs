@@ -50,7 +50,7 @@ fn test_command(packages: &[&str]) -> Command {
 /// Runs the tests called `interleavings` under loom, which replaces the atomics of the
 /// lock-free parts and tries every order of their threads' steps.
 pub fn interleavings() -> Verdict {
-    let which = ["--lib", "interleavings"];
+    let which = ["--features", "axmm/objects", "--lib", "interleavings"];
     verdict_of_tests(tests_under("loom", &LOOM_PACKAGES, &which))
 }
 

@@ -7,7 +7,7 @@ mod alloc;
 mod grain;
 mod linear;
 mod preallocated;
-mod zeroed;
+pub mod zeroed;
 
 use core::ops::Range;
 use core::{ptr, slice, str};

@@ -1,0 +1,258 @@
+//! Committing pages: each gets a frame that no other object has.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::mem;
+use core::ops::Range;
+use core::ptr;
+
+use axalloc::{FrameRun, UsageKind, alloc_frame, alloc_frames};
+use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
+use axerrno::{AxError, AxResult};
+
+use super::Vmo;
+use super::node::{FANOUT, Leaf};
+use super::object::{Body, Object, Page, State, whole_pages};
+use super::page_frame::PageFrame;
+use super::spares::{Need, Spares};
+use crate::addr::parts;
+use crate::backing::zeroed::zero;
+use crate::boxed::boxed;
+use crate::machine::Machine;
+
+impl<M: Machine> Vmo<M> {
+    /// Gives each page of `range`, in bytes, a frame that no other object has, as if it were
+    /// written. So later writes to these pages need no memory until the next snapshot.
+    ///
+    /// # Errors
+    ///
+    /// - Fails with `InvalidInput` if `range` is not page-aligned, or not in the object.
+    /// - Fails with `Unsupported` if the object is physical.
+    /// - Fails with `NoMemory`.
+    pub fn commit(&self, range: Range<usize>) -> AxResult {
+        let (object, pages) = self.locate(&whole_pages(&range)?)?;
+        if let Body::Run { owned: None, .. } = object.body {
+            return Err(AxError::Unsupported);
+        }
+        let _turn = object.turn_for(&pages)?;
+        object.commit_in_turn(&pages)
+    }
+}
+
+/// New frames for some pages of a leaf.
+struct Fresh {
+    /// The pages, as indices of the tree. Only some of them may have new frames.
+    part: Range<usize>,
+    leaf: Box<Leaf>,
+}
+
+impl<M: Machine> Object<M> {
+    /// Commits `pages`. The caller has the turn. Does nothing if the object has no tree.
+    ///
+    /// First all memory is allocated and filled, with the state unlocked. Then it is published,
+    /// one leaf at a time. A single page is [loaded](Self::load), for that needs fewer blocks.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory`.
+    pub fn commit_in_turn(&self, pages: &Range<usize>) -> AxResult {
+        let Body::Tree { base } = self.body else {
+            return Ok(());
+        };
+        if pages.len() == 1 {
+            return self.load(pages.start);
+        }
+        let (mut need, mut before) = (Need::default(), None);
+        let mut fresh: Vec<Fresh> = Vec::new();
+        let mut longest_run = FANOUT;
+        for part in parts(base + pages.start..base + pages.end, FANOUT) {
+            let (missing, part_need) = self.state.with(|state| {
+                let missing = state.missing(&part);
+                (missing, state.tree.leaf_need(part.start, before))
+            });
+            if missing.is_empty() {
+                continue;
+            }
+            let reserved = fresh.try_reserve(1);
+            reserved.map_err(|_| AxError::NoMemory)?;
+            let mut leaf = boxed(Leaf::new())?;
+            self.fill(&mut leaf, &missing, part.start, &mut longest_run)?;
+            need += part_need;
+            before = Some(part.start);
+            fresh.push(Fresh { part, leaf });
+        }
+        let mut spares = Spares::default();
+        spares.fill(need)?;
+        for Fresh { part, mut leaf } in fresh {
+            let merge = |state: &mut State| state.merge(part.start, &mut leaf, &mut spares);
+            self.state.with(merge)?;
+            // Mappings may show the former frames, or the zero frame. `leaf` has the former ones.
+            self.mappings.unmap(part.start - base..part.end - base);
+            drop(leaf);
+            M::poll();
+        }
+        Ok(())
+    }
+
+    /// Puts new frames for the missing pages into `leaf`. `index` is that of a page of the leaf.
+    /// No longer run than `longest_run` is free, as far as earlier calls have found out.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory`.
+    fn fill(
+        &self,
+        leaf: &mut Leaf,
+        missing: &Missing,
+        index: usize,
+        longest_run: &mut usize,
+    ) -> AxResult {
+        for slots in runs(missing.absent) {
+            let mut empty = &mut leaf.frames[slots];
+            while !empty.is_empty() {
+                let run = zeroed_run::<M>(empty.len(), longest_run)?;
+                let (filled, rest) = empty.split_at_mut(run.count());
+                for (slot, frame) in filled.iter_mut().zip(PageFrame::split(run)) {
+                    *slot = Some(frame);
+                }
+                empty = rest;
+            }
+        }
+        for slot in runs(missing.shared).flatten() {
+            let index = (index & !(FANOUT - 1)) + slot;
+            // The page is still shared, or has become the object's own meanwhile.
+            if let Page::Shared(frame) = self.state.with(|state| state.page(index))? {
+                leaf.frames[slot] = Some(new_frame::<M>(Some(&frame))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The pages of a leaf that the object does not have for itself. One bit for each page.
+struct Missing {
+    absent: u64,
+    shared: u64,
+}
+
+impl Missing {
+    fn is_empty(&self) -> bool {
+        self.absent | self.shared == 0
+    }
+}
+
+impl State {
+    /// Returns which of `indices`, all of one leaf, the object does not have for itself.
+    fn missing(&self, indices: &Range<usize>) -> Missing {
+        let first = indices.start % FANOUT;
+        let slots = first..first + indices.len();
+        let mut missing = Missing {
+            absent: 0,
+            shared: 0,
+        };
+        let found = self.tree.find(indices.start);
+        for slot in slots {
+            let frame = found
+                .as_ref()
+                .and_then(|found| found.leaf.frames[slot].as_ref());
+            let is_path_owned = found.as_ref().is_some_and(|found| found.is_path_owned);
+            match frame {
+                None => missing.absent |= 1 << slot,
+                Some(frame) if is_path_owned && !frame.is_shared() => {}
+                Some(_) => missing.shared |= 1 << slot,
+            }
+        }
+        missing
+    }
+
+    /// Exchanges frames with `fresh`, which has new frames for pages of the leaf of page `index`.
+    /// A page that the object has got for itself meanwhile keeps its frame.
+    ///
+    /// # Errors
+    ///
+    /// Fails like [`PageFrame::share`].
+    fn merge(&mut self, index: usize, fresh: &mut Leaf, spares: &mut Spares) -> AxResult {
+        let leaf = self.tree.leaf_mut(index, spares)?;
+        for (now, fresh) in leaf.frames.iter_mut().zip(&mut fresh.frames) {
+            if fresh.is_some() && now.as_ref().is_none_or(PageFrame::is_shared) {
+                mem::swap(now, fresh);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the runs of bits that are set.
+fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
+    core::iter::from_fn(move || {
+        let start = bits.trailing_zeros();
+        let len = (bits.checked_shr(start)?).trailing_ones();
+        let end = start + len;
+        bits &= u64::MAX.checked_shl(end).unwrap_or(0);
+        Some(start as usize..end as usize)
+    })
+}
+
+/// Allocates at most `count` contiguous frames, and at most `longest`, full of zeroes. If there is
+/// no such run, allocates a shorter one and lowers `longest` to its length.
+///
+/// # Errors
+///
+/// Fails with `NoMemory`.
+fn zeroed_run<M: Machine>(count: usize, longest: &mut usize) -> AxResult<FrameRun> {
+    let mut count = count.min(*longest);
+    loop {
+        match alloc_frames(count, PAGE_SIZE, UsageKind::Object) {
+            Err(AxError::NoMemory) if count > 1 => {
+                // The next lower power of two.
+                count = count.next_power_of_two() / 2;
+                *longest = count;
+            }
+            Err(error) => return Err(error),
+            Ok(mut frames) => {
+                zero::<M>(&mut frames);
+                return Ok(FrameRun::from(frames));
+            }
+        }
+    }
+}
+
+/// Allocates a frame with the bytes of `source`, or full of zeroes.
+///
+/// # Errors
+///
+/// Fails with `NoMemory`.
+pub fn new_frame<M: Machine>(source: Option<&PageFrame>) -> AxResult<PageFrame> {
+    let mut frame = alloc_frame(UsageKind::Object)?;
+    match source {
+        None => frame.zero(),
+        Some(source) => {
+            let from = ptr::with_exposed_provenance(source.start().as_usize() + PHYS_VIRT_OFFSET);
+            let to = frame.as_bytes_mut();
+            // SAFETY: both frames are in the linear mapping, so no access faults. Rust code has no
+            // references to the bytes of an object's frame, and `to` belongs to this function.
+            unsafe { M::copy(from, to.as_mut_ptr(), to.len()) };
+        }
+    }
+    let mut frames = PageFrame::split(FrameRun::from(frame));
+    frames.next().ok_or(AxError::NoMemory)
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_bits_are_found() {
+        for (bits, expected) in [
+            (0, vec![]),
+            (1, vec![(0, 1)]),
+            (u64::MAX, vec![(0, 64)]),
+            (1 << 63, vec![(63, 64)]),
+            (0b1011_0110, vec![(1, 3), (4, 6), (7, 8)]),
+        ] {
+            let found = runs(bits).map(|run| (run.start, run.end));
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{bits:#b}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The two locks of an object.
+//!
+//! | lock | guards | interrupts |
+//! |---|---|---|
+//! | [`Turn`] | an operation, against the other operations of the object | are taken |
+//! | [`StateLock`] | the tree, the length and the other fields | are disabled |
+//!
+//! An operation other than a page request holds the turn from beginning to end. It locks the state
+//! only for short steps: some 64 pages, or the path to a page. Page requests do not take the turn.
+//! They add and copy pages, but they never take a page away and never make one shared. So the
+//! number of nodes and frames that an operation needs does not grow during its turn.
+//!
+//! Order: a turn, then a state, then the locks of `axalloc`. No thread holds the turns or states
+//! of two objects. An interrupt handler must not call operations.
+
+use core::cell::UnsafeCell;
+
+use crate::locking::index_lock::IndexLock;
+use crate::machine::Machine;
+
+/// Serializes the operations of an object.
+pub struct Turn<M>(IndexLock<M>);
+
+impl<M: Machine> Turn<M> {
+    /// A turn that is free.
+    pub fn new() -> Self {
+        Self(IndexLock::new())
+    }
+
+    /// Waits for the turn, and holds it until the result is dropped. The thread stays on its
+    /// hart meanwhile.
+    pub fn wait(&self) -> TurnGuard<'_, M> {
+        let preempt_off = M::disable_preemption();
+        let mut irqs_off = Some(M::disable_irqs());
+        self.0.lock(M::hart(), &mut irqs_off);
+        TurnGuard {
+            turn: self,
+            _preempt_off: preempt_off,
+        }
+    }
+}
+
+/// The turn of an object.
+pub struct TurnGuard<'a, M: Machine> {
+    turn: &'a Turn<M>,
+    _preempt_off: M::PreemptGuard,
+}
+
+impl<M: Machine> Drop for TurnGuard<'_, M> {
+    fn drop(&mut self) {
+        self.turn.0.unlock();
+    }
+}
+
+/// A spin lock around `T`.
+pub struct StateLock<M, T> {
+    lock: IndexLock<M>,
+    state: UnsafeCell<T>,
+}
+
+// SAFETY: the lock gives `T` to one thread at a time. `M: Sync` says that the threads of this
+// machine are harts with numbers of their own.
+unsafe impl<M: Sync, T: Send> Sync for StateLock<M, T> {}
+// SAFETY: as long as a thread owns the lock, no other thread uses it. No field but `T` depends on
+// the thread.
+unsafe impl<M, T: Send> Send for StateLock<M, T> {}
+
+impl<M: Machine, T> StateLock<M, T> {
+    /// A free lock around `state`.
+    pub fn new(state: T) -> Self {
+        Self {
+            lock: IndexLock::new(),
+            state: UnsafeCell::new(state),
+        }
+    }
+
+    /// Calls `f` with the state locked. `f` must be short, and must not lock it again.
+    #[inline]
+    pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        let mut irqs_off = Some(M::disable_irqs());
+        self.lock.lock(M::hart(), &mut irqs_off);
+        // SAFETY: this hart holds the lock with interrupts disabled, so no other code accesses
+        // the state until `unlock`.
+        let result = f(unsafe { &mut *self.state.get() });
+        self.lock.unlock();
+        result
+    }
+
+    /// Returns the state without locking it.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.state.get_mut()
+    }
+}

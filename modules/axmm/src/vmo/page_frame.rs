@@ -1,0 +1,66 @@
+//! [`PageFrame`]: one reference to the frame of a page.
+
+use core::mem::{self, ManuallyDrop};
+use core::num::NonZeroU32;
+
+use axalloc::{FrameRun, SharedFrames};
+use axconfig::PAGE_SIZE;
+use axerrno::AxResult;
+use memory_addr::PhysAddr;
+
+/// One reference to a single frame, in 4 bytes: the number of the frame. No frame has the number
+/// 0. A frame number has 27 bits, so 5 are left for states of a page.
+pub struct PageFrame(NonZeroU32);
+
+impl PageFrame {
+    /// Splits a run into references to its frames.
+    pub fn split(run: FrameRun) -> impl Iterator<Item = Self> {
+        let count = run.count();
+        let first = run.into_raw().as_usize() / PAGE_SIZE;
+        let numbers = first as u32..(first + count) as u32;
+        numbers.filter_map(NonZeroU32::new).map(Self)
+    }
+
+    /// Returns the physical address of the frame.
+    pub fn start(&self) -> PhysAddr {
+        PhysAddr::from_usize(self.0.get() as usize * PAGE_SIZE)
+    }
+
+    /// Borrows the reference that this value owns.
+    fn reference(&self) -> ManuallyDrop<SharedFrames> {
+        // SAFETY: `self` owns a reference, which came from `FrameRun::into_raw` or
+        // `SharedFrames::into_raw`. `ManuallyDrop` leaves it with `self`.
+        ManuallyDrop::new(unsafe { SharedFrames::from_raw(self.start()) })
+    }
+
+    /// Returns whether the frame has other references. They may be dropped at any time. If there
+    /// are none, there will be none until this one is shared.
+    pub fn is_shared(&self) -> bool {
+        self.reference().references() != 1
+    }
+
+    /// Adds a reference, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `ResourceBusy` if there are 2^32 - 1 references.
+    pub fn share(&self) -> AxResult<Self> {
+        self.reference().share()?.into_raw();
+        Ok(Self(self.0))
+    }
+
+    /// Turns the reference into a run of one frame, for freeing it together with others.
+    pub fn into_run(self) -> FrameRun {
+        let start = self.start();
+        mem::forget(self);
+        // SAFETY: `self` owned a reference to this single frame, and passes it on.
+        unsafe { FrameRun::from_raw(start, 1) }
+    }
+}
+
+impl Drop for PageFrame {
+    fn drop(&mut self) {
+        // SAFETY: `self` owns a reference to this single frame, and does not use it any more.
+        drop(unsafe { SharedFrames::from_raw(self.start()) });
+    }
+}

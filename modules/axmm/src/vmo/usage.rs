@@ -1,0 +1,83 @@
+//! How much memory an object takes.
+
+use core::ops::Range;
+
+use axconfig::PAGE_SIZE;
+
+use super::Vmo;
+use super::node::FANOUT;
+use super::object::{Body, State};
+use crate::machine::Machine;
+
+/// A number of pages that have frames, and how many of them no other object has.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    committed: usize,
+    private: usize,
+}
+
+impl<M: Machine> Vmo<M> {
+    /// Returns the bytes of the pages that have a frame of the allocator. The result is exact as
+    /// long as no other thread changes the object or one of its snapshots.
+    pub fn committed_bytes(&self) -> usize {
+        self.count().committed * PAGE_SIZE
+    }
+
+    /// Returns how many of the [committed bytes](Self::committed_bytes) other objects have, too.
+    pub fn shared_bytes(&self) -> usize {
+        let count = self.count();
+        (count.committed - count.private) * PAGE_SIZE
+    }
+
+    /// Returns how many of the [committed bytes](Self::committed_bytes) no other object has.
+    pub fn private_bytes(&self) -> usize {
+        self.count().private * PAGE_SIZE
+    }
+
+    fn count(&self) -> Count {
+        let own = self.0.state.with(|state| state.pages);
+        let (target, first) = self.target();
+        let object = &*target.0;
+        let all = match &object.body {
+            Body::Run { owned: Some(_), .. } => own,
+            Body::Run { owned: None, .. } | Body::Slice { .. } => 0,
+            Body::Tree { base } => {
+                let mut rest = base + first..base + first + own;
+                let mut count = Count::default();
+                while object
+                    .state
+                    .with(|state| state.count_leaf(&mut rest, &mut count))
+                {
+                    M::poll();
+                }
+                return count;
+            }
+        };
+        Count {
+            committed: all,
+            private: all,
+        }
+    }
+}
+
+impl State {
+    /// Adds the pages of the first leaf of `rest` to `count`, and removes them from `rest`.
+    /// Returns whether there was a leaf.
+    fn count_leaf(&self, rest: &mut Range<usize>, count: &mut Count) -> bool {
+        let next = self.tree.next_leaf(rest.start);
+        let Some(index) = next.filter(|next| *next < rest.end) else {
+            return false;
+        };
+        let end = ((index | (FANOUT - 1)) + 1).min(rest.end);
+        if let Some(found) = self.tree.find(index) {
+            let first = index % FANOUT;
+            let frames = &found.leaf.frames[first..first + (end - index)];
+            for frame in frames.iter().flatten() {
+                count.committed += 1;
+                count.private += usize::from(found.is_path_owned && !frame.is_shared());
+            }
+        }
+        rest.start = end;
+        true
+    }
+}
