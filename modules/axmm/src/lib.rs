@@ -69,6 +69,8 @@ pub mod tlb;
 pub mod vmo;
 mod zero_frame;
 
+#[cfg(feature = "objects")]
+pub use aspace::Sharing;
 pub use aspace::{AddrSpace, Fault, TableView};
 pub use axconfig::{KERNEL_MAP_BASE, KERNEL_OWNED_BASE, USER_BASE};
 pub use backing::{Backend, Grain};

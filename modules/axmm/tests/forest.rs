@@ -4,10 +4,11 @@
 //! `TESSERA_STEPS=10000000 cargo test -p axmm --features objects --test forest` performs that many
 //! steps, for all formats together. `TESSERA_SEED` repeats a run that has failed.
 
+use std::alloc::System;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use axalloc::fault::fail_from;
+use axalloc::fault::{FailingHeap, fail_from};
 use axalloc::{UsageKind, usage};
 use axerrno::{AxError, AxResult};
 use axmm::{AddrSpace, Grain, MappingFlags};
@@ -16,6 +17,9 @@ use fastrand::Rng;
 mod support;
 
 use support::{GIB, KIB4, MIB2, MapPhysical, NONE, RO, RW, TestMachine, WRITE, alone, phys, virt};
+
+#[global_allocator]
+static HEAP: FailingHeap<System> = FailingHeap(System);
 
 /// The number of steps, for the five formats together.
 const STEPS: usize = 1_000_000;

@@ -1,9 +1,10 @@
 //! Forked address spaces: what both sides see, what they share, and what is left when memory runs
 //! out.
 
+use std::alloc::System;
 use std::thread;
 
-use axalloc::fault::fail_from;
+use axalloc::fault::{FailingHeap, fail_from};
 use axalloc::{UsageKind, usage};
 use axerrno::AxError;
 use axmm::{AddrSpace, Fault, Grain, MappingFlags, VirtAddr};
@@ -14,6 +15,9 @@ use support::threads::{Threads, set_this_hart};
 use support::{
     GIB, KIB4, MIB2, MapPhysical, NONE, RO, RW, RX, TestMachine, X64, alone, phys, virt,
 };
+
+#[global_allocator]
+static HEAP: FailingHeap<System> = FailingHeap(System);
 
 const SIZE: usize = 4 * GIB;
 

@@ -76,7 +76,7 @@ impl<M: Machine> Operation<M> for CopyInto<'_, M> {
 impl<M: Machine> CopyInto<'_, M> {
     fn copy_area(&self, unlocked: &Unlocked<'_, '_, M>, area: &MemoryArea<Backend>) -> AxResult {
         let (original, copy) = (unlocked.space(), self.0);
-        copy.map_like(area)?;
+        copy.map_like(area, false)?;
         if !area.backend().owns_frames() {
             return Ok(());
         }

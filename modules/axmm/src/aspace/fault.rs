@@ -24,7 +24,7 @@ use page_table_multiarch::MappingFlags;
 
 use super::space::AddrSpace;
 use crate::addr::va_range;
-use crate::backing::{Backend, Grain, PreallocatedFrames};
+use crate::backing::{Backend, Grain, ObjectArea, PreallocatedFrames};
 use crate::locking::range_lock::FaultGuard;
 use crate::machine::{ALL_ADDRESSES, Machine};
 use crate::page_table::frames::PageTableOf;
@@ -39,6 +39,9 @@ pub enum Fault {
     Unmapped,
     /// The rights of the mapping do not allow the access.
     Denied,
+    /// The page lies past the end of the memory object that is mapped there, as after `SIGBUS` of
+    /// Linux.
+    Bus,
     /// There is no memory for the page, or for a page table on the path to it. The access
     /// succeeds once there is.
     NoMemory,
@@ -52,6 +55,7 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Self::Unmapped => "not mapped",
             Self::Denied => "not allowed",
+            Self::Bus => "past the end of the memory object",
             Self::NoMemory => "out of memory",
             Self::Nested => "within a change of the mapping",
         })
@@ -62,7 +66,7 @@ impl From<Fault> for AxError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::NoMemory => Self::NoMemory,
-            Fault::Unmapped | Fault::Denied | Fault::Nested => Self::BadAddress,
+            Fault::Unmapped | Fault::Denied | Fault::Bus | Fault::Nested => Self::BadAddress,
         }
     }
 }
@@ -88,6 +92,12 @@ pub(super) enum Resolved {
     /// The page, or the page table on the path to it, is shared with another address space. It
     /// translates this range.
     IsShared(VirtAddrRange),
+    /// The memory object must first make the page its own.
+    #[cfg_attr(
+        not(feature = "objects"),
+        expect(dead_code, reason = "no area shows an object")
+    )]
+    NeedsObjectPage(ObjectArea),
     /// The access cannot be made.
     No(Fault),
 }
@@ -162,6 +172,9 @@ impl<M: Machine> AddrSpace<M> {
                     continue;
                 }
             };
+            if let Resolved::NeedsObjectPage(of) = resolved {
+                self.visit_object(of);
+            }
             drop(held);
             match resolved {
                 Resolved::Yes => return Ok(()),
@@ -171,6 +184,7 @@ impl<M: Machine> AddrSpace<M> {
                         return Ok(());
                     }
                 }
+                Resolved::NeedsObjectPage(of) => self.load_object_page(of, vaddr)?,
                 Resolved::No(fault) => return Err(fault),
             }
         }
@@ -294,6 +308,9 @@ impl<M: Machine> AddrSpace<M> {
         let vaddr = request.vaddr;
         let page = vaddr.align_down_4k();
         let start = page.as_usize();
+        if let Some(resolved) = self.resolve_in_object(area, request) {
+            return resolved;
+        }
         if let Some(block) = self.table.shared_block(page) {
             return Resolved::IsShared(va_range(block.start, block.end));
         }
@@ -322,7 +339,7 @@ impl<M: Machine> AddrSpace<M> {
     /// others of the address space: only such a flush also drops the entries that lead to tables. If
     /// only the area allows the access, the page is written for the first time since it was shared.
     #[cold]
-    fn resolve_present(
+    pub(super) fn resolve_present(
         &self,
         area: &MemoryArea<Backend>,
         request: FaultRequest,

@@ -1,5 +1,7 @@
 //! Forking the address space of a user program: the pages are shared until one side writes.
 
+use core::pin::Pin;
+
 use axerrno::{AxError, AxResult};
 
 use super::operation::{MissingShard, Operation, with_memory};
@@ -26,18 +28,53 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `InvalidInput` for the kernel's address space. `NoMemory`; then nothing has changed.
+    /// `Unsupported` if a shared mapping of an object is in the way: the object must know where the
+    /// child is ([`fork_into`](Self::fork_into)).
     /// `ResourceBusy` in some interrupt handlers ([`AddrSpace`]).
     pub fn fork(&self) -> AxResult<Self> {
         if self.tlb_state.is_kernel() {
             return Err(AxError::InvalidInput);
         }
-        with_memory::<M, _>(|| self.duplicate(|child| self.perform(self.va_range, &Fork(child))))
+        with_memory::<M, _>(|| self.duplicate(|child| self.share_with(child, false)))
+    }
+
+    /// Forks this address space into `child`, as [`fork`](Self::fork) does. Shared mappings of
+    /// objects are shared with the child, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`fork`](Self::fork), except for `Unsupported`. `InvalidInput` also if `child` is
+    /// not an empty address space of a user program with the same range, or does not see the
+    /// kernel's mappings as this one does. If it fails, `child` is empty again.
+    pub fn fork_into(&self, child: Pin<&Self>) -> AxResult {
+        let is_alike = child.va_range == self.va_range
+            && child.table.borrows_as(&self.table)
+            && child.areas().next().is_none();
+        if self.tlb_state.is_kernel() || child.tlb_state.is_kernel() || !is_alike {
+            return Err(AxError::InvalidInput);
+        }
+        with_memory::<M, _>(|| {
+            let shared = self.share_with(child.get_ref(), true);
+            if shared.is_err() {
+                // Whole shards are unmapped, which cannot fail.
+                let _ = child.clear();
+            }
+            shared
+        })
+    }
+
+    fn share_with(&self, child: &Self, is_pinned: bool) -> AxResult {
+        self.perform(self.va_range, &Fork { child, is_pinned })
     }
 }
 
 /// The operation that shares all pages with a child, which no other hart knows yet. If the operation
 /// fails, the child is dropped, and with it what was shared.
-struct Fork<'a, M: Machine>(&'a AddrSpace<M>);
+struct Fork<'a, M: Machine> {
+    child: &'a AddrSpace<M>,
+    /// Whether the child stays where it is, so that objects can have its address.
+    is_pinned: bool,
+}
 
 impl<M: Machine> Operation<M> for Fork<'_, M> {
     const MISSING_SHARD: MissingShard = MissingShard::Skip;
@@ -48,10 +85,10 @@ impl<M: Machine> Operation<M> for Fork<'_, M> {
             let mut from = unlocked.range().start;
             // An area ends within its shard, all of which is locked.
             while let Some(area) = unlocked.area_from(from) {
-                self.0.map_like(&area)?;
+                self.child.map_like(&area, self.is_pinned)?;
                 from = area.end();
             }
-            let (parent, child) = (&unlocked.space().table, &self.0.table);
+            let (parent, child) = (&unlocked.space().table, &self.child.table);
             unlocked
                 .stretches(unlocked.range())
                 .filter(|stretch| stretch.owns_frames)

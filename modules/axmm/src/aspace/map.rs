@@ -131,7 +131,10 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// Those of [`map_linear`](Self::map_linear).
-    pub(super) fn map_like(&self, area: &MemoryArea<Backend>) -> AxResult {
+    pub(super) fn map_like(&self, area: &MemoryArea<Backend>, is_pinned: bool) -> AxResult {
+        if let Some(of) = area.backend().object() {
+            return self.map_object_like(area, of, is_pinned);
+        }
         let map = Map {
             flags: area.flags(),
             backend: *area.backend(),
@@ -142,11 +145,11 @@ impl<M: Machine> AddrSpace<M> {
 }
 
 /// The operation that maps a range.
-struct Map {
-    flags: MappingFlags,
-    backend: Backend,
+pub(super) struct Map {
+    pub flags: MappingFlags,
+    pub backend: Backend,
     /// Whether all pages are mapped now.
-    populates: bool,
+    pub populates: bool,
 }
 
 impl<M: Machine> Operation<M> for Map {

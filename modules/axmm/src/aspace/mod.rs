@@ -7,11 +7,13 @@
 //!   free_area.rs    where something can be mapped
 //!
 //!   operation.rs    how an operation goes: begin, prepare, change, flush, settle
-//!     map.rs, unmap.rs, protect.rs, sharing.rs, duplicate.rs,
-//!     fork.rs, unshare.rs     one operation each
+//!     map.rs, unmap.rs, protect.rs, sharing.rs, duplicate.rs     one operation each
+//!     fork.rs, unshare.rs   copy-on-write: sharing pages with a child, and copying them
+//!   objects.rs      memory objects: mapping them, page faults, taking their pages away
 //!   write_guard.rs  a range of one shard, locked for an operation
 //!     lock_shards.rs    ranges of several shards, locked together
 //!     empty_tables.rs   page tables that an operation has emptied
+//!     stretches.rs      parts of a range whose pages own their frames
 //!   read_guard.rs   the areas of a shard, to look at
 //!
 //!   fault.rs        page faults
@@ -33,6 +35,11 @@ mod fork;
 mod free_area;
 mod lock_shards;
 mod map;
+#[cfg(not(feature = "objects"))]
+#[path = "no_objects.rs"]
+mod objects;
+#[cfg(feature = "objects")]
+mod objects;
 mod operation;
 mod protect;
 mod query;
@@ -46,4 +53,6 @@ mod user_copy;
 pub(crate) mod write_guard;
 
 pub use self::fault::Fault;
+#[cfg(feature = "objects")]
+pub use self::objects::Sharing;
 pub use self::space::{AddrSpace, TableView};

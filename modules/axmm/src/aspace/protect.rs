@@ -8,7 +8,6 @@ use page_table_multiarch::MappingFlags;
 
 use super::operation::{MissingShard, Operation, with_memory};
 use super::space::AddrSpace;
-use super::stretches::Stretch;
 use super::write_guard::{AREAS_PER_STEP, Unlocked, WriteGuard};
 use crate::machine::Machine;
 use crate::page_table::Protection;
@@ -91,7 +90,8 @@ impl<M: Machine> Operation<M> for Protect {
         let mut has_linear = false;
         let covered = guard.all_areas(|area| {
             let before = area.flags();
-            let keeps = keeps_rights(before, self.flags);
+            // Pages of objects lose the right to write.
+            let keeps = keeps_rights(before, self.flags) && area.backend().object().is_none();
             self.keeps_rights.set(self.keeps_rights.get() && keeps);
             let changes = PageTableOf::<M>::differ_in_memory_kind(before, self.flags);
             self.changes_memory_kind
@@ -127,13 +127,18 @@ impl<M: Machine> Operation<M> for Protect {
         }
         let is_user = !unlocked.space().tlb_state.is_kernel();
         let table = &unlocked.space().table;
-        for Stretch { pages, owns_frames } in unlocked.stretches(unlocked.range()) {
-            let protection = Protection {
-                flags: self.flags,
-                changes_memory_kind: self.changes_memory_kind.get(),
-                may_be_shared: cfg!(feature = "objects") && is_user && owns_frames,
+        for stretch in unlocked.stretches(unlocked.range()) {
+            // The first write to a page of an object asks the object.
+            let flags = match stretch.shows_object {
+                true => self.flags.difference(MappingFlags::WRITE),
+                false => self.flags,
             };
-            table.protect_whole_pages(pages, protection, gather);
+            let protection = Protection {
+                flags,
+                changes_memory_kind: self.changes_memory_kind.get(),
+                may_be_shared: cfg!(feature = "objects") && is_user && stretch.owns_frames,
+            };
+            table.protect_whole_pages(stretch.pages, protection, gather);
         }
     }
 

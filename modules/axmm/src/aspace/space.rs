@@ -1,6 +1,7 @@
 //! The address space: its areas and locks, its page table, and its TLB state.
 
 use core::fmt;
+use core::marker::PhantomPinned;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PhysAddr, VirtAddr, VirtAddrRange};
@@ -46,6 +47,8 @@ pub struct AddrSpace<M: Machine = ThisMachine> {
     /// From this address on only the owner of a mapping changes it.
     pub(super) owned_from: usize,
     pub(super) tlb_state: TlbState,
+    /// Objects that it maps have its address.
+    _pinned: PhantomPinned,
 }
 
 /// The page table of an address space, for queries.
@@ -134,6 +137,7 @@ impl<M: Machine> AddrSpace<M> {
             fixed_end: 0,
             owned_from: usize::MAX,
             tlb_state,
+            _pinned: PhantomPinned,
         })
     }
 

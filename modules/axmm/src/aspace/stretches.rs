@@ -1,4 +1,4 @@
-//! Stretches: the parts of a range in which all pages own their frames, or none does.
+//! Stretches: the parts of a range in which all pages own their frames, or in which none does.
 //!
 //! ```text
 //!   areas       │ fresh frames │      │ fresh frames │   │ linear │   │ fresh frames │
@@ -21,6 +21,8 @@ pub struct Stretch {
     pub pages: Pages,
     /// Whether the pages own their frames.
     pub owns_frames: bool,
+    /// Whether the pages are those of an object, which decides whether they can be written.
+    pub shows_object: bool,
 }
 
 impl<M: Machine> Unlocked<'_, '_, M> {
@@ -46,6 +48,7 @@ impl<M: Machine> Unlocked<'_, '_, M> {
             return Some(Stretch {
                 pages: as_span(clip(area.va_range(), range)),
                 owns_frames: false,
+                shows_object: area.backend().object().is_some(),
             });
         }
         let mut end = range.end;
@@ -61,6 +64,7 @@ impl<M: Machine> Unlocked<'_, '_, M> {
         Some(Stretch {
             pages: range.start.as_usize()..end.as_usize(),
             owns_frames: true,
+            shows_object: false,
         })
     }
 }

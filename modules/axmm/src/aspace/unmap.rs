@@ -6,9 +6,9 @@ use core::ops::Range;
 use axerrno::{AxError, AxResult};
 use memory_addr::{VirtAddr, VirtAddrRange};
 
+use super::objects::EndedMappings;
 use super::operation::{MissingShard, Operation, with_memory};
 use super::space::AddrSpace;
-use super::stretches::Stretch;
 use super::write_guard::{Unlocked, WriteGuard};
 use crate::addr::{as_span, clip};
 use crate::machine::Machine;
@@ -129,23 +129,25 @@ impl<M: Machine> AddrSpace<M> {
 }
 
 /// The operation that unmaps a range.
-struct Unmap {
+struct Unmap<M: Machine> {
     /// Whether the page table may translate some of the range.
     has_pages: Cell<bool>,
     /// Whether pages wait for the flush in their entries ([`unmap_left_pages`]).
     has_left: Cell<bool>,
+    ended: EndedMappings<M>,
 }
 
-impl Unmap {
+impl<M: Machine> Unmap<M> {
     fn new() -> Self {
         Self {
             has_pages: Cell::new(false),
             has_left: Cell::new(false),
+            ended: EndedMappings::new(),
         }
     }
 }
 
-impl<M: Machine> Operation<M> for Unmap {
+impl<M: Machine> Operation<M> for Unmap<M> {
     const MISSING_SHARD: MissingShard = MissingShard::Skip;
 
     #[inline(always)]
@@ -184,7 +186,15 @@ impl<M: Machine> Operation<M> for Unmap {
 
     #[inline(always)]
     fn settle(&self, guard: &mut WriteGuard<'_, M>) {
-        guard.remove_areas(guard.range());
+        let range = guard.range();
+        if cfg!(feature = "objects") {
+            guard.all_areas(|area| {
+                self.ended
+                    .unmapped(area, clip(area.va_range(), range).size());
+                true
+            });
+        }
+        guard.remove_areas(range);
         guard.free_tables();
     }
 }
@@ -211,6 +221,10 @@ impl<M: Machine, I: Iterator<Item = VirtAddrRange> + Clone> Operation<M> for Unm
         guard.lock_range_and_tables();
         let mut ranges = self.within(guard.range());
         if !ranges.all(|range| guard.has_whole_areas(range)) {
+            return Err(AxError::InvalidInput);
+        }
+        // An owner maps no objects.
+        if cfg!(feature = "objects") && !guard.all_areas(|area| area.backend().object().is_none()) {
             return Err(AxError::InvalidInput);
         }
         self.within(guard.range())
@@ -252,9 +266,9 @@ fn unmap_pages<M: Machine>(
     gather: &mut TlbGather<'_, M>,
 ) {
     let table = &unlocked.space().table;
-    for Stretch { pages, owns_frames } in unlocked.stretches(range) {
-        gather.set_owns_frames(owns_frames);
-        table.unmap_whole_pages(pages, gather);
+    for stretch in unlocked.stretches(range) {
+        gather.set_owns_frames(stretch.owns_frames);
+        table.unmap_whole_pages(stretch.pages, gather);
     }
 }
 

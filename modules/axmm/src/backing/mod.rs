@@ -45,12 +45,24 @@ pub enum Backend {
         /// where blocks of frames are free.
         grain: Grain,
     },
+    /// Each page is mapped to a page of a memory object, at the first access.
+    Object(ObjectArea),
+}
+
+/// The record of a mapping of a memory object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectArea {
+    /// The address of the record (`vmo::mappings::Mapping`).
+    pub(crate) record: usize,
+    /// Whether writes go to the object. Otherwise pages are copied when they are written.
+    pub(crate) is_shared: bool,
 }
 
 /// The kinds of backends, in the first word of [`WordBackend::to_words`].
 const LAZY: usize = 0;
 const POPULATED: usize = 1;
 const LINEAR: usize = 2;
+const OBJECT: usize = 3;
 
 impl Backend {
     /// Returns a linear backend. Physical addresses are virtual addresses minus `pa_va_offset`.
@@ -75,6 +87,7 @@ impl Backend {
         match self {
             Self::Linear { name, .. } => name,
             Self::Alloc { .. } => "alloc",
+            Self::Object(_) => "object",
         }
     }
 
@@ -95,7 +108,8 @@ impl Backend {
             Self::Linear { pa_va_offset, .. } => {
                 linear::map::<M>(table, span, flags, pa_va_offset, undo)
             }
-            Self::Alloc {
+            Self::Object(_)
+            | Self::Alloc {
                 populate: false, ..
             } => Ok(()),
             Self::Alloc { grain, .. } => alloc::populate::<M>(table, span, flags, grain, undo),
@@ -106,16 +120,29 @@ impl Backend {
     pub(crate) fn is_lazy(&self) -> bool {
         matches!(
             self,
-            Self::Alloc {
-                populate: false,
-                ..
-            }
+            Self::Object(_)
+                | Self::Alloc {
+                    populate: false,
+                    ..
+                }
         )
     }
 
     /// Returns whether the area owns the frames of its pages.
     pub(crate) fn owns_frames(&self) -> bool {
-        matches!(self, Self::Alloc { .. })
+        match self {
+            Self::Linear { .. } => false,
+            Self::Alloc { .. } => true,
+            Self::Object(object) => !object.is_shared,
+        }
+    }
+
+    /// Returns the record of the mapping, if the area shows a memory object.
+    pub(crate) fn object(&self) -> Option<ObjectArea> {
+        match self {
+            Self::Object(object) => Some(*object),
+            Self::Linear { .. } | Self::Alloc { .. } => None,
+        }
     }
 
     /// Returns whether a page fault maps one page.
@@ -195,11 +222,20 @@ impl WordBackend for Backend {
                 let kind = if populate { POPULATED } else { LAZY };
                 [kind, grain.pack(), 0, 0]
             }
+            Self::Object(ObjectArea { record, is_shared }) => {
+                [OBJECT, record, usize::from(is_shared), 0]
+            }
         }
     }
 
     #[inline(always)]
     unsafe fn from_words([kind, value, address, len]: BackendWords) -> Self {
+        if kind == OBJECT {
+            return Self::Object(ObjectArea {
+                record: value,
+                is_shared: address != 0,
+            });
+        }
         if kind != LINEAR {
             return Self::Alloc {
                 populate: kind == POPULATED,

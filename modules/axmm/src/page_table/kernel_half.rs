@@ -129,6 +129,12 @@ where
         self.lender = other.lender;
     }
 
+    /// Returns whether this root has copies of the same entries of another root as `other`.
+    #[cfg(feature = "objects")]
+    pub fn borrows_as(&self, other: &Self) -> bool {
+        self.borrowed == other.borrowed && self.lender == other.lender
+    }
+
     /// Returns whether this root has copies of another root's entries.
     pub fn borrows(&self) -> bool {
         !self.borrowed.is_empty()

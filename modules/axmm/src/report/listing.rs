@@ -325,6 +325,7 @@ fn whole<M: Machine>(aspace: &AddrSpace<M>) -> VirtAddrRange {
 fn frames_word(backend: &Backend) -> &'static str {
     match backend {
         Backend::Linear { .. } => "linear",
+        Backend::Object(_) => "object",
         Backend::Alloc { populate: true, .. } => "populated",
         Backend::Alloc { grain, .. } => match grain {
             Grain::Page => "lazy",

@@ -1,39 +1,264 @@
-//! The hook through which an object changes its mappings. Objects cannot be mapped yet, so it
-//! does nothing.
+//! The mappings of an object, through which the object takes pages away from address spaces.
+//!
+//! ```text
+//!   Object ─► Mappings ─► Mapping ─► Space     an address space, and where it shows the object
+//!     ▲                      │ ▲
+//!     └──────────────────────┘ └── the backend of areas
+//! ```
+//!
+//! An operation that takes pages away has three steps:
+//!
+//! 1. With the state locked, the pages leave the object's tree. From now on a page request does not
+//!    find them.
+//! 2. With the state unlocked, [`unmap`](Mappings::unmap) removes them from address spaces. Their
+//!    frames are still allocated.
+//! 3. The frames are freed.
+//!
+//! A page fault enters a page in a page table with the state locked and its fault slot taken. So it
+//! comes before step 1, and step 2 waits for the slot; or it does not find the page.
+//!
+//! A snapshot first shares the tree with the state locked, and then calls
+//! [`write_protect`](Mappings::write_protect). A page request that copies a page calls
+//! `write_protect` before it reads the page, because a snapshot may be between these two steps.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::ops::Range;
+use core::ptr::{self, NonNull};
 
-/// The mappings of an object.
-///
-/// An operation that takes pages away has three steps:
-///
-/// 1. With the state locked, the pages leave the object's tree. From now on a page request does not
-///    find them.
-/// 2. With the state unlocked, [`unmap`](Self::unmap) removes them from address spaces. Their frames
-///    are still allocated.
-/// 3. The frames are freed.
-///
-/// A snapshot first shares the tree with the state locked, and then calls
-/// [`write_protect`](Self::write_protect). A page request that copies a page calls `write_protect`
-/// before it reads the page, because a snapshot may be between these two steps.
-pub struct Mappings;
+use axconfig::PAGE_SIZE;
+use axerrno::{AxError, AxResult};
 
-impl Mappings {
+use super::Vmo;
+use super::lock::StateLock;
+use crate::addr::Pages;
+use crate::atomic::{AtomicUsize, Ordering};
+use crate::boxed::boxed;
+use crate::machine::Machine;
+
+/// An address space that maps objects.
+pub trait Space {
+    /// Unmaps `pages`, or makes them read-only, as far as they still belong to the mapping whose
+    /// record is at `mapping`. Returns when no hart uses an old translation. The caller holds no
+    /// lock.
+    fn take(&self, pages: Pages, mapping: NonNull<()>, what: Take);
+}
+
+/// What is taken from mapped pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// The pages.
+    All,
+    /// The right to write to them.
+    Write,
+}
+
+/// A part of an object that an address space shows.
+pub struct Mapping<M: Machine> {
+    /// The object, or the snapshot of it that a private mapping shows.
+    pub object: Vmo<M>,
+    /// The addresses of the mapping when it was made.
+    addresses: Pages,
+    /// The offset in the object of the first address, in bytes.
+    offset: usize,
+    /// The address space of a shared mapping.
+    space: Option<NonNull<dyn Space>>,
+    /// The bytes that are still mapped.
+    mapped: AtomicUsize,
+    /// The number of harts that use `space` and have no other reason that it exists.
+    visitors: AtomicUsize,
+    /// The next record of a list of those that are about to be dropped.
+    next: Option<NonNull<Mapping<M>>>,
+}
+
+/// The shared mappings of an object.
+pub struct Mappings<M: Machine>(StateLock<M, Vec<NonNull<Mapping<M>>>>);
+
+// SAFETY: the records in the list are used by any hart, under the lock or with a visitor counted.
+unsafe impl<M: Machine> Send for Mappings<M> {}
+// SAFETY: the lock gives the list to one hart at a time.
+unsafe impl<M: Machine> Sync for Mappings<M> {}
+
+impl<M: Machine> Mappings<M> {
     /// The mappings of a new object.
-    pub const fn new() -> Self {
-        Self
+    pub fn new() -> Self {
+        Self(StateLock::new(Vec::new()))
     }
 
-    /// Returns whether any page may be mapped.
+    /// Returns whether any page may be mapped where writes go to the object.
     pub fn is_mapped(&self) -> bool {
-        false
+        self.0.with(|all| !all.is_empty())
     }
 
     /// Unmaps `pages`, a range of page indices of the object, in every address space. Returns
     /// when no hart can access their former frames.
-    pub fn unmap(&self, _pages: Range<usize>) {}
+    pub fn unmap(&self, pages: Range<usize>) {
+        self.take(pages, Take::All);
+    }
 
     /// Makes all mappings of `pages`, a range of page indices of the object, read-only. Returns
     /// when no hart can write to their frames.
-    pub fn write_protect(&self, _pages: Range<usize>) {}
+    pub fn write_protect(&self, pages: Range<usize>) {
+        self.take(pages, Take::Write);
+    }
+
+    /// Visits the mappings in ascending order of their records' addresses. One that is added
+    /// meanwhile may be left out: its page faults no longer find the pages as they were.
+    fn take(&self, pages: Range<usize>, what: Take) {
+        let bytes = pages.start.saturating_mul(PAGE_SIZE)..pages.end.saturating_mul(PAGE_SIZE);
+        let mut after = 0;
+        while let Some(mapping) = self.next_visit(after) {
+            after = mapping.addr().get();
+            // SAFETY: the visit that `next_visit` has counted keeps the record and its address
+            // space until `end_visit`.
+            let record = unsafe { mapping.as_ref() };
+            let part = record.addresses_of(&bytes);
+            if let Some(space) = record.space.filter(|_| !part.is_empty()) {
+                // SAFETY: see above.
+                unsafe { space.as_ref() }.take(part, mapping.cast(), what);
+            }
+            record.end_visit();
+        }
+    }
+
+    /// Counts a visit of the first mapping whose record lies above the address `after`.
+    fn next_visit(&self, after: usize) -> Option<NonNull<Mapping<M>>> {
+        self.0.with(|all| {
+            let above = all.iter().filter(|mapping| mapping.addr().get() > after);
+            let next = above.min_by_key(|mapping| mapping.addr()).copied()?;
+            // SAFETY: a record is removed from the list before it is dropped.
+            let record = unsafe { next.as_ref() };
+            // Relaxed: the list's lock orders this before the removal of the record, after which
+            // `wait_for_visitors` reads it.
+            record.visitors.fetch_add(1, Ordering::Relaxed);
+            Some(next)
+        })
+    }
+}
+
+impl<M: Machine> Mapping<M> {
+    /// Makes the record of a mapping of the object at `addresses`. The caller maps it next, or
+    /// [drops](Self::drop_unmapped) it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory`.
+    ///
+    /// # Safety
+    ///
+    /// `space`, if there is one, does not move, and unmaps the mapping before it is dropped.
+    pub unsafe fn create(
+        object: Vmo<M>,
+        addresses: Pages,
+        offset: usize,
+        space: Option<NonNull<dyn Space>>,
+    ) -> AxResult<NonNull<Self>> {
+        let record = boxed(Self {
+            offset,
+            space,
+            mapped: AtomicUsize::new(addresses.len()),
+            visitors: AtomicUsize::new(0),
+            next: None,
+            object,
+            addresses,
+        })?;
+        let record = NonNull::from(Box::leak(record));
+        // SAFETY: the record has just been made.
+        let target = unsafe { record.as_ref() }.object.target().0;
+        if space.is_some() {
+            let added = target.0.mappings.0.with(|all| {
+                all.try_reserve(1).map_err(|_| AxError::NoMemory)?;
+                all.push(record);
+                Ok(())
+            });
+            if let Err(error) = added {
+                // SAFETY: `record` came from a box, and no list has it.
+                drop(unsafe { Box::from_raw(record.as_ptr()) });
+                return Err(error);
+            }
+        }
+        Ok(record)
+    }
+
+    /// Returns the offset in the object of the page at `vaddr`, in bytes.
+    pub fn offset_of(&self, vaddr: usize) -> usize {
+        vaddr - self.addresses.start + self.offset
+    }
+
+    /// Returns the addresses that show `bytes`, offsets in the object that has the pages.
+    fn addresses_of(&self, bytes: &Range<usize>) -> Pages {
+        let first = self.object.target().1 * PAGE_SIZE + self.offset;
+        let end = first.saturating_add(self.addresses.len());
+        let (low, high) = (bytes.start.max(first), bytes.end.min(end));
+        match low < high {
+            true => self.addresses.start + (low - first)..self.addresses.start + (high - first),
+            false => 0..0,
+        }
+    }
+
+    /// Counts a visit, which keeps the record and its object until [`end_visit`](Self::end_visit).
+    /// The record exists, because some of it is mapped and stays so until this returns.
+    pub fn begin_visit(&self) {
+        // Relaxed: the lock or the fault slot that keeps the page mapped orders this before the
+        // record's end.
+        self.visitors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn end_visit(&self) {
+        // Release: pairs with the Acquire in `wait_for_visitors`. The visit ends before the address
+        // space is dropped.
+        self.visitors.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Records that `bytes` bytes have been unmapped. If none are left, removes the record from its
+    /// object, adds it to `list`, and returns the new list.
+    ///
+    /// # Safety
+    ///
+    /// These bytes of the mapping were counted as mapped.
+    pub unsafe fn unmapped(
+        mapping: NonNull<Self>,
+        bytes: usize,
+        list: Option<NonNull<Self>>,
+    ) -> Option<NonNull<Self>> {
+        // SAFETY: the record exists while some of it is mapped, by the caller's promise.
+        let record = unsafe { mapping.as_ref() };
+        // AcqRel: what other harts did with their parts comes before the record is dropped.
+        if record.mapped.fetch_sub(bytes, Ordering::AcqRel) != bytes {
+            return list;
+        }
+        if record.space.is_some() {
+            let target = record.object.target().0;
+            target.0.mappings.0.with(|all| {
+                let at = all
+                    .iter()
+                    .position(|other| ptr::addr_eq(other.as_ptr(), mapping.as_ptr()));
+                at.map(|at| all.swap_remove(at));
+            });
+        }
+        // SAFETY: no area has the record any more, and no list of its object. Visitors do not read
+        // `next`.
+        unsafe { (*mapping.as_ptr()).next = list };
+        Some(mapping)
+    }
+
+    /// Drops all records of a list. Waits until no hart visits them, so the caller holds no lock.
+    ///
+    /// # Safety
+    ///
+    /// The list came from [`unmapped`](Self::unmapped), and is not used any more.
+    pub unsafe fn drop_list(mut list: Option<NonNull<Self>>) {
+        while let Some(mapping) = list {
+            let mut round = 0;
+            // Acquire: pairs with the Release in `end_visit`.
+            // SAFETY: only this function drops the records of the list.
+            while unsafe { mapping.as_ref() }.visitors.load(Ordering::Acquire) > 0 {
+                M::relax(round);
+                round += 1;
+            }
+            // SAFETY: the record came from a box, and nothing else has its address any more.
+            let record = unsafe { Box::from_raw(mapping.as_ptr()) };
+            list = record.next;
+        }
+    }
 }

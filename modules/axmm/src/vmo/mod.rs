@@ -34,7 +34,7 @@ mod commit;
 mod counted;
 mod decommit;
 mod lock;
-mod mappings;
+pub(crate) mod mappings;
 mod node;
 mod object;
 mod page_frame;
@@ -209,7 +209,7 @@ impl<M: Machine> Vmo<M> {
 
     /// Returns the object that has the pages, and the index of the first of them: for a slice, the
     /// object that it is a window on.
-    fn target(&self) -> (&Self, usize) {
+    pub(crate) fn target(&self) -> (&Self, usize) {
         match &self.0.body {
             Body::Slice { of, first, .. } => (of, *first),
             Body::Tree { .. } | Body::Run { .. } => (self, 0),

@@ -25,7 +25,7 @@ pub struct Object<M: Machine> {
     pub body: Body<M>,
     pub turn: Turn<M>,
     pub state: StateLock<M, State>,
-    pub mappings: Mappings,
+    pub mappings: Mappings<M>,
 }
 
 /// Where an object's pages come from.
@@ -59,6 +59,8 @@ pub struct State {
     pub tree: Tree,
     pub name: &'static str,
     pub policy: CachePolicy,
+    /// Whether an address space may map the zero frame for a page that the tree does not have.
+    pub maps_zero_frame: bool,
     /// The pinned ranges, as page indices. A range that is pinned twice is here twice.
     pub pins: Vec<Range<usize>>,
     /// One owner for each object of the same family: those that came from one another by
@@ -74,6 +76,7 @@ impl State {
             tree,
             name: "",
             policy: CachePolicy::Cached,
+            maps_zero_frame: false,
             pins: Vec::new(),
             family: None,
         }

@@ -13,7 +13,7 @@ use super::object::{Body, Object, Page, State};
 use super::page_frame::PageFrame;
 use super::spares::{Need, Spares};
 use crate::machine::Machine;
-use crate::zero_frame::zero_frame;
+use crate::zero_frame::{is_zero_frame, zero_frame};
 
 /// What a page is requested for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl<M: Machine> Vmo<M> {
     /// least 1. That bounds the time that the state is locked.
     ///
     /// The object's state stays locked and interrupts disabled until `f` returns, so the pages are
-    /// not taken away before. Nothing is allocated.
+    /// not taken away before. Nothing is allocated for the object.
     ///
     /// # Errors
     ///
@@ -80,6 +80,7 @@ impl<M: Machine> Vmo<M> {
         object.state.with(|state| {
             let run = object.resident(state, page, end)?;
             let is_ready = access == Access::Read || run.writable;
+            state.maps_zero_frame |= is_ready && is_zero_frame(run.frame);
             Ok(is_ready.then(|| f(Run { offset, ..run })))
         })
     }
@@ -192,7 +193,9 @@ impl<M: Machine> Object<M> {
             }
             let mut fresh = Some(new_frame::<M>(source.as_ref())?);
             loop {
+                let mut maps_zero_frame = false;
                 let publish = |state: &mut State| {
+                    maps_zero_frame = state.maps_zero_frame;
                     let is_inside = page < state.pages;
                     match is_inside && state.has(index, source.as_ref()) {
                         true => state.publish(index, &mut fresh, &mut spares),
@@ -201,7 +204,9 @@ impl<M: Machine> Object<M> {
                 };
                 match self.state.with(publish)? {
                     Publication::Done(former) => {
-                        self.mappings.unmap(page..page + 1);
+                        if former.is_some() || maps_zero_frame {
+                            self.mappings.unmap(page..page + 1);
+                        }
                         drop(former);
                         return Ok(());
                     }

@@ -84,6 +84,7 @@ impl<M: TestMachine> Modelled<M> {
             let backing = match *area.backend() {
                 Backend::Linear { pa_va_offset, .. } => Backing::Linear(pa_va_offset),
                 Backend::Alloc { populate, grain } => Backing::Alloc(populate, grain),
+                Backend::Object(_) => unreachable!("the model maps no objects"),
             };
             let (start, end) = (area.start().as_usize(), area.end().as_usize());
             (start, end, area.flags(), backing)

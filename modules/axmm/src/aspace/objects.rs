@@ -1,0 +1,381 @@
+//! Memory objects in an address space: mapping them, page faults in them, and taking their pages
+//! away.
+
+use core::cell::Cell;
+use core::pin::Pin;
+use core::ptr::NonNull;
+
+use axerrno::{AxError, AxResult};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
+use memory_set::MemoryArea;
+use page_table_multiarch::MappingFlags;
+
+use super::fault::{Fault, FaultRequest, Resolved};
+use super::map::Map;
+use super::operation::{MissingShard, Operation, with_memory};
+use super::space::AddrSpace;
+use super::write_guard::{Unlocked, WriteGuard};
+use crate::addr::{Pages, as_span, clip, va_range};
+use crate::backing::{Backend, ObjectArea};
+use crate::machine::Machine;
+use crate::page_table::frames::TableFrames;
+use crate::page_table::{FrameOwners, Protection};
+use crate::tlb::gather::TlbGather;
+use crate::vmo::mappings::{Mapping, Space, Take};
+use crate::vmo::{Access, CachePolicy, Run, Vmo};
+
+/// Who sees what is written to a mapping of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// All that use the object: writes go to the object.
+    Shared,
+    /// This address space alone: a page is copied when it is written. The mapping shows the object
+    /// as it was when it was mapped.
+    Private,
+}
+
+impl<M: Machine> AddrSpace<M> {
+    /// Maps `size` bytes of `object` from `offset` on at `start`. A page is entered in the page
+    /// table at its first access, and costs no copy and no frame but those of the object.
+    ///
+    /// The address space keeps the object until the mapping is gone. An access past the end of an
+    /// object that has shrunk is [`Fault::Bus`]. A mapping of an object that is not
+    /// [cached](CachePolicy::Cached) is of the same kind of memory. Interrupt handlers must not
+    /// access the mapping.
+    ///
+    /// # Errors
+    ///
+    /// - `InvalidInput` if an address, the size or the offset is not a multiple of 4 KiB, if the
+    ///   range is not in the address space or [fixed](Self::fix_below), if it is not in the object,
+    ///   or if `flags` cannot be the rights of a mapping here; for a private mapping also in the
+    ///   kernel's address space.
+    /// - `AlreadyExists` if something is mapped in the range.
+    /// - `Unsupported` for a private mapping of a contiguous or physical object. `BadState` for one
+    ///   of pinned pages.
+    /// - `NoMemory`.
+    pub fn map_object(
+        self: Pin<&Self>,
+        start: VirtAddr,
+        size: usize,
+        flags: MappingFlags,
+        object: &Vmo<M>,
+        offset: usize,
+        sharing: Sharing,
+    ) -> AxResult {
+        let range = self.mappable(start, size)?;
+        let flags = flags | memory_kind(object.cache_policy());
+        self.check_rights(flags)?;
+        let end = offset.checked_add(size).ok_or(AxError::InvalidInput)?;
+        let is_private = sharing == Sharing::Private;
+        if !offset.is_multiple_of(PAGE_SIZE_4K)
+            || end > object.len()
+            || (is_private && self.tlb_state.is_kernel())
+        {
+            return Err(AxError::InvalidInput);
+        }
+        let space = self.get_ref();
+        with_memory::<M, _>(|| match sharing {
+            Sharing::Shared => space.map_view(range, flags, object.clone(), offset, true),
+            Sharing::Private => {
+                let snapshot = object.snapshot_of(offset, size)?;
+                space.map_view(range, flags, snapshot, 0, false)
+            }
+        })
+    }
+
+    /// Adds an area like `area` of another address space, which shows an object. `is_pinned` says
+    /// that this address space does not move any more.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the object must be able to take its pages away, and the address space may
+    /// still move. `NoMemory`.
+    pub(super) fn map_object_like(
+        &self,
+        area: &MemoryArea<Backend>,
+        of: ObjectArea,
+        is_pinned: bool,
+    ) -> AxResult {
+        if of.is_shared && !is_pinned {
+            return Err(AxError::Unsupported);
+        }
+        // SAFETY: the caller has locked the area, so its mapping exists.
+        let record = unsafe { record::<M>(of).as_ref() };
+        let offset = record.offset_of(area.start().as_usize());
+        let object = record.object.clone();
+        self.map_view(area.va_range(), area.flags(), object, offset, of.is_shared)
+    }
+
+    /// Maps the pages of `object`. If it `is_shared`, this address space does not move any more.
+    fn map_view(
+        &self,
+        range: VirtAddrRange,
+        flags: MappingFlags,
+        object: Vmo<M>,
+        offset: usize,
+        is_shared: bool,
+    ) -> AxResult {
+        let space: NonNull<dyn Space> = NonNull::from(self);
+        // SAFETY: a shared mapping is only made in an address space that does not move, and each
+        // address space unmaps everything before it is dropped.
+        let record =
+            unsafe { Mapping::create(object, as_span(range), offset, is_shared.then_some(space))? };
+        let map = Map {
+            flags,
+            backend: Backend::Object(ObjectArea {
+                record: record.expose_provenance().get(),
+                is_shared,
+            }),
+            populates: false,
+        };
+        let mapped = self.perform(range, &map);
+        if mapped.is_err() {
+            // SAFETY: nothing has been mapped, so all of it is now counted as unmapped.
+            unsafe { Mapping::drop_list(Mapping::unmapped(record, range.size(), None)) };
+        }
+        mapped
+    }
+
+    /// Resolves a fault in an area that shows an object. `None` if `area` shows none. The hart
+    /// holds its fault slot for the address.
+    pub(super) fn resolve_in_object(
+        &self,
+        area: &MemoryArea<Backend>,
+        request: FaultRequest,
+    ) -> Option<Resolved> {
+        let of = area.backend().object()?;
+        let page = request.vaddr.align_down_4k();
+        if let Some(present) = self.table.query(page) {
+            let is_allowed = present.flags.contains(request.access);
+            if is_allowed || !of.is_shared {
+                return Some(self.resolve_present(area, request, Fault::Unmapped));
+            }
+        }
+        // SAFETY: an operation that unmaps the page waits for the fault slot, so the record exists.
+        let record = unsafe { record::<M>(of).as_ref() };
+        let offset = record.offset_of(page.as_usize());
+        // A private mapping shows a snapshot, whose pages are never written.
+        let access = match of.is_shared && request.access.contains(MappingFlags::WRITE) {
+            true => Access::Write,
+            false => Access::Read,
+        };
+        if area.flags().contains(MappingFlags::EXECUTE) {
+            self.clean_object_page(record, offset);
+        }
+        let enter = |run: Run| self.enter_page(page, area.flags(), of, access, run.frame);
+        Some(match record.object.try_request(offset, access, 1, enter) {
+            Ok(Some(Ok(()))) if access == Access::Read => self.after_read(request, area),
+            Ok(Some(Ok(()))) => {
+                M::publish_entries();
+                Resolved::Yes
+            }
+            Ok(Some(Err(AxError::NoMemory))) => Resolved::No(Fault::NoMemory),
+            Ok(Some(Err(_))) => Resolved::No(Fault::Unmapped),
+            Ok(None) => Resolved::NeedsObjectPage(of),
+            Err(_) => Resolved::No(Fault::Bus),
+        })
+    }
+
+    /// Resolves a fault whose page has been entered for reading. If the access is a write, the page
+    /// is copied next.
+    fn after_read(&self, request: FaultRequest, area: &MemoryArea<Backend>) -> Resolved {
+        M::publish_entries();
+        match request.access.contains(MappingFlags::WRITE) {
+            true => self.resolve_present(area, request, Fault::Unmapped),
+            false => Resolved::Yes,
+        }
+    }
+
+    /// Enters a page of an object in the page table. A page that is only read is entered without
+    /// the right to write, so that the first write asks the object.
+    fn enter_page(
+        &self,
+        page: VirtAddr,
+        flags: MappingFlags,
+        of: ObjectArea,
+        access: Access,
+        frame: memory_addr::PhysAddr,
+    ) -> AxResult {
+        let flags = match access {
+            Access::Write => flags,
+            Access::Read => flags.difference(MappingFlags::WRITE),
+        };
+        if let Some(present) = self.table.query(page) {
+            // It was entered for reading. The object has not replaced it since, or it would have
+            // been unmapped.
+            return match present.paddr == frame && self.table.add_write(&present) {
+                true => {
+                    M::flush_local(as_span(va_range(
+                        page.as_usize(),
+                        page.as_usize() + PAGE_SIZE_4K,
+                    )));
+                    Ok(())
+                }
+                false => Err(AxError::BadState),
+            };
+        }
+        if !of.is_shared {
+            TableFrames::share(frame, 1)?;
+        }
+        let entered = self.table.map_with_tables(page, 0, flags, frame);
+        if entered.is_err() && !of.is_shared {
+            TableFrames::release_pages(frame, 1);
+        }
+        entered
+    }
+
+    /// Makes instruction fetches see what has been written to a page of an object.
+    fn clean_object_page(&self, record: &Mapping<M>, offset: usize) {
+        let frame = |run: Run| run.frame;
+        if let Ok(Some(frame)) = record.object.try_request(offset, Access::Read, 1, frame) {
+            M::clean_code(frame, PAGE_SIZE_4K);
+            M::sync_icache();
+        }
+    }
+
+    /// Keeps a mapping and its object until [`load_object_page`](Self::load_object_page) ends. The
+    /// hart holds its fault slot for a page of the mapping.
+    pub(super) fn visit_object(&self, of: ObjectArea) {
+        // SAFETY: an operation that unmaps the page waits for the fault slot, so the record exists.
+        unsafe { record::<M>(of).as_ref() }.begin_visit();
+    }
+
+    /// Makes the page at `vaddr` one that its object alone has, for a write. The caller holds no
+    /// lock, and has begun a [visit](Self::visit_object), which ends here.
+    ///
+    /// # Errors
+    ///
+    /// Why the access cannot be made.
+    pub(super) fn load_object_page(&self, of: ObjectArea, vaddr: VirtAddr) -> Result<(), Fault> {
+        // SAFETY: the visit keeps the record.
+        let record = unsafe { record::<M>(of).as_ref() };
+        let loaded = match self.must_not_wait(M::hart()) {
+            true => Err(Fault::Nested),
+            false => {
+                let offset = record.offset_of(vaddr.align_down_4k().as_usize());
+                record.object.load(offset).map_err(|error| match error {
+                    AxError::NoMemory => Fault::NoMemory,
+                    _ => Fault::Bus,
+                })
+            }
+        };
+        record.end_visit();
+        loaded
+    }
+}
+
+/// Returns the record of a mapping.
+fn record<M: Machine>(of: ObjectArea) -> NonNull<Mapping<M>> {
+    let record = core::ptr::with_exposed_provenance_mut::<Mapping<M>>(of.record);
+    // SAFETY: `map_view` took the address from a `NonNull`.
+    unsafe { NonNull::new_unchecked(record) }
+}
+
+/// Returns the kind of memory of a mapping of an object with this policy.
+fn memory_kind(policy: CachePolicy) -> MappingFlags {
+    match policy {
+        CachePolicy::Cached => MappingFlags::empty(),
+        CachePolicy::Uncached => MappingFlags::UNCACHED,
+        CachePolicy::Device => MappingFlags::DEVICE,
+    }
+}
+
+impl<M: Machine> Space for AddrSpace<M> {
+    fn take(&self, pages: Pages, mapping: NonNull<()>, what: Take) {
+        let take = TakePages {
+            record: mapping.addr().get(),
+            what,
+        };
+        let range = va_range(pages.start, pages.end);
+        // One shard after another, because an operation over several of them needs memory.
+        for number in 0..self.shards.count() {
+            let part = clip(range, self.shards.range(number));
+            let mut round = 0;
+            while !part.is_empty() && self.perform(part, &take).is_err() {
+                M::relax(round);
+                round += 1;
+            }
+        }
+    }
+}
+
+/// The operation that takes an object's pages away, or the right to write to them.
+struct TakePages {
+    /// The record of the mapping that the pages belong to.
+    record: usize,
+    what: Take,
+}
+
+impl<M: Machine> Operation<M> for TakePages {
+    const MISSING_SHARD: MissingShard = MissingShard::Skip;
+
+    fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
+        match self.what {
+            Take::All => guard.lock_range_and_tables(),
+            Take::Write => guard.lock_range(),
+        }
+        Ok(())
+    }
+
+    fn changes_pages(&self, _guard: &WriteGuard<'_, M>) -> bool {
+        true
+    }
+
+    fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
+        let (table, range) = (&unlocked.space().table, unlocked.range());
+        gather.set_exclusive(unlocked.exclusive());
+        let mut from = range.start;
+        while let Some(area) = unlocked.area_from(from)
+            && area.start() < range.end
+        {
+            let is_of_mapping = |of: ObjectArea| of.record == self.record;
+            if area.backend().object().is_some_and(is_of_mapping) {
+                let pages = as_span(clip(area.va_range(), range));
+                match self.what {
+                    Take::All => table.unmap_whole_pages(pages, gather),
+                    Take::Write => {
+                        let protection = Protection {
+                            flags: area.flags().difference(MappingFlags::WRITE),
+                            changes_memory_kind: false,
+                            may_be_shared: false,
+                        };
+                        table.protect_whole_pages(pages, protection, gather);
+                    }
+                }
+            }
+            from = area.end();
+        }
+    }
+
+    fn settle(&self, guard: &mut WriteGuard<'_, M>) {
+        if self.what == Take::All {
+            guard.free_tables();
+        }
+    }
+}
+
+/// Mappings of objects that an operation has ended. They are dropped with this value, when the
+/// operation holds no lock any more.
+pub struct EndedMappings<M: Machine>(Cell<Option<NonNull<Mapping<M>>>>);
+
+impl<M: Machine> EndedMappings<M> {
+    pub fn new() -> Self {
+        Self(Cell::new(None))
+    }
+
+    /// Records that `bytes` bytes of `area` are unmapped. The caller has locked them.
+    pub fn unmapped(&self, area: &MemoryArea<Backend>, bytes: usize) {
+        if let Some(of) = area.backend().object().filter(|_| bytes > 0) {
+            // SAFETY: the bytes are mapped until now, and this is the operation that unmaps them.
+            let list = unsafe { Mapping::unmapped(record(of), bytes, self.0.get()) };
+            self.0.set(list);
+        }
+    }
+}
+
+impl<M: Machine> Drop for EndedMappings<M> {
+    fn drop(&mut self) {
+        // SAFETY: `unmapped` made the list, which is not used any more.
+        unsafe { Mapping::drop_list(self.0.take()) };
+    }
+}
