@@ -11,7 +11,9 @@ use anyhow::Result;
 use crate::command;
 use crate::failure::Failure;
 use crate::machine::Machine;
-use crate::manifest::{HOST_FEATURES, HOST_PACKAGES, PROCESS_PACKAGES, crates_in, root, spec};
+use crate::manifest::{
+    CHECKED_FEATURES, HOST_FEATURES, HOST_PACKAGES, PROCESS_PACKAGES, crates_in, root, spec,
+};
 use crate::options::Options;
 use crate::toolchain::{self, Toolchain};
 
@@ -103,7 +105,7 @@ fn host_steps(debian_rustfmt: bool, debian_clippy: bool) -> Vec<Step> {
     fmt.args(["fmt", "--all", "--check"]).current_dir(root());
     let mut doc = command::cargo();
     doc.args(["doc", "-q", "--no-deps", "--document-private-items"])
-        .args(["--features", HOST_FEATURES])
+        .args(["--features", CHECKED_FEATURES])
         .args(packages(HOST_PACKAGES))
         .env("RUSTDOCFLAGS", RUSTDOC_FLAGS)
         .current_dir(root());
@@ -122,7 +124,7 @@ fn host_lints(debian: bool) -> Vec<Command> {
     programs.args(packages(HOST_PACKAGES));
     programs.args(["--", "-D", "warnings"]);
     let mut tests = host_clippy(debian);
-    tests.args(["--features", HOST_FEATURES]);
+    tests.args(["--features", CHECKED_FEATURES]);
     tests.args(packages(HOST_PACKAGES));
     // The code of these packages may not panic either: the steps of the machine `host` check
     // that.

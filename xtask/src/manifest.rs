@@ -30,7 +30,33 @@ pub const HOST_PACKAGES: [&str; 8] = [
 
 /// The features that [`HOST_PACKAGES`] are tested with. Their feature `hal` is left out: it
 /// connects a package with `axhal`, which needs a kernel.
-pub const HOST_FEATURES: &str = "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection,axmm/objects";
+pub const HOST_FEATURES: &str =
+    "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection";
+
+/// The features with which the sources and the tests of [`HOST_PACKAGES`] are checked.
+pub const CHECKED_FEATURES: &str = "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection,\
+     axmm/objects";
+
+/// The packages that are tested once more with memory objects and copy-on-write.
+pub const OBJECT_PACKAGES: [&str; 2] = ["axmm", "axmm-machines"];
+
+/// The features and the tests of [`OBJECT_PACKAGES`]. `model` and the corpus are left out: they
+/// know to the frame what an address space has, and no zero frame.
+pub const OBJECT_TESTS: [&str; 13] = [
+    "--features",
+    "axmm/objects,axmm-machines/objects",
+    "--lib",
+    "--test",
+    "fork",
+    "--test",
+    "forest",
+    "--test",
+    "fork_tlb",
+    "--test",
+    "map_object",
+    "--test",
+    "objects",
+];
 
 /// The packages whose tests run parts of the kernel as a Linux process. They are built in a
 /// command of their own: cargo would otherwise enable their features in [`HOST_PACKAGES`] too.

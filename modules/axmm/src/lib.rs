@@ -30,11 +30,11 @@
 //! | lock | guards | a hart that waits for it may hold |
 //! |---|---|---|
 //! | `SharedAspace::lock` | a sequence of operations, against other callers of `lock` | no lock of axmm |
-//! | a range lock | pages, tables and areas of a range | `SharedAspace::lock` |
+//! | an object's turn | an operation, against the other operations of a memory object | `SharedAspace::lock` |
+//! | a range lock | pages, tables and areas of a range | the locks above |
 //! | an index lock | the areas of a shard, and which ranges are locked | the locks above, index locks of lower shards |
 //! | a hart's fault slot | the page that the hart faults in | the locks above |
-//! | an object's turn | an operation, against the other operations of a memory object | no lock of axmm |
-//! | an object's state | the tree, the length and the pins of a memory object | the turn of the same object |
+//! | an object's state | the pages, the length and the pins of a memory object; its mappings | the locks above, the object's turn |
 //! | the locks of `axalloc` | frames, heap | the locks above |
 //!
 //! A range is locked with the index lock held, but a hart that waits for a range has freed the index

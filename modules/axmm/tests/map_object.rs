@@ -9,7 +9,7 @@ use axalloc::fault::{FailingHeap, fail_from};
 use axalloc::usage;
 use axerrno::AxError;
 use axmm::vmo::{CachePolicy, Vmo};
-use axmm::{AddrSpace, Fault, Machine, MappingFlags, Sharing, VirtAddr};
+use axmm::{AddrSpace, Fault, Machine, Sharing, VirtAddr};
 
 mod support;
 
@@ -76,7 +76,9 @@ fn all_mappings_of_an_object_show_the_same<M: TestMachine>() {
     spaces[1].unmap(at(1, 10), 10 * KIB4).unwrap();
     assert_eq!(byte(&spaces[1], at(1, 9)), Some(10));
     assert_eq!(byte(&spaces[1], at(1, 10)), None);
-    spaces.each_ref().map(|space| M::walk(space).unwrap());
+    for space in &spaces {
+        M::walk(space).unwrap();
+    }
     drop(spaces);
     assert_eq!(usage(), before);
 }

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use crate::command::{self, all_output};
 use crate::manifest::{
-    HOST_FEATURES, HOST_PACKAGES, LOOM_PACKAGES, PROCESS_PACKAGES, SHUTTLE_PACKAGES, root, spec,
+    HOST_FEATURES, HOST_PACKAGES, LOOM_PACKAGES, OBJECT_PACKAGES, OBJECT_TESTS, PROCESS_PACKAGES,
+    SHUTTLE_PACKAGES, root, spec,
 };
 use crate::options::clear_variables;
 
@@ -13,6 +14,11 @@ use super::tally::Verdict;
 /// Runs the tests of the packages that build on the host.
 pub fn host_tests() -> Verdict {
     tests_of(&HOST_PACKAGES, &["--features", HOST_FEATURES])
+}
+
+/// Runs the tests of memory objects and copy-on-write.
+pub fn object_tests() -> Verdict {
+    tests_of(&OBJECT_PACKAGES, &OBJECT_TESTS)
 }
 
 /// Runs the tests in which parts of the kernel run as a Linux process.

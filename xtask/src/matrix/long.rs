@@ -33,9 +33,19 @@ const RUNS: &str = "1000000";
 const RUNS_UNDER_SHUTTLE: &str = "200000";
 
 /// The tests that run longer: name of the case, package, and arguments for cargo.
-const TESTS: [(&str, &str, &[&str]); 6] = [
+const TESTS: [(&str, &str, &[&str]); 8] = [
     ("address spaces, 10^7 steps", "axmm", &["--test", "model"]),
     ("stale TLBs, 10^6 runs", "axmm", &["--test", "stale_tlb"]),
+    (
+        "forests of forks, 10^7 steps",
+        "axmm",
+        &["--features", "objects", "--test", "forest"],
+    ),
+    (
+        "memory objects, 10^7 steps",
+        "axmm",
+        &["--features", "objects", "--test", "objects"],
+    ),
     ("areas", "memory_set", &["--lib", "--tests"]),
     ("page table", "axmm", &["--lib"]),
     ("allocator, its parts", "axalloc", &["--lib"]),

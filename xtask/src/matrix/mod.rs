@@ -34,7 +34,7 @@ use crate::options::Options;
 use crate::qemu;
 
 use boots::{Boot, app_case, cases_of, drawing_case};
-use host::{host_tests, interleavings, process_tests, schedules, simulated_harts};
+use host::{host_tests, interleavings, object_tests, process_tests, schedules, simulated_harts};
 use images::{fingerprints, links_expected_crates, unchanged};
 use killed::{VICTIMS, has_proc, no_process_is_left};
 use misuse::misuse;
@@ -81,6 +81,7 @@ pub fn test(options: &Options) -> Result<(), Failure> {
 /// Runs the host tests, and checks that misuse and wrong values are refused.
 fn cases_without_a_machine(machines: &[&'static Machine], tally: &Tally) {
     tally.case("host tests", host_tests);
+    tally.case("host tests, memory objects", object_tests);
     if machines.iter().any(|machine| machine.is_process()) {
         tally.case("host tests, kernel in a process", process_tests);
     }

@@ -7,6 +7,8 @@
 //!     area_for          in the hart's area cache, or looked up without a lock
 //!     resolve_in        checks rights, fills the page table entry; may need frames
 //!     allocate          these frames, with the slot empty, for the next round
+//!     unshare           copies a page or a page table that another address space has as well
+//!     load_object_page  makes a memory object give the page a frame of its own
 //! ```
 //!
 //! The fault handler of a trap takes the same steps once, without waiting (`fault_in_at_once`),

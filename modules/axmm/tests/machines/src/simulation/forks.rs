@@ -49,10 +49,10 @@ impl<M: TestMachine> Child<M> {
 
     /// Checks that the child holds what it held when it was made, and what was written to it.
     fn check(&self) {
-        for index in 0..PAGES.len() {
+        for (index, page) in PAGES.into_iter().enumerate() {
             let (found, expected) = (self.word(index), self.words[index]);
             if found != expected {
-                let (page, parent) = (PAGES[index], self.parent);
+                let parent = self.parent;
                 world().fail(format!(
                     "page {page} of a child of {parent} holds {found:x?} and not {expected:x?}"
                 ));
