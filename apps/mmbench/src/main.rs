@@ -6,6 +6,7 @@
 //! | `frames`, `heap` | loads of frame allocators and heaps |
 //! | `aspace` | operations on address spaces, and TLB flushes |
 //! | `harts` | flush requests to other harts |
+//! | `objects` | operations on memory objects |
 //! | `ours`, `peers` | the allocators: Tessera's, and other projects' with the feature `peers` |
 //! | `table` | measures and prints the rows |
 //!
@@ -22,6 +23,7 @@ mod aspace;
 mod frames;
 mod harts;
 mod heap;
+mod objects;
 mod ours;
 #[cfg(feature = "peers")]
 mod peers;
@@ -44,6 +46,7 @@ fn costs(table: &mut table::Table) {
     frames::run(table);
     heap::run(table);
     aspace::run(table);
+    objects::run(table);
     #[cfg(feature = "peers")]
     peers::run(table);
 }

@@ -110,7 +110,7 @@ impl Goal {
 }
 
 /// The goals of all rows that have one, address spaces first.
-pub static GOALS: [Goal; 20] = [
+pub static GOALS: [Goal; 25] = [
     Goal::new(
         "fault.lazy_write",
         "first write to a lazy page, trap and all",
@@ -214,6 +214,31 @@ pub static GOALS: [Goal; 20] = [
     )
     .linux(375.0, 412.0)
     .explain_miss(NO_SNAPSHOTS, SNAPSHOTS),
+    Goal::new(
+        "snapshot.create.4k",
+        "a snapshot of an object of 4 KiB",
+        Limit::Fixed(400.0),
+    ),
+    Goal::new(
+        "snapshot.create.1t",
+        "a snapshot of an object of 1 TiB with 1,024 pages",
+        Limit::Fixed(400.0),
+    ),
+    Goal::new(
+        "snapshot.read.1000",
+        "eight bytes read through the last of a chain of 1,000 snapshots",
+        Limit::RowTimes(1.05, "snapshot.read.root"),
+    ),
+    Goal::new(
+        "snapshot.first_write",
+        "the first page that is copied after a snapshot, with its leaf and its root",
+        Limit::RowPlus("frame.copy", 2500.0),
+    ),
+    Goal::new(
+        "snapshot.next_write",
+        "the next page of the same leaf that is copied",
+        Limit::RowPlus("frame.copy", 450.0),
+    ),
     Goal {
         limit: [Limit::Fixed(560.0), Limit::Unlimited],
         ..Goal::new("frame.zero", "a frame filled with zeroes", Limit::Unlimited)

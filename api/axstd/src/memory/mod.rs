@@ -1,5 +1,6 @@
 //! Memory: how much is used for what, frame runs, and, with the feature `paging`, mappings
-//! in the kernel's address space.
+//! in the kernel's address space. With the feature `objects`, memory objects and forks of
+//! address spaces.
 
 #[cfg(feature = "paging")]
 mod mapping;
@@ -18,6 +19,9 @@ pub use axfeat::axmm::{
     VirtAddrRange, init_memory_management_secondary as load_kernel_aspace, new_kernel_aspace,
     new_user_aspace, print_maps, sync_icache,
 };
+/// Memory objects: memory that exists apart from any address. `docs/objects.md` explains them.
+#[cfg(feature = "objects")]
+pub use axfeat::axmm::vmo::{Access, CachePolicy, PinnedPages, Run, Vmo, VmoKind};
 /// How often waiting changes of mappings have been overtaken by others since boot.
 #[cfg(feature = "overtakes")]
 pub use axfeat::axmm::{Overtaken, overtaken};

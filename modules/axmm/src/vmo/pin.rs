@@ -7,11 +7,11 @@ use axerrno::{AxError, AxResult};
 
 use super::Vmo;
 use super::object::whole_pages;
-use crate::machine::Machine;
+use crate::machine::{Machine, ThisMachine};
 
 /// Pages that are pinned until this is dropped. They keep their frames, and no snapshot of them
 /// is made.
-pub struct PinnedPages<M: Machine> {
+pub struct PinnedPages<M: Machine = ThisMachine> {
     /// The object that has the pages.
     object: Vmo<M>,
     pages: Range<usize>,

@@ -9,7 +9,7 @@ use crate::bench::cost_goals::{GOALS, Goal};
 use crate::figures::Row;
 
 /// The subjects, each with the beginnings of the names of its rows.
-const SUBJECTS: [(&str, &[&str]); 4] = [
+const SUBJECTS: [(&str, &[&str]); 5] = [
     (
         "Pages",
         &[
@@ -26,6 +26,7 @@ const SUBJECTS: [(&str, &[&str]); 4] = [
         &["map_", "unmap_lazy", "find_free", "can_access"],
     ),
     ("Whole address spaces", &["boot.", "user_aspace"]),
+    ("Memory objects", &["snapshot."]),
     ("Frames and heap", &["frame.", "block_", "heap_"]),
 ];
 
