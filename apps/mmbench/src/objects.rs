@@ -56,7 +56,7 @@ fn full() -> AxResult<Vmo> {
 
 /// The bytes of a page are copied: a read of a whole page, less one of a single byte.
 fn copy(table: &mut Table) {
-    table.timed("frame.copy", |watch| {
+    table.timed("object.copy", |watch| {
         let object = object(PAGE, PAGE)?;
         let mut bytes = [0; PAGE];
         let mut read = |len| object.read(0, &mut bytes[..len]);

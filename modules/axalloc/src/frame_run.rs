@@ -95,6 +95,24 @@ impl FrameRun {
         self.frames().all(is_exclusive)
     }
 
+    /// Returns the number of frames at the start of the run that have no other reference. No other
+    /// code can add one then.
+    pub fn count_exclusive(&self) -> usize {
+        let mut count = 0;
+        // A run that crosses a boundary of the metadata's arrays has several slices of records.
+        while count < self.count() {
+            let rest = self.frames().start + count..self.frames().end;
+            let records = FRAMES.meta_slice(rest);
+            let is_exclusive = |meta: &&FrameMeta| meta.is_single_and_exclusive();
+            let exclusive = records.iter().take_while(is_exclusive).count();
+            count += exclusive;
+            if exclusive == 0 || exclusive < records.len() {
+                break;
+            }
+        }
+        count
+    }
+
     /// Turns the run into the address of its first frame. From now on the reference to each
     /// frame belongs to that frame's address. This is for code that keeps only addresses, such
     /// as a page table.

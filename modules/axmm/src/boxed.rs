@@ -1,8 +1,10 @@
 //! Boxes that are allocated fallibly.
 
+use alloc::alloc::alloc;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::iter;
+use core::alloc::Layout;
+use core::mem::MaybeUninit;
 
 use axerrno::{AxError, AxResult};
 
@@ -11,11 +13,27 @@ use axerrno::{AxError, AxResult};
 /// # Errors
 ///
 /// Fails with `NoMemory` if the box cannot be allocated.
+#[inline(always)]
 pub fn boxed<T>(value: T) -> AxResult<Box<T>> {
-    let slice: *mut [T] = Box::into_raw(boxed_slice(iter::once(value))?);
-    // SAFETY: the slice has one element, so a box of it and a box of the element have the same
-    // address and layout.
-    Ok(unsafe { Box::from_raw(slice.cast()) })
+    boxed_uninit().map(|place| Box::write(place, value))
+}
+
+/// Returns a box whose value the caller writes into its place, so that a large value is not moved.
+///
+/// # Errors
+///
+/// Fails with `NoMemory` if the box cannot be allocated.
+#[inline(always)]
+pub fn boxed_uninit<T>() -> AxResult<Box<MaybeUninit<T>>> {
+    const { assert!(size_of::<T>() > 0) };
+    // SAFETY: the layout's size is not 0.
+    let place = unsafe { alloc(Layout::new::<T>()) }.cast::<MaybeUninit<T>>();
+    if place.is_null() {
+        return Err(AxError::NoMemory);
+    }
+    // SAFETY: the global allocator returned the block for the layout of `T`, which is that of
+    // `MaybeUninit<T>`. Such a value needs no initialization.
+    Ok(unsafe { Box::from_raw(place) })
 }
 
 /// Returns a box that holds all of `values` as a slice.

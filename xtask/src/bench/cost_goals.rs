@@ -232,12 +232,12 @@ pub static GOALS: [Goal; 25] = [
     Goal::new(
         "snapshot.first_write",
         "the first page that is copied after a snapshot, with its leaf and its root",
-        Limit::RowPlus("frame.copy", 2500.0),
+        Limit::RowPlus("object.copy", 2500.0),
     ),
     Goal::new(
         "snapshot.next_write",
         "the next page of the same leaf that is copied",
-        Limit::RowPlus("frame.copy", 450.0),
+        Limit::RowPlus("object.copy", 450.0),
     ),
     Goal {
         limit: [Limit::Fixed(560.0), Limit::Unlimited],

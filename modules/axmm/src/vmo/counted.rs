@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use axerrno::AxResult;
 
 use crate::atomic::{AtomicUsize, Ordering};
-use crate::boxed::boxed;
+use crate::boxed::{boxed, boxed_uninit};
 
 #[cfg(all(test, loom))]
 mod interleavings;
@@ -21,6 +21,7 @@ pub struct Counted<T> {
     _owns: PhantomData<Block<T>>,
 }
 
+#[repr(C)]
 struct Block<T> {
     owners: AtomicUsize,
     value: T,
@@ -31,19 +32,51 @@ unsafe impl<T: Send + Sync> Send for Counted<T> {}
 // SAFETY: a reference to an owner lets a thread make an owner of its own, as `Send` does.
 unsafe impl<T: Send + Sync> Sync for Counted<T> {}
 
+/// A type of which bytes that are all 0 are a value.
+///
+/// # Safety
+///
+/// They are one.
+pub unsafe trait Zeroed {}
+
 impl<T> Counted<T> {
     /// Allocates a value with one owner, and returns the owner.
     ///
     /// # Errors
     ///
     /// Fails with `NoMemory` if there is no memory for the value.
+    #[inline(always)]
     pub fn new(value: T) -> AxResult<Self> {
         let owners = AtomicUsize::new(1);
-        let block = boxed(Block { owners, value })?;
-        Ok(Self {
+        boxed(Block { owners, value }).map(Self::from_block)
+    }
+
+    /// Allocates a value whose bytes are all 0, with one owner, and returns the owner.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory` if there is no memory for the value.
+    pub fn new_zeroed() -> AxResult<Self>
+    where
+        T: Zeroed,
+    {
+        let mut block = boxed_uninit::<Block<T>>()?;
+        let fields = block.as_mut_ptr();
+        // SAFETY: `fields` points to the block, which this function owns. Bytes of 0 are a `T`.
+        let block = unsafe {
+            (&raw mut (*fields).owners).write(AtomicUsize::new(1));
+            (&raw mut (*fields).value).write_bytes(0, 1);
+            block.assume_init()
+        };
+        Ok(Self::from_block(block))
+    }
+
+    #[inline(always)]
+    fn from_block(block: Box<Block<T>>) -> Self {
+        Self {
             block: NonNull::from(Box::leak(block)),
             _owns: PhantomData,
-        })
+        }
     }
 
     fn block(&self) -> &Block<T> {

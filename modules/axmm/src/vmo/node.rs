@@ -17,7 +17,7 @@ use core::ptr::NonNull;
 use axalloc::FrameRun;
 use axerrno::AxResult;
 
-use super::counted::Counted;
+use super::counted::{Counted, Zeroed};
 use super::page_frame::PageFrame;
 
 /// log2 of [`FANOUT`].
@@ -41,18 +41,13 @@ impl Leaf {
         }
     }
 
-    /// Adds a reference to each frame of `other` whose page this leaf does not have.
+    /// Adds a reference to each frame of `other`. This leaf has no pages.
     ///
     /// # Errors
     ///
     /// Fails like [`PageFrame::share`].
     pub fn share_from(&mut self, other: &Self) -> AxResult {
-        for (frame, shared) in self.frames.iter_mut().zip(&other.frames) {
-            if let (None, Some(shared)) = (&frame, shared) {
-                *frame = Some(shared.share()?);
-            }
-        }
-        Ok(())
+        PageFrame::share_all(&other.frames, &mut self.frames)
     }
 
     /// Returns whether no page has a frame.
@@ -60,6 +55,9 @@ impl Leaf {
         self.frames.iter().all(Option::is_none)
     }
 }
+
+// SAFETY: `None` of a page frame, whose number is not 0, is 0: they have the same size.
+unsafe impl Zeroed for Leaf {}
 
 impl Drop for Leaf {
     /// Frees contiguous frames as one run.
@@ -83,18 +81,15 @@ pub struct Inner {
     pub children: [Option<Child>; FANOUT],
 }
 
-impl Inner {
-    /// A node without children.
-    pub const fn new() -> Self {
-        Self {
-            children: [const { None }; FANOUT],
-        }
-    }
+// SAFETY: `None` of a child, whose address is not 0, is 0: they have the same size.
+unsafe impl Zeroed for Inner {}
 
+impl Inner {
     /// Adds a reference to each child of `other`. This node has no children.
     pub fn share_from(&mut self, other: &Self) {
         for (child, shared) in self.children.iter_mut().zip(&other.children) {
-            *child = shared.as_ref().map(Child::share);
+            // There is no former child to drop.
+            mem::forget(mem::replace(child, shared.as_ref().map(Child::share)));
         }
     }
 
@@ -169,9 +164,14 @@ impl Child {
 
     /// Adds a reference to the node, and returns it.
     pub fn share(&self) -> Self {
+        // The new owner has the same address and the same tag.
         match &*self.owner() {
-            Owner::Inner(node) => Self::inner(node.share()),
-            Owner::Leaf(node) => Self::leaf(node.share()),
+            Owner::Inner(node) => mem::forget(node.share()),
+            Owner::Leaf(node) => mem::forget(node.share()),
+        }
+        Self {
+            tagged: self.tagged,
+            _owns: PhantomData,
         }
     }
 

@@ -124,15 +124,16 @@ impl<M: Machine> Object<M> {
     /// # Errors
     ///
     /// Fails with `NoMemory`.
+    #[inline]
     pub fn create(kind: VmoKind, body: Body<M>, state: State) -> AxResult<Vmo<M>> {
-        let object = Self {
+        let object = Counted::new(Self {
             kind,
             body,
             turn: Turn::new(),
             state: StateLock::new(state),
             mappings: Mappings::new(),
-        };
-        Counted::new(object).map(Vmo)
+        });
+        object.map(Vmo)
     }
 
     /// Waits for the object's turn, and checks `pages`.

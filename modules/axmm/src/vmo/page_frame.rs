@@ -26,6 +26,60 @@ impl PageFrame {
         PhysAddr::from_usize(self.0.get() as usize * PAGE_SIZE)
     }
 
+    /// Borrows the references that `pages` own, from the first on, as far as their frames are
+    /// contiguous. `None` if the first page has no frame.
+    fn run(pages: &[Option<Self>]) -> Option<ManuallyDrop<FrameRun>> {
+        let first = pages.first()?.as_ref()?;
+        let numbers = first.0.get()..;
+        let follows = |(page, number): &(&Option<Self>, u32)| {
+            let frame = page.as_ref().map(|frame| frame.0.get());
+            frame == Some(*number)
+        };
+        let count = pages.iter().zip(numbers).take_while(follows).count();
+        // SAFETY: each of these pages owns a reference to its single frame, and the frames are
+        // contiguous. `ManuallyDrop` leaves the references with the pages.
+        let run = unsafe { FrameRun::from_raw(first.start(), count) };
+        Some(ManuallyDrop::new(run))
+    }
+
+    /// Returns the number of pages at the start of `pages` that have contiguous frames.
+    pub fn count_contiguous(pages: &[Option<Self>]) -> usize {
+        Self::run(pages).map_or(0, |run| run.count())
+    }
+
+    /// Returns the number of pages at the start of `pages` that have contiguous frames without
+    /// other references.
+    pub fn count_exclusive(pages: &[Option<Self>]) -> usize {
+        Self::run(pages).map_or(0, |run| run.count_exclusive())
+    }
+
+    /// Gives each page of `to`, which have no frames, another reference to the frame of the page
+    /// of `from` with the same index.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `ResourceBusy` if a frame has too many references. Some pages of `to` may have
+    /// frames then.
+    pub fn share_all(from: &[Option<Self>], to: &mut [Option<Self>]) -> AxResult {
+        let mut done = 0;
+        while done < from.len() {
+            let Some(run) = Self::run(&from[done..]) else {
+                done += 1;
+                continue;
+            };
+            // These references belong to the pages of `to` from now on.
+            run.share()?.into_raw();
+            let pages = done..done + run.count();
+            for (page, shared) in to[pages.clone()].iter_mut().zip(&from[pages]) {
+                // There is no former frame to drop.
+                let shared = shared.as_ref().map(|frame| Self(frame.0));
+                mem::forget(mem::replace(page, shared));
+            }
+            done += run.count();
+        }
+        Ok(())
+    }
+
     /// Borrows the reference that this value owns.
     fn reference(&self) -> ManuallyDrop<SharedFrames> {
         // SAFETY: `self` owns a reference, which came from `FrameRun::into_raw` or

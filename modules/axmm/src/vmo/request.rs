@@ -12,6 +12,7 @@ use super::node::FANOUT;
 use super::object::{Body, Object, Page, State};
 use super::page_frame::PageFrame;
 use super::spares::{Need, Spares};
+use super::tree::Found;
 use crate::machine::Machine;
 use crate::zero_frame::{is_zero_frame, zero_frame};
 
@@ -78,10 +79,10 @@ impl<M: Machine> Vmo<M> {
         let (object, page, end) = self.page_at(offset)?;
         let end = end.min(page.saturating_add(most));
         object.state.with(|state| {
-            let run = object.resident(state, page, end)?;
-            let is_ready = access == Access::Read || run.writable;
-            state.maps_zero_frame |= is_ready && is_zero_frame(run.frame);
-            Ok(is_ready.then(|| f(Run { offset, ..run })))
+            let run = object.resident(state, page, end, access)?;
+            let is_zero_frame = |run: &Run| is_zero_frame(run.frame);
+            state.maps_zero_frame |= run.as_ref().is_some_and(is_zero_frame);
+            Ok(run.map(|run| f(Run { offset, ..run })))
         })
     }
 
@@ -125,46 +126,41 @@ enum Publication {
 
 impl<M: Machine> Object<M> {
     /// Returns the page with index `page` as it is, and those behind it that follow in contiguous
-    /// frames. All are below `end`, and all may be written or none.
+    /// frames. All are below `end`, and all may be written or none. Returns `None` if the page has
+    /// to be allocated or copied before `access` is possible.
     ///
     /// # Errors
     ///
     /// Fails with `InvalidInput` if the object does not have the page.
-    fn resident(&self, state: &State, page: usize, end: usize) -> AxResult<Run> {
+    fn resident(
+        &self,
+        state: &State,
+        page: usize,
+        end: usize,
+        access: Access,
+    ) -> AxResult<Option<Run>> {
         let end = end.min(state.pages);
         if page >= end {
             return Err(AxError::InvalidInput);
         }
-        let run = |frame, count, writable| Run {
+        let (frame, count, writable) = match self.body {
+            Body::Run { start, .. } => (start + page * PAGE_SIZE, end - page, true),
+            Body::Slice { .. } => (zero_frame(), 1, false),
+            Body::Tree { base } => match state.tree.find(base + page) {
+                Some(found) => match found.run((base + page) % FANOUT, end - page, access) {
+                    Some(run) => run,
+                    None => return Ok(None),
+                },
+                None => (zero_frame(), 1, false),
+            },
+        };
+        let is_ready = access == Access::Read || writable;
+        Ok(is_ready.then_some(Run {
             offset: page * PAGE_SIZE,
             frame,
             count,
             writable,
-        };
-        let zero = run(zero_frame(), 1, false);
-        Ok(match self.body {
-            Body::Run { start, .. } => run(start + page * PAGE_SIZE, end - page, true),
-            Body::Slice { .. } => zero,
-            Body::Tree { base } => {
-                let slot = (base + page) % FANOUT;
-                let Some(found) = state.tree.find(base + page) else {
-                    return Ok(zero);
-                };
-                let Some(first) = &found.leaf.frames[slot] else {
-                    return Ok(zero);
-                };
-                let writable = found.is_path_owned && !first.is_shared();
-                let frames = found.leaf.frames[slot..].iter().take(end - page);
-                let follows = |(number, frame): &(usize, &Option<PageFrame>)| {
-                    frame.as_ref().is_some_and(|frame| {
-                        frame.start() == first.start() + number * PAGE_SIZE
-                            && writable == (found.is_path_owned && !frame.is_shared())
-                    })
-                };
-                let count = frames.enumerate().take_while(follows).count();
-                run(first.start(), count, writable)
-            }
-        })
+        }))
     }
 
     /// Makes the page with index `page` one that no other object has.
@@ -196,9 +192,8 @@ impl<M: Machine> Object<M> {
                 let mut maps_zero_frame = false;
                 let publish = |state: &mut State| {
                     maps_zero_frame = state.maps_zero_frame;
-                    let is_inside = page < state.pages;
-                    match is_inside && state.has(index, source.as_ref()) {
-                        true => state.publish(index, &mut fresh, &mut spares),
+                    match page < state.pages {
+                        true => state.publish(index, source.as_ref(), &mut fresh, &mut spares),
                         false => Ok(Publication::Changed),
                     }
                 };
@@ -218,15 +213,38 @@ impl<M: Machine> Object<M> {
     }
 }
 
-impl State {
-    /// Returns whether page `index` of the tree has this frame, or none.
-    fn has(&self, index: usize, frame: Option<&PageFrame>) -> bool {
-        let found = self.tree.find(index);
-        let now = found.and_then(|found| found.leaf.frames[index % FANOUT].as_ref());
-        now.map(PageFrame::start) == frame.map(PageFrame::start)
+impl Found<'_> {
+    /// Returns the first frame of the run that begins with the page in `slot` and has at most
+    /// `most` pages, their number, and whether they may be written. `None` if `access` is not
+    /// possible yet.
+    fn run(&self, slot: usize, most: usize, access: Access) -> Option<(PhysAddr, usize, bool)> {
+        let pages = &self.leaf.frames[slot..];
+        let pages = &pages[..most.min(pages.len())];
+        let first = pages.first().and_then(Option::as_ref);
+        let writable = first.is_some_and(|first| self.is_path_owned && !first.is_shared());
+        if access == Access::Write && !writable {
+            return None;
+        }
+        let Some(first) = first else {
+            return Some((zero_frame(), 1, false));
+        };
+        let count = match self.is_path_owned {
+            false => PageFrame::count_contiguous(pages),
+            true if writable => PageFrame::count_exclusive(pages),
+            true => {
+                let pages = &pages[..PageFrame::count_contiguous(pages)];
+                let is_shared =
+                    |page: &&Option<PageFrame>| page.as_ref().is_some_and(PageFrame::is_shared);
+                pages.iter().take_while(is_shared).count()
+            }
+        };
+        Some((first.start(), count, writable))
     }
+}
 
-    /// Gives page `index` of the tree the frame `fresh`.
+impl State {
+    /// Gives page `index` of the tree the frame `fresh`, if its frame still is `source`, or it still
+    /// has none.
     ///
     /// # Errors
     ///
@@ -234,15 +252,32 @@ impl State {
     fn publish(
         &mut self,
         index: usize,
+        source: Option<&PageFrame>,
         fresh: &mut Option<PageFrame>,
         spares: &mut Spares,
     ) -> AxResult<Publication> {
+        let slot = index % FANOUT;
+        let is_source = |page: &Option<PageFrame>| {
+            page.as_ref().map(PageFrame::start) == source.map(PageFrame::start)
+        };
+        // Most often no node has to be made or copied.
+        if let Some(leaf) = self.tree.owned_leaf_mut(index) {
+            let page = &mut leaf.frames[slot];
+            return Ok(match is_source(page) {
+                true => Publication::Done(mem::replace(page, fresh.take())),
+                false => Publication::Changed,
+            });
+        }
+        let found = self.tree.find(index);
+        if !is_source(found.map_or(&None, |found| &found.leaf.frames[slot])) {
+            return Ok(Publication::Changed);
+        }
         let need = self.tree.leaf_need(index, None);
         if !spares.suffice(need) {
             return Ok(Publication::Short(need));
         }
         let leaf = self.tree.leaf_mut(index, spares)?;
-        let slot = &mut leaf.frames[index % FANOUT];
-        Ok(Publication::Done(mem::replace(slot, fresh.take())))
+        let former = mem::replace(&mut leaf.frames[slot], fresh.take());
+        Ok(Publication::Done(former))
     }
 }

@@ -6,9 +6,9 @@ use axerrno::{AxError, AxResult};
 
 use super::counted::Counted;
 use super::object::{Body, Object, State, pages_from};
-use super::spares::Spares;
+use super::spares::{Need, Spares};
 use super::tree::Tree;
-use super::{Vmo, VmoKind};
+use super::{CachePolicy, Vmo, VmoKind};
 use crate::machine::Machine;
 
 impl<M: Machine> Vmo<M> {
@@ -54,51 +54,103 @@ impl<M: Machine> Object<M> {
     ///
     /// # Errors
     ///
-    /// - Fails with the errors of `which`.
     /// - Fails with `Unsupported` if the object has no tree.
+    /// - Fails with the errors of `which`.
     /// - Fails with `BadState` if one of the pages is pinned.
     /// - Fails with `NoMemory`.
     fn snapshot(&self, which: impl Fn(&State) -> AxResult<Range<usize>>) -> AxResult<Vmo<M>> {
+        let Body::Tree { base } = self.body else {
+            return Err(AxError::Unsupported);
+        };
         let _turn = self.turn.wait();
-        // The length does not change during the turn.
-        let (pages, family) = self.state.with(|state| {
-            let family = state.family.as_ref().map(Counted::share);
-            Ok::<_, AxError>((which(state)?, family))
-        })?;
-        let indices = self.in_tree(&pages)?;
-        let family = match family {
-            Some(family) => family,
-            None => Counted::new(())?,
-        };
-        let body = Body::Tree {
-            base: indices.start,
-        };
-        let state = State::new(pages.len(), Tree::new(0));
-        let mut snapshot = Self::create(VmoKind::Snapshot, body, state)?;
-        let of_snapshot = snapshot.0.get_mut().ok_or(AxError::BadState)?;
-        let of_snapshot = of_snapshot.state.get_mut();
-        let mut spares = Spares::default();
-        while let Some(need) = self.state.with(|state| {
-            if state.is_pinned(&pages) {
-                return Err(AxError::BadState);
+        let mut with = ForSharing::default();
+        let (pages, tree, policy, family) = loop {
+            let shared = self.state.with(|state| {
+                let pages = which(state)?;
+                state.share(pages, base, &mut with)
+            });
+            match shared? {
+                Shared::Pages {
+                    pages,
+                    tree,
+                    policy,
+                    family,
+                } => break (pages, tree, policy, family),
+                Shared::Short(need) => with.spares.fill(need)?,
+                Shared::NoFamily => with.family = Some(Counted::new(())?),
             }
-            if pages == (0..state.pages) {
-                of_snapshot.tree = state.tree.share();
-            } else {
-                let need = state.tree.share_need(&indices);
-                if !spares.suffice(need) {
-                    return Ok(Some(need));
-                }
-                of_snapshot.tree = state.tree.share_range(&indices, &mut spares)?;
-            }
-            of_snapshot.policy = state.policy;
-            state.family.get_or_insert_with(|| family.share());
-            Ok(None)
-        })? {
-            spares.fill(need)?;
-        }
-        of_snapshot.family = Some(family);
+        };
+        let state = State {
+            policy,
+            family: Some(family),
+            ..State::new(pages.len(), tree)
+        };
+        let base = base + pages.start;
+        let snapshot = Self::create(VmoKind::Snapshot, Body::Tree { base }, state)?;
         self.mappings.write_protect(pages);
         Ok(snapshot)
+    }
+}
+
+/// What is allocated before pages are shared.
+#[derive(Default)]
+struct ForSharing {
+    spares: Spares,
+    family: Option<Counted<()>>,
+}
+
+/// What came of sharing pages with a snapshot.
+enum Shared {
+    /// The pages are shared: the tree has them, too. The snapshot gets this policy and family.
+    Pages {
+        pages: Range<usize>,
+        tree: Tree,
+        policy: CachePolicy,
+        family: Counted<()>,
+    },
+    /// Nodes are missing.
+    Short(Need),
+    /// The object has no family yet.
+    NoFamily,
+}
+
+impl State {
+    /// Shares `pages` with a snapshot. The first page of the object has the index `base` in the
+    /// tree.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `BadState` if one of the pages is pinned.
+    fn share(
+        &mut self,
+        pages: Range<usize>,
+        base: usize,
+        with: &mut ForSharing,
+    ) -> AxResult<Shared> {
+        if self.is_pinned(&pages) {
+            return Err(AxError::BadState);
+        }
+        if self.family.is_none() {
+            self.family = with.family.take();
+        }
+        let Some(family) = &self.family else {
+            return Ok(Shared::NoFamily);
+        };
+        let tree = if pages == (0..self.pages) {
+            self.tree.share()
+        } else {
+            let indices = base + pages.start..base + pages.end;
+            let need = self.tree.share_need(&indices);
+            if !with.spares.suffice(need) {
+                return Ok(Shared::Short(need));
+            }
+            self.tree.share_range(&indices, &mut with.spares)?
+        };
+        Ok(Shared::Pages {
+            tree,
+            policy: self.policy,
+            family: family.share(),
+            pages,
+        })
     }
 }

@@ -5,7 +5,7 @@ use core::ops::AddAssign;
 
 use axerrno::{AxError, AxResult};
 
-use super::counted::Counted;
+use super::counted::{Counted, Zeroed};
 use super::node::{Inner, Leaf};
 
 /// A number of nodes.
@@ -41,22 +41,33 @@ impl AddAssign for Need {
 }
 
 /// Empty nodes without a place in a tree. What is left of them is freed when this is dropped.
+///
+/// `None` before the first node is allocated. Most operations need no node.
 #[derive(Default)]
-pub struct Spares {
-    inners: Vec<Counted<Inner>>,
-    leaves: Vec<Counted<Leaf>>,
+pub struct Spares(Option<Stocks>);
+
+#[derive(Default)]
+struct Stocks {
+    inners: Stock<Inner>,
+    leaves: Stock<Leaf>,
 }
 
 impl Spares {
     /// Returns whether there are nodes for `need`.
     pub fn suffice(&self, need: Need) -> bool {
-        need.inners <= self.inners.len() && need.leaves <= self.leaves.len()
+        match &self.0 {
+            Some(Stocks { inners, leaves }) => {
+                need.inners <= inners.count() && need.leaves <= leaves.count()
+            }
+            None => need == Need::default(),
+        }
     }
 
     /// Returns whether no node is left.
     #[cfg(test)]
     pub fn are_used_up(&self) -> bool {
-        self.inners.is_empty() && self.leaves.is_empty()
+        let left = |all: &Stocks| all.inners.count() + all.leaves.count();
+        self.0.as_ref().is_none_or(|all| left(all) == 0)
     }
 
     /// Allocates nodes until there are enough for `need`.
@@ -65,8 +76,9 @@ impl Spares {
     ///
     /// Fails with `NoMemory`.
     pub fn fill(&mut self, need: Need) -> AxResult {
-        fill(&mut self.inners, need.inners, Inner::new)?;
-        fill(&mut self.leaves, need.leaves, Leaf::new)
+        let all = self.0.get_or_insert_default();
+        all.inners.fill(need.inners)?;
+        all.leaves.fill(need.leaves)
     }
 
     /// Takes an inner node.
@@ -75,7 +87,8 @@ impl Spares {
     ///
     /// Fails with `NoMemory` if there is none.
     pub fn take_inner(&mut self) -> AxResult<Counted<Inner>> {
-        self.inners.pop().ok_or(AxError::NoMemory)
+        let all = self.0.as_mut().ok_or(AxError::NoMemory)?;
+        all.inners.take()
     }
 
     /// Takes a leaf.
@@ -84,16 +97,52 @@ impl Spares {
     ///
     /// Fails with `NoMemory` if there is none.
     pub fn take_leaf(&mut self) -> AxResult<Counted<Leaf>> {
-        self.leaves.pop().ok_or(AxError::NoMemory)
+        let all = self.0.as_mut().ok_or(AxError::NoMemory)?;
+        all.leaves.take()
     }
 }
 
-fn fill<T>(nodes: &mut Vec<Counted<T>>, count: usize, new: impl Fn() -> T) -> AxResult {
-    let missing = count.saturating_sub(nodes.len());
-    let reserved = nodes.try_reserve_exact(missing);
-    reserved.map_err(|_| AxError::NoMemory)?;
-    for _ in 0..missing {
-        nodes.push(Counted::new(new())?);
+/// Empty nodes of one type. A single one needs no list: a write to a page copies at most one leaf,
+/// and often one inner node.
+struct Stock<T> {
+    first: Option<Counted<T>>,
+    /// Further nodes. Empty if `first` is.
+    rest: Vec<Counted<T>>,
+}
+
+impl<T> Default for Stock<T> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            rest: Vec::new(),
+        }
     }
-    Ok(())
+}
+
+impl<T: Zeroed> Stock<T> {
+    fn count(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    fn take(&mut self) -> AxResult<Counted<T>> {
+        let node = self.rest.pop().or_else(|| self.first.take());
+        node.ok_or(AxError::NoMemory)
+    }
+
+    fn fill(&mut self, count: usize) -> AxResult {
+        let missing = count.saturating_sub(self.count());
+        if missing == 0 {
+            return Ok(());
+        }
+        let for_list = missing - usize::from(self.first.is_none());
+        let reserved = self.rest.try_reserve_exact(for_list);
+        reserved.map_err(|_| AxError::NoMemory)?;
+        if self.first.is_none() {
+            self.first = Some(Counted::new_zeroed()?);
+        }
+        for _ in 0..for_list {
+            self.rest.push(Counted::new_zeroed()?);
+        }
+        Ok(())
+    }
 }

@@ -144,6 +144,20 @@ impl Tree {
         }
     }
 
+    /// Returns the leaf of page `index` for writing, if it exists and every node on the path to it
+    /// has one owner.
+    pub fn owned_leaf_mut(&mut self, index: usize) -> Option<&mut Leaf> {
+        let mut child = self.root.as_mut()?;
+        let mut level = self.height;
+        loop {
+            level -= 1;
+            match child.node_mut()? {
+                NodeMut::Inner(inner) => child = inner.children[slot(index, level)].as_mut()?,
+                NodeMut::Leaf(leaf) => return Some(leaf),
+            }
+        }
+    }
+
     /// Returns how many nodes [`raise`](Self::raise) needs.
     pub fn raise_need(&self, pages: usize) -> Need {
         let levels = height_for(pages).saturating_sub(self.height);
