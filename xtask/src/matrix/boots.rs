@@ -200,6 +200,7 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
         }
         "machine" => unusual::machine_cases(options, image),
         "parallel" => vec![parallel_case(options, image)],
+        "objects" => vec![objects_case(options, image)],
         _ => {
             let harts = options.smp.map_or_else(|| HARTS.to_vec(), |smp| vec![smp]);
             let memory = options
@@ -283,6 +284,12 @@ fn task_cases(options: &Options, image: &Image) -> Vec<Boot> {
     let harts = options.smp.map_or_else(|| vec![1, 2, 4], |smp| vec![smp]);
     let case = |smp| app_case(options, "tasktest", image, smp, qemu::DEFAULT_MEM_KIB);
     harts.into_iter().map(case).collect()
+}
+
+/// The case of objects, which uses one hart.
+fn objects_case(options: &Options, image: &Image) -> Boot {
+    let harts = options.smp.unwrap_or(1);
+    app_case(options, "objects", image, harts, qemu::DEFAULT_MEM_KIB)
 }
 
 /// The case of parallel, with a small array that four harts sort.

@@ -152,11 +152,12 @@ fn boot_all(queue: &Mutex<Receiver<Boot>>, tally: &Tally) {
 }
 
 /// The applications that are booted on every machine.
-const APPS: [&str; 9] = [
+const APPS: [&str; 10] = [
     "helloworld",
     "memtest",
     "smpboot",
     "machine",
+    "objects",
     "storm",
     "tasktest",
     "parallel",

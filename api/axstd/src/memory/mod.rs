@@ -13,15 +13,16 @@ pub use axfeat::axhal::hart::guard_of;
 pub use axfeat::axhal::mem::{IMAGE_IS_IN_RAM, MemRegionFlags, Section, sections};
 pub use axfeat::axhal::{Inventory, RawRange, inventory};
 
+#[cfg(feature = "objects")]
+pub use axfeat::axmm::Sharing;
+#[cfg(feature = "objects")]
+pub use axfeat::axmm::vmo::{Access, CachePolicy, PinnedPages, Run, Vmo, VmoKind};
 #[cfg(feature = "paging")]
 pub use axfeat::axmm::{
     AddrSpace, Fault, Grain, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, SharedAspace, USER_BASE,
     VirtAddrRange, init_memory_management_secondary as load_kernel_aspace, new_kernel_aspace,
     new_user_aspace, print_maps, sync_icache,
 };
-/// Memory objects: memory that exists apart from any address. `docs/objects.md` explains them.
-#[cfg(feature = "objects")]
-pub use axfeat::axmm::vmo::{Access, CachePolicy, PinnedPages, Run, Vmo, VmoKind};
 /// How often waiting changes of mappings have been overtaken by others since boot.
 #[cfg(feature = "overtakes")]
 pub use axfeat::axmm::{Overtaken, overtaken};
