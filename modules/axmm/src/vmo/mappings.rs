@@ -72,7 +72,11 @@ pub struct Mapping<M: Machine> {
 }
 
 /// The shared mappings of an object.
-pub struct Mappings<M: Machine>(StateLock<M, Vec<NonNull<Mapping<M>>>>);
+pub struct Mappings<M: Machine> {
+    all: StateLock<M, Vec<NonNull<Mapping<M>>>>,
+    /// The length of `all`, so that an object without mappings does not lock it.
+    count: AtomicUsize,
+}
 
 // SAFETY: the records in the list are used by any hart, under the lock or with a visitor counted.
 unsafe impl<M: Machine> Send for Mappings<M> {}
@@ -82,12 +86,15 @@ unsafe impl<M: Machine> Sync for Mappings<M> {}
 impl<M: Machine> Mappings<M> {
     /// The mappings of a new object.
     pub fn new() -> Self {
-        Self(StateLock::new(Vec::new()))
+        Self {
+            all: StateLock::new(Vec::new()),
+            count: AtomicUsize::new(0),
+        }
     }
 
     /// Returns whether any page may be mapped where writes go to the object.
     pub fn is_mapped(&self) -> bool {
-        self.0.with(|all| !all.is_empty())
+        self.all.with(|all| !all.is_empty())
     }
 
     /// Unmaps `pages`, a range of page indices of the object, in every address space. Returns
@@ -102,9 +109,28 @@ impl<M: Machine> Mappings<M> {
         self.take(pages, Take::Write);
     }
 
+    /// Changes the list.
+    fn change<R>(&self, change: impl FnOnce(&mut Vec<NonNull<Mapping<M>>>) -> R) -> R {
+        self.all.with(|all| {
+            let result = change(all);
+            self.count.store(all.len(), Ordering::Release);
+            result
+        })
+    }
+
+    #[inline(always)]
+    fn take(&self, pages: Range<usize>, what: Take) {
+        // A mapping that is not counted yet shows no page that is to be taken: its faults lock the
+        // object's state, and the caller has locked it before. Acquire: pairs with the Release in
+        // `change`. What ended a mapping that is not counted any more comes before this.
+        if self.count.load(Ordering::Acquire) > 0 {
+            self.take_from_each(pages, what);
+        }
+    }
+
     /// Visits the mappings in ascending order of their records' addresses. One that is added
     /// meanwhile may be left out: its page faults no longer find the pages as they were.
-    fn take(&self, pages: Range<usize>, what: Take) {
+    fn take_from_each(&self, pages: Range<usize>, what: Take) {
         let bytes = pages.start.saturating_mul(PAGE_SIZE)..pages.end.saturating_mul(PAGE_SIZE);
         let mut after = 0;
         while let Some(mapping) = self.next_visit(after) {
@@ -123,7 +149,7 @@ impl<M: Machine> Mappings<M> {
 
     /// Counts a visit of the first mapping whose record lies above the address `after`.
     fn next_visit(&self, after: usize) -> Option<NonNull<Mapping<M>>> {
-        self.0.with(|all| {
+        self.all.with(|all| {
             let above = all.iter().filter(|mapping| mapping.addr().get() > after);
             let next = above.min_by_key(|mapping| mapping.addr()).copied()?;
             // SAFETY: a record is removed from the list before it is dropped.
@@ -166,7 +192,7 @@ impl<M: Machine> Mapping<M> {
         // SAFETY: the record has just been made.
         let target = unsafe { record.as_ref() }.object.target().0;
         if space.is_some() {
-            let added = target.0.mappings.0.with(|all| {
+            let added = target.0.mappings.change(|all| {
                 all.try_reserve(1).map_err(|_| AxError::NoMemory)?;
                 all.push(record);
                 Ok(())
@@ -229,7 +255,7 @@ impl<M: Machine> Mapping<M> {
         }
         if record.space.is_some() {
             let target = record.object.target().0;
-            target.0.mappings.0.with(|all| {
+            target.0.mappings.change(|all| {
                 let at = all
                     .iter()
                     .position(|other| ptr::addr_eq(other.as_ptr(), mapping.as_ptr()));
