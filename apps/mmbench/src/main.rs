@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `frames`, `heap` | loads of frame allocators and heaps |
 //! | `aspace` | operations on address spaces, and TLB flushes |
+//! | `forks` | forks of address spaces, and copy-on-write |
 //! | `harts` | flush requests to other harts |
 //! | `ours`, `peers` | the allocators: Tessera's, and other projects' with the feature `peers` |
 //! | `table` | measures and prints the rows |
@@ -19,6 +20,7 @@
 extern crate alloc;
 
 mod aspace;
+mod forks;
 mod frames;
 mod harts;
 mod heap;
@@ -44,6 +46,7 @@ fn costs(table: &mut table::Table) {
     frames::run(table);
     heap::run(table);
     aspace::run(table);
+    forks::run(table);
     #[cfg(feature = "peers")]
     peers::run(table);
 }

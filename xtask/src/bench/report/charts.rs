@@ -19,6 +19,7 @@ const SUBJECTS: [(&str, &[&str]); 4] = [
             "protect.",
             "cow.",
             "fork.",
+            "exit.",
         ],
     ),
     (
