@@ -91,11 +91,16 @@ impl Unshare {
         flags: MappingFlags,
     ) -> AxResult {
         let table = &unlocked.space().table;
+        // What this hart may have cached in its TLB although it has changed.
+        let mut stale = block_around(self.vaddr.as_usize(), PAGE_SIZE_4K);
         let found = loop {
             match table.lookup(self.vaddr) {
                 Lookup::Missing => return Ok(()),
                 Lookup::Shared(_) => {
                     table.open(self.vaddr, &mut SpareTables::allocate(1)?, &M::poll)?;
+                    // This hart may have cached that the entry was not present, and only a flush of
+                    // all addresses drops entries that lead to tables.
+                    stale = ALL_ADDRESSES;
                 }
                 Lookup::Page(found) => break found,
             }
@@ -108,7 +113,7 @@ impl Unshare {
             }
         }
         M::publish_entries();
-        M::flush_local(ALL_ADDRESSES);
+        M::flush_local(stale);
         self.done.set(true);
         Ok(())
     }

@@ -181,7 +181,7 @@ where
         spare: &mut SpareTables<H>,
         poll: &dyn Fn(),
     ) -> AxResult<PhysAddr> {
-        let copy = Self::cleared(spare.take()?);
+        let copy = spare.take()?;
         let [from, to] = [table, copy].map(|table| self.entries(table).as_slice());
         let copied = match level {
             0 => Self::share_pages(from, to),
