@@ -12,7 +12,8 @@ use crate::command;
 use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::manifest::{
-    CHECKED_FEATURES, HOST_FEATURES, HOST_PACKAGES, PROCESS_PACKAGES, crates_in, root, spec,
+    CHECKED_FEATURES, HOST_FEATURES, HOST_PACKAGES, OBJECT_FEATURES, OBJECT_PACKAGES,
+    PROCESS_PACKAGES, crates_in, root, spec,
 };
 use crate::options::Options;
 use crate::toolchain::{self, Toolchain};
@@ -116,7 +117,7 @@ fn host_steps(debian_rustfmt: bool, debian_clippy: bool) -> Vec<Step> {
     ]
 }
 
-/// clippy on [`HOST_PACKAGES`], on their tests, and on [`PROCESS_PACKAGES`] with their tests.
+/// clippy on [`HOST_PACKAGES`], on their tests, on those of [`OBJECT_PACKAGES`], and on [`PROCESS_PACKAGES`] with their tests.
 /// Only tests may panic.
 fn host_lints(debian: bool) -> Vec<Command> {
     let mut programs = host_clippy(debian);
@@ -124,21 +125,24 @@ fn host_lints(debian: bool) -> Vec<Command> {
     programs.args(packages(HOST_PACKAGES));
     programs.args(["--", "-D", "warnings"]);
     let mut tests = host_clippy(debian);
-    tests.args(["--features", CHECKED_FEATURES]);
+    tests.args(["--features", HOST_FEATURES]);
     tests.args(packages(HOST_PACKAGES));
+    let mut objects = host_clippy(debian);
+    objects.args(["--features", OBJECT_FEATURES]);
+    objects.args(packages(OBJECT_PACKAGES));
     // The code of these packages may not panic either: the steps of the machine `host` check
     // that.
     let mut process_tests = host_clippy(debian);
     process_tests
         .arg("--all-features")
         .args(packages(PROCESS_PACKAGES));
-    for clippy in [&mut tests, &mut process_tests] {
+    for clippy in [&mut tests, &mut objects, &mut process_tests] {
         clippy.args(["--all-targets", "--", "-D", "warnings"]);
         for lint in ["unwrap_used", "expect_used", "panic"] {
             clippy.arg(format!("-Aclippy::{lint}"));
         }
     }
-    vec![programs, tests, process_tests]
+    vec![programs, tests, objects, process_tests]
 }
 
 fn host_clippy(debian: bool) -> Command {

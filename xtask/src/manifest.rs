@@ -33,18 +33,21 @@ pub const HOST_PACKAGES: [&str; 8] = [
 pub const HOST_FEATURES: &str =
     "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection";
 
-/// The features with which the sources and the tests of [`HOST_PACKAGES`] are checked.
+/// The features with which the documentation of [`HOST_PACKAGES`] is checked.
 pub const CHECKED_FEATURES: &str = "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection,\
      axmm/objects";
 
 /// The packages that are tested once more with memory objects and copy-on-write.
 pub const OBJECT_PACKAGES: [&str; 2] = ["axmm", "axmm-machines"];
 
+/// The features that [`OBJECT_PACKAGES`] are tested with.
+pub const OBJECT_FEATURES: &str = "axmm/objects,axmm-machines/objects";
+
 /// The features and the tests of [`OBJECT_PACKAGES`]. `model` and the corpus are left out: they
 /// know to the frame what an address space has, and no zero frame.
 pub const OBJECT_TESTS: [&str; 13] = [
     "--features",
-    "axmm/objects,axmm-machines/objects",
+    OBJECT_FEATURES,
     "--lib",
     "--test",
     "fork",

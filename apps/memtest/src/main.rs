@@ -5,6 +5,7 @@
 //! | `map:` | `kernel_map` | Has each part of the kernel exactly the rights it should have? |
 //! | `mappings:` | `mappings` | Do kernel mappings work, and free all their frames? |
 //! | `spaces:` | `spaces` | Are user address spaces apart, with the kernel in each? |
+//! | `spaces:` | `forks` | Does each side of a fork see its own writes only? |
 //! | `code:` | `code` | Does every hart execute the code that was written last? |
 //! | `races:`, `shootdown:` | `races` | Do harts that use one address space disturb each other? |
 //! | `heap:` | `heap` | Does the heap keep what is written to it? |
@@ -18,6 +19,7 @@
 extern crate alloc;
 
 mod code;
+mod forks;
 mod frames;
 mod heap;
 mod kernel_map;
@@ -54,6 +56,7 @@ fn main() {
     kernel_map::run(&mut report);
     mappings::run(&mut report, seed);
     spaces::run(&mut report);
+    forks::run(&mut report);
     code::run(&mut report);
     races::run(&mut report);
     heap::run(&mut report, seed);

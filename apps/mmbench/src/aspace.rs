@@ -7,8 +7,9 @@ use core::hint::black_box;
 use core::ops::Range;
 
 use axstd::memory::{
-    AxResult, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, MappingFlags, SharedAspace, VirtAddrRange,
-    kernel_aspace, load_kernel_aspace, new_kernel_aspace, new_user_aspace, tlb, usage,
+    AddrSpace, AxResult, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, MappingFlags, SharedAspace,
+    VirtAddrRange, kernel_aspace, load_kernel_aspace, new_kernel_aspace, new_user_aspace, tlb,
+    usage,
 };
 
 use crate::table::Table;
@@ -253,7 +254,18 @@ fn map(count: usize, populate: bool) -> AxResult<Range<usize>> {
 }
 
 fn map_at(start: usize, size: usize, flags: MappingFlags, populate: bool) -> AxResult {
-    let aspace = kernel_aspace();
+    map_in(kernel_aspace(), start, size, flags, populate)
+}
+
+/// Maps pages in an address space. All rows map by this function, so that the compiler puts the
+/// code of a mapping into one place. Rows about forks do not change the cost of the others then.
+pub fn map_in(
+    aspace: &AddrSpace,
+    start: usize,
+    size: usize,
+    flags: MappingFlags,
+    populate: bool,
+) -> AxResult {
     aspace.map_alloc(start.into(), size, flags, populate)
 }
 

@@ -5,8 +5,9 @@
 //! |---|---|
 //! | `frames`, `heap` | loads of frame allocators and heaps |
 //! | `aspace` | operations on address spaces, and TLB flushes |
+//! | `forks` | forks of address spaces, and copy-on-write |
 //! | `harts` | flush requests to other harts |
-//! | `objects` | operations on memory objects |
+//! | `objects`, `mapped_objects` | operations on memory objects |
 //! | `ours`, `peers` | the allocators: Tessera's, and other projects' with the feature `peers` |
 //! | `table` | measures and prints the rows |
 //!
@@ -20,9 +21,11 @@
 extern crate alloc;
 
 mod aspace;
+mod forks;
 mod frames;
 mod harts;
 mod heap;
+mod mapped_objects;
 mod objects;
 mod ours;
 #[cfg(feature = "peers")]
@@ -46,7 +49,9 @@ fn costs(table: &mut table::Table) {
     frames::run(table);
     heap::run(table);
     aspace::run(table);
+    forks::run(table);
     objects::run(table);
+    mapped_objects::run(table);
     #[cfg(feature = "peers")]
     peers::run(table);
 }

@@ -2,7 +2,7 @@
 //!
 //! For some seconds every hart maps, touches, protects and unmaps random ranges, with random
 //! grains. It checks every word, every fault, and the result of every operation (`region`,
-//! `page`). It works in the kernel's address space and in two users'.
+//! `page`). It works in the kernel's address space and in two users'. These it also forks (`fork`).
 //!
 //! Some regions belong to one hart, others to all. Some lie side by side across boundaries of page
 //! tables, so that harts share areas and tables. Others lie far apart, in shards of their own.
@@ -19,6 +19,7 @@
 extern crate alloc;
 
 mod fairness;
+mod fork;
 mod page;
 mod region;
 mod space;

@@ -57,6 +57,9 @@ pub struct Checker<'a> {
     pub seed: u64,
     /// The number of the step.
     pub step: u64,
+    /// The step in which this hart wrote its words to the writable pages, if that is not the step
+    /// of the page.
+    pub own_written: Option<u64>,
 }
 
 impl Checker<'_> {
@@ -166,8 +169,12 @@ impl Checker<'_> {
     fn compare(&self, at: usize, page: &Page, found: u64, may_be_torn: bool) -> Result<(), String> {
         let owner = at / 8 % HARTS;
         let is_written = self.writers & 1 << owner != 0;
-        let before = match is_written && page.written != 0 {
-            true => self.value(at, page.written),
+        let written = match self.own_written {
+            Some(step) if owner == self.hart && page.is_writable() => step,
+            _ => page.written,
+        };
+        let before = match is_written && written != 0 {
+            true => self.value(at, written),
             false => 0,
         };
         if found == before {

@@ -73,7 +73,7 @@ struct State {
 
 /// An operation on some of a region's pages, given by their indices.
 #[derive(Clone, Debug)]
-enum Change {
+pub enum Change {
     Map(Range<usize>, MappingFlags, Kind),
     Unmap(Range<usize>),
     Protect(Range<usize>, MappingFlags),
@@ -134,16 +134,30 @@ impl<'a> Region<'a> {
         };
         let checker = self.checker(hart, state.step);
         hart.tally.visits += 1;
+        self.visit_pages(&checker, &state.pages, hart)?;
+        self.visited.fetch_or(1 << hart.number, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Visits all `pages`, which are those of this region. The caller has locked the region.
+    ///
+    /// # Errors
+    ///
+    /// The error is a description of a page that is not as expected.
+    pub fn visit_pages(
+        &self,
+        checker: &Checker,
+        pages: &[Page],
+        hart: &mut Hart,
+    ) -> Result<(), String> {
         let visited = self.space.inside(|| {
-            let mut pages = state.pages.iter().zip((self.base..).step_by(PAGE));
+            let mut pages = pages.iter().zip((self.base..).step_by(PAGE));
             pages.try_for_each(|(page, addr)| {
                 let by_copy = hart.rng.u8(..16) == 0;
                 checker.visit(addr, page, by_copy, &mut hart.tally)
             })
         });
-        visited.map_err(|error| self.refused(&checker, "entered", error))??;
-        self.visited.fetch_or(1 << hart.number, Ordering::Release);
-        Ok(true)
+        visited.map_err(|error| self.refused(checker, "entered", error))?
     }
 
     /// Makes random changes and begins the next step, unless another hart has the region's lock.
@@ -159,6 +173,9 @@ impl<'a> Region<'a> {
         let State { step, pages } = &mut *state;
         let written = pages.iter_mut().filter(|page| page.is_writable());
         written.for_each(|page| page.written = *step);
+        if hart.rng.u8(..8) == 0 {
+            self.fork(*step, pages, hart)?;
+        }
         let checker = self.checker(hart, *step);
         for _ in 0..hart.rng.usize(1..=3) {
             match Change::random(&mut hart.rng, pages) {
@@ -179,7 +196,11 @@ impl<'a> Region<'a> {
 
     /// Carries out a change, from inside the address space or from outside, checks the result, and
     /// updates `pages`.
-    fn apply(
+    ///
+    /// # Errors
+    ///
+    /// The error is a description of a result that is not as expected.
+    pub fn apply(
         &self,
         change: Change,
         pages: &mut [Page],
@@ -221,8 +242,33 @@ impl<'a> Region<'a> {
         }
     }
 
-    fn checker(&self, hart: &Hart, step: u64) -> Checker<'a> {
+    /// Returns the region with the same addresses in another address space, which has the words of
+    /// this one. Its state is empty: the caller passes the pages to each method.
+    pub fn twin<'b>(&self, space: &'b Space) -> Region<'b> {
+        let state = State {
+            step: 1,
+            pages: Vec::new(),
+        };
+        Region {
+            space,
+            number: self.number,
+            base: self.base,
+            size: self.size,
+            harts: self.harts,
+            visited: AtomicU64::new(0),
+            state: RwLock::new(state),
+        }
+    }
+
+    /// Returns the address space.
+    pub fn space(&self) -> &'a Space {
+        self.space
+    }
+
+    /// Returns a checker of the region's pages in this step.
+    pub fn checker(&self, hart: &Hart, step: u64) -> Checker<'a> {
         Checker {
+            own_written: None,
             space: self.space,
             number: self.number,
             writers: self.harts,
@@ -232,7 +278,8 @@ impl<'a> Region<'a> {
         }
     }
 
-    fn refused(&self, checker: &Checker, expected: &str, error: AxError) -> String {
+    /// Returns a description of an operation on the whole region that was refused.
+    pub fn refused(&self, checker: &Checker, expected: &str, error: AxError) -> String {
         checker.error(self.base, &format!("{error:?}"), expected)
     }
 
@@ -251,7 +298,7 @@ impl<'a> Region<'a> {
 
 impl Change {
     /// Returns a random change, which is likely to succeed.
-    fn random(rng: &mut Rng, pages: &[Page]) -> Self {
+    pub fn random(rng: &mut Rng, pages: &[Page]) -> Self {
         let first = rng.usize(..pages.len());
         let is_hole = |page: &Page| page.flags.is_none();
         let hole = is_hole(&pages[first]);

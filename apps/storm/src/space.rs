@@ -4,11 +4,13 @@
 //! time.
 
 use alloc::boxed::Box;
+use core::ops::Deref;
 
 use axstd::memory::{
     AxResult, Grain, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, MappingFlags, SharedAspace, USER_BASE,
     VirtAddrRange, kernel_aspace, new_user_aspace,
 };
+use spin::{Mutex, MutexGuard};
 
 /// The number of bytes that a page table of the lowest level translates.
 pub const TABLE: usize = 2 << 20;
@@ -34,6 +36,24 @@ pub enum Space {
     Kernel,
     /// A user's address space, which a hart must enter.
     User(Box<SharedAspace>),
+}
+
+/// Whether a hart has a child of an address space. There is one at a time, because each can take as
+/// many frames as its parent.
+static HAS_CHILD: Mutex<()> = Mutex::new(());
+
+/// A child of a user's address space. It is dropped before another one can be made.
+pub struct Child {
+    space: Space,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Deref for Child {
+    type Target = Space;
+
+    fn deref(&self) -> &Space {
+        &self.space
+    }
 }
 
 impl Space {
@@ -66,6 +86,18 @@ impl Space {
             Self::Kernel => "kernel",
             Self::User(_) => "user",
         }
+    }
+
+    /// Forks a user's address space. Returns `None` in the kernel's, and while another hart has a
+    /// child.
+    pub fn fork(&self) -> Option<AxResult<Child>> {
+        let Self::User(parent) = self else {
+            return None;
+        };
+        let turn = HAS_CHILD.try_lock()?;
+        let child = parent.fork();
+        let child = child.map(|child| Self::User(Box::new(SharedAspace::new(child))));
+        Some(child.map(|space| Child { space, _turn: turn }))
     }
 
     /// Maps `size` bytes from `start` on to fresh frames.

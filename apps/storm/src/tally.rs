@@ -12,6 +12,8 @@ pub struct Tally {
     pub unmaps: u64,
     /// Ranges whose rights were changed.
     pub protects: u64,
+    /// Address spaces that were forked.
+    pub forks: u64,
     /// Operations that were refused, as expected or for lack of memory.
     pub refused: u64,
     /// Visits of all pages of a region.
@@ -25,12 +27,12 @@ pub struct Tally {
 impl Tally {
     /// Returns the number of operations of all kinds.
     pub fn operations(&self) -> u64 {
-        self.maps + self.unmaps + self.protects + self.refused
+        self.maps + self.unmaps + self.protects + self.forks + self.refused
     }
 
     /// Returns the heading of the table.
     pub fn head() -> &'static str {
-        "hart     maps   unmaps protects  refused   visits     faults  words checked"
+        "hart     maps   unmaps protects   forks  refused   visits     faults  words checked"
     }
 }
 
@@ -39,6 +41,7 @@ impl AddAssign for Tally {
         self.maps += other.maps;
         self.unmaps += other.unmaps;
         self.protects += other.protects;
+        self.forks += other.forks;
         self.refused += other.refused;
         self.visits += other.visits;
         self.faults += other.faults;
@@ -53,6 +56,7 @@ impl fmt::Display for Tally {
             maps,
             unmaps,
             protects,
+            forks,
             refused,
             visits,
             faults,
@@ -60,7 +64,7 @@ impl fmt::Display for Tally {
         } = self;
         write!(
             f,
-            "{maps:>9}{unmaps:>9}{protects:>9}{refused:>9}{visits:>9}{faults:>11}{words:>15}"
+            "{maps:>9}{unmaps:>9}{protects:>9}{forks:>8}{refused:>9}{visits:>9}{faults:>11}{words:>15}"
         )
     }
 }

@@ -64,7 +64,7 @@ impl FrameRun {
     ///
     /// # Errors
     ///
-    /// Returns `ResourceBusy` if a frame has 2^32 - 1 references, or is not counted by itself. Then
+    /// Returns `ResourceBusy` if a frame has 2^31 references, or is not counted by itself. Then
     /// no frame has another reference than before.
     pub fn share(&self) -> AxResult<Self> {
         let mut shared = Self {
@@ -82,6 +82,25 @@ impl FrameRun {
             }
         }
         Ok(shared)
+    }
+
+    /// Adds a reference to the only frame of this run, and returns it as a run of its own.
+    ///
+    /// # Errors
+    ///
+    /// Returns `ResourceBusy` if the frame has [too many](Self::share) references, or is not counted
+    /// by itself.
+    #[inline]
+    pub fn share_one(&self) -> AxResult<Self> {
+        debug_assert_eq!(self.count, 1);
+        let meta: Option<&FrameMeta> = FRAMES.meta(self.first as usize);
+        match meta.is_some_and(FrameMeta::share_single) {
+            true => Ok(Self {
+                first: self.first,
+                count: self.count,
+            }),
+            false => Err(AxError::ResourceBusy),
+        }
     }
 
     /// Returns whether this is the only reference to each of its frames. No other code can add one

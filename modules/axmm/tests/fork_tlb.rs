@@ -13,7 +13,7 @@ use support::simulation::{Bug, Workload, run_workload};
 use support::{TestMachine, alone};
 
 /// The number of runs, for the five formats together.
-const RUNS: u64 = 20_000;
+const RUNS: u64 = 10_000;
 const FORMATS: u64 = 5;
 
 /// The number of runs within which each bug must make one fail.

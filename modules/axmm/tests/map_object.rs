@@ -180,6 +180,12 @@ fn a_private_mapping_shows_what_was_there<M: TestMachine>() {
     let seen = |space: &AddrSpace<M>| [3, 4, 7].map(|page| byte(space, start + page * KIB4));
     assert_eq!(seen(&child), [Some(1), Some(10), Some(6)]);
     assert_eq!(seen(&space), [Some(11), Some(5), Some(6)]);
+    // A page that neither has accessed, below a page table that both share.
+    let last = start + (PAGES - 1) * KIB4;
+    let grandchild = child.fork().unwrap();
+    assert_eq!(grandchild.fault(last, RO), Ok(()));
+    assert_eq!(child.fault(last, WRITE), Ok(()));
+    drop(grandchild);
     let copy = child.clone_eager().unwrap();
     drop(child);
     assert_eq!(seen(&copy), [Some(1), Some(10), Some(6)]);

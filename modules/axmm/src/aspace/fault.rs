@@ -29,6 +29,7 @@ use crate::addr::va_range;
 use crate::backing::{Backend, Grain, ObjectArea, PreallocatedFrames};
 use crate::locking::range_lock::FaultGuard;
 use crate::machine::{ALL_ADDRESSES, Machine};
+use crate::page_table::Lookup;
 use crate::page_table::frames::PageTableOf;
 use crate::zero_frame::zero_frame;
 
@@ -282,9 +283,6 @@ impl<M: Machine> AddrSpace<M> {
     #[cold]
     fn resolve_first_read(&self, area: &MemoryArea<Backend>, request: FaultRequest) -> Resolved {
         let page = request.vaddr.align_down_4k();
-        if let Some(block) = self.table.shared_block(page) {
-            return Resolved::IsShared(va_range(block.start, block.end));
-        }
         let flags = area.flags().difference(MappingFlags::WRITE);
         match self.table.map_with_tables(page, 0, flags, zero_frame()) {
             Ok(()) => {
@@ -292,7 +290,10 @@ impl<M: Machine> AddrSpace<M> {
                 Resolved::Yes
             }
             Err(AxError::NoMemory) => Resolved::No(Fault::NoMemory),
-            Err(_) => self.resolve_present(area, request, Fault::Unmapped),
+            Err(_) => {
+                let found = self.resolve_present(area, request);
+                found.unwrap_or(Resolved::No(Fault::Unmapped))
+            }
         }
     }
 
@@ -313,8 +314,8 @@ impl<M: Machine> AddrSpace<M> {
         if let Some(resolved) = self.resolve_in_object(area, request) {
             return resolved;
         }
-        if let Some(block) = self.table.shared_block(page) {
-            return Resolved::IsShared(va_range(block.start, block.end));
+        if let Some(resolved) = self.resolve_present(area, request) {
+            return resolved;
         }
         let area_of_page = area.part(va_range(start, start + PAGE_SIZE_4K));
         // An operation that locks some of the block from now on waits for this hart's fault slot.
@@ -324,46 +325,55 @@ impl<M: Machine> AddrSpace<M> {
         let unlocked = shard.filter(|shard| !shard.lock.is_block_locked(page));
         let whole_area = unlocked.and_then(|shard| shard.shared_areas().peek(page));
         let area = whole_area.as_ref().map_or(&area_of_page, |(area, _)| area);
-        match Backend::fault_in::<M>(area, &self.table, vaddr, frames) {
+        let missing = match Backend::fault_in::<M>(area, &self.table, vaddr, frames) {
             Ok(None) => {
                 M::publish_entries();
-                Resolved::Yes
+                return Resolved::Yes;
             }
-            Ok(Some(grain)) => Resolved::Needs(grain),
-            Err(AxError::NoMemory) => self.resolve_present(area, request, Fault::NoMemory),
-            // The page is mapped already, or the backend maps none on faults.
-            Err(_) => self.resolve_present(area, request, Fault::Unmapped),
-        }
+            Ok(Some(grain)) => return Resolved::Needs(grain),
+            Err(AxError::NoMemory) => Fault::NoMemory,
+            // Another hart has mapped the page meanwhile, or the backend maps none on faults.
+            Err(_) => Fault::Unmapped,
+        };
+        let found = self.resolve_present(area, request);
+        found.unwrap_or(Resolved::No(missing))
     }
 
-    /// Resolves a fault that has mapped no page. If the page is missing, the outcome is `missing`.
-    /// If it allows the access, this hart's TLB held a stale translation, which is flushed with all
-    /// others of the address space: only such a flush also drops the entries that lead to tables. If
-    /// only the area allows the access, the page is written for the first time since it was shared.
-    #[cold]
+    /// Resolves a fault on a page that is mapped, or that a shared table translates. Otherwise
+    /// returns `None`. If the page allows the access, this hart's TLB held a stale translation, which
+    /// is flushed with all others of the address space: only such a flush also drops the entries that
+    /// lead to tables. If only the area allows the access, the page is written for the first time
+    /// since it was shared.
+    #[inline]
     pub(super) fn resolve_present(
         &self,
         area: &MemoryArea<Backend>,
         request: FaultRequest,
-        missing: Fault,
-    ) -> Resolved {
-        let Some(page) = self.table.query(request.vaddr) else {
-            return Resolved::No(missing);
+    ) -> Option<Resolved> {
+        let found = match self.table.lookup(request.vaddr) {
+            Lookup::Missing => return None,
+            Lookup::Shared(block) => {
+                return Some(Resolved::IsShared(va_range(block.start, block.end)));
+            }
+            Lookup::Page(found) => found,
         };
+        let page = &found.page;
         let is_allowed = page.flags.contains(request.access);
         let may_be_shared = cfg!(feature = "objects") && area.backend().owns_frames();
         if !is_allowed && !may_be_shared {
-            return Resolved::No(Fault::Denied);
+            return Some(Resolved::No(Fault::Denied));
         }
         // No operation changes the page meanwhile. So if no other address space has it now, none
         // gets it before the right to write is added.
-        let is_exclusive = || PageTableOf::<M>::is_exclusive(&page) && self.table.add_write(&page);
+        let is_exclusive =
+            || PageTableOf::<M>::is_exclusive(page) && PageTableOf::<M>::add_write(&found);
         if !is_allowed && !is_exclusive() {
             let start = page.vaddr.as_usize();
-            return Resolved::IsShared(va_range(start, start.saturating_add(page.size)));
+            let range = va_range(start, start.saturating_add(page.size));
+            return Some(Resolved::IsShared(range));
         }
         M::flush_local(ALL_ADDRESSES);
-        Resolved::Yes
+        Some(Resolved::Yes)
     }
 
     /// Returns the area that `vaddr` lies in, as far as it lies in the shard of `vaddr`. The

@@ -1,7 +1,7 @@
 //! Mapping: physical addresses linearly, or fresh frames, populated or lazy.
 
 use axerrno::{AxError, AxResult};
-use memory_addr::{MemoryAddr, PhysAddr, VirtAddr};
+use memory_addr::{MemoryAddr, PhysAddr, VirtAddr, VirtAddrRange};
 use memory_set::MemoryArea;
 use page_table_multiarch::{MappingFlags, PagingMetaData};
 
@@ -122,7 +122,13 @@ impl<M: Machine> AddrSpace<M> {
             backend,
             populates: !backend.is_lazy(),
         };
-        with_memory::<M, _>(|| self.perform(range, &map))
+        with_memory::<M, _>(|| self.perform_map(range, &map))
+    }
+
+    /// Not inlined, so that the code of a mapping exists once, and all that it calls is inlined.
+    #[inline(never)]
+    pub(super) fn perform_map(&self, range: VirtAddrRange, map: &Map) -> AxResult {
+        self.perform(range, map)
     }
 
     /// Adds an area like `area`, which is one of another address space. Its pages are mapped if
@@ -140,7 +146,7 @@ impl<M: Machine> AddrSpace<M> {
             backend: *area.backend(),
             populates: !area.backend().owns_frames(),
         };
-        self.perform(area.va_range(), &map)
+        self.perform_map(area.va_range(), &map)
     }
 }
 

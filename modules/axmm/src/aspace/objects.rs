@@ -4,9 +4,10 @@
 use core::cell::Cell;
 use core::pin::Pin;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 
 use axerrno::{AxError, AxResult};
-use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr, VirtAddrRange};
 use memory_set::MemoryArea;
 use page_table_multiarch::MappingFlags;
 
@@ -15,11 +16,11 @@ use super::map::Map;
 use super::operation::{MissingShard, Operation, with_memory};
 use super::space::AddrSpace;
 use super::write_guard::{Unlocked, WriteGuard};
-use crate::addr::{Pages, as_span, clip, va_range};
+use crate::addr::{Pages, as_span, block_around, clip, va_range};
 use crate::backing::{Backend, ObjectArea};
 use crate::machine::Machine;
-use crate::page_table::frames::TableFrames;
-use crate::page_table::{FrameOwners, Protection};
+use crate::page_table::frames::{PageTableOf, TableFrames};
+use crate::page_table::{FrameOwners, Lookup, Protection};
 use crate::tlb::gather::TlbGather;
 use crate::vmo::mappings::{Mapping, Space, Take};
 use crate::vmo::{Access, CachePolicy, Run, Vmo};
@@ -128,7 +129,9 @@ impl<M: Machine> AddrSpace<M> {
             }),
             populates: false,
         };
-        let mapped = self.perform(range, &map);
+        // Relaxed: the index lock, with which the area is added, orders this before an unmap.
+        self.maps_objects.store(true, Ordering::Relaxed);
+        let mapped = self.perform_map(range, &map);
         if mapped.is_err() {
             // SAFETY: nothing has been mapped, so all of it is now counted as unmapped.
             unsafe { Mapping::drop_list(Mapping::unmapped(record, range.size(), None)) };
@@ -145,11 +148,11 @@ impl<M: Machine> AddrSpace<M> {
     ) -> Option<Resolved> {
         let of = area.backend().object()?;
         let page = request.vaddr.align_down_4k();
-        if let Some(present) = self.table.query(page) {
-            let is_allowed = present.flags.contains(request.access);
-            if is_allowed || !of.is_shared {
-                return Some(self.resolve_present(area, request, Fault::Unmapped));
-            }
+        // A page table with shared mappings is never shared.
+        if !of.is_shared
+            && let Some(resolved) = self.resolve_present(area, request)
+        {
+            return Some(resolved);
         }
         // SAFETY: an operation that unmaps the page waits for the fault slot, so the record exists.
         let record = unsafe { record::<M>(of).as_ref() };
@@ -170,7 +173,8 @@ impl<M: Machine> AddrSpace<M> {
                 Resolved::Yes
             }
             Ok(Some(Err(AxError::NoMemory))) => Resolved::No(Fault::NoMemory),
-            Ok(Some(Err(_))) => Resolved::No(Fault::Unmapped),
+            // The page is there.
+            Ok(Some(Err(_))) => self.resolve_entered(area, request),
             Ok(None) => Resolved::NeedsObjectPage(of),
             Err(_) => Resolved::No(Fault::Bus),
         })
@@ -181,47 +185,64 @@ impl<M: Machine> AddrSpace<M> {
     fn after_read(&self, request: FaultRequest, area: &MemoryArea<Backend>) -> Resolved {
         M::publish_entries();
         match request.access.contains(MappingFlags::WRITE) {
-            true => self.resolve_present(area, request, Fault::Unmapped),
+            true => self.resolve_entered(area, request),
             false => Resolved::Yes,
         }
     }
 
+    /// Resolves a fault whose page is in the page table.
+    fn resolve_entered(&self, area: &MemoryArea<Backend>, request: FaultRequest) -> Resolved {
+        let resolved = self.resolve_present(area, request);
+        resolved.unwrap_or(Resolved::No(Fault::Unmapped))
+    }
+
     /// Enters a page of an object in the page table. A page that is only read is entered without
     /// the right to write, so that the first write asks the object.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`. `AlreadyExists` if the page is there, with the rights that `access` needs or in a
+    /// private mapping.
     fn enter_page(
         &self,
         page: VirtAddr,
         flags: MappingFlags,
         of: ObjectArea,
         access: Access,
-        frame: memory_addr::PhysAddr,
+        frame: PhysAddr,
     ) -> AxResult {
         let flags = match access {
             Access::Write => flags,
             Access::Read => flags.difference(MappingFlags::WRITE),
         };
-        if let Some(present) = self.table.query(page) {
-            // It was entered for reading. The object has not replaced it since, or it would have
-            // been unmapped.
-            return match present.paddr == frame && self.table.add_write(&present) {
-                true => {
-                    M::flush_local(as_span(va_range(
-                        page.as_usize(),
-                        page.as_usize() + PAGE_SIZE_4K,
-                    )));
-                    Ok(())
-                }
-                false => Err(AxError::BadState),
-            };
-        }
         if !of.is_shared {
             TableFrames::share(frame, 1)?;
         }
-        let entered = self.table.map_with_tables(page, 0, flags, frame);
+        let entered = match self.table.map_page(page, flags, frame) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.table.map_with_tables(page, 0, flags, frame),
+            Err(_) if access == Access::Write => self.make_writable(page, frame),
+            Err(error) => Err(error),
+        };
         if entered.is_err() && !of.is_shared {
             TableFrames::release_pages(frame, 1);
         }
         entered
+    }
+
+    /// Gives a page of an object the right to write, which was entered for reading.
+    fn make_writable(&self, page: VirtAddr, frame: PhysAddr) -> AxResult {
+        // The object has not replaced the page since, or it would have been unmapped.
+        let Lookup::Page(found) = self.table.lookup(page) else {
+            return Err(AxError::BadState);
+        };
+        let is_same = found.page.paddr == frame;
+        let can_write = found.page.flags.contains(MappingFlags::WRITE);
+        if !is_same || can_write || !PageTableOf::<M>::add_write(&found) {
+            return Err(AxError::AlreadyExists);
+        }
+        M::flush_local(block_around(page.as_usize(), PAGE_SIZE_4K));
+        Ok(())
     }
 
     /// Makes instruction fetches see what has been written to a page of an object.
@@ -374,8 +395,11 @@ impl<M: Machine> EndedMappings<M> {
 }
 
 impl<M: Machine> Drop for EndedMappings<M> {
+    #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: `unmapped` made the list, which is not used any more.
-        unsafe { Mapping::drop_list(self.0.take()) };
+        if let list @ Some(_) = self.0.get() {
+            // SAFETY: `unmapped` made the list, which is not used any more.
+            unsafe { Mapping::drop_list(list) };
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::marker::PhantomPinned;
+use core::sync::atomic::AtomicBool;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{MemoryAddr, PhysAddr, VirtAddr, VirtAddrRange};
@@ -47,6 +48,8 @@ pub struct AddrSpace<M: Machine = ThisMachine> {
     /// From this address on only the owner of a mapping changes it.
     pub(super) owned_from: usize,
     pub(super) tlb_state: TlbState,
+    /// Whether a memory object has ever been mapped.
+    pub(super) maps_objects: AtomicBool,
     /// Objects that it maps have its address.
     _pinned: PhantomPinned,
 }
@@ -137,6 +140,7 @@ impl<M: Machine> AddrSpace<M> {
             fixed_end: 0,
             owned_from: usize::MAX,
             tlb_state,
+            maps_objects: AtomicBool::new(false),
             _pinned: PhantomPinned,
         })
     }

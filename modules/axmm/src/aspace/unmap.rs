@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 use axerrno::{AxError, AxResult};
 use memory_addr::{VirtAddr, VirtAddrRange};
@@ -145,6 +146,18 @@ impl<M: Machine> Unmap<M> {
             ended: EndedMappings::new(),
         }
     }
+
+    /// Counts what is unmapped of objects.
+    #[cold]
+    #[inline(never)]
+    fn end_mappings(&self, guard: &mut WriteGuard<'_, M>) {
+        let range = guard.range();
+        guard.all_areas(|area| {
+            self.ended
+                .unmapped(area, clip(area.va_range(), range).size());
+            true
+        });
+    }
 }
 
 impl<M: Machine> Operation<M> for Unmap<M> {
@@ -187,12 +200,9 @@ impl<M: Machine> Operation<M> for Unmap<M> {
     #[inline(always)]
     fn settle(&self, guard: &mut WriteGuard<'_, M>) {
         let range = guard.range();
-        if cfg!(feature = "objects") {
-            guard.all_areas(|area| {
-                self.ended
-                    .unmapped(area, clip(area.va_range(), range).size());
-                true
-            });
+        // Relaxed: the area of an object was added after the store, with the index lock held.
+        if cfg!(feature = "objects") && guard.space().maps_objects.load(Ordering::Relaxed) {
+            self.end_mappings(guard);
         }
         guard.remove_areas(range);
         guard.free_tables();

@@ -21,7 +21,7 @@ use crate::addr::block_around;
 use crate::backing::{Backend, copy_frames};
 use crate::machine::{ALL_ADDRESSES, Machine};
 use crate::page_table::frames::{PageTableOf, TableFrames};
-use crate::page_table::{FrameOwners, Page, SpareTables};
+use crate::page_table::{FrameOwners, Lookup, Page, SpareTables};
 use crate::zero_frame::is_zero_frame;
 
 impl<M: Machine> AddrSpace<M> {
@@ -91,20 +91,29 @@ impl Unshare {
         flags: MappingFlags,
     ) -> AxResult {
         let table = &unlocked.space().table;
-        while table.shared_block(self.vaddr).is_some() {
-            table.open(self.vaddr, &mut SpareTables::allocate(1)?, &M::poll)?;
-        }
-        let Some(page) = table.query(self.vaddr) else {
-            return Ok(());
+        // What this hart may have cached in its TLB although it has changed.
+        let mut stale = block_around(self.vaddr.as_usize(), PAGE_SIZE_4K);
+        let found = loop {
+            match table.lookup(self.vaddr) {
+                Lookup::Missing => return Ok(()),
+                Lookup::Shared(_) => {
+                    table.open(self.vaddr, &mut SpareTables::allocate(1)?, &M::poll)?;
+                    // This hart may have cached that the entry was not present, and only a flush of
+                    // all addresses drops entries that lead to tables.
+                    stale = ALL_ADDRESSES;
+                }
+                Lookup::Page(found) => break found,
+            }
         };
+        let page = found.page;
         if !page.flags.contains(self.access) {
             match PageTableOf::<M>::is_exclusive(&page) {
-                true => _ = table.add_write(&page),
+                true => _ = PageTableOf::<M>::add_write(&found),
                 false => self.copy_page(unlocked, page, flags)?,
             }
         }
         M::publish_entries();
-        M::flush_local(ALL_ADDRESSES);
+        M::flush_local(stale);
         self.done.set(true);
         Ok(())
     }
@@ -126,7 +135,10 @@ impl Unshare {
         let mut gather = unlocked.gather();
         let table = &unlocked.space().table;
         let pages = block_around(vaddr.as_usize(), PAGE_SIZE_4K);
-        let split = table.split_edges(&pages, &mut gather);
+        let split = match page.size {
+            PAGE_SIZE_4K => Ok(()),
+            _ => table.split_edges(&pages, &mut gather),
+        };
         if split.is_ok() {
             if flags.contains(MappingFlags::EXECUTE) {
                 M::clean_code(frame.start(), PAGE_SIZE_4K);

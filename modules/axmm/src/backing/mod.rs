@@ -230,17 +230,17 @@ impl WordBackend for Backend {
 
     #[inline(always)]
     unsafe fn from_words([kind, value, address, len]: BackendWords) -> Self {
+        if kind < LINEAR {
+            return Self::Alloc {
+                populate: kind == POPULATED,
+                grain: Grain::unpack(value),
+            };
+        }
         if kind == OBJECT {
             return Self::Object(ObjectArea {
                 record: value,
                 is_shared: address != 0,
             });
-        }
-        if kind != LINEAR {
-            return Self::Alloc {
-                populate: kind == POPULATED,
-                grain: Grain::unpack(value),
-            };
         }
         let name = ptr::with_exposed_provenance(address);
         // SAFETY: the caller promises that `to_words` has returned these words. Address and

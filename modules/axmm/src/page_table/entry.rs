@@ -21,9 +21,9 @@ pub type Entry = AtomicU64;
 /// Whether page tables can be shared by several address spaces, after a fork.
 pub const SHARES_TABLES: bool = cfg!(feature = "objects");
 
-/// What an entry that leads to a shared table has besides the table's address. No format's present
-/// bit is among it, so hardware does not follow the entry. On loongarch64 the TLB refill takes the
-/// entry for that of a large page which is not valid.
+/// What an entry that leads to a shared table has besides the table's address. It has no present
+/// bit, so hardware does not follow the entry. On loongarch64, where entries that lead to tables have
+/// none either, the TLB refill takes it for that of a large page which is not valid.
 const SHARED: u64 = 1 << 6;
 
 /// The state of an entry.
@@ -91,9 +91,13 @@ pub fn read<E: GenericPTE>(entry: &Entry, level: usize) -> EntryState {
 #[inline(always)]
 fn read_bits<E: GenericPTE>(bits: u64, level: usize) -> EntryState {
     let value = from_bits::<E>(bits);
-    if value.is_unused() {
+    // First, because most entries of a walk lead to tables. Some formats' tables have no present
+    // bit.
+    if level > 0 && value.is_present() && !value.is_huge() {
+        EntryState::Table(value.paddr())
+    } else if value.is_unused() {
         EntryState::Empty
-    } else if SHARES_TABLES && level > 0 && value.bits() as u64 & !address_mask::<E>() == SHARED {
+    } else if SHARES_TABLES && level > 0 && !value.is_present() && bits & SHARED != 0 {
         EntryState::Shared(value.paddr())
     } else if level == 0 || value.is_huge() {
         let flags = match value.is_present() {
@@ -207,20 +211,69 @@ pub fn copy_entries(from: &[Entry], to: &[Entry]) {
 /// Release fence before other harts can find `to`. `from` and `to` may be the same.
 #[inline(always)]
 pub fn copy_read_only<E: GenericPTE>(from: &[Entry], to: &[Entry]) {
+    let copy = |(from, to): (&Entry, &Entry)| {
+        store_relaxed(to, read_only_bits::<E>(load_relaxed(from)));
+    };
+    // Unrolled, as in `unrolled`, over two slices.
+    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<8>(), to.as_chunks::<8>());
+    for (from, to) in from.iter().zip(to) {
+        from.iter().zip(to).for_each(copy);
+    }
+    from_rest.iter().zip(to_rest).for_each(copy);
+}
+
+/// Returns the bits of the entry of a page, or of an empty entry, without the right to write.
+#[inline(always)]
+fn read_only_bits<E: GenericPTE>(bits: u64) -> u64 {
     let (clear, set) = write_bits::<E>();
+    // An entry without rights has no bit to clear. Only some formats have a bit to set.
+    match set == 0 || from_bits::<E>(bits).is_present() {
+        true => bits & !clear | set,
+        false => bits,
+    }
+}
+
+/// Copies the first of the entries `from`, which are of the lowest level, and those after it as long
+/// as the frames of their pages are contiguous, without the right to write. Returns the first frame,
+/// and the number of copied entries. If the first entry is empty, copies nothing, and returns `None`
+/// and the number of empty entries.
+///
+/// The stores are Relaxed: the caller makes a Release fence before other harts can find `to`.
+#[inline(always)]
+pub fn copy_run_read_only<E: GenericPTE>(
+    from: &[Entry],
+    to: &[Entry],
+) -> (Option<PhysAddr>, usize) {
+    let (mask, step) = (address_mask::<E>(), address_step::<E>());
+    let bits = from.first().map_or(0, load_relaxed);
+    if bits == 0 {
+        return (None, count_empty(from));
+    }
+    let mut address = bits & mask;
     let copy = |(from, to): (&Entry, &Entry)| {
         let bits = load_relaxed(from);
-        let is_present = from_bits::<E>(bits).is_present();
-        store_relaxed(
-            to,
-            if is_present {
-                bits & !clear | set
-            } else {
-                bits
-            },
-        );
+        let is_next = bits & mask == address;
+        if is_next {
+            store_relaxed(to, read_only_bits::<E>(bits));
+            address += step;
+        }
+        is_next
     };
-    from.iter().zip(to).for_each(copy);
+    let mut copied = 0;
+    // Unrolled, as in `unrolled`, over two slices.
+    let ((chunks, from_rest), (to_chunks, to_rest)) = (from.as_chunks::<8>(), to.as_chunks::<8>());
+    let mut pairs = chunks.iter().zip(to_chunks);
+    let mut copy = copy;
+    let is_whole = pairs.all(|(from, to)| {
+        let count = from.iter().zip(to).take_while(|pair| copy(*pair)).count();
+        copied += count;
+        count == from.len()
+    });
+    if is_whole {
+        let rest = from_rest.iter().zip(to_rest);
+        copied += rest.take_while(|pair| copy(*pair)).count();
+    }
+    (Some(from_bits::<E>(bits).paddr()), copied)
 }
 
 /// Adds the right to write to the entry of a page of `level`, if the entry is still that of
@@ -238,6 +291,11 @@ pub fn add_write<E: GenericPTE>(entry: &Entry, level: usize, paddr: PhysAddr) ->
     entry
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
         .is_ok()
+}
+
+/// Makes entries empty.
+pub fn clear_all(entries: &[Entry]) {
+    entries.iter().for_each(clear);
 }
 
 /// Returns the bits that only pages with the right to write have, and those that only pages without

@@ -13,7 +13,7 @@ use super::flusher::Flusher;
 use super::owners::FrameOwners;
 use super::share::TOP_SHARED;
 use super::table::PageTable;
-use crate::addr::{Pages, first_part, parts};
+use crate::addr::{Pages, first_part};
 
 impl<M, E, H> PageTable<M, E, H>
 where
@@ -44,12 +44,19 @@ where
     ) -> AxResult {
         if level == 0 {
             let [from, to] = [from, to].map(|table| self.entries_of(table, &pages, 0));
-            return Self::share_pages(from, to, 0);
+            return Self::share_pages(from, to);
         }
         let size = Self::entry_size(level);
         let mut left = pages;
         while !left.is_empty() {
             let part = first_part(left.clone(), size);
+            if level <= TOP_SHARED && part.len() == size {
+                let whole = left.start..left.end & !(size - 1);
+                let [from, to] = [from, to].map(|table| self.entries_of(table, &whole, level));
+                Self::share_entries(from, to, level, poll)?;
+                left.start = whole.end;
+                continue;
+            }
             left.start = part.end;
             let vaddr = VirtAddr::from_usize(part.start);
             let entries = [from, to].map(|table| self.entry(table, vaddr, level));
@@ -58,21 +65,16 @@ where
                     left.start += size * count_empty(self.entries_of(from, &left, level));
                 }
                 EntryState::Page(..) => {
+                    debug_assert_eq!(part.len(), size, "an area ends in a large page");
                     let [from, to] = entries.map(slice::from_ref);
-                    Self::share_pages(from, to, level)?;
-                }
-                EntryState::Table(table) | EntryState::Shared(table)
-                    if level <= TOP_SHARED && part.len() == size =>
-                {
-                    H::share(table, 1)?;
-                    write_shared::<E>(entries[1], table);
+                    Self::share_entries(from, to, level, poll)?;
                 }
                 EntryState::Table(below) | EntryState::Shared(below) => {
                     let below = [below, child.table_at(entries[1], level)?];
                     self.share_in(below, child, level - 1, part, poll)?;
+                    poll();
                 }
             }
-            poll();
         }
         Ok(())
     }
@@ -104,21 +106,45 @@ where
             return;
         }
         let size = Self::entry_size(level);
-        for part in parts(pages, size) {
-            let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
-            match read::<E>(entry, level) {
-                EntryState::Table(below) if level <= TOP_SHARED && part.len() == size => {
-                    write_shared::<E>(entry, below);
+        let mut left = pages;
+        while !left.is_empty() {
+            let part = first_part(left.clone(), size);
+            if level <= TOP_SHARED && part.len() == size {
+                let whole = left.start..left.end & !(size - 1);
+                left.start = whole.end;
+                if Self::seal_entries(self.entries_of(table, &whole, level), level) {
                     flusher.changed_tables();
                 }
+                continue;
+            }
+            left.start = part.end;
+            let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
+            match read::<E>(entry, level) {
                 EntryState::Table(below) => self.seal_in(below, level - 1, part, flusher),
                 EntryState::Page(..) => {
-                    let page = slice::from_ref(entry);
-                    copy_read_only::<E>(page, page);
+                    Self::seal_entries(slice::from_ref(entry), level);
                     flusher.changed(part);
                 }
                 EntryState::Empty | EntryState::Shared(_) => {}
             }
         }
+    }
+
+    /// Seals entries of a `level` above the lowest, all of which are shared. Returns whether any has
+    /// changed.
+    fn seal_entries(entries: &[Entry], level: usize) -> bool {
+        let mut has_changed = false;
+        for entry in entries {
+            match read::<E>(entry, level) {
+                EntryState::Table(below) => write_shared::<E>(entry, below),
+                EntryState::Page(..) => {
+                    let page = slice::from_ref(entry);
+                    copy_read_only::<E>(page, page);
+                }
+                EntryState::Empty | EntryState::Shared(_) => continue,
+            }
+            has_changed = true;
+        }
+        has_changed
     }
 }

@@ -48,6 +48,14 @@ impl FrameOwners for TableFrames {
     }
 
     #[inline]
+    fn share_table(frame: PhysAddr) -> AxResult {
+        let shared = borrowed(frame, 1).share_one();
+        shared
+            .map(|table| _ = table.into_raw())
+            .map_err(|_| AxError::NoMemory)
+    }
+
+    #[inline]
     fn is_exclusive(frame: PhysAddr, count: usize) -> bool {
         !is_zero_frame(frame) && borrowed(frame, count).is_exclusive()
     }

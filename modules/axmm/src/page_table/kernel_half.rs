@@ -49,7 +49,7 @@ where
             match (read::<E>(entry, Self::TOP), self.query(addr)) {
                 (EntryState::Page(..), Some(page)) => self.split(page, &mut spare, flusher)?,
                 (EntryState::Empty, _) => {
-                    let table = Self::cleared(spare.take()?);
+                    let table = spare.take()?;
                     if !try_add_table::<E>(entry, table) {
                         H::dealloc_frame(table);
                     }

@@ -169,7 +169,7 @@ where
         let mut spare = SpareTables::<H>::allocate(levels.len())?;
         let mut below = None;
         for level in levels {
-            let table = Self::cleared(spare.take()?);
+            let table = spare.take()?;
             let entry = self.entry(table, vaddr, level);
             match below {
                 None => _ = try_add_page::<E>(entry, level, frame, flags, self.mark),

@@ -14,6 +14,13 @@ pub trait FrameOwners: PagingHandler {
     /// Fails with `NoMemory` if a frame cannot have more owners. Then nothing has changed.
     fn share(frame: PhysAddr, count: usize) -> AxResult;
 
+    /// Adds an owner to the frame of a table.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory` if the frame cannot have more owners.
+    fn share_table(frame: PhysAddr) -> AxResult;
+
     /// Returns whether each of `count` contiguous frames has one owner. It stays so: only an owner
     /// adds another.
     fn is_exclusive(frame: PhysAddr, count: usize) -> bool;

@@ -31,8 +31,8 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingMetaData};
 
 use super::entry::{
-    ENTRIES, Entry, EntryState, LEVEL_BITS, SHARES_TABLES, add_write, clear, clear_run,
-    copy_read_only, count_empty, read, write_pages, write_shared, write_table,
+    ENTRIES, Entry, EntryState, LEVEL_BITS, SHARES_TABLES, add_write, clear, clear_all, clear_run,
+    copy_read_only, copy_run_read_only, read, write_pages, write_shared, write_table,
 };
 use super::flusher::Flusher;
 use super::owners::FrameOwners;
@@ -45,52 +45,70 @@ use crate::addr::{Pages, block_around};
 #[cfg(feature = "objects")]
 pub(super) const TOP_SHARED: usize = 2;
 
+/// What is mapped at an address.
+pub enum Lookup<'a> {
+    /// No page is mapped there.
+    Missing,
+    /// The highest shared table on the path translates these addresses.
+    Shared(Pages),
+    /// A page is mapped there.
+    Page(FoundPage<'a>),
+}
+
+/// A page that has been looked up, with its entry.
+pub struct FoundPage<'a> {
+    /// The page.
+    pub page: Page,
+    entry: &'a Entry,
+    level: usize,
+}
+
 impl<M, E, H> PageTable<M, E, H>
 where
     M: PagingMetaData<VirtAddr = VirtAddr>,
     E: GenericPTE,
     H: FrameOwners,
 {
-    /// Copies entries of pages of `level`, which are in use or empty, without the right to write.
-    /// Each frame gets another owner.
+    /// Copies entries of the lowest level without the right to write. Each frame gets another owner.
     ///
     /// # Errors
     ///
     /// Fails with `NoMemory`. Then `to` has the entries whose frames have got another owner.
-    pub(super) fn share_pages(from: &[Entry], to: &[Entry], level: usize) -> AxResult {
+    pub(super) fn share_pages(from: &[Entry], to: &[Entry]) -> AxResult {
         let mut done = 0;
         while done < from.len() {
-            let (run, frame) = Self::first_run(&from[done..], level);
+            let (frame, run) = copy_run_read_only::<E>(&from[done..], &to[done..]);
             if let Some(frame) = frame {
-                H::share(frame, run << (LEVEL_BITS * level))?;
-                copy_read_only::<E>(&from[done..done + run], &to[done..done + run]);
+                H::share(frame, run).inspect_err(|_| clear_all(&to[done..done + run]))?;
             }
             done += run;
         }
         Ok(())
     }
 
-    /// Returns the number of entries at the start of `entries`, which is not empty, that are all
-    /// empty, or whose pages have contiguous frames; and the first of these frames.
-    fn first_run(entries: &[Entry], level: usize) -> (usize, Option<PhysAddr>) {
-        let frame = |entry| match read::<E>(entry, level) {
-            EntryState::Page(paddr, _) => Some(paddr),
-            EntryState::Empty | EntryState::Table(_) | EntryState::Shared(_) => None,
-        };
-        let Some(first) = frame(&entries[0]) else {
-            return (count_empty(entries).max(1), None);
-        };
-        let size = PAGE_SIZE_4K << (LEVEL_BITS * level);
-        let in_order = entries.iter().enumerate();
-        let run = in_order.take_while(|(index, entry)| frame(entry) == Some(first + index * size));
-        (run.count(), Some(first))
-    }
-
-    /// Returns the addresses that the highest shared table on the path to `vaddr` translates, if
-    /// there is one.
-    pub fn shared_block(&self, vaddr: VirtAddr) -> Option<Pages> {
-        let (_, level) = self.highest_shared(vaddr)?;
-        Some(block_around(vaddr.as_usize(), Self::entry_size(level)))
+    /// Returns what is mapped at `vaddr`, if no shared table is on the path to it.
+    pub fn lookup(&self, vaddr: VirtAddr) -> Lookup<'_> {
+        let mut table = self.root;
+        for level in (0..M::LEVELS).rev() {
+            let entry = self.entry(table, vaddr, level);
+            let block = || block_around(vaddr.as_usize(), Self::entry_size(level));
+            match read::<E>(entry, level) {
+                EntryState::Table(next) => table = next,
+                EntryState::Empty => return Lookup::Missing,
+                EntryState::Shared(_) => return Lookup::Shared(block()),
+                EntryState::Page(paddr, flags) => {
+                    let block = block();
+                    let page = Page {
+                        vaddr: VirtAddr::from_usize(block.start),
+                        paddr,
+                        size: Self::entry_size(level),
+                        flags,
+                    };
+                    return Lookup::Page(FoundPage { page, entry, level });
+                }
+            }
+        }
+        Lookup::Missing
     }
 
     /// Returns the highest entry on the path to `vaddr` that leads to a shared table, and its
@@ -163,11 +181,11 @@ where
         spare: &mut SpareTables<H>,
         poll: &dyn Fn(),
     ) -> AxResult<PhysAddr> {
-        let copy = Self::cleared(spare.take()?);
+        let copy = spare.take()?;
         let [from, to] = [table, copy].map(|table| self.entries(table).as_slice());
         let copied = match level {
-            0 => Self::share_pages(from, to, 0),
-            _ => Self::share_entries(from, to, level),
+            0 => Self::share_pages(from, to),
+            _ => Self::share_entries(from, to, level, poll),
         };
         poll();
         if let Err(error) = copied {
@@ -180,19 +198,31 @@ where
     }
 
     /// Copies entries of a `level` above the lowest. Each table and each page gets another owner.
-    fn share_entries(from: &[Entry], to: &[Entry], level: usize) -> AxResult {
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NoMemory`. Then `to` has the entries of what has got another owner.
+    pub(super) fn share_entries(
+        from: &[Entry],
+        to: &[Entry],
+        level: usize,
+        poll: &dyn Fn(),
+    ) -> AxResult {
         for (from, to) in from.iter().zip(to) {
             match read::<E>(from, level) {
                 EntryState::Empty => {}
-                EntryState::Page(..) => {
-                    Self::share_pages(slice::from_ref(from), slice::from_ref(to), level)?;
+                EntryState::Page(frame, _) => {
+                    H::share(frame, 1 << (LEVEL_BITS * level))?;
+                    copy_read_only::<E>(slice::from_ref(from), slice::from_ref(to));
+                    poll();
                 }
                 EntryState::Table(table) | EntryState::Shared(table) => {
-                    H::share(table, 1)?;
+                    H::share_table(table)?;
                     write_shared::<E>(to, table);
                 }
             }
         }
+        poll();
         Ok(())
     }
 
@@ -228,19 +258,10 @@ where
         poll();
     }
 
-    /// Gives `page`, whose frame has no other owner, the right to write. Returns whether it has
-    /// done so: another hart may have changed the page meanwhile.
-    pub fn add_write(&self, page: &Page) -> bool {
-        let mut table = self.root;
-        for level in (0..M::LEVELS).rev() {
-            let entry = self.entry(table, page.vaddr, level);
-            match read::<E>(entry, level) {
-                EntryState::Table(next) => table = next,
-                EntryState::Page(..) => return add_write::<E>(entry, level, page.paddr),
-                EntryState::Empty | EntryState::Shared(_) => return false,
-            }
-        }
-        false
+    /// Gives a page, whose frame has no other owner, the right to write. Returns whether it has done
+    /// so: another hart may have changed the page meanwhile.
+    pub fn add_write(found: &FoundPage<'_>) -> bool {
+        add_write::<E>(found.entry, found.level, found.page.paddr)
     }
 
     /// Returns whether `page` has no other owner, so that it can be written in place.

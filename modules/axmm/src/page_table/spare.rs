@@ -35,16 +35,19 @@ impl<H: PagingHandler> SpareTables<H> {
         Ok(spare)
     }
 
-    /// Takes a frame out of the list. Its first bytes are not zero: the caller writes every
-    /// entry of the table.
+    /// Takes a frame out of the list. It is full of zeroes, as an empty table is.
     ///
     /// # Errors
     ///
     /// Fails with `NoMemory` if the list is empty.
     pub fn take(&mut self) -> AxResult<PhysAddr> {
         let frame = self.first.ok_or(AxError::NoMemory)?;
-        // SAFETY: `allocate` has written the link of every frame in the list.
-        self.first = unsafe { Self::link(frame).read() };
+        let link = Self::link(frame);
+        // SAFETY: `allocate` has written the link of every frame in the list, and the list owns
+        // the frame.
+        self.first = unsafe { link.read() };
+        // SAFETY: the list owns the frame, of which the link is a part.
+        unsafe { link.write_bytes(0, 1) };
         Ok(frame)
     }
 

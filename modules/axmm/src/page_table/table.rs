@@ -184,15 +184,6 @@ where
         H::alloc_frame().ok_or(AxError::NoMemory)
     }
 
-    /// Fills `frame` with zeroes, which makes it an empty table. The caller owns the frame
-    /// exclusively.
-    pub(super) fn cleared(frame: PhysAddr) -> PhysAddr {
-        let entries = H::phys_to_virt(frame).as_mut_ptr();
-        // SAFETY: the caller has just allocated the frame, and `H` maps it at this address.
-        unsafe { entries.write_bytes(0, PAGE_SIZE_4K) };
-        frame
-    }
-
     /// Returns whether all entries of a table are empty.
     pub(super) fn is_empty(&self, table: PhysAddr) -> bool {
         count_empty(self.entries(table)) == ENTRIES

@@ -80,6 +80,10 @@ impl FrameOwners for HostFrames {
         Err(AxError::NoMemory)
     }
 
+    fn share_table(_: PhysAddr) -> AxResult {
+        Err(AxError::NoMemory)
+    }
+
     fn is_exclusive(_: PhysAddr, _: usize) -> bool {
         true
     }

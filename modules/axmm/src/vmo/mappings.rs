@@ -164,7 +164,7 @@ impl<M: Machine> Mappings<M> {
 
 impl<M: Machine> Mapping<M> {
     /// Makes the record of a mapping of the object at `addresses`. The caller maps it next, or
-    /// [drops](Self::drop_unmapped) it.
+    /// counts all of it as [unmapped](Self::unmapped).
     ///
     /// # Errors
     ///

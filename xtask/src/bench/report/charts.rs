@@ -19,6 +19,7 @@ const SUBJECTS: [(&str, &[&str]); 5] = [
             "protect.",
             "cow.",
             "fork.",
+            "exit.",
         ],
     ),
     (

@@ -132,3 +132,23 @@ fn tables_are_freed_only_in_the_exclusive_range() {
     assert!(!may_free(&gather, last_table, usize::MAX));
     gather.finish();
 }
+
+/// Such a frame stays in its entry until TLBs are flushed. Then the page is unmapped again.
+#[test]
+#[cfg(feature = "objects")]
+fn a_frame_that_address_spaces_share_is_released_after_the_flush() {
+    let state = TlbState::user();
+    let (frame, owner) = frame_with_two_owners();
+    let mut gather = Gather::new(&state);
+    gather.set_owns_frames(true);
+    assert!(!gather.unmapped(page(5), frame));
+    assert!(gather.has_left_entries());
+    gather.finish();
+    assert_eq!(owner.references(), 2);
+    let mut gather = Gather::new(&state);
+    gather.set_owns_frames(true);
+    gather.set_flushed();
+    assert!(gather.unmapped(page(5), frame));
+    gather.finish();
+    assert_eq!(owner.references(), 1);
+}
