@@ -15,7 +15,8 @@ use axerrno::{AxError, AxResult};
 /// Fails with `NoMemory` if the box cannot be allocated.
 #[inline(always)]
 pub fn boxed<T>(value: T) -> AxResult<Box<T>> {
-    boxed_uninit().map(|place| Box::write(place, value))
+    let place = boxed_uninit()?;
+    Ok(Box::write(place, value))
 }
 
 /// Returns a box whose value the caller writes into its place, so that a large value is not moved.

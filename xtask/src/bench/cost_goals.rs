@@ -266,11 +266,19 @@ pub static GOALS: [Goal; 30] = [
         "snapshot.first_write",
         "the first page that is copied after a snapshot, with its leaf and its root",
         Limit::RowPlus("object.copy", 2500.0),
+    )
+    .explain_miss(
+        "Each of the 64 frames and of the 64 children of the root gets another owner. That takes most of what the copy of the page leaves.",
+        "Share the frames of a leaf in fewer instructions, and allocate nodes without filling them with zeroes first.",
     ),
     Goal::new(
         "snapshot.next_write",
         "the next page of the same leaf that is copied",
         Limit::RowPlus("object.copy", 450.0),
+    )
+    .explain_miss(
+        "The request goes down the tree four times, each time with the state locked.",
+        "Let the request hand the page that it has found to the copy, and return the new page without another look.",
     ),
     Goal {
         limit: [Limit::Fixed(560.0), Limit::Unlimited],

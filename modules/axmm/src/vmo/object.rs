@@ -124,7 +124,7 @@ impl<M: Machine> Object<M> {
     /// # Errors
     ///
     /// Fails with `NoMemory`.
-    #[inline]
+    #[inline(always)]
     pub fn create(kind: VmoKind, body: Body<M>, state: State) -> AxResult<Vmo<M>> {
         let object = Counted::new(Self {
             kind,
