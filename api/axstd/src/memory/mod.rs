@@ -26,12 +26,6 @@ pub use axfeat::axmm::{
 /// How often waiting changes of mappings have been overtaken by others since boot.
 #[cfg(feature = "overtakes")]
 pub use axfeat::axmm::{Overtaken, overtaken};
-/// Memory objects: memory that exists apart from any address. `docs/objects.md` explains them.
-#[cfg(feature = "objects")]
-pub use axfeat::axmm::{
-    Sharing,
-    vmo::{Access, CachePolicy, PinnedPages, Run, Vmo, VmoKind},
-};
 #[cfg(feature = "paging")]
 pub use mapping::{Mapping, MappingFlags, kernel_aspace};
 
