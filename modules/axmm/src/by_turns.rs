@@ -22,6 +22,8 @@ std::thread_local! {
     pub static ROUND: Cell<usize> = const { Cell::new(0) };
     /// How often other modules still free memory when they are asked to.
     pub static RECLAIMS: Cell<usize> = const { Cell::new(0) };
+    /// How often a hart has looked for flush requests.
+    pub static POLLS: Cell<usize> = const { Cell::new(0) };
     /// All flushes so far: the harts, a bit for each, and the addresses.
     pub static FLUSHES: RefCell<Vec<(u64, Range<usize>)>> = const { RefCell::new(Vec::new()) };
 }
@@ -59,6 +61,10 @@ unsafe impl Machine for FourHarts {
 
     fn flush_local(pages: Range<usize>) {
         Self::flush(1 << HART.get(), pages);
+    }
+
+    fn poll() {
+        POLLS.set(POLLS.get() + 1);
     }
 
     fn disable_irqs() {}

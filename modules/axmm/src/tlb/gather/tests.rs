@@ -3,7 +3,7 @@
 use axalloc::{SharedFrames, UsageKind, alloc_frame};
 
 use super::*;
-use crate::by_turns::{FLUSHES, FourHarts, as_hart};
+use crate::by_turns::{FLUSHES, FourHarts, POLLS, as_hart};
 use crate::test_memory;
 
 const PAGE: usize = PAGE_SIZE_4K;
@@ -31,11 +31,25 @@ fn pages_are_flushed_in_one_go_and_then_their_frames_are_freed() {
     gather.set_owns_frames(true);
     gather.unmapped(page(5), frame);
     gather.changed(page(2));
+    assert!(
+        !gather.has_left_entries(),
+        "the kernel's pages are not shared"
+    );
     assert_eq!(FLUSHES.take(), []);
     assert_eq!(owner.references(), 2);
     gather.finish();
     assert_eq!(FLUSHES.take(), [(ALL_HARTS, 2 * PAGE..6 * PAGE)]);
     assert_eq!(owner.references(), 1);
+}
+
+#[test]
+fn long_loops_look_for_flush_requests() {
+    let state = TlbState::kernel();
+    let gather = Gather::new(&state);
+    POLLS.set(0);
+    gather.poll();
+    assert_eq!(POLLS.get(), 1);
+    gather.finish();
 }
 
 #[test]
