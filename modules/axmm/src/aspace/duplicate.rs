@@ -61,12 +61,7 @@ impl<M: Machine> Operation<M> for CopyInto<'_, M> {
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range();
         guard.unlocked(|unlocked| {
-            let mut from = unlocked.range().start;
-            // An area ends within its shard, all of which is locked.
-            while let Some(area) = unlocked.area_from(from) {
-                self.copy_area(unlocked, &area)?;
-                from = area.end();
-            }
+            unlocked.for_each_area(|area| self.copy_area(unlocked, area))?;
             M::publish_entries();
             Ok(())
         })

@@ -82,12 +82,7 @@ impl<M: Machine> Operation<M> for Fork<'_, M> {
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range();
         guard.unlocked(|unlocked| {
-            let mut from = unlocked.range().start;
-            // An area ends within its shard, all of which is locked.
-            while let Some(area) = unlocked.area_from(from) {
-                self.child.map_like(&area, self.is_pinned)?;
-                from = area.end();
-            }
+            unlocked.for_each_area(|area| self.child.map_like(area, self.is_pinned))?;
             let (parent, child) = (&unlocked.space().table, &self.child.table);
             unlocked
                 .stretches(unlocked.range())

@@ -428,6 +428,22 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
         }
     }
 
+    /// Calls `f` for the areas that overlap the range, in order.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `f`, which is not called any more then.
+    pub fn for_each_area(&self, mut f: impl FnMut(&MemoryArea<Backend>) -> AxResult) -> AxResult {
+        let mut from = self.range().start;
+        while let Some(area) = self.area_from(from)
+            && area.start() < self.range().end
+        {
+            f(&area)?;
+            from = area.end();
+        }
+        Ok(())
+    }
+
     /// Makes a list for what the operation unmaps.
     pub fn gather(&self) -> TlbGather<'a, M> {
         let mut gather = TlbGather::new(&self.0.space.tlb_state);

@@ -6,9 +6,7 @@ use axerrno::AxResult;
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, PagingMetaData};
 
-use super::entry::{
-    Entry, EntryState, copy_read_only, count_empty, read, try_add_table, write_shared,
-};
+use super::entry::{Entry, EntryState, copy_read_only, count_empty, read, try_add_table};
 use super::flusher::Flusher;
 use super::owners::FrameOwners;
 use super::share::TOP_SHARED;
@@ -128,23 +126,5 @@ where
                 EntryState::Empty | EntryState::Shared(_) => {}
             }
         }
-    }
-
-    /// Seals entries of a `level` above the lowest, all of which are shared. Returns whether any has
-    /// changed.
-    fn seal_entries(entries: &[Entry], level: usize) -> bool {
-        let mut has_changed = false;
-        for entry in entries {
-            match read::<E>(entry, level) {
-                EntryState::Table(below) => write_shared::<E>(entry, below),
-                EntryState::Page(..) => {
-                    let page = slice::from_ref(entry);
-                    copy_read_only::<E>(page, page);
-                }
-                EntryState::Empty | EntryState::Shared(_) => continue,
-            }
-            has_changed = true;
-        }
-        has_changed
     }
 }

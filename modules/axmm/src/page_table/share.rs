@@ -156,10 +156,17 @@ where
     /// read-only, and tables are shared, since both may have other owners. Returns it.
     fn take_over(&self, table: PhysAddr, level: usize) -> PhysAddr {
         let entries = self.entries(table).as_slice();
-        if level == 0 {
-            copy_read_only::<E>(entries, entries);
-            return table;
+        match level {
+            0 => copy_read_only::<E>(entries, entries),
+            _ => _ = Self::seal_entries(entries, level),
         }
+        table
+    }
+
+    /// Seals entries of a `level` above the lowest: those that lead to tables are shared, and pages
+    /// lose the right to write. Returns whether any has changed.
+    pub(super) fn seal_entries(entries: &[Entry], level: usize) -> bool {
+        let mut has_changed = false;
         for entry in entries {
             match read::<E>(entry, level) {
                 EntryState::Table(below) => write_shared::<E>(entry, below),
@@ -167,10 +174,11 @@ where
                     let page = slice::from_ref(entry);
                     copy_read_only::<E>(page, page);
                 }
-                EntryState::Empty | EntryState::Shared(_) => {}
+                EntryState::Empty | EntryState::Shared(_) => continue,
             }
+            has_changed = true;
         }
-        table
+        has_changed
     }
 
     /// Returns a copy of a shared `table`, and drops this page table's share of it.

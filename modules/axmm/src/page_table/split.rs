@@ -86,10 +86,7 @@ where
     /// those of the large page there.
     #[inline]
     pub fn unsplit_block(&self, addr: usize) -> Option<Pages> {
-        let highest = match self.highest_shared(VirtAddr::from_usize(addr)) {
-            Some((_, level)) => level,
-            None => self.unsplit_levels(addr).next_back()?,
-        };
+        let highest = self.unsplit_levels(addr).next_back()?;
         Some(block_around(addr, Self::entry_size(highest)))
     }
 
@@ -131,8 +128,9 @@ where
         Ok(())
     }
 
-    /// Splits all large pages of `pages`, where no table is shared, into the smallest pages. A large page without rights
-    /// could not be told from a table, so this comes before all rights are taken away.
+    /// Splits all large pages of `pages`, where no table is shared, into the smallest pages. A large
+    /// page without rights could not be told from a table, so this comes before all rights are taken
+    /// away.
     ///
     /// # Errors
     ///
