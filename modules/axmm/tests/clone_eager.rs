@@ -6,21 +6,16 @@ use std::thread;
 use axalloc::fault::fail_from;
 use axalloc::{UsageKind, usage};
 use axerrno::AxError;
-use axmm::{AddrSpace, Grain, MappingFlags, VirtAddr};
+use axmm::{AddrSpace, Grain, VirtAddr};
 
 mod support;
 
+use support::duplicates::{SIZE, areas, byte, user};
 use support::raw::RawPage;
 use support::threads::{Threads, set_this_hart};
 use support::{
     GIB, KIB4, MIB2, MapPhysical, NONE, RO, RW, RX, TestMachine, X64, alone, phys, virt,
 };
-
-const SIZE: usize = 4 * GIB;
-
-fn user<M: TestMachine>() -> AddrSpace<M> {
-    AddrSpace::new_empty_user(virt(M::base()), SIZE).unwrap()
-}
 
 /// Maps areas of all kinds, some across the ends of tables, and writes to some of their pages.
 /// Returns the addresses of written bytes.
@@ -64,23 +59,8 @@ fn fill<M: TestMachine>(space: &AddrSpace<M>) -> Vec<usize> {
     written.to_vec()
 }
 
-/// Start, end, rights, and what is behind each area.
-fn areas<M: TestMachine>(space: &AddrSpace<M>) -> Vec<(usize, usize, MappingFlags, String)> {
-    let areas = space.areas().map(|area| {
-        let backend = format!("{:?}", area.backend());
-        let (start, end) = (area.start().as_usize(), area.end().as_usize());
-        (start, end, area.flags(), backend)
-    });
-    areas.collect()
-}
-
 fn pages<M: TestMachine>(space: &AddrSpace<M>) -> Vec<RawPage> {
     M::walk(space).unwrap().pages
-}
-
-fn byte<M: TestMachine>(space: &AddrSpace<M>, addr: usize) -> Option<u8> {
-    let mut byte = [0];
-    space.read(virt(addr), &mut byte).ok().map(|()| byte[0])
 }
 
 fn a_copy_has_the_same_areas_pages_and_bytes<M: TestMachine>() {

@@ -11,6 +11,7 @@ use axmm::{AddrSpace, Fault, Grain, MappingFlags, VirtAddr};
 
 mod support;
 
+use support::duplicates::{SIZE, areas, byte, user};
 use support::threads::{Threads, set_this_hart};
 use support::{
     GIB, KIB4, MIB2, MapPhysical, NONE, RO, RW, RX, TestMachine, X64, alone, phys, virt,
@@ -18,12 +19,6 @@ use support::{
 
 #[global_allocator]
 static HEAP: FailingHeap<System> = FailingHeap(System);
-
-const SIZE: usize = 4 * GIB;
-
-fn user<M: TestMachine>() -> AddrSpace<M> {
-    AddrSpace::new_empty_user(virt(M::base()), SIZE).unwrap()
-}
 
 /// Maps areas of all kinds, some across the ends of tables, and writes to some of their pages.
 /// Returns the addresses of written bytes.
@@ -69,21 +64,6 @@ fn fill<M: TestMachine>(space: &AddrSpace<M>) -> Vec<usize> {
         .unwrap();
     space.protect(virt(base + 10 * KIB4), 5 * KIB4, RO).unwrap();
     written.to_vec()
-}
-
-/// Start, end, rights, and what is behind each area.
-fn areas<M: TestMachine>(space: &AddrSpace<M>) -> Vec<(usize, usize, MappingFlags, String)> {
-    let areas = space.areas().map(|area| {
-        let backend = format!("{:?}", area.backend());
-        let (start, end) = (area.start().as_usize(), area.end().as_usize());
-        (start, end, area.flags(), backend)
-    });
-    areas.collect()
-}
-
-fn byte<M: TestMachine>(space: &AddrSpace<M>, addr: usize) -> Option<u8> {
-    let mut byte = [0];
-    space.read(virt(addr), &mut byte).ok().map(|()| byte[0])
 }
 
 fn bytes<M: TestMachine>(space: &AddrSpace<M>, addrs: &[usize]) -> Vec<Option<u8>> {

@@ -4,18 +4,15 @@
 //! Harts fork the address spaces of user programs while others use them, in the simulation of
 //! `stale_tlb.rs`. `TESSERA_RUNS` and `TESSERA_SEED` are as there.
 
-use std::ops::Range;
-
 mod support;
 
-use support::simulation::rules::{A64, LA64, Rules, SV, X64, X64_WITHOUT_PCIDS};
+use support::simulation::rules::Rules;
+use support::simulation::runs::{FORMATS, from_environment, rules_of, seeds};
 use support::simulation::{Bug, Workload, run_workload};
 use support::{TestMachine, alone};
 
 /// The number of runs, for the five formats together.
 const RUNS: u64 = 10_000;
-const FORMATS: u64 = 5;
-
 /// The number of runs within which each bug must make one fail.
 const RUNS_WITH_A_BUG: u64 = 20_000;
 
@@ -26,28 +23,6 @@ const BUGS: [Bug; 5] = [
     Bug::FlushesFirstPageOnly,
     Bug::EntersWithoutFlush,
 ];
-
-fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// Returns the seeds of this number of runs, or the seed that the environment selects.
-fn seeds(runs: u64) -> Range<u64> {
-    match from_environment("TESSERA_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..runs,
-    }
-}
-
-/// Returns the TLB rules of the architectures that have this machine's page tables.
-fn rules_of<M: TestMachine>() -> Vec<Rules> {
-    match M::NAME {
-        "X64" => vec![X64, X64_WITHOUT_PCIDS],
-        "A64" => vec![A64],
-        "La64" => vec![LA64],
-        _ => vec![SV],
-    }
-}
 
 fn fork<M: TestMachine>(rules: Rules, bug: Bug, seed: u64) -> Option<String> {
     run_workload::<M>(Some(Workload::Forks), rules, bug, seed).failure

@@ -8,16 +8,12 @@
 //! five page-table formats together. `TESSERA_SEED` repeats a run that has failed. Under
 //! `--cfg shuttle`, shuttle also switches harts at each access to an atomic of axmm.
 
-use std::ops::Range;
-
 mod support;
 
-use support::simulation::rules::{A64, LA64, Rules, SV, X64, X64_WITHOUT_PCIDS};
+use support::simulation::rules::Rules;
+use support::simulation::runs::{FORMATS, from_environment, rules_of, seeds};
 use support::simulation::{Bug, Workload, run, run_workload};
 use support::{TestMachine, alone};
-
-/// The number of page-table formats.
-const FORMATS: u64 = 5;
 
 /// The number of runs, for all formats together.
 const RUNS: u64 = 100_000;
@@ -41,28 +37,6 @@ const BUGS: [Bug; 11] = [
     Bug::KeepsInstructions,
     Bug::DoesNotCleanCode,
 ];
-
-fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// Returns the seeds of this number of runs, or the seed that the environment selects.
-fn seeds(runs: u64) -> Range<u64> {
-    match from_environment("TESSERA_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..runs,
-    }
-}
-
-/// Returns the TLB rules of the architectures that have this machine's page tables.
-fn rules_of<M: TestMachine>() -> Vec<Rules> {
-    match M::NAME {
-        "X64" => vec![X64, X64_WITHOUT_PCIDS],
-        "A64" => vec![A64],
-        "La64" => vec![LA64],
-        _ => vec![SV],
-    }
-}
 
 fn no_hart_reaches_what_is_freed<M: TestMachine>() {
     let _alone = alone();

@@ -11,6 +11,7 @@
 
 pub mod code;
 pub mod copies;
+pub mod duplicates;
 pub mod machine;
 pub mod memory;
 pub mod model;

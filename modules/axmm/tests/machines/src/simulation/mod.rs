@@ -35,6 +35,7 @@ mod machine;
 mod operations;
 mod overtakes;
 pub mod rules;
+pub mod runs;
 mod spaces;
 mod stacks;
 mod world;
