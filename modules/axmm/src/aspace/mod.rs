@@ -17,6 +17,7 @@
 //!   read_guard.rs   the areas of a shard, to look at
 //!
 //!   fault.rs        page faults
+//!     resolve.rs        one attempt to resolve a fault
 //!     fault_slot.rs     how a fault keeps operations away from its page
 //!   user_copy.rs    copies into and out of an address space
 //!   code.rs         instruction fetches see what was written
@@ -44,6 +45,7 @@ mod operation;
 mod protect;
 mod query;
 mod read_guard;
+mod resolve;
 mod sharing;
 mod space;
 mod stretches;

@@ -175,7 +175,10 @@ impl<M: Machine> AddrSpace<M> {
             Ok(Some(Err(AxError::NoMemory))) => Resolved::No(Fault::NoMemory),
             // The page is there.
             Ok(Some(Err(_))) => self.resolve_entered(area, request),
-            Ok(None) => Resolved::NeedsObjectPage(of),
+            Ok(None) => {
+                record.begin_visit();
+                Resolved::NeedsObjectPage(of)
+            }
             Err(_) => Resolved::No(Fault::Bus),
         })
     }
@@ -254,15 +257,15 @@ impl<M: Machine> AddrSpace<M> {
         }
     }
 
-    /// Keeps a mapping and its object until [`load_object_page`](Self::load_object_page) ends. The
-    /// hart holds its fault slot for a page of the mapping.
-    pub(super) fn visit_object(&self, of: ObjectArea) {
-        // SAFETY: an operation that unmaps the page waits for the fault slot, so the record exists.
-        unsafe { record::<M>(of).as_ref() }.begin_visit();
+    /// Ends the visit of a mapping that [`NeedsObjectPage`](Resolved::NeedsObjectPage) came with.
+    #[cfg(feature = "hal")]
+    pub(super) fn end_visit(&self, of: ObjectArea) {
+        // SAFETY: the visit keeps the record.
+        unsafe { record::<M>(of).as_ref() }.end_visit();
     }
 
     /// Makes the page at `vaddr` one that its object alone has, for a write. The caller holds no
-    /// lock, and has begun a [visit](Self::visit_object), which ends here.
+    /// lock. Ends the visit that [`NeedsObjectPage`](Resolved::NeedsObjectPage) came with.
     ///
     /// # Errors
     ///

@@ -85,7 +85,7 @@ pub use flusher::Flusher;
 pub use map::FrameSource;
 pub use owners::FrameOwners;
 pub use protect::Protection;
-pub use share::Lookup;
+pub use share::{FoundPage, Lookup};
 pub use spare::SpareTables;
 pub use table::{Page, PageTable};
 pub use visit::{MAX_LEVELS, Resident, VisitPosition, Visited};

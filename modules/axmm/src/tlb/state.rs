@@ -133,6 +133,13 @@ impl TlbState {
         self.inside.load(SeqCst) != 0
     }
 
+    /// Returns whether no hart except `hart` has entered the address space and not left it.
+    pub fn has_none_inside_but(&self, hart: usize) -> bool {
+        // SeqCst: after a `shoot_down`, this is the load of `inside` that the module's head speaks
+        // of.
+        !self.kernel && self.inside.load(SeqCst) & !(1 << hart) == 0
+    }
+
     /// Makes all harts drop what they hold of a part of the page table that has changed.
     /// `flush` gets the set of harts that are inside, one bit each, and returns when all of
     /// them have flushed that part. All other harts flush when they enter next. Several harts
