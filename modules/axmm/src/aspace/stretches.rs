@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Areas of fresh frames and private mappings of objects own their frames. Linear areas and shared
-//! mappings of objects do not. Each of these is a stretch of its own.
+//! mappings of objects do not, and each such area is a stretch of its own.
 //!
 //! A stretch of areas that own frames includes the gaps around them. A fork shares only page tables
 //! that lie in such a stretch as a whole. A linear area or a shared mapping that is placed in a gap
