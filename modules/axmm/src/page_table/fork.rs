@@ -63,8 +63,8 @@ where
                     left.start += size * count_empty(self.entries_of(from, &left, level));
                 }
                 EntryState::Page(..) => {
-                    // Large pages are of no higher level than `TOP_SHARED`, and areas have been
-                    // split from them at their ends. So none is left for this step.
+                    // Not reached: a large page is of level `TOP_SHARED` at most, and none lies
+                    // across an end of an area. So the step above has shared it.
                     debug_assert_eq!(
                         part.len(),
                         size,

@@ -276,8 +276,8 @@ impl<M: Machine> Vmo<M> {
         let (object, _) = self.target();
         let _turn = object.0.turn.wait();
         object.0.state.with(|state| {
-            // With the state locked: a mapping is listed before its policy is read. So it is found
-            // here, or it reads the new policy.
+            // Looked at with the state locked, so that no mapping reads the policy between this and
+            // the change.
             let is_mapped = object.0.mappings.is_mapped();
             let is_cloned = state.family.as_ref().is_some_and(Counted::is_shared);
             if is_mapped || is_cloned || !state.pins.is_empty() {

@@ -87,7 +87,8 @@ impl<M: Machine> Object<M> {
             base: base + pages.start,
         };
         let snapshot = Self::create(VmoKind::Snapshot, body, state)?;
-        // Page requests find the pages shared by now, so no page gets the right to write again.
+        // Page requests find the pages shared by now. So none that is write-protected here becomes
+        // writable again.
         self.mappings.write_protect(pages);
         Ok(snapshot)
     }
