@@ -26,10 +26,12 @@
 //!   read_write  resize   snapshot    operations, one file each
 //!   commit  decommit  pin  usage  request
 //!   object ─► lock, mappings         what a handle refers to
+//!   big_reader_lock ─► lock          the object's state, which page faults read
 //!   tree ─► spares ─► node           pages by their index
 //!   page_frame, counted              counted references to frames and nodes
 //! ```
 
+mod big_reader_lock;
 mod commit;
 mod counted;
 mod decommit;
