@@ -4,6 +4,7 @@ use loom::cell;
 
 use super::BigReaderLock;
 use crate::locking::modelled::{Modelled, harts, wake_other};
+use crate::vmo::counted::Counted;
 
 /// A value that loom watches: it fails a test in which a read and a write are not ordered.
 struct Watched(cell::UnsafeCell<usize>);
@@ -12,6 +13,28 @@ struct Watched(cell::UnsafeCell<usize>);
 unsafe impl Sync for Watched {}
 
 type Lock = BigReaderLock<Modelled, Watched>;
+
+/// A node of a tree. Its drop is a write.
+struct Node(Watched);
+
+impl Node {
+    fn read(&self) {
+        self.0.0.with(|_| {});
+    }
+
+    fn write(&mut self) {
+        self.0.0.with_mut(|_| {});
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+/// The state of an object whose tree has one node at most.
+type Object = BigReaderLock<Modelled, Option<Counted<Node>>>;
 
 fn with_readers() -> Lock {
     let lock = without_readers();
@@ -85,6 +108,82 @@ fn readers_may_be_admitted_beside_a_writer() {
         |lock| {
             lock.admit_readers().unwrap();
             read(lock);
+        },
+    );
+}
+
+fn new_node() -> Counted<Node> {
+    Counted::new(Node(Watched(cell::UnsafeCell::new(0)))).unwrap()
+}
+
+fn object_with(node: Counted<Node>) -> Object {
+    let object = Object::new(Some(node));
+    object.admit_readers().unwrap();
+    object
+}
+
+/// Looks a page up, as a page fault does.
+fn look_up(object: &Object) {
+    let read = |root: &Option<Counted<Node>>| root.iter().for_each(|node| node.read());
+    match object.try_read() {
+        Some(root) => read(&root),
+        None => object.with(|root| read(root)),
+    }
+    wake_other();
+}
+
+#[test]
+fn a_node_is_freed_after_all_lookups() {
+    harts(
+        3,
+        || object_with(new_node()),
+        |object| {
+            look_up(object);
+            look_up(object);
+        },
+        |object| {
+            let taken = object.with(Option::take);
+            wake_other();
+            drop(taken);
+        },
+    );
+}
+
+/// The first write to an object since a snapshot was made.
+fn write_page(object: &Object) {
+    let former = object.with(|root| {
+        let node = root.as_mut()?;
+        match node.get_mut() {
+            Some(node) => {
+                node.write();
+                None
+            }
+            None => {
+                node.read();
+                root.replace(new_node())
+            }
+        }
+    });
+    wake_other();
+    drop(former);
+}
+
+/// An object and its snapshot share a node. Each has a lock of its own.
+#[test]
+fn of_two_objects_at_most_one_takes_a_node_over() {
+    harts(
+        3,
+        || {
+            let node = new_node();
+            [object_with(node.share()), object_with(node)]
+        },
+        |[original, _]| {
+            look_up(original);
+            write_page(original);
+        },
+        |[original, snapshot]| {
+            write_page(snapshot);
+            look_up(original);
         },
     );
 }
