@@ -43,7 +43,7 @@ pub struct ThreadsGoal {
 }
 
 /// The rows of `bench-threads`.
-pub static THREADS_GOALS: [ThreadsGoal; 6] = [
+pub static THREADS_GOALS: [ThreadsGoal; 9] = [
     ThreadsGoal {
         row: "threads.fault_one_area",
         work: "page faults in one area, each thread in its part",
@@ -68,6 +68,21 @@ pub static THREADS_GOALS: [ThreadsGoal; 6] = [
         row: "threads.map_touch_unmap.256",
         work: "256 pages mapped, touched, unmapped",
         bound: Bound::AtLeast(1.85),
+    },
+    ThreadsGoal {
+        row: "threads.object_fault",
+        work: "page faults in one object, in one address space",
+        bound: Bound::AtLeast(1.9),
+    },
+    ThreadsGoal {
+        row: "threads.object_fault_space_each",
+        work: "page faults in one object, each thread in an address space of its own",
+        bound: Bound::AtLeast(1.9),
+    },
+    ThreadsGoal {
+        row: "threads.snapshot_write",
+        work: "first writes to pages of snapshots of one object, a snapshot each",
+        bound: Bound::AtLeast(1.9),
     },
     ThreadsGoal {
         row: "threads.frame_pair",

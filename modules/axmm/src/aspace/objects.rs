@@ -25,6 +25,9 @@ use crate::tlb::gather::TlbGather;
 use crate::vmo::mappings::{Mapping, Space, Take};
 use crate::vmo::{Access, CachePolicy, Run, Vmo};
 
+#[cfg(all(test, loom))]
+mod interleavings;
+
 /// Who sees what is written to a mapping of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {

@@ -78,6 +78,8 @@ mod table;
 mod unmap;
 mod visit;
 
+#[cfg(all(test, loom, feature = "objects", target_arch = "x86_64"))]
+mod interleavings;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
 

@@ -94,9 +94,4 @@ impl<M: Machine, T> StateLock<M, T> {
         self.lock.unlock();
         result
     }
-
-    /// Returns the state without locking it.
-    pub fn get_mut(&mut self) -> &mut T {
-        self.state.get_mut()
-    }
 }

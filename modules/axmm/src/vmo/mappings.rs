@@ -179,6 +179,7 @@ impl<M: Machine> Mapping<M> {
         offset: usize,
         space: Option<NonNull<dyn Space>>,
     ) -> AxResult<NonNull<Self>> {
+        object.target().0.0.state.admit_readers()?;
         let record = boxed(Self {
             offset,
             space,

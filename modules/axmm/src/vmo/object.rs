@@ -8,8 +8,9 @@ use axconfig::PAGE_SIZE;
 use axerrno::{AxError, AxResult};
 use memory_addr::PhysAddr;
 
+use super::big_reader_lock::BigReaderLock;
 use super::counted::Counted;
-use super::lock::{StateLock, Turn, TurnGuard};
+use super::lock::{Turn, TurnGuard};
 use super::mappings::Mappings;
 use super::page_frame::PageFrame;
 use super::tree::Tree;
@@ -24,7 +25,7 @@ pub struct Object<M: Machine> {
     pub kind: VmoKind,
     pub body: Body<M>,
     pub turn: Turn<M>,
-    pub state: StateLock<M, State>,
+    pub state: BigReaderLock<M, State>,
     /// The shared mappings. Private ones show a snapshot, which takes no page away.
     pub mappings: Mappings<M>,
 }
@@ -134,7 +135,7 @@ impl<M: Machine> Object<M> {
             kind,
             body,
             turn: Turn::new(),
-            state: StateLock::new(state),
+            state: BigReaderLock::new(state),
             mappings: Mappings::new(),
         });
         object.map(Vmo)

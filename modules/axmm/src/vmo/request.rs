@@ -81,6 +81,13 @@ impl<M: Machine> Vmo<M> {
     ) -> AxResult<Option<R>> {
         let (object, page, end) = self.page_at(offset)?;
         let end = end.min(page.saturating_add(most));
+        if let Some(state) = object.state.try_read() {
+            match object.resident(&state, page, end, access)? {
+                // That the zero frame is mapped has to be recorded.
+                Some(run) if is_zero_frame(run.frame) => {}
+                run => return Ok(run.map(|run| f(Run { offset, ..run }))),
+            }
+        }
         object.state.with(|state| {
             let run = object.resident(state, page, end, access)?;
             let is_zero_frame = |run: &Run| is_zero_frame(run.frame);
