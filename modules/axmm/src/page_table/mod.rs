@@ -88,4 +88,4 @@ pub use protect::Protection;
 pub use share::Lookup;
 pub use spare::SpareTables;
 pub use table::{Page, PageTable};
-pub use visit::{MAX_LEVELS, Resident, VisitPosition, Visited};
+pub use visit::{MAX_LEVELS, VisitPosition, Visited};
