@@ -12,6 +12,8 @@ pub struct ShownObject {
     /// The offset in the object, in bytes. For a snapshot it is the offset in the original, and
     /// for a snapshot of a slice that in the object of which the slice is a part.
     pub offset: usize,
+    /// Whether writes go to the object. Otherwise a page is copied when it is written.
+    pub is_shared: bool,
     /// The object's length in bytes.
     pub len: usize,
     /// The bytes in frames that other objects have, too.
@@ -38,21 +40,23 @@ mod lookup {
         /// The mapping may end meanwhile. The object exists until this returns.
         pub fn object_at(&self, vaddr: VirtAddr) -> Option<ShownObject> {
             // The object is counted without a lock of the address space: it may have many pages.
-            let (object, offset) = self.mapped_object(vaddr.align_down_4k())?;
+            let (object, offset, is_shared) = self.mapped_object(vaddr.align_down_4k())?;
             let committed = object.committed();
             Some(ShownObject {
                 id: object.id(),
                 kind: object.kind().word(),
                 name: object.name(),
                 offset: object.origin() + offset,
+                is_shared,
                 len: object.len(),
                 shared: committed.shared,
                 private: committed.private,
             })
         }
 
-        /// Returns a handle of the object that is mapped at `page`, and the offset of the page.
-        fn mapped_object(&self, page: VirtAddr) -> Option<(Vmo<M>, usize)> {
+        /// Returns a handle of the object that is mapped at `page`, the offset of the page, and
+        /// whether writes go to the object.
+        fn mapped_object(&self, page: VirtAddr) -> Option<(Vmo<M>, usize, bool)> {
             let shard = self.shards.at(page.as_usize())?;
             let range = VirtAddrRange::try_from_start_size(page, PAGE_SIZE_4K)?;
             let mut guard = WriteGuard::new(self, shard, range);
@@ -62,7 +66,8 @@ mod lookup {
             // locked the page, or `begin` would have waited. So no operation unmaps it before the
             // guard is dropped, and a mapping has its record until all of it is unmapped.
             let record = unsafe { record::<M>(of).as_ref() };
-            Some((record.object.clone(), record.offset_of(page.as_usize())))
+            let offset = record.offset_of(page.as_usize());
+            Some((record.object.clone(), offset, of.is_shared))
         }
     }
 }

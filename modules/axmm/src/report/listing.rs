@@ -255,6 +255,7 @@ impl Lines {
             len,
             shared,
             private,
+            ..
         } = object;
         match self.form {
             Form::Table => {
