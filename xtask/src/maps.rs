@@ -32,7 +32,9 @@ pub fn maps(options: &Options) -> Result<(), Failure> {
     let machine = options.machine();
     qemu::set_up(options, &[machine])?;
     let mut recipe = Recipe::from_options(options);
-    recipe.features.push(FEATURE.to_owned());
+    if !recipe.features.iter().any(|feature| feature == FEATURE) {
+        recipe.features.push(FEATURE.to_owned());
+    }
     let image = recipe.build(options.verbose)?;
     let (end, console) = boot(options, &image)?;
     let paths = draw(&console, &recipe.app.name, machine)?;
@@ -116,7 +118,11 @@ pub fn draw(console: &str, app: &str, machine: &Machine) -> Result<Vec<PathBuf>>
                 format!("{app} on {machine}, at its end"),
             ),
         };
-        let title = format!("The kernel's address space: {title}");
+        let space_name = match space.name.as_str() {
+            "" => "The kernel's address space".to_owned(),
+            name => format!("The address space of {name}"),
+        };
+        let title = format!("{space_name}: {title}");
         for (kind, text) in [
             ("svg", to_svg(space, &title)),
             ("dot", to_dot(space, &title)),

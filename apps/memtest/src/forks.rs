@@ -7,12 +7,12 @@ use alloc::vec::Vec;
 use core::mem;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use axstd::harts;
 use axstd::memory::probe::{can_read, can_write};
 use axstd::memory::{
     Frames, Grain, MappingFlags, SharedAspace, USER_BASE, UsageKind, alloc_frame_zeroed,
-    new_user_aspace, usage,
+    new_user_aspace, print_maps_of, usage,
 };
+use axstd::{env, harts, println};
 use spin::Mutex;
 
 use crate::mapped_memory::{without_leak, word_at};
@@ -60,6 +60,9 @@ const STEP: u64 = 1000;
 pub fn run(report: &mut Report) {
     report.test("spaces: forks", || without_leak(forks));
     report.test("spaces: pages only read", || without_leak(pages_only_read));
+    if env::var("maps").is_some() {
+        report.test("spaces: listing of a fork", || without_leak(listing));
+    }
 }
 
 fn forks() -> Outcome {
@@ -72,6 +75,25 @@ fn forks() -> Outcome {
         AREAS.len(),
         harts::online()
     ))
+}
+
+/// Prints both sides of a fork, of which one has written to some pages since.
+fn listing() -> Outcome {
+    let frame = frame()?;
+    let parent = space_with_areas(&frame)?;
+    let write = |space: &SharedAspace, page: usize| {
+        let written = space.write(page.into(), &[1]);
+        written.map_err(error_text)
+    };
+    pages().try_for_each(|page| write(&parent, page))?;
+    let child = fork(&parent)?;
+    pages_of(0)
+        .take(3)
+        .try_for_each(|page| write(&child, page))?;
+    println!();
+    print_maps_of(&parent, "parent");
+    print_maps_of(&child, "child");
+    Ok(String::from("a parent and its child"))
 }
 
 /// Returns the addresses of the pages that are written.

@@ -1,8 +1,8 @@
 //! A tour of memory objects. docs/objects.md explains what it shows.
 //!
 //! Each step prints what it does, and a table of objects: how long each is, and for how many of
-//! its bytes it has frames, shared with other objects or private. The exit status is 1 if a figure
-//! is not what it should be.
+//! its bytes it has frames, shared with other objects or private. Steps with mappings also print a
+//! table of areas. The exit status is 1 if a figure is not what it should be.
 #![no_std]
 #![no_main]
 
@@ -15,11 +15,11 @@ use core::pin::Pin;
 
 use axstd::memory::{
     Access, AddrSpace, AxError, AxResult, MappingFlags, Sharing, USER_BASE, UsageKind, Vmo,
-    alloc_frames, new_user_aspace, usage,
+    alloc_frames, new_user_aspace, print_maps_of, usage,
 };
-use axstd::{println, process};
+use axstd::{env, println, process};
 
-use report::Report;
+use report::{AreaFigures, Report};
 
 const KIB: usize = 1024;
 const PAGE: usize = 4 * KIB;
@@ -186,6 +186,8 @@ fn pins(report: &mut Report) -> AxResult {
 const SIZE: usize = 1 << 30;
 const SHARED: usize = USER_BASE;
 const PRIVATE: usize = USER_BASE + 1024 * KIB;
+/// Where anonymous memory is, in a page table of its own, which a fork shares.
+const ANONYMOUS: usize = USER_BASE + 4096 * KIB;
 
 fn address_space() -> AxResult<Pin<Box<AddrSpace>>> {
     Ok(Box::pin(new_user_aspace(USER_BASE.into(), SIZE)?))
@@ -203,6 +205,16 @@ fn shows(object: &Vmo) -> AxResult<Pin<Box<AddrSpace>>> {
     Ok(space)
 }
 
+/// Prints listings of address spaces if `make maps` wants them.
+fn list(spaces: &[(&'static str, &AddrSpace)]) {
+    if env::var("maps").is_some() {
+        println!();
+        spaces
+            .iter()
+            .for_each(|(name, space)| print_maps_of(space, name));
+    }
+}
+
 fn mappings(report: &mut Report) -> AxResult {
     let page = paged("page", 16 * KIB)?;
     page.write(0, &[1; 16 * KIB])?;
@@ -211,12 +223,20 @@ fn mappings(report: &mut Report) -> AxResult {
         "An address space shows an object twice: shared, and private, which is a snapshot.",
         &[(&page, [16, 16, 16, 0])],
     );
+    let areas = |report: &mut Report, shared, private| {
+        report.areas(&[
+            ("space", &space, SHARED, shared),
+            ("space", &space, PRIVATE, private),
+        ]);
+    };
+    areas(report, [0, 0, 0, 0], [0, 0, 0, 0]);
 
     space.write(SHARED.into(), &[2])?;
     report.step(
         "A write to the shared mapping went to the object, which copied its page.",
         &[(&page, [16, 16, 12, 4])],
     );
+    areas(report, [4, 4, 0, 0], [0, 0, 0, 0]);
     report.fact("The object has the new byte.", byte(&page, 0)? == 2);
     let old: u8 = space.read_val(PRIVATE.into())?;
     report.fact("The private mapping still shows the old one.", old == 1);
@@ -226,6 +246,7 @@ fn mappings(report: &mut Report) -> AxResult {
         "A write to the private mapping copied a page for the address space alone.",
         &[(&page, [16, 16, 12, 4])],
     );
+    areas(report, [4, 4, 0, 0], [8, 4, 4, 0]);
     report.fact(
         "The object does not have that byte.",
         byte(&page, PAGE)? == 1,
@@ -237,7 +258,9 @@ fn mappings(report: &mut Report) -> AxResult {
         "A page was decommitted. No shared mapping shows its former frame any more.",
         &[(&page, [16, 12, 12, 0])],
     );
+    areas(report, [4, 0, 0, 4], [8, 4, 4, 0]);
     report.fact("The shared mapping reads as zero there.", zero == 0);
+    list(&[("space", &space)]);
     Ok(())
 }
 
@@ -245,12 +268,27 @@ fn forks(report: &mut Report) -> AxResult {
     let page = paged("page", 16 * KIB)?;
     page.write(0, &[1; 16 * KIB])?;
     let parent = shows(&page)?;
+    parent.map_alloc(ANONYMOUS.into(), 64 * KIB, RW, false)?;
+    parent.write(ANONYMOUS.into(), &[1; 32 * KIB])?;
+    let _: u8 = parent.read_val(SHARED.into())?;
+    parent.write(PRIVATE.into(), &[4])?;
+    let _: u8 = parent.read_val((PRIVATE + PAGE).into())?;
     let child = address_space()?;
     parent.fork_into(child.as_ref())?;
     report.step(
-        "An address space that shows an object was forked.",
+        "An address space that shows an object was forked, with two pages that it has read and one that \
+         it has written.",
         &[(&page, [16, 16, 16, 0])],
     );
+    let areas = |report: &mut Report, figures: [AreaFigures; 4]| {
+        report.areas(&[
+            ("parent", &parent, SHARED, figures[0]),
+            ("parent", &parent, PRIVATE, figures[1]),
+            ("child", &child, SHARED, figures[2]),
+            ("child", &child, PRIVATE, figures[3]),
+        ]);
+    };
+    areas(report, [[4, 4, 0, 0], [8, 8, 0, 0], [0; 4], [8, 8, 0, 0]]);
 
     child.write(SHARED.into(), &[2])?;
     child.write(PRIVATE.into(), &[3])?;
@@ -258,6 +296,8 @@ fn forks(report: &mut Report) -> AxResult {
         "The child wrote to both mappings.",
         &[(&page, [16, 16, 12, 4])],
     );
+    // The object has copied the page, and has taken it from the parent until it is read again.
+    areas(report, [[0; 4], [8, 4, 4, 0], [4, 4, 0, 0], [8, 4, 4, 0]]);
     let bytes = |space: &AddrSpace| -> AxResult<[u8; 2]> {
         Ok([
             space.read_val(SHARED.into())?,
@@ -266,7 +306,8 @@ fn forks(report: &mut Report) -> AxResult {
     };
     let sees = bytes(&child)? == [2, 3];
     report.fact("The child sees both of its bytes.", sees);
-    let sees = bytes(&parent)? == [2, 1];
+    let sees = bytes(&parent)? == [2, 4];
     report.fact("The parent sees the one in the shared mapping.", sees);
+    list(&[("parent", &parent), ("child", &child)]);
     Ok(())
 }

@@ -1,12 +1,21 @@
-//! What the tour prints: steps, each with a table of objects, and facts. All of it is checked.
+//! What the tour prints: steps, each with a table of objects and a table of areas that show them,
+//! and facts. All of it is checked.
 
-use axstd::memory::Vmo;
+use axstd::memory::{AddrSpace, Vmo};
 use axstd::println;
 
 const KIB: usize = 1024;
 
 /// What a table shows of an object, in KiB: length, committed, shared and private bytes.
 pub type Figures = [usize; 4];
+
+/// What a table shows of an area, in KiB: what is mapped; how much of it others have, too; how much
+/// the address space alone has; how much shows the zero frame.
+pub type AreaFigures = [usize; 4];
+
+/// An area that shows an object: a name for its address space, the address space, an address in the
+/// area, and the figures that are expected.
+pub type Shown<'a> = (&'static str, &'a AddrSpace, usize, AreaFigures);
 
 /// The steps and checks so far.
 pub struct Report {
@@ -43,6 +52,34 @@ impl Report {
             let (name, kind) = (object.name(), object.kind());
             let kind = alloc::format!("{kind:?}");
             println!("   {name:<9} {kind:<10} {len:>9} {committed:>10} {shared:>7} {private:>8}");
+            self.count(figures == *expected, || {
+                println!("   WRONG: these figures should be {expected:?}");
+            });
+        }
+    }
+
+    /// Prints a table of areas. The figures of each must be those that are expected.
+    pub fn areas(&mut self, areas: &[Shown]) {
+        println!("   space     shows           how      resident  shared  private  zero");
+        for (space_name, space, start, expected) in areas {
+            let start = (*start).into();
+            let (Some(area), Some(object)) = (space.area_at(start), space.object_at(start)) else {
+                self.count(false, || println!("   WRONG: {space_name} shows no object"));
+                continue;
+            };
+            let mapped = space.resident(area.va_range());
+            let bytes = [mapped.all, mapped.shared, mapped.private, mapped.zero];
+            let figures = bytes.map(|bytes| bytes / KIB);
+            let [resident, shared, private, zero] = figures;
+            let name = alloc::format!("{}+{:#x}", object.name, object.offset);
+            let how = if object.is_shared {
+                "shared"
+            } else {
+                "private"
+            };
+            println!(
+                "   {space_name:<9} {name:<15} {how:<7} {resident:>9} {shared:>7} {private:>8} {zero:>5}"
+            );
             self.count(figures == *expected, || {
                 println!("   WRONG: these figures should be {expected:?}");
             });

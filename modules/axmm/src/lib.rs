@@ -71,14 +71,14 @@ mod zero_frame;
 
 #[cfg(feature = "objects")]
 pub use aspace::Sharing;
-pub use aspace::{AddrSpace, Fault, TableView};
+pub use aspace::{AddrSpace, Fault, Resident, ShownObject, TableView};
 pub use axconfig::{KERNEL_MAP_BASE, KERNEL_OWNED_BASE, USER_BASE};
 pub use backing::{Backend, Grain};
 #[cfg(feature = "hal")]
 pub use kernel::{
     AspaceGuard, SharedAspace, init_memory_management, init_memory_management_secondary,
     kernel_aspace, kernel_page_table_root, new_kernel_aspace, new_user_aspace, print_maps,
-    sync_icache,
+    print_maps_of, sync_icache,
 };
 #[cfg(feature = "overtakes")]
 pub use locking::overtakes::{Overtaken, overtaken};

@@ -37,8 +37,20 @@ fn draw(space: &Space, title: &str, out: &mut String) -> std::fmt::Result {
 fn areas(space: &Space) -> String {
     let line = |area: &crate::Area| {
         let (name, size) = (&area.name, format::size(area.end - area.start));
+        let owners = match area.shared + area.zero {
+            0 => String::new(),
+            _ => format!(
+                ", {} shared, {} private, {} zero",
+                format::size(area.shared),
+                format::size(area.private),
+                format::size(area.zero)
+            ),
+        };
+        let object = area.object.as_ref().map_or_else(String::new, |object| {
+            format!(", {} at {:#x}", object.title(), object.offset)
+        });
         format!(
-            "{:#x} {name}, {}, {size}\n",
+            "{:#x} {name}, {}, {size}{owners}{object}\n",
             area.start,
             rights(area.rights)
         )
@@ -48,9 +60,10 @@ fn areas(space: &Space) -> String {
 
 fn table(of: &Table, out: &mut String) -> std::fmt::Result {
     let mut label = format!(
-        "level {} table in {:#x}\n{:#x}: {} of 512\n",
+        "level {} table in {:#x}{}\n{:#x}: {} of 512\n",
         of.level,
         of.frame,
+        if of.is_shared { ", shared" } else { "" },
         of.vaddr,
         of.used()
     );

@@ -27,6 +27,8 @@ pub const MAX_LEVELS: u32 = 5;
 /// An address space: its areas and its page table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
+    /// The name of the address space. Empty for the kernel's.
+    pub name: String,
     /// The first address.
     pub start: u64,
     /// The first address behind the space.
@@ -54,6 +56,33 @@ pub struct Area {
     pub resident: u64,
     /// How many of `resident` are in pages above 4 KiB.
     pub huge: u64,
+    /// How many of `resident` are in frames with other owners.
+    pub shared: u64,
+    /// How many of `resident` are in frames that the address space alone has.
+    pub private: u64,
+    /// How many of `resident` show the zero frame.
+    pub zero: u64,
+    /// The name that the kernel or the application gave it.
+    pub name: String,
+    /// The memory object that the area shows.
+    pub object: Option<Object>,
+}
+
+/// A memory object, and where an area shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// A number that is the same for all areas that show the object.
+    pub id: u64,
+    /// What the object is made of, in one word.
+    pub kind: String,
+    /// The offset in the object at which the area begins, in bytes.
+    pub offset: u64,
+    /// The length of the object in bytes.
+    pub len: u64,
+    /// The bytes in frames that other objects have, too.
+    pub shared: u64,
+    /// The bytes in frames that no other object has.
+    pub private: u64,
     /// The name that the kernel or the application gave it.
     pub name: String,
 }
@@ -67,6 +96,8 @@ pub struct Table {
     pub vaddr: u64,
     /// The physical address of its frame.
     pub frame: u64,
+    /// Whether another page table uses it, too.
+    pub is_shared: bool,
     /// Its present entries, sorted by address.
     pub entries: Vec<Entry>,
 }
@@ -126,6 +157,25 @@ pub fn entry_size(level: u32) -> u64 {
     4096 << (9 * level.min(MAX_LEVELS))
 }
 
+impl Space {
+    /// Returns whether the address space shares memory with others or shows memory objects, so
+    /// that it matters who has its frames.
+    pub fn is_shared(&self) -> bool {
+        let is_shared = |area: &Area| area.shared + area.zero > 0 || area.object.is_some();
+        self.areas.iter().any(is_shared) || self.root.count_shared() > 0
+    }
+}
+
+impl Object {
+    /// Returns what the object is called: its name, or its number if it has none.
+    pub fn title(&self) -> String {
+        match self.name.is_empty() {
+            true => format!("object {:#x}", self.id),
+            false => self.name.clone(),
+        }
+    }
+}
+
 impl Table {
     /// Returns the index of the entry that translates `vaddr`; `None` if another table does.
     pub fn index(&self, vaddr: u64) -> Option<u64> {
@@ -162,6 +212,11 @@ impl Table {
     pub fn pages(&self) -> u64 {
         let own: u64 = self.runs().map(|run| run.count).sum();
         own + self.tables().map(Table::pages).sum::<u64>()
+    }
+
+    /// Returns the number of shared tables, counting itself and all below.
+    pub fn count_shared(&self) -> u64 {
+        u64::from(self.is_shared) + self.tables().map(Table::count_shared).sum::<u64>()
     }
 
     /// Returns the number of tables, counting itself and all below.

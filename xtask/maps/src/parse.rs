@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::{Area, ENTRIES, Entry, MAX_LEVELS, Memory, Rights, Run, Space, Table, entry_size};
+use crate::{
+    Area, ENTRIES, Entry, MAX_LEVELS, Memory, Object, Rights, Run, Space, Table, entry_size,
+};
 
 /// The text with which each line of a listing begins.
 pub const MARK: &str = "@map ";
@@ -73,18 +75,20 @@ fn add_line(line: &str, open: &mut Option<OpenListing>, spaces: &mut Vec<Space>)
         .ok_or("a listing must begin with `@map space`")?;
     match kind {
         "area" => listing.area(Fields(rest)),
+        "object" => listing.object(Fields(rest)),
         "table" => listing.table(Fields(rest)),
         "run" => listing.run(Fields(rest)),
         "end" => {
             spaces.extend(open.take().map(OpenListing::end).transpose()?);
             Fields(rest).end()
         }
-        _ => Err("the first word must be area, table, run or end"),
+        _ => Err("the first word must be area, object, table, run or end"),
     }
 }
 
 /// A listing whose line `end` has not been read yet.
 struct OpenListing {
+    name: String,
     start: u64,
     end: u64,
     levels: u32,
@@ -97,9 +101,9 @@ impl OpenListing {
     fn begin(mut fields: Fields) -> Checked<Self> {
         let (start, end) = (fields.page()?, fields.page()?);
         let levels = fields.level()?;
-        fields.end()?;
         match start < end && levels > 0 {
             true => Ok(Self {
+                name: fields.rest(),
                 start,
                 end,
                 levels,
@@ -118,7 +122,11 @@ impl OpenListing {
             frames: fields.next()?.to_owned(),
             resident: fields.number()?,
             huge: fields.number()?,
-            name: fields.0.trim().to_owned(),
+            shared: fields.number()?,
+            private: fields.number()?,
+            zero: fields.number()?,
+            name: fields.rest(),
+            object: None,
         };
         let free = self.areas.last().map_or(self.start, |last| last.end);
         if area.start < free || area.end <= area.start || area.end > self.end {
@@ -127,10 +135,36 @@ impl OpenListing {
         if area.resident > area.end - area.start || area.huge > area.resident {
             return Err("resident may not exceed the area, nor huge exceed resident");
         }
+        let parts = [area.shared, area.private, area.zero];
+        let sum = parts.into_iter().try_fold(0_u64, u64::checked_add);
+        if sum.is_none_or(|sum| sum > area.resident) {
+            return Err("shared, private and zero may not exceed resident");
+        }
         if !self.path.is_empty() {
             return Err("areas must come before the page table");
         }
         self.areas.push(area);
+        Ok(())
+    }
+
+    fn object(&mut self, mut fields: Fields) -> Checked {
+        let object = Object {
+            id: fields.hexadecimal()?,
+            kind: fields.next()?.to_owned(),
+            offset: fields.page()?,
+            len: fields.number()?,
+            shared: fields.number()?,
+            private: fields.number()?,
+            name: fields.rest(),
+        };
+        if object.shared.checked_add(object.private).is_none() {
+            return Err("an object may not have 2^64 bytes");
+        }
+        let area = self.areas.last_mut().filter(|_| self.path.is_empty());
+        match area.filter(|area| area.object.is_none()) {
+            Some(area) => area.object = Some(object),
+            None => return Err("an object must come after the area that shows it"),
+        }
         Ok(())
     }
 
@@ -139,9 +173,9 @@ impl OpenListing {
             level: fields.level()?,
             vaddr: fields.page()?,
             frame: fields.page()?,
+            is_shared: fields.is_shared()?,
             entries: Vec::new(),
         };
-        fields.end()?;
         if self.path.is_empty() {
             let aligned = table.vaddr.is_multiple_of(entry_size(table.level));
             if table.level + 1 != self.levels || !aligned {
@@ -205,6 +239,7 @@ impl OpenListing {
             .pop()
             .ok_or("the listing must have a page table")?;
         Ok(Space {
+            name: self.name,
             start: self.start,
             end: self.end,
             levels: self.levels,
@@ -223,6 +258,15 @@ fn first_free_entry(table: &Table) -> Checked<u64> {
     };
     let index = table.index(vaddr);
     Ok(index.ok_or("the entry before must be inside the table")? + count)
+}
+
+/// Reads a number that begins with `0x`.
+fn parse_hexadecimal(word: &str) -> Option<u64> {
+    let digits = word.strip_prefix("0x")?;
+    match digits.starts_with('+') {
+        true => None,
+        false => u64::from_str_radix(digits, 16).ok(),
+    }
 }
 
 /// The fields of a line that have not been read yet.
@@ -245,6 +289,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The rest of the line, which is a name.
+    fn rest(&self) -> String {
+        self.0.trim().to_owned()
+    }
+
+    /// Whether the rest of the line is the word `shared`. Otherwise it must be empty.
+    fn is_shared(&self) -> Checked<bool> {
+        match self.0 {
+            "" => Ok(false),
+            "shared" => Ok(true),
+            _ => Err("after the frame, only the word shared may follow"),
+        }
+    }
+
     fn number(&mut self) -> Checked<u64> {
         let word = self.next()?;
         let digits = word.bytes().all(|byte| byte.is_ascii_digit());
@@ -260,13 +318,14 @@ impl<'a> Fields<'a> {
 
     /// The address of a page or a frame.
     fn page(&mut self) -> Checked<u64> {
-        let digits = self
-            .next()?
-            .strip_prefix("0x")
-            .filter(|digits| !digits.starts_with('+'));
-        let address = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let address = parse_hexadecimal(self.next()?);
         let aligned = address.filter(|address| address.is_multiple_of(4096));
         aligned.ok_or("an address must be hexadecimal, as in 0x1000, and a multiple of 4096")
+    }
+
+    fn hexadecimal(&mut self) -> Checked<u64> {
+        let number = parse_hexadecimal(self.next()?);
+        number.ok_or("the number of an object must be hexadecimal, as in 0x1000")
     }
 
     fn rights(&mut self) -> Checked<Rights> {

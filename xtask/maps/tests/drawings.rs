@@ -9,11 +9,11 @@ use roxmltree::{Document, Node};
 const CONSOLE: &str = "\
 booting\r
 @map space 0xffffffc000000000 0xfffffffffffff000 3\r
-@map area 0xffffffc000100000 0xffffffc000102000 rw--d linear 8192 0 a <device> & \"more\"\r
-@map area 0xffffffc080200000 0xffffffc080202000 r-x-- linear 8192 0 .text\r
-@map area 0xffffffc080400000 0xffffffc080800000 rw--- linear 4194304 4194304 free memory\r
+@map area 0xffffffc000100000 0xffffffc000102000 rw--d linear 8192 0 0 0 0 a <device> & \"more\"\r
+@map area 0xffffffc080200000 0xffffffc080202000 r-x-- linear 8192 0 0 0 0 .text\r
+@map area 0xffffffc080400000 0xffffffc080800000 rw--- linear 4194304 4194304 0 0 0 free memory\r
 interrupted\r
-@map area 0xffffffe000000000 0xffffffe100000000 rw--- lazy 0 0\r
+@map area 0xffffffe000000000 0xffffffe100000000 rw--- lazy 0 0 0 0 0\r
 @map table 2 0xffffff8000000000 0x80235000\r
 @map table 1 0xffffffc000000000 0x80236000\r
 @map table 0 0xffffffc000000000 0x80237000\r
@@ -28,6 +28,75 @@ interrupted\r
 
 fn one() -> Space {
     read(CONSOLE).unwrap().remove(0)
+}
+
+/// A user program's address space that shows an object twice, and that has been forked.
+const SHARED: &str = "\
+@map space 0x40000000 0x80000000 3 parent & co\r
+@map area 0x40000000 0x40004000 rw-u- object 16384 0 12288 0 4096 notes\r
+@map object 0xffffffc080a01038 paged 0x0 16384 4096 8192 notes\r
+@map area 0x40100000 0x40104000 rw-u- object-cow 16384 0 8192 4096 4096 notes\r
+@map object 0xffffffc080a02070 snapshot 0x2000 16384 8192 0 notes\r
+@map area 0x40104000 0x40108000 r--u- object 0 0 0 0 0 notes\r
+@map object 0xffffffc080a01038 paged 0x0 16384 4096 8192 notes\r
+@map area 0x40200000 0x40202000 rw-u- lazy 8192 0 8192 0 0 alloc\r
+@map area 0x40300000 0x40301000 rw-u- object 4096 0 4096 0 0 object\r
+@map object 0x10 slice 0x0 4096 0 4096 \r
+@map table 2 0x0 0x80235000\r
+@map table 1 0x40000000 0x80236000\r
+@map table 0 0x40000000 0x80237000\r
+@map run 0 0x40000000 4 0x80300000 r--u-\r
+@map table 0 0x40200000 0x80238000 shared\r
+@map run 0 0x40200000 2 0x80304000 r--u-\r
+@map end\r
+";
+
+fn shared() -> Space {
+    read(SHARED).unwrap().remove(0)
+}
+
+#[test]
+fn a_listing_with_objects_and_shared_tables_is_read() {
+    let space = shared();
+    assert_eq!(space.name, "parent & co");
+    assert_eq!((space.root.count(), space.root.count_shared()), (4, 1));
+    let area = &space.areas[1];
+    assert_eq!((area.shared, area.private, area.zero), (8192, 4096, 4096));
+    let object = area.object.as_ref().unwrap();
+    assert_eq!((&*object.kind, object.offset), ("snapshot", 0x2000));
+    assert_eq!(space.areas[3].object, None);
+    assert_eq!(
+        space.areas[4].object.as_ref().unwrap().title(),
+        "object 0x10"
+    );
+    assert!(space.is_shared() && !one().is_shared());
+}
+
+#[test]
+fn a_drawing_shows_objects_and_who_has_frames() {
+    let space = shared();
+    assert_well_drawn(&space);
+    let svg = to_svg(&space, "title");
+    for words in [
+        "memory objects",
+        "notes + 0x2000",
+        "0x40100000 + 0x2000, 16 KiB, object-cow",
+        "0x40104000 + 0x0, 16 KiB, object",
+        "of it 32 KiB shared, 4 KiB private, 8 KiB zero frame · 1 shared table",
+        "has other owners",
+        "class=\"lent\"",
+        "class=\"shared\"",
+        "class=\"zero\"",
+    ] {
+        assert!(svg.contains(words), "{words}");
+    }
+    // An object that is shown at two places is listed once.
+    assert_eq!(svg.matches(">paged<").count(), 1);
+    let dot = to_dot(&space, "title");
+    assert!(dot.contains("8 KiB shared, 4 KiB private, 4 KiB zero, notes at 0x2000"));
+    assert!(dot.contains("level 0 table in 0x80238000, shared"));
+    let plain = to_svg(&one(), "title");
+    assert!(!plain.contains("memory objects") && !plain.contains(">shared<"));
 }
 
 #[test]
@@ -51,15 +120,22 @@ fn a_console_is_read() {
 
 #[test]
 fn a_printed_listing_is_read_back_unchanged() {
-    let space = one();
-    assert_eq!(read(&space.to_string()), Ok(vec![space]));
+    for space in [one(), shared()] {
+        assert_eq!(read(&space.to_string()), Ok(vec![space]));
+    }
 }
 
 /// Leaves out each line, doubles it, and changes each of its words. The result is refused or
 /// is a consistent listing.
 #[test]
 fn a_changed_listing_is_refused_or_consistent() {
-    let lines: Vec<&str> = CONSOLE.lines().collect();
+    for console in [CONSOLE, SHARED] {
+        change_each_line(console);
+    }
+}
+
+fn change_each_line(console: &str) {
+    let lines: Vec<&str> = console.lines().collect();
     for at in 0..lines.len() {
         for text in [vec![], vec![lines[at], lines[at]]] {
             let mut damaged = lines.clone();
@@ -131,18 +207,18 @@ const DAMAGE: [(&str, &str, usize, &str); 11] = [
         "@map end",
         "@map start",
         16,
-        "the first word must be area, table, run or end",
+        "the first word must be area, object, table, run or end",
     ),
     ("@map end", "end", 17, "a listing must end with `@map end`"),
     (
-        "8192 0 .text",
-        "8192 8193 .text",
+        "8192 0 0 0 0 .text",
+        "8192 8193 0 0 0 .text",
         4,
         "resident may not exceed the area, nor huge exceed resident",
     ),
     (
-        "8192 0 .text",
-        "8193 0 .text",
+        "8192 0 0 0 0 .text",
+        "8193 0 0 0 0 .text",
         4,
         "resident may not exceed the area, nor huge exceed resident",
     ),
@@ -154,10 +230,52 @@ const DAMAGE: [(&str, &str, usize, &str); 11] = [
     ),
 ];
 
+/// Changes of [`SHARED`], in the same form.
+const DAMAGE_OF_SHARED: [(&str, &str, usize, &str); 6] = [
+    (
+        "16384 0 12288 0 4096 notes",
+        "16384 0 12288 1 4096 notes",
+        2,
+        "shared, private and zero may not exceed resident",
+    ),
+    (
+        "16384 0 12288 0 4096 notes",
+        "16384 0 18446744073709551615 0 4096 notes",
+        2,
+        "shared, private and zero may not exceed resident",
+    ),
+    (
+        "@map area 0x40000000 0x40004000 rw-u- object 16384 0 12288 0 4096 notes\r\n",
+        "",
+        2,
+        "an object must come after the area that shows it",
+    ),
+    (
+        "0xffffffc080a02070",
+        "ffffffc080a02070",
+        5,
+        "the number of an object must be hexadecimal, as in 0x1000",
+    ),
+    (
+        "8192 0 notes",
+        "18446744073709551615 1 notes",
+        5,
+        "an object may not have 2^64 bytes",
+    ),
+    (
+        "0x80238000 shared",
+        "0x80238000 lent",
+        15,
+        "after the frame, only the word shared may follow",
+    ),
+];
+
 #[test]
 fn a_refusal_names_the_line_and_the_rule() {
-    for (from, to, line, rule) in DAMAGE {
-        let damage = read(&CONSOLE.replacen(from, to, 1)).unwrap_err();
+    let of_console = DAMAGE.map(|damage| (CONSOLE, damage));
+    let of_shared = DAMAGE_OF_SHARED.map(|damage| (SHARED, damage));
+    for (console, (from, to, line, rule)) in of_console.into_iter().chain(of_shared) {
+        let damage = read(&console.replacen(from, to, 1)).unwrap_err();
         assert_eq!((damage.line, damage.rule), (line, rule), "{from} as {to}");
         let text = format!("line {line}, `{}`: {rule}", damage.text);
         assert_eq!(damage.to_string(), text, "{from} as {to}");
@@ -259,7 +377,14 @@ fn written(areas: Vec<(u64, u64, usize)>, pages: Vec<(u64, u64, usize)>, levels:
         let (start, end) = (at + gap * 4096, at + (gap + size) * 4096);
         at = end.max(start + 4096);
         let (rights, resident) = (RIGHTS[kind], (at - start) / 8192 * 4096);
-        text += &format!("@map area {start:#x} {at:#x} {rights} {kind} {resident} 0 {kind:0>60}\n");
+        let [shared, private, zero] = [0, 1, 2].map(|part| resident / 4096 * part / 3 * 4096);
+        let zero = zero.min(resident - shared - private);
+        text += &format!(
+            "@map area {start:#x} {at:#x} {rights} {kind} {resident} 0 {shared} {private} {zero} {kind:0>60}\n"
+        );
+        if kind == 3 {
+            text += &format!("@map object {gap:#x} paged 0x1000 4096 0 4096 {kind:0>60}\n");
+        }
     }
     let mut pages = pages;
     pages.sort_unstable();

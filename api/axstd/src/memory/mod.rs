@@ -14,18 +14,18 @@ pub use axfeat::axhal::mem::{IMAGE_IS_IN_RAM, MemRegionFlags, Section, sections}
 pub use axfeat::axhal::{Inventory, RawRange, inventory};
 
 #[cfg(feature = "objects")]
-pub use axfeat::axmm::Sharing;
-#[cfg(feature = "objects")]
-pub use axfeat::axmm::vmo::{Access, CachePolicy, PinnedPages, Run, Vmo, VmoKind};
+pub use axfeat::axmm::vmo::{Access, CachePolicy, Committed, PinnedPages, Run, Vmo, VmoKind};
 #[cfg(feature = "paging")]
 pub use axfeat::axmm::{
-    AddrSpace, Fault, Grain, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, SharedAspace, USER_BASE,
+    AddrSpace, Fault, Grain, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, Resident, SharedAspace, USER_BASE,
     VirtAddrRange, init_memory_management_secondary as load_kernel_aspace, new_kernel_aspace,
-    new_user_aspace, print_maps, sync_icache,
+    new_user_aspace, print_maps, print_maps_of, sync_icache,
 };
 /// How often waiting changes of mappings have been overtaken by others since boot.
 #[cfg(feature = "overtakes")]
 pub use axfeat::axmm::{Overtaken, overtaken};
+#[cfg(feature = "objects")]
+pub use axfeat::axmm::{Sharing, ShownObject};
 #[cfg(feature = "paging")]
 pub use mapping::{Mapping, MappingFlags, kernel_aspace};
 

@@ -4,6 +4,8 @@
 //!   space.rs        AddrSpace: its parts, making and dropping one
 //!   checks.rs       which ranges and rights a caller may ask for
 //!   query.rs        what is mapped, and lookups that never wait
+//!     resident.rs       how much memory is mapped, and how much of it others have
+//!     shown_object.rs   the memory object that an area shows
 //!   free_area.rs    where something can be mapped
 //!
 //!   operation.rs    how an operation goes: begin, prepare, change, flush, settle
@@ -45,8 +47,10 @@ mod operation;
 mod protect;
 mod query;
 mod read_guard;
+mod resident;
 mod resolve;
 mod sharing;
+mod shown_object;
 mod space;
 mod stretches;
 mod unmap;
@@ -57,4 +61,6 @@ pub(crate) mod write_guard;
 pub use self::fault::Fault;
 #[cfg(feature = "objects")]
 pub use self::objects::Sharing;
+pub use self::resident::Resident;
+pub use self::shown_object::ShownObject;
 pub use self::space::{AddrSpace, TableView};

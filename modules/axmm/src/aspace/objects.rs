@@ -82,6 +82,7 @@ impl<M: Machine> AddrSpace<M> {
             Sharing::Shared => space.map_view(range, flags, object.clone(), offset, true),
             Sharing::Private => {
                 let snapshot = object.snapshot_of(offset, size)?;
+                snapshot.set_name(object.name());
                 space.map_view(range, flags, snapshot, 0, false)
             }
         })
@@ -292,7 +293,7 @@ impl<M: Machine> AddrSpace<M> {
 }
 
 /// Returns the record of a mapping.
-fn record<M: Machine>(of: ObjectArea) -> NonNull<Mapping<M>> {
+pub(super) fn record<M: Machine>(of: ObjectArea) -> NonNull<Mapping<M>> {
     let record = core::ptr::with_exposed_provenance_mut::<Mapping<M>>(of.record);
     // SAFETY: `map_view` took the address from a `NonNull`.
     unsafe { NonNull::new_unchecked(record) }

@@ -162,17 +162,36 @@ impl<M: Machine> AddrSpace<M> {
     /// `reached`: at most `most`, and up to the first for which `see` returns `false`. Returns
     /// whether there may be more.
     ///
-    /// One call ends at the end of a shard. It waits until no operation has locked any of `pages`
-    /// in the shard, and holds the index lock. So nothing that it visits is unmapped meanwhile.
-    ///
-    /// An interrupt handler that has interrupted an operation must not wait. For it the visit ends
-    /// at the first shard in which any range is locked or queued.
+    /// It [looks at a part](Self::look_at_part) of `pages`, so nothing that it visits is unmapped
+    /// meanwhile.
     pub(crate) fn visit_some(
         &self,
         pages: VirtAddrRange,
         reached: &mut VisitPosition,
         most: usize,
         see: &mut dyn FnMut(&Visited) -> bool,
+    ) -> bool {
+        self.look_at_part(pages, reached, |guard, reached| {
+            let part = as_span(guard.range());
+            self.table.visit_some(part, reached, most, see)
+        })
+    }
+
+    /// Calls `look` for the part of `pages` that comes after what has been `reached` and lies in
+    /// one shard, which is the range of the guard. `look` moves `reached`, and returns `None` at
+    /// the end of the part, and otherwise whether there may be more. Returns whether there may be
+    /// more of `pages`.
+    ///
+    /// While `look` runs, no operation has locked any of the part, and the index lock is held. So
+    /// nothing there is unmapped meanwhile.
+    ///
+    /// An interrupt handler that has interrupted an operation must not wait. For it, `pages` end at
+    /// the first shard in which any range is locked or queued.
+    pub(super) fn look_at_part(
+        &self,
+        pages: VirtAddrRange,
+        reached: &mut VisitPosition,
+        look: impl FnOnce(&WriteGuard<'_, M>, &mut VisitPosition) -> Option<bool>,
     ) -> bool {
         let from = pages.start.as_usize().max(reached.vaddr());
         if from >= pages.end.as_usize() {
@@ -187,9 +206,7 @@ impl<M: Machine> AddrSpace<M> {
             if guard.begin().is_err() {
                 return false;
             }
-            let seen = self.table.visit_some(as_span(part), reached, most, see);
-            // `None` at the end of the shard.
-            if let Some(more) = seen {
+            if let Some(more) = look(&guard, reached) {
                 return more;
             }
         }

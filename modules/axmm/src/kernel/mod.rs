@@ -22,9 +22,9 @@ use page_table_multiarch::MappingFlags;
 
 use crate::addr::as_span;
 use crate::aspace::{AddrSpace, Fault};
-use crate::report::listing::Rights;
+use crate::report::Rights;
 
-pub use self::print::print_maps;
+pub use self::print::{print_maps, print_maps_of};
 use self::shared::ASIDS;
 pub use self::shared::{AspaceGuard, SharedAspace};
 

@@ -90,4 +90,4 @@ pub use protect::Protection;
 pub use share::{FoundPage, Lookup};
 pub use spare::SpareTables;
 pub use table::{Page, PageTable};
-pub use visit::{MAX_LEVELS, Resident, VisitPosition, Visited};
+pub use visit::{MAX_LEVELS, VisitPosition, Visited};

@@ -28,6 +28,8 @@ pub enum Visited {
         vaddr: usize,
         /// The frame of the table.
         frame: PhysAddr,
+        /// Whether another page table uses the table, too, after a fork.
+        is_shared: bool,
     },
     /// Contiguous pages of one size, of one table, with contiguous frames.
     Run {
@@ -39,16 +41,18 @@ pub enum Visited {
         paddr: PhysAddr,
         /// The rights of all pages.
         flags: MappingFlags,
+        /// Whether another page table uses the table, too, after a fork.
+        is_shared: bool,
     },
 }
 
-/// How much memory is mapped in a range of addresses, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resident {
-    /// The bytes in pages of all sizes.
-    pub all: usize,
-    /// The bytes in pages larger than 4 KiB.
-    pub huge: usize,
+/// What the entries on the path to a table say of it.
+#[derive(Clone, Copy)]
+struct Path {
+    /// The rights that its pages have at most.
+    most: MappingFlags,
+    /// Whether another page table uses it, too.
+    is_shared: bool,
 }
 
 /// How far a visit that is made in steps has come.
@@ -63,10 +67,15 @@ pub struct VisitPosition {
 
 impl VisitPosition {
     /// The position before the first table.
-    pub const START: Self = Self {
-        vaddr: 0,
-        level: usize::MAX,
-    };
+    pub const START: Self = Self::before(0);
+
+    /// The position before the page at `vaddr`. The tables on the path to it are visited again.
+    pub const fn before(vaddr: usize) -> Self {
+        Self {
+            vaddr,
+            level: usize::MAX,
+        }
+    }
 
     /// Returns the address where the visit continues.
     pub fn vaddr(&self) -> usize {
@@ -76,10 +85,7 @@ impl VisitPosition {
     /// Moves the position to `vaddr`, unless it is there or further on already.
     pub fn skip_to(&mut self, vaddr: usize) {
         if vaddr > self.vaddr {
-            *self = Self {
-                vaddr,
-                level: usize::MAX,
-            };
+            *self = Self::before(vaddr);
         }
     }
 
@@ -90,10 +96,7 @@ impl VisitPosition {
                 vaddr: *vaddr,
                 level: *level,
             },
-            Visited::Run { pages, .. } => Self {
-                vaddr: pages.end,
-                level: usize::MAX,
-            },
+            Visited::Run { pages, .. } => Self::before(pages.end),
         };
         let ahead =
             next.vaddr > self.vaddr || (next.vaddr == self.vaddr && next.level < self.level);
@@ -117,17 +120,20 @@ where
         pages: Pages,
         mut f: impl FnMut(Visited) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        let all = MappingFlags::all();
-        self.visit_in(self.root, Self::TOP, pages, all, &mut f)
+        let path = Path {
+            most: MappingFlags::all(),
+            is_shared: false,
+        };
+        self.visit_in(self.root, Self::TOP, pages, path, &mut f)
     }
 
-    /// Visits a table, whose pages have at most the rights `most`.
+    /// Visits the table at the end of `path`.
     fn visit_in<B>(
         &self,
         table: PhysAddr,
         level: usize,
         pages: Pages,
-        most: MappingFlags,
+        path: Path,
         f: &mut impl FnMut(Visited) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let size = Self::entry_size(level);
@@ -135,6 +141,7 @@ where
             level,
             vaddr: pages.start & !(ENTRIES * size - 1),
             frame: table,
+            is_shared: path.is_shared,
         })?;
         let mut at = pages.start;
         while at < pages.end {
@@ -146,10 +153,14 @@ where
                     let left = at..pages.end;
                     at += size * count_empty(self.entries_of(table, &left, level));
                 }
-                EntryState::Table(next) => self.visit_in(next, level - 1, part, most, f)?,
+                EntryState::Table(next) => self.visit_in(next, level - 1, part, path, f)?,
                 EntryState::Shared(next) => {
-                    let most = most.difference(MappingFlags::WRITE);
-                    self.visit_in(next, level - 1, part, most, f)?;
+                    let path = Path {
+                        most: path.most.difference(MappingFlags::WRITE),
+                        // The other owners may be gone.
+                        is_shared: path.is_shared || !H::is_exclusive(next, 1),
+                    };
+                    self.visit_in(next, level - 1, part, path, f)?;
                 }
                 EntryState::Page(paddr, flags) => {
                     at = self.run_end(table, level, part.start..pages.end, paddr, flags);
@@ -157,7 +168,8 @@ where
                         level,
                         pages: part.start & !(size - 1)..at,
                         paddr,
-                        flags: flags & most,
+                        flags: flags & path.most,
+                        is_shared: path.is_shared,
                     })?;
                 }
             }

@@ -1,3 +1,7 @@
 //! What an address space holds, for people and for programs.
 
 pub mod listing;
+mod rights;
+
+#[cfg(feature = "hal")]
+pub(crate) use rights::Rights;

@@ -67,6 +67,7 @@ use crate::machine::{Machine, ThisMachine};
 
 pub use self::pin::PinnedPages;
 pub use self::request::{Access, Run};
+pub use self::usage::Committed;
 
 /// What an object is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,20 @@ pub enum VmoKind {
     Slice,
     /// A copy-on-write clone of a paged object.
     Snapshot,
+}
+
+impl VmoKind {
+    /// Returns the kind in one lower-case word, for listings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Paged => "paged",
+            Self::Resizable => "resizable",
+            Self::Contiguous => "contiguous",
+            Self::Physical => "physical",
+            Self::Slice => "slice",
+            Self::Snapshot => "snapshot",
+        }
+    }
 }
 
 /// How mappings of an object use the data caches.
@@ -241,6 +256,20 @@ impl<M: Machine> Vmo<M> {
     /// Returns what the object is made of.
     pub fn kind(&self) -> VmoKind {
         self.0.kind
+    }
+
+    /// Returns a number that no other object has as long as this one exists.
+    pub fn id(&self) -> usize {
+        core::ptr::from_ref(&*self.0).addr()
+    }
+
+    /// Returns the offset of a snapshot's first byte in the object from which it was cloned, or
+    /// from which that one was cloned, and so on. 0 for other objects.
+    pub fn origin(&self) -> usize {
+        match self.0.body {
+            Body::Tree { base } => base * PAGE_SIZE,
+            Body::Run { .. } | Body::Slice { .. } => 0,
+        }
     }
 
     /// Returns the length in bytes.

@@ -9,6 +9,15 @@ use super::node::FANOUT;
 use super::object::{Body, State};
 use crate::machine::Machine;
 
+/// The bytes of an object that have a frame of the allocator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Those that other objects have, too.
+    pub shared: usize,
+    /// Those that no other object has.
+    pub private: usize,
+}
+
 /// A number of pages that have frames, and how many of them no other object has.
 #[derive(Clone, Copy, Default)]
 struct Count {
@@ -24,15 +33,23 @@ impl<M: Machine> Vmo<M> {
         self.count().committed * PAGE_SIZE
     }
 
+    /// Returns the [committed bytes](Self::committed_bytes), divided into shared and private ones.
+    pub fn committed(&self) -> Committed {
+        let count = self.count();
+        Committed {
+            shared: (count.committed - count.private) * PAGE_SIZE,
+            private: count.private * PAGE_SIZE,
+        }
+    }
+
     /// Returns how many of the [committed bytes](Self::committed_bytes) other objects have, too.
     pub fn shared_bytes(&self) -> usize {
-        let count = self.count();
-        (count.committed - count.private) * PAGE_SIZE
+        self.committed().shared
     }
 
     /// Returns how many of the [committed bytes](Self::committed_bytes) no other object has.
     pub fn private_bytes(&self) -> usize {
-        self.count().private * PAGE_SIZE
+        self.committed().private
     }
 
     fn count(&self) -> Count {

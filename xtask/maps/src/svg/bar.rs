@@ -16,12 +16,41 @@ const SHOWN_LAST: usize = 8;
 const BAR: f64 = 172.0;
 const BAR_WIDTH: f64 = 150.0;
 const NAME: f64 = BAR + BAR_WIDTH + 22.0;
-const RIGHTS: f64 = 640.0;
-const FRAMES: f64 = 750.0;
-/// These three columns are aligned to the right, so this is where they end.
-const SIZE: f64 = 920.0;
-const RESIDENT: f64 = 1040.0;
-const HUGE: f64 = WIDTH - MARGIN;
+
+/// A column of numbers: its head, its number for an area, and where it ends.
+type Column = (&'static str, fn(&Area) -> u64, f64);
+
+/// Where the columns to the right of the names begin.
+struct Columns {
+    rights: f64,
+    frames: f64,
+    numbers: &'static [Column],
+}
+
+/// The columns for an address space that shares nothing.
+const PLAIN: Columns = Columns {
+    rights: 640.0,
+    frames: 750.0,
+    numbers: &[
+        ("size", |area| area.end - area.start, 920.0),
+        ("resident", |area| area.resident, 1040.0),
+        ("huge pages", |area| area.huge, WIDTH - MARGIN),
+    ],
+};
+
+/// The columns for an address space that shares memory.
+const WITH_OWNERS: Columns = Columns {
+    rights: 545.0,
+    frames: 655.0,
+    numbers: &[
+        ("size", |area| area.end - area.start, 815.0),
+        ("resident", |area| area.resident, 890.0),
+        ("huge", |area| area.huge, 955.0),
+        ("shared", |area| area.shared, 1025.0),
+        ("private", |area| area.private, 1100.0),
+        ("zero", |area| area.zero, WIDTH - MARGIN),
+    ],
+};
 
 /// One piece of the bar, from top to bottom.
 enum Piece<'a> {
@@ -34,7 +63,11 @@ enum Piece<'a> {
 
 /// Draws the bar from `y` down. Returns the y coordinate of its end.
 pub fn draw(canvas: &mut Canvas, y: f64, space: &Space) -> f64 {
-    let y = heads(canvas, y);
+    let columns = match space.is_shared() {
+        true => &WITH_OWNERS,
+        false => &PLAIN,
+    };
+    let y = heads(canvas, y, columns);
     let mut at = y;
     let mut reached = space.start;
     let (first, between, last) = shown(&space.areas);
@@ -53,7 +86,7 @@ pub fn draw(canvas: &mut Canvas, y: f64, space: &Space) -> f64 {
         pieces.push(Piece::Gap(space.end - reached));
     }
     for piece in &pieces {
-        at += draw_piece(canvas, at, piece);
+        at += draw_piece(canvas, at, piece, columns);
     }
     canvas.text_to(
         BAR - 12.0,
@@ -84,23 +117,23 @@ fn push<'a>(pieces: &mut Vec<Piece<'a>>, area: &'a Area, reached: &mut u64) {
     *reached = area.end;
 }
 
-fn heads(canvas: &mut Canvas, y: f64) -> f64 {
+fn heads(canvas: &mut Canvas, y: f64, columns: &Columns) -> f64 {
     canvas.text_to(BAR - 12.0, y, Style::Head, "from");
     canvas.text(BAR, y, Style::Head, "address space");
     canvas.text(NAME, y, Style::Head, "area");
-    canvas.text(RIGHTS, y, Style::Head, "rights");
-    canvas.text(FRAMES, y, Style::Head, "frames");
-    canvas.text_to(SIZE, y, Style::Head, "size");
-    canvas.text_to(RESIDENT, y, Style::Head, "resident");
-    canvas.text_to(HUGE, y, Style::Head, "huge pages");
+    canvas.text(columns.rights, y, Style::Head, "rights");
+    canvas.text(columns.frames, y, Style::Head, "frames");
+    for (head, _, end) in columns.numbers {
+        canvas.text_to(*end, y, Style::Head, head);
+    }
     canvas.line(MARGIN, WIDTH - MARGIN, y + 8.0);
     y + 16.0
 }
 
 /// Draws a piece, and returns its height.
-fn draw_piece(canvas: &mut Canvas, y: f64, piece: &Piece) -> f64 {
+fn draw_piece(canvas: &mut Canvas, y: f64, piece: &Piece, columns: &Columns) -> f64 {
     match piece {
-        Piece::Area(area) => draw_area(canvas, y, area),
+        Piece::Area(area) => draw_area(canvas, y, area, columns),
         Piece::Gap(bytes) => {
             let height = height(*bytes) * 0.75;
             canvas.rect(BAR + 0.5, y, BAR_WIDTH - 1.0, height, "gap");
@@ -123,16 +156,10 @@ fn draw_piece(canvas: &mut Canvas, y: f64, piece: &Piece) -> f64 {
     }
 }
 
-/// Draws an area. The part of its width that is filled is the part that is resident.
-fn draw_area(canvas: &mut Canvas, y: f64, area: &Area) -> f64 {
-    let bytes = area.end - area.start;
-    let (height, class) = (height(bytes), class(area.rights));
-    let full = BAR_WIDTH * area.resident as f64 / bytes as f64;
-    canvas.rect(BAR, y, BAR_WIDTH, height, &format!("{class} faint"));
-    if full > 0.0 {
-        canvas.rect(BAR, y, full.max(1.5), height, class);
-    }
-    canvas.rect(BAR, y, BAR_WIDTH, height, "frame");
+/// Draws an area.
+fn draw_area(canvas: &mut Canvas, y: f64, area: &Area, columns: &Columns) -> f64 {
+    let height = height(area.end - area.start);
+    fill(canvas, y, height, area);
     canvas.text_to(
         BAR - 12.0,
         y + 11.0,
@@ -140,20 +167,50 @@ fn draw_area(canvas: &mut Canvas, y: f64, area: &Area) -> f64 {
         &format!("{:#x}", area.start),
     );
     let middle = y + height / 2.0 + 4.0;
-    let name = Style::Plain.fit(&area.name, RIGHTS - NAME - 16.0);
+    let name = Style::Plain.fit(&title(area), columns.rights - NAME - 16.0);
     canvas.text(NAME, middle, Style::Plain, &name);
-    canvas.text(RIGHTS, middle, Style::Plain, &rights(area.rights));
+    let rights = Style::Plain.fit(&rights(area.rights), columns.frames - columns.rights - 4.0);
+    canvas.text(columns.rights, middle, Style::Plain, &rights);
     let frames = Style::Soft.fit(&area.frames, 80.0);
-    canvas.text(FRAMES, middle, Style::Soft, &frames);
-    for (x, bytes) in [(SIZE, bytes), (RESIDENT, area.resident), (HUGE, area.huge)] {
-        let words = if bytes > 0 {
-            size(bytes)
-        } else {
-            "–".to_owned()
+    canvas.text(columns.frames, middle, Style::Soft, &frames);
+    for (_, number, end) in columns.numbers {
+        let words = match number(area) {
+            0 => "–".to_owned(),
+            bytes => size(bytes),
         };
-        canvas.text_to(x, middle, Style::Plain, &words);
+        canvas.text_to(*end, middle, Style::Plain, &words);
     }
     height
+}
+
+/// Fills the bar at an area. The part of its width that is filled is the part that is resident:
+/// first what is shared, then what is private, and then what shows the zero frame.
+fn fill(canvas: &mut Canvas, y: f64, height: f64, area: &Area) {
+    let class = class(area.rights);
+    let width = |bytes: u64| match bytes {
+        0 => 0.0,
+        _ => (BAR_WIDTH * bytes as f64 / (area.end - area.start) as f64).max(1.5),
+    };
+    canvas.rect(BAR, y, BAR_WIDTH, height, &format!("{class} faint"));
+    let solid = width(area.resident - area.zero).min(BAR_WIDTH);
+    let zero = width(area.zero).min(BAR_WIDTH);
+    let parts = [
+        (BAR, solid, class),
+        (BAR, width(area.shared).min(solid), "shared"),
+        (BAR + solid.min(BAR_WIDTH - zero), zero, "zero"),
+    ];
+    for (x, width, class) in parts.into_iter().filter(|(_, width, _)| *width > 0.0) {
+        canvas.rect(x, y, width, height, class);
+    }
+    canvas.rect(BAR, y, BAR_WIDTH, height, "frame");
+}
+
+/// Returns what an area is called. For an object it is the object's name, with an offset.
+fn title(area: &Area) -> String {
+    match &area.object {
+        Some(object) => format!("{} + {:#x}", object.title(), object.offset),
+        None => area.name.clone(),
+    }
 }
 
 /// The height of a piece: 18 for a page, and 1.6 more for each doubling of the size.

@@ -61,12 +61,20 @@ text{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;white-space:pre}
 .page{fill:#ffffff}.box{fill:#f6f8fa;stroke:#8c959f}.line{stroke:#d1d9e0}.edge{fill:none;stroke:#8c959f;stroke-width:1.2}
 .gap{fill:none;stroke:#8c959f;stroke-dasharray:3 3}.frame{fill:none;stroke:#8c959f}.strip{fill:#ffffff}
 .x{fill:#3f9d6b}.ro{fill:#5b8fd6}.rw{fill:#e39a3b}.dev{fill:#a274c9}.wx{fill:#d1495b}.none{fill:#9aa4ae}.sub{fill:#39424c}
-.faint{fill-opacity:.28}
+.faint{fill-opacity:.28}.shared{fill:url(#stripes)}.zero{fill:url(#dots)}.mark{fill:#1f2328;stroke:#1f2328}
+.lent{fill:#f6f8fa;stroke:#8c959f;stroke-dasharray:5 3}
 @media(prefers-color-scheme:dark){
 .title,.head,.plain{fill:#e6edf3}.soft,.small{fill:#9da7b3}
 .page{fill:#0d1117}.box{fill:#161b22;stroke:#5c6672}.line{stroke:#30363d}.edge,.gap,.frame{stroke:#6e7986}.strip{fill:#0d1117}
-.sub{fill:#c3ccd6}.faint{fill-opacity:.34}}
+.sub{fill:#c3ccd6}.faint{fill-opacity:.34}.mark{fill:#e6edf3;stroke:#e6edf3}.lent{fill:#161b22;stroke:#5c6672}}
 ";
+
+/// The patterns that are drawn over the colour of pages.
+const PATTERNS: &str = "\
+<defs><pattern id=\"stripes\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\">\
+<path d=\"M-1 7L7 -1M-1 1L1 -1M5 7L7 5\" class=\"mark\" stroke-width=\"0.8\"/></pattern>\
+<pattern id=\"dots\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\">\
+<circle cx=\"3\" cy=\"3\" r=\"0.9\" class=\"mark\"/></pattern></defs>";
 
 /// A drawing to which elements are added.
 pub struct Canvas {
@@ -106,11 +114,11 @@ impl Canvas {
         );
     }
 
-    /// Adds a box with round corners.
-    pub fn card(&mut self, x: f64, y: f64, width: f64, height: f64) {
+    /// Adds a box with round corners, of class `box` or `lent`.
+    pub fn card(&mut self, x: f64, y: f64, width: f64, height: f64, class: &str) {
         let _ = writeln!(
             self.body,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"5\" class=\"box\"/>"
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"5\" class=\"{class}\"/>"
         );
     }
 
@@ -144,7 +152,7 @@ impl Canvas {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" \
              width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\">\n\
-             <title>{}</title>\n<style>{STYLE}</style>\n\
+             <title>{}</title>\n<style>{STYLE}</style>\n{PATTERNS}\n\
              <rect width=\"{width:.0}\" height=\"{height:.0}\" class=\"page\"/>\n{}</svg>\n",
             self.title, self.body
         )

@@ -40,6 +40,17 @@ enum What<'a> {
     Stack(Vec<&'a Table>),
 }
 
+impl What<'_> {
+    /// The class of the box: other page tables use what has the class `lent`.
+    fn class(&self) -> &'static str {
+        let is_shared = match self {
+            Self::Table(table) => table.is_shared,
+            Self::Stack(tables) => tables.iter().all(|table| table.is_shared),
+        };
+        if is_shared { "lent" } else { "box" }
+    }
+}
+
 /// Draws the tables from `y` down. Returns the y coordinate of their end.
 pub fn draw(canvas: &mut Canvas, y: f64, root: &Table) -> f64 {
     canvas.text(MARGIN, y, Style::Head, "page table");
@@ -185,11 +196,12 @@ fn height(lines: usize) -> f64 {
 
 fn draw_box(canvas: &mut Canvas, (x, y): (f64, f64), height: f64, what: &What, words: &[String]) {
     if let What::Stack(_) = what {
-        canvas.card(x + 8.0, y + 8.0, BOX - 8.0, height - 8.0);
-        canvas.card(x + 4.0, y + 4.0, BOX - 8.0, height - 8.0);
-        canvas.card(x, y, BOX - 8.0, height - 8.0);
+        for shift in [8.0, 4.0, 0.0] {
+            let side = BOX - 8.0;
+            canvas.card(x + shift, y + shift, side, height - 8.0, what.class());
+        }
     } else {
-        canvas.card(x, y, BOX, height);
+        canvas.card(x, y, BOX, height, what.class());
     }
     for (line, words) in words.iter().enumerate() {
         let style = if line == 0 {
@@ -218,12 +230,15 @@ fn words(what: &What) -> Vec<String> {
             let first = tables.first().map_or(0, |table| table.vaddr);
             let used: u64 = tables.iter().map(|table| table.used()).sum();
             let pages = tables.iter().map(|table| table.pages()).sum();
-            vec![
+            let shared = tables.iter().filter(|table| table.is_shared).count();
+            let mut words = vec![
                 format!("{} more", count(tables.len() as u64, "table")),
                 format!("from {first:#x} on"),
                 format!("{used} entries in use"),
                 count(pages, "page"),
-            ]
+            ];
+            words.extend((shared > 0).then(|| format!("{shared} with other owners")));
+            words
         }
     }
 }
@@ -235,6 +250,7 @@ fn of_table(table: &Table) -> Vec<String> {
         format!("for {:#x}", table.vaddr),
         format!("{} of {ENTRIES} entries in use", table.used()),
     ];
+    words.extend(table.is_shared.then(|| "has other owners".to_owned()));
     let named = if runs.len() > LISTED_RUNS {
         LISTED_RUNS - 1
     } else {
@@ -262,6 +278,7 @@ fn strip(canvas: &mut Canvas, x: f64, y: f64, table: &Table) {
     canvas.rect(x, y, width, height, "strip");
     for entry in &table.entries {
         let (vaddr, count, class) = match entry {
+            Entry::Table(below) if below.is_shared => (below.vaddr, 1, "sub faint"),
             Entry::Table(below) => (below.vaddr, 1, "sub"),
             Entry::Run(run) => (run.vaddr, run.count, class(run.rights)),
         };
