@@ -26,10 +26,12 @@
 //!   read_write  resize   snapshot    operations, one file each
 //!   commit  decommit  pin  usage  request
 //!   object ─► lock, mappings         what a handle refers to
+//!   batch                            taking pages away from mappings
 //!   tree ─► spares ─► node           pages by their index
 //!   page_frame, counted              counted references to frames and nodes
 //! ```
 
+pub(crate) mod batch;
 mod commit;
 mod counted;
 mod decommit;
