@@ -28,6 +28,7 @@ const SHARDS: usize = 4;
 const HART: usize = 0;
 
 type Space<M> = Pin<Box<AddrSpace<M>>>;
+type Operation<M> = fn(&Vmo<M>) -> AxResult;
 
 /// Returns an address space that starts at `start`.
 fn space<M: Machine>(start: VirtAddr, size: usize) -> Space<M> {
@@ -81,7 +82,7 @@ fn leave<M: Machine>(space: &AddrSpace<M>, hart: usize) {
 
 /// The operations that take pages away, or the right to write to them. After each, the first page
 /// is gone or read-only.
-fn operations<M: Machine>() -> [(&'static str, fn(&Vmo<M>) -> AxResult); 4] {
+fn operations<M: Machine>() -> [(&'static str, Operation<M>); 4] {
     [
         ("shrink", |object| object.resize(0)),
         ("decommit", |object| object.decommit(0..PAGES * KIB4)),
@@ -101,7 +102,7 @@ fn requests<M: Machine>(
     for (number, space) in spaces.iter().enumerate() {
         entries.enter(space, enter(number));
     }
-    let count = |(name, operation): (_, fn(&Vmo<M>) -> AxResult)| {
+    let count = |(name, operation): (_, Operation<M>)| {
         let object = Vmo::<M>::new_resizable(PAGES * KIB4).unwrap();
         for (space, start) in spaces
             .iter()
