@@ -290,7 +290,7 @@ fn nothing_is_locked_while_an_object_waits<M: TestMachine>() {
 /// Two objects lie side by side in four address spaces, in either order, and across two shards. Two
 /// harts change them while a third unmaps and maps what shows both.
 fn objects_that_share_address_spaces_end<M: TestMachine>() {
-    const ROUNDS: usize = 200;
+    const ROUNDS: usize = 1000;
     let _alone = alone();
     let (base, entry) = (4 * root_entry::<M>(), root_entry::<M>());
     let middle = virt(base + entry);
