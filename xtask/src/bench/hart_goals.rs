@@ -132,7 +132,23 @@ pub fn disturbance_goals() -> Vec<DisturbanceGoal> {
             limit: if removes_rights { requests } else { 0.0 },
         })
     };
-    SPACES.into_iter().flat_map(of).collect()
+    let all = SPACES.into_iter().flat_map(of);
+    all.chain(joint_flush_goals()).collect()
+}
+
+/// Returns the goals of a memory object that 8 address spaces map. Each other hart is in one of
+/// them.
+fn joint_flush_goals() -> impl Iterator<Item = DisturbanceGoal> {
+    [
+        ("snapshot", "a snapshot of it"),
+        ("shrink", "shrunk to nothing"),
+    ]
+    .into_iter()
+    .map(|(operation, done)| DisturbanceGoal {
+        row: format!("asked.spaces.{operation}"),
+        work: format!("an object in 8 address spaces, a hart in each of 3: {done}"),
+        limit: 1.0,
+    })
 }
 
 /// A row that says how long an operation keeps interrupts disabled.
@@ -214,11 +230,12 @@ mod tests {
     fn only_harts_inside_that_lose_rights_may_be_disturbed() {
         let goals = disturbance_goals();
         let limit = |row: &str| goals.iter().find(|one| one.row == row).unwrap().limit;
-        assert_eq!(goals.len(), 12);
+        assert_eq!(goals.len(), 14);
         assert_eq!(limit("asked.kernel.unmap"), 1.0);
         assert_eq!(limit("asked.one.protect"), 1.0);
         assert_eq!(limit("asked.one.widen"), 0.0);
         assert_eq!(limit("asked.kernel.map_touch"), 0.0);
         assert_eq!(limit("asked.nobody.unmap"), 0.0);
+        assert_eq!(limit("asked.spaces.shrink"), 1.0);
     }
 }

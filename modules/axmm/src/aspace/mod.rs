@@ -11,7 +11,8 @@
 //!   operation.rs    how an operation goes: begin, prepare, change, flush, settle
 //!     map.rs, unmap.rs, protect.rs, sharing.rs, duplicate.rs     one operation each
 //!     fork.rs, unshare.rs   copy-on-write: sharing pages with a child, and copying them
-//!   objects.rs      memory objects: mapping them, page faults, taking their pages away
+//!   objects.rs      memory objects: mapping them, page faults
+//!     take_pages.rs     an object takes its pages away
 //!   write_guard.rs  a range of one shard, locked for an operation
 //!     lock_shards.rs    ranges of several shards, locked together
 //!     empty_tables.rs   page tables that an operation has emptied
@@ -53,6 +54,8 @@ mod sharing;
 mod shown_object;
 mod space;
 mod stretches;
+#[cfg(feature = "objects")]
+mod take_pages;
 mod unmap;
 mod unshare;
 mod user_copy;

@@ -28,10 +28,12 @@
 //!   request                          what page faults ask for
 //!   object ─► lock, mappings         what a handle refers to, its locks, where it is mapped
 //!   big_reader_lock ─► lock          the object's state, which page faults read
+//!   batch                            taking pages away from mappings
 //!   tree ─► spares ─► node           pages by their index; allocated nodes; one node
 //!   page_frame, counted              counted references to frames and nodes
 //! ```
 
+pub(crate) mod batch;
 mod big_reader_lock;
 mod commit;
 mod counted;
