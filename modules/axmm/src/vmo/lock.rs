@@ -3,7 +3,7 @@
 //! | lock | guards | interrupts |
 //! |---|---|---|
 //! | [`Turn`] | an operation, against the other operations of the object | are taken |
-//! | [`StateLock`] | the tree, the length and the other fields | are disabled |
+//! | [`StateLock`], in a [`BigReaderLock`](super::big_reader_lock::BigReaderLock) | the tree, the length and the other fields | are disabled |
 //!
 //! An operation other than a page request holds the turn from beginning to end. It locks the state
 //! only for short steps: some 64 pages, or the path to a page. Page requests do not take the turn.
