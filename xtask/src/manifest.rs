@@ -34,8 +34,8 @@ pub const HOST_FEATURES: &str =
     "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection";
 
 /// The features with which the documentation of [`HOST_PACKAGES`] is checked.
-pub const CHECKED_FEATURES: &str = "axbench/objects,axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection,\
-     axmm/objects";
+pub const CHECKED_FEATURES: &str = "axbench/objects,axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,\
+     axalloc/fault-injection,axmm/objects";
 
 /// The packages that are tested once more with memory objects and copy-on-write.
 pub const OBJECT_PACKAGES: [&str; 2] = ["axmm", "axmm-machines"];

@@ -65,9 +65,10 @@ impl<M: Machine> Vmo<M> {
     /// [`load`](Self::load) the page then, and try again. The run has at most `most` pages, at
     /// least 1. That bounds the time that the state is locked.
     ///
-    /// The object's state stays locked and interrupts disabled until `f` returns, so the pages are
-    /// not taken away before. This allocates nothing. `f` may allocate page tables, but must lock
-    /// nothing of an object.
+    /// The object's state does not change until `f` returns, so the pages are not taken away before.
+    /// Interrupts are disabled meanwhile. If the pages are there, other harts may read the state at
+    /// the same time, or else it is locked. This allocates nothing. `f` may allocate page tables, but
+    /// must lock nothing of an object.
     ///
     /// # Errors
     ///
