@@ -34,7 +34,7 @@ pub const HOST_FEATURES: &str =
     "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection";
 
 /// The features with which the documentation of [`HOST_PACKAGES`] is checked.
-pub const CHECKED_FEATURES: &str = "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection,\
+pub const CHECKED_FEATURES: &str = "axbench/objects,axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection,\
      axmm/objects";
 
 /// The packages that are tested once more with memory objects and copy-on-write.

@@ -23,6 +23,7 @@ use axstd::memory::{
     new_user_aspace,
 };
 
+use crate::joint_flushes;
 use crate::table::Table;
 
 const PAGE: usize = 4096;
@@ -84,6 +85,7 @@ pub fn run(table: &mut Table) {
     if !with_other_inside(&one, || rows(table, "one", 1, &one, USER_BASE)) {
         table.fail("asked.one", "the address space cannot be entered");
     }
+    joint_flushes::run(table);
 }
 
 /// Runs `work` on the first hart while this hart and [`OTHER`] are in `space`. Returns whether both
@@ -112,7 +114,8 @@ fn with_other_inside(space: &SharedAspace, work: impl FnMut() + Send) -> bool {
     ran.is_ok() && !failed.into_inner()
 }
 
-fn wait_for(condition: impl Fn() -> bool) {
+/// Waits until `condition` is true.
+pub fn wait_for(condition: impl Fn() -> bool) {
     while !condition() {
         spin_loop();
     }
@@ -187,14 +190,15 @@ fn operations(space: &AddrSpace, place: Range<usize>, pages: Pages) -> AxResult<
 
 /// The counts of one operation: flush requests sent and carried out, and interrupts.
 #[derive(Clone, Copy, Default)]
-struct Counts {
+pub struct Counts {
     requests: u64,
     carried_out: u64,
     interrupts: u64,
 }
 
 impl Counts {
-    fn by(operation: impl FnOnce() -> AxResult) -> AxResult<Self> {
+    /// Performs `operation`, and returns its counts.
+    pub fn by(operation: impl FnOnce() -> AxResult) -> AxResult<Self> {
         let before = counters();
         operation()?;
         let after = counters();
@@ -213,7 +217,8 @@ impl Counts {
         }
     }
 
-    fn add(self, table: &mut Table, row: &str, others: usize) {
+    /// Adds the rows of these counts, which `others` other harts share.
+    pub fn add(self, table: &mut Table, row: &str, others: usize) {
         let mut add = |what: &str, value: u64, unit| {
             table.count(&format!("{row}.{what}"), value as usize, unit);
         };

@@ -6,15 +6,15 @@
 //! | `frames`, `heap` | loads of frame allocators and heaps |
 //! | `aspace` | operations on address spaces, and TLB flushes |
 //! | `forks` | forks of address spaces, and copy-on-write |
-//! | `harts` | flush requests to other harts |
+//! | `harts`, `joint_flushes` | flush requests to other harts |
 //! | `objects`, `mapped_objects` | operations on memory objects |
 //! | `ours`, `peers` | the allocators: Tessera's, and other projects' with the feature `peers` |
 //! | `table` | measures and prints the rows |
 //!
 //! The last line of the output has all rows as JSON. `make bench` runs this application with the
 //! boot argument `unit=instructions`, which names the unit of the rows; without it they are
-//! nanoseconds. With `rows=harts` it prints only the rows of `harts`, which are counts and need
-//! several harts.
+//! nanoseconds. With `rows=harts` it prints only the rows of `harts` and `joint_flushes`, which
+//! are counts and need several harts.
 #![no_std]
 #![no_main]
 
@@ -25,6 +25,7 @@ mod forks;
 mod frames;
 mod harts;
 mod heap;
+mod joint_flushes;
 mod mapped_objects;
 mod objects;
 mod ours;

@@ -17,6 +17,8 @@
 
 mod frames;
 mod linux;
+#[cfg(feature = "objects")]
+mod objects;
 mod ours;
 
 use core::hint::{black_box, spin_loop};
@@ -28,6 +30,8 @@ use std::vec::Vec;
 
 pub use frames::Pairs;
 pub use linux::Linux;
+#[cfg(feature = "objects")]
+pub use objects::{ObjectFaults, SiblingWrites};
 pub use ours::{Apart, Fenced, Ours, Work};
 
 /// Bytes of a page.

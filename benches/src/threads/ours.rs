@@ -13,12 +13,17 @@ use crate::ours::Frames;
 const RW: MappingFlags = MappingFlags::READ.union(MappingFlags::WRITE);
 
 /// The address space: as large as a user program's.
-const ALL: Range<usize> = 1 << 40..1 << 47;
+pub(super) const ALL: Range<usize> = 1 << 40..1 << 47;
 /// Where the area that all threads share begins.
 const SHARED: usize = ALL.start;
 
 std::thread_local! {
     static HART: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// Makes the calling thread the hart with this number.
+pub(super) fn become_hart(hart: usize) {
+    HART.set(hart);
 }
 
 /// A machine whose harts are threads. It has no TLB, so nothing is flushed.
@@ -82,12 +87,12 @@ impl Ours {
     /// A new address space in which each thread does `work`. `None` without memory.
     pub fn new(work: Work) -> Option<Self> {
         Frames::new();
-        HART.set(0);
+        become_hart(0);
         let space = AddrSpace::new_empty(ALL.start.into(), ALL.len()).ok()?;
         let limit = VirtAddrRange::new(space.base(), space.end());
         let mut own = [0; THREADS];
         for (thread, place) in own.iter_mut().enumerate() {
-            HART.set(thread);
+            become_hart(thread);
             let found = space.find_free_in_arena(TOUCHED * PAGE, limit)?;
             *place = found.as_usize();
         }
@@ -134,7 +139,7 @@ impl Ours {
 
 impl Load for Ours {
     fn prepare(&self, thread: usize) {
-        HART.set(thread);
+        become_hart(thread);
         match self.work {
             // Adjacent areas with the same rights are merged into one.
             Work::FaultsInOneArea | Work::FaultsInAnAreaEach => self.map(&self.pages(thread)),

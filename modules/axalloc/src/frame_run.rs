@@ -64,8 +64,8 @@ impl FrameRun {
     ///
     /// # Errors
     ///
-    /// Returns `ResourceBusy` if a frame has 2^31 references, or is not counted by itself. Then
-    /// no frame has another reference than before.
+    /// Returns `ResourceBusy` if a frame has 2^31 references. Then no frame has another reference
+    /// than before.
     pub fn share(&self) -> AxResult<Self> {
         let mut shared = Self {
             count: 0,
@@ -88,8 +88,7 @@ impl FrameRun {
     ///
     /// # Errors
     ///
-    /// Returns `ResourceBusy` if the frame has [too many](Self::share) references, or is not counted
-    /// by itself.
+    /// Returns `ResourceBusy` if the frame has [too many](Self::share) references.
     #[inline]
     pub fn share_one(&self) -> AxResult<Self> {
         debug_assert_eq!(self.count, 1);
@@ -202,5 +201,28 @@ impl fmt::Debug for FrameRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, start) = (self.count, self.start());
         write!(f, "{count} single frames from {start:#x} on")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{UsageKind, add_memory, alloc_frames, host};
+
+    #[test]
+    fn a_run_with_a_frame_that_has_too_many_references_is_not_shared() {
+        let memory = host::physical_memory(1 << 30, 4 << 20).unwrap();
+        // SAFETY: the memory stays mapped, and is used for this alone.
+        unsafe { add_memory(&[memory]) }.unwrap();
+        let frames = alloc_frames(400, PAGE_SIZE, UsageKind::VirtMem).unwrap();
+        let run = FrameRun::from(frames);
+        let first = run.frames().start;
+        for full in [0, 100, 399] {
+            let meta: &FrameMeta = FRAMES.meta(first + full).unwrap();
+            meta.set_references(FrameMeta::MOST_REFERENCES);
+            assert_eq!(run.share().err(), Some(AxError::ResourceBusy), "{full}");
+            meta.set_references(1);
+            assert!(run.is_exclusive(), "{full}");
+        }
     }
 }

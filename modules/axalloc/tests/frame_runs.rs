@@ -1,7 +1,6 @@
 //! Runs of single frames are freed in one piece, except for frames that have other owners. So
 //! are lists of runs.
 
-use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
@@ -294,20 +293,5 @@ fn a_shared_run_is_freed_by_its_last_owner() {
         drop(run);
         assert_eq!(usage().of(UsageKind::VirtMem), 5);
         assert!(shared.is_exclusive());
-    });
-}
-
-#[test]
-fn a_run_with_a_frame_that_cannot_be_shared_gets_no_owner() {
-    without_leak(|| {
-        let start = run_of(3, UsageKind::VirtMem).into_raw();
-        // SAFETY: the frame was turned into an address, which it becomes again below.
-        let hole = unsafe { Frames::from_raw(start + 2 * PAGE_SIZE) }.unwrap();
-        // SAFETY: the run is forgotten, because its last frame is not counted.
-        let run = ManuallyDrop::new(unsafe { FrameRun::from_raw(start, 3) });
-        assert!(run.share().is_err());
-        hole.into_raw();
-        assert!(run.is_exclusive());
-        drop(ManuallyDrop::into_inner(run));
     });
 }

@@ -24,8 +24,8 @@ mod in_image {
     use super::PhysAddr;
     use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
 
-    /// The frames around it are those of the image. So no frames of pages are contiguous with it,
-    /// and no run of pages includes it.
+    /// The frames around it are those of the image, which no page owns. So a run of pages in
+    /// contiguous frames never includes it, and code that handles runs looks at the first frame only.
     #[repr(align(4096))]
     struct Frame([u8; PAGE_SIZE]);
 
@@ -47,11 +47,11 @@ mod allocated {
     use axconfig::PAGE_SIZE;
     use axerrno::AxResult;
 
-    /// The physical address of the zero frame. 1, which is that of no frame, until `init` has run.
+    /// The physical address of the zero frame. Until `init` has run it is 1, which no frame has.
     static FRAME: AtomicUsize = AtomicUsize::new(1);
 
-    /// Allocates the zero frame, and one on each side of it, so that no frames of pages are
-    /// contiguous with it. Called once, when the memory has been added, and before any page is
+    /// Allocates the zero frame, and one frame on each side of it. So no frame of a page is contiguous
+    /// with it, as on a machine. Called once, when the memory has been added, and before any page is
     /// mapped.
     ///
     /// # Errors

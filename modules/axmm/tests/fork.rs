@@ -272,6 +272,31 @@ fn without_memory_nothing_changes<M: TestMachine>() {
     }
 }
 
+/// With several harts, a range that crosses the first GiB lies in two shards. Something is mapped in
+/// the second one, so the first is undone. The range there lies below a page table that a fork
+/// shares.
+fn a_lazy_mapping_that_fails_keeps_shared_tables<R: TestMachine>() {
+    let _alone = alone();
+    let before = usage();
+    let space = AddrSpace::<Threads<R>>::new_empty_user(virt(R::base()), SIZE).unwrap();
+    let at = |page: usize| virt(R::base() + GIB - 10 * KIB4 + page * KIB4);
+    for page in [0, 11] {
+        space.map_alloc(at(page), KIB4, RW, true).unwrap();
+        space.write(at(page), &[5]).unwrap();
+    }
+    let child = space.fork().unwrap();
+    let mapped = space.map_alloc(at(8), 4 * KIB4, RW, false);
+    assert_eq!(mapped, Err(AxError::AlreadyExists));
+    for space in [&space, &child] {
+        for page in [0, 11] {
+            assert_eq!(space.read_val::<u8>(at(page)), Ok(5));
+        }
+        assert_eq!(space.fault(at(8), RO), Err(Fault::Unmapped));
+    }
+    drop((space, child));
+    assert_eq!(usage(), before);
+}
+
 fn a_shared_large_page_is_split_for_a_write<M: TestMachine>() {
     let _alone = alone();
     let before = usage();
@@ -403,6 +428,7 @@ on_every_machine!(
     a_whole_gigabyte_is_shared_by_one_table,
     parts_of_shared_blocks_change_apart,
     without_memory_nothing_changes,
+    a_lazy_mapping_that_fails_keeps_shared_tables,
     a_shared_large_page_is_split_for_a_write,
     a_page_that_is_only_read_takes_no_frame,
     other_harts_write_while_children_are_made,

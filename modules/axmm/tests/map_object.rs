@@ -220,6 +220,58 @@ fn a_fork_shares_shared_mappings<M: TestMachine>() {
     assert_eq!(usage(), before);
 }
 
+/// After a fork, both sides share a page table with the gaps in it. A shared mapping in such a gap
+/// must not become a part of the shared table: the object takes its pages away on one side only.
+fn a_shared_mapping_is_below_no_shared_table<M: TestMachine>() {
+    let _alone = alone();
+    map_in_shared_tables::<M>(M::base());
+    map_in_shared_tables::<Threads<M>>(M::base());
+}
+
+fn map_in_shared_tables<M: Machine>(base: usize) {
+    let before = usage();
+    let own = virt(base);
+    let space = user::<M>(base);
+    space.map_alloc(own, KIB4, RW, true).unwrap();
+    space.write(own, &[5]).unwrap();
+    let child = space.fork().unwrap();
+    let object = Vmo::<M>::new_resizable(2 * KIB4).unwrap();
+    // In the 2 MiB and in the 1 GiB of the page that is shared.
+    let starts = [own + 3 * KIB4, own + 3 * MIB2];
+    for start in starts {
+        let map = || {
+            let space = space.as_ref();
+            space.map_object(start, 2 * KIB4, RW, &object, 0, Sharing::Shared)
+        };
+        let mut failures = 0;
+        loop {
+            let armed = fail_from(failures + 1);
+            let mapped = map();
+            if !armed.has_fired() {
+                mapped.unwrap();
+                break;
+            }
+            assert_eq!(mapped, Err(AxError::NoMemory));
+            failures += 1;
+        }
+        assert!(failures > 0, "nothing is allocated");
+        // Unmaps the second page, which has never been accessed.
+        object.decommit(KIB4..2 * KIB4).unwrap();
+        object.snapshot().unwrap();
+        space.fault(start, RO).unwrap();
+        space.write(start, &[1]).unwrap();
+        assert_eq!(byte_of(&object, 0), 1);
+    }
+    object.resize(0).unwrap();
+    for space in [&space, &child] {
+        assert_eq!(byte(space, own), Some(5));
+    }
+    assert_eq!(space.fault(starts[0], RO), Err(Fault::Bus));
+    assert_eq!(child.fault(starts[0], RO), Err(Fault::Unmapped));
+    drop((space, child, object));
+    assert_eq!(usage(), before);
+}
+
 fn without_memory_nothing_changes<M: TestMachine>() {
     let _alone = alone();
     let before = usage();
@@ -367,6 +419,7 @@ on_every_machine!(
     a_snapshot_of_a_mapped_object_does_not_change,
     a_private_mapping_shows_what_was_there,
     a_fork_shares_shared_mappings,
+    a_shared_mapping_is_below_no_shared_table,
     without_memory_nothing_changes,
     wrong_mappings_are_refused,
     harts_use_an_object_while_it_changes,

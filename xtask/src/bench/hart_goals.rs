@@ -43,7 +43,7 @@ pub struct ThreadsGoal {
 }
 
 /// The rows of `bench-threads`.
-pub static THREADS_GOALS: [ThreadsGoal; 6] = [
+pub static THREADS_GOALS: [ThreadsGoal; 9] = [
     ThreadsGoal {
         row: "threads.fault_one_area",
         work: "page faults in one area, each thread in its part",
@@ -68,6 +68,21 @@ pub static THREADS_GOALS: [ThreadsGoal; 6] = [
         row: "threads.map_touch_unmap.256",
         work: "256 pages mapped, touched, unmapped",
         bound: Bound::AtLeast(1.85),
+    },
+    ThreadsGoal {
+        row: "threads.object_fault",
+        work: "page faults in one object, in one address space",
+        bound: Bound::AtLeast(1.9),
+    },
+    ThreadsGoal {
+        row: "threads.object_fault_space_each",
+        work: "page faults in one object, each thread in an address space of its own",
+        bound: Bound::AtLeast(1.9),
+    },
+    ThreadsGoal {
+        row: "threads.snapshot_write",
+        work: "first writes to pages of snapshots of one object, a snapshot each",
+        bound: Bound::AtLeast(1.9),
     },
     ThreadsGoal {
         row: "threads.frame_pair",
@@ -117,7 +132,23 @@ pub fn disturbance_goals() -> Vec<DisturbanceGoal> {
             limit: if removes_rights { requests } else { 0.0 },
         })
     };
-    SPACES.into_iter().flat_map(of).collect()
+    let all = SPACES.into_iter().flat_map(of);
+    all.chain(joint_flush_goals()).collect()
+}
+
+/// Returns the goals of a memory object that 8 address spaces map. Each other hart is in one of
+/// them.
+fn joint_flush_goals() -> impl Iterator<Item = DisturbanceGoal> {
+    [
+        ("snapshot", "a snapshot of it"),
+        ("shrink", "shrunk to nothing"),
+    ]
+    .into_iter()
+    .map(|(operation, done)| DisturbanceGoal {
+        row: format!("asked.spaces.{operation}"),
+        work: format!("an object in 8 address spaces, a hart in each of 3: {done}"),
+        limit: 1.0,
+    })
 }
 
 /// A row that says how long an operation keeps interrupts disabled.
@@ -199,11 +230,12 @@ mod tests {
     fn only_harts_inside_that_lose_rights_may_be_disturbed() {
         let goals = disturbance_goals();
         let limit = |row: &str| goals.iter().find(|one| one.row == row).unwrap().limit;
-        assert_eq!(goals.len(), 12);
+        assert_eq!(goals.len(), 14);
         assert_eq!(limit("asked.kernel.unmap"), 1.0);
         assert_eq!(limit("asked.one.protect"), 1.0);
         assert_eq!(limit("asked.one.widen"), 0.0);
         assert_eq!(limit("asked.kernel.map_touch"), 0.0);
         assert_eq!(limit("asked.nobody.unmap"), 0.0);
+        assert_eq!(limit("asked.spaces.shrink"), 1.0);
     }
 }

@@ -100,7 +100,7 @@ fn remove_rows(folder: &Path) -> Result<()> {
 
 impl Subject {
     fn rows(&self, options: &Options) -> Result<Vec<Row>, Failure> {
-        let program = build(options, self.program)?;
+        let program = build(options, self.program, &[])?;
         let mut load_cost = HashMap::new();
         let mut rows = Vec::new();
         for (row, peer) in list(&program)? {
@@ -168,13 +168,14 @@ impl Subject {
     }
 }
 
-/// Builds a program with the profile of `cargo bench`, and returns its path.
-pub fn build(options: &Options, program: &str) -> Result<PathBuf, Failure> {
+/// Builds a program with the profile of `cargo bench` and these features, and returns its path.
+pub fn build(options: &Options, program: &str, features: &[&str]) -> Result<PathBuf, Failure> {
     let target = root().join("target");
     let mut cargo = command::cargo();
     cargo
         .args(["build", "-q", "--profile", "bench", "--package", PACKAGE])
-        .args(["--bin", program, "--target-dir"])
+        .args(["--bin", program, "--features", &features.join(",")])
+        .arg("--target-dir")
         .arg(&target)
         .current_dir(root());
     command::show(&cargo, options.verbose);

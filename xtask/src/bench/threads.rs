@@ -1,12 +1,12 @@
 //! `bench-threads`: compares the work of two threads with that of one, natively.
 //!
-//! `axmm-threads` runs several times, and each of its figures is a ratio within one run. A
+//! Two programs run several times, and each of their figures is a ratio within one run. A
 //! row is the median of the runs; its name with `.min` and `.max` are the smallest and the
 //! largest. Other programs on the computer make the figures too low, so the computer's load
 //! at the beginning is a row too.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -19,8 +19,8 @@ use crate::files;
 use crate::manifest::root;
 use crate::options::Options;
 
-/// The program that measures.
-const PROGRAM: &str = "axmm-threads";
+/// The programs that measure, with their features.
+const PROGRAMS: [(&str, &[&str]); 2] = [("axmm-threads", &[]), ("object-threads", &["objects"])];
 /// The number of runs. It is odd, so that one run is the median.
 const RUNS: usize = 5;
 /// The number of processors that two threads need.
@@ -58,13 +58,15 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
         files::remove(&path)?;
         return Ok(());
     }
-    let program = host::build(options, PROGRAM)?;
+    let build = |(program, features)| host::build(options, program, features);
+    let programs = PROGRAMS.into_iter().map(build);
+    let programs = programs.collect::<Result<Vec<_>, _>>()?;
     let load = load();
     say!("two threads against one: median of {RUNS} runs, and the smallest to the largest");
     if let Some(load) = load {
         say!("the computer's load is {load}: other programs make the figures too low");
     }
-    let runs = (0..RUNS).map(|_| run(options, &program));
+    let runs = (0..RUNS).map(|_| run(options, &programs));
     let mut rows = summary(&runs.collect::<Result<Vec<_>>>()?);
     rows.extend(load.map(|load| Row::new(LOAD.to_owned(), load, "processes")));
     say!("{}", table(&rows));
@@ -78,8 +80,14 @@ fn load() -> Option<f64> {
     load.split_whitespace().next()?.parse().ok()
 }
 
-/// Runs the program once, and returns its rows.
-fn run(options: &Options, program: &Path) -> Result<Vec<(String, f64)>> {
+/// Runs each program once, and returns their rows.
+fn run(options: &Options, programs: &[PathBuf]) -> Result<Vec<(String, f64)>> {
+    let rows = programs.iter().map(|program| rows_of(options, program));
+    Ok(rows.collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// Runs a program, and returns its rows.
+fn rows_of(options: &Options, program: &Path) -> Result<Vec<(String, f64)>> {
     let mut command = command::new(program);
     command::show(&command, options.verbose);
     let words = host::stdout_of(command.output().context("cannot run the benchmark")?)?;

@@ -36,6 +36,10 @@ pub(crate) enum Released {
 }
 
 impl FrameMeta {
+    /// The number of references to a single frame from which on no other is added. It is so far
+    /// from 2^32 that additions which are taken back do not overflow.
+    pub(crate) const MOST_REFERENCES: u32 = 1 << 31;
+
     /// Makes `run` a counted run that begins with this frame and has one reference.
     ///
     /// Relaxed: the caller owns the run, and whatever passes the reference to another hart
@@ -80,37 +84,55 @@ impl FrameMeta {
         NonZeroU32::new(before.ok()? + 1)
     }
 
-    /// Adds a reference to each of the frames of `records`, which are single ones. Returns how many
-    /// frames have got one: up to the first that is not single, or has 2^31 references already.
-    pub(crate) fn share_singles(records: &[Self]) -> usize {
-        let (chunks, rest) = records.as_chunks::<8>();
-        let mut shared = 0;
-        // Unrolled: this loop takes much of the time of a fork.
-        for chunk in chunks {
-            let count = chunk.iter().take_while(|meta| meta.share_single()).count();
-            shared += count;
-            if count < chunk.len() {
-                return shared;
-            }
-        }
-        shared + rest.iter().take_while(|meta| meta.share_single()).count()
+    /// Sets the number of references.
+    #[cfg(test)]
+    pub(crate) fn set_references(&self, references: u32) {
+        self.upper.store(references, Ordering::Relaxed);
     }
 
-    /// Adds a reference to this frame. Returns `false`, and adds none, if it is not single, or has
-    /// 2^31 references already.
+    /// Adds a reference to each of the frames of `records`, which are single ones. Returns how many
+    /// frames have got one. If these are not all, a frame has 2^31 references already.
+    #[inline]
+    pub(crate) fn share_singles(records: &[Self]) -> usize {
+        let (chunks, rest) = records.as_chunks::<8>();
+        // One test for eight frames: this loop takes much of the time of a fork.
+        let is_shared = |chunk: &[Self; 8]| {
+            let counts = chunk.iter().fold(0, |all, meta| all | meta.add_reference());
+            if counts >= Self::MOST_REFERENCES {
+                chunk.iter().for_each(Self::take_back_reference);
+            }
+            counts < Self::MOST_REFERENCES
+        };
+        let shared = 8 * chunks.iter().take_while(|chunk| is_shared(chunk)).count();
+        match shared == 8 * chunks.len() {
+            true => shared + rest.iter().take_while(|meta| meta.share_single()).count(),
+            false => shared,
+        }
+    }
+
+    /// Adds a reference to this frame, a single one. Returns `false`, and adds none, if it has 2^31
+    /// references already.
     #[inline(always)]
     pub(crate) fn share_single(&self) -> bool {
-        /// Far enough from 2^32 that additions which are taken back do not overflow.
-        const MOST: u32 = 1 << 31;
-        if !self.is_single() {
-            return false;
-        }
-        // Relaxed: the caller holds a reference already, so the frame cannot be freed meanwhile.
-        let is_shared = self.upper.fetch_add(1, Ordering::Relaxed) < MOST;
+        let is_shared = self.add_reference() < Self::MOST_REFERENCES;
         if !is_shared {
-            self.upper.fetch_sub(1, Ordering::Relaxed);
+            self.take_back_reference();
         }
         is_shared
+    }
+
+    /// Increments the count of this frame, a single one. Returns the count before.
+    #[inline(always)]
+    fn add_reference(&self) -> u32 {
+        debug_assert!(self.is_single());
+        // Relaxed: the caller holds a reference already, so the frame cannot be freed meanwhile.
+        self.upper.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Undoes [`add_reference`](Self::add_reference), for a count that is too high.
+    #[cold]
+    fn take_back_reference(&self) {
+        self.upper.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Returns whether the only reference to this frame, a single one, is the caller's. Others
@@ -223,24 +245,52 @@ mod tests {
     }
 
     #[test]
-    fn singles_are_shared_up_to_the_first_frame_that_is_none() {
+    fn only_a_single_frame_with_one_reference_is_exclusive() {
         let single = CountedRun {
             kind: UsageKind::VirtMem,
             count: 1,
         };
-        let records: [FrameMeta; 4] = core::array::from_fn(|_| FrameMeta::new());
-        for meta in &records[..3] {
-            meta.start_counting(single);
+        let meta = FrameMeta::new();
+        meta.start_counting(single);
+        assert!(meta.is_single_and_exclusive());
+        assert!(meta.share_single());
+        assert!(!meta.is_single_and_exclusive());
+        meta.start_counting(CountedRun { count: 2, ..single });
+        assert!(!meta.is_single_and_exclusive(), "a run of two frames");
+    }
+
+    #[test]
+    fn frames_are_shared_up_to_one_with_too_many_references() {
+        let single = CountedRun {
+            kind: UsageKind::VirtMem,
+            count: 1,
+        };
+        // Some are shared in chunks, and the rest one by one.
+        for (full, expected) in [
+            (0, 0),
+            (7, 0),
+            (8, 8),
+            (15, 8),
+            (16, 16),
+            (18, 18),
+            (19, 19),
+        ] {
+            let records: [FrameMeta; 19] = core::array::from_fn(|_| FrameMeta::new());
+            for meta in &records {
+                meta.start_counting(single);
+            }
+            if let Some(meta) = records.get(full) {
+                meta.set_references(FrameMeta::MOST_REFERENCES);
+            }
+            assert_eq!(FrameMeta::share_singles(&records), expected, "{full}");
+            for (index, meta) in records.iter().enumerate() {
+                let references = match (index == full, index < expected) {
+                    (true, _) => FrameMeta::MOST_REFERENCES,
+                    (false, is_shared) => 1 + u32::from(is_shared),
+                };
+                assert_eq!(meta.counted(), Some((single, references)), "{full} {index}");
+            }
         }
-        records[2].start_counting(CountedRun { count: 2, ..single });
-        assert!(records[0].is_single_and_exclusive());
-        assert!(!records[2].is_single_and_exclusive(), "a run of two frames");
-        assert_eq!(FrameMeta::share_singles(&records), 2);
-        let references = records
-            .each_ref()
-            .map(|meta| meta.counted().map(|run| run.1));
-        assert_eq!(references, [Some(2), Some(2), Some(1), None]);
-        assert!(!records[0].is_single_and_exclusive());
     }
 
     #[test]
@@ -251,7 +301,7 @@ mod tests {
         };
         let meta = FrameMeta::new();
         meta.start_counting(run);
-        meta.upper.store(u32::MAX - 1, Ordering::Relaxed);
+        meta.set_references(u32::MAX - 1);
         assert_eq!(meta.share().map(NonZeroU32::get), Some(u32::MAX));
         assert_eq!(meta.share(), None);
         assert_eq!(meta.counted(), Some((run, u32::MAX)));

@@ -9,6 +9,8 @@ use super::write_guard::WriteGuard;
 use crate::addr::{as_span, clip, va_range};
 use crate::machine::Machine;
 use crate::page_table::frames::PageTableOf;
+#[cfg(feature = "objects")]
+use crate::tlb::gather::TlbGather;
 
 impl<M: Machine> WriteGuard<'_, M> {
     /// Widens `pages` by the free addresses around the operation's range that share page tables
@@ -54,6 +56,23 @@ impl<M: Machine> WriteGuard<'_, M> {
         }
     }
 
+    /// Takes the tables on the paths to both ends of the range that have become empty out of the
+    /// page table, as [`free_tables`](Self::free_tables) does, and adds them to `gather`. So one
+    /// flush is enough for the pages and the tables. The operation calls `free_tables` after that
+    /// flush, because a table may stay here for an operation that ends meanwhile.
+    #[cfg(feature = "objects")]
+    pub(super) fn gather_tables(&mut self, gather: &mut TlbGather<'_, M>) {
+        if !self.range_lock().is_one_hart() {
+            while let Some((vaddr, range)) = self.empty_table() {
+                self.lock_for_tables(range);
+                self.unlocked(|unlocked| {
+                    gather.set_exclusive(unlocked.exclusive());
+                    unlocked.space().table.free_empty_tables(vaddr, gather);
+                });
+            }
+        }
+    }
+
     /// Finds an empty table on the path to an end of the range. Returns an address that it
     /// translates, and the range to lock before it is freed. No other operation frees the table,
     /// because the end is locked. Until that range is locked, a fault may still fill the table. So
@@ -81,12 +100,16 @@ impl<M: Machine> WriteGuard<'_, M> {
 
     #[cold]
     fn free_tables_at(&mut self, vaddr: VirtAddr, range: VirtAddrRange) {
-        self.range_lock().lock(self.hart(), range);
-        self.set_locked(range);
+        self.lock_for_tables(range);
         self.unlocked(|unlocked| {
             let mut gather = unlocked.gather();
             unlocked.space().table.free_empty_tables(vaddr, &mut gather);
             gather.finish();
         });
+    }
+    /// Locks `range`, which holds the range of the operation and a table that is to be freed.
+    fn lock_for_tables(&mut self, range: VirtAddrRange) {
+        self.range_lock().lock(self.hart(), range);
+        self.set_locked(range);
     }
 }

@@ -2,38 +2,30 @@
 //! says why not.
 //!
 //! ```text
-//!   fault_in          loop until the access is possible or refused
-//!     fault_slot        waits while another hart has locked the address
-//!     area_for          in the hart's area cache, or looked up without a lock
-//!     resolve_in        checks rights, fills the page table entry; may need frames
-//!     allocate          these frames, with the slot empty, for the next round
-//!     unshare           copies a page or a page table that another address space has as well
-//!     load_object_page  makes a memory object give the page a frame of its own
+//!   fault_in                a first attempt, which does not wait
+//!     resolve_without_frames
+//!   fault_in_at_length      then a loop until the access is possible or refused
+//!     allocate                frames, if the attempt needs some
+//!     unshare                 copies a page or a page table that another address space has as well
+//!     load_object_page        makes a memory object give the page a frame of its own
+//!     resolve_in_turn         another attempt, once no other hart has locked the address
 //! ```
 //!
-//! The fault handler of a trap takes the same steps once, without waiting (`fault_in_at_once`),
-//! with one frame that it has allocated before. Only if that fails does it call
-//! [`fault_in`](AddrSpace::fault_in).
+//! The steps of an attempt are in [`resolve`](super::resolve). The fault handler of a trap makes its
+//! first attempt with a frame that it has allocated before (`fault_in_at_once`). Only if that fails
+//! does it call [`fault_in`](AddrSpace::fault_in).
 //!
 //! Faults do not wait for each other: if two harts fault on a page, the later one finds it mapped.
 
 use core::fmt;
 
 use axerrno::AxError;
-use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
-use memory_set::MemoryArea;
+use memory_addr::{VirtAddr, VirtAddrRange};
 use page_table_multiarch::MappingFlags;
 
 use super::space::AddrSpace;
-use crate::addr::va_range;
-use crate::backing::{Backend, Grain, ObjectArea, PreallocatedFrames};
-use crate::locking::range_lock::FaultGuard;
-use crate::machine::{ALL_ADDRESSES, Machine};
-use crate::page_table::Lookup;
-use crate::page_table::frames::PageTableOf;
-use crate::zero_frame::zero_frame;
-
-const EXECUTE: MappingFlags = MappingFlags::EXECUTE;
+use crate::backing::{Grain, ObjectArea, PreallocatedFrames};
+use crate::machine::Machine;
 
 /// Why an access cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +81,17 @@ pub(super) struct FaultRequest {
 pub(super) enum Resolved {
     /// The access can be made.
     Yes,
+    /// This attempt would have to wait: the fault slot is in use, another hart has locked the
+    /// address, or the area cannot be found without a lock.
+    NotNow,
     /// Frames for a fault of this grain must be preallocated first. If none can be allocated, the
     /// next attempt ends with `No(Fault::NoMemory)` or finds the page mapped by another hart.
     Needs(Grain),
     /// The page, or the page table on the path to it, is shared with another address space. It
     /// translates this range.
     IsShared(VirtAddrRange),
-    /// The memory object must first make the page its own.
+    /// The memory object must first make the page its own. A visit of the mapping has begun, which
+    /// the receiver ends.
     #[cfg_attr(
         not(feature = "objects"),
         expect(dead_code, reason = "no area shows an object")
@@ -139,7 +135,14 @@ impl<M: Machine> AddrSpace<M> {
             access,
             forbidden,
         };
-        matches!(self.resolve(request, frames), Resolved::Yes)
+        match self.resolve(request, frames) {
+            Resolved::Yes => true,
+            Resolved::NeedsObjectPage(of) => {
+                self.end_visit(of);
+                false
+            }
+            _ => false,
+        }
     }
 
     /// Faults the page in, if the area has no right in `forbidden`. Frames are allocated, and
@@ -148,7 +151,6 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// Why the access cannot be made.
-    #[cold]
     #[inline(never)]
     pub(crate) fn fault_in(
         &self,
@@ -161,26 +163,27 @@ impl<M: Machine> AddrSpace<M> {
             access,
             forbidden,
         };
+        match self.resolve_without_frames(request) {
+            Resolved::Yes => Ok(()),
+            first => self.fault_in_at_length(request, first),
+        }
+    }
+
+    /// Faults the page in, after a first attempt without frames.
+    ///
+    /// # Errors
+    ///
+    /// Why the access cannot be made.
+    #[cold]
+    #[inline(never)]
+    fn fault_in_at_length(&self, request: FaultRequest, first: Resolved) -> Result<(), Fault> {
+        let FaultRequest { vaddr, access, .. } = request;
         let mut frames = PreallocatedFrames::empty();
+        let mut resolved = first;
         loop {
-            let mut held = self.fault_slot(vaddr)?;
-            let resolved = match self.area_for(&mut held.slot, vaddr) {
-                Some(area) => self.resolve_in(area, request, &mut frames),
-                None => {
-                    drop(held);
-                    // The lookup without a lock may have missed the area.
-                    if self.area_under_lock(vaddr).is_none() {
-                        return Err(self.missing_area(vaddr));
-                    }
-                    continue;
-                }
-            };
-            if let Resolved::NeedsObjectPage(of) = resolved {
-                self.visit_object(of);
-            }
-            drop(held);
             match resolved {
                 Resolved::Yes => return Ok(()),
+                Resolved::NotNow => {}
                 Resolved::Needs(grain) => frames.allocate::<M>(grain),
                 Resolved::IsShared(range) => {
                     if self.unshare(vaddr, access, range)? {
@@ -190,6 +193,30 @@ impl<M: Machine> AddrSpace<M> {
                 Resolved::NeedsObjectPage(of) => self.load_object_page(of, vaddr)?,
                 Resolved::No(fault) => return Err(fault),
             }
+            resolved = self.resolve_in_turn(request, &mut frames)?;
+        }
+    }
+
+    /// Makes an attempt to resolve a fault, once no other hart has locked the address.
+    ///
+    /// # Errors
+    ///
+    /// Why the access cannot be made.
+    fn resolve_in_turn(
+        &self,
+        request: FaultRequest,
+        frames: &mut PreallocatedFrames,
+    ) -> Result<Resolved, Fault> {
+        let vaddr = request.vaddr;
+        let mut held = self.fault_slot(vaddr)?;
+        if let Some(area) = self.area_for(&mut held.slot, vaddr) {
+            return Ok(self.resolve_in(area, request, frames));
+        }
+        drop(held);
+        // The lookup without a lock may have missed the area.
+        match self.area_under_lock(vaddr) {
+            Some(_) => Ok(Resolved::NotNow),
+            None => Err(self.missing_area(vaddr)),
         }
     }
 
@@ -202,202 +229,6 @@ impl<M: Machine> AddrSpace<M> {
             true => Fault::Nested,
             false => Fault::Unmapped,
         }
-    }
-
-    /// Resolves a fault, if the fault slot is free, no hart has locked the address, and the area
-    /// is found without a lock. Otherwise the outcome is `Nested`, which here means only that this
-    /// attempt would have to wait. The caller then calls [`fault_in`](Self::fault_in).
-    #[cfg(any(feature = "hal", test))]
-    #[inline(always)]
-    fn resolve(&self, request: FaultRequest, frames: &mut PreallocatedFrames) -> Resolved {
-        let not_now = Resolved::No(Fault::Nested);
-        let Some(mut slot) = self.try_fault_slot(request.vaddr) else {
-            return not_now;
-        };
-        match self.area_for(&mut slot, request.vaddr) {
-            Some(area) => self.resolve_in(area, request, frames),
-            None => not_now,
-        }
-    }
-
-    /// Resolves a fault in `area`. The hart holds its fault slot for the address.
-    #[inline(always)]
-    fn resolve_in(
-        &self,
-        area: &MemoryArea<Backend>,
-        request: FaultRequest,
-        frames: &mut PreallocatedFrames,
-    ) -> Resolved {
-        let handled_slowly = request.forbidden | EXECUTE;
-        if !area.flags().contains(request.access) || area.flags().intersects(handled_slowly) {
-            return self.resolve_denied_or_code(area, request, frames);
-        }
-        if self.maps_zero_frame(area, request) {
-            return self.resolve_first_read(area, request);
-        }
-        if Backend::fault_in_at_once::<M>(area, &self.table, request.vaddr, frames) {
-            M::publish_entries();
-            return Resolved::Yes;
-        }
-        self.resolve_slowly(area, request, frames)
-    }
-
-    /// Resolves a fault in an area that may forbid the access, or whose pages may be executed.
-    /// Instruction fetches must see the zeroes of a new page, so its frame is cleaned first.
-    #[cold]
-    #[inline(never)]
-    fn resolve_denied_or_code(
-        &self,
-        area: &MemoryArea<Backend>,
-        request: FaultRequest,
-        frames: &mut PreallocatedFrames,
-    ) -> Resolved {
-        let FaultRequest {
-            vaddr,
-            access,
-            forbidden,
-        } = request;
-        if !area.flags().contains(access) || area.flags().intersects(forbidden) {
-            return Resolved::No(Fault::Denied);
-        }
-        if self.table.query(vaddr).is_none() {
-            frames.sync_icache::<M>();
-        }
-        self.resolve_slowly(area, request, frames)
-    }
-
-    /// Returns whether the fault maps the zero frame: a user program reads a page, and a fault in
-    /// the area maps one page. Not in the kernel's address space, because the first write after it
-    /// could not be resolved in an interrupt handler.
-    #[inline(always)]
-    fn maps_zero_frame(&self, area: &MemoryArea<Backend>, request: FaultRequest) -> bool {
-        let is_read = !request.access.contains(MappingFlags::WRITE);
-        cfg!(feature = "objects")
-            && is_read
-            && !self.tlb_state.is_kernel()
-            && area.backend().has_page_grain()
-    }
-
-    /// Resolves a read of a page that has never been written: maps the zero frame, if the page is
-    /// missing.
-    #[cold]
-    fn resolve_first_read(&self, area: &MemoryArea<Backend>, request: FaultRequest) -> Resolved {
-        let page = request.vaddr.align_down_4k();
-        let flags = area.flags().difference(MappingFlags::WRITE);
-        match self.table.map_with_tables(page, 0, flags, zero_frame()) {
-            Ok(()) => {
-                M::publish_entries();
-                Resolved::Yes
-            }
-            Err(AxError::NoMemory) => Resolved::No(Fault::NoMemory),
-            Err(_) => {
-                let found = self.resolve_present(area, request);
-                found.unwrap_or(Resolved::No(Fault::Unmapped))
-            }
-        }
-    }
-
-    /// Resolves a fault that needs more than one frame, or a page table, or whose page is
-    /// present. If another hart has locked some of the 2 MiB block around it, only the page
-    /// itself is mapped.
-    #[cold]
-    #[inline(never)]
-    fn resolve_slowly(
-        &self,
-        area: &MemoryArea<Backend>,
-        request: FaultRequest,
-        frames: &mut PreallocatedFrames,
-    ) -> Resolved {
-        let vaddr = request.vaddr;
-        let page = vaddr.align_down_4k();
-        let start = page.as_usize();
-        if let Some(resolved) = self.resolve_in_object(area, request) {
-            return resolved;
-        }
-        if let Some(resolved) = self.resolve_present(area, request) {
-            return resolved;
-        }
-        let area_of_page = area.part(va_range(start, start + PAGE_SIZE_4K));
-        // An operation that locks some of the block from now on waits for this hart's fault slot.
-        // So if none of the block is locked now, nothing there is unmapped or protected meanwhile.
-        // `area` may have been read while some of it was locked, so it is looked up again.
-        let shard = self.shards.at(start);
-        let unlocked = shard.filter(|shard| !shard.lock.is_block_locked(page));
-        let whole_area = unlocked.and_then(|shard| shard.shared_areas().peek(page));
-        let area = whole_area.as_ref().map_or(&area_of_page, |(area, _)| area);
-        let missing = match Backend::fault_in::<M>(area, &self.table, vaddr, frames) {
-            Ok(None) => {
-                M::publish_entries();
-                return Resolved::Yes;
-            }
-            Ok(Some(grain)) => return Resolved::Needs(grain),
-            Err(AxError::NoMemory) => Fault::NoMemory,
-            // Another hart has mapped the page meanwhile, or the backend maps none on faults.
-            Err(_) => Fault::Unmapped,
-        };
-        let found = self.resolve_present(area, request);
-        found.unwrap_or(Resolved::No(missing))
-    }
-
-    /// Resolves a fault on a page that is mapped, or that a shared table translates. Otherwise
-    /// returns `None`. If the page allows the access, this hart's TLB held a stale translation, which
-    /// is flushed with all others of the address space: only such a flush also drops the entries that
-    /// lead to tables. If only the area allows the access, the page is written for the first time
-    /// since it was shared.
-    #[inline]
-    pub(super) fn resolve_present(
-        &self,
-        area: &MemoryArea<Backend>,
-        request: FaultRequest,
-    ) -> Option<Resolved> {
-        let found = match self.table.lookup(request.vaddr) {
-            Lookup::Missing => return None,
-            Lookup::Shared(block) => {
-                return Some(Resolved::IsShared(va_range(block.start, block.end)));
-            }
-            Lookup::Page(found) => found,
-        };
-        let page = &found.page;
-        let is_allowed = page.flags.contains(request.access);
-        let may_be_shared = cfg!(feature = "objects") && area.backend().owns_frames();
-        if !is_allowed && !may_be_shared {
-            return Some(Resolved::No(Fault::Denied));
-        }
-        // No operation changes the page meanwhile. So if no other address space has it now, none
-        // gets it before the right to write is added.
-        let is_exclusive =
-            || PageTableOf::<M>::is_exclusive(page) && PageTableOf::<M>::add_write(&found);
-        if !is_allowed && !is_exclusive() {
-            let start = page.vaddr.as_usize();
-            let range = va_range(start, start.saturating_add(page.size));
-            return Some(Resolved::IsShared(range));
-        }
-        M::flush_local(ALL_ADDRESSES);
-        Some(Resolved::Yes)
-    }
-
-    /// Returns the area that `vaddr` lies in, as far as it lies in the shard of `vaddr`. The
-    /// hart holds its fault slot for `vaddr`. `None` is not certain, because other harts may be
-    /// changing areas nearby.
-    #[inline(always)]
-    pub(super) fn area_for<'b>(
-        &self,
-        slot: &'b mut FaultGuard<'_>,
-        vaddr: VirtAddr,
-    ) -> Option<&'b MemoryArea<Backend>> {
-        let cache = slot.cache();
-        let inside = |area: &MemoryArea<Backend>| area.va_range().contains(vaddr);
-        // SAFETY: the snapshot is of a leaf of this address space, whose leaves are freed only
-        // with the address space.
-        let known =
-            cache.area.as_ref().is_some_and(inside) && unsafe { cache.snapshot.is_current() };
-        if !known {
-            let shard = self.shards.at(vaddr.as_usize())?;
-            let (area, snapshot) = shard.shared_areas().peek(vaddr)?;
-            cache.area = Some(area);
-            cache.snapshot = snapshot;
-        }
-        cache.area.as_ref()
     }
 }
 

@@ -17,13 +17,14 @@ impl<M: Machine> AddrSpace<M> {
     /// same physical addresses. The kernel's mappings are visible if they are visible here.
     ///
     /// Pages are shared until one side writes to them, and page tables until one side accesses what
-    /// they translate. So the time depends on the number of areas, and of page tables that cannot
-    /// be shared: a table is shared if no linear area lies in the 2 MiB, or the 1 GiB, that it
-    /// translates. The first access to such a block costs a copy of its table, and the first write
-    /// to a page a copy of the page, unless no other address space has it any more.
+    /// they translate. A table is shared if all areas in the 2 MiB, or the 1 GiB, that it translates
+    /// own their frames: no linear area and no shared mapping of an object lies there. So the time
+    /// depends on the number of areas, and of page tables that cannot be shared. The first access to
+    /// such a block costs a copy of its table, and the first write to a page a copy of the page,
+    /// unless no other address space has it any more.
     ///
     /// Operations and page faults of other harts wait, and one TLB shootdown ends the fork. What
-    /// they write before that is in both.
+    /// threads of other harts write to mapped pages before it is seen on both sides.
     ///
     /// # Errors
     ///
@@ -39,13 +40,18 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Forks this address space into `child`, as [`fork`](Self::fork) does. Shared mappings of
-    /// objects are shared with the child, too.
+    /// objects are shared with the child, too. Whether addresses are [fixed](Self::fix_below) or
+    /// [owned](Self::own_from) does not change in the child.
+    ///
+    /// Nothing else may use `child` before this returns. If another thread maps something in it, or
+    /// accesses it, then it is not defined what `child` contains, and memory may be lost.
     ///
     /// # Errors
     ///
     /// Those of [`fork`](Self::fork), except for `Unsupported`. `InvalidInput` also if `child` is
     /// not an empty address space of a user program with the same range, or does not see the
-    /// kernel's mappings as this one does. If it fails, `child` is empty again.
+    /// kernel's mappings as this one does. If it fails, `child` is empty again, unless some of its
+    /// addresses are fixed or owned.
     pub fn fork_into(&self, child: Pin<&Self>) -> AxResult {
         let is_alike = child.va_range == self.va_range
             && child.table.borrows_as(&self.table)
@@ -56,7 +62,7 @@ impl<M: Machine> AddrSpace<M> {
         with_memory::<M, _>(|| {
             let shared = self.share_with(child.get_ref(), true);
             if shared.is_err() {
-                // Whole shards are unmapped, which cannot fail.
+                // This fails only if something is fixed or owned. The caller has been told.
                 let _ = child.clear();
             }
             shared
@@ -68,11 +74,11 @@ impl<M: Machine> AddrSpace<M> {
     }
 }
 
-/// The operation that shares all pages with a child, which no other hart knows yet. If the operation
-/// fails, the child is dropped, and with it what was shared.
+/// The operation that shares all pages with a child, which no other hart uses. If the operation
+/// fails, its caller drops or clears the child, and with it what was shared.
 struct Fork<'a, M: Machine> {
     child: &'a AddrSpace<M>,
-    /// Whether the child stays where it is, so that objects can have its address.
+    /// Whether the child does not move any more, so that objects can keep its address.
     is_pinned: bool,
 }
 

@@ -165,25 +165,41 @@ impl<M: Machine> Operation<M> for Map {
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         // Fails with `AlreadyExists` if something is mapped in the range.
         guard.reserve_insert(guard.range())?;
-        if !self.populates {
-            // The page table does not change, so the index lock is enough.
-            guard.insert(guard.range(), self.flags, &self.backend);
-            return Ok(());
+        if self.populates {
+            return self.populate(guard);
         }
-        self.populate(guard)
+        if self.backend.object().is_some_and(|object| object.is_shared) {
+            open_tables(guard)?;
+        }
+        // No page is mapped, so the index lock is enough.
+        guard.insert(guard.range(), self.flags, &self.backend);
+        Ok(())
     }
 
     fn undo(&self, guard: &mut WriteGuard<'_, M>) {
-        guard.unlocked(|unlocked| {
-            let mut gather = unlocked.gather();
-            gather.set_owns_frames(self.backend.owns_frames());
-            let table = &unlocked.space().table;
-            table.unmap_whole_pages(as_span(unlocked.range()), &mut gather);
-            gather.finish();
-        });
+        // A range without pages may lie below a page table that is shared, with pages around it.
+        if self.populates {
+            guard.unlocked(|unlocked| {
+                let mut gather = unlocked.gather();
+                gather.set_owns_frames(self.backend.owns_frames());
+                let table = &unlocked.space().table;
+                table.unmap_whole_pages(as_span(unlocked.range()), &mut gather);
+                gather.finish();
+            });
+        }
         guard.remove_areas(guard.range());
         guard.free_tables();
     }
+}
+
+/// Opens the shared page tables that translate a part of the range, before it shows an object whose
+/// writes others see. The object takes its pages away without memory, so it could not open a table.
+#[cold]
+fn open_tables<M: Machine>(guard: &mut WriteGuard<'_, M>) -> AxResult {
+    guard.lock_range();
+    guard.open_all()?;
+    M::publish_entries();
+    Ok(())
 }
 
 impl Map {

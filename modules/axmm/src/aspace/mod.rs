@@ -11,7 +11,8 @@
 //!   operation.rs    how an operation goes: begin, prepare, change, flush, settle
 //!     map.rs, unmap.rs, protect.rs, sharing.rs, duplicate.rs     one operation each
 //!     fork.rs, unshare.rs   copy-on-write: sharing pages with a child, and copying them
-//!   objects.rs      memory objects: mapping them, page faults, taking their pages away
+//!   objects.rs      memory objects: mapping them, page faults
+//!     take_pages.rs     an object takes its pages away
 //!   write_guard.rs  a range of one shard, locked for an operation
 //!     lock_shards.rs    ranges of several shards, locked together
 //!     empty_tables.rs   page tables that an operation has emptied
@@ -19,6 +20,7 @@
 //!   read_guard.rs   the areas of a shard, to look at
 //!
 //!   fault.rs        page faults
+//!     resolve.rs        one attempt to resolve a fault
 //!     fault_slot.rs     how a fault keeps operations away from its page
 //!   user_copy.rs    copies into and out of an address space
 //!   code.rs         instruction fetches see what was written
@@ -47,10 +49,13 @@ mod protect;
 mod query;
 mod read_guard;
 mod resident;
+mod resolve;
 mod sharing;
 mod shown_object;
 mod space;
 mod stretches;
+#[cfg(feature = "objects")]
+mod take_pages;
 mod unmap;
 mod unshare;
 mod user_copy;

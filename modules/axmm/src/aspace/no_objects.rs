@@ -21,7 +21,8 @@ impl<M: Machine> AddrSpace<M> {
         None
     }
 
-    pub(super) fn visit_object(&self, _: ObjectArea) {}
+    #[cfg(feature = "hal")]
+    pub(super) fn end_visit(&self, _: ObjectArea) {}
 
     pub(super) fn load_object_page(&self, _: ObjectArea, _: VirtAddr) -> Result<(), Fault> {
         Err(Fault::Unmapped)

@@ -1,5 +1,4 @@
-//! Memory objects in an address space: mapping them, page faults in them, and taking their pages
-//! away.
+//! Memory objects in an address space: mapping them, and page faults in them.
 
 use core::cell::Cell;
 use core::pin::Pin;
@@ -13,17 +12,18 @@ use page_table_multiarch::MappingFlags;
 
 use super::fault::{Fault, FaultRequest, Resolved};
 use super::map::Map;
-use super::operation::{MissingShard, Operation, with_memory};
+use super::operation::with_memory;
 use super::space::AddrSpace;
-use super::write_guard::{Unlocked, WriteGuard};
-use crate::addr::{Pages, as_span, block_around, clip, va_range};
+use crate::addr::{as_span, block_around};
 use crate::backing::{Backend, ObjectArea};
 use crate::machine::Machine;
 use crate::page_table::frames::{PageTableOf, TableFrames};
-use crate::page_table::{FrameOwners, Lookup, Protection};
-use crate::tlb::gather::TlbGather;
-use crate::vmo::mappings::{Mapping, Space, Take};
+use crate::page_table::{FrameOwners, Lookup};
+use crate::vmo::mappings::{Mapping, Space};
 use crate::vmo::{Access, CachePolicy, Run, Vmo};
+
+#[cfg(all(test, loom))]
+mod interleavings;
 
 /// Who sees what is written to a mapping of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl<M: Machine> AddrSpace<M> {
         offset: usize,
         is_shared: bool,
     ) -> AxResult {
-        let space: NonNull<dyn Space> = NonNull::from(self);
+        let space: NonNull<dyn Space<M>> = NonNull::from(self);
         // SAFETY: a shared mapping is only made in an address space that does not move, and each
         // address space unmaps everything before it is dropped.
         let record =
@@ -176,7 +176,10 @@ impl<M: Machine> AddrSpace<M> {
             Ok(Some(Err(AxError::NoMemory))) => Resolved::No(Fault::NoMemory),
             // The page is there.
             Ok(Some(Err(_))) => self.resolve_entered(area, request),
-            Ok(None) => Resolved::NeedsObjectPage(of),
+            Ok(None) => {
+                record.begin_visit();
+                Resolved::NeedsObjectPage(of)
+            }
             Err(_) => Resolved::No(Fault::Bus),
         })
     }
@@ -255,15 +258,15 @@ impl<M: Machine> AddrSpace<M> {
         }
     }
 
-    /// Keeps a mapping and its object until [`load_object_page`](Self::load_object_page) ends. The
-    /// hart holds its fault slot for a page of the mapping.
-    pub(super) fn visit_object(&self, of: ObjectArea) {
-        // SAFETY: an operation that unmaps the page waits for the fault slot, so the record exists.
-        unsafe { record::<M>(of).as_ref() }.begin_visit();
+    /// Ends the visit of a mapping that [`NeedsObjectPage`](Resolved::NeedsObjectPage) came with.
+    #[cfg(feature = "hal")]
+    pub(super) fn end_visit(&self, of: ObjectArea) {
+        // SAFETY: the visit keeps the record.
+        unsafe { record::<M>(of).as_ref() }.end_visit();
     }
 
     /// Makes the page at `vaddr` one that its object alone has, for a write. The caller holds no
-    /// lock, and has begun a [visit](Self::visit_object), which ends here.
+    /// lock. Ends the visit that [`NeedsObjectPage`](Resolved::NeedsObjectPage) came with.
     ///
     /// # Errors
     ///
@@ -299,80 +302,6 @@ fn memory_kind(policy: CachePolicy) -> MappingFlags {
         CachePolicy::Cached => MappingFlags::empty(),
         CachePolicy::Uncached => MappingFlags::UNCACHED,
         CachePolicy::Device => MappingFlags::DEVICE,
-    }
-}
-
-impl<M: Machine> Space for AddrSpace<M> {
-    fn take(&self, pages: Pages, mapping: NonNull<()>, what: Take) {
-        let take = TakePages {
-            record: mapping.addr().get(),
-            what,
-        };
-        let range = va_range(pages.start, pages.end);
-        // One shard after another, because an operation over several of them needs memory.
-        for number in 0..self.shards.count() {
-            let part = clip(range, self.shards.range(number));
-            let mut round = 0;
-            while !part.is_empty() && self.perform(part, &take).is_err() {
-                M::relax(round);
-                round += 1;
-            }
-        }
-    }
-}
-
-/// The operation that takes an object's pages away, or the right to write to them.
-struct TakePages {
-    /// The record of the mapping that the pages belong to.
-    record: usize,
-    what: Take,
-}
-
-impl<M: Machine> Operation<M> for TakePages {
-    const MISSING_SHARD: MissingShard = MissingShard::Skip;
-
-    fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
-        match self.what {
-            Take::All => guard.lock_range_and_tables(),
-            Take::Write => guard.lock_range(),
-        }
-        Ok(())
-    }
-
-    fn changes_pages(&self, _guard: &WriteGuard<'_, M>) -> bool {
-        true
-    }
-
-    fn change(&self, unlocked: &Unlocked<'_, '_, M>, gather: &mut TlbGather<'_, M>) {
-        let (table, range) = (&unlocked.space().table, unlocked.range());
-        gather.set_exclusive(unlocked.exclusive());
-        let mut from = range.start;
-        while let Some(area) = unlocked.area_from(from)
-            && area.start() < range.end
-        {
-            let is_of_mapping = |of: ObjectArea| of.record == self.record;
-            if area.backend().object().is_some_and(is_of_mapping) {
-                let pages = as_span(clip(area.va_range(), range));
-                match self.what {
-                    Take::All => table.unmap_whole_pages(pages, gather),
-                    Take::Write => {
-                        let protection = Protection {
-                            flags: area.flags().difference(MappingFlags::WRITE),
-                            changes_memory_kind: false,
-                            may_be_shared: false,
-                        };
-                        table.protect_whole_pages(pages, protection, gather);
-                    }
-                }
-            }
-            from = area.end();
-        }
-    }
-
-    fn settle(&self, guard: &mut WriteGuard<'_, M>) {
-        if self.what == Take::All {
-            guard.free_tables();
-        }
     }
 }
 

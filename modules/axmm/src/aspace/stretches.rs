@@ -2,11 +2,15 @@
 //!
 //! ```text
 //!   areas       │ fresh frames │      │ fresh frames │   │ linear │   │ fresh frames │
-//!   stretches   ├───────── own frames ────────────────┤├─ none ─┤├───── own frames ─┤
+//!   stretches   ├──────────── own frames ──────────────┤├─ none ─┤├─── own frames ───┤
 //! ```
 //!
-//! A stretch of areas that own frames includes the gaps around them. So a page table that is shared
-//! with another address space lies in one such stretch as a whole.
+//! Areas of fresh frames and private mappings of objects own their frames. Linear areas and shared
+//! mappings of objects do not, and each such area is a stretch of its own.
+//!
+//! A stretch of areas that own frames includes the gaps around them. A fork shares only page tables
+//! that lie in such a stretch as a whole. A linear area or a shared mapping that is placed in a gap
+//! later opens the shared tables first. So a shared table never lies in two stretches.
 
 use core::iter;
 
@@ -19,9 +23,10 @@ use crate::machine::Machine;
 /// A part of a range.
 pub struct Stretch {
     pub pages: Pages,
-    /// Whether the pages own their frames.
+    /// Whether the areas own the frames of their pages.
     pub owns_frames: bool,
-    /// Whether the pages are those of an object, which decides whether they can be written.
+    /// Whether this is a shared mapping of an object. The object then decides which pages can be
+    /// written.
     pub shows_object: bool,
 }
 
@@ -40,7 +45,8 @@ impl<M: Machine> Unlocked<'_, '_, M> {
         })
     }
 
-    /// Returns the first stretch of `range`, which begins where a stretch ends.
+    /// Returns the first stretch of `range`. No stretch lies across the start of `range`, so a gap
+    /// there belongs to the stretch that is returned if its areas own their frames.
     fn first_stretch(&self, range: VirtAddrRange) -> Option<Stretch> {
         let in_range = |area: &memory_set::MemoryArea<_>| area.start() < range.end;
         let mut area = self.area_from(range.start).filter(in_range)?;

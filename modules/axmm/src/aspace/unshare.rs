@@ -1,15 +1,16 @@
 //! Copy-on-write: a page fault makes a page its address space's own again.
 //!
-//! The fault cannot do that with its fault slot alone, because a shared page table translates more
-//! than the faulting page, and because other harts must not read the old page once the new one is
-//! written. So it performs an operation, for which faults and operations on the same addresses
-//! wait. Only a page that has no other owner any more is written in place, by the fault itself.
+//! A page that has no other owner any more is written in place, by the fault itself
+//! ([`resolve`](super::resolve)). The fault also copies a small page, if no other hart is inside the
+//! address space. Otherwise the fault slot is not enough: a shared page table translates more than
+//! the faulting page, and other harts must not read the old page once the new one is written. So the
+//! fault performs an operation, for which faults and operations on the same addresses wait.
 
 use core::cell::Cell;
 
-use axalloc::{UsageKind, alloc_frame};
+use axalloc::{Frames, UsageKind, alloc_frame};
 use axerrno::{AxError, AxResult};
-use memory_addr::{MemoryAddr, PAGE_SIZE_4K, VirtAddr, VirtAddrRange};
+use memory_addr::{MemoryAddr, PAGE_SIZE_4K, PhysAddr, VirtAddr, VirtAddrRange};
 use memory_set::MemoryArea;
 use page_table_multiarch::MappingFlags;
 
@@ -19,9 +20,10 @@ use super::space::AddrSpace;
 use super::write_guard::{Unlocked, WriteGuard};
 use crate::addr::block_around;
 use crate::backing::{Backend, copy_frames};
+use crate::locking::shards::Shard;
 use crate::machine::{ALL_ADDRESSES, Machine};
 use crate::page_table::frames::{PageTableOf, TableFrames};
-use crate::page_table::{FrameOwners, Lookup, Page, SpareTables};
+use crate::page_table::{Flusher, FoundPage, FrameOwners, Lookup, Page, SpareTables};
 use crate::zero_frame::is_zero_frame;
 
 impl<M: Machine> AddrSpace<M> {
@@ -53,6 +55,59 @@ impl<M: Machine> AddrSpace<M> {
             Err(AxError::NoMemory) => Err(Fault::NoMemory),
             Err(_) => Err(Fault::Nested),
         }
+    }
+}
+
+impl<M: Machine> AddrSpace<M> {
+    /// Gives this address space a copy of a page that it shares, within a page fault: if that needs
+    /// no other hart, and the page is a small one without code. Returns whether it has done so. The
+    /// hart holds its fault slot for the page.
+    #[inline(never)]
+    pub(super) fn copy_in_fault(&self, found: &FoundPage<'_>, flags: MappingFlags) -> bool {
+        let page = &found.page;
+        let is_code = flags.contains(MappingFlags::EXECUTE);
+        if page.size != PAGE_SIZE_4K || is_code || !self.is_alone_at(page.vaddr) {
+            return false;
+        }
+        let Ok(mut frame) = alloc_frame(UsageKind::VirtMem) else {
+            return false;
+        };
+        copy_page::<M>(page.paddr, &mut frame);
+        let flush = |pages| {
+            // Harts that enter the address space later flush then. None may be inside.
+            self.tlb_state.shoot_down(|_| {});
+            let is_alone = self.is_alone_at(page.vaddr);
+            if is_alone {
+                M::flush_local(pages);
+            }
+            is_alone
+        };
+        let copy = frame.into_raw();
+        let is_replaced = self.table.replace(found, copy, flags, flush);
+        let unused = match is_replaced {
+            true => page.paddr,
+            false => copy,
+        };
+        TableFrames::release_pages(unused, 1);
+        M::publish_entries();
+        is_replaced
+    }
+
+    /// Returns whether no other hart is inside the address space, or uses a page near `vaddr` in a
+    /// page fault or a copy.
+    fn is_alone_at(&self, vaddr: VirtAddr) -> bool {
+        let hart = M::hart();
+        let is_unused = |shard: &Shard<M>| !shard.lock.is_slot_of_others_near(hart, vaddr);
+        self.tlb_state.has_none_inside_but(hart)
+            && (M::harts() == 1 || self.shards.at(vaddr.as_usize()).is_some_and(is_unused))
+    }
+}
+
+/// Fills `frame` with the bytes of the frame `original`.
+fn copy_page<M: Machine>(original: PhysAddr, frame: &mut Frames) {
+    match is_zero_frame(original) {
+        true => frame.zero(),
+        false => copy_frames::<M>(original, frame),
     }
 }
 
@@ -128,10 +183,7 @@ impl Unshare {
         let vaddr = self.vaddr.align_down_4k();
         let original = page.paddr + (vaddr - page.vaddr);
         let mut frame = alloc_frame(UsageKind::VirtMem)?;
-        match is_zero_frame(original) {
-            true => frame.zero(),
-            false => copy_frames::<M>(original, &mut frame),
-        }
+        copy_page::<M>(original, &mut frame);
         let mut gather = unlocked.gather();
         let table = &unlocked.space().table;
         let pages = block_around(vaddr.as_usize(), PAGE_SIZE_4K);
@@ -139,14 +191,23 @@ impl Unshare {
             PAGE_SIZE_4K => Ok(()),
             _ => table.split_edges(&pages, &mut gather),
         };
-        if split.is_ok() {
+        // All of the page is locked, so it is there.
+        if split.is_ok()
+            && let Lookup::Page(found) = table.lookup(vaddr)
+        {
             if flags.contains(MappingFlags::EXECUTE) {
                 M::clean_code(frame.start(), PAGE_SIZE_4K);
             }
+            let flush = |pages| {
+                gather.flush_now(pages);
+                true
+            };
             let copy = frame.into_raw();
-            // The page is there, because all of it is locked.
-            let old = table.replace(vaddr, copy, flags, &mut gather);
-            TableFrames::release_pages(old.unwrap_or(copy), 1);
+            let unused = match table.replace(&found, copy, flags, flush) {
+                true => found.page.paddr,
+                false => copy,
+            };
+            TableFrames::release_pages(unused, 1);
             if flags.contains(MappingFlags::EXECUTE) {
                 M::sync_icache();
             }

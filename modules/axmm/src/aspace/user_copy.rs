@@ -17,6 +17,7 @@
 
 use core::mem::MaybeUninit;
 use core::ptr;
+use core::sync::atomic::{Ordering, fence};
 
 use axconfig::{MAX_PHYS, PHYS_VIRT_OFFSET};
 use axerrno::{AxError, AxResult};
@@ -229,6 +230,10 @@ impl<M: Machine> AddrSpace<M> {
         }
         loop {
             let mut held = self.fault_slot(vaddr)?;
+            // The entry is read after the slot was taken. Pairs with the accesses of a fault that
+            // replaces the page: it takes the rights away, and then looks for slots
+            // (`copy_in_fault`). So this finds no rights, or that fault finds the slot.
+            fence(Ordering::SeqCst);
             let Some(area) = self.area_for(&mut held.slot, vaddr) else {
                 drop(held);
                 self.area_under_lock(vaddr).ok_or(Fault::Unmapped)?;

@@ -172,6 +172,20 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         wait_for_turn(&[Request { lock, range }], self.hart, &mut self.irqs_off);
     }
 
+    /// Begins the operation and locks its range, as [`begin`](Self::begin) and
+    /// [`lock_range`](Self::lock_range) do, unless it would have to wait for another operation. So
+    /// the caller may have locked ranges of other shards. Returns whether the range is locked. The
+    /// index lock is held in any case.
+    #[cfg(feature = "objects")]
+    pub fn try_begin(&mut self) -> bool {
+        self.irqs_off = Some(M::disable_irqs());
+        let lock = self.range_lock();
+        lock.index().lock(self.hart, &mut self.irqs_off);
+        !lock.is_busy(self.hart)
+            && lock.is_turn(self.hart, self.range)
+            && (lock.is_one_hart() || self.lock_pages(false, |_, pages| pages))
+    }
+
     /// Locks the range until the guard is dropped. If a large page lies across an end of the
     /// range, all of the page is locked.
     ///
@@ -181,7 +195,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     #[inline(always)]
     pub fn lock_range(&mut self) {
         if !self.range_lock().is_one_hart() {
-            self.lock_pages(|_, pages| pages);
+            self.lock_pages(true, |_, pages| pages);
         }
     }
 
@@ -191,20 +205,29 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     #[inline(always)]
     pub fn lock_range_and_tables(&mut self) {
         if !self.range_lock().is_one_hart() {
-            self.lock_pages(Self::with_tables);
+            self.lock_pages(true, Self::with_tables);
         }
     }
 
     /// Locks what `widen` returns for the range together with the large pages across its ends.
     /// Until that is locked, a fault may map another large page across an end. So the large pages
     /// are looked up again afterwards. If they differ, all is done again for the new ones.
+    ///
+    /// Returns whether the pages are locked. If the operation `may_wait`, they always are.
     #[cold]
-    fn lock_pages(&mut self, widen: impl Fn(&Self, VirtAddrRange) -> VirtAddrRange) {
+    fn lock_pages(
+        &mut self,
+        may_wait: bool,
+        widen: impl Fn(&Self, VirtAddrRange) -> VirtAddrRange,
+    ) -> bool {
         let lock = self.range_lock();
         loop {
             let pages = self.with_large_pages();
             // An operation over several shards comes with its pages locked, in its turn.
             if self.locked.is_none() && !lock.is_turn(self.hart, pages) {
+                if !may_wait {
+                    return false;
+                }
                 self.await_turn(pages);
                 continue;
             }
@@ -220,6 +243,7 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         if mem::take(&mut self.queued) {
             lock.dequeue(self.hart);
         }
+        true
     }
 
     /// Returns the range together with the large pages across its ends. Walks the page table, so
@@ -322,9 +346,6 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     /// several harts the room is reserved. On one hart only an operation of an interrupt handler
     /// could use it up, and these operations fail because the range is locked.
     ///
-    /// On one hart, large pages across the ends of the range are not locked with it. A split keeps
-    /// interrupts out while the entry of such a page is empty, so no handler faults there.
-    ///
     /// # Errors
     ///
     /// `NoMemory` if the room cannot be reserved. Then the lock is still held.
@@ -332,14 +353,24 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
     pub fn unlock_index(&mut self) -> AxResult {
         if !self.range_lock().is_one_hart() {
             self.reserved = Some(self.reserve_ahead(MAX_ADDED)?);
-        } else if self.locked.is_none() {
+        }
+        self.unlock_index_without_room();
+        Ok(())
+    }
+
+    /// Unlocks the index lock for an operation that adds no areas.
+    ///
+    /// On one hart, large pages across the ends of the range are not locked with it. A split keeps
+    /// interrupts out while the entry of such a page is empty, so no handler faults there.
+    #[inline(always)]
+    pub fn unlock_index_without_room(&mut self) {
+        if self.range_lock().is_one_hart() && self.locked.is_none() {
             self.range_lock().lock(self.hart, self.range);
             self.locked = Some(self.range);
         }
         self.no_preempt.get_or_insert_with(M::disable_preemption);
         self.range_lock().index().unlock();
         self.irqs_off = None;
-        Ok(())
     }
 
     /// Returns whether the index lock is held: the guard keeps interrupts out exactly then.

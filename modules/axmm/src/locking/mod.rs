@@ -23,4 +23,4 @@ pub mod shards;
 pub mod turn;
 
 #[cfg(all(test, loom))]
-mod modelled;
+pub mod modelled;

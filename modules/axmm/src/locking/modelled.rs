@@ -77,6 +77,8 @@ pub fn harts<T: Send + Sync + 'static>(
 ) {
     let mut model = Builder::new();
     model.preemption_bound = Some(preemptions);
+    // Operations of address spaces and memory objects have more steps than loom allows by default.
+    model.max_branches = 10_000;
     model.check(move || {
         // The first use makes `WAKES`. It comes before the other thread starts, so that both
         // threads use the same ones without further synchronization.

@@ -186,6 +186,17 @@ impl<M: Machine> RangeLock<M> {
         self.state(hart).faulting.load(Ordering::Relaxed) != 0
     }
 
+    /// Returns whether a hart other than `hart` holds its fault slot for an address in the 2 MiB block
+    /// around `vaddr`.
+    pub fn is_slot_of_others_near(&self, hart: usize, vaddr: VirtAddr) -> bool {
+        let block = (vaddr.as_usize() >> LARGE_PAGE_BITS) + 1;
+        // SeqCst: pairs with the write in `take_slot`.
+        let holds = |number: &usize| self.state(*number).faulting.load(Ordering::SeqCst) == block;
+        (0..=self.others.len())
+            .filter(|number| *number != hart)
+            .any(|number| holds(&number))
+    }
+
     /// Returns whether any hart has locked `vaddr`. While a hart waits for fault slots in
     /// [`lock`](Self::lock), it has locked whole blocks.
     #[inline(always)]

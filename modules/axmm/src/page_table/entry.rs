@@ -244,40 +244,46 @@ pub fn copy_run_read_only<E: GenericPTE>(
     from: &[Entry],
     to: &[Entry],
 ) -> (Option<PhysAddr>, usize) {
-    let (mask, step) = (address_mask::<E>(), address_step::<E>());
-    let bits = from.first().map_or(0, load_relaxed);
-    if bits == 0 {
+    let first = from.first().map_or(0, load_relaxed);
+    if first == 0 {
         return (None, count_empty(from));
     }
-    let mut address = bits & mask;
-    let copy = |(from, to): (&Entry, &Entry)| {
+    let (mask, step) = (address_mask::<E>(), address_step::<E>());
+    // Most often the pages of a run have the same rights. So each is compared as a whole with what
+    // is expected of it.
+    let (mut expected, mut copy) = (first, read_only_bits::<E>(first));
+    let copy_next = |(from, to): (&Entry, &Entry)| {
         let bits = load_relaxed(from);
-        let is_next = bits & mask == address;
-        if is_next {
-            store_relaxed(to, read_only_bits::<E>(bits));
-            address += step;
+        if bits != expected {
+            if (bits ^ expected) & mask != 0 {
+                return false;
+            }
+            (expected, copy) = (bits, read_only_bits::<E>(bits));
         }
-        is_next
+        store_relaxed(to, copy);
+        expected += step;
+        copy += step;
+        true
     };
-    let mut copied = 0;
-    // Unrolled, as in `unrolled`, over two slices.
+    all_pairs(from, to, copy_next);
+    let copied = (expected & mask).wrapping_sub(first & mask) / step;
+    (Some(from_bits::<E>(first).paddr()), copied as usize)
+}
+
+/// Calls `f` for pairs of entries as long as it returns `true`, in a loop that is
+/// [unrolled](unrolled).
+#[inline(always)]
+fn all_pairs(from: &[Entry], to: &[Entry], mut f: impl FnMut((&Entry, &Entry)) -> bool) {
     let ((chunks, from_rest), (to_chunks, to_rest)) = (from.as_chunks::<8>(), to.as_chunks::<8>());
     let mut pairs = chunks.iter().zip(to_chunks);
-    let mut copy = copy;
-    let is_whole = pairs.all(|(from, to)| {
-        let count = from.iter().zip(to).take_while(|pair| copy(*pair)).count();
-        copied += count;
-        count == from.len()
-    });
-    if is_whole {
-        let rest = from_rest.iter().zip(to_rest);
-        copied += rest.take_while(|pair| copy(*pair)).count();
+    if pairs.all(|(from, to)| from.iter().zip(to).all(&mut f)) {
+        from_rest.iter().zip(to_rest).all(f);
     }
-    (Some(from_bits::<E>(bits).paddr()), copied)
 }
 
 /// Adds the right to write to the entry of a page of `level`, if the entry is still that of
 /// `paddr`. Returns whether it is.
+#[inline]
 pub fn add_write<E: GenericPTE>(entry: &Entry, level: usize, paddr: PhysAddr) -> bool {
     let (set, clear) = write_bits::<E>();
     let more = |bits: u64| {
@@ -291,6 +297,30 @@ pub fn add_write<E: GenericPTE>(entry: &Entry, level: usize, paddr: PhysAddr) ->
     entry
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
         .is_ok()
+}
+
+/// Takes all rights from the entry of a small page, if the entry is still that of `paddr` and has
+/// rights. It then keeps the address, and is not present for the hardware. Returns what the entry
+/// was, for [`restore`].
+pub fn take_rights<E: GenericPTE>(entry: &Entry, paddr: PhysAddr) -> Option<u64> {
+    let bits = load_relaxed(entry);
+    let is_same = matches!(
+        read_bits::<E>(bits, 0),
+        EntryState::Page(at, flags) if at == paddr && !flags.is_empty()
+    );
+    if !is_same {
+        return None;
+    }
+    let address = bits & address_mask::<E>();
+    // SeqCst: comes before the caller looks for harts that may still use the page.
+    let taken = entry.compare_exchange(bits, address, Ordering::SeqCst, Ordering::Relaxed);
+    taken.ok()
+}
+
+/// Makes an entry what it was before [`take_rights`].
+pub fn restore(entry: &Entry, bits: u64) {
+    // Relaxed: the page was filled before the entry was written first.
+    store_relaxed(entry, bits);
 }
 
 /// Makes entries empty.

@@ -19,13 +19,13 @@ where
     E: GenericPTE,
     H: FrameOwners,
 {
-    /// Makes `child`, which is empty there and which no hart uses yet, map what is mapped in
-    /// `pages`: through shared tables, and single pages without the right to write. Each page in
-    /// `pages` owns its frame. [`seal`](Self::seal) follows.
+    /// Makes `child` map what is mapped in `pages`: through shared tables, and single pages without
+    /// the right to write. `child` maps nothing there, and no hart uses it. The entry of each page in
+    /// `pages` owns its frame. The caller has locked `pages`, and [seals](Self::seal) them next.
     ///
     /// # Errors
     ///
-    /// Fails with `NoMemory`. What was shared until then stays in `child`.
+    /// Fails with `NoMemory`. What was shared until then stays in `child`. Here nothing has changed.
     pub fn share_with(&self, child: &Self, pages: Pages, poll: &dyn Fn()) -> AxResult {
         self.share_in([self.root, child.root], child, Self::TOP, pages, poll)
     }
@@ -63,7 +63,13 @@ where
                     left.start += size * count_empty(self.entries_of(from, &left, level));
                 }
                 EntryState::Page(..) => {
-                    debug_assert_eq!(part.len(), size, "an area ends in a large page");
+                    // Not reached: a large page is of level `TOP_SHARED` at most, and none lies
+                    // across an end of an area. So the step above has shared it.
+                    debug_assert_eq!(
+                        part.len(),
+                        size,
+                        "a large page lies across an end of `pages`"
+                    );
                     let [from, to] = entries.map(slice::from_ref);
                     Self::share_entries(from, to, level, poll)?;
                 }
@@ -77,19 +83,21 @@ where
         Ok(())
     }
 
-    /// Returns the table to which `entry` leads, which is made if there is none.
+    /// Returns the table to which `entry` of this page table leads, which no hart uses yet. Makes the
+    /// table if there is none.
     fn table_at(&self, entry: &Entry, level: usize) -> AxResult<PhysAddr> {
         if let EntryState::Table(table) = read::<E>(entry, level) {
             return Ok(table);
         }
         let table = Self::new_table()?;
-        // No other hart uses this page table.
+        // The entry is still empty, because no other hart uses this page table.
         try_add_table::<E>(entry, table);
         Ok(table)
     }
 
-    /// Makes what has been [shared](Self::share_with) in `pages` immutable here, too: entries that
-    /// lead to shared tables are not present any more, and other pages lose the right to write.
+    /// Makes what has been [shared](Self::share_with) in `pages` immutable: entries that lead to
+    /// shared tables are not present any more, and pages below other tables lose the right to write.
+    /// Until `flusher` has flushed, harts may still write to these pages, and `child` sees that.
     pub fn seal(&self, pages: Pages, flusher: &mut impl Flusher) {
         self.seal_in(self.root, Self::TOP, pages, flusher);
     }

@@ -55,7 +55,7 @@ impl FrameOwners for TableFrames {
             .map_err(|_| AxError::NoMemory)
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_exclusive(frame: PhysAddr, count: usize) -> bool {
         !is_zero_frame(frame) && borrowed(frame, count).is_exclusive()
     }
@@ -72,9 +72,13 @@ impl FrameOwners for TableFrames {
         }
     }
 
+    #[inline]
     fn release_pages(frame: PhysAddr, count: usize) {
-        if !is_zero_frame(frame) {
-            drop(ManuallyDrop::into_inner(borrowed(frame, count)));
+        match count {
+            _ if is_zero_frame(frame) => {}
+            // SAFETY: an entry of a page table owned the frame, as a single frame.
+            1 => drop(unsafe { Frames::from_raw(frame) }),
+            _ => drop(ManuallyDrop::into_inner(borrowed(frame, count))),
         }
     }
 }

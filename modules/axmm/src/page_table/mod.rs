@@ -78,6 +78,8 @@ mod table;
 mod unmap;
 mod visit;
 
+#[cfg(all(test, loom, feature = "objects", target_arch = "x86_64"))]
+mod interleavings;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
 
@@ -85,7 +87,7 @@ pub use flusher::Flusher;
 pub use map::FrameSource;
 pub use owners::FrameOwners;
 pub use protect::Protection;
-pub use share::Lookup;
+pub use share::{FoundPage, Lookup};
 pub use spare::SpareTables;
 pub use table::{Page, PageTable};
 pub use visit::{MAX_LEVELS, VisitPosition, Visited};

@@ -4,8 +4,9 @@ use axerrno::AxResult;
 use memory_addr::PhysAddr;
 use page_table_multiarch::PagingHandler;
 
-/// Frames whose owners are counted, one by one. The entry of a private page owns its frame. Each
-/// entry that leads to a table owns the frame of the table.
+/// Frames whose owners are counted, one by one. The entry of a page owns the frame if the page is in
+/// an area that owns its frames (`Backend::owns_frames`). Each entry that leads to a
+/// table owns the frame of the table.
 pub trait FrameOwners: PagingHandler {
     /// Adds an owner to each of `count` contiguous frames.
     ///
@@ -14,22 +15,23 @@ pub trait FrameOwners: PagingHandler {
     /// Fails with `NoMemory` if a frame cannot have more owners. Then nothing has changed.
     fn share(frame: PhysAddr, count: usize) -> AxResult;
 
-    /// Adds an owner to the frame of a table.
+    /// Adds an owner to the frame of a table. A fork calls this for each shared table, so unlike
+    /// [`share`](Self::share) it looks for no run and no zero frame.
     ///
     /// # Errors
     ///
     /// Fails with `NoMemory` if the frame cannot have more owners.
     fn share_table(frame: PhysAddr) -> AxResult;
 
-    /// Returns whether each of `count` contiguous frames has one owner. It stays so: only an owner
-    /// adds another.
+    /// Returns whether each of `count` contiguous frames has one owner. Only an owner adds another. So
+    /// if the caller keeps that owner from being shared, the frames stay exclusive.
     fn is_exclusive(frame: PhysAddr, count: usize) -> bool;
 
-    /// Drops an owner of the frame of a table. Returns whether it was the last. Then the frame is
-    /// the caller's alone, who frees it.
+    /// Drops an owner of the frame of a table. Returns whether it was the last. In that case the
+    /// frame is not freed: the caller owns it exclusively, and frees it.
     fn release_table(frame: PhysAddr) -> bool;
 
-    /// Drops an owner of each of `count` contiguous frames, and frees those that had no other. No
-    /// TLB holds a translation to them.
+    /// Drops an owner of each of `count` contiguous frames, and frees those that had no other. The
+    /// caller has made sure that no TLB holds a translation to them by the entries that owned them.
     fn release_pages(frame: PhysAddr, count: usize);
 }

@@ -31,10 +31,10 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingMetaData};
 
 use super::entry::{
-    ENTRIES, Entry, EntryState, LEVEL_BITS, SHARES_TABLES, add_write, clear, clear_all, clear_run,
-    copy_read_only, copy_run_read_only, read, write_pages, write_shared, write_table,
+    ENTRIES, Entry, EntryState, LEVEL_BITS, SHARES_TABLES, add_write, clear_all, clear_run,
+    copy_read_only, copy_run_read_only, read, restore, take_rights, write_pages, write_shared,
+    write_table,
 };
-use super::flusher::Flusher;
 use super::owners::FrameOwners;
 use super::spare::SpareTables;
 use super::table::{Page, PageTable};
@@ -87,6 +87,7 @@ where
     }
 
     /// Returns what is mapped at `vaddr`, if no shared table is on the path to it.
+    #[inline(always)]
     pub fn lookup(&self, vaddr: VirtAddr) -> Lookup<'_> {
         let mut table = self.root;
         for level in (0..M::LEVELS).rev() {
@@ -273,36 +274,38 @@ where
     }
 
     /// Returns whether `page` has no other owner, so that it can be written in place.
+    #[inline(always)]
     pub fn is_exclusive(page: &Page) -> bool {
-        H::is_exclusive(page.paddr, page.size / PAGE_SIZE_4K)
+        match page.size {
+            PAGE_SIZE_4K => H::is_exclusive(page.paddr, 1),
+            size => H::is_exclusive(page.paddr, size / PAGE_SIZE_4K),
+        }
     }
 
-    /// Replaces the small page at `vaddr` by one with the frame `copy` and the rights `flags`.
-    /// Returns its old frame. The entry is not present while it is flushed, so that no hart reads
-    /// the old frame once another has written the new one (Arm Architecture Reference Manual,
-    /// D8.16.1 "break-before-make"). The caller has locked the page.
+    /// Replaces the frame of a small page by `copy`, and gives it the rights `flags`. In between,
+    /// the page has no rights and `flush` runs, so that no hart reads the old frame once another
+    /// has written to the new one (Arm Architecture Reference Manual, D8.16.1 "break-before-make").
+    /// Meanwhile the entry keeps the old address: no fault takes the page for a missing one.
+    ///
+    /// Returns whether the page has been replaced. If not, another hart has changed it meanwhile, or
+    /// `flush` has returned `false`. Then nothing has changed.
     pub fn replace(
         &self,
-        vaddr: VirtAddr,
+        found: &FoundPage<'_>,
         copy: PhysAddr,
         flags: MappingFlags,
-        flusher: &mut impl Flusher,
-    ) -> Option<PhysAddr> {
-        let mut table = self.root;
-        for level in (1..M::LEVELS).rev() {
-            let EntryState::Table(next) = read::<E>(self.entry(table, vaddr, level), level) else {
-                return None;
-            };
-            table = next;
-        }
-        let entry = self.entry(table, vaddr, 0);
-        let EntryState::Page(old, _) = read::<E>(entry, 0) else {
-            return None;
+        flush: impl FnOnce(Pages) -> bool,
+    ) -> bool {
+        debug_assert_eq!(found.level, 0);
+        let Some(before) = take_rights::<E>(found.entry, found.page.paddr) else {
+            return false;
         };
-        clear(entry);
-        let start = vaddr.as_usize();
-        flusher.flush_now(start..start + PAGE_SIZE_4K);
-        write_pages::<E>(slice::from_ref(entry), 0, copy, flags, self.mark);
-        Some(old)
+        let start = found.page.vaddr.as_usize();
+        let is_flushed = flush(start..start + PAGE_SIZE_4K);
+        match is_flushed {
+            true => write_pages::<E>(slice::from_ref(found.entry), 0, copy, flags, self.mark),
+            false => restore(found.entry, before),
+        }
+        is_flushed
     }
 }

@@ -32,6 +32,8 @@ use crate::addr::last_address;
 use crate::machine::{ALL_ADDRESSES, Machine};
 use crate::page_table::frames::TableFrames;
 use crate::page_table::{Flusher, FrameOwners};
+#[cfg(feature = "objects")]
+use crate::tlb::joint::JointFlush;
 use crate::tlb::state::TlbState;
 use crate::zero_frame::is_zero_frame;
 
@@ -39,7 +41,7 @@ use crate::zero_frame::is_zero_frame;
 const FRAMES_PER_POLL: usize = 1024;
 
 /// An empty range. Joined with another range, it gives that range.
-const EMPTY: Range<usize> = Range {
+pub const EMPTY: Range<usize> = Range {
     start: usize::MAX,
     end: 0,
 };
@@ -111,6 +113,19 @@ impl<'a, M: Machine> TlbGather<'a, M> {
     /// been unmapped before, when their frames were left in the entries.
     pub fn set_flushed(&mut self) {
         self.flushed = true;
+    }
+
+    /// Lets `joint` flush all collected addresses, and marks the address space as stale for harts
+    /// that enter later. The caller sends `joint` before it [finishes](Self::finish) the gather,
+    /// which then only frees the frames.
+    #[cfg(feature = "objects")]
+    pub fn join(&mut self, joint: &mut JointFlush) {
+        if !self.pages.is_empty() {
+            joint.add(
+                self.tlb_state.mark_stale(),
+                core::mem::replace(&mut self.pages, EMPTY),
+            );
+        }
     }
 
     /// Flushes all collected addresses from the TLBs that may hold them, then frees the frames.

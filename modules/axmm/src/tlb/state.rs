@@ -133,20 +133,34 @@ impl TlbState {
         self.inside.load(SeqCst) != 0
     }
 
+    /// Returns whether no hart except `hart` has entered the address space and not left it.
+    pub fn has_none_inside_but(&self, hart: usize) -> bool {
+        // SeqCst: after a `shoot_down`, this is the load of `inside` that the module's head speaks
+        // of.
+        !self.kernel && self.inside.load(SeqCst) & !(1 << hart) == 0
+    }
+
     /// Makes all harts drop what they hold of a part of the page table that has changed.
     /// `flush` gets the set of harts that are inside, one bit each, and returns when all of
     /// them have flushed that part. All other harts flush when they enter next. Several harts
     /// may call this at the same time.
     pub fn shoot_down(&self, flush: impl FnOnce(u64)) {
+        match self.mark_stale() {
+            0 => {}
+            inside => flush(inside),
+        }
+    }
+
+    /// Marks a part of the page table as changed. Returns the set of harts that are inside, one bit
+    /// each. The caller makes these flush that part before it frees anything. All other harts flush
+    /// when they enter next.
+    pub fn mark_stale(&self) -> u64 {
         if self.kernel {
-            return flush(ALL_HARTS);
+            return ALL_HARTS;
         }
         // SeqCst, both: the module's head says how these two pair with `enter`.
         self.stale.store(ALL_HARTS, SeqCst);
-        let inside = self.inside.load(SeqCst);
-        if inside != 0 {
-            flush(inside);
-        }
+        self.inside.load(SeqCst)
     }
 
     /// Returns the id of the address space, a new one if the old one is of a generation that

@@ -39,18 +39,21 @@ impl<M: Machine> Vmo<M> {
     }
 }
 
-/// New frames for some pages of a leaf.
+/// New frames for pages of one leaf of the tree.
 struct Fresh {
-    /// The pages, as indices of the tree. Only some of them may have new frames.
+    /// The committed pages of that leaf, as indices of the tree.
     part: Range<usize>,
+    /// The new frames, in the slots of their pages. Empty for pages that need none. This leaf is
+    /// not in the tree: its frames are exchanged with those of the leaf that is.
     leaf: Box<Leaf>,
 }
 
 impl<M: Machine> Object<M> {
     /// Commits `pages`. The caller has the turn. Does nothing if the object has no tree.
     ///
-    /// First all memory is allocated and filled, with the state unlocked. Then it is published,
-    /// one leaf at a time. A single page is [loaded](Self::load), for that needs fewer blocks.
+    /// First all memory is allocated and filled, with the state unlocked, so that nothing has
+    /// changed if some is missing. Then it is published, one leaf at a time. A single page is
+    /// [loaded](Self::load), which takes fewer allocations.
     ///
     /// # Errors
     ///
@@ -86,7 +89,7 @@ impl<M: Machine> Object<M> {
         for Fresh { part, mut leaf } in fresh {
             let merge = |state: &mut State| state.merge(part.start, &mut leaf, &mut spares);
             self.state.with(merge)?;
-            // Mappings may show the former frames, or the zero frame. `leaf` has the former ones.
+            // Mappings may show the former frames, which are in `leaf` now, or the zero frame.
             self.mappings.unmap(part.start - base..part.end - base);
             drop(leaf);
             M::poll();
@@ -94,8 +97,11 @@ impl<M: Machine> Object<M> {
         Ok(())
     }
 
-    /// Puts new frames for the missing pages into `leaf`. `index` is that of a page of the leaf.
-    /// No longer run than `longest_run` is free, as far as earlier calls have found out.
+    /// Puts new frames for the missing pages into `leaf`. `index` is the index in the tree of any
+    /// page of the leaf.
+    ///
+    /// No run of more than `longest_run` frames is asked for. It is lowered when no longer run is
+    /// free, so that the calls for the next leaves do not look for one again.
     ///
     /// # Errors
     ///
@@ -120,7 +126,8 @@ impl<M: Machine> Object<M> {
         }
         for slot in runs(missing.shared).flatten() {
             let index = (index & !(FANOUT - 1)) + slot;
-            // The page is still shared, or has become the object's own meanwhile.
+            // A page request may have copied the page meanwhile, and another owner may have dropped
+            // it. The page stays the object's own then, because a snapshot would need the turn.
             if let Page::Shared(frame) = self.state.with(|state| state.page(index))? {
                 leaf.frames[slot] = Some(new_frame::<M>(Some(&frame))?);
             }
@@ -129,9 +136,11 @@ impl<M: Machine> Object<M> {
     }
 }
 
-/// The pages of a leaf that the object does not have for itself. One bit for each page.
+/// The pages of a leaf that need a new frame to be committed. One bit for each page.
 struct Missing {
+    /// Pages without a frame.
     absent: u64,
+    /// Pages whose frame has other owners. The new frame gets a copy of it.
     shared: u64,
 }
 
@@ -142,7 +151,7 @@ impl Missing {
 }
 
 impl State {
-    /// Returns which of `indices`, all of one leaf, the object does not have for itself.
+    /// Returns which of the pages `indices`, all of one leaf, need a new frame.
     fn missing(&self, indices: &Range<usize>) -> Missing {
         let first = indices.start % FANOUT;
         let slots = first..first + indices.len();
@@ -165,8 +174,8 @@ impl State {
         missing
     }
 
-    /// Exchanges frames with `fresh`, which has new frames for pages of the leaf of page `index`.
-    /// A page that the object has got for itself meanwhile keeps its frame.
+    /// Exchanges frames of the leaf of page `index` with `fresh`, which has new ones. A page keeps its
+    /// frame if a page request has made it the object's own since `fresh` was filled.
     ///
     /// # Errors
     ///
@@ -193,8 +202,9 @@ fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// Allocates at most `count` contiguous frames, and at most `longest`, full of zeroes. If there is
-/// no such run, allocates a shorter one and lowers `longest` to its length.
+/// Allocates contiguous frames full of zeroes, at most `count` and at most `longest`. If no such run
+/// is free, tries shorter ones, and lowers `longest` to the length that it tries. Their lengths are
+/// powers of two, as those of the allocator's blocks.
 ///
 /// # Errors
 ///
@@ -204,7 +214,7 @@ fn zeroed_run<M: Machine>(count: usize, longest: &mut usize) -> AxResult<FrameRu
     loop {
         match alloc_frames(count, PAGE_SIZE, UsageKind::Object) {
             Err(AxError::NoMemory) if count > 1 => {
-                // The next lower power of two.
+                // The largest power of two below `count`.
                 count = count.next_power_of_two() / 2;
                 *longest = count;
             }

@@ -32,11 +32,11 @@ unsafe impl<T: Send + Sync> Send for Counted<T> {}
 // SAFETY: a reference to an owner lets a thread make an owner of its own, as `Send` does.
 unsafe impl<T: Send + Sync> Sync for Counted<T> {}
 
-/// A type of which bytes that are all 0 are a value.
+/// A type that has a value whose bytes are all 0.
 ///
 /// # Safety
 ///
-/// They are one.
+/// Bytes that are all 0, as many as the type has, are a valid value of the type.
 pub unsafe trait Zeroed {}
 
 impl<T> Counted<T> {
@@ -62,7 +62,8 @@ impl<T> Counted<T> {
     {
         let mut block = boxed_uninit::<Block<T>>()?;
         let fields = block.as_mut_ptr();
-        // SAFETY: `fields` points to the block, which this function owns. Bytes of 0 are a `T`.
+        // SAFETY: `fields` points to the block, which this function owns. `T: Zeroed` promises that
+        // bytes of 0 are a valid `T`, so both fields are initialized.
         let block = unsafe {
             (&raw mut (*fields).owners).write(AtomicUsize::new(1));
             (&raw mut (*fields).value).write_bytes(0, 1);
@@ -146,7 +147,7 @@ impl<T> Drop for Counted<T> {
         // Release: this owner's accesses come before the decrement. Acquire: the last owner sees
         // those of all the others before it frees the value.
         if self.block().owners.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: the block was a box in `new`, and this was its last owner.
+            // SAFETY: `from_block` made the pointer from a box, and this was the last owner.
             drop(unsafe { Box::from_raw(self.block.as_ptr()) });
         }
     }

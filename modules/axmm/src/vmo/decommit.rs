@@ -20,7 +20,8 @@ impl<M: Machine> Vmo<M> {
     /// - Fails with `InvalidInput` if `range` is not page-aligned, or not in the object.
     /// - Fails with `Unsupported` if the object is a snapshot, contiguous or physical.
     /// - Fails with `BadState` if a page of `range` is pinned.
-    /// - Fails with `NoMemory`: at the ends of `range`, nodes are split or copied.
+    /// - Fails with `NoMemory`. Where an end of `range` lies within a node of the tree, the node is
+    ///   split, and copied if another object has it, too.
     pub fn decommit(&self, range: Range<usize>) -> AxResult {
         let (object, pages) = self.locate(&whole_pages(&range)?)?;
         if !matches!(object.kind, VmoKind::Paged | VmoKind::Resizable) {
@@ -37,8 +38,9 @@ impl<M: Machine> Vmo<M> {
     /// - Fails with `InvalidInput` if `range` is not page-aligned, or not in the object.
     /// - Fails with `BadState` if the object is paged or a snapshot, and a page of `range` is
     ///   pinned.
-    /// - Fails with `NoMemory`: at the ends of `range`, nodes are split or copied.
-    /// - Fails with `BadAddress` if the object is physical, and a page is not memory.
+    /// - Fails with `NoMemory`, as [`decommit`](Self::decommit) does.
+    /// - Fails with `BadAddress` if the object is physical, and there is no memory for a page. The
+    ///   pages before it are full of zeroes.
     pub fn zero(&self, range: Range<usize>) -> AxResult {
         let (object, pages) = self.locate(&whole_pages(&range)?)?;
         let _turn = object.turn_for(&pages)?;
@@ -54,24 +56,25 @@ impl<M: Machine> Vmo<M> {
 }
 
 impl<M: Machine> Object<M> {
-    /// Takes `pages` out of the tree, unmaps them, and frees them. Sets the number of pages to
-    /// `new_len`, if it is given. The caller has the turn.
+    /// Takes `pages` out of the tree, unmaps them, and frees them. Sets the object's number of pages
+    /// to `new_count`, if it is given. The caller has the turn.
     ///
     /// # Errors
     ///
     /// - Fails with `Unsupported` if the object has no tree.
     /// - Fails with `BadState` if one of the pages is pinned.
     /// - Fails with `NoMemory`.
-    pub fn take_out(&self, pages: &Range<usize>, new_len: Option<usize>) -> AxResult {
+    pub fn take_out(&self, pages: &Range<usize>, new_count: Option<usize>) -> AxResult {
         let indices = self.in_tree(pages)?;
         let mut spares = Spares::default();
         let taken = loop {
-            let take = |state: &mut State| state.take(pages, &indices, new_len, &mut spares);
+            let take = |state: &mut State| state.take(pages, &indices, new_count, &mut spares);
             match self.state.with(take)? {
                 Taken::Pages(taken) => break taken,
                 Taken::Short(need) => spares.fill(need)?,
             }
         };
+        // Until no hart can access the frames, `taken` keeps them.
         self.mappings.unmap(pages.clone());
         taken.free::<M>();
         Ok(())
@@ -80,17 +83,25 @@ impl<M: Machine> Object<M> {
 
 /// What came of taking pages out.
 enum Taken {
+    /// The pages are in this tree now.
     Pages(Tree),
-    /// Nodes are missing.
+    /// So many spare nodes are needed. Nothing has changed.
     Short(Need),
 }
 
 impl State {
+    /// Takes pages out of the tree. `pages` are their indices in the object, and `indices` those in
+    /// the tree. Sets the number of pages to `new_count`, if it is given.
+    ///
+    /// # Errors
+    ///
+    /// - Fails with `BadState` if one of the pages is pinned.
+    /// - Fails like [`Tree::take`].
     fn take(
         &mut self,
         pages: &Range<usize>,
         indices: &Range<usize>,
-        new_len: Option<usize>,
+        new_count: Option<usize>,
         spares: &mut Spares,
     ) -> AxResult<Taken> {
         if self.is_pinned(pages) {
@@ -101,7 +112,7 @@ impl State {
             return Ok(Taken::Short(need));
         }
         let taken = self.tree.take(indices, spares)?;
-        self.pages = new_len.unwrap_or(self.pages);
+        self.pages = new_count.unwrap_or(self.pages);
         Ok(Taken::Pages(taken))
     }
 }

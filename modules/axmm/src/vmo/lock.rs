@@ -1,17 +1,26 @@
-//! The two locks of an object.
+//! The locks of an object.
 //!
 //! | lock | guards | interrupts |
 //! |---|---|---|
 //! | [`Turn`] | an operation, against the other operations of the object | are taken |
-//! | [`StateLock`] | the tree, the length and the other fields | are disabled |
+//! | [`StateLock`] of the state | the tree, the length and the other fields | are disabled |
+//! | [`StateLock`] of the mappings | the list of shared mappings | are disabled |
 //!
-//! An operation other than a page request holds the turn from beginning to end. It locks the state
+//! An operation that reads or changes pages holds the turn from beginning to end. It locks the state
 //! only for short steps: some 64 pages, or the path to a page. Page requests do not take the turn.
 //! They add and copy pages, but they never take a page away and never make one shared. So the
 //! number of nodes and frames that an operation needs does not grow during its turn.
 //!
-//! Order: a turn, then a state, then the locks of `axalloc`. No thread holds the turns or states
-//! of two objects. An interrupt handler must not call operations.
+//! Order:
+//!
+//! 1. A turn. No thread holds two.
+//! 2. Locks of address spaces. An operation takes them when it unmaps or write-protects pages. A
+//!    page fault has its fault slot. No thread waits for a turn while it holds one of these.
+//! 3. A state. No thread holds those of two objects.
+//! 4. The list of mappings, and the locks of `axalloc`.
+//!
+//! An interrupt handler must not call operations of objects. Neither must a shrinker: an allocation
+//! that fails runs it, with the turn held.
 
 use core::cell::UnsafeCell;
 
@@ -84,10 +93,5 @@ impl<M: Machine, T> StateLock<M, T> {
         let result = f(unsafe { &mut *self.state.get() });
         self.lock.unlock();
         result
-    }
-
-    /// Returns the state without locking it.
-    pub fn get_mut(&mut self) -> &mut T {
-        self.state.get_mut()
     }
 }

@@ -10,8 +10,8 @@
 //!
 //! 1. With the state locked, the pages leave the object's tree. From now on a page request does not
 //!    find them.
-//! 2. With the state unlocked, [`unmap`](Mappings::unmap) removes them from address spaces. Their
-//!    frames are still allocated.
+//! 2. With the state unlocked, [`unmap`](Mappings::unmap) removes them from address spaces, in
+//!    [batches](super::batch). Their frames are still allocated.
 //! 3. The frames are freed.
 //!
 //! A page fault enters a page in a page table with the state locked and its fault slot taken. So it
@@ -23,13 +23,14 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::ops::Range;
+use core::ops::{Deref, Range};
 use core::ptr::{self, NonNull};
 
 use axconfig::PAGE_SIZE;
 use axerrno::{AxError, AxResult};
 
 use super::Vmo;
+use super::batch::{Batch, Take};
 use super::lock::StateLock;
 use crate::addr::Pages;
 use crate::atomic::{AtomicUsize, Ordering};
@@ -37,20 +38,17 @@ use crate::boxed::boxed;
 use crate::machine::Machine;
 
 /// An address space that maps objects.
-pub trait Space {
-    /// Unmaps `pages`, or makes them read-only, as far as they still belong to the mapping whose
-    /// record is at `mapping`. Returns when no hart uses an old translation. The caller holds no
-    /// lock.
-    fn take(&self, pages: Pages, mapping: NonNull<()>, what: Take);
-}
+pub trait Space<M: Machine> {
+    /// Returns the first part of `pages` that [`take`](Self::take) can lock at once.
+    fn first_part(&self, pages: Pages) -> Pages;
 
-/// What is taken from mapped pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Take {
-    /// The pages.
-    All,
-    /// The right to write to them.
-    Write,
+    /// Unmaps `part`, or makes it read-only, as far as it still belongs to the mapping whose record
+    /// is at `mapping`. `batch` says what is taken, and flushes it. The caller has locked no range
+    /// but those of the batch, and nothing else.
+    ///
+    /// Returns whether it has. If not, nothing has changed: the part could not be locked at once,
+    /// and the batch is not [empty](Batch::is_empty).
+    fn take(&self, part: Pages, mapping: NonNull<()>, batch: &mut Batch<'_, M>) -> bool;
 }
 
 /// A part of an object that an address space shows.
@@ -62,7 +60,7 @@ pub struct Mapping<M: Machine> {
     /// The offset in the object of the first address, in bytes.
     offset: usize,
     /// The address space of a shared mapping.
-    space: Option<NonNull<dyn Space>>,
+    space: Option<NonNull<dyn Space<M>>>,
     /// The bytes that are still mapped.
     mapped: AtomicUsize,
     /// The number of harts that use `space` and have no other reason that it exists.
@@ -124,41 +122,55 @@ impl<M: Machine> Mappings<M> {
         // object's state, and the caller has locked it before. Acquire: pairs with the Release in
         // `change`. What ended a mapping that is not counted any more comes before this.
         if self.count.load(Ordering::Acquire) > 0 {
-            self.take_from_each(pages, what);
+            Batch::take(self, pages, what);
         }
     }
 
-    /// Visits the mappings in ascending order of their records' addresses. One that is added
-    /// meanwhile may be left out: its page faults no longer find the pages as they were.
-    fn take_from_each(&self, pages: Range<usize>, what: Take) {
-        let bytes = pages.start.saturating_mul(PAGE_SIZE)..pages.end.saturating_mul(PAGE_SIZE);
-        let mut after = 0;
-        while let Some(mapping) = self.next_visit(after) {
-            after = mapping.addr().get();
-            // SAFETY: the visit that `next_visit` has counted keeps the record and its address
-            // space until `end_visit`.
-            let record = unsafe { mapping.as_ref() };
-            let part = record.addresses_of(&bytes);
-            if let Some(space) = record.space.filter(|_| !part.is_empty()) {
-                // SAFETY: see above.
-                unsafe { space.as_ref() }.take(part, mapping.cast(), what);
-            }
-            record.end_visit();
-        }
-    }
-
-    /// Counts a visit of the first mapping whose record lies above the address `after`.
-    fn next_visit(&self, after: usize) -> Option<NonNull<Mapping<M>>> {
+    /// Visits the first mapping whose record lies at the address `from` or above.
+    pub fn visit_from(&self, from: usize) -> Option<Visit<M>> {
         self.all.with(|all| {
-            let above = all.iter().filter(|mapping| mapping.addr().get() > after);
+            let above = all.iter().filter(|mapping| mapping.addr().get() >= from);
             let next = above.min_by_key(|mapping| mapping.addr()).copied()?;
             // SAFETY: a record is removed from the list before it is dropped.
             let record = unsafe { next.as_ref() };
-            // Relaxed: the list's lock orders this before the removal of the record, after which
-            // `wait_for_visitors` reads it.
-            record.visitors.fetch_add(1, Ordering::Relaxed);
-            Some(next)
+            // The list's lock orders this before the removal of the record, after which
+            // `drop_list` looks at visits.
+            record.begin_visit();
+            Some(Visit(next))
         })
+    }
+}
+
+/// A visit of a mapping. It keeps the record, its object and its address space.
+pub struct Visit<M: Machine>(NonNull<Mapping<M>>);
+
+impl<M: Machine> Visit<M> {
+    /// The record of the mapping.
+    pub fn record(&self) -> NonNull<()> {
+        self.0.cast()
+    }
+
+    /// The address space of a shared mapping.
+    pub fn space(&self) -> Option<&dyn Space<M>> {
+        // SAFETY: an address space unmaps the mapping before it is dropped, and waits then until
+        // this visit ends.
+        self.space.map(|space| unsafe { space.as_ref() })
+    }
+}
+
+impl<M: Machine> Deref for Visit<M> {
+    type Target = Mapping<M>;
+
+    fn deref(&self) -> &Mapping<M> {
+        // SAFETY: the visit was counted when the record was in its object's list, so `drop_list`
+        // keeps the record until the visit ends.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<M: Machine> Drop for Visit<M> {
+    fn drop(&mut self) {
+        self.end_visit();
     }
 }
 
@@ -177,8 +189,9 @@ impl<M: Machine> Mapping<M> {
         object: Vmo<M>,
         addresses: Pages,
         offset: usize,
-        space: Option<NonNull<dyn Space>>,
+        space: Option<NonNull<dyn Space<M>>>,
     ) -> AxResult<NonNull<Self>> {
+        object.target().0.0.state.admit_readers()?;
         let record = boxed(Self {
             offset,
             space,
@@ -212,7 +225,7 @@ impl<M: Machine> Mapping<M> {
     }
 
     /// Returns the addresses that show `bytes`, offsets in the object that has the pages.
-    fn addresses_of(&self, bytes: &Range<usize>) -> Pages {
+    pub fn addresses_of(&self, bytes: &Range<usize>) -> Pages {
         let first = self.object.target().1 * PAGE_SIZE + self.offset;
         let end = first.saturating_add(self.addresses.len());
         let (low, high) = (bytes.start.max(first), bytes.end.min(end));

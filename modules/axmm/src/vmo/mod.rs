@@ -22,14 +22,19 @@
 //! # Files
 //!
 //! ```text
-//!   mod                              handles, kinds, name and length
+//!   mod                              handles, kinds, name and length: begin here
 //!   read_write  resize   snapshot    operations, one file each
-//!   commit  decommit  pin  usage  request
-//!   object ─► lock, mappings         what a handle refers to
-//!   tree ─► spares ─► node           pages by their index
+//!   commit  decommit  pin  usage
+//!   request                          what page faults ask for
+//!   object ─► lock, mappings         what a handle refers to, its locks, where it is mapped
+//!   big_reader_lock ─► lock          the object's state, which page faults read
+//!   batch                            taking pages away from mappings
+//!   tree ─► spares ─► node           pages by their index; allocated nodes; one node
 //!   page_frame, counted              counted references to frames and nodes
 //! ```
 
+pub(crate) mod batch;
+mod big_reader_lock;
 mod commit;
 mod counted;
 mod decommit;
@@ -54,6 +59,7 @@ use axalloc::{UsageKind, alloc_frames};
 use axconfig::PAGE_SIZE;
 use axerrno::{AxError, AxResult};
 use memory_addr::PhysAddr;
+use page_table_multiarch::PagingMetaData;
 
 use self::counted::Counted;
 use self::object::{Body, MAX_LEN, Object, State, pages_from};
@@ -107,7 +113,8 @@ pub enum CachePolicy {
     Device,
 }
 
-/// A handle of a memory object. The object exists as long as it has handles or slices.
+/// A handle of a memory object. The object exists as long as it has handles. Each slice and each
+/// mapping of it has one.
 pub struct Vmo<M: Machine = ThisMachine>(Counted<Object<M>>);
 
 /// In a kernel, harts share handles.
@@ -168,6 +175,7 @@ impl<M: Machine> Vmo<M> {
             start: frames.start(),
             owned: Some(frames),
         };
+        // The tree stays empty.
         Object::create(VmoKind::Contiguous, body, State::new(pages, Tree::new(0)))
     }
 
@@ -177,7 +185,7 @@ impl<M: Machine> Vmo<M> {
     /// # Errors
     ///
     /// - Fails with `InvalidInput` if `start` or `len` is not page-aligned, if `len` is 0 or above
-    ///   2^52, or if there are no such addresses.
+    ///   2^52, or if the machine has no such physical addresses.
     /// - Fails with `NoMemory`.
     ///
     /// # Safety
@@ -186,7 +194,9 @@ impl<M: Machine> Vmo<M> {
     /// to the range breaks nothing else.
     pub unsafe fn new_physical(start: PhysAddr, len: usize) -> AxResult<Self> {
         let pages = pages_from(start.as_usize(), len)?.len();
-        if page_count(len)? == 0 {
+        // Page tables would drop the higher bits of an invalid address.
+        let is_valid = |len: usize| M::Meta::paddr_is_valid(start.as_usize() + (len - 1));
+        if page_count(len)? == 0 || !is_valid(len) {
             return Err(AxError::InvalidInput);
         }
         let mut state = State::new(pages, Tree::new(0));
@@ -222,8 +232,9 @@ impl<M: Machine> Vmo<M> {
         Object::create(VmoKind::Slice, body, state)
     }
 
-    /// Returns the object that has the pages, and the index of the first of them: for a slice, the
-    /// object that it is a window on.
+    /// Returns the object that has the pages of this one, and the index there of this object's first
+    /// page. For a slice that is the object that it is a window on. Any other object has its pages
+    /// itself.
     pub(crate) fn target(&self) -> (&Self, usize) {
         match &self.0.body {
             Body::Slice { of, first, .. } => (of, *first),
@@ -292,13 +303,15 @@ impl<M: Machine> Vmo<M> {
     ///
     /// # Errors
     ///
-    /// Fails with `BadState` if the object is mapped, if one of its pages is pinned, or if it is
-    /// a snapshot or has one.
+    /// Fails with `BadState` if the object has a shared mapping, if one of its pages is pinned, or if
+    /// another object of its family exists: an object, its snapshots, and their snapshots.
     pub fn set_cache_policy(&self, policy: CachePolicy) -> AxResult {
         let (object, _) = self.target();
         let _turn = object.0.turn.wait();
-        let is_mapped = object.0.mappings.is_mapped();
         object.0.state.with(|state| {
+            // Looked at with the state locked, so that no mapping reads the policy between this and
+            // the change.
+            let is_mapped = object.0.mappings.is_mapped();
             let is_cloned = state.family.as_ref().is_some_and(Counted::is_shared);
             if is_mapped || is_cloned || !state.pins.is_empty() {
                 return Err(AxError::BadState);

@@ -8,7 +8,7 @@
 //! These sizes include the count of owners, of 8 bytes. So a leaf takes 4.1 bytes a page.
 //!
 //! Nodes are counted: each parent, and each object for its root, owns one reference. A node with
-//! other owners is immutable. Masks of a page's states, one `u64` each, belong in [`Leaf`].
+//! several owners is immutable.
 
 use core::marker::PhantomData;
 use core::mem::{self, ManuallyDrop};
@@ -26,6 +26,7 @@ pub const FANOUT_BITS: u32 = 6;
 /// The number of children of an inner node, and of pages of a leaf.
 pub const FANOUT: usize = 1 << FANOUT_BITS;
 
+// An `Option` of a reference takes no more memory than the reference.
 const _: () = assert!(size_of::<Leaf>() == 256 && size_of::<Inner>() == 512);
 
 /// The frames of 64 pages. `None` is a page that reads as zero.
@@ -60,7 +61,7 @@ impl Leaf {
 unsafe impl Zeroed for Leaf {}
 
 impl Drop for Leaf {
-    /// Frees contiguous frames as one run.
+    /// Frees contiguous frames as one run, which is faster than one by one.
     fn drop(&mut self) {
         let mut run: Option<FrameRun> = None;
         for frame in self.frames.iter_mut().filter_map(Option::take) {
@@ -137,7 +138,8 @@ impl Child {
         }
     }
 
-    /// Takes the reference out of a bit-wise copy of `self`.
+    /// Returns the counted pointer that `self` stands for. `self` still owns the reference, so the
+    /// result must not be dropped while `self` exists.
     fn owner(&self) -> ManuallyDrop<Owner> {
         let is_leaf = self.tagged.addr().get() & LEAF != 0;
         ManuallyDrop::new(if is_leaf {

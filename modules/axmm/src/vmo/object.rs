@@ -8,8 +8,9 @@ use axconfig::PAGE_SIZE;
 use axerrno::{AxError, AxResult};
 use memory_addr::PhysAddr;
 
+use super::big_reader_lock::BigReaderLock;
 use super::counted::Counted;
-use super::lock::{StateLock, Turn, TurnGuard};
+use super::lock::{Turn, TurnGuard};
 use super::mappings::Mappings;
 use super::page_frame::PageFrame;
 use super::tree::Tree;
@@ -19,12 +20,13 @@ use crate::machine::Machine;
 /// The limit of an object's length in bytes.
 pub const MAX_LEN: usize = 1 << 52;
 
-/// A memory object.
+/// A memory object. [`lock`](super::lock) says what the locks guard.
 pub struct Object<M: Machine> {
     pub kind: VmoKind,
     pub body: Body<M>,
     pub turn: Turn<M>,
-    pub state: StateLock<M, State>,
+    pub state: BigReaderLock<M, State>,
+    /// The shared mappings. Private ones show a snapshot, which takes no page away.
     pub mappings: Mappings<M>,
 }
 
@@ -52,19 +54,21 @@ pub enum Body<M: Machine> {
     },
 }
 
-/// What changes of an object.
+/// The fields of an object that change.
 pub struct State {
     /// The number of pages.
     pub pages: usize,
+    /// The pages, if the body is [`Body::Tree`]. Otherwise empty.
     pub tree: Tree,
     pub name: &'static str,
     pub policy: CachePolicy,
-    /// Whether an address space may map the zero frame for a page that the tree does not have.
+    /// Whether the zero frame has ever been mapped for a page that the tree did not have. If so, a
+    /// new page is unmapped everywhere after it was added.
     pub maps_zero_frame: bool,
     /// The pinned ranges, as page indices. A range that is pinned twice is here twice.
     pub pins: Vec<Range<usize>>,
-    /// One owner for each object of the same family: those that came from one another by
-    /// snapshots. `None` if there never was a snapshot.
+    /// Counts the objects of the family: those that came from one another by snapshots. Each has
+    /// one owner. `None` if there never was a snapshot.
     pub family: Option<Counted<()>>,
 }
 
@@ -114,7 +118,8 @@ pub enum Page {
     /// In a frame that this object alone has. It stays there as long as the caller has the
     /// object's turn.
     Owned(PhysAddr),
-    /// In a frame that no object may write to. This reference keeps it so.
+    /// In a frame that has other owners, so that no object may write to it. This reference is one
+    /// more, and keeps the frame as it is.
     Shared(PageFrame),
 }
 
@@ -130,13 +135,14 @@ impl<M: Machine> Object<M> {
             kind,
             body,
             turn: Turn::new(),
-            state: StateLock::new(state),
+            state: BigReaderLock::new(state),
             mappings: Mappings::new(),
         });
         object.map(Vmo)
     }
 
-    /// Waits for the object's turn, and checks `pages`.
+    /// Waits for the object's turn, and checks that it has all of `pages`. That does not change
+    /// during the turn.
     ///
     /// # Errors
     ///
@@ -147,7 +153,7 @@ impl<M: Machine> Object<M> {
         is_inside.then_some(turn).ok_or(AxError::InvalidInput)
     }
 
-    /// Returns the object's pages as indices of its tree.
+    /// Returns the indices in the tree of `pages`, which are indices in the object.
     ///
     /// # Errors
     ///
@@ -161,6 +167,8 @@ impl<M: Machine> Object<M> {
 }
 
 impl<M: Machine> Drop for Object<M> {
+    /// Frees the pages as [`Tree::free`] does. Without this, their frames would be freed with no
+    /// poll in between.
     fn drop(&mut self) {
         let tree = &mut self.state.get_mut().tree;
         core::mem::replace(tree, Tree::new(0)).free::<M>();

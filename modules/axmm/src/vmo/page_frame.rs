@@ -53,13 +53,13 @@ impl PageFrame {
         Self::run(pages).map_or(0, |run| run.count_exclusive())
     }
 
-    /// Gives each page of `to`, which have no frames, another reference to the frame of the page
-    /// of `from` with the same index.
+    /// Gives each page of `to` another reference to the frame of the page of `from` with the same
+    /// index. `to` is as long as `from`, and its pages have no frames yet.
     ///
     /// # Errors
     ///
-    /// Fails with `ResourceBusy` if a frame has too many references. Some pages of `to` may have
-    /// frames then.
+    /// Fails with `ResourceBusy` if a frame has 2^31 references. Some pages of `to` may have frames
+    /// then.
     pub fn share_all(from: &[Option<Self>], to: &mut [Option<Self>]) -> AxResult {
         let mut done = 0;
         while done < from.len() {

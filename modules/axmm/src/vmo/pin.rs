@@ -18,7 +18,8 @@ pub struct PinnedPages<M: Machine = ThisMachine> {
 }
 
 impl<M: Machine> Vmo<M> {
-    /// Pins the pages of `range`, in bytes. They are [committed](Self::commit) first.
+    /// Pins the pages of `range`, in bytes, and [commits](Self::commit) them. The pages of a physical
+    /// object have their frames anyway.
     ///
     /// # Errors
     ///
@@ -30,6 +31,7 @@ impl<M: Machine> Vmo<M> {
         }
         let (object, pages) = self.locate(&whole_pages(&range)?)?;
         let _turn = object.turn_for(&pages)?;
+        // The list gets longer with the state locked, because another thread may drop a pin.
         object.state.with(|state| {
             let reserved = state.pins.try_reserve(1);
             reserved.map_err(|_| AxError::NoMemory)?;
@@ -47,7 +49,7 @@ impl<M: Machine> Vmo<M> {
 
 impl<M: Machine> Drop for PinnedPages<M> {
     fn drop(&mut self) {
-        // The list is freed with its last pin, with the state unlocked.
+        // With the last pin the list leaves the state, and is freed with the state unlocked.
         let _unused = self.object.0.state.with(|state| {
             let pin = state.pins.iter().position(|pin| *pin == self.pages);
             pin.map(|pin| state.pins.swap_remove(pin));

@@ -1,5 +1,6 @@
 //! Reading and writing bytes of an object.
 
+use core::mem;
 use core::ops::Range;
 use core::ptr;
 
@@ -14,14 +15,18 @@ use crate::machine::Machine;
 /// The number of pages that are copied between two calls of [`Machine::poll`].
 const PAGES_PER_POLL: usize = 64;
 
+/// The number of bytes that are copied through the stack at a time ([`copy_out`]).
+const BOUNCE: usize = 64;
+
 impl<M: Machine> Vmo<M> {
-    /// Reads the bytes from `offset` on into `buf`. Reads, [writes](Self::write) and snapshots of
-    /// an object are serialized.
+    /// Reads the bytes from `offset` on into `buf`. Operations of an object are serialized, also two
+    /// reads.
     ///
     /// # Errors
     ///
     /// - Fails with `InvalidInput` if the bytes do not lie in the object.
-    /// - Fails with `BadAddress` if the object is physical, and a byte cannot be read.
+    /// - Fails with `BadAddress` if the object is physical, and there is no memory for a byte. The
+    ///   bytes before it have been read.
     pub fn read(&self, offset: usize, buf: &mut [u8]) -> AxResult {
         let (object, pages, mut at) = self.pages_of(offset, buf.len())?;
         let _turn = object.turn_for(&pages)?;
@@ -47,7 +52,8 @@ impl<M: Machine> Vmo<M> {
     ///
     /// - Fails with `InvalidInput` if the bytes do not lie in the object.
     /// - Fails with `NoMemory`. Nothing has been written then.
-    /// - Fails with `BadAddress` if the object is physical, and a byte cannot be written.
+    /// - Fails with `BadAddress` if the object is physical, and there is no memory for a byte. The
+    ///   bytes before it have been written.
     pub fn write(&self, offset: usize, bytes: &[u8]) -> AxResult {
         let (object, pages, mut at) = self.pages_of(offset, bytes.len())?;
         let _turn = object.turn_for(&pages)?;
@@ -60,9 +66,7 @@ impl<M: Machine> Vmo<M> {
             let Page::Owned(frame) = object.page(page)? else {
                 return Err(AxError::BadState);
             };
-            // SAFETY: the bytes are those of a page of the object, which Rust code has no
-            // reference to. `part` is readable.
-            unsafe { copy::<M>(part.as_ptr(), linear(frame + at, len)?, len)? };
+            copy_in::<M>(part, frame + at)?;
             poll_after::<M>(page);
             (rest, at) = (behind, 0);
         }
@@ -74,7 +78,7 @@ impl<M: Machine> Vmo<M> {
     fn pages_of(&self, offset: usize, len: usize) -> AxResult<(&Object<M>, Range<usize>, usize)> {
         let end = offset.checked_add(len).ok_or(AxError::InvalidInput)?;
         let first = offset / PAGE_SIZE;
-        // Without bytes there are no pages, but the offset is checked.
+        // Without bytes there are no pages. An offset past the end is refused all the same.
         let behind = end.div_ceil(PAGE_SIZE);
         let (object, mut pages) = self.locate(&(first..behind.max(first)))?;
         if len == 0 {
@@ -95,7 +99,7 @@ impl<M: Machine> Object<M> {
     }
 }
 
-/// Acknowledges flush requests after every 64th page.
+/// Acknowledges flush requests if `page` is the last of 64 pages.
 fn poll_after<M: Machine>(page: usize) {
     if page % PAGES_PER_POLL == PAGES_PER_POLL - 1 {
         M::poll();
@@ -115,26 +119,67 @@ fn linear(start: PhysAddr, len: usize) -> AxResult<*mut u8> {
     Ok(ptr::with_exposed_provenance_mut(start + PHYS_VIRT_OFFSET))
 }
 
-fn copy_out<M: Machine>(from: PhysAddr, to: &mut [u8]) -> AxResult {
-    let from = linear(from, to.len())?;
-    // SAFETY: the bytes at `from` are those of a page of the object, which Rust code has no
-    // reference to. `to` is borrowed exclusively.
-    unsafe { copy::<M>(from, to.as_mut_ptr(), to.len()) }
-}
-
-/// Copies `len` bytes.
+/// Copies bytes of a page of an object, from `from` on, to `to`.
+///
+/// [`Machine::copy`] waits for no other hart. If a page of the caller's buffer cannot be mapped at
+/// once, the copy ends there. Some bytes are then copied through the stack, and moved to the buffer
+/// by an access that may take any fault.
 ///
 /// # Errors
 ///
-/// Fails with `BadAddress` if an access faults.
+/// Fails with `BadAddress` if there is no memory at `from`.
+fn copy_out<M: Machine>(from: PhysAddr, to: &mut [u8]) -> AxResult {
+    let mut from = linear(from, to.len())?.cast_const();
+    let mut rest = to;
+    while !rest.is_empty() {
+        // SAFETY: the bytes at `from` are those of a page of the object, which Rust code has no
+        // reference to. `rest` is borrowed exclusively.
+        let mut count = unsafe { M::copy(from, rest.as_mut_ptr(), rest.len()) };
+        if count == 0 {
+            let mut bounce = [0; BOUNCE];
+            let len = rest.len().min(BOUNCE);
+            // SAFETY: the bytes at `from` are those of a page of the object, which Rust code has no
+            // reference to. `bounce` is this function's own.
+            count = unsafe { M::copy(from, bounce.as_mut_ptr(), len) };
+            rest[..count].copy_from_slice(&bounce[..count]);
+        }
+        if count == 0 {
+            return Err(AxError::BadAddress);
+        }
+        from = from.wrapping_add(count);
+        rest = &mut mem::take(&mut rest)[count..];
+    }
+    Ok(())
+}
+
+/// Copies `from` to bytes of a page of an object, from `to` on. Where a page of the caller's buffer
+/// cannot be mapped at once, the bytes go through the stack, as [`copy_out`] explains.
 ///
-/// # Safety
+/// # Errors
 ///
-/// That of [`Machine::copy`].
-unsafe fn copy<M: Machine>(from: *const u8, to: *mut u8, len: usize) -> AxResult {
-    // SAFETY: the caller promises what `Machine::copy` requires.
-    let done = unsafe { M::copy(from, to, len) };
-    (done == len).then_some(()).ok_or(AxError::BadAddress)
+/// Fails with `BadAddress` if there is no memory at `to`.
+fn copy_in<M: Machine>(from: &[u8], to: PhysAddr) -> AxResult {
+    let mut to = linear(to, from.len())?;
+    let mut rest = from;
+    while !rest.is_empty() {
+        // SAFETY: the bytes at `to` are those of a page of the object, which Rust code has no
+        // reference to. `rest` is only read.
+        let mut count = unsafe { M::copy(rest.as_ptr(), to, rest.len()) };
+        if count == 0 {
+            let mut bounce = [0; BOUNCE];
+            let len = rest.len().min(BOUNCE);
+            bounce[..len].copy_from_slice(&rest[..len]);
+            // SAFETY: the bytes at `to` are those of a page of the object, which Rust code has no
+            // reference to. `bounce` is this function's own.
+            count = unsafe { M::copy(bounce.as_ptr(), to, len) };
+        }
+        if count == 0 {
+            return Err(AxError::BadAddress);
+        }
+        to = to.wrapping_add(count);
+        rest = &rest[count..];
+    }
+    Ok(())
 }
 
 /// Fills the page at `to`, a page of a physical or contiguous object, with zeroes.
@@ -148,7 +193,10 @@ pub fn fill_with_zeroes<M: Machine>(to: PhysAddr) -> AxResult {
         let to = linear(to + offset, ZEROES.len())?;
         // SAFETY: the bytes at `to` are those of a page of the object, which Rust code has no
         // reference to.
-        unsafe { copy::<M>(ZEROES.as_ptr(), to, ZEROES.len())? };
+        let count = unsafe { M::copy(ZEROES.as_ptr(), to, ZEROES.len()) };
+        if count < ZEROES.len() {
+            return Err(AxError::BadAddress);
+        }
     }
     Ok(())
 }

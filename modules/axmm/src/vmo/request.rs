@@ -49,6 +49,8 @@ impl<M: Machine> Vmo<M> {
     ///
     /// - Fails with `InvalidInput` if `offset` is not page-aligned, or not below the length.
     /// - Fails with `NoMemory` if the page has to be allocated or copied.
+    /// - Fails with `ResourceBusy` if the page has to be copied, and a frame beside it cannot have
+    ///   another owner.
     pub fn request(&self, offset: usize, access: Access) -> AxResult<Run> {
         loop {
             match self.try_request(offset, access, usize::MAX, |run| run)? {
@@ -64,7 +66,8 @@ impl<M: Machine> Vmo<M> {
     /// least 1. That bounds the time that the state is locked.
     ///
     /// The object's state stays locked and interrupts disabled until `f` returns, so the pages are
-    /// not taken away before. Nothing is allocated for the object.
+    /// not taken away before. This allocates nothing. `f` may allocate page tables, but must lock
+    /// nothing of an object.
     ///
     /// # Errors
     ///
@@ -78,6 +81,13 @@ impl<M: Machine> Vmo<M> {
     ) -> AxResult<Option<R>> {
         let (object, page, end) = self.page_at(offset)?;
         let end = end.min(page.saturating_add(most));
+        if let Some(state) = object.state.try_read() {
+            match object.resident(&state, page, end, access)? {
+                // That the zero frame is mapped has to be recorded.
+                Some(run) if is_zero_frame(run.frame) => {}
+                run => return Ok(run.map(|run| f(Run { offset, ..run }))),
+            }
+        }
         object.state.with(|state| {
             let run = object.resident(state, page, end, access)?;
             let is_zero_frame = |run: &Run| is_zero_frame(run.frame);
@@ -100,8 +110,13 @@ impl<M: Machine> Vmo<M> {
         }
     }
 
-    /// Returns the object that has the page at `offset`, the page's index there, and the end of
-    /// this object's pages there. It is `usize::MAX` if they end with that object's.
+    /// Returns the object that has the page at `offset`, the page's index there, and an end for pages
+    /// there. For a slice, the end is that of its window. For any other object it is `usize::MAX`,
+    /// since its length may change until the state is locked.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `InvalidInput` if `offset` is not page-aligned.
     fn page_at(&self, offset: usize) -> AxResult<(&Object<M>, usize, usize)> {
         if !offset.is_multiple_of(PAGE_SIZE) {
             return Err(AxError::InvalidInput);
@@ -118,9 +133,9 @@ impl<M: Machine> Vmo<M> {
 enum Publication {
     /// The page has the new frame. This was its frame before.
     Done(Option<PageFrame>),
-    /// The page is no longer where it was.
+    /// The page has another frame than the one that was copied, so the new frame is of no use.
     Changed,
-    /// Nodes are missing.
+    /// So many spare nodes are needed. Nothing has changed.
     Short(Need),
 }
 
@@ -145,7 +160,8 @@ impl<M: Machine> Object<M> {
         }
         let (frame, count, writable) = match self.body {
             Body::Run { start, .. } => (start + page * PAGE_SIZE, end - page, true),
-            Body::Slice { .. } => (zero_frame(), 1, false),
+            // `page_at` returns no slice.
+            Body::Slice { .. } => return Err(AxError::InvalidInput),
             Body::Tree { base } => match state.tree.find(base + page) {
                 Some(found) => match found.run((base + page) % FANOUT, end - page, access) {
                     Some(run) => run,
@@ -183,8 +199,9 @@ impl<M: Machine> Object<M> {
                 Page::Absent => None,
             };
             if source.is_some() {
-                // A snapshot that is being made may not have write-protected the page yet. What
-                // is written through a mapping must not be missing in the copy.
+                // A snapshot shares pages first, and write-protects them in mappings afterwards. If
+                // it is between the two, a hart may still write to the page, and the copy could miss
+                // that. Now no hart can, and none gets the right again while `source` exists.
                 self.mappings.write_protect(page..page + 1);
             }
             let mut fresh = Some(new_frame::<M>(source.as_ref())?);
@@ -260,7 +277,7 @@ impl State {
         let is_source = |page: &Option<PageFrame>| {
             page.as_ref().map(PageFrame::start) == source.map(PageFrame::start)
         };
-        // Most often no node has to be made or copied.
+        // The most frequent case: no node has to be allocated or copied.
         if let Some(leaf) = self.tree.owned_leaf_mut(index) {
             let page = &mut leaf.frames[slot];
             return Ok(match is_source(page) {

@@ -23,6 +23,7 @@ impl<M: Machine> Vmo<M> {
         }
         let pages = page_count(len)?;
         let _turn = self.0.turn.wait();
+        // Only a resize changes the number, and this one has the turn.
         let now = self.0.state.with(|state| state.pages);
         match pages < now {
             true => self.0.take_out(&(pages..now), Some(pages)),

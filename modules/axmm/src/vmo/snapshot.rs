@@ -13,21 +13,22 @@ use crate::machine::Machine;
 
 impl<M: Machine> Vmo<M> {
     /// Makes a copy-on-write clone of the object. From now on the object and the clone change
-    /// independently. The time that this takes does not depend on the length.
+    /// independently. The time that this takes does not depend on the length, but on the number of
+    /// pages that are mapped: they lose the right to write.
     ///
     /// # Errors
     ///
     /// Those of [`snapshot_of`](Self::snapshot_of).
     pub fn snapshot(&self) -> AxResult<Self> {
-        let (object, first) = self.target();
-        match self.0.kind {
-            VmoKind::Slice => object.0.snapshot(|_| Ok(first..first + self.page_count())),
-            _ => object.0.snapshot(|state| Ok(0..state.pages)),
+        match &self.0.body {
+            Body::Slice { of, first, pages } => of.0.snapshot(|_| Ok(*first..first + pages)),
+            Body::Tree { .. } | Body::Run { .. } => self.0.snapshot(|state| Ok(0..state.pages)),
         }
     }
 
-    /// Makes a copy-on-write clone of `len` bytes of the object from `offset` on. It takes a time
-    /// that depends on the height of the object's tree, not on `len`.
+    /// Makes a copy-on-write clone of `len` bytes of the object from `offset` on. The time that
+    /// this takes depends on the height of the object's tree and on the number of pages that are
+    /// mapped, not on `len`.
     ///
     /// # Errors
     ///
@@ -43,14 +44,11 @@ impl<M: Machine> Vmo<M> {
             false => Err(AxError::InvalidInput),
         })
     }
-
-    fn page_count(&self) -> usize {
-        self.0.state.with(|state| state.pages)
-    }
 }
 
 impl<M: Machine> Object<M> {
-    /// Makes a copy-on-write clone of the pages that `which` returns.
+    /// Makes a copy-on-write clone of the pages that `which` returns. `which` is called with the
+    /// state locked, because a length that was read before could have changed.
     ///
     /// # Errors
     ///
@@ -85,8 +83,12 @@ impl<M: Machine> Object<M> {
             family: Some(family),
             ..State::new(pages.len(), tree)
         };
-        let base = base + pages.start;
-        let snapshot = Self::create(VmoKind::Snapshot, Body::Tree { base }, state)?;
+        let body = Body::Tree {
+            base: base + pages.start,
+        };
+        let snapshot = Self::create(VmoKind::Snapshot, body, state)?;
+        // Page requests find the pages shared by now. So none that is write-protected here becomes
+        // writable again.
         self.mappings.write_protect(pages);
         Ok(snapshot)
     }

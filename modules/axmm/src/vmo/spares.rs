@@ -42,7 +42,8 @@ impl AddAssign for Need {
 
 /// Empty nodes without a place in a tree. What is left of them is freed when this is dropped.
 ///
-/// `None` before the first node is allocated. Most operations need no node.
+/// `None` before the first node is allocated. Most operations need no node, and then have nothing to
+/// initialize and nothing to drop.
 #[derive(Default)]
 pub struct Spares(Option<Stocks>);
 
@@ -102,9 +103,10 @@ impl Spares {
     }
 }
 
-/// Empty nodes of one type. A single one needs no list: a write to a page copies at most one leaf,
-/// and often one inner node.
+/// Empty nodes of one type.
 struct Stock<T> {
+    /// One node. A list of one would take an allocation of its own, and most operations need at
+    /// most one leaf and one inner node.
     first: Option<Counted<T>>,
     /// Further nodes. Empty if `first` is.
     rest: Vec<Counted<T>>,

@@ -16,9 +16,9 @@
 //! ```
 //!
 //! A snapshot adds one reference to the root. A node with one owner is written in place. A node
-//! with more owners is copied first, and only then does each child gain an owner. So a page
-//! belongs to one object alone if and only if every node on the path to it and its frame have one
-//! reference each ([`Tree::find`]).
+//! with more owners is copied before it is written, and the copy is another owner of each child. So
+//! a page belongs to one object alone if and only if every node on the path to it and its frame have
+//! one reference each ([`Tree::find`]).
 //!
 //! Invariants:
 //!
@@ -26,11 +26,13 @@
 //!   freed at once.
 //! - Only an owner of a node or frame adds owners. So a count of 1 stays 1 until this object
 //!   shares.
-//! - The height is the one that the object's greatest length so far needs. So a page never needs
-//!   another root, and an object without pages has no node.
+//! - The height is that of a tree for the object's greatest length so far. So adding a page never
+//!   makes the tree higher. An object without pages has no node. A snapshot has the height of its
+//!   original, also if it has only some of the pages.
 //!
 //! An operation first counts the nodes that it needs ([`Need`]). The caller allocates them
-//! ([`Spares`]) without a lock. Then the operation cannot fail.
+//! ([`Spares`]) without a lock. Then the operation can only fail if a frame cannot have another
+//! owner, because it has 2^31.
 
 mod cut;
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -55,7 +57,8 @@ pub struct Tree {
 /// The leaf of a page.
 pub struct Found<'a> {
     pub leaf: &'a Leaf,
-    /// Whether all nodes on the path to the page have one owner.
+    /// Whether the leaf and all nodes above it have one owner each. The frame of the page may still
+    /// have others.
     pub is_path_owned: bool,
 }
 
@@ -68,7 +71,7 @@ impl Tree {
         }
     }
 
-    /// Returns a second owner of all pages.
+    /// Returns a tree with the same pages, which are shared from now on.
     pub fn share(&self) -> Self {
         Self {
             root: self.root.as_ref().map(Child::share),
@@ -199,8 +202,10 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// Fails if `spares` has less than [`take_need`](Self::take_need). Nothing is changed if
-    /// `spares` is empty.
+    /// - Fails with `NoMemory` if `spares` has less than [`take_need`](Self::take_need).
+    /// - Fails like [`PageFrame::share_all`](super::page_frame::PageFrame::share_all).
+    ///
+    /// Pages that were taken before the error are freed. So the caller makes sure of the nodes first.
     pub fn take(&mut self, pages: &Range<usize>, spares: &mut Spares) -> AxResult<Self> {
         let root = cut::take(&mut self.root, Place::root(self.height), pages, spares)?;
         Ok(Self {
@@ -219,11 +224,12 @@ impl Tree {
         need
     }
 
-    /// Returns a second owner of `pages`.
+    /// Returns a tree with `pages`, which are shared from now on.
     ///
     /// # Errors
     ///
-    /// Fails if `spares` has less than [`share_need`](Self::share_need).
+    /// - Fails with `NoMemory` if `spares` has less than [`share_need`](Self::share_need).
+    /// - Fails like [`PageFrame::share`](super::page_frame::PageFrame::share).
     pub fn share_range(&self, pages: &Range<usize>, spares: &mut Spares) -> AxResult<Self> {
         let root = match &self.root {
             Some(root) => cut::share(root, Place::root(self.height), pages, spares)?,
@@ -257,7 +263,13 @@ fn slot(index: usize, level: u32) -> usize {
     (index >> (FANOUT_BITS * level)) % FANOUT
 }
 
-/// Makes the node of `link` one with a single owner, and returns it.
+/// Makes `link` lead to a node at `level` that has no other owner, and returns the node. A missing
+/// node becomes a new one, and a shared one is copied.
+///
+/// # Errors
+///
+/// Fails with `NoMemory` if a node is needed and `spares` has none. Fails like [`Leaf::share_from`].
+/// `link` is unchanged then.
 fn own<'a>(link: &'a mut Option<Child>, level: u32, spares: &mut Spares) -> AxResult<NodeMut<'a>> {
     if link.as_ref().is_none_or(Child::is_shared) {
         let old = link.as_ref().map(Child::node);
@@ -280,6 +292,8 @@ fn own<'a>(link: &'a mut Option<Child>, level: u32, spares: &mut Spares) -> AxRe
     node.ok_or(AxError::BadState)
 }
 
+/// Returns the first index, from `from` on, whose leaf exists below the node `child` at `level`. One of
+/// the indices below that node is `from`.
 fn next_leaf(child: &Child, level: u32, from: usize) -> Option<usize> {
     let Node::Inner(inner) = child.node() else {
         return Some(from);
@@ -297,6 +311,7 @@ fn next_leaf(child: &Child, level: u32, from: usize) -> Option<usize> {
     None
 }
 
+/// Frees what no other tree has of the subtree `child`, and polls after each leaf.
 fn free<M: Machine>(mut child: Child) {
     match child.node_mut() {
         Some(NodeMut::Inner(inner)) => {

@@ -26,8 +26,9 @@ struct Count {
 }
 
 impl<M: Machine> Vmo<M> {
-    /// Returns the bytes of the pages that have a frame of the allocator. The result is exact as
-    /// long as no other thread changes the object or one of its snapshots.
+    /// Returns the bytes of the pages that have a frame. The frames of a physical object are not its
+    /// own, and do not count. The result is exact as long as no other thread changes the object or one
+    /// of its snapshots.
     pub fn committed_bytes(&self) -> usize {
         self.count().committed * PAGE_SIZE
     }
@@ -55,7 +56,7 @@ impl<M: Machine> Vmo<M> {
         let own = self.0.state.with(|state| state.pages);
         let (target, first) = self.target();
         let object = &*target.0;
-        let all = match &object.body {
+        let committed = match &object.body {
             Body::Run { owned: Some(_), .. } => own,
             Body::Run { owned: None, .. } | Body::Slice { .. } => 0,
             Body::Tree { base } => {
@@ -71,8 +72,8 @@ impl<M: Machine> Vmo<M> {
             }
         };
         Count {
-            committed: all,
-            private: all,
+            committed,
+            private: committed,
         }
     }
 }

@@ -61,14 +61,19 @@ fn a_physical_object_is_the_range_that_it_was_given() {
         (KIB4, 1),
         (KIB4, 0),
         (usize::MAX & !4095, 2 * KIB4),
+        // Addresses of x86_64 have 52 bits.
+        (1 << 52, KIB4),
+        ((1 << 52) - KIB4, 2 * KIB4),
     ] {
         // SAFETY: no object is made.
         let result = unsafe { Vmo::new_physical(phys(start), len) };
         assert_eq!(refused(result), AxError::InvalidInput, "{start:#x}");
     }
     // SAFETY: there is no such memory, so no access succeeds.
-    let nowhere = unsafe { Vmo::new_physical(phys(1 << 50), KIB4) }.unwrap();
+    let nowhere = unsafe { Vmo::new_physical(phys((1 << 52) - KIB4), KIB4) }.unwrap();
     assert_eq!(refused(nowhere.read(0, &mut [0])), AxError::BadAddress);
+    assert_eq!(refused(nowhere.write(0, &[0])), AxError::BadAddress);
+    assert_eq!(refused(nowhere.zero(0..KIB4)), AxError::BadAddress);
 }
 
 #[test]

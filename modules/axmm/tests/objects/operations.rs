@@ -6,6 +6,7 @@ use axalloc::{UsageKind, alloc_frame, usage};
 use axerrno::AxError;
 use axmm::vmo::{Access, VmoKind};
 
+use crate::support::copies::faulting;
 use crate::support::{GIB, KIB4, RAM, alone};
 use crate::{TIB, Vmo, byte, frame, frames, refused};
 
@@ -219,4 +220,29 @@ fn pages_are_committed_in_single_frames_if_there_are_no_runs() {
     assert_eq!(object.private_bytes(), 160 * KIB4);
     assert_eq!(refused(object.commit(0..RAM.len())), AxError::NoMemory);
     assert_eq!(object.private_bytes(), 160 * KIB4);
+}
+
+/// The copy stops where the caller's buffer faults. The next access to the buffer resolves the fault.
+#[test]
+fn a_buffer_may_fault() {
+    let _alone = alone();
+    let object = Vmo::new_paged(4 * KIB4).unwrap();
+    let text: Vec<u8> = (0..3 * KIB4).map(|n| n as u8 | 1).collect();
+    for stale in [
+        0..1,
+        0..3 * KIB4,
+        77..1234,
+        KIB4 - 100..KIB4,
+        3 * KIB4 - 1..3 * KIB4,
+    ] {
+        let within = |buffer: &[u8]| {
+            let start = buffer.as_ptr().addr();
+            start + stale.start..start + stale.end
+        };
+        object.zero(0..4 * KIB4).unwrap();
+        faulting(within(&text), || object.write(100, &text)).unwrap();
+        let mut back = vec![0; text.len()];
+        faulting(within(&back), || object.read(100, &mut back)).unwrap();
+        assert!(back == text, "{stale:?}");
+    }
 }

@@ -111,6 +111,10 @@ pub fn cut_need(
 }
 
 /// Takes `pages` out of the subtree of `link`, and returns them as a subtree.
+///
+/// # Errors
+///
+/// Fails like [`Tree::take`](super::Tree::take).
 pub fn take(
     link: &mut Option<Child>,
     place: Place,
@@ -151,7 +155,11 @@ pub fn take(
     Ok(Some(taken))
 }
 
-/// Returns a second owner of those of `pages` that `child` has, as a subtree.
+/// Returns those of `pages` that `child` has as a subtree. They are shared from now on.
+///
+/// # Errors
+///
+/// Fails like [`Tree::share_range`](super::Tree::share_range).
 pub fn share(
     child: &Child,
     place: Place,

@@ -17,6 +17,9 @@ pub const HARTS: usize = 3;
 /// The number of rounds after which a waiting hart lets other threads run.
 const SPINS: usize = 64;
 
+/// A set of harts, one bit for each, and the addresses that they flush.
+pub type Flush = (u64, Range<usize>);
+
 /// What another hart does at some moment of this hart's operation.
 type Action = Option<Box<dyn FnOnce()>>;
 
@@ -25,6 +28,7 @@ thread_local! {
     static AT_NEXT_FLUSH: RefCell<Action> = const { RefCell::new(None) };
     static AT_NEXT_COPY: RefCell<Action> = const { RefCell::new(None) };
     static AT_NEXT_WAIT: RefCell<Action> = const { RefCell::new(None) };
+    static FLUSHES: RefCell<Option<Vec<Flush>>> = const { RefCell::new(None) };
     static BEFORE_IRQS_ARE_DISABLED: RefCell<Action> = const { RefCell::new(None) };
 }
 
@@ -41,6 +45,13 @@ pub fn at_next_copy(action: impl FnOnce() + 'static) {
 /// Lets the next hart run `action` before this hart next disables interrupts.
 pub fn before_irqs_are_disabled(action: impl FnOnce() + 'static) {
     BEFORE_IRQS_ARE_DISABLED.set(Some(Box::new(action)));
+}
+
+/// Returns the flushes of other harts' TLBs that `work` requests on this thread.
+pub fn flushes_of(work: impl FnOnce()) -> Vec<Flush> {
+    FLUSHES.set(Some(Vec::new()));
+    work();
+    FLUSHES.take().unwrap_or_default()
 }
 
 /// Makes this thread the hart with the number `hart`.
@@ -90,7 +101,12 @@ unsafe impl<R: TestMachine> Machine for Threads<R> {
         thread::yield_now();
     }
 
-    fn flush(_: u64, _: Range<usize>) {
+    fn flush(harts: u64, pages: Range<usize>) {
+        FLUSHES.with_borrow_mut(|flushes| {
+            if let Some(flushes) = flushes {
+                axalloc::fault::paused(|| flushes.push((harts, pages)));
+            }
+        });
         thread::yield_now();
         run_as_next_hart(AT_NEXT_FLUSH.take());
     }

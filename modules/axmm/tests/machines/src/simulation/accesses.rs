@@ -18,7 +18,7 @@ const MOST_FAULTS: usize = 16;
 
 /// Returns what is written to a page: a value that differs for each page, and that is no
 /// valid page-table entry.
-fn stamp(space: usize, vaddr: usize) -> u64 {
+pub fn stamp(space: usize, vaddr: usize) -> u64 {
     u64::MAX << 40 | (vaddr / KIB4 % (1 << 20) * 16 + space) as u64 | 1
 }
 
@@ -28,6 +28,8 @@ struct Access {
     vaddr: usize,
     paddr: usize,
     write: bool,
+    /// What the page holds once it has been written.
+    stamp: u64,
 }
 
 impl<M: TestMachine> Simulation<M> {
@@ -60,16 +62,31 @@ impl<M: TestMachine> Simulation<M> {
     /// Reads or writes a page, if its area allows the access.
     pub fn touch_page(&self, tag: Tag, space: usize, page: usize) {
         let vaddr = Self::page(space, page);
+        let fault = |access| self.fault(space, vaddr, access);
+        self.touch_stamped(tag, space, vaddr, stamp(space, vaddr), fault);
+    }
+
+    /// Reads or writes a page that holds `stamp` or has never been written, if its area allows
+    /// the access.
+    pub fn touch_stamped(
+        &self,
+        tag: Tag,
+        space: usize,
+        vaddr: usize,
+        stamp: u64,
+        fault: impl Fn(MappingFlags) -> bool,
+    ) {
         let write = thread_rng().gen_range(0..2) == 0;
         let allows = |rights: Rights| rights.write || (rights.read && !write);
         let flags = if write { WRITE } else { RO };
-        let fault = || self.fault(space, vaddr, flags);
+        let fault = || fault(flags);
         if let Some(paddr) = self.translate_allowed(space, tag, vaddr, allows, fault) {
             self.access(&Access {
                 space,
                 vaddr,
                 paddr,
                 write,
+                stamp,
             });
         }
     }
@@ -127,6 +144,7 @@ impl<M: TestMachine> Simulation<M> {
             vaddr,
             paddr,
             write,
+            stamp: own,
         } = access;
         if !world.is_changing(space, vaddr)
             && let Err(found) = self.check_table(access)
@@ -134,7 +152,6 @@ impl<M: TestMachine> Simulation<M> {
             return world.fail(found);
         }
         let word = word_at(paddr);
-        let own = stamp(space, vaddr);
         let found = word.load(Relaxed);
         if found != 0 && found != own {
             return world.fail(format!(
@@ -160,6 +177,7 @@ impl<M: TestMachine> Simulation<M> {
             vaddr,
             paddr,
             write,
+            ..
         } = access;
         let rules = Rules {
             walk_cache: WalkCache::None,

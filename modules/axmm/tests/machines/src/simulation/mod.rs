@@ -32,6 +32,8 @@ mod code;
 mod forks;
 mod hart;
 mod machine;
+#[cfg(feature = "objects")]
+mod objects;
 mod operations;
 mod overtakes;
 pub mod rules;
@@ -40,6 +42,7 @@ mod spaces;
 mod stacks;
 mod world;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use shuttle::rand::{Rng, thread_rng};
@@ -99,6 +102,9 @@ pub enum Workload {
     /// Fork the address spaces of user programs, and write to both sides.
     #[cfg(feature = "objects")]
     Forks,
+    /// Change a memory object, and use it through several address spaces.
+    #[cfg(feature = "objects")]
+    Objects,
 }
 
 /// The result of a run.
@@ -148,13 +154,17 @@ fn simulate<M: TestMachine>(workload: Option<Workload>, rules: Rules, bug: Bug) 
         rules,
         bug,
     ));
-    let simulation = Arc::new(Simulation::<M>::new(&rules));
+    let simulation = Arc::pin(Simulation::<M>::new(&rules));
+    #[cfg(feature = "objects")]
+    if world::world().workload == Workload::Objects {
+        simulation.as_ref().map_object();
+    }
     world::world().roots.set(simulation.roots());
     let harts: [_; HARTS] = std::array::from_fn(|hart| {
-        let simulation = Arc::clone(&simulation);
+        let simulation = Pin::clone(&simulation);
         thread::spawn(move || {
             world::set_this_hart(hart);
-            simulation.run_hart();
+            simulation.as_ref().run_hart();
         })
     });
     harts.into_iter().for_each(|hart| drop(hart.join()));

@@ -74,7 +74,7 @@ impl<M: TestMachine> Simulation<M> {
             Workload::Tables | Workload::Contention => [RW, RW, RO][thread_rng().gen_range(0..3)],
             Workload::Code => [RW, RX, UNCACHED][thread_rng().gen_range(0..3)],
             #[cfg(feature = "objects")]
-            Workload::Forks => RW,
+            Workload::Forks | Workload::Objects => RW,
         };
         let grain = Self::any_grain();
         let populate = thread_rng().gen_range(0..3) == 0;
@@ -97,7 +97,7 @@ impl<M: TestMachine> Simulation<M> {
             Workload::Tables | Workload::Contention => [RO, RO, RW][thread_rng().gen_range(0..3)],
             Workload::Code => [RO, RW, RX, UNCACHED][thread_rng().gen_range(0..4)],
             #[cfg(feature = "objects")]
-            Workload::Forks => [RO, RW][thread_rng().gen_range(0..2)],
+            Workload::Forks | Workload::Objects => [RO, RW][thread_rng().gen_range(0..2)],
         };
         self.perform(space, |aspace, start, size| {
             _ = aspace.protect(virt(start), size, rights_in(space, flags));

@@ -1,5 +1,7 @@
 //! The address spaces of a simulation, and the steps of a hart that enters and leaves them.
 
+use std::pin::Pin;
+
 use axerrno::AxResult;
 use axmm::tlb::asid::AsidAllocator;
 use axmm::tlb::state::FlushOnEntry;
@@ -35,6 +37,8 @@ pub struct Simulation<M: TestMachine> {
     pub spaces: [AddrSpace<Simulated<M>>; SPACES],
     #[cfg(feature = "objects")]
     pub children: super::forks::Children<M>,
+    #[cfg(feature = "objects")]
+    pub object: super::objects::SharedObject<M>,
 }
 
 /// Returns one of [`PAGES`].
@@ -59,6 +63,8 @@ impl<M: TestMachine> Simulation<M> {
             spaces: std::array::from_fn(space),
             #[cfg(feature = "objects")]
             children: super::forks::Children::default(),
+            #[cfg(feature = "objects")]
+            object: super::objects::SharedObject::default(),
         }
     }
 
@@ -96,7 +102,7 @@ impl<M: TestMachine> Simulation<M> {
 
     /// Takes the steps of this hart. Then acknowledges requests until all harts have taken
     /// theirs.
-    pub fn run_hart(&self) {
+    pub fn run_hart(self: Pin<&Self>) {
         let world = world();
         let mut generation = 0;
         for _ in 0..STEPS {
@@ -116,7 +122,7 @@ impl<M: TestMachine> Simulation<M> {
     }
 
     /// Takes one random step of the workload.
-    fn step(&self, generation: &mut u64) {
+    fn step(self: Pin<&Self>, generation: &mut u64) {
         let space = thread_rng().gen_range(0..SPACES);
         match (world().workload, thread_rng().gen_range(0..20)) {
             (_, 0) => self.leave(),
@@ -134,6 +140,10 @@ impl<M: TestMachine> Simulation<M> {
             (Workload::Code, _) => self.write_code(),
             #[cfg(feature = "objects")]
             (Workload::Forks, step) => self.step_of_forks(step, space.max(1), generation),
+            #[cfg(feature = "objects")]
+            (Workload::Objects, 1..4) => self.enter(space.max(1), generation),
+            #[cfg(feature = "objects")]
+            (Workload::Objects, step) => self.step_of_objects(step),
             (Workload::Contention, 4..8) => self.map(KERNEL),
             (Workload::Contention, 8..11) => self.unmap(KERNEL),
             (Workload::Contention, 11..17) => self.protect(KERNEL),
