@@ -45,7 +45,7 @@ pub const OBJECT_FEATURES: &str = "axmm/objects,axmm-machines/objects";
 
 /// The features and the tests of [`OBJECT_PACKAGES`]. `model` and the corpus are left out: they
 /// know to the frame what an address space has, and no zero frame.
-pub const OBJECT_TESTS: [&str; 17] = [
+pub const OBJECT_TESTS: [&str; 19] = [
     "--features",
     OBJECT_FEATURES,
     "--lib",
@@ -59,6 +59,8 @@ pub const OBJECT_TESTS: [&str; 17] = [
     "map_object",
     "--test",
     "joint_flushes",
+    "--test",
+    "listing_objects",
     "--test",
     "object_tlb",
     "--test",

@@ -2,7 +2,10 @@
 //! pages are taken away, when memory runs out, and when all is dropped.
 
 use std::alloc::System;
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 
 use axalloc::fault::{FailingHeap, fail_from};
@@ -13,7 +16,9 @@ use axmm::{AddrSpace, Fault, Machine, Sharing, VirtAddr};
 
 mod support;
 
-use support::threads::{Threads, set_this_hart};
+use support::threads::{
+    Threads, before_irqs_are_disabled, set_this_hart, spawn_until_it_waits_or_ends,
+};
 use support::{GIB, KIB4, MIB2, NONE, RO, RW, TestMachine, WRITE, alone, virt};
 
 #[global_allocator]
@@ -363,6 +368,38 @@ fn wrong_mappings_are_refused<M: TestMachine>() {
     assert_eq!(usage(), before);
 }
 
+/// Runs `action` when this hart disables interrupts, after `times` times.
+fn at_step(times: usize, action: impl FnOnce() + 'static) {
+    before_irqs_are_disabled(move || match times {
+        0 => action(),
+        _ => at_step(times - 1, action),
+    });
+}
+
+/// While a hart gives a page of an object a frame of its own, another one writes to the page.
+fn a_write_beside_the_first_one_is_not_refused<R: TestMachine>() {
+    let _alone = alone();
+    let at = virt(R::base());
+    for step in 0..40 {
+        let object = Vmo::<Threads<R>>::new_paged(KIB4).unwrap();
+        let space = Arc::new(user::<Threads<R>>(R::base()));
+        show(&space, at, &object);
+        space.fault(at, RO).unwrap();
+        let writer = Rc::new(Cell::new(None));
+        let (writing, shown) = (writer.clone(), space.clone());
+        at_step(step, move || {
+            let write = move || shown.fault(at, WRITE).unwrap();
+            writing.set(Some(spawn_until_it_waits_or_ends(write).0));
+        });
+        object.write(0, &[1]).unwrap();
+        before_irqs_are_disabled(|| {});
+        if let Some(writer) = writer.take() {
+            writer.join().unwrap();
+        }
+        assert_eq!(byte(&space, at), Some(1));
+    }
+}
+
 /// Two harts write to a mapped object and read it while another takes snapshots, shrinks it and
 /// unmaps it.
 fn harts_use_an_object_while_it_changes<R: TestMachine>() {
@@ -422,5 +459,6 @@ on_every_machine!(
     a_shared_mapping_is_below_no_shared_table,
     without_memory_nothing_changes,
     wrong_mappings_are_refused,
+    a_write_beside_the_first_one_is_not_refused,
     harts_use_an_object_while_it_changes,
 );

@@ -146,18 +146,30 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Resolves a fault in an area that shows an object. `None` if `area` shows none. The hart
     /// holds its fault slot for the address.
+    #[inline(always)]
     pub(super) fn resolve_in_object(
         &self,
         area: &MemoryArea<Backend>,
         request: FaultRequest,
     ) -> Option<Resolved> {
         let of = area.backend().object()?;
+        Some(self.resolve_object_page(area, of, request))
+    }
+
+    /// Resolves a fault in an `area` that shows the object `of`.
+    #[inline(never)]
+    fn resolve_object_page(
+        &self,
+        area: &MemoryArea<Backend>,
+        of: ObjectArea,
+        request: FaultRequest,
+    ) -> Resolved {
         let page = request.vaddr.align_down_4k();
         // A page table with shared mappings is never shared.
         if !of.is_shared
             && let Some(resolved) = self.resolve_present(area, request)
         {
-            return Some(resolved);
+            return resolved;
         }
         // SAFETY: an operation that unmaps the page waits for the fault slot, so the record exists.
         let record = unsafe { record::<M>(of).as_ref() };
@@ -171,7 +183,7 @@ impl<M: Machine> AddrSpace<M> {
             self.clean_object_page(record, offset);
         }
         let enter = |run: Run| self.enter_page(page, area.flags(), of, access, run.frame);
-        Some(match record.object.try_request(offset, access, 1, enter) {
+        match record.object.try_request(offset, access, 1, enter) {
             Ok(Some(Ok(()))) if access == Access::Read => self.after_read(request, area),
             Ok(Some(Ok(()))) => {
                 M::publish_entries();
@@ -186,7 +198,7 @@ impl<M: Machine> AddrSpace<M> {
                 Resolved::NeedsObjectPage(of)
             }
             Err(_) => Resolved::No(Fault::Bus),
-        })
+        }
     }
 
     /// Resolves a fault whose page has been entered for reading. If the access is a write, the page

@@ -58,13 +58,17 @@ impl<M: Machine> AddrSpace<M> {
         let Some(area) = self.area_for(&mut slot, request.vaddr) else {
             return Resolved::NotNow;
         };
-        if self.may_be_shared(area)
-            && Self::allows_at_once(area, request)
-            && !self.maps_zero_frame(area, request)
-            && let found = self.table.lookup(request.vaddr)
-            && let Some(resolved) = self.resolve_found(area, request, found)
-        {
-            return resolved;
+        if Self::allows_at_once(area, request) {
+            if let Some(resolved) = self.resolve_in_object(area, request) {
+                return resolved;
+            }
+            if self.may_be_shared(area)
+                && !self.maps_zero_frame(area, request)
+                && let found = self.table.lookup(request.vaddr)
+                && let Some(resolved) = self.resolve_found(area, request, found)
+            {
+                return resolved;
+            }
         }
         self.resolve_in(area, request, &mut PreallocatedFrames::empty())
     }

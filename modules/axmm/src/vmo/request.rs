@@ -160,6 +160,7 @@ impl<M: Machine> Object<M> {
     /// # Errors
     ///
     /// Fails with `InvalidInput` if the object does not have the page.
+    #[inline(always)]
     fn resident(
         &self,
         state: &State,

@@ -65,6 +65,16 @@ pub fn set_this_hart(hart: usize) {
 ///
 /// Panics if `work` returns without a wait.
 pub fn spawn_until_it_waits(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let (thread, waits) = spawn_until_it_waits_or_ends(work);
+    assert!(waits, "hart 2 has not waited");
+    thread
+}
+
+/// Lets hart 2 do `work` in a thread. Returns once that hart waits or has done it, and whether it
+/// waits.
+pub fn spawn_until_it_waits_or_ends(
+    work: impl FnOnce() + Send + 'static,
+) -> (JoinHandle<()>, bool) {
     let (send, waits) = channel();
     let thread = thread::spawn(move || {
         set_this_hart(2);
@@ -73,8 +83,7 @@ pub fn spawn_until_it_waits(work: impl FnOnce() + Send + 'static) -> JoinHandle<
         work();
         _ = send.send(false);
     });
-    assert_eq!(waits.recv(), Ok(true), "hart 2 has not waited");
-    thread
+    (thread, waits.recv().unwrap_or(false))
 }
 
 /// Runs an action as the next hart, on this thread.
