@@ -37,9 +37,9 @@ impl<M: TestMachine> Owners<M> {
 
     fn check_space(&self, number: usize, space: &Space<M>) {
         for (region, words, len) in self.regions(space) {
-            for page in 0..space.mapped(region) {
+            for (page, word) in words.iter().enumerate().take(space.mapped(region)) {
                 let vaddr = Space::<M>::address(region, page);
-                let expected = (page < len).then_some(words[page]);
+                let expected = (page < len).then_some(*word);
                 let read = space.space.read_val::<u64>(vaddr).ok();
                 assert_eq!(
                     read, expected,

@@ -100,7 +100,7 @@ impl<M: TestMachine> Owners<M> {
         }
         let start = Space::<M>::address(Region::Anonymous, 0);
         let mapped = attempt(place.fail, || {
-            let populates = place.first % 2 == 0;
+            let populates = place.first.is_multiple_of(2);
             let aspace = &space.space;
             aspace.map_alloc_with(start, PAGES * KIB4, RW, populates, grain)
         });
