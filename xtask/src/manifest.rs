@@ -34,8 +34,8 @@ pub const HOST_FEATURES: &str =
     "axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection";
 
 /// The features with which the documentation of [`HOST_PACKAGES`] is checked.
-pub const CHECKED_FEATURES: &str = "axbench/objects,axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,axalloc/fault-injection,\
-     axmm/objects";
+pub const CHECKED_FEATURES: &str = "axbench/objects,axbench/peers,axmachine/devicetree,axmachine/irq,axmachine/serial,\
+     axalloc/fault-injection,axmm/objects";
 
 /// The packages that are tested once more with memory objects and copy-on-write.
 pub const OBJECT_PACKAGES: [&str; 2] = ["axmm", "axmm-machines"];
@@ -45,7 +45,7 @@ pub const OBJECT_FEATURES: &str = "axmm/objects,axmm-machines/objects";
 
 /// The features and the tests of [`OBJECT_PACKAGES`]. `model` and the corpus are left out: they
 /// know to the frame what an address space has, and no zero frame.
-pub const OBJECT_TESTS: [&str; 13] = [
+pub const OBJECT_TESTS: [&str; 17] = [
     "--features",
     OBJECT_FEATURES,
     "--lib",
@@ -57,6 +57,10 @@ pub const OBJECT_TESTS: [&str; 13] = [
     "fork_tlb",
     "--test",
     "map_object",
+    "--test",
+    "joint_flushes",
+    "--test",
+    "object_tlb",
     "--test",
     "objects",
 ];

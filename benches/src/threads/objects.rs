@@ -4,6 +4,7 @@ use core::ops::Range;
 use core::pin::Pin;
 use std::boxed::Box;
 use std::sync::{Mutex, Once, PoisonError};
+use std::vec::Vec;
 
 use axmm::vmo::Vmo;
 use axmm::{AddrSpace, MappingFlags, Sharing};
@@ -12,9 +13,15 @@ use super::ours::{ALL, Threads, become_hart};
 use super::{Load, PAGE, THREADS, TOUCHED};
 use crate::ours::Frames;
 
-/// The pages of all threads, and those of each.
+/// The bytes of the pages that all threads fault in, and of those of each.
 const BYTES: usize = THREADS * EACH;
 const EACH: usize = TOUCHED * PAGE;
+
+/// The bytes of a snapshot: what a leaf of the object's tree has. The pages and their copies fit into
+/// a core's cache, so that the threads do not wait for memory.
+const SNAPSHOT: usize = 64 * PAGE;
+/// The number of snapshots that a thread writes in a turn.
+const SNAPSHOTS: usize = EACH / SNAPSHOT;
 
 /// Makes an object of `len` bytes whose pages all have frames. `None` without memory.
 fn resident_object(len: usize) -> Option<Vmo<Threads>> {
@@ -92,23 +99,25 @@ impl Load for ObjectFaults {
     }
 }
 
-/// Writes to snapshots, one for each thread. The first write to a page copies it.
+/// Writes to snapshots, of which each thread has its own, one after another. The first write to a
+/// page copies it. A snapshot is dropped when all its pages are written.
 pub struct SiblingWrites {
     /// What each thread makes its snapshot of.
     originals: [Vmo<Threads>; THREADS],
-    snapshots: [Mutex<Option<Vmo<Threads>>>; THREADS],
+    snapshots: [Mutex<Vec<Vmo<Threads>>>; THREADS],
 }
 
 impl SiblingWrites {
     /// All threads have snapshots of one object. `None` without memory.
     pub fn of_one_object() -> Option<Self> {
-        let object = resident_object(EACH)?;
+        let object = resident_object(SNAPSHOT)?;
         Some(Self::new([(); THREADS].map(|()| object.clone())))
     }
 
     /// Each thread has a snapshot of an object of its own. `None` without memory.
     pub fn apart() -> Option<Self> {
-        Some(Self::new([resident_object(EACH)?, resident_object(EACH)?]))
+        let object = || resident_object(SNAPSHOT);
+        Some(Self::new([object()?, object()?]))
     }
 
     fn new(originals: [Vmo<Threads>; THREADS]) -> Self {
@@ -118,34 +127,29 @@ impl SiblingWrites {
         }
     }
 
-    /// Exchanges the snapshot of `thread`.
-    fn exchange(&self, thread: usize, new: Option<Vmo<Threads>>) -> Option<Vmo<Threads>> {
-        let mut held = self.snapshots[thread]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        core::mem::replace(&mut held, new)
+    /// Exchanges the snapshots of `thread`.
+    fn exchange(&self, thread: usize, new: Vec<Vmo<Threads>>) -> Vec<Vmo<Threads>> {
+        let held = self.snapshots[thread].lock();
+        core::mem::replace(&mut held.unwrap_or_else(PoisonError::into_inner), new)
     }
 }
 
 impl Load for SiblingWrites {
     fn prepare(&self, thread: usize) {
         become_hart(thread);
-        let snapshot = self.originals[thread].snapshot();
-        assert!(snapshot.is_ok(), "no memory for a snapshot");
-        self.exchange(thread, snapshot.ok());
+        let snapshots = (0..SNAPSHOTS).map(|_| self.originals[thread].snapshot());
+        let snapshots: Vec<_> = snapshots.flatten().collect();
+        assert_eq!(snapshots.len(), SNAPSHOTS, "no memory for a snapshot");
+        self.exchange(thread, snapshots);
     }
 
     fn work(&self, thread: usize) {
-        let snapshot = self.exchange(thread, None);
-        if let Some(snapshot) = &snapshot {
-            for page in (0..EACH).step_by(PAGE) {
+        for snapshot in self.exchange(thread, Vec::new()) {
+            for page in (0..SNAPSHOT).step_by(PAGE) {
                 assert_eq!(snapshot.write(page, &[1]), Ok(()));
             }
         }
-        self.exchange(thread, snapshot);
     }
 
-    fn finish(&self, thread: usize) {
-        drop(self.exchange(thread, None));
-    }
+    fn finish(&self, _thread: usize) {}
 }

@@ -64,8 +64,6 @@ impl<M: Machine> AddrSpace<M> {
         sharing: Sharing,
     ) -> AxResult {
         let range = self.mappable(start, size)?;
-        let flags = flags | memory_kind(object.cache_policy());
-        self.check_rights(flags)?;
         let end = offset.checked_add(size).ok_or(AxError::InvalidInput)?;
         let is_private = sharing == Sharing::Private;
         if !offset.is_multiple_of(PAGE_SIZE_4K)
@@ -122,6 +120,10 @@ impl<M: Machine> AddrSpace<M> {
         // address space unmaps everything before it is dropped.
         let record =
             unsafe { Mapping::create(object, as_span(range), offset, is_shared.then_some(space))? };
+        // SAFETY: the record was just made, and nothing has unmapped it.
+        let policy = unsafe { record.as_ref() }.object.cache_policy();
+        // The policy of an object that is mapped, or a snapshot, does not change.
+        let flags = flags | memory_kind(policy);
         let map = Map {
             flags,
             backend: Backend::Object(ObjectArea {
@@ -132,7 +134,9 @@ impl<M: Machine> AddrSpace<M> {
         };
         // Relaxed: the index lock, with which the area is added, orders this before an unmap.
         self.maps_objects.store(true, Ordering::Relaxed);
-        let mapped = self.perform_map(range, &map);
+        let mapped = self
+            .check_rights(flags)
+            .and_then(|()| self.perform_map(range, &map));
         if mapped.is_err() {
             // SAFETY: nothing has been mapped, so all of it is now counted as unmapped.
             unsafe { Mapping::drop_list(Mapping::unmapped(record, range.size(), None)) };
@@ -175,8 +179,9 @@ impl<M: Machine> AddrSpace<M> {
             }
             Ok(Some(Err(AxError::NoMemory))) => Resolved::No(Fault::NoMemory),
             // The page is there.
-            Ok(Some(Err(_))) => self.resolve_entered(area, request),
-            Ok(None) => {
+            Ok(Some(Err(AxError::AlreadyExists))) => self.resolve_entered(area, request),
+            // The object must first give the page a frame of its own, or unmap its former frame.
+            Ok(None | Some(Err(_))) => {
                 record.begin_visit();
                 Resolved::NeedsObjectPage(of)
             }
@@ -206,7 +211,7 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `NoMemory`. `AlreadyExists` if the page is there, with the rights that `access` needs or in a
-    /// private mapping.
+    /// private mapping. `BadState` if a former frame of the page is there.
     fn enter_page(
         &self,
         page: VirtAddr,
@@ -235,14 +240,20 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Gives a page of an object the right to write, which was entered for reading.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if the page can be written already. `BadState` if it has another frame than
+    /// `frame`: another hart has replaced it in the object, and has not unmapped the former frame yet.
     fn make_writable(&self, page: VirtAddr, frame: PhysAddr) -> AxResult {
-        // The object has not replaced the page since, or it would have been unmapped.
         let Lookup::Page(found) = self.table.lookup(page) else {
             return Err(AxError::BadState);
         };
-        let is_same = found.page.paddr == frame;
+        if found.page.paddr != frame {
+            return Err(AxError::BadState);
+        }
         let can_write = found.page.flags.contains(MappingFlags::WRITE);
-        if !is_same || can_write || !PageTableOf::<M>::add_write(&found) {
+        if can_write || !PageTableOf::<M>::add_write(&found) {
             return Err(AxError::AlreadyExists);
         }
         M::flush_local(block_around(page.as_usize(), PAGE_SIZE_4K));
@@ -265,8 +276,8 @@ impl<M: Machine> AddrSpace<M> {
         unsafe { record::<M>(of).as_ref() }.end_visit();
     }
 
-    /// Makes the page at `vaddr` one that its object alone has, for a write. The caller holds no
-    /// lock. Ends the visit that [`NeedsObjectPage`](Resolved::NeedsObjectPage) came with.
+    /// Makes the page at `vaddr` one that its object alone has, for a write. If it is such a one, but
+    /// its former frame is mapped, unmaps that. The caller holds no lock. Ends the visit that [`NeedsObjectPage`](Resolved::NeedsObjectPage) came with.
     ///
     /// # Errors
     ///
@@ -274,15 +285,17 @@ impl<M: Machine> AddrSpace<M> {
     pub(super) fn load_object_page(&self, of: ObjectArea, vaddr: VirtAddr) -> Result<(), Fault> {
         // SAFETY: the visit keeps the record.
         let record = unsafe { record::<M>(of).as_ref() };
+        let offset = record.offset_of(vaddr.align_down_4k().as_usize());
+        let load = || match record.object.load(offset)? {
+            true => Ok(()),
+            false => record.object.unmap_former(offset),
+        };
         let loaded = match self.must_not_wait(M::hart()) {
             true => Err(Fault::Nested),
-            false => {
-                let offset = record.offset_of(vaddr.align_down_4k().as_usize());
-                record.object.load(offset).map_err(|error| match error {
-                    AxError::NoMemory => Fault::NoMemory,
-                    _ => Fault::Bus,
-                })
-            }
+            false => load().map_err(|error| match error {
+                AxError::NoMemory => Fault::NoMemory,
+                _ => Fault::Bus,
+            }),
         };
         record.end_visit();
         loaded

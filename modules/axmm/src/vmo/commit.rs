@@ -63,7 +63,7 @@ impl<M: Machine> Object<M> {
             return Ok(());
         };
         if pages.len() == 1 {
-            return self.load(pages.start);
+            return self.load(pages.start).map(|_| ());
         }
         let (mut need, mut before) = (Need::default(), None);
         let mut fresh: Vec<Fresh> = Vec::new();

@@ -14,8 +14,9 @@
 //!    [batches](super::batch). Their frames are still allocated.
 //! 3. The frames are freed.
 //!
-//! A page fault enters a page in a page table with the state locked and its fault slot taken. So it
-//! comes before step 1, and step 2 waits for the slot; or it does not find the page.
+//! A page fault enters a page in a page table while it reads the state or has locked it, and with its
+//! fault slot taken. So it comes before step 1, and step 2 waits for the slot; or it does not find
+//! the page.
 //!
 //! A snapshot first shares the tree with the state locked, and then calls
 //! [`write_protect`](Mappings::write_protect). A page request that copies a page calls
@@ -118,8 +119,8 @@ impl<M: Machine> Mappings<M> {
 
     #[inline(always)]
     fn take(&self, pages: Range<usize>, what: Take) {
-        // A mapping that is not counted yet shows no page that is to be taken: its faults lock the
-        // object's state, and the caller has locked it before. Acquire: pairs with the Release in
+        // A mapping that is not counted yet shows no page that is to be taken: its faults lock or read
+        // the object's state, and the caller has locked it before. Acquire: pairs with the Release in
         // `change`. What ended a mapping that is not counted any more comes before this.
         if self.count.load(Ordering::Acquire) > 0 {
             Batch::take(self, pages, what);

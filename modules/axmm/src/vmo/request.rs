@@ -55,7 +55,7 @@ impl<M: Machine> Vmo<M> {
         loop {
             match self.try_request(offset, access, usize::MAX, |run| run)? {
                 Some(run) => return Ok(run),
-                None => self.load(offset)?,
+                None => _ = self.load(offset)?,
             }
         }
     }
@@ -65,9 +65,10 @@ impl<M: Machine> Vmo<M> {
     /// [`load`](Self::load) the page then, and try again. The run has at most `most` pages, at
     /// least 1. That bounds the time that the state is locked.
     ///
-    /// The object's state stays locked and interrupts disabled until `f` returns, so the pages are
-    /// not taken away before. This allocates nothing. `f` may allocate page tables, but must lock
-    /// nothing of an object.
+    /// The object's state does not change until `f` returns, so the pages are not taken away before.
+    /// Interrupts are disabled meanwhile. If the pages are there, other harts may read the state at
+    /// the same time, or else it is locked. This allocates nothing. `f` may allocate page tables, but
+    /// must lock nothing of an object.
     ///
     /// # Errors
     ///
@@ -97,17 +98,29 @@ impl<M: Machine> Vmo<M> {
     }
 
     /// Makes the page at `offset` one that no other object has. Allocates and fills a frame with
-    /// the object's state unlocked.
+    /// the object's state unlocked. Returns `false` if the page is such a one already.
     ///
     /// # Errors
     ///
     /// Those of [`request`](Self::request).
-    pub(crate) fn load(&self, offset: usize) -> AxResult {
+    pub(crate) fn load(&self, offset: usize) -> AxResult<bool> {
         let (object, page, end) = self.page_at(offset)?;
         match page < end {
             true => object.load(page),
             false => Err(AxError::InvalidInput),
         }
+    }
+
+    /// Unmaps the page at `offset` wherever it is mapped. Another hart that has given the page a new
+    /// frame may not have done so yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `InvalidInput` if `offset` is not page-aligned.
+    pub(crate) fn unmap_former(&self, offset: usize) -> AxResult {
+        let (object, page, _) = self.page_at(offset)?;
+        object.mappings.unmap(page..page + 1);
+        Ok(())
     }
 
     /// Returns the object that has the page at `offset`, the page's index there, and an end for pages
@@ -179,13 +192,14 @@ impl<M: Machine> Object<M> {
         }))
     }
 
-    /// Makes the page with index `page` one that no other object has.
+    /// Makes the page with index `page` one that no other object has. Returns `false` if it is such a
+    /// one already.
     ///
     /// # Errors
     ///
     /// - Fails with `InvalidInput` if the object does not have the page.
     /// - Fails with `NoMemory`.
-    pub fn load(&self, page: usize) -> AxResult {
+    pub fn load(&self, page: usize) -> AxResult<bool> {
         let index = self.in_tree(&(page..page + 1))?.start;
         let mut spares = Spares::default();
         loop {
@@ -194,7 +208,7 @@ impl<M: Machine> Object<M> {
                 false => Err(AxError::InvalidInput),
             })?;
             let source = match source {
-                Page::Owned(_) => return Ok(()),
+                Page::Owned(_) => return Ok(false),
                 Page::Shared(frame) => Some(frame),
                 Page::Absent => None,
             };
@@ -220,7 +234,7 @@ impl<M: Machine> Object<M> {
                             self.mappings.unmap(page..page + 1);
                         }
                         drop(former);
-                        return Ok(());
+                        return Ok(true);
                     }
                     Publication::Changed => break,
                     Publication::Short(need) => spares.fill(need)?,

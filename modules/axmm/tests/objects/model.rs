@@ -5,7 +5,7 @@
 //! write changes a version in place if and only if it has one owner.
 //!
 //! `TESSERA_STEPS=10000000 cargo test -p axmm --features objects --test objects model` performs
-//! that many steps.
+//! that many steps. `TESSERA_SEED` repeats a round that has failed.
 
 mod steps;
 
@@ -21,7 +21,9 @@ use fastrand::Rng;
 use crate::support::{KIB4, X64, alone};
 use crate::{Vmo, blocks, frames};
 
-const STEPS: usize = 100_000;
+const STEPS: usize = 1_000_000;
+/// The number of steps of a round, which begins without objects.
+const STEPS_OF_A_ROUND: usize = 50_000;
 /// The most objects at a time.
 const OBJECTS: usize = 24;
 /// The longest range that is committed, in pages.
@@ -214,24 +216,33 @@ impl Model {
 #[test]
 fn objects_behave_like_their_model() {
     let _alone = alone();
-    let steps = std::env::var("TESSERA_STEPS").ok();
-    let steps = steps.and_then(|steps| steps.parse().ok()).unwrap_or(STEPS);
-    let rounds = (steps / STEPS).max(1);
-    let before = (usage(), blocks());
-    for seed in 0..rounds {
-        let mut model = Model {
-            rng: Rng::with_seed(seed as u64),
-            objects: Vec::new(),
-            versions: BTreeMap::new(),
-            made: 0,
-            failed: 0,
-        };
-        for _ in 0..steps / rounds {
-            model.step();
-        }
-        (0..model.objects.len()).for_each(|at| model.compare(at));
-        assert!(model.failed > steps / rounds / 200, "{}", model.failed);
-        drop(model);
-        assert_eq!((usage(), blocks()), before, "seed {seed}");
+    let number_in = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seed = number_in("TESSERA_SEED");
+    let steps = number_in("TESSERA_STEPS").map_or(STEPS, |steps| steps as usize);
+    let mut seeds = Rng::with_seed(seed.unwrap_or(1));
+    for _ in 0..steps.div_ceil(STEPS_OF_A_ROUND) {
+        let seed = seed.unwrap_or_else(|| seeds.u64(..));
+        let result = std::panic::catch_unwind(|| play(seed));
+        assert!(result.is_ok(), "TESSERA_SEED={seed}");
     }
+}
+
+/// Plays a round, and checks that nothing is left of it.
+fn play(seed: u64) {
+    let before = (usage(), blocks());
+    let mut model = Model {
+        rng: Rng::with_seed(seed),
+        objects: Vec::new(),
+        versions: BTreeMap::new(),
+        made: 0,
+        failed: 0,
+    };
+    for _ in 0..STEPS_OF_A_ROUND {
+        model.step();
+    }
+    (0..model.objects.len()).for_each(|at| model.compare(at));
+    let failed = model.failed;
+    assert!(failed > STEPS_OF_A_ROUND / 200, "{failed} have failed");
+    drop(model);
+    assert_eq!((usage(), blocks()), before, "all is freed");
 }
