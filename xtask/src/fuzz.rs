@@ -12,7 +12,7 @@ use crate::options::{Options, clear_variables};
 use crate::toolchain;
 
 /// The names of the fuzz targets (`axmm_machines::targets`).
-const TARGETS: [&str; 2] = ["operations", "listing"];
+const TARGETS: [&str; 3] = ["operations", "listing", "objects"];
 /// The set-up item that installs what fuzzing needs.
 const ITEM: &str = "fuzz";
 /// The length of the longest input, in bytes.

@@ -450,7 +450,30 @@ fn harts_use_an_object_while_it_changes<R: TestMachine>() {
     assert_eq!(usage(), before);
 }
 
+/// The parent has a table for pages of an object, and private memory that ends before it and begins
+/// behind it. The child does not get the pages, so it needs no table for them.
+fn a_fork_makes_no_empty_table<M: TestMachine>() {
+    let _alone = alone();
+    let before = usage();
+    let object = Vmo::<M>::new_paged(PAGES * KIB4).unwrap();
+    let space = user::<M>(M::base());
+    let at = |offset| virt(M::base() + offset);
+    show(&space, at(2 * MIB2 + 8 * KIB4), &object);
+    for own in [at(MIB2), at(4 * MIB2), at(GIB)] {
+        space.map_alloc(own, KIB4, RW, false).unwrap();
+        space.write(own, &[1]).unwrap();
+    }
+    space.write(at(2 * MIB2 + 8 * KIB4), &[1]).unwrap();
+    let child = user::<M>(M::base());
+    space.fork_into(child.as_ref()).unwrap();
+    M::walk(&child).unwrap();
+    assert_eq!(byte(&child, at(2 * MIB2 + 8 * KIB4)), Some(1));
+    drop((child, space, object));
+    assert_eq!(usage(), before);
+}
+
 on_every_machine!(
+    a_fork_makes_no_empty_table,
     all_mappings_of_an_object_show_the_same,
     what_is_taken_from_an_object_is_gone_everywhere,
     a_snapshot_of_a_mapped_object_does_not_change,

@@ -1,5 +1,6 @@
 //! Forking: sharing tables with the page table of a child ([`share`](super::share)).
 
+use core::ops::ControlFlow;
 use core::slice;
 
 use axerrno::AxResult;
@@ -11,6 +12,7 @@ use super::flusher::Flusher;
 use super::owners::FrameOwners;
 use super::share::TOP_SHARED;
 use super::table::PageTable;
+use super::visit::Visited;
 use crate::addr::{Pages, first_part};
 
 impl<M, E, H> PageTable<M, E, H>
@@ -73,6 +75,8 @@ where
                     let [from, to] = entries.map(slice::from_ref);
                     Self::share_entries(from, to, level, poll)?;
                 }
+                // `child` gets no table that would be empty.
+                EntryState::Table(_) | EntryState::Shared(_) if !self.maps_any(&part) => {}
                 EntryState::Table(below) | EntryState::Shared(below) => {
                     let below = [below, child.table_at(entries[1], level)?];
                     self.share_in(below, child, level - 1, part, poll)?;
@@ -81,6 +85,15 @@ where
             }
         }
         Ok(())
+    }
+
+    /// Returns whether any page of `pages` is mapped.
+    fn maps_any(&self, pages: &Pages) -> bool {
+        let first_page = self.visit(pages.clone(), |visited| match visited {
+            Visited::Table { .. } => ControlFlow::Continue(()),
+            Visited::Run { .. } => ControlFlow::Break(()),
+        });
+        first_page.is_break()
     }
 
     /// Returns the table to which `entry` of this page table leads, which no hart uses yet. Makes the

@@ -14,7 +14,9 @@
 //! ```
 //!
 //! Addresses and OFFSET are hexadecimal, bytes and counts decimal, and level 0 is the lowest.
-//! RIGHTS are those of [`Rights`]. FRAMES is one word for the backend of the area. SHARED,
+//! RIGHTS are five characters: `rwxu`, where `u` is for user programs, and then `d` for a device's
+//! memory or `n` for memory that is not cached. A `-` takes the place of a letter that does not
+//! apply. FRAMES is one word for the backend of the area. SHARED,
 //! PRIVATE and ZERO of an area are parts of RESIDENT ([`Resident`]). SHARED and PRIVATE of an
 //! object are parts of what it has committed. ID is hexadecimal and the same for all areas that
 //! show the object. NAME is the rest of the line.

@@ -4,6 +4,7 @@
 //!   and its page tables are read back by [`raw`].
 //! - [`model`]: a model of an address space, and random operations that are compared with it.
 //! - [`simulation`]: harts with TLBs that keep stale entries as long as they may.
+//! - `owners` (feature `objects`): memory objects and the address spaces that show them.
 //! - [`threads`]: a machine whose harts are threads.
 //!
 //! Files with a narrower subject are [`memory`] (how much memory is free), [`copies`] (copies
@@ -15,6 +16,8 @@ pub mod duplicates;
 pub mod machine;
 pub mod memory;
 pub mod model;
+#[cfg(feature = "objects")]
+pub mod owners;
 pub mod raw;
 mod script;
 pub mod simulation;

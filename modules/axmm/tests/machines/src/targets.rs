@@ -8,13 +8,20 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use crate::model::{SpaceKind, Step, Verdict, play_to};
+#[cfg(feature = "objects")]
+use crate::owners::play;
 use crate::{A64, La64, Sv39, Sv48, TestMachine, X64, alone};
 
 /// A fuzz target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All fuzz targets.
-pub const TARGETS: [Target; 2] = [("operations", operations), ("listing", listing)];
+pub const TARGETS: &[Target] = &[
+    ("operations", operations),
+    ("listing", listing),
+    #[cfg(feature = "objects")]
+    ("objects", objects),
+];
 
 /// The largest number of steps of a script.
 const LONGEST: usize = 400;
@@ -31,6 +38,20 @@ pub fn listing(bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.starts_with(MARK) => read_text(text),
         _ => run(bytes, Check::Listing),
+    }
+}
+
+/// Performs the operations that `bytes` make on memory objects and address spaces that show them.
+#[cfg(feature = "objects")]
+pub fn objects(bytes: &[u8]) {
+    let _alone = alone();
+    let mut bytes = Unstructured::new(bytes);
+    match bytes.int_in_range(0..=4_u8).unwrap_or_default() {
+        0 => play::<X64>(bytes, LONGEST),
+        1 => play::<Sv39>(bytes, LONGEST),
+        2 => play::<Sv48>(bytes, LONGEST),
+        3 => play::<A64>(bytes, LONGEST),
+        _ => play::<La64>(bytes, LONGEST),
     }
 }
 
@@ -82,6 +103,9 @@ fn check_listing<M: TestMachine>(aspace: &AddrSpace<M>) -> Verdict {
     let resident: u64 = spaces[0].areas.iter().map(|area| area.resident).sum();
     let mapped: usize = raw.pages.iter().map(|page| page.size).sum();
     prop_assert_eq!(resident, mapped as u64);
+    // There is one address space, so it shares no frame.
+    prop_assert!(spaces[0].areas.iter().all(|area| area.shared == 0));
+    prop_assert_eq!(spaces[0].root.count_shared(), 0);
     prop_assert_eq!(spaces[0].root.pages(), raw.pages.len() as u64);
     prop_assert_eq!(spaces[0].root.count(), raw.tables.len() as u64);
     let table = Listing(aspace, Form::Table).to_string();
