@@ -13,6 +13,8 @@ use crate::toolchain;
 
 /// The names of the fuzz targets (`axmm_machines::targets`).
 const TARGETS: [&str; 3] = ["operations", "listing", "objects"];
+/// The target that is built with the feature of the same name, memory objects.
+const OBJECTS: &str = "objects";
 /// The set-up item that installs what fuzzing needs.
 const ITEM: &str = "fuzz";
 /// The length of the longest input, in bytes.
@@ -35,7 +37,9 @@ struct RunResult {
 pub fn fuzz(options: &Options) -> Result<(), Failure> {
     let seconds = (options.fuzz_seconds()? / TARGETS.len() as u64).max(1);
     toolchain::set_up(&[ITEM.to_owned()])?;
-    build(options.verbose)?;
+    for target in TARGETS {
+        build(target, options.verbose)?;
+    }
     let mut crashes = 0;
     for target in TARGETS {
         let result = run(target, seconds, options.verbose)?;
@@ -58,9 +62,9 @@ pub fn fuzz(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// Builds all targets.
-fn build(verbose: bool) -> Result<(), Failure> {
-    let mut cargo = cargo_fuzz("build");
+/// Builds a target.
+fn build(target: &str, verbose: bool) -> Result<(), Failure> {
+    let mut cargo = cargo_fuzz("build", target);
     command::show(&cargo, verbose);
     command::run(&mut cargo)
 }
@@ -70,8 +74,8 @@ fn build(verbose: bool) -> Result<(), Failure> {
 fn run(target: &str, seconds: u64, verbose: bool) -> Result<RunResult> {
     let kept = root().join("target/fuzz/corpus").join(target);
     files::make_folder(&kept)?;
-    let mut cargo = cargo_fuzz("run");
-    cargo.arg(target).arg(kept);
+    let mut cargo = cargo_fuzz("run", target);
+    cargo.arg(kept);
     cargo.arg(root().join("fuzz/corpus").join(target));
     cargo.arg("--");
     let dictionary = root().join(format!("fuzz/{target}.dict"));
@@ -108,15 +112,15 @@ fn run(target: &str, seconds: u64, verbose: bool) -> Result<RunResult> {
 
 /// Returns the command that runs a target on one input.
 fn replay(target: &str, input: &str) -> Command {
-    let mut cargo = cargo_fuzz("run");
-    cargo.args([target, input]);
+    let mut cargo = cargo_fuzz("run", target);
+    cargo.arg(input);
     cargo
 }
 
-/// Returns `cargo fuzz VERB` with the nightly compiler, and without this run's variables.
+/// Returns `cargo fuzz VERB TARGET` with the nightly compiler, and without this run's variables.
 /// Targets have no sanitizer: AddressSanitizer keeps its shadow memory at addresses that the
 /// kernel's own memory has, and does not know that memory.
-fn cargo_fuzz(verb: &str) -> Command {
+fn cargo_fuzz(verb: &str, target: &str) -> Command {
     let mut cargo = command::nightly_cargo();
     cargo
         .args(["fuzz", verb])
@@ -124,6 +128,10 @@ fn cargo_fuzz(verb: &str) -> Command {
         .arg(root().join("fuzz"))
         .arg("--target-dir")
         .arg(root().join("target/fuzz/build"));
+    if target == OBJECTS {
+        cargo.args(["--features", OBJECTS]);
+    }
+    cargo.arg(target);
     // Without this, the fuzzer that cargo starts would go on after cargo was killed.
     cargo.envs(command::runner_variable());
     clear_variables(&mut cargo);

@@ -45,7 +45,7 @@ pub const OBJECT_FEATURES: &str = "axmm/objects,axmm-machines/objects";
 
 /// The features and the tests of [`OBJECT_PACKAGES`]. `model` and the corpus are left out: they
 /// know to the frame what an address space has, and no zero frame.
-pub const OBJECT_TESTS: [&str; 19] = [
+pub const OBJECT_TESTS: [&str; 23] = [
     "--features",
     OBJECT_FEATURES,
     "--lib",
@@ -60,11 +60,15 @@ pub const OBJECT_TESTS: [&str; 19] = [
     "--test",
     "joint_flushes",
     "--test",
-    "listing_objects",
-    "--test",
     "object_tlb",
     "--test",
     "objects",
+    "--test",
+    "listing",
+    "--test",
+    "listing_objects",
+    "--test",
+    "owners",
 ];
 
 /// The packages whose tests run parts of the kernel as a Linux process. They are built in a

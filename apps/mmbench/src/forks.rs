@@ -63,22 +63,20 @@ fn map_linear(space: &AddrSpace, start: usize, linear: &Frames) -> AxResult {
     unsafe { space.map_linear(start.into(), linear.start(), PAGE, RW) }
 }
 
-/// Returns the addresses of the pages of [`mixed_space`] that own their frames.
-fn mixed_pages() -> impl Iterator<Item = usize> + Clone {
-    first_pages(BLOCKS).flat_map(|start| (start..).step_by(PAGE).take(OWNED))
+/// Returns the addresses of the first `count` pages of each block of [`mixed_space`].
+fn mixed_pages(count: usize) -> impl Iterator<Item = usize> + Clone {
+    first_pages(BLOCKS).flat_map(move |start| (start..).step_by(PAGE).take(count))
 }
 
 /// Returns an address space with [`BLOCKS`] page tables of 2 MiB. None can be shared, because each
-/// has a linear page.
-fn mixed_space(linear: &Frames, is_touched: bool) -> AxResult<AddrSpace> {
+/// has a linear page. The first `touched` pages that own their frames are touched in each.
+fn mixed_space(linear: &Frames, touched: usize) -> AxResult<AddrSpace> {
     let space = new()?;
     for start in (BASE..).step_by(MIB2).take(BLOCKS) {
         map_in(&space, start, OWNED * PAGE, RW, false)?;
         map_linear(&space, start + OWNED * PAGE, linear)?;
     }
-    if is_touched {
-        touch(&space, mixed_pages())?;
-    }
+    touch(&space, mixed_pages(touched))?;
     Ok(space)
 }
 
@@ -88,14 +86,13 @@ fn first_pages(tables: usize) -> impl Iterator<Item = usize> + Clone {
 }
 
 /// Returns an address space with [`TABLES`] page tables of 2 MiB that can be shared, but not the
-/// table of 1 GiB above them, because it has a linear page.
-fn space_of_tables(linear: &Frames, is_touched: bool) -> AxResult<AddrSpace> {
+/// table of 1 GiB above them, because it has a linear page. The first `touched` of them have a touched
+/// page.
+fn space_of_tables(linear: &Frames, touched: usize) -> AxResult<AddrSpace> {
     let space = new()?;
     map_in(&space, BASE, TABLES * MIB2, RW, false)?;
     map_linear(&space, BASE + GIB - PAGE, linear)?;
-    if is_touched {
-        touch(&space, first_pages(TABLES))?;
-    }
+    touch(&space, first_pages(touched))?;
     Ok(space)
 }
 
@@ -139,7 +136,7 @@ fn copies(table: &mut Table) {
     });
 }
 
-/// Times a fork of `touched`, less one of `untouched`.
+/// Times a fork of `touched`, less one of `untouched`, which has fewer touched pages.
 fn time_fork(watch: &mut Watch, touched: &AddrSpace, untouched: &AddrSpace) -> AxResult {
     drop(watch.time(|| touched.fork())?);
     let mut child = None;
@@ -148,20 +145,20 @@ fn time_fork(watch: &mut Watch, touched: &AddrSpace, untouched: &AddrSpace) -> A
 }
 
 /// Forks. The first two rows are the difference between a fork with touched pages and one of the
-/// same areas without.
+/// same areas with as few as make the child have the same tables.
 fn forks(table: &mut Table, linear: &Frames) {
     table.timed("fork.page", |watch| {
-        let spaces = (mixed_space(linear, true)?, mixed_space(linear, false)?);
+        let spaces = (mixed_space(linear, OWNED)?, mixed_space(linear, 1)?);
         time_fork(watch, &spaces.0, &spaces.1)?;
-        Ok(BLOCKS * OWNED)
+        Ok(BLOCKS * (OWNED - 1))
     });
     table.timed("fork.2m", |watch| {
         let spaces = (
-            space_of_tables(linear, true)?,
-            space_of_tables(linear, false)?,
+            space_of_tables(linear, TABLES)?,
+            space_of_tables(linear, 1)?,
         );
         time_fork(watch, &spaces.0, &spaces.1)?;
-        Ok(TABLES)
+        Ok(TABLES - 1)
     });
     table.timed("fork.1g", |watch| {
         let space = new()?;
@@ -183,13 +180,13 @@ fn first_writes(table: &mut Table, linear: &Frames) {
         time_faults(watch, space.fork()?, first_pages(BLOCKS), WRITE)
     });
     table.timed("cow.copy", |watch| {
-        let space = mixed_space(linear, true)?;
-        time_faults(watch, space.fork()?, mixed_pages(), WRITE)
+        let space = mixed_space(linear, OWNED)?;
+        time_faults(watch, space.fork()?, mixed_pages(OWNED), WRITE)
     });
     table.timed("cow.reuse", |watch| {
-        let space = mixed_space(linear, true)?;
+        let space = mixed_space(linear, OWNED)?;
         drop(space.fork()?);
-        time_faults(watch, space, mixed_pages(), WRITE)
+        time_faults(watch, space, mixed_pages(OWNED), WRITE)
     });
 }
 
@@ -208,8 +205,8 @@ fn first_reads(table: &mut Table) {
 fn exits(table: &mut Table, linear: &Frames) {
     table.timed("exit.shared_2m", |watch| {
         let spaces = (
-            space_of_tables(linear, true)?,
-            space_of_tables(linear, false)?,
+            space_of_tables(linear, TABLES)?,
+            space_of_tables(linear, 0)?,
         );
         let unmap = |space: &AddrSpace| space.unmap(BASE.into(), TABLES * MIB2);
         let child = spaces.0.fork()?;

@@ -6,6 +6,8 @@
 //! failed.
 
 use std::alloc::System;
+use std::fs;
+use std::path::Path;
 
 use axalloc::fault::FailingHeap;
 use axmm_machines::targets::objects;
@@ -18,6 +20,19 @@ static HEAP: FailingHeap<System> = FailingHeap(System);
 const STEPS: usize = 200_000;
 /// The bytes of a script: some 7 make an operation.
 const BYTES: usize = 1400;
+
+#[test]
+fn every_kept_input_passes() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/objects");
+    let mut inputs = 0;
+    for input in fs::read_dir(corpus).unwrap() {
+        let path = input.unwrap().path();
+        println!("{}", path.display());
+        objects(&fs::read(&path).unwrap());
+        inputs += 1;
+    }
+    assert!(inputs >= 10, "{inputs} inputs");
+}
 
 #[test]
 fn owners_of_memory_are_apart() {

@@ -1,6 +1,5 @@
 //! Forking: sharing tables with the page table of a child ([`share`](super::share)).
 
-use core::ops::ControlFlow;
 use core::slice;
 
 use axerrno::AxResult;
@@ -12,7 +11,6 @@ use super::flusher::Flusher;
 use super::owners::FrameOwners;
 use super::share::TOP_SHARED;
 use super::table::PageTable;
-use super::visit::Visited;
 use crate::addr::{Pages, first_part};
 
 impl<M, E, H> PageTable<M, E, H>
@@ -76,7 +74,8 @@ where
                     Self::share_entries(from, to, level, poll)?;
                 }
                 // `child` gets no table that would be empty.
-                EntryState::Table(_) | EntryState::Shared(_) if !self.maps_any(&part) => {}
+                EntryState::Table(below) | EntryState::Shared(below)
+                    if !self.maps_any(below, level - 1, part.clone()) => {}
                 EntryState::Table(below) | EntryState::Shared(below) => {
                     let below = [below, child.table_at(entries[1], level)?];
                     self.share_in(below, child, level - 1, part, poll)?;
@@ -87,13 +86,31 @@ where
         Ok(())
     }
 
-    /// Returns whether any page of `pages` is mapped.
-    fn maps_any(&self, pages: &Pages) -> bool {
-        let first_page = self.visit(pages.clone(), |visited| match visited {
-            Visited::Table { .. } => ControlFlow::Continue(()),
-            Visited::Run { .. } => ControlFlow::Break(()),
-        });
-        first_page.is_break()
+    /// Returns whether any page of `pages` is mapped below `table`, a table of `level`.
+    fn maps_any(&self, table: PhysAddr, level: usize, pages: Pages) -> bool {
+        if level == 0 {
+            let entries = self.entries_of(table, &pages, 0);
+            return count_empty(entries) < entries.len();
+        }
+        let size = Self::entry_size(level);
+        let mut left = pages;
+        while !left.is_empty() {
+            let part = first_part(left.clone(), size);
+            left.start = part.end;
+            let entry = self.entry(table, VirtAddr::from_usize(part.start), level);
+            match read::<E>(entry, level) {
+                EntryState::Empty => {
+                    left.start += size * count_empty(self.entries_of(table, &left, level));
+                }
+                EntryState::Page(..) => return true,
+                EntryState::Table(below) | EntryState::Shared(below) => {
+                    if self.maps_any(below, level - 1, part) {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
     }
 
     /// Returns the table to which `entry` of this page table leads, which no hart uses yet. Makes the
