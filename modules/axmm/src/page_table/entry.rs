@@ -270,8 +270,8 @@ pub fn copy_run_read_only<E: GenericPTE>(
     (Some(from_bits::<E>(first).paddr()), copied as usize)
 }
 
-/// Calls `f` for pairs of entries as long as it returns `true`, in a loop that is
-/// [unrolled](unrolled).
+/// Calls `f` for pairs of entries as long as it returns `true`. The loop is unrolled, as in
+/// [`unrolled`].
 #[inline(always)]
 fn all_pairs(from: &[Entry], to: &[Entry], mut f: impl FnMut((&Entry, &Entry)) -> bool) {
     let ((chunks, from_rest), (to_chunks, to_rest)) = (from.as_chunks::<8>(), to.as_chunks::<8>());
