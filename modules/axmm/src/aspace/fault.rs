@@ -5,9 +5,9 @@
 //!   fault_in                a first attempt, which does not wait
 //!     resolve_without_frames
 //!   fault_in_at_length      then a loop until the access is possible or refused
-//!     allocate                frames, if the attempt needs some
-//!     unshare                 copies a page or a page table that another address space has as well
-//!     load_object_page        makes a memory object give the page a frame of its own
+//!     allocate                Needs: allocates frames
+//!     unshare                 IsShared: copies a page or a table that another address space has, too
+//!     load_object_page        NeedsObjectPage: the memory object gives the page a frame of its own
 //!     resolve_in_turn         another attempt, once no other hart has locked the address
 //! ```
 //!
@@ -34,8 +34,7 @@ pub enum Fault {
     Unmapped,
     /// The rights of the mapping do not allow the access.
     Denied,
-    /// The page lies past the end of the memory object that is mapped there, as after `SIGBUS` of
-    /// Linux.
+    /// The page lies past the end of the memory object that is mapped there (`SIGBUS` of Linux).
     Bus,
     /// There is no memory for the page, or for a page table on the path to it. The access
     /// succeeds once there is.
@@ -87,11 +86,11 @@ pub(super) enum Resolved {
     /// Frames for a fault of this grain must be preallocated first. If none can be allocated, the
     /// next attempt ends with `No(Fault::NoMemory)` or finds the page mapped by another hart.
     Needs(Grain),
-    /// The page, or the page table on the path to it, is shared with another address space. It
-    /// translates this range.
+    /// The page, or a page table on the path to it, is shared with another address space. The range
+    /// is what the page or that table translates.
     IsShared(VirtAddrRange),
-    /// The memory object must first make the page its own. A visit of the mapping has begun, which
-    /// the receiver ends.
+    /// The memory object must first allocate or copy the page, with the fault slot empty. A visit of
+    /// the mapping has begun, which the receiver ends.
     #[cfg_attr(
         not(feature = "objects"),
         expect(dead_code, reason = "no area shows an object")

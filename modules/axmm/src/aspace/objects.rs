@@ -36,13 +36,13 @@ pub enum Sharing {
 }
 
 impl<M: Machine> AddrSpace<M> {
-    /// Maps `size` bytes of `object` from `offset` on at `start`. A page is entered in the page
-    /// table at its first access, and costs no copy and no frame but those of the object.
+    /// Maps `size` bytes of `object` from `offset` on at `start`. Pages are entered in the page table
+    /// at their first access. Nothing is copied, and no frame is allocated but those of the object and
+    /// of page tables.
     ///
     /// The address space keeps the object until the mapping is gone. An access past the end of an
-    /// object that has shrunk is [`Fault::Bus`]. A mapping of an object that is not
-    /// [cached](CachePolicy::Cached) is of the same kind of memory. Interrupt handlers must not
-    /// access the mapping.
+    /// object that has shrunk is [`Fault::Bus`]. The mapping is of the kind of memory that the
+    /// object's [cache policy](CachePolicy) names. Interrupt handlers must not access the mapping.
     ///
     /// # Errors
     ///
@@ -106,7 +106,8 @@ impl<M: Machine> AddrSpace<M> {
         self.map_view(area.va_range(), area.flags(), object, offset, of.is_shared)
     }
 
-    /// Maps the pages of `object`. If it `is_shared`, this address space does not move any more.
+    /// Adds an area that shows `object` from `offset` on. If it `is_shared`, this address space does
+    /// not move any more.
     fn map_view(
         &self,
         range: VirtAddrRange,
@@ -165,7 +166,8 @@ impl<M: Machine> AddrSpace<M> {
         request: FaultRequest,
     ) -> Resolved {
         let page = request.vaddr.align_down_4k();
-        // A page table with shared mappings is never shared.
+        // A shared mapping is never below a shared table: `Map` opens those tables, and a fork shares
+        // none around such areas.
         if !of.is_shared
             && let Some(resolved) = self.resolve_present(area, request)
         {
@@ -272,7 +274,8 @@ impl<M: Machine> AddrSpace<M> {
         Ok(())
     }
 
-    /// Makes instruction fetches see what has been written to a page of an object.
+    /// Makes instruction fetches see what has been written to a page of an object, if the object has a
+    /// frame for it.
     fn clean_object_page(&self, record: &Mapping<M>, offset: usize) {
         let frame = |run: Run| run.frame;
         if let Ok(Some(frame)) = record.object.try_request(offset, Access::Read, 1, frame) {
@@ -317,7 +320,7 @@ impl<M: Machine> AddrSpace<M> {
 /// Returns the record of a mapping.
 pub(super) fn record<M: Machine>(of: ObjectArea) -> NonNull<Mapping<M>> {
     let record = core::ptr::with_exposed_provenance_mut::<Mapping<M>>(of.record);
-    // SAFETY: `map_view` took the address from a `NonNull`.
+    // SAFETY: `map_view` made `of.record` from a `NonNull`, so it is not 0.
     unsafe { NonNull::new_unchecked(record) }
 }
 
@@ -339,7 +342,8 @@ impl<M: Machine> EndedMappings<M> {
         Self(Cell::new(None))
     }
 
-    /// Records that `bytes` bytes of `area` are unmapped. The caller has locked them.
+    /// Records that `bytes` bytes of `area` are unmapped. The caller has locked them, and no TLB holds
+    /// translations of them any more.
     pub fn unmapped(&self, area: &MemoryArea<Backend>, bytes: usize) {
         if let Some(of) = area.backend().object().filter(|_| bytes > 0) {
             // SAFETY: the bytes are mapped until now, and this is the operation that unmaps them.

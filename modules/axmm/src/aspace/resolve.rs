@@ -133,7 +133,7 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Returns whether the fault maps the zero frame: a user program reads a page, and a fault in
     /// the area maps one page. Not in the kernel's address space, because the first write after it
-    /// could not be resolved in an interrupt handler.
+    /// could not be resolved in an interrupt handler: copying the page may wait for other harts.
     #[inline(always)]
     fn maps_zero_frame(&self, area: &MemoryArea<Backend>, request: FaultRequest) -> bool {
         let is_read = !request.access.contains(MappingFlags::WRITE);
@@ -232,10 +232,16 @@ impl<M: Machine> AddrSpace<M> {
         self.resolve_found(area, request, self.table.lookup(request.vaddr))
     }
 
-    /// Resolves a fault on a page that has been looked up, unless it is missing. If the page allows
-    /// the access, this hart's TLB held a stale translation, which is flushed with all others of the
-    /// address space: only such a flush also drops the entries that lead to tables. If only the area
-    /// allows the access, the page is written for the first time since it was shared.
+    /// Resolves a fault on a page that has been looked up:
+    ///
+    /// - No page and no shared table: `None`.
+    /// - A shared table: `IsShared`.
+    /// - The page allows the access: this hart's TLB held a stale translation. All of the address space
+    ///   is flushed, because only that also drops entries that lead to tables.
+    /// - The page does not, but the area owns its frames: it is written for the first time since it was
+    ///   shared. It gets the right to write if it has no other owner, or is copied. Otherwise
+    ///   `IsShared`.
+    /// - Otherwise `Denied`.
     #[inline(always)]
     fn resolve_found(
         &self,
@@ -258,8 +264,8 @@ impl<M: Machine> AddrSpace<M> {
         if !(cfg!(feature = "objects") && area.backend().owns_frames()) {
             return Some(Resolved::No(Fault::Denied));
         }
-        // No operation changes the page meanwhile. So if no other address space has it now, none
-        // gets it before the right to write is added.
+        // This hart's fault slot keeps forks away. So a page with one owner keeps one until its entry
+        // is changed.
         if PageTableOf::<M>::is_exclusive(page) && PageTableOf::<M>::add_write(&found) {
             let start = page.vaddr.as_usize();
             M::flush_local(start..start + page.size);

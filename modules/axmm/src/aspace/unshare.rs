@@ -27,9 +27,10 @@ use crate::page_table::{Flusher, FoundPage, FrameOwners, Lookup, Page, SpareTabl
 use crate::zero_frame::is_zero_frame;
 
 impl<M: Machine> AddrSpace<M> {
-    /// Makes an access to the page at `vaddr` possible, which this address space shares with
-    /// others. `range` is what the page, or the shared page table on the path to it, translates.
-    /// Returns whether the access can be made. If not, the page has changed meanwhile.
+    /// Makes an access to the page at `vaddr` possible, which this address space, or a page table on
+    /// the path to it, shares with others. `range` is what the page or that table translates. Returns
+    /// whether the access can be made. If not, the page has changed meanwhile, and the caller tries
+    /// again.
     ///
     /// # Errors
     ///
@@ -111,8 +112,8 @@ fn copy_page<M: Machine>(original: PhysAddr, frame: &mut Frames) {
     }
 }
 
-/// The operation that makes a page the address space's own. All of it can fail, so all of it is
-/// done in `prepare`. The contents of memory and the rights of areas stay.
+/// The operation that makes a page the address space's own. Every step can fail, so `prepare` does
+/// all of them. No step changes what memory contains or what areas allow, so there is nothing to undo.
 struct Unshare {
     vaddr: VirtAddr,
     access: MappingFlags,
@@ -126,6 +127,7 @@ impl<M: Machine> Operation<M> for Unshare {
     fn prepare(&self, guard: &mut WriteGuard<'_, M>) -> AxResult {
         guard.lock_range();
         guard.unlocked(|unlocked| {
+            // The area may have changed while the fault held no lock.
             let area = unlocked.area_from(self.vaddr);
             let is_allowed = |area: &MemoryArea<Backend>| {
                 let is_there = area.va_range().contains(self.vaddr);
@@ -146,7 +148,7 @@ impl Unshare {
         flags: MappingFlags,
     ) -> AxResult {
         let table = &unlocked.space().table;
-        // What this hart may have cached in its TLB although it has changed.
+        // The addresses of which this hart's TLB may hold old translations.
         let mut stale = block_around(self.vaddr.as_usize(), PAGE_SIZE_4K);
         let found = loop {
             match table.lookup(self.vaddr) {
@@ -181,6 +183,7 @@ impl Unshare {
         flags: MappingFlags,
     ) -> AxResult {
         let vaddr = self.vaddr.align_down_4k();
+        // The page is read-only, so its bytes do not change until it is replaced.
         let original = page.paddr + (vaddr - page.vaddr);
         let mut frame = alloc_frame(UsageKind::VirtMem)?;
         copy_page::<M>(original, &mut frame);

@@ -8,21 +8,24 @@
 //!
 //!   a write in the       parent  ──►  its own copy    ──►  pages, read-only (2 owners)
 //!   parent               child   ┄┄►  the old table   ──►
+//!                                     (1 owner)
 //! ```
 //!
 //! A dotted arrow is an entry that is not present for the hardware ([`EntryState::Shared`]). So no
-//! hart reaches what a shared table maps, and its pages may keep the right to write in the table.
-//! Nothing in a shared table changes, and neither does anything below it: tables below have one
-//! owner each, and are shared through the table above.
+//! TLB gets a translation through a shared table, and the entries of its pages may keep the right to
+//! write. As long as a table has several owners, nothing in it changes, and neither does anything
+//! below it: tables below have one owner each, and are shared through the table above.
 //!
 //! The first access below such an entry *opens* it ([`PageTable::open`]). If the table has other
 //! owners, the entry gets a copy of it, in which each page is read-only and has one more owner, and
-//! each table is shared. Otherwise the entry takes the table itself, with the same rights. An entry
-//! that was not present needs no TLB flush.
+//! each table is shared. Otherwise the table is taken over: its pages become read-only in place, the
+//! tables below it shared, and the entry leads to it again. An entry that was not present needs no
+//! TLB flush.
 //!
-//! The highest tables are shared that translate only private pages, but none of more than 1 GiB
-//! ([`TOP_SHARED`]). Riscv64 and loongarch64 have no right to write in entries that lead to tables.
-//! Otherwise such an entry could stay present without it.
+//! What is shared is the highest table of at most 1 GiB ([`TOP_SHARED`]) whose addresses all lie in
+//! areas that own their frames, or in no area. On x86_64 and aarch64, the entry that leads to it could
+//! stay present without the right to write. Riscv64 and loongarch64 have no such right in entries that
+//! lead to tables.
 
 use core::slice;
 
@@ -60,6 +63,7 @@ pub struct FoundPage<'a> {
     /// The page.
     pub page: Page,
     entry: &'a Entry,
+    /// The level of the entry.
     level: usize,
 }
 
@@ -73,7 +77,8 @@ where
     ///
     /// # Errors
     ///
-    /// Fails with `NoMemory`. Then `to` has the entries whose frames have got another owner.
+    /// Fails with `NoMemory`. Then the entries of `to` own exactly the frames that have got another
+    /// owner.
     pub(super) fn share_pages(from: &[Entry], to: &[Entry]) -> AxResult {
         let mut done = 0;
         while done < from.len() {
@@ -86,7 +91,8 @@ where
         Ok(())
     }
 
-    /// Returns what is mapped at `vaddr`, if no shared table is on the path to it.
+    /// Returns what is mapped at `vaddr`, or what the highest shared table on the path to it
+    /// translates. The caller keeps operations from freeing the tables on the path.
     #[inline(always)]
     pub fn lookup(&self, vaddr: VirtAddr) -> Lookup<'_> {
         let mut table = self.root;
@@ -132,7 +138,8 @@ where
 
     /// Opens the highest shared table on the path to `vaddr`: the entry leads to a table that only
     /// this page table uses. Takes one of the `spare` tables if the shared table has other owners.
-    /// The caller has locked all that the table translates.
+    /// The caller has locked all that the table translates, so no fault or operation of this address
+    /// space uses the entry. Others only read the table.
     ///
     /// # Errors
     ///
@@ -153,8 +160,8 @@ where
         Ok(())
     }
 
-    /// Makes `table`, whose only owner this page table is, a table of its own again: pages are
-    /// read-only, and tables are shared, since both may have other owners. Returns it.
+    /// Prepares a `table` that only this page table owns for an entry that is present: pages become
+    /// read-only, and tables below become shared, because they may have other owners. Returns it.
     fn take_over(&self, table: PhysAddr, level: usize) -> PhysAddr {
         let entries = self.entries(table).as_slice();
         match level {
@@ -182,7 +189,7 @@ where
         has_changed
     }
 
-    /// Returns a copy of a shared `table`, and drops this page table's share of it.
+    /// Returns a copy of a shared `table`, and drops this page table as an owner of it.
     fn copy_shared(
         &self,
         table: PhysAddr,
@@ -267,8 +274,8 @@ where
         poll();
     }
 
-    /// Gives a page, whose frame has no other owner, the right to write. Returns whether it has done
-    /// so: another hart may have changed the page meanwhile.
+    /// Gives a page, whose frame has no other owner, the right to write. Returns `false` if the entry
+    /// no longer leads to the page: another hart has resolved the same fault.
     pub fn add_write(found: &FoundPage<'_>) -> bool {
         add_write::<E>(found.entry, found.level, found.page.paddr)
     }

@@ -1,4 +1,5 @@
-//! The mappings of an object, through which the object takes pages away from address spaces.
+//! The shared mappings of an object. Through this list the object takes pages away from address
+//! spaces. A private mapping has a record as well, which keeps its snapshot, but is in no list.
 //!
 //! ```text
 //!   Object ─► Mappings ─► Mapping ─► Space     an address space, and where it shows the object
@@ -56,7 +57,7 @@ pub trait Space<M: Machine> {
 pub struct Mapping<M: Machine> {
     /// The object, or the snapshot of it that a private mapping shows.
     pub object: Vmo<M>,
-    /// The addresses of the mapping when it was made.
+    /// The addresses of the mapping when it was made. Parts may have been unmapped since.
     addresses: Pages,
     /// The offset in the object of the first address, in bytes.
     offset: usize,
@@ -64,16 +65,18 @@ pub struct Mapping<M: Machine> {
     space: Option<NonNull<dyn Space<M>>>,
     /// The bytes that are still mapped.
     mapped: AtomicUsize,
-    /// The number of harts that use `space` and have no other reason that it exists.
+    /// The number of harts that use the record, its object or its address space although the mapping
+    /// may end meanwhile. The record is dropped when it is 0.
     visitors: AtomicUsize,
-    /// The next record of a list of those that are about to be dropped.
+    /// The next of the records that one operation has ended ([`unmapped`](Self::unmapped)).
     next: Option<NonNull<Mapping<M>>>,
 }
 
 /// The shared mappings of an object.
 pub struct Mappings<M: Machine> {
     all: StateLock<M, Vec<NonNull<Mapping<M>>>>,
-    /// The length of `all`, so that an object without mappings does not lock it.
+    /// The length of `all`, read without the lock, so that an object without mappings does not lock
+    /// it.
     count: AtomicUsize,
 }
 
@@ -91,7 +94,7 @@ impl<M: Machine> Mappings<M> {
         }
     }
 
-    /// Returns whether any page may be mapped where writes go to the object.
+    /// Returns whether the object has a shared mapping.
     pub fn is_mapped(&self) -> bool {
         self.all.with(|all| !all.is_empty())
     }
@@ -108,7 +111,7 @@ impl<M: Machine> Mappings<M> {
         self.take(pages, Take::Write);
     }
 
-    /// Changes the list.
+    /// Calls `change` with the list locked, and keeps `count` equal to its length.
     fn change<R>(&self, change: impl FnOnce(&mut Vec<NonNull<Mapping<M>>>) -> R) -> R {
         self.all.with(|all| {
             let result = change(all);
@@ -244,6 +247,7 @@ impl<M: Machine> Mapping<M> {
         self.visitors.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Ends a visit. The caller does not use the record or its address space any more.
     pub fn end_visit(&self) {
         // Release: pairs with the Acquire in `wait_for_visitors`. The visit ends before the address
         // space is dropped.
@@ -251,7 +255,7 @@ impl<M: Machine> Mapping<M> {
     }
 
     /// Records that `bytes` bytes have been unmapped. If none are left, removes the record from its
-    /// object, adds it to `list`, and returns the new list.
+    /// object, and puts it in front of `list`. Returns the list.
     ///
     /// # Safety
     ///
@@ -263,7 +267,8 @@ impl<M: Machine> Mapping<M> {
     ) -> Option<NonNull<Self>> {
         // SAFETY: the record exists while some of it is mapped, by the caller's promise.
         let record = unsafe { mapping.as_ref() };
-        // AcqRel: what other harts did with their parts comes before the record is dropped.
+        // Release: this hart's use of its part comes before the decrement. Acquire: the hart that
+        // gets to 0 sees what others did, before it drops the record.
         if record.mapped.fetch_sub(bytes, Ordering::AcqRel) != bytes {
             return list;
         }
