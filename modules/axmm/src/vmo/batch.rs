@@ -82,11 +82,13 @@ impl<'a, M: Machine> Batch<'a, M> {
         let mut round = 0;
         while !batch.is_at_end() {
             // Only an interrupt handler could find its range not locked here.
-            match batch.take_next() {
-                true => round = 0,
-                false => M::relax(round),
+            let has_taken = batch.take_next();
+            if !has_taken && !batch.is_at_end() {
+                M::relax(round);
+                round += 1;
+            } else {
+                round = 0;
             }
-            round += 1;
             batch.len = 0;
         }
     }
