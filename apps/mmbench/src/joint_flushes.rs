@@ -2,7 +2,7 @@
 //! object that all of them map.
 //!
 //! Each other hart is in an address space of its own, so each address space has a hart that must
-//! flush, or none if there are fewer harts. The first hart is in none of them.
+//! flush, or none if there are fewer harts. The first hart is in no address space that maps the object.
 
 use alloc::boxed::Box;
 use alloc::format;

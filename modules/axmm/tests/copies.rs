@@ -7,7 +7,7 @@ use axconfig::{MAX_PHYS, PHYS_VIRT_OFFSET};
 use axerrno::AxError;
 use axmm::AddrSpace;
 
-use support::copies::faulting;
+use support::copies::{PARTS_OF_A_BUFFER, faulting};
 use support::{GIB, KIB4, MapPhysical, RW, TestMachine, alone, phys, virt};
 
 fn space<M: TestMachine>() -> AddrSpace<M> {
@@ -29,13 +29,7 @@ fn a_copy_goes_on_where_the_buffer_faults<M: TestMachine>() {
         .unwrap();
     let text = text(3 * KIB4);
     let address = text.as_ptr().addr();
-    for stale in [
-        0..1,
-        0..3 * KIB4,
-        77..1234,
-        KIB4 - 100..KIB4,
-        3 * KIB4 - 1..3 * KIB4,
-    ] {
+    for stale in PARTS_OF_A_BUFFER {
         let at = address + stale.start..address + stale.end;
         aspace.write(start, &vec![0; text.len()]).unwrap();
         let written = faulting(at, || aspace.write(start, &text));

@@ -2,6 +2,9 @@
 //! out.
 
 use std::alloc::System;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 
 use axalloc::fault::{FailingHeap, fail_from};
@@ -12,9 +15,12 @@ use axmm::{AddrSpace, Fault, Grain, MappingFlags, VirtAddr};
 mod support;
 
 use support::duplicates::{SIZE, areas, byte, user};
-use support::threads::{Threads, set_this_hart};
+use support::threads::{
+    Entries, Threads, at_next_copy, flushes_of, leave, local_flushes_of, set_this_hart,
+    spawn_until_it_waits,
+};
 use support::{
-    GIB, KIB4, MIB2, MapPhysical, NONE, RO, RW, RX, TestMachine, X64, alone, phys, virt,
+    GIB, KIB4, MIB2, MapPhysical, NONE, RO, RW, RX, TestMachine, WRITE, X64, alone, phys, virt,
 };
 
 #[global_allocator]
@@ -421,6 +427,51 @@ fn fork_beside_writers<R: TestMachine>(
     });
 }
 
+/// Returns an address space with two written pages, and a child whose page table for them is its
+/// own. Both share the frames.
+fn with_shared_pages<M: TestMachine>() -> [AddrSpace<Threads<M>>; 2] {
+    let base = virt(M::base());
+    let space = AddrSpace::new_empty_user(base, SIZE).unwrap();
+    space.map_alloc(base, 2 * KIB4, RW, true).unwrap();
+    let child = space.fork().unwrap();
+    child.fault(base, RO).unwrap();
+    [space, child]
+}
+
+/// The hart that copies flushes its own TLB. If other harts are inside, all of them flush.
+fn a_copied_page_is_flushed_from_every_tlb<M: TestMachine>() {
+    let _alone = alone();
+    set_this_hart(0);
+    let [_parent, child] = with_shared_pages::<M>();
+    let page = |number: usize| M::base() + number * KIB4..M::base() + (number + 1) * KIB4;
+    let write = |number: usize| child.fault(virt(page(number).start), WRITE).unwrap();
+    let mut entries = Entries::new();
+    entries.enter(&child, 0);
+    let mut local = vec![];
+    let others = flushes_of(|| local = local_flushes_of(|| write(0)));
+    assert_eq!((local, others), (vec![page(0)], vec![]));
+    entries.enter(&child, 1);
+    assert_eq!(flushes_of(|| write(1)), [(0b11, page(1))]);
+    leave(&child, 0);
+    leave(&child, 1);
+}
+
+/// A hart reads the old frame of a page without a TLB, while it holds its fault slot.
+fn a_page_is_not_copied_beside_a_read_of_it<M: TestMachine>() {
+    let _alone = alone();
+    set_this_hart(0);
+    let [_parent, child] = with_shared_pages::<M>().map(Arc::new);
+    let page = virt(M::base());
+    let (writer, written) = (Rc::new(Cell::new(None)), child.clone());
+    let writing = writer.clone();
+    at_next_copy(move || {
+        let write = move || written.fault(page, WRITE).unwrap();
+        writing.set(Some(spawn_until_it_waits(write)));
+    });
+    child.read(page, &mut [0]).unwrap();
+    writer.take().unwrap().join().unwrap();
+}
+
 on_every_machine!(
     a_child_has_the_same_areas_and_bytes,
     each_side_sees_its_own_writes_alone,
@@ -431,6 +482,8 @@ on_every_machine!(
     a_lazy_mapping_that_fails_keeps_shared_tables,
     a_shared_large_page_is_split_for_a_write,
     a_page_that_is_only_read_takes_no_frame,
+    a_copied_page_is_flushed_from_every_tlb,
+    a_page_is_not_copied_beside_a_read_of_it,
     other_harts_write_while_children_are_made,
 );
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use axerrno::AxResult;
-use axmm::tlb::asid::AsidAllocator;
 use axmm::tlb::state::FlushOnEntry;
 use axmm::vmo::Vmo;
 use axmm::{AddrSpace, Machine, Sharing, VirtAddr};
@@ -15,7 +14,7 @@ use axmm::{AddrSpace, Machine, Sharing, VirtAddr};
 mod support;
 
 use support::threads::{
-    Flush, HARTS, Threads, at_next_flush, flushes_of, set_this_hart, spawn_until_it_waits,
+    Entries, Flush, Threads, at_next_flush, flushes_of, leave, set_this_hart, spawn_until_it_waits,
 };
 use support::{GIB, KIB4, MIB2, RO, RW, TestMachine, WRITE, alone, virt};
 
@@ -51,33 +50,6 @@ fn show<M: Machine>(space: &Space<M>, start: VirtAddr, object: &Vmo<M>) {
 /// Writes to all pages of an object through a mapping of it at `start`.
 fn write_all<M: Machine>(space: &AddrSpace<M>, start: VirtAddr) {
     (0..PAGES).for_each(|page| space.fault(start + page * KIB4, WRITE).unwrap());
-}
-
-/// Makes harts enter address spaces.
-struct Entries {
-    asids: AsidAllocator,
-    generations: [u64; HARTS],
-}
-
-impl Entries {
-    fn new() -> Self {
-        Self {
-            asids: AsidAllocator::new(100),
-            generations: [0; HARTS],
-        }
-    }
-
-    fn enter<M: Machine>(&mut self, space: &AddrSpace<M>, hart: usize) -> FlushOnEntry {
-        let generation = &mut self.generations[hart];
-        // SAFETY: no hart of this machine has a TLB or makes an access.
-        let (_, flush) = unsafe { space.tlb_state().enter(&self.asids, hart, generation) };
-        flush
-    }
-}
-
-fn leave<M: Machine>(space: &AddrSpace<M>, hart: usize) {
-    // SAFETY: no hart of this machine makes an access.
-    unsafe { space.tlb_state().leave(hart) };
 }
 
 /// The operations that take pages away, or the right to write to them. After each, the first page

@@ -7,7 +7,7 @@
 mod support;
 
 use support::simulation::rules::Rules;
-use support::simulation::runs::{FORMATS, from_environment, rules_of, seeds};
+use support::simulation::runs::{require_detection, require_no_failure};
 use support::simulation::{Bug, Workload, run_workload};
 use support::{TestMachine, alone};
 
@@ -30,28 +30,12 @@ fn change<M: TestMachine>(rules: Rules, bug: Bug, seed: u64) -> Option<String> {
 
 fn no_hart_reaches_what_an_object_gave_up<M: TestMachine>() {
     let _alone = alone();
-    let rules = rules_of::<M>();
-    let runs = from_environment("TESSERA_RUNS").unwrap_or(RUNS) / FORMATS / rules.len() as u64;
-    for rules in rules {
-        for seed in seeds(runs) {
-            if let Some(failure) = change::<M>(rules, Bug::None, seed) {
-                panic!("{}, TESSERA_SEED={seed}: {failure}", M::NAME);
-            }
-        }
-    }
+    require_no_failure::<M>(RUNS, |rules, seed| change::<M>(rules, Bug::None, seed));
 }
 
 fn a_machine_that_flushes_too_little_is_detected<M: TestMachine>() {
     let _alone = alone();
-    for rules in rules_of::<M>() {
-        for bug in BUGS {
-            let failed = |seed| Some((seed, change::<M>(rules, bug, seed)?));
-            match (0..RUNS_WITH_A_BUG).find_map(failed) {
-                Some((seed, failure)) => eprintln!("{}, {bug:?}: {seed}, {failure}", M::NAME),
-                None => panic!("{}: no run detects {bug:?}", M::NAME),
-            }
-        }
-    }
+    require_detection::<M, _>(|_| BUGS, RUNS_WITH_A_BUG, change::<M>);
 }
 
 on_every_machine!(

@@ -11,7 +11,9 @@
 mod support;
 
 use support::simulation::rules::Rules;
-use support::simulation::runs::{FORMATS, from_environment, rules_of, seeds};
+use support::simulation::runs::{
+    FORMATS, from_environment, require_detection, require_no_failure, rules_of, seeds,
+};
 use support::simulation::{Bug, Workload, run, run_workload};
 use support::{TestMachine, alone};
 
@@ -40,15 +42,7 @@ const BUGS: [Bug; 11] = [
 
 fn no_hart_reaches_what_is_freed<M: TestMachine>() {
     let _alone = alone();
-    let rules = rules_of::<M>();
-    let runs = from_environment("TESSERA_RUNS").unwrap_or(RUNS) / FORMATS / rules.len() as u64;
-    for rules in rules {
-        for seed in seeds(runs) {
-            if let Some(failure) = run::<M>(rules, Bug::None, seed) {
-                panic!("{}, TESSERA_SEED={seed}: {failure}", M::NAME);
-            }
-        }
-    }
+    require_no_failure::<M>(RUNS, |rules, seed| run::<M>(rules, Bug::None, seed));
 }
 
 fn no_hart_is_overtaken_again_and_again<M: TestMachine>() {
@@ -69,15 +63,11 @@ fn no_hart_is_overtaken_again_and_again<M: TestMachine>() {
 
 fn a_machine_that_flushes_too_little_is_detected<M: TestMachine>() {
     let _alone = alone();
-    for rules in rules_of::<M>() {
-        for bug in BUGS.into_iter().filter(|bug| has_effect(*bug, &rules)) {
-            let failed = |seed| Some((seed, run::<M>(rules, bug, seed)?));
-            match (0..RUNS_WITH_A_BUG).find_map(failed) {
-                Some((seed, failure)) => eprintln!("{}, {bug:?}: {seed}, {failure}", M::NAME),
-                None => panic!("{}: no run detects {bug:?}", M::NAME),
-            }
-        }
-    }
+    let bugs = |rules: &Rules| {
+        let rules = *rules;
+        BUGS.into_iter().filter(move |bug| has_effect(*bug, &rules))
+    };
+    require_detection::<M, _>(bugs, RUNS_WITH_A_BUG, run::<M>);
 }
 
 on_every_machine!(

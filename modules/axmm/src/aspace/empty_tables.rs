@@ -107,6 +107,7 @@ impl<M: Machine> WriteGuard<'_, M> {
             gather.finish();
         });
     }
+
     /// Locks `range`, which holds the range of the operation and a table that is to be freed.
     fn lock_for_tables(&mut self, range: VirtAddrRange) {
         self.range_lock().lock(self.hart(), range);

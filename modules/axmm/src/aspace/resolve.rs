@@ -38,13 +38,7 @@ impl<M: Machine> AddrSpace<M> {
         request: FaultRequest,
         frames: &mut PreallocatedFrames,
     ) -> Resolved {
-        let Some(mut slot) = self.try_fault_slot(request.vaddr) else {
-            return Resolved::NotNow;
-        };
-        match self.area_for(&mut slot, request.vaddr) {
-            Some(area) => self.resolve_in(area, request, frames),
-            None => Resolved::NotNow,
-        }
+        self.at_once(request.vaddr, |area| self.resolve_in(area, request, frames))
     }
 
     /// Makes an attempt to resolve a fault without frames. Most such faults that succeed are on a
@@ -52,25 +46,36 @@ impl<M: Machine> AddrSpace<M> {
     #[inline(always)]
     pub(super) fn resolve_without_frames(&self, request: FaultRequest) -> Resolved {
         let _irqs_off = M::disable_irqs();
-        let Some(mut slot) = self.try_fault_slot(request.vaddr) else {
+        self.at_once(request.vaddr, |area| {
+            if Self::allows_at_once(area, request) {
+                if let Some(resolved) = self.resolve_in_object(area, request) {
+                    return resolved;
+                }
+                if self.may_be_shared(area)
+                    && !self.maps_zero_frame(area, request)
+                    && let found = self.table.lookup(request.vaddr)
+                    && let Some(resolved) = self.resolve_found(area, request, found)
+                {
+                    return resolved;
+                }
+            }
+            self.resolve_in(area, request, &mut PreallocatedFrames::empty())
+        })
+    }
+
+    /// Takes the fault slot for `vaddr`, and resolves a fault in the area there, unless that would
+    /// have to wait.
+    #[inline(always)]
+    fn at_once(
+        &self,
+        vaddr: VirtAddr,
+        resolve: impl FnOnce(&MemoryArea<Backend>) -> Resolved,
+    ) -> Resolved {
+        let Some(mut slot) = self.try_fault_slot(vaddr) else {
             return Resolved::NotNow;
         };
-        let Some(area) = self.area_for(&mut slot, request.vaddr) else {
-            return Resolved::NotNow;
-        };
-        if Self::allows_at_once(area, request) {
-            if let Some(resolved) = self.resolve_in_object(area, request) {
-                return resolved;
-            }
-            if self.may_be_shared(area)
-                && !self.maps_zero_frame(area, request)
-                && let found = self.table.lookup(request.vaddr)
-                && let Some(resolved) = self.resolve_found(area, request, found)
-            {
-                return resolved;
-            }
-        }
-        self.resolve_in(area, request, &mut PreallocatedFrames::empty())
+        let area = self.area_for(&mut slot, vaddr);
+        area.map_or(Resolved::NotNow, resolve)
     }
 
     /// Resolves a fault in `area`. The hart holds its fault slot for the address.

@@ -5,6 +5,7 @@
 //! does. It keeps the part locked until the batch has been flushed. No area changes, so the
 //! operation needs no memory.
 
+use core::convert::Infallible;
 use core::ptr::NonNull;
 
 use page_table_multiarch::MappingFlags;
@@ -75,10 +76,7 @@ fn change<M: Machine>(
     gather: &mut TlbGather<'_, M>,
 ) {
     let (table, range) = (&unlocked.space().table, unlocked.range());
-    let mut from = range.start;
-    while let Some(area) = unlocked.area_from(from)
-        && area.start() < range.end
-    {
+    let Ok(()) = unlocked.for_each_area::<Infallible>(|area| {
         let object = area.backend().object();
         if object.is_some_and(|of| of.record == mapping.addr().get()) {
             let pages = as_span(clip(area.va_range(), range));
@@ -94,8 +92,8 @@ fn change<M: Machine>(
                 }
             }
         }
-        from = area.end();
-    }
+        Ok(())
+    });
 }
 
 /// Adds the page tables that have become empty to what is flushed.

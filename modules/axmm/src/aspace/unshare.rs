@@ -57,9 +57,7 @@ impl<M: Machine> AddrSpace<M> {
             Err(_) => Err(Fault::Nested),
         }
     }
-}
 
-impl<M: Machine> AddrSpace<M> {
     /// Gives this address space a copy of a page that it shares, within a page fault: if that needs
     /// no other hart, and the page is a small one without code. Returns whether it has done so. The
     /// hart holds its fault slot for the page.
@@ -67,7 +65,8 @@ impl<M: Machine> AddrSpace<M> {
     pub(super) fn copy_in_fault(&self, found: &FoundPage<'_>, flags: MappingFlags) -> bool {
         let page = &found.page;
         let is_code = flags.contains(MappingFlags::EXECUTE);
-        if page.size != PAGE_SIZE_4K || is_code || !self.is_alone_at(page.vaddr) {
+        let is_small = page.size == PAGE_SIZE_4K;
+        if !is_small || is_code || !self.is_alone_at(page.vaddr, self.tlb_state.harts_inside()) {
             return false;
         }
         let Ok(mut frame) = alloc_frame(UsageKind::VirtMem) else {
@@ -75,9 +74,7 @@ impl<M: Machine> AddrSpace<M> {
         };
         copy_page::<M>(page.paddr, &mut frame);
         let flush = |pages| {
-            // Harts that enter the address space later flush then. None may be inside.
-            self.tlb_state.shoot_down(|_| {});
-            let is_alone = self.is_alone_at(page.vaddr);
+            let is_alone = self.is_alone_at(page.vaddr, self.tlb_state.mark_stale());
             if is_alone {
                 M::flush_local(pages);
             }
@@ -94,12 +91,12 @@ impl<M: Machine> AddrSpace<M> {
         is_replaced
     }
 
-    /// Returns whether no other hart is inside the address space, or uses a page near `vaddr` in a
-    /// page fault or a copy.
-    fn is_alone_at(&self, vaddr: VirtAddr) -> bool {
+    /// Returns whether no other hart is in the set of those `inside` the address space, or uses a page
+    /// near `vaddr` in a page fault or a copy.
+    fn is_alone_at(&self, vaddr: VirtAddr, inside: u64) -> bool {
         let hart = M::hart();
         let is_unused = |shard: &Shard<M>| !shard.lock.is_slot_of_others_near(hart, vaddr);
-        self.tlb_state.has_none_inside_but(hart)
+        inside & !(1 << hart) == 0
             && (M::harts() == 1 || self.shards.at(vaddr.as_usize()).is_some_and(is_unused))
     }
 }

@@ -464,7 +464,10 @@ impl<'g, 'a, M: Machine> Unlocked<'g, 'a, M> {
     /// # Errors
     ///
     /// The first error of `f`, which is not called any more then.
-    pub fn for_each_area(&self, mut f: impl FnMut(&MemoryArea<Backend>) -> AxResult) -> AxResult {
+    pub fn for_each_area<E>(
+        &self,
+        mut f: impl FnMut(&MemoryArea<Backend>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut from = self.range().start;
         while let Some(area) = self.area_from(from)
             && area.start() < self.range().end

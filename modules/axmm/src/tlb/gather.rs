@@ -40,11 +40,18 @@ use crate::zero_frame::is_zero_frame;
 /// The number of frames that are freed between two calls of [`Machine::poll`].
 const FRAMES_PER_POLL: usize = 1024;
 
-/// An empty range. Joined with another range, it gives that range.
+/// An empty range. [Widened](widen) by another range, it is that range.
 pub const EMPTY: Range<usize> = Range {
     start: usize::MAX,
     end: 0,
 };
+
+/// Makes `pages` the smallest range that also holds `more`.
+#[inline(always)]
+pub fn widen(pages: &mut Range<usize>, more: Range<usize>) {
+    pages.start = pages.start.min(more.start);
+    pages.end = pages.end.max(more.end);
+}
 
 /// What one operation has taken out of the page table. [`finish`](Self::finish) ends it.
 pub struct TlbGather<'a, M: Machine> {
@@ -154,11 +161,6 @@ impl<'a, M: Machine> TlbGather<'a, M> {
             .shoot_down(|hart_set| M::flush(hart_set, pages));
     }
 
-    fn add_pages(&mut self, pages: Range<usize>) {
-        self.pages.start = self.pages.start.min(pages.start);
-        self.pages.end = self.pages.end.max(pages.end);
-    }
-
     /// Adds `count` contiguous frames to those that are freed.
     #[inline(never)]
     fn add_frames(&mut self, start: PhysAddr, count: usize) {
@@ -195,7 +197,7 @@ impl<M: Machine> Flusher for TlbGather<'_, M> {
             self.add_frames(frame, count);
         }
         self.has_left |= is_left;
-        self.add_pages(pages);
+        widen(&mut self.pages, pages);
         M::poll();
         !is_left
     }
@@ -215,7 +217,7 @@ impl<M: Machine> Flusher for TlbGather<'_, M> {
     }
 
     fn changed(&mut self, pages: Range<usize>) {
-        self.add_pages(pages);
+        widen(&mut self.pages, pages);
         M::poll();
     }
 

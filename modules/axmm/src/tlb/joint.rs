@@ -12,7 +12,7 @@
 use core::mem;
 use core::ops::Range;
 
-use super::gather::EMPTY;
+use super::gather::{EMPTY, widen};
 use crate::machine::Machine;
 
 /// The harts that must flush, and the smallest range of addresses that holds all that has changed.
@@ -34,8 +34,7 @@ impl JointFlush {
     pub fn add(&mut self, harts: u64, pages: Range<usize>) {
         if harts != 0 {
             self.harts |= harts;
-            self.pages.start = self.pages.start.min(pages.start);
-            self.pages.end = self.pages.end.max(pages.end);
+            widen(&mut self.pages, pages);
         }
     }
 

@@ -133,11 +133,12 @@ impl TlbState {
         self.inside.load(SeqCst) != 0
     }
 
-    /// Returns whether no hart except `hart` has entered the address space and not left it.
-    pub fn has_none_inside_but(&self, hart: usize) -> bool {
-        // SeqCst: after a `shoot_down`, this is the load of `inside` that the module's head speaks
-        // of.
-        !self.kernel && self.inside.load(SeqCst) & !(1 << hart) == 0
+    /// Returns the set of harts that are inside, one bit each. A hart may enter or leave meanwhile.
+    pub fn harts_inside(&self) -> u64 {
+        match self.kernel {
+            true => ALL_HARTS,
+            false => self.inside.load(SeqCst),
+        }
     }
 
     /// Makes all harts drop what they hold of a part of the page table that has changed.

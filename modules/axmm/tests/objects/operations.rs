@@ -6,7 +6,7 @@ use axalloc::{UsageKind, alloc_frame, usage};
 use axerrno::AxError;
 use axmm::vmo::{Access, VmoKind};
 
-use crate::support::copies::faulting;
+use crate::support::copies::{PARTS_OF_A_BUFFER, faulting};
 use crate::support::{GIB, KIB4, RAM, alone};
 use crate::{TIB, Vmo, byte, frame, frames, refused};
 
@@ -228,13 +228,7 @@ fn a_buffer_may_fault() {
     let _alone = alone();
     let object = Vmo::new_paged(4 * KIB4).unwrap();
     let text: Vec<u8> = (0..3 * KIB4).map(|n| n as u8 | 1).collect();
-    for stale in [
-        0..1,
-        0..3 * KIB4,
-        77..1234,
-        KIB4 - 100..KIB4,
-        3 * KIB4 - 1..3 * KIB4,
-    ] {
+    for stale in PARTS_OF_A_BUFFER {
         let within = |buffer: &[u8]| {
             let start = buffer.as_ptr().addr();
             start + stale.start..start + stale.end

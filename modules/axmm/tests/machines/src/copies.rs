@@ -3,6 +3,17 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use crate::KIB4;
+
+/// Parts of a buffer of three pages, in bytes, where a test lets copies fault.
+pub const PARTS_OF_A_BUFFER: [Range<usize>; 5] = [
+    0..1,
+    0..3 * KIB4,
+    77..1234,
+    KIB4 - 100..KIB4,
+    3 * KIB4 - 1..3 * KIB4,
+];
+
 thread_local! {
     static FAULTING: RefCell<Range<usize>> = const { RefCell::new(0..0) };
 }

@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 
-use axmm::Machine;
+use axmm::tlb::asid::AsidAllocator;
+use axmm::tlb::state::FlushOnEntry;
+use axmm::{AddrSpace, Machine};
 
 use crate::TestMachine;
 
@@ -29,6 +31,7 @@ thread_local! {
     static AT_NEXT_COPY: RefCell<Action> = const { RefCell::new(None) };
     static AT_NEXT_WAIT: RefCell<Action> = const { RefCell::new(None) };
     static FLUSHES: RefCell<Option<Vec<Flush>>> = const { RefCell::new(None) };
+    static LOCAL_FLUSHES: RefCell<Option<Vec<Range<usize>>>> = const { RefCell::new(None) };
     static BEFORE_IRQS_ARE_DISABLED: RefCell<Action> = const { RefCell::new(None) };
 }
 
@@ -52,6 +55,13 @@ pub fn flushes_of(work: impl FnOnce()) -> Vec<Flush> {
     FLUSHES.set(Some(Vec::new()));
     work();
     FLUSHES.take().unwrap_or_default()
+}
+
+/// Returns the addresses that this hart flushes from its own TLB alone during `work`.
+pub fn local_flushes_of(work: impl FnOnce()) -> Vec<Range<usize>> {
+    LOCAL_FLUSHES.set(Some(Vec::new()));
+    work();
+    LOCAL_FLUSHES.take().unwrap_or_default()
 }
 
 /// Makes this thread the hart with the number `hart`.
@@ -95,6 +105,37 @@ fn run_as_next_hart(action: Action) {
     }
 }
 
+/// Makes harts enter address spaces.
+pub struct Entries {
+    asids: AsidAllocator,
+    generations: [u64; HARTS],
+}
+
+impl Entries {
+    /// No hart has entered an address space.
+    #[expect(clippy::new_without_default, reason = "tests name what they make")]
+    pub fn new() -> Self {
+        Self {
+            asids: AsidAllocator::new(100),
+            generations: [0; HARTS],
+        }
+    }
+
+    /// Makes `hart` enter an address space. Returns what it has to flush.
+    pub fn enter<M: Machine>(&mut self, space: &AddrSpace<M>, hart: usize) -> FlushOnEntry {
+        let generation = &mut self.generations[hart];
+        // SAFETY: no hart of this machine has a TLB or makes an access.
+        let (_, flush) = unsafe { space.tlb_state().enter(&self.asids, hart, generation) };
+        flush
+    }
+}
+
+/// Makes `hart` leave an address space.
+pub fn leave<M: Machine>(space: &AddrSpace<M>, hart: usize) {
+    // SAFETY: no hart of this machine makes an access.
+    unsafe { space.tlb_state().leave(hart) };
+}
+
 /// A machine with the page tables of `R`, whose harts are threads.
 pub struct Threads<R>(PhantomData<fn() -> R>);
 
@@ -120,7 +161,13 @@ unsafe impl<R: TestMachine> Machine for Threads<R> {
         run_as_next_hart(AT_NEXT_FLUSH.take());
     }
 
-    fn flush_local(_: Range<usize>) {}
+    fn flush_local(pages: Range<usize>) {
+        LOCAL_FLUSHES.with_borrow_mut(|flushes| {
+            if let Some(flushes) = flushes {
+                axalloc::fault::paused(|| flushes.push(pages));
+            }
+        });
+    }
 
     fn disable_irqs() {
         run_as_next_hart(BEFORE_IRQS_ARE_DISABLED.take());
