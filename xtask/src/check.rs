@@ -17,6 +17,7 @@ use crate::manifest::{
 };
 use crate::options::Options;
 use crate::toolchain::{self, Toolchain};
+use crate::user_programs;
 
 /// The documentation holds private items too, so links to them are allowed.
 const RUSTDOC_FLAGS: &str = "-D warnings -A rustdoc::private-intra-doc-links";
@@ -174,15 +175,23 @@ fn kernel_steps(machine: &'static Machine) -> Result<Vec<Step>, Failure> {
     let mut full = clippy(toolchain, machine);
     let apps = crates_in("apps").into_iter();
     full.args(packages(apps.filter(|app| machine.supports_app(app))))
-        .args(["--all-features", "--", "-D", "warnings"]);
+        .args(["--all-features", "--", "-D", "warnings"])
+        .env(
+            user_programs::ARCHIVE_VARIABLE,
+            user_programs::empty_archive(machine)?,
+        );
     let mut doc = documentation(toolchain, machine);
     doc.arg("-q");
+    let mut lints: Vec<Command> = [bare].into_iter().chain(some).chain([full]).collect();
+    let mut docs = vec![doc];
+    if !machine.is_process() {
+        let [clippy, doc] = user_programs::checks(toolchain, machine, RUSTDOC_FLAGS);
+        lints.push(clippy);
+        docs.push(doc);
+    }
     Ok(vec![
-        (
-            format!("clippy for {machine}"),
-            [bare].into_iter().chain(some).chain([full]).collect(),
-        ),
-        (format!("rustdoc for {machine}"), vec![doc]),
+        (format!("clippy for {machine}"), lints),
+        (format!("rustdoc for {machine}"), docs),
     ])
 }
 
@@ -232,6 +241,7 @@ fn crates() -> Vec<String> {
         "xtask",
         "xtask/maps",
         "xtask/misuse",
+        "apps/tutorial/user",
         "benches",
         "benches/aspace",
         "benches/arceos",

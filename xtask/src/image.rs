@@ -18,6 +18,7 @@ use crate::machine::{BootMethod, Machine};
 use crate::manifest::{App, root};
 use crate::options::{DEFAULT_LOG, Mode, Options};
 use crate::toolchain::Toolchain;
+use crate::user_programs;
 
 /// What an image is built from.
 #[derive(Debug, Clone)]
@@ -99,16 +100,20 @@ impl Recipe {
         Ok(self.copy_to_images()?)
     }
 
-    /// The command that builds the ELF file.
+    /// The command that builds the ELF file. The application's user programs are built first.
     fn cargo(&self) -> Result<Command, Failure> {
         let toolchain = Toolchain::set_up_for(self.machine)?;
         self.copy_lock_file()?;
+        let archive = user_programs::build(&self.app, self.machine, toolchain)?;
         let mut cargo = toolchain.image_cargo("build", self.machine);
         cargo
             .arg("--manifest-path")
             .arg(self.app.dir.join("Cargo.toml"))
             .args(["--bin", &self.app.binary])
             .env("AX_LOG", &self.log);
+        if let Some(archive) = archive {
+            cargo.env(user_programs::ARCHIVE_VARIABLE, archive);
+        }
         if self.mode == Mode::Release {
             cargo.arg("--release");
         }

@@ -6,7 +6,7 @@
 //! | `options` | the variables that the user sets, checked |
 //! | `machine` | the machines that an image can be built for |
 //! | `manifest` | packages, features and applications, from the Cargo.toml files |
-//! | `toolchain`, `image` | building |
+//! | `toolchain`, `image`, `user_programs` | building |
 //! | `qemu`, `icount`, `console` | booting, and reading the console |
 //! | `device_tree`, `missing_hart` | machines with a changed device tree |
 //! | `symbols` | what an image is made of |
@@ -49,6 +49,7 @@ mod smp_soak;
 mod smp_test;
 mod symbols;
 mod toolchain;
+mod user_programs;
 
 use std::env;
 use std::process::ExitCode;
