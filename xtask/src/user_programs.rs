@@ -71,7 +71,7 @@ pub fn build(
 
 /// Writes an archive without files, for a check that runs nothing. Returns its path.
 pub fn empty_archive(machine: &Machine) -> Result<PathBuf> {
-    write(&format!("{machine}-empty"), &archive(&[]))
+    write(format!("{machine}-empty"), &archive(&[]))
 }
 
 /// Returns the commands that check the programs: clippy, and the documentation of their library.

@@ -63,11 +63,8 @@ fn partial() {
     }
     assert_eq!(mmap(FREE + PAGE, PAGE, READ | WRITE), 0);
     // SAFETY: the word is mapped, and no reference to it exists.
-    assert_eq!(
-        unsafe { read_word(FREE + PAGE) },
-        0,
-        "a new page is not zeroed"
-    );
+    let word = unsafe { read_word(FREE + PAGE) };
+    assert_eq!(word, 0, "a new page is not zeroed");
     assert_eq!(unmap(FREE, 3 * PAGE), 0);
     println!("mmap_test: a page in the middle is unmapped and mapped again");
 }
