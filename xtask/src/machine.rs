@@ -141,6 +141,9 @@ pub static MACHINES: [Machine; 5] = [
 /// The applications that count instructions. Only an emulator can count them.
 const COUNTING_APPS: [&str; 2] = ["mmbench", "irqbench"];
 
+/// The applications that run user programs. A Linux process has no user mode.
+const USER_MODE_APPS: [&str; 1] = ["tutorial"];
+
 impl Machine {
     /// Returns the machine that a value of `ARCH` names, if this computer can run it.
     pub fn named(arch: &str) -> Option<&'static Machine> {
@@ -173,7 +176,8 @@ impl Machine {
 
     /// Returns whether the application of this name runs on the machine.
     pub fn supports_app(&self, app: &str) -> bool {
-        !self.is_process() || !COUNTING_APPS.contains(&app)
+        let needs_machine = COUNTING_APPS.contains(&app) || USER_MODE_APPS.contains(&app);
+        !self.is_process() || !needs_machine
     }
 
     /// Returns whether this computer's CPU has the machine's architecture, as KVM requires.

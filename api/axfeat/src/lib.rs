@@ -9,6 +9,8 @@
 //! | `overtakes` | for tests, counts how often a later change of mappings gets its lock before a waiting earlier one | `paging` |
 //! | `irq` | the timer, and calls between harts | |
 //! | `multitask` | `axtask`: threads, all of the same priority | `irq`, `paging` |
+//! | `objects` | with `paging`, memory objects, forks of address spaces and copy-on-write | `paging` |
+//! | `uspace` | user mode | `multitask`, `objects` |
 //! | `smp` | every hart of the machine | `irq` |
 #![no_std]
 #![cfg(any(target_os = "none", target_os = "linux"))]

@@ -9,7 +9,8 @@
 //!
 //! ```text
 //!   startup                                starts harts
-//!   trap_entry                             where the hardware enters the kernel
+//!   trap_entry  user_entry                 where the hardware enters the kernel
+//!   uspace                                 user mode
 //!   trap                                   page faults, interrupts, exceptions
 //!   power                                  the end of the machine
 //!   threads  irq  wait  icache             preemption; handlers; waiting; new code
@@ -77,6 +78,14 @@ cfg_if::cfg_if! {
             path = "arch/loongarch64/trap_entry.rs"
         )]
         mod trap_entry;
+        #[cfg(all(feature = "uspace", target_os = "none"))]
+        #[cfg_attr(target_arch = "riscv64", path = "arch/riscv64/user_entry.rs")]
+        #[cfg_attr(target_arch = "x86_64", path = "arch/x86_64/user_entry.rs")]
+        #[cfg_attr(target_arch = "aarch64", path = "arch/aarch64/user_entry.rs")]
+        #[cfg_attr(target_arch = "loongarch64", path = "arch/loongarch64/user_entry.rs")]
+        mod user_entry;
+        #[cfg(all(feature = "uspace", target_os = "none"))]
+        pub mod uspace;
         pub mod wait;
 
         #[cfg(all(target_arch = "aarch64", target_os = "none"))]

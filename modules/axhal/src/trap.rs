@@ -28,6 +28,13 @@ pub unsafe trait PageFaultHandler: Sync {
     /// Returns whether it did. Called with interrupts off.
     fn handle(&self, addr: VirtAddr, access: Access) -> bool;
 
+    /// Makes an access of a user program possible, as [`handle`](Self::handle) does. The program may
+    /// not access what is the kernel's alone. Without user programs there is nothing to do.
+    fn handle_user(&self, addr: VirtAddr, access: Access) -> bool {
+        let _ = (addr, access);
+        false
+    }
+
     /// Makes the access possible, if the address space allows it, however long that takes.
     /// Returns whether it did. Called when [`handle`](Self::handle) has returned `false`,
     /// with interrupts as the interrupted code had them.
@@ -83,6 +90,14 @@ impl fmt::Display for MappingAt {
 pub(crate) fn handle_page_fault(addr: usize, access: Access) -> bool {
     let handler = PAGE_FAULT_HANDLER.get();
     handler.is_some_and(|handler| handler.handle(VirtAddr::from_usize(addr), access))
+}
+
+/// Handles a page fault of a user program within bounded time. Called by the trap entry, as
+/// [`handle_page_fault`] is. Returns whether the access can be made now.
+#[cfg(feature = "uspace")]
+pub(crate) fn handle_user_page_fault(addr: usize, access: Access) -> bool {
+    let handler = PAGE_FAULT_HANDLER.get();
+    handler.is_some_and(|handler| handler.handle_user(VirtAddr::from_usize(addr), access))
 }
 
 /// Handles a page fault for which [`handle_page_fault`] has returned `false`, or ends the

@@ -55,7 +55,7 @@ impl<T> Shared<T> {
 
     /// Turns the reference into a pointer, which keeps the value until
     /// [`from_raw`](Self::from_raw) turns it back.
-    pub(crate) fn into_raw(self) -> *const T {
+    pub fn into_raw(self) -> *const T {
         let value = ptr::from_ref(&*self);
         forget(self);
         value
@@ -66,7 +66,7 @@ impl<T> Shared<T> {
     /// # Safety
     ///
     /// `value` must come from [`into_raw`](Self::into_raw), and must be turned back once.
-    pub(crate) unsafe fn from_raw(value: *const T) -> Self {
+    pub unsafe fn from_raw(value: *const T) -> Self {
         let inner = value.map_addr(|addr| addr - offset_of!(Inner<T>, value));
         // SAFETY: by the caller's promise the address lies within an allocation, so it is
         // not null.

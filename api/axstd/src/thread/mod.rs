@@ -6,7 +6,7 @@ mod multi;
 mod scoped;
 
 #[cfg(feature = "multitask")]
-pub use axfeat::axtask::PREEMPTIVE;
+pub use axfeat::axtask::{PREEMPTIVE, free_cached_stacks};
 #[cfg(feature = "multitask")]
 pub use multi::{
     Builder, JoinHandle, Thread, ThreadId, available_parallelism, current, park, park_timeout,

@@ -36,6 +36,8 @@
 //! The trap entries are not in this module, although their files are in the same folders:
 //! they call upward ([`trap_entry`](crate::trap_entry)).
 
+#[cfg(all(feature = "uspace", target_os = "none", not(target_arch = "riscv64")))]
+mod extended;
 #[cfg(feature = "paging")]
 mod flush_range;
 // riscv64 alone has floating-point registers to save.

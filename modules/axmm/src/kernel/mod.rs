@@ -195,6 +195,15 @@ unsafe impl PageFaultHandler for SharedAspace {
         space.is_some_and(|space| space.kernel_fault(addr, rights_for(access)))
     }
 
+    #[cfg(feature = "uspace")]
+    #[inline(always)]
+    fn handle_user(&self, addr: VirtAddr, access: Access) -> bool {
+        let space = (addr.as_usize() < USER_END)
+            .then(Self::entered_ref)
+            .flatten();
+        space.is_some_and(|space| space.user_fault(addr, rights_for(access)))
+    }
+
     fn handle_at_length(&self, addr: VirtAddr, access: Access) -> bool {
         loop {
             let result = match self.space_of(addr) {

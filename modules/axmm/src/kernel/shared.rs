@@ -204,6 +204,32 @@ impl SharedAspace {
         self.fault_in_at_once(vaddr, access, MappingFlags::USER, &mut frames)
     }
 
+    /// Makes an access of a user program at `vaddr` possible, if it is allowed and a bounded number
+    /// of instructions is enough. Returns whether the access can be made. The caller has disabled
+    /// interrupts.
+    #[cfg(feature = "uspace")]
+    #[inline(always)]
+    pub(crate) fn user_fault(&self, vaddr: VirtAddr, access: MappingFlags) -> bool {
+        // A first read maps the zero frame. A first write needs a frame.
+        let mut frames = match access.contains(MappingFlags::WRITE) {
+            true => PreallocatedFrames::with_one_frame(),
+            false => PreallocatedFrames::empty(),
+        };
+        let access = access | MappingFlags::USER;
+        self.fault_in_at_once(vaddr, access, MappingFlags::empty(), &mut frames)
+    }
+
+    /// Makes an access of a user program at `vaddr` possible, if it is allowed. May wait for other
+    /// harts.
+    ///
+    /// # Errors
+    ///
+    /// Why the access cannot be made.
+    #[cfg(feature = "uspace")]
+    pub fn user_fault_at_length(&self, vaddr: VirtAddr, access: MappingFlags) -> Result<(), Fault> {
+        self.fault(vaddr, access | MappingFlags::USER)
+    }
+
     /// Makes an access of the kernel at `vaddr` possible, if it is allowed. May wait for other
     /// harts.
     ///

@@ -15,7 +15,6 @@ pub const EXCEPTIONS: &[(&str, fn())] = &[
     ("idle", exceptions::idle),
     ("iocsrrd", exceptions::iocsrrd),
     ("break", exceptions::break_0),
-    ("misaligned ll.d", exceptions::misaligned),
     ("misaligned code", exceptions::misaligned_code),
     ("unknown instruction", illegal),
 ];
@@ -52,7 +51,6 @@ exception! {
     idle: "idle 0";
     iocsrrd: "move $a0, $zero", "iocsrrd.d $a0, $a0";
     break_0: "break 0";
-    misaligned: "addi.d $a0, $sp, 1", "ll.d $a0, $a0, 0";
     misaligned_code: "pcaddi $a0, 0", "addi.d $a0, $a0, 2", "jr $a0";
 }
 

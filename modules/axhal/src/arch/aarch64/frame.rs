@@ -11,13 +11,13 @@ pub struct TrapFrame {
     elr: usize,
     spsr: usize,
     /// The registers `x0` to `x30`, and the stack pointer.
-    x: [usize; 32],
+    pub(super) x: [usize; 32],
 }
 
 /// The index in `x` of `x30`, the link register.
 const LR: usize = 30;
 /// The index in `x` of the stack pointer.
-const SP: usize = 31;
+pub(super) const SP: usize = 31;
 
 /// `SPSR_EL1.I`: interrupts were off when the trap came.
 const SPSR_I: usize = 1 << 7;

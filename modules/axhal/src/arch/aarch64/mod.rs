@@ -13,6 +13,8 @@ mod interrupts;
 #[cfg(feature = "paging")]
 mod paging;
 mod probe;
+#[cfg(feature = "uspace")]
+mod user_context;
 mod zero;
 
 #[cfg(feature = "multitask")]
@@ -26,4 +28,6 @@ pub use interrupts::*;
 #[cfg(feature = "paging")]
 pub use paging::*;
 pub use probe::{probe_execute, probe_read, probe_write};
+#[cfg(feature = "uspace")]
+pub use user_context::UserRegisters;
 pub use zero::{init_zeroing, zero_pages};

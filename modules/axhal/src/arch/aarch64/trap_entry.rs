@@ -35,6 +35,12 @@ global_asm!(
 trap_vectors:
     .irp vector, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     .balign 128
+    .if {has_user_mode} && \\vector >= {first_of_user}
+    // sp is the address of the program's context.
+    call_changed st
+    mov     x1, #\\vector
+    b       user_trap
+    .else
     // Check the stack pointer first: a stack that has overflowed cannot hold the frame.
     msr     tpidrro_el0, x0
     mrs     x0, tpidr_el1
@@ -49,6 +55,7 @@ trap_vectors:
     b       fault
     .else
     b       trap
+    .endif
     .endif
     .endr
 
@@ -99,6 +106,8 @@ stack_overflow:
     x = const TrapFrame::X,
     sp_offset = const TrapFrame::SP,
     synchronous = const SYNCHRONOUS,
+    first_of_user = const FIRST_OF_USER,
+    has_user_mode = const cfg!(feature = "uspace") as usize,
     overflow = const OVERFLOW,
     fault = sym on_fault,
     handler = sym on_trap,
@@ -112,6 +121,8 @@ unsafe extern "C" {
 pub fn init() {
     VBAR_EL1.set(trap_vectors as *const () as u64);
     barrier::isb(barrier::SY);
+    #[cfg(feature = "uspace")]
+    crate::user_entry::init();
 }
 
 /// The vectors of traps from the kernel that use its own stack ("Exception vectors").
@@ -119,6 +130,9 @@ const SYNCHRONOUS: usize = 4;
 const IRQ: usize = 5;
 const FIQ: usize = 6;
 const SERROR: usize = 7;
+/// The first vector of traps from user mode, which are in the same order. Programs of 32 bits have the
+/// last four vectors.
+pub(crate) const FIRST_OF_USER: usize = 8;
 /// A vector that the hardware does not have: the stack pointer has left the stack.
 const OVERFLOW: usize = 16;
 
@@ -146,6 +160,9 @@ extern "C" fn on_trap(frame: &mut TrapFrame, vector: usize, esr: usize, far: usi
 /// Register").
 const INSTRUCTION_ABORT: usize = 0x21;
 const DATA_ABORT: usize = 0x25;
+/// Those of page faults of user programs.
+const USER_INSTRUCTION_ABORT: usize = 0x20;
+const USER_DATA_ABORT: usize = 0x24;
 
 fn on_synchronous(frame: &mut TrapFrame, esr: usize, far: usize) {
     if let Some(access) = access(esr) {
@@ -166,7 +183,7 @@ fn on_synchronous(frame: &mut TrapFrame, esr: usize, far: usize) {
 }
 
 /// Returns a page fault's access, or `None` for any other exception.
-fn access(esr: usize) -> Option<Access> {
+pub(crate) fn access(esr: usize) -> Option<Access> {
     abort_access(esr).filter(|_| is_page_fault(esr))
 }
 
@@ -176,9 +193,9 @@ fn abort_access(esr: usize) -> Option<Access> {
     const WNR: usize = 1 << 6;
 
     match esr >> 26 & 0x3f {
-        INSTRUCTION_ABORT => Some(Access::EXECUTE),
-        DATA_ABORT if esr & WNR != 0 => Some(Access::WRITE),
-        DATA_ABORT => Some(Access::READ),
+        INSTRUCTION_ABORT | USER_INSTRUCTION_ABORT => Some(Access::EXECUTE),
+        DATA_ABORT | USER_DATA_ABORT if esr & WNR != 0 => Some(Access::WRITE),
+        DATA_ABORT | USER_DATA_ABORT => Some(Access::READ),
         _ => None,
     }
 }

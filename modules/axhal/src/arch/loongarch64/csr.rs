@@ -8,8 +8,14 @@ use core::arch::asm;
 
 /// "Current Mode Information".
 pub const CRMD: usize = 0x0;
+/// "Extended Component Unit Enable".
+#[cfg(feature = "uspace")]
+pub const EUEN: usize = 0x2;
 /// "Exception Configuration".
 pub const ECFG: usize = 0x4;
+/// "Exception Return Address".
+#[cfg(feature = "uspace")]
+pub const ERA: usize = 0x6;
 /// "Exception Entry Base Address".
 pub const EENTRY: usize = 0xc;
 /// "Address Space Identifier".

@@ -2,15 +2,17 @@
 
 use core::arch::global_asm;
 use core::fmt;
+#[cfg(feature = "uspace")]
+use core::mem::offset_of;
 
 /// The registers of interrupted code.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrapFrame {
     /// `r1` to `r31`; `r[0]` is not used.
-    r: [usize; 32],
-    era: usize,
-    prmd: usize,
+    pub(super) r: [usize; 32],
+    pub(super) era: usize,
+    pub(super) prmd: usize,
 }
 
 const NAMES: [&str; 32] = [
@@ -20,9 +22,15 @@ const NAMES: [&str; 32] = [
 ];
 
 /// `PRMD.PIE`: interrupts were on when the trap came.
-const PRMD_PIE: usize = 1 << 2;
+pub(super) const PRMD_PIE: usize = 1 << 2;
 
 impl TrapFrame {
+    /// The offset of the address of the next instruction in bytes, and that of `PRMD`.
+    #[cfg(feature = "uspace")]
+    pub(crate) const PC: usize = offset_of!(Self, era);
+    #[cfg(feature = "uspace")]
+    pub(crate) const STATUS: usize = offset_of!(Self, prmd);
+
     /// Returns the address of the interrupted instruction.
     pub fn pc(&self) -> usize {
         self.era

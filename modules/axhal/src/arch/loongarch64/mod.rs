@@ -18,6 +18,8 @@ mod interrupts;
 mod paging;
 mod probe;
 mod refill;
+#[cfg(feature = "uspace")]
+mod user_context;
 mod zero;
 
 #[cfg(feature = "multitask")]
@@ -35,4 +37,6 @@ pub use interrupts::{
 pub use paging::*;
 pub use probe::{probe_execute, probe_read, probe_write};
 pub(crate) use refill::REFUSED_FETCH;
+#[cfg(feature = "uspace")]
+pub use user_context::UserRegisters;
 pub use zero::{init_zeroing, zero_pages};

@@ -18,8 +18,9 @@
 //! - A fetch that the TLB refuses because of the bit `NX` hangs QEMU, which fetches the refused
 //!   instruction again to put it into `BADI`. So for a fetch from a page with `NX` the refill
 //!   does not fill the TLB. It makes the fetch continue at an address that no page can have and
-//!   that encodes the original one ([`REFUSED_FETCH`]). A jump to a page that is in the TLB
-//!   already, because of an access to its data or to its neighbour, still hangs QEMU.
+//!   that encodes the original one ([`REFUSED_FETCH`]). It does the same if a user program fetches
+//!   from a page of the kernel. A jump to a page that is in the TLB already, because of an access to
+//!   its data or to its neighbour, still hangs QEMU.
 
 use core::arch::global_asm;
 
@@ -36,6 +37,7 @@ global_asm!(
     .equ    TLBRELO0, 0x8c
     .equ    TLBRELO1, 0x8d
     .equ    TLBREHI, 0x8e
+    .equ    TLBRPRMD, 0x8f
 
     // Moves t0 from a table to its entry for the bits high to low of the address.
     // Entries, or pairs of them, have 1 << log_size bytes.
@@ -123,8 +125,19 @@ refill_tlb:
     beqz    $t1, .Leven
     csrrd   $t0, TLBRELO1
 .Leven: // t0: the page's entry. Bit 62 is NX.
-    bstrpick.d $t0, $t0, 62, 62
-    beqz    $t0, .Lfill
+    bstrpick.d $t1, $t0, 62, 62
+    .if {has_user_mode}
+    bnez    $t1, .Lrefuse
+    // A program may not fetch from a page of level 0.
+    csrrd   $t1, TLBRPRMD
+    andi    $t1, $t1, 3
+    beqz    $t1, .Lfill
+    bstrpick.d $t0, $t0, 3, 2
+    bnez    $t0, .Lfill
+.Lrefuse:
+    .else
+    beqz    $t1, .Lfill
+    .endif
     csrrd   $t0, TLBRERA
     li.d    $t1, {refused_fetch}
     xor     $t0, $t0, $t1
@@ -132,4 +145,5 @@ refill_tlb:
     b       .Lreturn
     ",
     refused_fetch = const REFUSED_FETCH,
+    has_user_mode = const cfg!(feature = "uspace") as usize,
 );

@@ -33,6 +33,11 @@ trap_vector:
     // Check the stack pointer first: a stack that has overflowed cannot hold the frame.
     // r21 is the address of this hart's data.
     csrwr   $t0, SAVE0
+    .if {has_user_mode}
+    csrrd   $t0, PRMD
+    andi    $t0, $t0, 3
+    bnez    $t0, user_trap
+    .endif
     ori     $t0, $zero, %abs_lo12(__PERCPU_STACK_LIMIT)
     ldx.d   $t0, $r21, $t0
     bltu    $sp, $t0, stack_overflow
@@ -93,6 +98,7 @@ stack_overflow:
     move    $a0, $sp
     bl      {overflow}
     ",
+    has_user_mode = const cfg!(feature = "uspace") as usize,
     frame_size = const FRAME_SIZE,
     fault = sym on_fault,
     handler = sym on_trap,
@@ -115,6 +121,8 @@ pub fn init() {
         csr::write::<ECFG>(0);
         csr::write::<EENTRY>(trap_vector as *const () as usize);
     }
+    #[cfg(feature = "uspace")]
+    crate::user_entry::init();
 }
 
 /// Returns whether the trap was a page fault that has been handled.
@@ -147,7 +155,7 @@ extern "C" fn on_trap(frame: &mut TrapFrame, estat: usize, badv: usize) {
 }
 
 /// Returns a page fault's access, or `None` for any other trap.
-fn access(estat: usize) -> Option<Access> {
+pub(crate) fn access(estat: usize) -> Option<Access> {
     match estat >> 16 & 0x3f {
         // PIL, PNR: the page is invalid for a load, or not readable.
         1 | 5 => Some(Access::READ),
@@ -184,7 +192,7 @@ fn on_address_error(frame: &mut TrapFrame, subcode: usize, badv: usize) {
 }
 
 /// Returns whether a page can have this address: it has 48 bits, sign-extended.
-fn is_canonical(addr: usize) -> bool {
+pub(crate) fn is_canonical(addr: usize) -> bool {
     matches!(addr as isize >> 47, 0 | -1)
 }
 

@@ -6,9 +6,10 @@
 //! since it was switched to (`sstatus.FS`, RISC-V Privileged Architecture, "Extension Context
 //! Status in mstatus Register"). They are restored if it ever has.
 
-use core::arch::{asm, naked_asm};
+use core::arch::naked_asm;
 
-use super::frame::{FS_CLEAN, FS_DIRTY, FS_INITIAL, SSTATUS_FS};
+use super::float_registers::{FloatRegisters, float_status, set_float_status};
+use super::frame::{FS_CLEAN, FS_DIRTY, FS_INITIAL};
 
 /// The words on the stack of a thread that does not run: thirteen registers, and one word
 /// that keeps the stack aligned.
@@ -16,12 +17,19 @@ pub const SAVED_WORDS: usize = 14;
 /// The index of the word that says where the thread continues: `ra`.
 pub const RETURN_WORD: usize = 0;
 
+/// The state of registers that a switch has restored. "Clean" makes the next switch cheaper. Where
+/// there are user programs, it says that the registers are those of a user program
+/// ([`UserRegisters`](super::UserRegisters)).
+const RESTORED: usize = if cfg!(feature = "uspace") {
+    FS_DIRTY
+} else {
+    FS_CLEAN
+};
+
 /// A thread's floating-point registers, while it does not run.
-#[repr(C)]
 #[derive(Debug)]
 pub struct Float {
-    registers: [u64; 32],
-    fcsr: usize,
+    registers: FloatRegisters,
     /// Whether the thread has ever changed a register.
     in_use: bool,
 }
@@ -29,8 +37,7 @@ pub struct Float {
 impl Float {
     /// The registers of a thread that has not used any.
     pub const UNUSED: Self = Self {
-        registers: [0; 32],
-        fcsr: 0,
+        registers: FloatRegisters::ZERO,
         in_use: false,
     };
 
@@ -41,10 +48,9 @@ impl Float {
     ///
     /// Interrupts are off, and the hart switches away from the thread.
     pub unsafe fn save(&mut self) {
-        if status() == FS_DIRTY {
-            // SAFETY: `self` has a place for each register, and `FS_DIRTY` means that the unit
-            // is on.
-            unsafe { store(self) };
+        if float_status() == FS_DIRTY {
+            // SAFETY: `FS_DIRTY` means that the unit is on.
+            unsafe { self.registers.store() };
             self.in_use = true;
         }
     }
@@ -58,59 +64,13 @@ impl Float {
     /// thread are lost.
     pub unsafe fn restore(&self) {
         if !self.in_use {
-            return set_status(FS_INITIAL);
+            return set_float_status(FS_INITIAL);
         }
         // SAFETY: the caller gives up the registers' values, and the platform has switched the
         // unit on.
-        unsafe { load(self) };
-        set_status(FS_CLEAN);
+        unsafe { self.registers.load() };
+        set_float_status(RESTORED);
     }
-}
-
-fn status() -> usize {
-    let sstatus: usize;
-    // SAFETY: reading the register has no effect.
-    unsafe { asm!("csrr {}, sstatus", out(reg) sstatus, options(nomem, nostack)) };
-    sstatus & SSTATUS_FS
-}
-
-fn set_status(status: usize) {
-    // SAFETY: no caller uses a register between the two writes, callers pass a state in which
-    // the unit is on, and the state says how the registers relate to the saved ones.
-    unsafe {
-        asm!("csrc sstatus, {}", in(reg) SSTATUS_FS, options(nomem, nostack));
-        asm!("csrs sstatus, {}", in(reg) status, options(nomem, nostack));
-    }
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn store(float: *mut Float) {
-    naked_asm!(
-        ".option push",
-        ".option arch, +d",
-        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
-        "fsd     f\\n, \\n * 8(a0)",
-        ".endr",
-        "csrr    t0, fcsr",
-        "sd      t0, 32 * 8(a0)",
-        "ret",
-        ".option pop",
-    )
-}
-
-#[unsafe(naked)]
-unsafe extern "C" fn load(float: *const Float) {
-    naked_asm!(
-        ".option push",
-        ".option arch, +d",
-        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
-        "fld     f\\n, \\n * 8(a0)",
-        ".endr",
-        "ld      t0, 32 * 8(a0)",
-        "csrw    fcsr, t0",
-        "ret",
-        ".option pop",
-    )
 }
 
 /// Switches stacks: stores the current stack pointer to `from`, and continues where an

@@ -2,15 +2,17 @@
 
 use core::arch::global_asm;
 use core::fmt;
+#[cfg(feature = "uspace")]
+use core::mem::offset_of;
 
 /// The registers of interrupted code.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrapFrame {
     /// `x1` to `x31`; `x[0]` is not used.
-    x: [usize; 32],
-    sepc: usize,
-    sstatus: usize,
+    pub(super) x: [usize; 32],
+    pub(super) sepc: usize,
+    pub(super) sstatus: usize,
 }
 
 const NAMES: [&str; 32] = [
@@ -29,13 +31,19 @@ pub(super) const SSTATUS_FS: usize = 3 << 13;
 pub(super) const FS_INITIAL: usize = 1 << 13;
 /// The state of registers that have not changed since the last switch to the thread, which
 /// restored them.
-#[cfg(feature = "multitask")]
+#[cfg(any(feature = "multitask", feature = "uspace"))]
 pub(super) const FS_CLEAN: usize = 2 << 13;
 /// The state of registers that may have changed since the last switch to the thread. The next
 /// switch saves them.
 pub(super) const FS_DIRTY: usize = 3 << 13;
 
 impl TrapFrame {
+    /// The offset of the address of the next instruction in bytes, and that of `sstatus`.
+    #[cfg(feature = "uspace")]
+    pub(crate) const PC: usize = offset_of!(Self, sepc);
+    #[cfg(feature = "uspace")]
+    pub(crate) const STATUS: usize = offset_of!(Self, sstatus);
+
     /// Returns the address of the interrupted instruction.
     pub fn pc(&self) -> usize {
         self.sepc

@@ -6,6 +6,8 @@ mod context;
 #[cfg(feature = "paging")]
 mod copy;
 mod float;
+#[cfg(any(feature = "multitask", feature = "uspace"))]
+mod float_registers;
 mod frame;
 #[cfg(feature = "paging")]
 mod icache;
@@ -15,6 +17,8 @@ mod paging;
 mod probe;
 #[cfg(feature = "paging")]
 mod remote;
+#[cfg(feature = "uspace")]
+mod user_context;
 mod zero;
 
 #[cfg(feature = "multitask")]
@@ -29,4 +33,6 @@ pub use interrupts::*;
 #[cfg(feature = "paging")]
 pub use paging::*;
 pub use probe::{probe_execute, probe_read, probe_write};
+#[cfg(feature = "uspace")]
+pub use user_context::*;
 pub use zero::{init_zeroing, zero_pages};

@@ -104,7 +104,7 @@ const INTERRUPT: usize = 1 << 63;
 
 /// Returns whether the trap was a page fault that has been handled.
 extern "C" fn on_fault(scause: usize, stval: usize) -> bool {
-    access(scause).is_some_and(|access| handle_page_fault(stval, access))
+    page_fault_access(scause).is_some_and(|access| handle_page_fault(stval, access))
 }
 
 extern "C" fn on_trap(frame: &mut TrapFrame, scause: usize, stval: usize) {
@@ -115,7 +115,7 @@ fn handle(frame: &mut TrapFrame, scause: usize, stval: usize) {
     if scause & INTERRUPT != 0 {
         return on_irq(scause & !INTERRUPT);
     }
-    if let Some(access) = access(scause) {
+    if let Some(access) = page_fault_access(scause) {
         return on_page_fault(frame, stval, access);
     }
     let addr = stval.into();
@@ -129,7 +129,7 @@ fn handle(frame: &mut TrapFrame, scause: usize, stval: usize) {
 }
 
 /// Returns a page fault's access, or `None` for any other trap.
-fn access(scause: usize) -> Option<Access> {
+pub(crate) fn page_fault_access(scause: usize) -> Option<Access> {
     match scause {
         12 => Some(Access::EXECUTE),
         13 => Some(Access::READ),

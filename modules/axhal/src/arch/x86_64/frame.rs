@@ -11,12 +11,12 @@ use super::interrupts::RFLAGS_IF;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrapFrame {
-    general: [usize; NAMES.len()],
+    pub(super) general: [usize; NAMES.len()],
     pub(crate) vector: usize,
     pub(crate) error_code: usize,
     pub(crate) rip: usize,
-    cs: usize,
-    rflags: usize,
+    pub(crate) cs: usize,
+    pub(crate) rflags: usize,
     pub(crate) rsp: usize,
     ss: usize,
 }
@@ -28,6 +28,28 @@ const NAMES: [&str; 15] = [
 ];
 /// The number of registers that a call preserves.
 pub(crate) const PRESERVED: usize = 6;
+
+#[cfg(feature = "uspace")]
+impl TrapFrame {
+    /// The index in `general` of `rax`.
+    pub(super) const RAX: usize = PRESERVED;
+    /// The indices of `rdi`, `rsi`, `rdx`, `rcx`, `r8` and `r9`: the arguments of a function.
+    pub(super) const ARGUMENTS: [usize; 6] = [10, 9, 8, 7, 11, 12];
+    /// The indices of `rdi`, `rsi`, `rdx`, `r10`, `r8` and `r9`: the arguments of a system call.
+    pub(super) const CALL_ARGUMENTS: [usize; 6] = [10, 9, 8, 13, 11, 12];
+
+    /// Returns a frame from which a trap returns to user mode. The other registers are 0.
+    pub(super) fn of_user(rip: usize, rsp: usize, rflags: usize, cs: usize, ss: usize) -> Self {
+        Self {
+            rip,
+            rsp,
+            rflags,
+            cs,
+            ss,
+            ..Self::default()
+        }
+    }
+}
 
 impl TrapFrame {
     /// Returns the address of the interrupted instruction.

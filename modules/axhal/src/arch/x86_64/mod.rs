@@ -5,6 +5,7 @@
 mod context;
 #[cfg(feature = "paging")]
 mod copy;
+pub(crate) mod descriptors;
 mod frame;
 #[cfg(feature = "paging")]
 mod icache;
@@ -12,6 +13,8 @@ mod interrupts;
 #[cfg(feature = "paging")]
 mod paging;
 mod probe;
+#[cfg(feature = "uspace")]
+mod user_context;
 mod zero;
 
 #[cfg(feature = "multitask")]
@@ -26,4 +29,8 @@ pub use interrupts::*;
 #[cfg(feature = "paging")]
 pub use paging::*;
 pub use probe::{probe_execute, probe_read, probe_write};
+#[cfg(feature = "uspace")]
+pub use user_context::UserRegisters;
+#[cfg(feature = "uspace")]
+pub(crate) use user_context::{USER_CODE, USER_DATA};
 pub use zero::{init_zeroing, zero_pages};

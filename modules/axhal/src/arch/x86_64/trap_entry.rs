@@ -1,17 +1,16 @@
 //! The trap entries: they save registers, and call [`trap`](crate::trap).
 
-mod descriptors;
-
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
-use descriptors::{DOUBLE_FAULT, NMI};
 use memory_addr::VirtAddr;
 use x86::controlregs::cr2;
+use x86::msr::IA32_GS_BASE;
 
 use crate::access::{Access, PageFault};
+use crate::arch::descriptors::{self, DOUBLE_FAULT, NMI};
 use crate::arch::{PRESERVED, TrapFrame};
-use crate::hart::{emergency_stack, is_below_stack};
+use crate::hart::{EMERGENCY_SIZE, emergency_stack, is_below_stack};
 use crate::probe::fix_up;
 use crate::trap::{
     handle_page_fault, in_any_guard, on_exception, on_irq, on_page_fault, on_stack_overflow,
@@ -21,9 +20,9 @@ use crate::trap::{
 const ENTRY_SIZE: usize = 16;
 
 /// The numbers of vectors (SDM table 7-1).
-const GENERAL_PROTECTION: usize = 13;
-const PAGE_FAULT: usize = 14;
-const FIRST_INTERRUPT: usize = 32;
+pub(crate) const GENERAL_PROTECTION: usize = 13;
+pub(crate) const PAGE_FAULT: usize = 14;
+pub(crate) const FIRST_INTERRUPT: usize = 32;
 
 /// One bit for each vector whose error code the hart pushes.
 const WITH_ERROR_CODE: u64 = 1 << 8 | 0b11111 << 10 | 1 << 17 | 1 << 21 | 0b11 << 29;
@@ -39,7 +38,11 @@ trap_entries:
     push    0
     .endif
     push    \\n
+    .if {has_user_mode} && (\\n == {nmi} || \\n == {double_fault})
+    jmp     trap_anywhere
+    .else
     jmp     trap_common
+    .endif
     .endr
 
 trap_common:
@@ -47,6 +50,10 @@ trap_common:
     push    \\register
     .endr
     cld
+    .if {has_user_mode}
+    test    byte ptr [rsp + {cs} - {preserved_size}], 3
+    jnz     user_trap
+    .endif
     // First save only the registers that a call may change. If on_fault handles the trap,
     // that was enough. Otherwise the rest of the frame is saved.
     // The frame's lowest registers are not pushed yet, so its offsets are too large.
@@ -68,11 +75,38 @@ trap_common:
     .endr
     add     rsp, 2 * 8
     iretq
+
+    .if {has_user_mode}
+    // These traps come at any time, also between the first instructions of another trap from user
+    // mode. The kernel's base of gs, which is in the upper half, tells whether it is loaded.
+trap_anywhere:
+    push    rax
+    push    rcx
+    push    rdx
+    mov     ecx, {gs_base}
+    rdmsr
+    test    edx, edx
+    js      3f
+    swapgs
+3:  pop     rdx
+    pop     rcx
+    pop     rax
+    .irp register, r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax
+    push    \\register
+    .endr
+    cld
+    jmp     1b
+    .endif
     ",
     entry_size = const ENTRY_SIZE,
     with_error_code = const WITH_ERROR_CODE,
     preserved_size = const PRESERVED * size_of::<usize>(),
     page_fault = const PAGE_FAULT,
+    nmi = const NMI,
+    double_fault = const DOUBLE_FAULT,
+    has_user_mode = const cfg!(feature = "uspace") as usize,
+    gs_base = const IA32_GS_BASE,
+    cs = const offset_of!(TrapFrame, cs),
     fault = sym on_fault,
     handler = sym on_trap,
     vector = const offset_of!(TrapFrame, vector),
@@ -92,18 +126,27 @@ fn vector_entry(vector: usize) -> usize {
 /// Loads the descriptor tables, which name the trap entries, and makes this hart check the
 /// rights of pages.
 pub fn init() {
-    descriptors::load(vector_entry);
+    // The emergency stack, and as many bytes above it in the hart's first stack: an NMI can interrupt
+    // a double fault's report.
+    let end = emergency_stack();
+    descriptors::load(vector_entry, end, end + EMERGENCY_SIZE);
     #[cfg(feature = "paging")]
     crate::arch::enable_paging_features();
+    #[cfg(feature = "uspace")]
+    crate::user_entry::init();
 }
 
 /// Handles a page fault within bounded time. Returns whether it did.
 extern "C" fn on_fault(error_code: usize, rip: usize) -> bool {
-    /// An entry has a reserved bit set: its physical address is one that this CPU does not
-    /// have (SDM 4.7). No change of rights helps against that.
-    const RESERVED: usize = 1 << 3;
     let addr = faulting_address();
-    error_code & RESERVED == 0 && handle_page_fault(addr, access(error_code, addr, rip))
+    !is_reserved(error_code) && handle_page_fault(addr, access(error_code, addr, rip))
+}
+
+/// Returns whether a page-table entry has a reserved bit set: its physical address is one that this
+/// CPU does not have (SDM 4.7). No change of rights helps against that.
+pub(crate) fn is_reserved(error_code: usize) -> bool {
+    const RESERVED: usize = 1 << 3;
+    error_code & RESERVED != 0
 }
 
 extern "C" fn on_trap(frame: &mut TrapFrame) {
@@ -164,7 +207,7 @@ extern "C" fn report_overflow(frame: *const TrapFrame) -> ! {
 }
 
 /// Returns a page fault's access, by the error code (SDM 5.7).
-fn access(error_code: usize, addr: usize, rip: usize) -> Access {
+pub(crate) fn access(error_code: usize, addr: usize, rip: usize) -> Access {
     const WRITE: usize = 1 << 1;
     const FETCH: usize = 1 << 4;
     match error_code {
@@ -192,7 +235,8 @@ fn fix_up_probe(frame: &mut TrapFrame) -> bool {
     fix_up(frame, &PageFault { addr, access })
 }
 
-fn faulting_address() -> usize {
+/// Returns the address whose access was a page fault.
+pub(crate) fn faulting_address() -> usize {
     // SAFETY: reading the register has no effect.
     unsafe { cr2() }
 }

@@ -1,0 +1,64 @@
+//! The table of programs that have ended.
+
+use alloc::vec::Vec;
+
+use axstd::println;
+use axstd::sync::Mutex;
+use axtutor::{Ended, Exit};
+
+use crate::expected::Expectations;
+
+struct Table {
+    ended: Vec<Ended>,
+    /// The numbers of the processes that the application has begun. All others were forked.
+    begun: Vec<u64>,
+}
+
+static TABLE: Mutex<Table> = Mutex::new(Table {
+    ended: Vec::new(),
+    begun: Vec::new(),
+});
+
+/// Adds the end of a process.
+pub fn add(ended: &Ended) {
+    TABLE.lock().ended.push(*ended);
+}
+
+/// Says that the application has begun process `id`, so that its end is checked.
+pub fn expect(id: u64) {
+    TABLE.lock().begun.push(id);
+}
+
+/// Prints a row for each program that the application has begun. Returns whether all have ended as
+/// expected.
+pub fn print(expectations: &Expectations) -> bool {
+    let table = TABLE.lock();
+    println!("\n  program           calls  faults  mapped KiB  printed  end");
+    let mut wrong = 0;
+    for id in &table.begun {
+        let Some(ended) = table.ended.iter().find(|ended| ended.process == *id) else {
+            continue;
+        };
+        let is_right = expectations.allow(ended.name, ended.exit);
+        wrong += usize::from(!is_right);
+        println!(
+            "  {:<16} {:>6} {:>7} {:>11} {:>8}  {}{}",
+            ended.name,
+            ended.calls,
+            ended.faults,
+            ended.resident >> 10,
+            ended.printed,
+            ended.exit,
+            if is_right { "" } else { "   NOT EXPECTED" }
+        );
+    }
+    let killed = |ended: &&Ended| matches!(ended.exit, Exit::Killed(_));
+    println!(
+        "\n{} {wrong} of {} programs did not end as expected; {} processes, {} of them killed",
+        if wrong == 0 { "PASS" } else { "FAIL" },
+        table.begun.len(),
+        table.ended.len(),
+        table.ended.iter().filter(killed).count(),
+    );
+    wrong == 0
+}

@@ -1,0 +1,197 @@
+//! The registers of a user program.
+
+use core::arch::asm;
+use core::fmt;
+use core::mem::offset_of;
+use core::ptr;
+
+use x86::msr::{IA32_FS_BASE, IA32_KERNEL_GSBASE, rdmsr, wrmsr};
+
+use super::descriptors::set_user_trap_stack;
+use super::frame::TrapFrame;
+use crate::arch::extended::{Extended, Place};
+
+/// The selectors of a program's code and data, with its privilege level.
+pub(crate) const USER_CODE: u16 = 32 | 3;
+pub(crate) const USER_DATA: u16 = 24 | 3;
+
+/// `rflags` of a program that begins: interrupts are on. Bit 1 is always set.
+const RFLAGS: usize = super::interrupts::RFLAGS_IF | 2;
+
+/// The registers of a user program.
+#[repr(C, align(16))]
+#[derive(Clone, Debug)]
+pub struct UserRegisters {
+    /// The trap entry stores and loads these. A trap pushes to the end of the frame, which is aligned
+    /// to 16 bytes as the hardware demands.
+    pub(super) frame: TrapFrame,
+    extended: Place<ExtendedRegisters>,
+}
+
+/// The registers that the kernel does not use: those of x87 and SSE, and the bases of the segments
+/// `fs` and `gs`.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug)]
+struct ExtendedRegisters {
+    /// As `fxsave64` stores them.
+    float: [u8; 512],
+    fs_base: u64,
+    gs_base: u64,
+}
+
+impl Extended for ExtendedRegisters {
+    /// Registers that are 0, and a control word and MXCSR that mask all exceptions (SDM volume 2,
+    /// "FXSAVE").
+    const INITIAL: Self = {
+        let mut float = [0; 512];
+        (float[0], float[1]) = (0x7f, 0x03);
+        (float[24], float[25]) = (0x80, 0x1f);
+        Self {
+            float,
+            fs_base: 0,
+            gs_base: 0,
+        }
+    };
+
+    fn store(&mut self) {
+        // SAFETY: `user_entry::init` has enabled the instruction. There are 512 bytes, aligned to 16.
+        // While the kernel runs, the second base of `gs` is the program's.
+        unsafe {
+            asm!("fxsave64 [{}]", in(reg) &raw mut self.float, options(nostack));
+            self.fs_base = rdmsr(IA32_FS_BASE);
+            self.gs_base = rdmsr(IA32_KERNEL_GSBASE);
+        }
+    }
+
+    unsafe fn load(&self) {
+        // These registers lie behind the frame of the same program.
+        set_user_trap_stack(ptr::from_ref(self).addr());
+        // SAFETY: the bytes are those of `fxsave64`, or the initial ones. The kernel does not use these
+        // registers. The bases are canonical: others cannot be set.
+        unsafe {
+            asm!("fxrstor64 [{}]", in(reg) &raw const self.float, options(nostack));
+            wrmsr(IA32_FS_BASE, self.fs_base);
+            wrmsr(IA32_KERNEL_GSBASE, self.gs_base);
+        }
+    }
+}
+
+/// A trap from user mode pushes its first words right before the extended registers.
+const _: () = assert!(offset_of!(UserRegisters, extended) == size_of::<TrapFrame>());
+
+impl UserRegisters {
+    /// The registers of a program that begins at `entry` with the stack pointer `sp`. All others
+    /// are 0.
+    pub fn new(entry: usize, sp: usize) -> Self {
+        Self {
+            frame: TrapFrame::of_user(entry, sp, RFLAGS, USER_CODE.into(), USER_DATA.into()),
+            extended: Place::new(),
+        }
+    }
+
+    /// Returns the address of the next instruction.
+    pub fn pc(&self) -> usize {
+        self.frame.pc()
+    }
+
+    /// Makes the program continue at `pc`.
+    pub fn set_pc(&mut self, pc: usize) {
+        self.frame.set_pc(pc);
+    }
+
+    /// Returns the number of the trap.
+    pub(crate) fn vector(&self) -> usize {
+        self.frame.vector
+    }
+
+    /// Returns the error code that the hardware has given the trap.
+    pub(crate) fn error_code(&self) -> usize {
+        self.frame.error_code
+    }
+
+    /// Returns the stack pointer.
+    pub fn sp(&self) -> usize {
+        self.frame.rsp
+    }
+
+    /// Sets the stack pointer.
+    pub fn set_sp(&mut self, sp: usize) {
+        self.frame.rsp = sp;
+    }
+
+    /// Sets the thread pointer, the base of `fs`. Returns whether it can be: it must be canonical, and
+    /// not the kernel's.
+    pub fn set_thread_pointer(&mut self, address: usize) -> bool {
+        let can_be = address >> 47 == 0;
+        if can_be {
+            self.extended
+                .change(|extended| extended.fs_base = address as u64);
+        }
+        can_be
+    }
+
+    /// Returns the number of the system call that the program makes: `rax`.
+    #[inline(always)]
+    pub fn call_number(&self) -> usize {
+        self.frame.general[TrapFrame::RAX]
+    }
+
+    /// Returns argument `n`, from 0 to 5, of a system call: `rdi`, `rsi`, `rdx`, `r10`, `r8`, `r9`.
+    #[inline(always)]
+    pub fn argument(&self, n: usize) -> usize {
+        self.frame.general[TrapFrame::CALL_ARGUMENTS[n]]
+    }
+
+    /// Sets argument `n`, from 0 to 5, of the function at which the program continues: `rdi`, `rsi`,
+    /// `rdx`, `rcx`, `r8`, `r9`.
+    pub fn set_argument(&mut self, n: usize, value: usize) {
+        self.frame.general[TrapFrame::ARGUMENTS[n]] = value;
+    }
+
+    /// Sets the result of a system call: `rax`.
+    #[inline(always)]
+    pub fn set_result(&mut self, value: usize) {
+        self.frame.general[TrapFrame::RAX] = value;
+    }
+
+    /// Returns whether the return from a trap can load these registers. An address that is not
+    /// canonical would fault in the kernel.
+    #[inline(always)]
+    pub(crate) fn can_continue(&self) -> bool {
+        self.frame.rip >> 47 == 0
+    }
+
+    /// Does nothing: the kernel does not use the other registers.
+    #[inline(always)]
+    pub(crate) fn store_extended(&mut self) {}
+
+    /// Loads the registers that the trap entry does not load, unless they still are those of the
+    /// program. Called with interrupts off, right before the program continues.
+    #[inline(always)]
+    pub(crate) fn load_extended(&mut self) {
+        self.extended.take();
+    }
+
+    /// Runs the program whose registers these are, until it leaves user mode for good. `context` is
+    /// the address of the [`UserContext`](crate::uspace::UserContext) that they are in.
+    ///
+    /// # Safety
+    ///
+    /// The program's address space is entered, and interrupts are off.
+    pub(crate) unsafe fn run(&mut self, context: *mut ()) {
+        unsafe extern "C" {
+            fn run_user(context: *mut ());
+        }
+        self.extended.take();
+        // SAFETY: the caller says that the address space is entered and interrupts are off. The other
+        // registers are loaded.
+        unsafe { run_user(context) };
+        self.extended.give_up();
+    }
+}
+
+impl fmt::Display for UserRegisters {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.frame.fmt(f)
+    }
+}
