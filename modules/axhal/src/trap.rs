@@ -94,7 +94,7 @@ pub(crate) fn handle_page_fault(addr: usize, access: Access) -> bool {
 
 /// Handles a page fault of a user program within bounded time. Called by the trap entry, as
 /// [`handle_page_fault`] is. Returns whether the access can be made now.
-#[cfg(feature = "uspace")]
+#[cfg(all(feature = "uspace", target_os = "none"))]
 pub(crate) fn handle_user_page_fault(addr: usize, access: Access) -> bool {
     let handler = PAGE_FAULT_HANDLER.get();
     handler.is_some_and(|handler| handler.handle_user(VirtAddr::from_usize(addr), access))

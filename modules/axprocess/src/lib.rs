@@ -1,6 +1,6 @@
 //! User programs: what runs in user mode, in which address space, and who waits for its end.
 //!
-//! There is no system call here. A [`Personality`] gives programs their calls, and with them numbers,
+//! There is no system call here. A `Personality` gives programs their calls, and with them numbers,
 //! structures and error values.
 //!
 //! ```text
