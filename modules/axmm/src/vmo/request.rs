@@ -1,6 +1,7 @@
 //! Page requests: what a page fault in a mapped object asks for.
 
 use core::mem;
+use core::sync::atomic::Ordering;
 
 use axconfig::PAGE_SIZE;
 use axerrno::{AxError, AxResult};
@@ -14,7 +15,7 @@ use super::page_frame::PageFrame;
 use super::spares::{Need, Spares};
 use super::tree::Found;
 use crate::machine::Machine;
-use crate::zero_frame::{is_zero_frame, zero_frame};
+use crate::zero_frame::zero_frame;
 
 /// What a page is requested for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +66,8 @@ impl<M: Machine> Vmo<M> {
     /// [`load`](Self::load) the page then, and try again. The run has at most `most` pages, at
     /// least 1. That bounds the time that the state is locked.
     ///
-    /// The object's state does not change until `f` returns, so the pages are not taken away before.
-    /// Interrupts are disabled meanwhile. If the pages are there, other harts may read the state at
-    /// the same time, or else it is locked. This allocates nothing. `f` may allocate page tables, but
+    /// The object's state is read until `f` returns, so the pages are not taken away before.
+    /// Interrupts are disabled meanwhile. This allocates nothing. `f` may allocate page tables, but
     /// must lock nothing of an object.
     ///
     /// # Errors
@@ -82,19 +82,9 @@ impl<M: Machine> Vmo<M> {
     ) -> AxResult<Option<R>> {
         let (object, page, end) = self.page_at(offset)?;
         let end = end.min(page.saturating_add(most));
-        if let Some(state) = object.state.try_read() {
-            match object.resident(&state, page, end, access)? {
-                // That the zero frame is mapped has to be recorded.
-                Some(run) if is_zero_frame(run.frame) => {}
-                run => return Ok(run.map(|run| f(Run { offset, ..run }))),
-            }
-        }
-        object.state.with(|state| {
-            let run = object.resident(state, page, end, access)?;
-            let is_zero_frame = |run: &Run| is_zero_frame(run.frame);
-            state.maps_zero_frame |= run.as_ref().is_some_and(is_zero_frame);
-            Ok(run.map(|run| f(Run { offset, ..run })))
-        })
+        let state = object.state.read();
+        let run = object.resident(&state, page, end, access)?;
+        Ok(run.map(|run| f(Run { offset, ..run })))
     }
 
     /// Makes the page at `offset` one that no other object has. Allocates and fills a frame with
@@ -176,16 +166,18 @@ impl<M: Machine> Object<M> {
             Body::Run { start, .. } => (start + page * PAGE_SIZE, end - page, true),
             // `page_at` returns no slice.
             Body::Slice { .. } => return Err(AxError::InvalidInput),
-            Body::Tree { base } => match state.tree.find(base + page) {
-                Some(found) => match found.run((base + page) % FANOUT, end - page, access) {
-                    Some(run) => run,
-                    None => return Ok(None),
-                },
-                None => (zero_frame(), 1, false),
-            },
+            Body::Tree { base } => {
+                let found = state.tree.find(base + page);
+                match found.and_then(|found| found.page((base + page) % FANOUT)) {
+                    Some(first) if access == Access::Read || first.is_writable => {
+                        (first.frame(), first.count(end - page), first.is_writable)
+                    }
+                    None if access == Access::Read => (state.request_zero_frame(), 1, false),
+                    _ => return Ok(None),
+                }
+            }
         };
-        let is_ready = access == Access::Read || writable;
-        Ok(is_ready.then_some(Run {
+        Ok(Some(Run {
             offset: page * PAGE_SIZE,
             frame,
             count,
@@ -223,7 +215,7 @@ impl<M: Machine> Object<M> {
             loop {
                 let mut maps_zero_frame = false;
                 let publish = |state: &mut State| {
-                    maps_zero_frame = state.maps_zero_frame;
+                    maps_zero_frame = *state.maps_zero_frame.get_mut();
                     match page < state.pages {
                         true => state.publish(index, source.as_ref(), &mut fresh, &mut spares),
                         false => Ok(Publication::Changed),
@@ -245,36 +237,73 @@ impl<M: Machine> Object<M> {
     }
 }
 
-impl Found<'_> {
-    /// Returns the first frame of the run that begins with the page in `slot` and has at most
-    /// `most` pages, their number, and whether they may be written. `None` if `access` is not
-    /// possible yet.
-    fn run(&self, slot: usize, most: usize, access: Access) -> Option<(PhysAddr, usize, bool)> {
+/// A page that has a frame, and the pages behind it.
+struct FoundPage<'a> {
+    /// The frames of the leaf from this page on.
+    pages: &'a [Option<PageFrame>],
+    first: &'a PageFrame,
+    is_path_owned: bool,
+    /// Whether the page may be written, because no other object has it.
+    is_writable: bool,
+}
+
+impl<'a> Found<'a> {
+    /// Returns the page in `slot` of the leaf, or `None` if it has no frame.
+    #[inline(always)]
+    fn page(self, slot: usize) -> Option<FoundPage<'a>> {
         let pages = &self.leaf.frames[slot..];
-        let pages = &pages[..most.min(pages.len())];
-        let first = pages.first().and_then(Option::as_ref);
-        let writable = first.is_some_and(|first| self.is_path_owned && !first.is_shared());
-        if access == Access::Write && !writable {
-            return None;
+        let first = pages.first()?.as_ref()?;
+        Some(FoundPage {
+            pages,
+            first,
+            is_path_owned: self.is_path_owned,
+            is_writable: self.is_path_owned && !first.is_shared(),
+        })
+    }
+}
+
+impl FoundPage<'_> {
+    #[inline(always)]
+    fn frame(&self) -> PhysAddr {
+        self.first.start()
+    }
+
+    /// Returns the number of pages, from this one on and at most `most`, that have contiguous frames
+    /// and may be written or not as this one.
+    #[inline(always)]
+    fn count(&self, most: usize) -> usize {
+        match most.min(self.pages.len()) {
+            1 => 1,
+            most => self.count_run(most),
         }
-        let Some(first) = first else {
-            return Some((zero_frame(), 1, false));
-        };
-        let count = match self.is_path_owned {
-            false => PageFrame::count_contiguous(pages),
-            true if writable => PageFrame::count_exclusive(pages),
-            true => {
-                let pages = &pages[..PageFrame::count_contiguous(pages)];
-                let is_shared =
-                    |page: &&Option<PageFrame>| page.as_ref().is_some_and(PageFrame::is_shared);
-                pages.iter().take_while(is_shared).count()
-            }
-        };
-        Some((first.start(), count, writable))
+    }
+
+    #[inline(never)]
+    fn count_run(&self, most: usize) -> usize {
+        let pages = &self.pages[..most];
+        if !self.is_path_owned {
+            return PageFrame::count_contiguous(pages);
+        }
+        if self.is_writable {
+            return PageFrame::count_exclusive(pages);
+        }
+        let pages = &pages[..PageFrame::count_contiguous(pages)];
+        let is_shared = |page: &&Option<PageFrame>| page.as_ref().is_some_and(PageFrame::is_shared);
+        pages.iter().take_while(is_shared).count()
     }
 }
 
 impl State {
+    /// Returns the zero frame, and records that it has been requested.
+    fn request_zero_frame(&self) -> PhysAddr {
+        // Relaxed: a writer comes after the readers of the state, and reads this then. Only the first
+        // request writes, so that later readers share the cache line.
+        if !self.maps_zero_frame.load(Ordering::Relaxed) {
+            self.maps_zero_frame.store(true, Ordering::Relaxed);
+        }
+        zero_frame()
+    }
+
     /// Gives page `index` of the tree the frame `fresh`, if its frame still is `source`, or it still
     /// has none.
     ///
