@@ -43,8 +43,9 @@ impl<M: Machine> Vmo<M> {
     /// Returns the page at `offset`, and those behind it that follow in contiguous frames.
     ///
     /// For reading, a page that was never written is the zero frame, and no memory is allocated.
-    /// For writing, the page becomes one that no other object has. Another operation may take the
-    /// pages away as soon as this returns, unless they are pinned.
+    /// For writing, the page becomes one that no other object has. If it has to be allocated or copied
+    /// for that, it is returned alone. Another operation may take the pages away as soon as this
+    /// returns, unless they are pinned.
     ///
     /// # Errors
     ///
@@ -54,9 +55,16 @@ impl<M: Machine> Vmo<M> {
     ///   another owner.
     pub fn request(&self, offset: usize, access: Access) -> AxResult<Run> {
         loop {
-            match self.try_request(offset, access, usize::MAX, |run| run)? {
-                Some(run) => return Ok(run),
-                None => _ = self.load(offset)?,
+            if let Some(run) = self.try_request(offset, access, usize::MAX, |run| run)? {
+                return Ok(run);
+            }
+            if let Some(frame) = self.load(offset)? {
+                return Ok(Run {
+                    offset,
+                    frame,
+                    count: 1,
+                    writable: true,
+                });
             }
         }
     }
@@ -88,12 +96,12 @@ impl<M: Machine> Vmo<M> {
     }
 
     /// Makes the page at `offset` one that no other object has. Allocates and fills a frame with
-    /// the object's state unlocked. Returns `false` if the page is such a one already.
+    /// the object's state unlocked. Returns that frame, or `None` if the page is such a one already.
     ///
     /// # Errors
     ///
     /// Those of [`request`](Self::request).
-    pub(crate) fn load(&self, offset: usize) -> AxResult<bool> {
+    pub(crate) fn load(&self, offset: usize) -> AxResult<Option<PhysAddr>> {
         let (object, page, end) = self.page_at(offset)?;
         match page < end {
             true => object.load(page),
@@ -185,23 +193,24 @@ impl<M: Machine> Object<M> {
         }))
     }
 
-    /// Makes the page with index `page` one that no other object has. Returns `false` if it is such a
-    /// one already.
+    /// Makes the page with index `page` one that no other object has. Returns its new frame, or `None`
+    /// if it is such a one already.
     ///
     /// # Errors
     ///
     /// - Fails with `InvalidInput` if the object does not have the page.
     /// - Fails with `NoMemory`.
-    pub fn load(&self, page: usize) -> AxResult<bool> {
+    pub fn load(&self, page: usize) -> AxResult<Option<PhysAddr>> {
         let index = self.in_tree(&(page..page + 1))?.start;
-        let mut spares = Spares::default();
         loop {
-            let source = self.state.with(|state| match page < state.pages {
-                true => state.page(index),
-                false => Err(AxError::InvalidInput),
-            })?;
+            let state = self.state.read();
+            let source = match page < state.pages {
+                true => state.page(index)?,
+                false => return Err(AxError::InvalidInput),
+            };
+            drop(state);
             let source = match source {
-                Page::Owned(_) => return Ok(false),
+                Page::Owned(_) => return Ok(None),
                 Page::Shared(frame) => Some(frame),
                 Page::Absent => None,
             };
@@ -211,27 +220,48 @@ impl<M: Machine> Object<M> {
                 // that. Now no hart can, and none gets the right again while `source` exists.
                 self.mappings.write_protect(page..page + 1);
             }
-            let mut fresh = Some(new_frame::<M>(source.as_ref())?);
-            loop {
-                let mut maps_zero_frame = false;
-                let publish = |state: &mut State| {
-                    maps_zero_frame = *state.maps_zero_frame.get_mut();
-                    match page < state.pages {
-                        true => state.publish(index, source.as_ref(), &mut fresh, &mut spares),
-                        false => Ok(Publication::Changed),
-                    }
-                };
-                match self.state.with(publish)? {
-                    Publication::Done(former) => {
-                        if former.is_some() || maps_zero_frame {
-                            self.mappings.unmap(page..page + 1);
-                        }
-                        drop(former);
-                        return Ok(true);
-                    }
-                    Publication::Changed => break,
-                    Publication::Short(need) => spares.fill(need)?,
+            let fresh = new_frame::<M>(source.as_ref())?;
+            let frame = fresh.start();
+            if self.publish(page, index, source.as_ref(), fresh)? {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    /// Gives the page with index `page`, and `index` in the tree, the frame `fresh`, if its frame
+    /// still is `source`, or it still has none. Returns whether it has. Unmaps the former frame.
+    ///
+    /// # Errors
+    ///
+    /// - Fails with `NoMemory`.
+    /// - Fails like [`PageFrame::share`].
+    #[inline(always)]
+    fn publish(
+        &self,
+        page: usize,
+        index: usize,
+        source: Option<&PageFrame>,
+        fresh: PageFrame,
+    ) -> AxResult<bool> {
+        let (mut spares, mut fresh) = (Spares::default(), Some(fresh));
+        loop {
+            let mut maps_zero_frame = false;
+            let publish = |state: &mut State| {
+                maps_zero_frame = *state.maps_zero_frame.get_mut();
+                match page < state.pages {
+                    true => state.publish(index, source, &mut fresh, &mut spares),
+                    false => Ok(Publication::Changed),
                 }
+            };
+            match self.state.with(publish)? {
+                Publication::Done(former) => {
+                    if former.is_some() || maps_zero_frame {
+                        self.mappings.unmap(page..page + 1);
+                    }
+                    return Ok(true);
+                }
+                Publication::Changed => return Ok(false),
+                Publication::Short(need) => spares.fill(need)?,
             }
         }
     }
