@@ -99,6 +99,7 @@ impl State {
     /// # Errors
     ///
     /// Fails like [`PageFrame::share`].
+    #[inline(always)]
     pub fn page(&self, index: usize) -> AxResult<Page> {
         let Some(found) = self.tree.find(index) else {
             return Ok(Page::Absent);

@@ -116,7 +116,6 @@ impl PageFrame {
 }
 
 impl Drop for PageFrame {
-    #[inline]
     fn drop(&mut self) {
         // SAFETY: `self` owns a reference to this single frame, and does not use it any more.
         drop(unsafe { SharedFrames::from_raw(self.start()) });

@@ -142,8 +142,12 @@ impl<M: Machine> Vmo<M> {
 
 /// What came of publishing a page.
 enum Publication {
-    /// The page has the new frame. This was its frame before.
-    Done(Option<PageFrame>),
+    /// The page has the new frame. `former` was its frame before. Mappings may show that, or the zero
+    /// frame, if `may_be_mapped`.
+    Done {
+        former: Option<PageFrame>,
+        may_be_mapped: bool,
+    },
     /// The page has another frame than the one that was copied, so the new frame is of no use.
     Changed,
     /// So many spare nodes are needed. Nothing has changed.
@@ -243,25 +247,51 @@ impl<M: Machine> Object<M> {
         source: Option<&PageFrame>,
         fresh: PageFrame,
     ) -> AxResult<bool> {
-        let (mut spares, mut fresh) = (Spares::default(), Some(fresh));
+        let mut fresh = Some(fresh);
+        let publish = |state: &mut State| state.publish(page, index, source, &mut fresh, None);
+        let published = match self.state.with(publish)? {
+            Publication::Short(need) => self.add_nodes(page, index, source, fresh, need)?,
+            published => published,
+        };
+        Ok(match published {
+            Publication::Done {
+                former,
+                may_be_mapped,
+            } => {
+                if may_be_mapped {
+                    self.mappings.unmap(page..page + 1);
+                }
+                drop(former);
+                true
+            }
+            Publication::Changed | Publication::Short(_) => false,
+        })
+    }
+
+    /// Gives a page the frame `fresh`, as [`publish`](Self::publish) does, with new nodes on the path
+    /// to it. Never returns `Short`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`publish`](Self::publish).
+    #[cold]
+    #[inline(never)]
+    fn add_nodes(
+        &self,
+        page: usize,
+        index: usize,
+        source: Option<&PageFrame>,
+        mut fresh: Option<PageFrame>,
+        mut need: Need,
+    ) -> AxResult<Publication> {
+        let mut spares = Spares::default();
         loop {
-            let mut maps_zero_frame = false;
-            let publish = |state: &mut State| {
-                maps_zero_frame = *state.maps_zero_frame.get_mut();
-                match page < state.pages {
-                    true => state.publish(index, source, &mut fresh, &mut spares),
-                    false => Ok(Publication::Changed),
-                }
-            };
+            spares.fill(need)?;
+            let with = Some(&mut spares);
+            let publish = |state: &mut State| state.publish(page, index, source, &mut fresh, with);
             match self.state.with(publish)? {
-                Publication::Done(former) => {
-                    if former.is_some() || maps_zero_frame {
-                        self.mappings.unmap(page..page + 1);
-                    }
-                    return Ok(true);
-                }
-                Publication::Changed => return Ok(false),
-                Publication::Short(need) => spares.fill(need)?,
+                Publication::Short(more) => need = more,
+                published => return Ok(published),
             }
         }
     }
@@ -334,41 +364,47 @@ impl State {
         zero_frame()
     }
 
-    /// Gives page `index` of the tree the frame `fresh`, if its frame still is `source`, or it still
-    /// has none.
+    /// Gives the page with index `page`, and `index` in the tree, the frame `fresh`, if its frame still
+    /// is `source`, or it still has none. Needs no `spares` if no node has to be allocated or copied.
     ///
     /// # Errors
     ///
     /// Fails like [`PageFrame::share`].
+    #[inline(always)]
     fn publish(
         &mut self,
+        page: usize,
         index: usize,
         source: Option<&PageFrame>,
         fresh: &mut Option<PageFrame>,
-        spares: &mut Spares,
+        spares: Option<&mut Spares>,
     ) -> AxResult<Publication> {
         let slot = index % FANOUT;
         let is_source = |page: &Option<PageFrame>| {
             page.as_ref().map(PageFrame::start) == source.map(PageFrame::start)
         };
-        // The most frequent case: no node has to be allocated or copied.
-        if let Some(leaf) = self.tree.owned_leaf_mut(index) {
-            let page = &mut leaf.frames[slot];
-            return Ok(match is_source(page) {
-                true => Publication::Done(mem::replace(page, fresh.take())),
-                false => Publication::Changed,
-            });
-        }
-        let found = self.tree.find(index);
-        if !is_source(found.map_or(&None, |found| &found.leaf.frames[slot])) {
+        if page >= self.pages {
             return Ok(Publication::Changed);
         }
-        let need = self.tree.leaf_need(index, None);
-        if !spares.suffice(need) {
-            return Ok(Publication::Short(need));
-        }
-        let leaf = self.tree.leaf_mut(index, spares)?;
-        let former = mem::replace(&mut leaf.frames[slot], fresh.take());
-        Ok(Publication::Done(former))
+        let may_be_mapped = source.is_some() || *self.maps_zero_frame.get_mut();
+        let place = match self.tree.owned_leaf_mut(index) {
+            Some(leaf) if is_source(&leaf.frames[slot]) => &mut leaf.frames[slot],
+            Some(_) => return Ok(Publication::Changed),
+            None => {
+                let found = self.tree.find(index);
+                if !is_source(found.map_or(&None, |found| &found.leaf.frames[slot])) {
+                    return Ok(Publication::Changed);
+                }
+                let need = self.tree.leaf_need(index, None);
+                let Some(spares) = spares.filter(|spares| spares.suffice(need)) else {
+                    return Ok(Publication::Short(need));
+                };
+                &mut self.tree.leaf_mut(index, spares)?.frames[slot]
+            }
+        };
+        Ok(Publication::Done {
+            former: mem::replace(place, fresh.take()),
+            may_be_mapped,
+        })
     }
 }
