@@ -302,8 +302,8 @@ impl<M: Machine> AddrSpace<M> {
         let record = unsafe { record::<M>(of).as_ref() };
         let offset = record.offset_of(vaddr.align_down_4k().as_usize());
         let load = || match record.object.load(offset)? {
-            true => Ok(()),
-            false => record.object.unmap_former(offset),
+            Some(_) => Ok(()),
+            None => record.object.unmap_former(offset),
         };
         let loaded = match self.must_not_wait(M::hart()) {
             true => Err(Fault::Nested),

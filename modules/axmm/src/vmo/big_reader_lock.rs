@@ -8,7 +8,7 @@
 //!
 //! | | writes | then reads | if it sees the other |
 //! |---|---|---|---|
-//! | reader | its slot | `WRITING` | gives way: it empties its slot, and takes the lock |
+//! | reader | its slot | `WRITING` | gives way: it empties its slot, and locks instead |
 //! | writer | `WRITING`, with the lock held | all slots | waits until they are empty |
 //!
 //! Writes and reads are sequentially consistent, so at least one of the two sees the other. Readers
@@ -26,9 +26,9 @@ use core::ptr::{self, NonNull};
 
 use axerrno::AxResult;
 
-use super::lock::StateLock;
 use crate::atomic::{AtomicUsize, Ordering};
 use crate::boxed::boxed_slice;
+use crate::locking::index_lock::IndexLock;
 use crate::machine::Machine;
 
 #[cfg(all(test, loom))]
@@ -39,7 +39,7 @@ const WRITING: usize = 1;
 
 /// A spin lock around `T`, with a way to read `T` beside other readers.
 pub struct BigReaderLock<M: Machine, T> {
-    lock: StateLock<M, ()>,
+    lock: IndexLock<M>,
     /// The address of the slots, one for each hart, and [`WRITING`]. 0 before the first reader is
     /// admitted. Written with the lock held.
     slots: AtomicUsize,
@@ -63,7 +63,7 @@ impl<M: Machine, T> BigReaderLock<M, T> {
     #[inline(always)]
     pub fn new(state: T) -> Self {
         Self {
-            lock: StateLock::new(()),
+            lock: IndexLock::new(),
             slots: AtomicUsize::new(0),
             state: UnsafeCell::new(state),
             _owns: PhantomData,
@@ -74,34 +74,82 @@ impl<M: Machine, T> BigReaderLock<M, T> {
     /// read it again.
     #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        self.lock.with(|()| {
-            // Relaxed: the slots are written with the lock held.
-            let slots = self.slots.load(Ordering::Relaxed);
-            if slots != 0 {
-                self.exclude_readers(slots);
-            }
-            // SAFETY: this hart holds the lock with interrupts disabled, so no other code writes the
-            // state until this returns. No hart reads it: there are no slots, or all are empty and
-            // `WRITING` keeps them so.
-            let result = f(unsafe { &mut *self.state.get() });
-            if slots != 0 {
-                // Release: pairs with the loads in `try_read`. Later readers see the changes.
-                self.slots.store(slots, Ordering::Release);
-            }
-            result
-        })
+        let mut irqs_off = Some(M::disable_irqs());
+        self.lock.lock(M::hart(), &mut irqs_off);
+        // Relaxed: the slots are written with the lock held.
+        let slots = self.slots.load(Ordering::Relaxed);
+        if slots != 0 {
+            self.exclude_readers(slots);
+        }
+        // SAFETY: this hart holds the lock with interrupts disabled, so no other code writes the
+        // state, or reads it with the lock held. No hart reads it with a slot: there are no slots, or
+        // all are empty and `WRITING` keeps them so.
+        let result = f(unsafe { &mut *self.state.get() });
+        if slots != 0 {
+            // Release: pairs with the loads in `take_slot`. Later readers see the changes.
+            self.slots.store(slots, Ordering::Release);
+        }
+        self.lock.unlock();
+        result
+    }
+
+    /// Reads the value until the guard is dropped. Interrupts are disabled meanwhile. Takes this
+    /// hart's slot, so that other harts may read at the same time. Locks instead if a hart writes or
+    /// is about to, or if no readers are admitted. The caller must be short, and must not lock or
+    /// read the value again.
+    #[inline(always)]
+    pub fn read(&self) -> ReadGuard<'_, M, T> {
+        let mut irqs_off = Some(M::disable_irqs());
+        let hart = M::hart();
+        let slot = self.take_slot(hart);
+        if slot.is_none() {
+            self.lock.lock(hart, &mut irqs_off);
+        }
+        ReadGuard {
+            state: &self.state,
+            lock: &self.lock,
+            slot,
+            _irqs_off: irqs_off,
+        }
+    }
+
+    /// Takes the slot of `hart`, which runs this with interrupts disabled. Returns `None` if no slot
+    /// may be taken now, or if this hart reads the value already.
+    #[inline(always)]
+    fn take_slot(&self, hart: usize) -> Option<&Slot> {
+        // Acquire: pairs with the Release in `admit_readers`.
+        let slots = self.slots.load(Ordering::Acquire);
+        if slots == 0 || slots & WRITING != 0 {
+            return None;
+        }
+        // SAFETY: `slots` is the address of a slot for each hart.
+        let slot = unsafe { slot_of(slots, hart) };
+        // Relaxed: only this hart writes its slot.
+        if slot.0.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        // SeqCst: comes before the load below. Pairs with the load in `exclude_readers`.
+        slot.0.store(1, Ordering::SeqCst);
+        // SeqCst: comes after the store above. Pairs with the store in `exclude_readers`, and with
+        // the Release in `with`: this hart sees what earlier writers have changed.
+        if self.slots.load(Ordering::SeqCst) & WRITING != 0 {
+            // Relaxed: this hart has not read the value.
+            slot.0.store(0, Ordering::Relaxed);
+            return None;
+        }
+        Some(slot)
     }
 
     /// Waits until no hart reads the value. The caller holds the lock.
     #[cold]
     fn exclude_readers(&self, slots: usize) {
-        // SeqCst: comes before the loads below. Pairs with the second load in `try_read`.
+        // SeqCst: comes before the loads below. Pairs with the second load of `slots` in `take_slot`.
         self.slots.store(slots | WRITING, Ordering::SeqCst);
         for hart in 0..M::harts() {
             let mut round = 0;
             // SAFETY: `slots` is the address of a slot for each hart.
             let slot = unsafe { slot_of(slots, hart) };
-            // SeqCst: comes after the store above. Pairs with the stores to the slot in `try_read`
+            // SeqCst: comes after the store above. Pairs with the stores to the slot in `take_slot`
             // and in the guard's drop: the reader's accesses come before this.
             while slot.0.load(Ordering::SeqCst) != 0 {
                 M::relax(round);
@@ -123,50 +171,20 @@ impl<M: Machine, T> BigReaderLock<M, T> {
         }
         let empty = (0..M::harts()).map(|_| Slot(AtomicUsize::new(0)));
         let mut unused = Some(boxed_slice(empty)?);
-        self.lock.with(|()| {
-            // Relaxed: the slots are written with the lock held.
-            if self.slots.load(Ordering::Relaxed) == 0
-                && let Some(slots) = unused.take()
-            {
-                let slots = NonNull::from(Box::leak(slots)).cast::<Slot>();
-                let address = slots.expose_provenance().get();
-                // Release: pairs with the first load in `try_read`. A reader sees the slots, and
-                // what former holders of the lock have written.
-                self.slots.store(address, Ordering::Release);
-            }
-        });
+        let mut irqs_off = Some(M::disable_irqs());
+        self.lock.lock(M::hart(), &mut irqs_off);
+        // Relaxed: the slots are written with the lock held.
+        if self.slots.load(Ordering::Relaxed) == 0
+            && let Some(slots) = unused.take()
+        {
+            let slots = NonNull::from(Box::leak(slots)).cast::<Slot>();
+            let address = slots.expose_provenance().get();
+            // Release: pairs with the first load in `take_slot`. A reader sees the slots, and what
+            // former holders of the lock have written.
+            self.slots.store(address, Ordering::Release);
+        }
+        self.lock.unlock();
         Ok(())
-    }
-
-    /// Reads the value until the guard is dropped. Interrupts are disabled meanwhile. Returns `None`
-    /// if a hart writes or is about to, if this hart reads the value already, or if no readers are
-    /// admitted. The caller takes the lock then.
-    #[inline]
-    pub fn try_read(&self) -> Option<ReadGuard<'_, M, T>> {
-        // Acquire: pairs with the Release in `admit_readers`.
-        let slots = self.slots.load(Ordering::Acquire);
-        if slots == 0 || slots & WRITING != 0 {
-            return None;
-        }
-        let irqs_off = M::disable_irqs();
-        // SAFETY: `slots` is the address of a slot for each hart.
-        let slot = unsafe { slot_of(slots, M::hart()) };
-        // Relaxed: only this hart writes its slot.
-        if slot.0.load(Ordering::Relaxed) != 0 {
-            return None;
-        }
-        // SeqCst: comes before the load below. Pairs with the load in `exclude_readers`.
-        slot.0.store(1, Ordering::SeqCst);
-        // The guard empties the slot, also if this hart gives way.
-        let guard = ReadGuard {
-            state: &self.state,
-            slot,
-            _irqs_off: irqs_off,
-        };
-        // SeqCst: comes after the store above. Pairs with the store in `exclude_readers`, and with
-        // the Release in `with`: this hart sees what earlier writers have changed.
-        let is_writing = self.slots.load(Ordering::SeqCst) & WRITING != 0;
-        (!is_writing).then_some(guard)
     }
 
     /// Returns the state without locking it.
@@ -203,16 +221,20 @@ unsafe fn slot_of<'a>(slots: usize, hart: usize) -> &'a Slot {
 /// The value, which no hart writes as long as this exists.
 pub struct ReadGuard<'a, M: Machine, T> {
     state: &'a UnsafeCell<T>,
-    slot: &'a Slot,
-    _irqs_off: M::IrqGuard,
+    lock: &'a IndexLock<M>,
+    /// This hart's slot. `None` if this hart holds the lock instead.
+    slot: Option<&'a Slot>,
+    _irqs_off: Option<M::IrqGuard>,
 }
 
 impl<M: Machine, T> Deref for ReadGuard<'_, M, T> {
     type Target = T;
 
+    #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: `try_read` has returned this guard, so the hart's slot was taken and no hart was
-        // writing. A writer waits until the slot is empty, which is when the guard is dropped.
+        // SAFETY: `read` has returned this guard. So this hart holds the lock, which writers need. Or
+        // its slot was taken when no hart was writing, and writers wait until the slot is empty. Both
+        // last until the guard is dropped.
         unsafe { &*self.state.get() }
     }
 }
@@ -220,7 +242,10 @@ impl<M: Machine, T> Deref for ReadGuard<'_, M, T> {
 impl<M: Machine, T> Drop for ReadGuard<'_, M, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Release: pairs with the load in `exclude_readers`. The writer comes after this reader.
-        self.slot.0.store(0, Ordering::Release);
+        match self.slot {
+            // Release: pairs with the load in `exclude_readers`. The writer comes after this reader.
+            Some(slot) => slot.0.store(0, Ordering::Release),
+            None => self.lock.unlock(),
+        }
     }
 }

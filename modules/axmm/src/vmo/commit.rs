@@ -69,10 +69,10 @@ impl<M: Machine> Object<M> {
         let mut fresh: Vec<Fresh> = Vec::new();
         let mut longest_run = FANOUT;
         for part in parts(base + pages.start..base + pages.end, FANOUT) {
-            let (missing, part_need) = self.state.with(|state| {
-                let missing = state.missing(&part);
-                (missing, state.tree.leaf_need(part.start, before))
-            });
+            let state = self.state.read();
+            let missing = state.missing(&part);
+            let part_need = state.tree.leaf_need(part.start, before);
+            drop(state);
             if missing.is_empty() {
                 continue;
             }
@@ -128,7 +128,8 @@ impl<M: Machine> Object<M> {
             let index = (index & !(FANOUT - 1)) + slot;
             // A page request may have copied the page meanwhile, and another owner may have dropped
             // it. The page stays the object's own then, because a snapshot would need the turn.
-            if let Page::Shared(frame) = self.state.with(|state| state.page(index))? {
+            let page = self.state.read().page(index)?;
+            if let Page::Shared(frame) = page {
                 leaf.frames[slot] = Some(new_frame::<M>(Some(&frame))?);
             }
         }

@@ -3,7 +3,7 @@
 //! | lock | guards | interrupts |
 //! |---|---|---|
 //! | [`Turn`] | an operation, against the other operations of the object | are taken |
-//! | [`StateLock`], in a [`BigReaderLock`](super::big_reader_lock::BigReaderLock) | the tree, the length and the other fields | are disabled |
+//! | [`BigReaderLock`](super::big_reader_lock::BigReaderLock) of the state | the tree, the length and the other fields | are disabled |
 //! | [`StateLock`] of the mappings | the list of shared mappings | are disabled |
 //!
 //! An operation that reads or changes pages holds the turn from beginning to end. It locks the state

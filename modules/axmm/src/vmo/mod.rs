@@ -242,17 +242,18 @@ impl<M: Machine> Vmo<M> {
         }
     }
 
-    /// Returns the object that has `pages`, and their indices there.
+    /// Returns the object that has `pages`, and their indices there. The caller compares these with
+    /// that object's length, which may change until its state is locked.
     ///
     /// # Errors
     ///
-    /// Fails with `InvalidInput` if `pages` does not lie in this object.
+    /// Fails with `InvalidInput` if this object is a slice, and does not have all of `pages`.
     fn locate(&self, pages: &Range<usize>) -> AxResult<(&Object<M>, Range<usize>)> {
-        if pages.end > self.0.state.with(|state| state.pages) {
-            return Err(AxError::InvalidInput);
+        match &self.0.body {
+            Body::Slice { pages: len, .. } if pages.end > *len => Err(AxError::InvalidInput),
+            Body::Slice { of, first, .. } => Ok((&of.0, first + pages.start..first + pages.end)),
+            Body::Tree { .. } | Body::Run { .. } => Ok((&self.0, pages.clone())),
         }
-        let (object, first) = self.target();
-        Ok((&object.0, first + pages.start..first + pages.end))
     }
 
     /// Returns what the object is made of.
@@ -280,12 +281,12 @@ impl<M: Machine> Vmo<M> {
         reason = "an object is a length of memory, not a list"
     )]
     pub fn len(&self) -> usize {
-        self.0.state.with(|state| state.pages * PAGE_SIZE)
+        self.0.state.read().pages * PAGE_SIZE
     }
 
     /// Returns the name, which is empty at first.
     pub fn name(&self) -> &'static str {
-        self.0.state.with(|state| state.name)
+        self.0.state.read().name
     }
 
     /// Sets the name.
@@ -296,7 +297,7 @@ impl<M: Machine> Vmo<M> {
     /// Returns how mappings use the data caches.
     pub fn cache_policy(&self) -> CachePolicy {
         let (object, _) = self.target();
-        object.0.state.with(|state| state.policy)
+        object.0.state.read().policy
     }
 
     /// Sets how mappings use the data caches.

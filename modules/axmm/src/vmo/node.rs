@@ -140,6 +140,7 @@ impl Child {
 
     /// Returns the counted pointer that `self` stands for. `self` still owns the reference, so the
     /// result must not be dropped while `self` exists.
+    #[inline(always)]
     fn owner(&self) -> ManuallyDrop<Owner> {
         let is_leaf = self.tagged.addr().get() & LEAF != 0;
         ManuallyDrop::new(if is_leaf {
@@ -157,6 +158,7 @@ impl Child {
     }
 
     /// Returns whether the node has other owners. See [`Counted::is_shared`].
+    #[inline(always)]
     pub fn is_shared(&self) -> bool {
         match &*self.owner() {
             Owner::Inner(node) => node.is_shared(),
@@ -178,6 +180,7 @@ impl Child {
     }
 
     /// Returns the node.
+    #[inline(always)]
     pub fn node(&self) -> Node<'_> {
         match &*self.owner() {
             // SAFETY: `self` owns a reference for at least as long as it is borrowed, so the
@@ -190,6 +193,7 @@ impl Child {
     }
 
     /// Returns the node for writing. `None` if it has other owners.
+    #[inline(always)]
     pub fn node_mut(&mut self) -> Option<NodeMut<'_>> {
         match &mut *self.owner() {
             // SAFETY: `self` owns the only reference, and is borrowed exclusively for as long as

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::AtomicBool;
 
 use axalloc::Frames;
 use axconfig::PAGE_SIZE;
@@ -62,9 +63,10 @@ pub struct State {
     pub tree: Tree,
     pub name: &'static str,
     pub policy: CachePolicy,
-    /// Whether the zero frame has ever been mapped for a page that the tree did not have. If so, a
-    /// new page is unmapped everywhere after it was added.
-    pub maps_zero_frame: bool,
+    /// Whether the zero frame has ever been requested for a page that the tree did not have. If so, a
+    /// new page is unmapped everywhere after it was added. Readers of the state set it, and nothing
+    /// clears it.
+    pub maps_zero_frame: AtomicBool,
     /// The pinned ranges, as page indices. A range that is pinned twice is here twice.
     pub pins: Vec<Range<usize>>,
     /// Counts the objects of the family: those that came from one another by snapshots. Each has
@@ -80,7 +82,7 @@ impl State {
             tree,
             name: "",
             policy: CachePolicy::Cached,
-            maps_zero_frame: false,
+            maps_zero_frame: AtomicBool::new(false),
             pins: Vec::new(),
             family: None,
         }
@@ -97,6 +99,7 @@ impl State {
     /// # Errors
     ///
     /// Fails like [`PageFrame::share`].
+    #[inline(always)]
     pub fn page(&self, index: usize) -> AxResult<Page> {
         let Some(found) = self.tree.find(index) else {
             return Ok(Page::Absent);
@@ -149,7 +152,7 @@ impl<M: Machine> Object<M> {
     /// Fails with `InvalidInput` if `pages` ends behind the object.
     pub fn turn_for(&self, pages: &Range<usize>) -> AxResult<TurnGuard<'_, M>> {
         let turn = self.turn.wait();
-        let is_inside = self.state.with(|state| pages.end <= state.pages);
+        let is_inside = pages.end <= self.state.read().pages;
         is_inside.then_some(turn).ok_or(AxError::InvalidInput)
     }
 

@@ -81,25 +81,28 @@ impl PageFrame {
     }
 
     /// Borrows the reference that this value owns.
-    fn reference(&self) -> ManuallyDrop<SharedFrames> {
-        // SAFETY: `self` owns a reference, which came from `FrameRun::into_raw` or
-        // `SharedFrames::into_raw`. `ManuallyDrop` leaves it with `self`.
-        ManuallyDrop::new(unsafe { SharedFrames::from_raw(self.start()) })
+    #[inline(always)]
+    fn reference(&self) -> ManuallyDrop<FrameRun> {
+        // SAFETY: `self` owns a reference to this single frame, which came from `FrameRun::into_raw`.
+        // `ManuallyDrop` leaves it with `self`.
+        ManuallyDrop::new(unsafe { FrameRun::from_raw(self.start(), 1) })
     }
 
     /// Returns whether the frame has other references. They may be dropped at any time. If there
     /// are none, there will be none until this one is shared.
+    #[inline(always)]
     pub fn is_shared(&self) -> bool {
-        self.reference().references() != 1
+        !self.reference().is_exclusive()
     }
 
     /// Adds a reference, and returns it.
     ///
     /// # Errors
     ///
-    /// Fails with `ResourceBusy` if there are 2^32 - 1 references.
+    /// Fails with `ResourceBusy` if there are 2^31 references.
+    #[inline(always)]
     pub fn share(&self) -> AxResult<Self> {
-        self.reference().share()?.into_raw();
+        self.reference().share_one()?.into_raw();
         Ok(Self(self.0))
     }
 

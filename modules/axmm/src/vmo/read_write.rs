@@ -82,7 +82,7 @@ impl<M: Machine> Vmo<M> {
         let behind = end.div_ceil(PAGE_SIZE);
         let (object, mut pages) = self.locate(&(first..behind.max(first)))?;
         if len == 0 {
-            pages.end = pages.start;
+            pages.start = pages.end;
         }
         Ok((object, pages, offset % PAGE_SIZE))
     }
@@ -92,7 +92,7 @@ impl<M: Machine> Object<M> {
     /// Returns where the page with index `page` is. The caller has the turn.
     fn page(&self, page: usize) -> AxResult<Page> {
         match &self.body {
-            Body::Tree { base } => self.state.with(|state| state.page(base + page)),
+            Body::Tree { base } => self.state.read().page(base + page),
             Body::Run { start, .. } => Ok(Page::Owned(*start + page * PAGE_SIZE)),
             Body::Slice { .. } => Err(AxError::BadState),
         }

@@ -1,6 +1,7 @@
 //! Page requests: what a page fault in a mapped object asks for.
 
 use core::mem;
+use core::sync::atomic::Ordering;
 
 use axconfig::PAGE_SIZE;
 use axerrno::{AxError, AxResult};
@@ -14,7 +15,7 @@ use super::page_frame::PageFrame;
 use super::spares::{Need, Spares};
 use super::tree::Found;
 use crate::machine::Machine;
-use crate::zero_frame::{is_zero_frame, zero_frame};
+use crate::zero_frame::zero_frame;
 
 /// What a page is requested for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +43,9 @@ impl<M: Machine> Vmo<M> {
     /// Returns the page at `offset`, and those behind it that follow in contiguous frames.
     ///
     /// For reading, a page that was never written is the zero frame, and no memory is allocated.
-    /// For writing, the page becomes one that no other object has. Another operation may take the
-    /// pages away as soon as this returns, unless they are pinned.
+    /// For writing, the page becomes one that no other object has. If it has to be allocated or copied
+    /// for that, it is returned alone. Another operation may take the pages away as soon as this
+    /// returns, unless they are pinned.
     ///
     /// # Errors
     ///
@@ -53,9 +55,16 @@ impl<M: Machine> Vmo<M> {
     ///   another owner.
     pub fn request(&self, offset: usize, access: Access) -> AxResult<Run> {
         loop {
-            match self.try_request(offset, access, usize::MAX, |run| run)? {
-                Some(run) => return Ok(run),
-                None => _ = self.load(offset)?,
+            if let Some(run) = self.try_request(offset, access, usize::MAX, |run| run)? {
+                return Ok(run);
+            }
+            if let Some(frame) = self.load(offset)? {
+                return Ok(Run {
+                    offset,
+                    frame,
+                    count: 1,
+                    writable: true,
+                });
             }
         }
     }
@@ -65,9 +74,8 @@ impl<M: Machine> Vmo<M> {
     /// [`load`](Self::load) the page then, and try again. The run has at most `most` pages, at
     /// least 1. That bounds the time that the state is locked.
     ///
-    /// The object's state does not change until `f` returns, so the pages are not taken away before.
-    /// Interrupts are disabled meanwhile. If the pages are there, other harts may read the state at
-    /// the same time, or else it is locked. This allocates nothing. `f` may allocate page tables, but
+    /// The object's state is read until `f` returns, so the pages are not taken away before.
+    /// Interrupts are disabled meanwhile. This allocates nothing. `f` may allocate page tables, but
     /// must lock nothing of an object.
     ///
     /// # Errors
@@ -82,28 +90,18 @@ impl<M: Machine> Vmo<M> {
     ) -> AxResult<Option<R>> {
         let (object, page, end) = self.page_at(offset)?;
         let end = end.min(page.saturating_add(most));
-        if let Some(state) = object.state.try_read() {
-            match object.resident(&state, page, end, access)? {
-                // That the zero frame is mapped has to be recorded.
-                Some(run) if is_zero_frame(run.frame) => {}
-                run => return Ok(run.map(|run| f(Run { offset, ..run }))),
-            }
-        }
-        object.state.with(|state| {
-            let run = object.resident(state, page, end, access)?;
-            let is_zero_frame = |run: &Run| is_zero_frame(run.frame);
-            state.maps_zero_frame |= run.as_ref().is_some_and(is_zero_frame);
-            Ok(run.map(|run| f(Run { offset, ..run })))
-        })
+        let state = object.state.read();
+        let run = object.resident(&state, page, end, access)?;
+        Ok(run.map(|run| f(Run { offset, ..run })))
     }
 
     /// Makes the page at `offset` one that no other object has. Allocates and fills a frame with
-    /// the object's state unlocked. Returns `false` if the page is such a one already.
+    /// the object's state unlocked. Returns that frame, or `None` if the page is such a one already.
     ///
     /// # Errors
     ///
     /// Those of [`request`](Self::request).
-    pub(crate) fn load(&self, offset: usize) -> AxResult<bool> {
+    pub(crate) fn load(&self, offset: usize) -> AxResult<Option<PhysAddr>> {
         let (object, page, end) = self.page_at(offset)?;
         match page < end {
             true => object.load(page),
@@ -144,8 +142,12 @@ impl<M: Machine> Vmo<M> {
 
 /// What came of publishing a page.
 enum Publication {
-    /// The page has the new frame. This was its frame before.
-    Done(Option<PageFrame>),
+    /// The page has the new frame. `former` was its frame before. Mappings may show that, or the zero
+    /// frame, if `may_be_mapped`.
+    Done {
+        former: Option<PageFrame>,
+        may_be_mapped: bool,
+    },
     /// The page has another frame than the one that was copied, so the new frame is of no use.
     Changed,
     /// So many spare nodes are needed. Nothing has changed.
@@ -176,16 +178,18 @@ impl<M: Machine> Object<M> {
             Body::Run { start, .. } => (start + page * PAGE_SIZE, end - page, true),
             // `page_at` returns no slice.
             Body::Slice { .. } => return Err(AxError::InvalidInput),
-            Body::Tree { base } => match state.tree.find(base + page) {
-                Some(found) => match found.run((base + page) % FANOUT, end - page, access) {
-                    Some(run) => run,
-                    None => return Ok(None),
-                },
-                None => (zero_frame(), 1, false),
-            },
+            Body::Tree { base } => {
+                let found = state.tree.find(base + page);
+                match found.and_then(|found| found.page((base + page) % FANOUT)) {
+                    Some(first) if access == Access::Read || first.is_writable => {
+                        (first.frame(), first.count(end - page), first.is_writable)
+                    }
+                    None if access == Access::Read => (state.request_zero_frame(), 1, false),
+                    _ => return Ok(None),
+                }
+            }
         };
-        let is_ready = access == Access::Read || writable;
-        Ok(is_ready.then_some(Run {
+        Ok(Some(Run {
             offset: page * PAGE_SIZE,
             frame,
             count,
@@ -193,23 +197,24 @@ impl<M: Machine> Object<M> {
         }))
     }
 
-    /// Makes the page with index `page` one that no other object has. Returns `false` if it is such a
-    /// one already.
+    /// Makes the page with index `page` one that no other object has. Returns its new frame, or `None`
+    /// if it is such a one already.
     ///
     /// # Errors
     ///
     /// - Fails with `InvalidInput` if the object does not have the page.
     /// - Fails with `NoMemory`.
-    pub fn load(&self, page: usize) -> AxResult<bool> {
+    pub fn load(&self, page: usize) -> AxResult<Option<PhysAddr>> {
         let index = self.in_tree(&(page..page + 1))?.start;
-        let mut spares = Spares::default();
         loop {
-            let source = self.state.with(|state| match page < state.pages {
-                true => state.page(index),
-                false => Err(AxError::InvalidInput),
-            })?;
+            let state = self.state.read();
+            let source = match page < state.pages {
+                true => state.page(index)?,
+                false => return Err(AxError::InvalidInput),
+            };
+            drop(state);
             let source = match source {
-                Page::Owned(_) => return Ok(false),
+                Page::Owned(_) => return Ok(None),
                 Page::Shared(frame) => Some(frame),
                 Page::Absent => None,
             };
@@ -219,97 +224,187 @@ impl<M: Machine> Object<M> {
                 // that. Now no hart can, and none gets the right again while `source` exists.
                 self.mappings.write_protect(page..page + 1);
             }
-            let mut fresh = Some(new_frame::<M>(source.as_ref())?);
-            loop {
-                let mut maps_zero_frame = false;
-                let publish = |state: &mut State| {
-                    maps_zero_frame = state.maps_zero_frame;
-                    match page < state.pages {
-                        true => state.publish(index, source.as_ref(), &mut fresh, &mut spares),
-                        false => Ok(Publication::Changed),
-                    }
-                };
-                match self.state.with(publish)? {
-                    Publication::Done(former) => {
-                        if former.is_some() || maps_zero_frame {
-                            self.mappings.unmap(page..page + 1);
-                        }
-                        drop(former);
-                        return Ok(true);
-                    }
-                    Publication::Changed => break,
-                    Publication::Short(need) => spares.fill(need)?,
+            let fresh = new_frame::<M>(source.as_ref())?;
+            let frame = fresh.start();
+            if self.publish(page, index, source.as_ref(), fresh)? {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    /// Gives the page with index `page`, and `index` in the tree, the frame `fresh`, if its frame
+    /// still is `source`, or it still has none. Returns whether it has. Unmaps the former frame.
+    ///
+    /// # Errors
+    ///
+    /// - Fails with `NoMemory`.
+    /// - Fails like [`PageFrame::share`].
+    #[inline(always)]
+    fn publish(
+        &self,
+        page: usize,
+        index: usize,
+        source: Option<&PageFrame>,
+        fresh: PageFrame,
+    ) -> AxResult<bool> {
+        let mut fresh = Some(fresh);
+        let publish = |state: &mut State| state.publish(page, index, source, &mut fresh, None);
+        let published = match self.state.with(publish)? {
+            Publication::Short(need) => self.add_nodes(page, index, source, fresh, need)?,
+            published => published,
+        };
+        Ok(match published {
+            Publication::Done {
+                former,
+                may_be_mapped,
+            } => {
+                if may_be_mapped {
+                    self.mappings.unmap(page..page + 1);
                 }
+                drop(former);
+                true
+            }
+            Publication::Changed | Publication::Short(_) => false,
+        })
+    }
+
+    /// Gives a page the frame `fresh`, as [`publish`](Self::publish) does, with new nodes on the path
+    /// to it. Never returns `Short`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`publish`](Self::publish).
+    #[cold]
+    #[inline(never)]
+    fn add_nodes(
+        &self,
+        page: usize,
+        index: usize,
+        source: Option<&PageFrame>,
+        mut fresh: Option<PageFrame>,
+        mut need: Need,
+    ) -> AxResult<Publication> {
+        let mut spares = Spares::default();
+        loop {
+            spares.fill(need)?;
+            let with = Some(&mut spares);
+            let publish = |state: &mut State| state.publish(page, index, source, &mut fresh, with);
+            match self.state.with(publish)? {
+                Publication::Short(more) => need = more,
+                published => return Ok(published),
             }
         }
     }
 }
 
-impl Found<'_> {
-    /// Returns the first frame of the run that begins with the page in `slot` and has at most
-    /// `most` pages, their number, and whether they may be written. `None` if `access` is not
-    /// possible yet.
-    fn run(&self, slot: usize, most: usize, access: Access) -> Option<(PhysAddr, usize, bool)> {
+/// A page that has a frame, and the pages behind it.
+struct FoundPage<'a> {
+    /// The frames of the leaf from this page on.
+    pages: &'a [Option<PageFrame>],
+    first: &'a PageFrame,
+    is_path_owned: bool,
+    /// Whether the page may be written, because no other object has it.
+    is_writable: bool,
+}
+
+impl<'a> Found<'a> {
+    /// Returns the page in `slot` of the leaf, or `None` if it has no frame.
+    #[inline(always)]
+    fn page(self, slot: usize) -> Option<FoundPage<'a>> {
         let pages = &self.leaf.frames[slot..];
-        let pages = &pages[..most.min(pages.len())];
-        let first = pages.first().and_then(Option::as_ref);
-        let writable = first.is_some_and(|first| self.is_path_owned && !first.is_shared());
-        if access == Access::Write && !writable {
-            return None;
+        let first = pages.first()?.as_ref()?;
+        Some(FoundPage {
+            pages,
+            first,
+            is_path_owned: self.is_path_owned,
+            is_writable: self.is_path_owned && !first.is_shared(),
+        })
+    }
+}
+
+impl FoundPage<'_> {
+    #[inline(always)]
+    fn frame(&self) -> PhysAddr {
+        self.first.start()
+    }
+
+    /// Returns the number of pages, from this one on and at most `most`, that have contiguous frames
+    /// and may be written or not as this one.
+    #[inline(always)]
+    fn count(&self, most: usize) -> usize {
+        match most.min(self.pages.len()) {
+            1 => 1,
+            most => self.count_run(most),
         }
-        let Some(first) = first else {
-            return Some((zero_frame(), 1, false));
-        };
-        let count = match self.is_path_owned {
-            false => PageFrame::count_contiguous(pages),
-            true if writable => PageFrame::count_exclusive(pages),
-            true => {
-                let pages = &pages[..PageFrame::count_contiguous(pages)];
-                let is_shared =
-                    |page: &&Option<PageFrame>| page.as_ref().is_some_and(PageFrame::is_shared);
-                pages.iter().take_while(is_shared).count()
-            }
-        };
-        Some((first.start(), count, writable))
+    }
+
+    #[inline(never)]
+    fn count_run(&self, most: usize) -> usize {
+        let pages = &self.pages[..most];
+        if !self.is_path_owned {
+            return PageFrame::count_contiguous(pages);
+        }
+        if self.is_writable {
+            return PageFrame::count_exclusive(pages);
+        }
+        let pages = &pages[..PageFrame::count_contiguous(pages)];
+        let is_shared = |page: &&Option<PageFrame>| page.as_ref().is_some_and(PageFrame::is_shared);
+        pages.iter().take_while(is_shared).count()
     }
 }
 
 impl State {
-    /// Gives page `index` of the tree the frame `fresh`, if its frame still is `source`, or it still
-    /// has none.
+    /// Returns the zero frame, and records that it has been requested.
+    fn request_zero_frame(&self) -> PhysAddr {
+        // Relaxed: a writer comes after the readers of the state, and reads this then. Only the first
+        // request writes, so that later readers share the cache line.
+        if !self.maps_zero_frame.load(Ordering::Relaxed) {
+            self.maps_zero_frame.store(true, Ordering::Relaxed);
+        }
+        zero_frame()
+    }
+
+    /// Gives the page with index `page`, and `index` in the tree, the frame `fresh`, if its frame still
+    /// is `source`, or it still has none. Needs no `spares` if no node has to be allocated or copied.
     ///
     /// # Errors
     ///
     /// Fails like [`PageFrame::share`].
+    #[inline(always)]
     fn publish(
         &mut self,
+        page: usize,
         index: usize,
         source: Option<&PageFrame>,
         fresh: &mut Option<PageFrame>,
-        spares: &mut Spares,
+        spares: Option<&mut Spares>,
     ) -> AxResult<Publication> {
         let slot = index % FANOUT;
         let is_source = |page: &Option<PageFrame>| {
             page.as_ref().map(PageFrame::start) == source.map(PageFrame::start)
         };
-        // The most frequent case: no node has to be allocated or copied.
-        if let Some(leaf) = self.tree.owned_leaf_mut(index) {
-            let page = &mut leaf.frames[slot];
-            return Ok(match is_source(page) {
-                true => Publication::Done(mem::replace(page, fresh.take())),
-                false => Publication::Changed,
-            });
-        }
-        let found = self.tree.find(index);
-        if !is_source(found.map_or(&None, |found| &found.leaf.frames[slot])) {
+        if page >= self.pages {
             return Ok(Publication::Changed);
         }
-        let need = self.tree.leaf_need(index, None);
-        if !spares.suffice(need) {
-            return Ok(Publication::Short(need));
-        }
-        let leaf = self.tree.leaf_mut(index, spares)?;
-        let former = mem::replace(&mut leaf.frames[slot], fresh.take());
-        Ok(Publication::Done(former))
+        let may_be_mapped = source.is_some() || *self.maps_zero_frame.get_mut();
+        let place = match self.tree.owned_leaf_mut(index) {
+            Some(leaf) if is_source(&leaf.frames[slot]) => &mut leaf.frames[slot],
+            Some(_) => return Ok(Publication::Changed),
+            None => {
+                let found = self.tree.find(index);
+                if !is_source(found.map_or(&None, |found| &found.leaf.frames[slot])) {
+                    return Ok(Publication::Changed);
+                }
+                let need = self.tree.leaf_need(index, None);
+                let Some(spares) = spares.filter(|spares| spares.suffice(need)) else {
+                    return Ok(Publication::Short(need));
+                };
+                &mut self.tree.leaf_mut(index, spares)?.frames[slot]
+            }
+        };
+        Ok(Publication::Done {
+            former: mem::replace(place, fresh.take()),
+            may_be_mapped,
+        })
     }
 }

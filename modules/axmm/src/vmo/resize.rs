@@ -24,7 +24,7 @@ impl<M: Machine> Vmo<M> {
         let pages = page_count(len)?;
         let _turn = self.0.turn.wait();
         // Only a resize changes the number, and this one has the turn.
-        let now = self.0.state.with(|state| state.pages);
+        let now = self.0.state.read().pages;
         match pages < now {
             true => self.0.take_out(&(pages..now), Some(pages)),
             false => self.0.grow(pages),

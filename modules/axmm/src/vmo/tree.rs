@@ -80,6 +80,7 @@ impl Tree {
     }
 
     /// Returns the leaf of page `index`, or `None` if there is none.
+    #[inline(always)]
     pub fn find(&self, index: usize) -> Option<Found<'_>> {
         let mut child = self.root.as_ref()?;
         let mut level = self.height;
@@ -149,6 +150,7 @@ impl Tree {
 
     /// Returns the leaf of page `index` for writing, if it exists and every node on the path to it
     /// has one owner.
+    #[inline(always)]
     pub fn owned_leaf_mut(&mut self, index: usize) -> Option<&mut Leaf> {
         let mut child = self.root.as_mut()?;
         let mut level = self.height;

@@ -53,7 +53,7 @@ impl<M: Machine> Vmo<M> {
     }
 
     fn count(&self) -> Count {
-        let own = self.0.state.with(|state| state.pages);
+        let own = self.0.state.read().pages;
         let (target, first) = self.target();
         let object = &*target.0;
         let committed = match &object.body {

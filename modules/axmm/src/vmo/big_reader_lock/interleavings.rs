@@ -51,13 +51,8 @@ fn write(lock: &Lock) {
     wake_other();
 }
 
-/// Reads the value as a page fault does: under the lock if it has to give way.
 fn read(lock: &Lock) -> usize {
-    let value = |value: &Watched| value.0.with(|value| unsafe { *value });
-    let seen = match lock.try_read() {
-        Some(guard) => value(&guard),
-        None => lock.with(|locked| value(locked)),
-    };
+    let seen = lock.read().0.with(|value| unsafe { *value });
     wake_other();
     seen
 }
@@ -124,11 +119,7 @@ fn object_with(node: Counted<Node>) -> Object {
 
 /// Looks a page up, as a page fault does.
 fn look_up(object: &Object) {
-    let read = |root: &Option<Counted<Node>>| root.iter().for_each(|node| node.read());
-    match object.try_read() {
-        Some(root) => read(&root),
-        None => object.with(|root| read(root)),
-    }
+    object.read().iter().for_each(|node| node.read());
     wake_other();
 }
 
