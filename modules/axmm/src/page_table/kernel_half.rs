@@ -140,7 +140,8 @@ where
         !self.borrowed.is_empty()
     }
 
-    /// Returns whether everything that the page table with this `root` ever translates is
+    /// Returns whether the entries of this root were copied from `root` after that was
+    /// [shared](Self::share_root). Then all that the other page table translates, now or later, is
     /// translated here, too.
     pub fn borrows_all_of(&self, root: PhysAddr) -> bool {
         self.lender == root
