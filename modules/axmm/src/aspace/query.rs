@@ -181,9 +181,9 @@ impl<M: Machine> AddrSpace<M> {
     /// visited. A step lies in one shard: its part is the rest of `pages`, up to the shard's end.
     ///
     /// Calls `look` with a guard whose range is that part. `look` visits some of it, and moves
-    /// `reached`. It returns `None` when it has visited all of the part. Otherwise it returns what
-    /// this returns then: whether the caller makes another step. After `None`, this moves `reached`
-    /// to the next shard, and returns whether any of `pages` lies there.
+    /// `reached`. It returns `None` when it has visited all of the part. Otherwise it returns
+    /// whether there may be more to visit, and this returns the same. After `None`, this moves
+    /// `reached` to the next shard, and returns whether any of `pages` lies there.
     ///
     /// While `look` runs, no operation has locked any of the part, and the index lock is held. So
     /// nothing there is unmapped meanwhile.

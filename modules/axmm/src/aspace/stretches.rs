@@ -46,7 +46,8 @@ impl<M: Machine> Unlocked<'_, '_, M> {
     }
 
     /// Returns the first stretch of `range`. If its areas own their frames, it begins at the start
-    /// of `range`, with the gap that may lie there. Otherwise it is one area.
+    /// of `range`, with the gap that may lie there. It ends before the next area that does not own
+    /// its frames, or at the end of `range`. A stretch that does not own its frames is one area.
     fn first_stretch(&self, range: VirtAddrRange) -> Option<Stretch> {
         let in_range = |area: &memory_set::MemoryArea<_>| area.start() < range.end;
         let mut area = self.area_from(range.start).filter(in_range)?;

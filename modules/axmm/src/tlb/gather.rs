@@ -18,8 +18,8 @@
 //!
 //! A frame that has other owners besides the page table cannot link to a next frame in the list.
 //! So the entry of a small page with such a frame keeps the address, and is not present for the
-//! hardware. After the flush the operation unmaps its range again. It uses a second gather, which
-//! knows that the pages are in no TLB ([`set_flushed`](TlbGather::set_flushed)). The entry of a
+//! hardware. After the flush the operation unmaps its range again. It uses a second gather,
+//! for which these pages are in no TLB ([`set_flushed`](TlbGather::set_flushed)). The entry of a
 //! large page cannot keep the address, because it would look like one that leads to a table.
 //!
 //! The caller has locked the range, so no other hart maps its addresses again before all harts
