@@ -10,8 +10,12 @@ mod messages;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hint::black_box;
+use core::pin::Pin;
 
-use axstd::memory::{Mapping, MappingFlags, sections, usage};
+use axstd::memory::{
+    AxError, AxResult, KERNEL_MAP_BASE, KERNEL_OWNED_BASE, Mapping, MappingFlags, Sharing,
+    VirtAddrRange, Vmo, kernel_aspace, sections, usage,
+};
 use axstd::os::arceos::modules::axhal;
 use axstd::thread::{Builder, JoinHandle};
 use axstd::{env, harts, println, process};
@@ -36,6 +40,7 @@ const ENDINGS: &[(&str, fn())] = &[
     ("null", || write_to(0)),
     ("read-only", || write_to(sections()[1].start)),
     ("unmapped", use_after_unmap),
+    ("past-object", || println!("{:?}", write_past_object())),
     ("memory", || println!("{}", exhaust_heap().len())),
     ("memory-of-page", exhaust_frames),
     ("stack", || println!("{}", recurse(1))),
@@ -127,6 +132,24 @@ fn use_after_unmap() {
         drop(mapping);
         write_to(addr);
     }
+}
+
+/// Writes to a page that a memory object had when it was mapped. The object has shrunk since then.
+fn write_past_object() -> AxResult {
+    const PAGE: usize = 4096;
+    let object = Vmo::new_resizable(PAGE)?;
+    let space = Pin::static_ref(&**kernel_aspace());
+    let limit = VirtAddrRange {
+        start: KERNEL_MAP_BASE.into(),
+        end: KERNEL_OWNED_BASE.into(),
+    };
+    let free = space.find_free_area(limit.start, PAGE, limit);
+    let at = free.ok_or(AxError::NoMemory)?;
+    let rights = MappingFlags::READ | MappingFlags::WRITE;
+    space.map_object(at, PAGE, rights, &object, 0, Sharing::Shared)?;
+    object.resize(0)?;
+    write_to(at.as_usize());
+    Ok(())
 }
 
 /// Allocates boxes until the heap can get no more memory, which ends the machine.

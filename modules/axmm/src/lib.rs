@@ -34,12 +34,12 @@
 //! | a range lock | pages, tables and areas of a range | the locks above |
 //! | an index lock | the areas of a shard, and which ranges are locked | the locks above, index locks of lower shards |
 //! | a hart's fault slot | the page that the hart faults in | the locks above |
-//! | an object's state | the pages, the length and the pins of a memory object; its mappings | the locks above, the object's turn |
+//! | an object's state | the pages, the length and the pins of a memory object; its mappings | the locks above |
 //! | the locks of `axalloc` | frames, heap | the locks above |
 //!
-//! A range is locked with the index lock held, but a hart that waits for a range has freed the index
-//! lock. A hart that holds a lock or the fault slot of a user program's address space may take those
-//! of the kernel's, and not the other way round.
+//! A range is locked with the index lock held, but a hart that waits for a range has freed the
+//! index lock. A hart that holds a lock or the fault slot of a user program's address space may
+//! take locks and the fault slot of the kernel's address space. The reverse is not allowed.
 //!
 //! docs/locking.md has the protocol. A hart that waits for another acknowledges flush requests
 //! meanwhile ([`Machine::relax`]), because the other may be waiting for that. But a hart that

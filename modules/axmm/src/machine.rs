@@ -14,12 +14,15 @@ use page_table_multiarch::{GenericPTE, PagingMetaData};
 ///
 /// # Safety
 ///
-/// [`harts`](Self::harts) never changes. While an [`IrqGuard`](Self::IrqGuard) exists,
-/// [`hart`](Self::hart) returns the same number to the code that made it, and the number is
-/// below `harts`.
+/// An implementor promises:
 ///
-/// No value of the type is ever made. It is `Sync` only if threads may share address spaces of
-/// this machine. Then threads that have guards at the same time get different numbers.
+/// - [`harts`](Self::harts) always returns the same number.
+/// - While an [`IrqGuard`](Self::IrqGuard) exists, [`hart`](Self::hart) returns the same number to
+///   the code that made the guard. The number is below `harts`.
+/// - The type is `Sync` only if threads may share address spaces of this machine. In that case,
+///   threads that have guards at the same time get different numbers from `hart`.
+///
+/// The type only names a machine. No value of it is made.
 pub unsafe trait Machine: 'static {
     /// How many levels a page table has, and how many bits addresses have.
     type Meta: PagingMetaData<VirtAddr = VirtAddr>;

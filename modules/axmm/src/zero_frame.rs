@@ -24,8 +24,9 @@ mod in_image {
     use super::PhysAddr;
     use axconfig::{PAGE_SIZE, PHYS_VIRT_OFFSET};
 
-    /// The frames around it are those of the image, which no page owns. So a run of pages in
-    /// contiguous frames never includes it, and code that handles runs looks at the first frame only.
+    /// The frames beside it belong to the image, too, and no page owns them. So pages in contiguous
+    /// frames never include it, unless it is the only frame. Code that handles such a run compares
+    /// only the first frame with the zero frame.
     #[repr(align(4096))]
     struct Frame([u8; PAGE_SIZE]);
 

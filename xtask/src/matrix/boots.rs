@@ -62,6 +62,11 @@ const ENDINGS: &[(&str, u8, &str)] = &[
     ("null", PANICKED, "write to 0x0"),
     ("read-only", PANICKED, "unhandled page fault: write to"),
     ("unmapped", PANICKED, "mapped there: nothing"),
+    (
+        "past-object",
+        PANICKED,
+        "the access is past the end of the memory object",
+    ),
     ("memory", PANICKED, "out of memory: wanted 32768 bytes; "),
     ("memory-of-page", PANICKED, "no page yet; out of memory: "),
     ("stack", PANICKED, "stack overflow: sp 0x"),

@@ -58,8 +58,11 @@ impl<M: Machine> WriteGuard<'_, M> {
 
     /// Takes the tables on the paths to both ends of the range that have become empty out of the
     /// page table, as [`free_tables`](Self::free_tables) does, and adds them to `gather`. So one
-    /// flush is enough for the pages and the tables. The operation calls `free_tables` after that
-    /// flush, because a table may stay here for an operation that ends meanwhile.
+    /// flush is enough for the pages and the tables.
+    ///
+    /// A table stays if another operation has locked or queued addresses that it translates. That
+    /// operation may end during the flush, and leave the table to this one. So the caller calls
+    /// `free_tables` after the flush.
     #[cfg(feature = "objects")]
     pub(super) fn gather_tables(&mut self, gather: &mut TlbGather<'_, M>) {
         if !self.range_lock().is_one_hart() {

@@ -177,7 +177,8 @@ impl<M: Machine> Operation<M> for Map {
     }
 
     fn undo(&self, guard: &mut WriteGuard<'_, M>) {
-        // A range without pages may lie below a page table that is shared, with pages around it.
+        // If no page was mapped, nothing may be cleared: a shared page table may translate the
+        // range together with pages around it.
         if self.populates {
             guard.unlocked(|unlocked| {
                 let mut gather = unlocked.gather();

@@ -53,8 +53,8 @@ pub trait Operation<M: Machine> {
     fn undo(&self, _guard: &mut WriteGuard<'_, M>) {}
 
     /// Returns whether [`change`](Self::change) has anything to do. If not, an operation in one
-    /// shard leaves that step out, and keeps its index lock. An operation over several shards has
-    /// freed its index locks already, so it always calls `change`.
+    /// shard skips that step, and so need not free its index lock. An operation over several shards
+    /// has freed its index locks by then. It does not ask, and always calls `change`.
     fn changes_pages(&self, _guard: &WriteGuard<'_, M>) -> bool {
         false
     }

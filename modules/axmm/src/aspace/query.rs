@@ -177,10 +177,13 @@ impl<M: Machine> AddrSpace<M> {
         })
     }
 
-    /// Calls `look` for the part of `pages` that comes after what has been `reached` and lies in
-    /// one shard, which is the range of the guard. `look` moves `reached`, and returns `None` at
-    /// the end of the part, and otherwise whether there may be more. Returns whether there may be
-    /// more of `pages`.
+    /// Makes one step of a visit of `pages`, of which the addresses below `reached` have been
+    /// visited. A step lies in one shard: its part is the rest of `pages`, up to the shard's end.
+    ///
+    /// Calls `look` with a guard whose range is that part. `look` visits some of it, and moves
+    /// `reached`. It returns `None` when it has visited all of the part. Otherwise it returns
+    /// whether there may be more to visit, and this returns the same. After `None`, this moves
+    /// `reached` to the next shard, and returns whether any of `pages` lies there.
     ///
     /// While `look` runs, no operation has locked any of the part, and the index lock is held. So
     /// nothing there is unmapped meanwhile.

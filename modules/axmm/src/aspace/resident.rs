@@ -39,8 +39,9 @@ impl<M: Machine> AddrSpace<M> {
     /// Returns how much memory is mapped in `range`. Allocates nothing.
     ///
     /// Other harts can map and unmap meanwhile: the count is made in steps of at most 2 MiB that is
-    /// mapped, or of one page table. Each step is exact. The rest is not visited in an interrupt
-    /// handler that has interrupted an operation.
+    /// mapped, or of one page table. Each step is exact. An interrupt handler that has interrupted
+    /// an operation must not wait. For it, the count ends at the first shard in which a range is
+    /// locked or queued.
     pub fn resident(&self, range: VirtAddrRange) -> Resident {
         let (mut position, mut sum) = (VisitPosition::START, Resident::default());
         while self.count_some(range, &mut position, &mut sum) {}

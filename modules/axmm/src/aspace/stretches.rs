@@ -45,8 +45,9 @@ impl<M: Machine> Unlocked<'_, '_, M> {
         })
     }
 
-    /// Returns the first stretch of `range`. No stretch lies across the start of `range`, so a gap
-    /// there belongs to the stretch that is returned if its areas own their frames.
+    /// Returns the first stretch of `range`. If its areas own their frames, it begins at the start
+    /// of `range`, with the gap that may lie there. It ends before the next area that does not own
+    /// its frames, or at the end of `range`. A stretch that does not own its frames is one area.
     fn first_stretch(&self, range: VirtAddrRange) -> Option<Stretch> {
         let in_range = |area: &memory_set::MemoryArea<_>| area.start() < range.end;
         let mut area = self.area_from(range.start).filter(in_range)?;

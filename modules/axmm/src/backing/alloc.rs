@@ -184,8 +184,8 @@ fn fault_in_block<M: Machine>(
     }
     if large && let Some(frame) = frames.peek_block() {
         match table.map_with_tables(VirtAddr::from_usize(block.start), 1, flags, frame) {
-            // No frame is free for a table above the large page. A small page is mapped instead:
-            // the block has frames for the page and for its tables (`fault_in_around`).
+            // No frame is free for a table above the large page. `fault_in_around` maps a small
+            // page instead, and frees the rest of the block if the tables need memory.
             Err(AxError::NoMemory) => {}
             result => {
                 return result.map(|()| {
@@ -198,8 +198,8 @@ fn fault_in_block<M: Machine>(
     fault_in_around::<M>(table, vaddr, around, flags, frames, large)
 }
 
-/// Faults in the page at `vaddr`, and then, unless the area wants a large page, the other pages
-/// of `around`.
+/// Faults in the page at `vaddr`. Then maps the other pages of `around`, unless the area has the
+/// grain [`Grain::Large`], as `large` says.
 fn fault_in_around<M: Machine>(
     table: &PageTableOf<M>,
     vaddr: VirtAddr,
@@ -209,7 +209,7 @@ fn fault_in_around<M: Machine>(
     large: bool,
 ) -> AxResult<Option<Grain>> {
     let mut result = fault_in_page::<M>(table, vaddr, flags, frames);
-    // No frame is free for a table. Preallocated frames are freed, so that tables can have them.
+    // No frame is free for a table. The preallocated frames are freed for tables.
     if result == Err(AxError::NoMemory) && frames.free_run() {
         result = fault_in_page::<M>(table, vaddr, flags, frames);
     }

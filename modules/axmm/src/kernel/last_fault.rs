@@ -6,34 +6,23 @@ use memory_addr::VirtAddr;
 use crate::aspace::Fault;
 use crate::machine::{Machine, ThisMachine};
 
-/// The address of the access.
+/// The address of the last access of this hart that could not be made, and why. `None` if no page
+/// fault of this hart has failed.
 #[percpu::def_percpu]
-static ADDR: usize = 0;
-
-/// The index of the reason in [`FAULTS`], plus one; 0 if no page fault of this hart has failed.
-#[percpu::def_percpu]
-static FAULT: usize = 0;
-
-const FAULTS: [Fault; 4] = [
-    Fault::Unmapped,
-    Fault::Denied,
-    Fault::NoMemory,
-    Fault::Nested,
-];
+static LAST: Option<(VirtAddr, Fault)> = None;
 
 /// Records why an access of this hart cannot be made.
 #[cold]
 pub fn note(addr: VirtAddr, fault: Fault) {
-    // No other thread of this hart records its own reason between the two writes.
+    // Without interrupts, no other code of this hart reads or writes the record meanwhile.
     let _irqs_off = ThisMachine::disable_irqs();
-    let index = FAULTS.iter().position(|known| *known == fault);
-    FAULT.write_current(index.map_or(0, |index| index + 1));
-    ADDR.write_current(addr.as_usize());
+    LAST.with_current(|last| *last = Some((addr, fault)));
 }
 
 /// Returns why the access at `addr` cannot be made, if it was the last failure of this hart.
 pub fn last(addr: VirtAddr) -> Option<Fault> {
-    let index = FAULT.read_current().checked_sub(1)?;
-    let fault = FAULTS.get(index).copied();
-    fault.filter(|_| ADDR.read_current() == addr.as_usize())
+    // Without interrupts, no other code of this hart reads or writes the record meanwhile.
+    let _irqs_off = ThisMachine::disable_irqs();
+    let (last, fault) = LAST.with_current(|last| *last)?;
+    (last == addr).then_some(fault)
 }

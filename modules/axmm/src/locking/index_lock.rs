@@ -1,11 +1,16 @@
-//! The index lock of a shard: a spin lock that every waiting hart gets after a bounded number of
-//! others.
+//! The index lock of a shard: a spin lock that serves harts in cyclic order once they have waited
+//! long.
 //!
-//! A free lock goes to the first hart that asks, for that is fastest. A hart that has waited
+//! A free lock goes to the first hart that asks, because that is fastest. A hart that has waited
 //! for [`PATIENCE`] rounds sets its bit in `waiting`. From then on each holder names the next
-//! one as it unlocks: the first waiting hart after its own, cyclically. Other harts do not
-//! take the lock. So once its bit is set, a hart sees each other hart take the lock at most
-//! once more.
+//! holder in `next` as it unlocks: the first waiting hart after its own number, cyclically. A hart
+//! that finds another hart named does not take the lock. So once its bit is set, a hart sees each
+//! other hart take the lock at most once more.
+//!
+//! One race is an exception. [`try_lock`](IndexLock::try_lock) reads `next`, and then takes the
+//! lock in a second step. If the holder names a hart between the two, the lock may still go to the
+//! hart that has read the old value. The named hart then waits for one more holder. To exclude the
+//! race, every `try_lock` would have to read `next` a second time.
 
 use core::marker::PhantomData;
 
@@ -66,7 +71,7 @@ impl<M: Machine> IndexLock<M> {
     /// Locks it for `hart`, if it is free and `hart` may take it. Returns whether it did.
     #[inline(always)]
     pub fn try_lock(&self, hart: usize) -> bool {
-        // Relaxed: `next` only says who may try.
+        // Relaxed: `next` only makes the lock fair. `owner` alone says which hart holds it.
         let next = self.next.load(Ordering::Relaxed);
         (next == 0 || next == hart + 1)
             && self

@@ -96,9 +96,10 @@ impl HartState {
     }
 
     fn overlaps(&self, range: VirtAddrRange) -> bool {
-        // Acquire pairs with the release in `set_range`. A fault may read in `locked` the bit of
-        // one operation, and here the range of the hart's next one. If that lies elsewhere, the
-        // fault goes on, and must see what the first operation did.
+        // Acquire pairs with the release in `set_range`. A fault may have read a hart's bit in
+        // `locked` during one operation, and read here the range of that hart's next operation. If
+        // its address is not in that range, the fault goes on. It must then see what the first
+        // operation has changed, and the Acquire makes sure of that.
         let start = self.start.load(Ordering::Acquire);
         let end = self.end.load(Ordering::Acquire);
         start < range.end.as_usize() && range.start.as_usize() < end
@@ -326,10 +327,11 @@ impl<M: Machine> RangeLock<M> {
     /// that the hart had locked before, if any. Waits until the faults of other harts there have
     /// ended. Called with the index lock held.
     ///
-    /// A fault may map all of its block, so whole blocks are locked during the wait. A later fault
-    /// there finds its block locked and gives way. Its hart takes its slot at most twice: in the
-    /// trap's fast path, and in `fault_in`. Then it waits for the index lock, which this hart
-    /// holds. So the faults of a hart prolong the wait at most twice.
+    /// A fault may map all of its block, so whole blocks are locked during the wait. A fault that
+    /// begins later finds its block locked and gives way. It takes its slot for a few instructions,
+    /// and at most three times: in the trap's fast path, in the first attempt of `fault_in`, and in
+    /// `fault_slot`. Then it waits for the index lock, which this hart holds. So each hart prolongs
+    /// this wait at most three times.
     #[inline(always)]
     pub fn lock(&self, hart: usize, range: VirtAddrRange) {
         if self.is_one_hart() {

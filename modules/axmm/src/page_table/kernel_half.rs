@@ -140,8 +140,9 @@ where
         !self.borrowed.is_empty()
     }
 
-    /// Returns whether everything that the page table with this `root` ever translates is
-    /// translated here, too.
+    /// Returns whether this root has copies of the entries of `root`, made after that page table
+    /// was [shared](Self::share_root). Then all that it translates, now or later, is translated
+    /// here, too.
     pub fn borrows_all_of(&self, root: PhysAddr) -> bool {
         self.lender == root
     }

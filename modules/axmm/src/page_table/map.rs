@@ -80,8 +80,8 @@ where
     }
 
     /// Maps the 4 KiB page at `vaddr` to `frame`. Returns `false`, and has changed nothing, if the
-    /// table for it does not exist or is shared. [`map_with_tables`](Self::map_with_tables) allocates missing
-    /// tables.
+    /// table for it does not exist or is shared. [`map_with_tables`](Self::map_with_tables)
+    /// allocates missing tables.
     ///
     /// # Errors
     ///
@@ -113,8 +113,8 @@ where
     /// # Errors
     ///
     /// Fails with `AlreadyExists` if a page, a table for smaller pages, or a shared table is there.
-    /// Fails with
-    /// `NoMemory` if there are not enough frames for the tables. Then nothing has changed.
+    /// Fails with `NoMemory` if there are not enough frames for the tables. Then nothing has
+    /// changed.
     pub fn map_with_tables(
         &self,
         vaddr: VirtAddr,
@@ -142,8 +142,8 @@ where
     }
 
     /// Returns the entry of `level` or above at which the path to `vaddr` ends, and its level.
-    /// `None` if that entry is not empty, or leads to a shared table. Each entry is read only once, since another hart may
-    /// add a table at any time.
+    /// Returns `None` if that entry is not empty. Each entry is read only once, since another hart
+    /// may add a table at any time.
     fn empty_entry_on_path(&self, vaddr: VirtAddr, level: usize) -> Option<(&Entry, usize)> {
         let (mut table, mut at) = (self.root, Self::TOP);
         loop {

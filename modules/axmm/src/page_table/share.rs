@@ -12,9 +12,10 @@
 //! ```
 //!
 //! A dotted arrow is an entry that is not present for the hardware ([`EntryState::Shared`]). So no
-//! TLB gets a translation through a shared table, and the entries of its pages may keep the right to
-//! write. As long as a table has several owners, nothing in it changes, and neither does anything
-//! below it: tables below have one owner each, and are shared through the table above.
+//! TLB gets a translation through a shared table. That is why a fork does not visit the entries of
+//! its pages, which keep the right to write. As long as a table has several owners, nothing in it
+//! changes. Nothing changes below it either: the tables there have one owner each, and are shared
+//! through the table above them.
 //!
 //! The first access below such an entry *opens* it ([`PageTable::open`]). If the table has other
 //! owners, the entry gets a copy of it, in which each page is read-only and has one more owner, and
@@ -34,9 +35,8 @@ use memory_addr::{PAGE_SIZE_4K, PhysAddr, VirtAddr};
 use page_table_multiarch::{GenericPTE, MappingFlags, PagingMetaData};
 
 use super::entry::{
-    ENTRIES, Entry, EntryState, LEVEL_BITS, SHARES_TABLES, add_write, clear_all, clear_run,
-    copy_read_only, copy_run_read_only, read, restore, take_rights, write_pages, write_shared,
-    write_table,
+    Entry, EntryState, LEVEL_BITS, SHARES_TABLES, add_write, clear_all, clear_run, copy_read_only,
+    copy_run_read_only, read, restore, take_rights, write_pages, write_shared, write_table,
 };
 use super::owners::FrameOwners;
 use super::spare::SpareTables;
@@ -265,7 +265,7 @@ where
         for entry in entries {
             match read::<E>(entry, level) {
                 EntryState::Empty => {}
-                EntryState::Page(paddr, _) => H::release_pages(paddr, ENTRIES),
+                EntryState::Page(paddr, _) => H::release_pages(paddr, 1 << (LEVEL_BITS * level)),
                 EntryState::Table(below) | EntryState::Shared(below) => {
                     self.release_shared(below, level - 1, poll);
                 }

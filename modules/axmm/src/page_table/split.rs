@@ -47,8 +47,9 @@ where
             && self.tables_to_split_at(pages.end, None) == 0
     }
 
-    /// Returns how many tables are needed, at most, to make `addr` a boundary between pages. Does
-    /// not count tables that are also needed to make `counted` a boundary.
+    /// Returns how many tables are needed, at most, to make `addr` a boundary between pages. The
+    /// tables for the address `counted`, if any, have been counted before. Those that both
+    /// addresses need are not counted again.
     fn tables_to_split_at(&self, addr: usize, counted: Option<usize>) -> usize {
         // No page and no shared table lies across a multiple of the largest size.
         if addr.is_multiple_of(LARGEST_PAGE) {
@@ -63,9 +64,12 @@ where
         self.unsplit_levels(addr).filter(needs_table).count()
     }
 
-    /// Returns the levels of the entries on the path to `addr` that a split there concerns: those
-    /// that lead to a shared table or to a table below one, and those that a large page takes the
-    /// place of.
+    /// Looks for the highest entry on the path to `addr` that leads to a shared table or maps a
+    /// large page. Returns the levels from that entry down to level 1. If the path ends before that
+    /// in an empty entry, returns the levels above the empty entry.
+    ///
+    /// To make `addr` a boundary, a split needs at most one table for each of these levels. The
+    /// range is empty if there is no such entry.
     fn unsplit_levels(&self, addr: usize) -> Range<usize> {
         let (mut table, mut highest) = (self.root, None);
         for level in (1..M::LEVELS).rev() {

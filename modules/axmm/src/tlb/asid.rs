@@ -72,11 +72,12 @@ impl AsidAllocator {
         self.max.load(Relaxed) == 0
     }
 
-    /// Returns whether `id` is of the current generation, or was when this hart last looked.
+    /// Returns whether `id` is of the current generation. For some time after a generation has
+    /// begun, a hart may still take the one before for the current one.
     pub(super) fn is_current(&self, id: u64) -> bool {
-        // Relaxed: a hart may read an old generation, but it reads the values of one word in the
-        // order in which they were stored. So the generations that it sees never decrease, and
-        // it flushes its TLB whenever it sees a new one.
+        // Relaxed: a hart reads the values of one word in the order in which they were stored. So
+        // the generations that it sees never decrease. It flushes its whole TLB before it uses an
+        // ASID of a generation that is new to it.
         generation(id) == generation(self.last.load(Relaxed))
     }
 

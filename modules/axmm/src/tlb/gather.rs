@@ -13,11 +13,14 @@
 //! - A large page is flushed when it is split, before smaller pages take its place
 //!   ([`flush_now`](Flusher::flush_now)).
 //! - Pages that become another kind of memory are flushed while they are not mapped.
-//! - A large page whose frames have other owners is flushed at once.
+//! - A large page whose frames have other owners is flushed, and its frames are released, as soon
+//!   as its entry is cleared.
 //!
 //! A frame that has other owners besides the page table cannot link to a next frame in the list.
-//! Its address stays in its entry, which is not present for the hardware. After the flush the
-//! operation unmaps its range again, with a gather that is [flushed](TlbGather::set_flushed).
+//! So the entry of a small page with such a frame keeps the address, and is not present for the
+//! hardware. After the flush the operation unmaps its range again. It uses a second gather,
+//! for which these pages are in no TLB ([`set_flushed`](TlbGather::set_flushed)). The entry of a
+//! large page cannot keep the address, because it would look like one that leads to a table.
 //!
 //! The caller has locked the range, so no other hart maps its addresses again before all harts
 //! have flushed them. A hart that waits for the lock handles flush requests meanwhile.

@@ -54,18 +54,21 @@ pub struct Batch<'a, M: Machine> {
 /// A place among the mappings of an object.
 #[derive(Clone, Copy)]
 struct Position {
-    /// The lowest address of a mapping's record.
+    /// The next mapping is the one with the lowest record at this address or above.
     record: usize,
-    /// The lowest address that counts in the mapping whose record is just there. A record of a
-    /// newer mapping may take the place of one that was dropped. What is left out of that mapping
-    /// is no loss: its page faults no longer find the pages as they were.
+    /// If the next mapping's record is exactly at `record`, its pages below this address are
+    /// skipped, because they have been taken already.
+    ///
+    /// The record may have been dropped, and that of a newer mapping made at the same address. Then
+    /// pages of the newer mapping are skipped. That is correct, because its page faults come after
+    /// the change of the object's state. They do not map what this batch takes.
     vaddr: usize,
 }
 
 impl<'a, M: Machine> Batch<'a, M> {
     /// Takes `pages`, page indices of an object, from all of its mappings. Returns when no hart
     /// uses an old translation. A mapping that is added meanwhile may be left out: its page faults
-    /// no longer find the pages as they were.
+    /// come after the change of the object's state, and do not map what is taken.
     pub fn take(mappings: &'a Mappings<M>, pages: Range<usize>, what: Take) {
         let bytes = pages.start.saturating_mul(PAGE_SIZE)..pages.end.saturating_mul(PAGE_SIZE);
         let mut batch = Self {
@@ -81,7 +84,8 @@ impl<'a, M: Machine> Batch<'a, M> {
         };
         let mut round = 0;
         while !batch.is_at_end() {
-            // Only an interrupt handler could find its range not locked here.
+            // The batch is empty here, so `Space::take` waits for other operations. It fails only
+            // in an interrupt handler, which must not call operations of objects.
             let has_taken = batch.take_next();
             if !has_taken && !batch.is_at_end() {
                 M::relax(round);

@@ -85,7 +85,7 @@ impl<M: Machine> Object<M> {
 enum Taken {
     /// The pages are in this tree now.
     Pages(Tree),
-    /// So many spare nodes are needed. Nothing has changed.
+    /// Nothing has changed, because there are fewer spare nodes than this number.
     Short(Need),
 }
 

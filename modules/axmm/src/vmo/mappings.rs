@@ -41,7 +41,8 @@ use crate::machine::Machine;
 
 /// An address space that maps objects.
 pub trait Space<M: Machine> {
-    /// Returns the first part of `pages` that [`take`](Self::take) can lock at once.
+    /// Returns the start of `pages`, as far as it lies in one shard. [`take`](Self::take) is called
+    /// for such parts, since it locks a range of one shard.
     fn first_part(&self, pages: Pages) -> Pages;
 
     /// Unmaps `part`, or makes it read-only, as far as it still belongs to the mapping whose record
@@ -122,9 +123,10 @@ impl<M: Machine> Mappings<M> {
 
     #[inline(always)]
     fn take(&self, pages: Range<usize>, what: Take) {
-        // A mapping that is not counted yet shows no page that is to be taken: its faults lock or read
-        // the object's state, and the caller has locked it before. Acquire: pairs with the Release in
-        // `change`. What ended a mapping that is not counted any more comes before this.
+        // A mapping that is not counted yet maps nothing that is to be taken. The caller has
+        // changed the object's state, and the mapping's faults lock or read the state after that.
+        // Acquire: pairs with the Release in `change`. If a mapping is not counted any more, the
+        // unmap that ended it comes before this.
         if self.count.load(Ordering::Acquire) > 0 {
             Batch::take(self, pages, what);
         }

@@ -57,7 +57,8 @@ impl Leaf {
     }
 }
 
-// SAFETY: `None` of a page frame, whose number is not 0, is 0: they have the same size.
+// SAFETY: `Option<PageFrame>` has the size of `PageFrame`, which the assertion above checks. The
+// number in it is not 0, so `None` is the number 0.
 unsafe impl Zeroed for Leaf {}
 
 impl Drop for Leaf {
@@ -82,7 +83,8 @@ pub struct Inner {
     pub children: [Option<Child>; FANOUT],
 }
 
-// SAFETY: `None` of a child, whose address is not 0, is 0: they have the same size.
+// SAFETY: `Option<Child>` has the size of `Child`, which the assertion above checks. The address in
+// it is not 0, so `None` is the address 0.
 unsafe impl Zeroed for Inner {}
 
 impl Inner {

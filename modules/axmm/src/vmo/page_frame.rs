@@ -8,8 +8,8 @@ use axconfig::PAGE_SIZE;
 use axerrno::AxResult;
 use memory_addr::PhysAddr;
 
-/// One reference to a single frame, in 4 bytes: the number of the frame. No frame has the number
-/// 0. A frame number has 27 bits, so 5 are left for states of a page.
+/// One reference to a single frame, in 4 bytes: the number of the frame, which is its physical
+/// address divided by the page size. No frame that is allocated has the number 0.
 pub struct PageFrame(NonZeroU32);
 
 impl PageFrame {
@@ -59,7 +59,8 @@ impl PageFrame {
     /// # Errors
     ///
     /// Fails with `ResourceBusy` if a frame has 2^31 references. Some pages of `to` may have frames
-    /// then.
+    /// then. The limit is lower than that of [`share`](Self::share): references are added to a run
+    /// as a whole, and taken back if one was too many.
     pub fn share_all(from: &[Option<Self>], to: &mut [Option<Self>]) -> AxResult {
         let mut done = 0;
         while done < from.len() {
