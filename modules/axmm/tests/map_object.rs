@@ -3,9 +3,11 @@
 
 use std::alloc::System;
 use std::cell::Cell;
+use std::hint;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use axalloc::fault::{FailingHeap, fail_from};
@@ -400,6 +402,49 @@ fn a_write_beside_the_first_one_is_not_refused<R: TestMachine>() {
     }
 }
 
+/// Returns when both harts have called this for the `phase`th time.
+fn meet(arrived: &AtomicUsize, phase: usize) {
+    arrived.fetch_add(1, Relaxed);
+    let mut spins = 0;
+    while arrived.load(Relaxed) < 2 * phase {
+        spins += 1;
+        match spins % 1000 {
+            0 => thread::yield_now(),
+            _ => hint::spin_loop(),
+        }
+    }
+}
+
+/// Two harts use a page of an object for the first time, and no page table leads to it. One hart
+/// reads, and the other writes.
+fn a_first_write_beside_a_first_read_is_not_refused<R: TestMachine>() {
+    const ROUNDS: usize = if cfg!(miri) { 10 } else { 3000 };
+    let _alone = alone();
+    let object = Vmo::<Threads<R>>::new_paged(KIB4).unwrap();
+    object.write(0, &[1]).unwrap();
+    let (space, at) = (user::<Threads<R>>(R::base()), virt(R::base()));
+    let (refused, arrived) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = |hart, access| {
+        set_this_hart(hart);
+        for round in 0..ROUNDS {
+            if hart == 0 {
+                show(&space, at, &object);
+            }
+            meet(&arrived, 2 * round + 1);
+            refused.fetch_add(usize::from(space.fault(at, access).is_err()), Relaxed);
+            meet(&arrived, 2 * round + 2);
+            if hart == 0 {
+                space.unmap(at, KIB4).unwrap();
+            }
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| work(0, RO));
+        scope.spawn(|| work(1, WRITE));
+    });
+    assert_eq!(refused.into_inner(), 0);
+}
+
 /// Two harts write to a mapped object and read it while another takes snapshots, shrinks it and
 /// unmaps it.
 fn harts_use_an_object_while_it_changes<R: TestMachine>() {
@@ -483,5 +528,6 @@ on_every_machine!(
     without_memory_nothing_changes,
     wrong_mappings_are_refused,
     a_write_beside_the_first_one_is_not_refused,
+    a_first_write_beside_a_first_read_is_not_refused,
     harts_use_an_object_while_it_changes,
 );

@@ -241,11 +241,18 @@ impl<M: Machine> AddrSpace<M> {
         if !of.is_shared {
             TableFrames::share(frame, 1)?;
         }
-        let entered = match self.table.map_page(page, flags, frame) {
+        let mapped = match self.table.map_page(page, flags, frame) {
             Ok(true) => Ok(()),
             Ok(false) => self.table.map_with_tables(page, 0, flags, frame),
-            Err(_) if access == Access::Write => self.make_writable(page, frame),
             Err(error) => Err(error),
+        };
+        let entered = match mapped {
+            // Another hart may have entered the page for reading, also since `map_page` found no
+            // table.
+            Err(AxError::AlreadyExists) if access == Access::Write => {
+                self.make_writable(page, frame)
+            }
+            mapped => mapped,
         };
         if entered.is_err() && !of.is_shared {
             TableFrames::release_pages(frame, 1);
