@@ -166,8 +166,9 @@ impl<M: Machine> AddrSpace<M> {
         request: FaultRequest,
     ) -> Resolved {
         let page = request.vaddr.align_down_4k();
-        // A shared mapping is never below a shared table: `Map` opens those tables, and a fork shares
-        // none around such areas.
+        // No shared table translates a shared mapping. `Map` opens shared tables before it adds the
+        // area, and a fork shares no table that translates any of it. So the lookup of present pages
+        // can wait until the object has been asked.
         if !of.is_shared
             && let Some(resolved) = self.resolve_present(area, request)
         {
@@ -298,8 +299,10 @@ impl<M: Machine> AddrSpace<M> {
         unsafe { record::<M>(of).as_ref() }.end_visit();
     }
 
-    /// Makes the page at `vaddr` one that its object alone has, for a write. If it is such a one, but
-    /// its former frame is mapped, unmaps that. The caller holds no lock. Ends the visit that [`NeedsObjectPage`](Resolved::NeedsObjectPage) came with.
+    /// Prepares the page at `vaddr` for a write: gives it a frame that no other object has. If the page
+    /// has such a frame already, the page table still maps its former frame, and this unmaps that. The
+    /// caller holds no lock. Ends the visit that [`NeedsObjectPage`](Resolved::NeedsObjectPage) came
+    /// with.
     ///
     /// # Errors
     ///

@@ -23,8 +23,8 @@ where
         }
     }
 
-    /// Returns whether one empty entry translates all of `pages`, so that no page is mapped there.
-    /// `false` says nothing: `pages` may be under several empty entries.
+    /// Returns whether one empty entry translates all of `pages`. If so, no page is mapped there.
+    /// `false` does not mean that a page is mapped: `pages` may also lie under several empty entries.
     pub fn is_unpopulated(&self, pages: &Pages) -> bool {
         let mut table = self.root;
         for level in (0..M::LEVELS).rev() {

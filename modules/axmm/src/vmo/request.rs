@@ -150,7 +150,7 @@ enum Publication {
     },
     /// The page has another frame than the one that was copied, so the new frame is of no use.
     Changed,
-    /// So many spare nodes are needed. Nothing has changed.
+    /// Nothing has changed, because there are fewer spare nodes than this number.
     Short(Need),
 }
 

@@ -207,7 +207,8 @@ impl Tree {
     /// - Fails with `NoMemory` if `spares` has less than [`take_need`](Self::take_need).
     /// - Fails like [`PageFrame::share_all`](super::page_frame::PageFrame::share_all).
     ///
-    /// Pages that were taken before the error are freed. So the caller makes sure of the nodes first.
+    /// An error loses pages that were taken before it. So the caller provides
+    /// [`take_need`](Self::take_need) nodes. A frame with too many owners can still cause it.
     pub fn take(&mut self, pages: &Range<usize>, spares: &mut Spares) -> AxResult<Self> {
         let root = cut::take(&mut self.root, Place::root(self.height), pages, spares)?;
         Ok(Self {

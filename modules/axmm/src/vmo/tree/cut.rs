@@ -82,10 +82,12 @@ fn has_any(child: &Child, place: Place, pages: &Range<usize>) -> bool {
     }
 }
 
-/// Adds to `need` the nodes for cutting `pages` out of `child`: one for each node that has some
-/// of them and other pages, and if the pages are taken out of the tree, one for the copy of each
-/// of these nodes that is shared. `is_owned` says whether the nodes above have one owner, and is
-/// `None` if the tree stays as it is.
+/// Adds to `need` the nodes for cutting `pages` out of `child`. A node is cut if it has some of
+/// `pages` and may have other pages. Each cut node needs a new node for its part of `pages`. If the
+/// pages are taken out, a cut node that other trees share is also copied, and needs a second one.
+///
+/// `is_owned` says whether all nodes above have one owner. It is `None` if pages are only shared, so
+/// that the tree stays as it is.
 pub fn cut_need(
     child: &Child,
     place: Place,
