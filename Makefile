@@ -2,7 +2,7 @@
 # it the variables, and scripts/xtask.sh builds it.
 
 # The variables that `make help` lists. xtask checks their values and has their defaults.
-VARIABLES := A ARCH SMP MEM MODE LOG FEATURES APP_FEATURES ACCEL QEMU_ARGS ARGS SEED TIMEOUT TIME N V
+VARIABLES := A ARCH SMP MEM MODE LOG FEATURES APP_FEATURES ACCEL QEMU_ARGS ARGS PROG SEED TIMEOUT TIME N V
 export $(VARIABLES)
 
 VERBS := build run test test-long fuzz mutants smp-test smp-soak debug disasm size maps bench bench-boot bench-threads doc check setup
@@ -31,6 +31,7 @@ make VERB [VARIABLE=value ...]        e.g.  make A=apps/memtest ARCH=riscv64 run
   FEATURES=     the kernel's: alloc,smp,...      APP_FEATURES= the program's
   ARGS=         arguments of the application     SEED=         of a random test
   QEMU_ARGS=    further arguments for QEMU       V=1           show commands
+  PROG=         one program of apps/tutorial; all without it
   TIME=60       seconds of fuzzing               N=100         boots of smp-soak
   TIMEOUT=60    seconds without output after which a run has hung; 0: no limit
 

@@ -18,7 +18,7 @@ use crate::machine::{MACHINES, MAX_HARTS, Machine};
 use crate::manifest::{self, App};
 
 /// The names of all variables.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 17] = [
     "A",
     "ARCH",
     "SMP",
@@ -30,6 +30,7 @@ pub const NAMES: [&str; 16] = [
     "ACCEL",
     "QEMU_ARGS",
     "ARGS",
+    "PROG",
     "SEED",
     "TIMEOUT",
     "TIME",
@@ -102,7 +103,7 @@ pub struct Options {
     pub accel: Accel,
     /// `QEMU_ARGS`
     pub qemu_args: Vec<String>,
-    /// `ARGS` and `SEED`: the boot arguments, by words
+    /// `ARGS`, `PROG` and `SEED`: the boot arguments, by words
     pub boot_args: Vec<String>,
     /// `SEED`, if given
     pub seed: Option<u64>,
@@ -202,7 +203,7 @@ impl Options {
             log: parse_log(variables.get("LOG").unwrap_or(DEFAULT_LOG))?,
             accel: parse_accel(variables.get("ACCEL").unwrap_or("tcg"), machine)?,
             qemu_args: words(variables.get("QEMU_ARGS")),
-            boot_args: boot_args(variables.get("ARGS"), seed)?,
+            boot_args: boot_args(variables.get("ARGS"), variables.get("PROG"), seed)?,
             seed,
             timeout: parse_timeout(variables.get("TIMEOUT"))?,
             verbose: parse_verbose(variables.get("V").unwrap_or("0"))?,
@@ -466,21 +467,26 @@ fn parse_seed(value: &str) -> Result<u64, Failure> {
     })
 }
 
-/// Returns the boot arguments, by words: `ARGS`, then `seed=N` if a seed is given.
+/// Returns the boot arguments, by words: `ARGS`, then `prog=NAME` and `seed=N` if they are given.
 ///
 /// # Errors
 ///
 /// Fails if they are longer than what the loaders of all machines pass on.
-fn boot_args(args: Option<&str>, seed: Option<u64>) -> Result<Vec<String>, Failure> {
+fn boot_args(
+    args: Option<&str>,
+    program: Option<&str>,
+    seed: Option<u64>,
+) -> Result<Vec<String>, Failure> {
+    let program = program.map(|name| format!("prog={name}"));
     let seed = seed.map(|seed| format!("seed={seed}"));
-    let words: Vec<String> = words(args).into_iter().chain(seed).collect();
+    let words: Vec<String> = words(args).into_iter().chain(program).chain(seed).collect();
     let bytes = words.join(" ").len();
     if bytes <= MAX_BOOT_ARGS_LEN {
         return Ok(words);
     }
     let beginning: String = args.unwrap_or_default().chars().take(20).collect();
     Err(Failure::usage(format!(
-        "ARGS={beginning}…: {bytes} bytes together with SEED; valid: at most {MAX_BOOT_ARGS_LEN}"
+        "ARGS={beginning}…: {bytes} bytes together with PROG and SEED; valid: at most {MAX_BOOT_ARGS_LEN}"
     )))
 }
 

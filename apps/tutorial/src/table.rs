@@ -54,8 +54,9 @@ pub fn print(expectations: &Expectations) -> bool {
     }
     let killed = |ended: &&Ended| matches!(ended.exit, Exit::Killed(_));
     println!(
-        "\n{} {wrong} of {} programs did not end as expected; {} processes, {} of them killed",
+        "\n{} {} of {} programs have ended as expected; {} processes, {} of them killed",
         if wrong == 0 { "PASS" } else { "FAIL" },
+        table.begun.len() - wrong,
         table.begun.len(),
         table.ended.len(),
         table.ended.iter().filter(killed).count(),

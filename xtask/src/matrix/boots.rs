@@ -206,6 +206,7 @@ pub fn cases_of(options: &Options, app: &str, image: &Image) -> Vec<Boot> {
         "machine" => unusual::machine_cases(options, image),
         "parallel" => vec![parallel_case(options, image)],
         "objects" => vec![objects_case(options, image)],
+        "tutorial" => tutorial_cases(options, image),
         _ => {
             let harts = options.smp.map_or_else(|| HARTS.to_vec(), |smp| vec![smp]);
             let memory = options
@@ -295,6 +296,22 @@ fn task_cases(options: &Options, image: &Image) -> Vec<Boot> {
 fn objects_case(options: &Options, image: &Image) -> Boot {
     let harts = options.smp.unwrap_or(1);
     app_case(options, "objects", image, harts, qemu::DEFAULT_MEM_KIB)
+}
+
+/// The cases of tutorial: its programs one after another and all at once, on one hart and on four.
+fn tutorial_cases(options: &Options, image: &Image) -> Vec<Boot> {
+    let harts = options.smp.map_or_else(|| HARTS.to_vec(), |smp| vec![smp]);
+    let cases = harts.into_iter().flat_map(|smp| {
+        ["", "together"].map(|how| {
+            let mut case = app_case(options, "tutorial", image, smp, qemu::DEFAULT_MEM_KIB);
+            if !how.is_empty() {
+                case.name = format!("{} {how}", case.name);
+                case.guest.boot_args.push(how.to_owned());
+            }
+            case
+        })
+    });
+    cases.collect()
 }
 
 /// The case of parallel, with a small array that four harts sort.

@@ -152,7 +152,7 @@ fn boot_all(queue: &Mutex<Receiver<Boot>>, tally: &Tally) {
 }
 
 /// The applications that are booted on every machine.
-const APPS: [&str; 10] = [
+const APPS: [&str; 11] = [
     "helloworld",
     "memtest",
     "smpboot",
@@ -161,6 +161,7 @@ const APPS: [&str; 10] = [
     "storm",
     "tasktest",
     "parallel",
+    "tutorial",
     "endings",
     "overflow",
 ];
@@ -174,7 +175,7 @@ fn build_all(
     mut hand_over: impl FnMut(Boot),
 ) -> Vec<(PathBuf, u64)> {
     let mut built = Vec::new();
-    for app in APPS {
+    for app in APPS.into_iter().filter(|app| machine.supports_app(app)) {
         let begin = Instant::now();
         match build(machine, &root().join("apps").join(app)) {
             Ok(image) => {
