@@ -50,7 +50,7 @@ fn main() -> i32 {
         }
     });
     // SAFETY: the pages are mapped, and no reference to them exists.
-    touch_row("user.fault_read", |page| drop(unsafe { read_word(page) }));
+    touch_row("user.fault_read", |page| _ = unsafe { read_word(page) });
     // SAFETY: the pages are mapped, and no reference to them exists.
     touch_row("user.fault_write", |page| unsafe { write_word(page, 1) });
     row("user.mmap_munmap", 1000, || {
