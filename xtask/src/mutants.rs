@@ -51,6 +51,10 @@ const REBUILT: [(&str, u8); 4] = [
     ("page-table-formats", 0),
 ];
 
+/// The steps of random tests, a tenth of what they perform otherwise. The unchanged code must
+/// pass them all within [`LIMIT`], unoptimised.
+const STEPS: &str = "100000";
+
 /// The time after which the tests of a mutant count as failed: it makes a hart wait for ever.
 const LIMIT: Duration = Duration::from_secs(30);
 /// The time between two looks whether a test has ended.
@@ -361,6 +365,7 @@ impl Workspace {
             // Without this, a test that hangs would go on after cargo was killed.
             .envs(command::runner_variable())
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
+            .env("TESSERA_STEPS", STEPS)
             .current_dir(&self.sources);
         if let Some(name) = tests.atomics.cfg() {
             cargo
