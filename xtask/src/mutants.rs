@@ -41,14 +41,19 @@ const FOLDER: &str = "modules/axmm/mutants";
 /// The folder for copies of the sources, what is built from them, and the output of tests.
 const WORKSPACE: &str = "target/mutants";
 
-/// The packages that cargo builds again for each mutant, with the optimisation of each. It is
-/// low, so that they build quickly. All other packages, such as loom, are built once.
-const QUICK: [(&str, &str); 4] = [
-    ("memory_set", "opt-level=1"),
-    ("axmm", "opt-level=1"),
-    ("axmm-machines", "opt-level=0"),
-    ("page-table-formats", "opt-level=0"),
+/// The packages that cargo builds again for each mutant, with the optimisation of each if the
+/// tests run below a scheduler. The levels are low because a mutant takes longer to build than
+/// to test. Cargo builds all other packages, such as loom, once.
+const REBUILT: [(&str, u8); 4] = [
+    ("memory_set", 1),
+    ("axmm", 1),
+    ("axmm-machines", 0),
+    ("page-table-formats", 0),
 ];
+
+/// The steps of random tests, a tenth of what they perform otherwise. The unchanged code must
+/// pass them all within [`LIMIT`], unoptimised.
+const STEPS: &str = "100000";
 
 /// The time after which the tests of a mutant count as failed: it makes a hart wait for ever.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -213,6 +218,19 @@ impl Atomics {
             Self::Shuttle => Some("shuttle"),
         }
     }
+
+    /// Returns the settings of cargo with which the packages of [`REBUILT`] build quickly. A
+    /// scheduler tries many interleavings, so it needs some optimisation. The names have no
+    /// version: cargo refuses a second name for a package of the `Cargo.toml`.
+    fn quick_settings(self) -> [String; REBUILT.len()] {
+        REBUILT.map(|(package, level)| {
+            let (profile, level) = match self {
+                Self::Host => ("test", 0),
+                Self::Loom | Self::Shuttle => ("release", level),
+            };
+            format!("profile.{profile}.package.{package}.opt-level={level}")
+        })
+    }
 }
 
 impl Workspace {
@@ -347,18 +365,15 @@ impl Workspace {
             // Without this, a test that hangs would go on after cargo was killed.
             .envs(command::runner_variable())
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
+            .env("TESSERA_STEPS", STEPS)
             .current_dir(&self.sources);
-        match tests.atomics.cfg() {
-            None => {}
-            Some(name) => {
-                cargo
-                    .args(["--release", "--config", "profile.release.incremental=true"])
-                    .env("RUSTFLAGS", format!("--cfg {name}"));
-                for (package, level) in QUICK {
-                    let package = format!("profile.release.package.\"{}\"", spec(package));
-                    cargo.args(["--config", &format!("{package}.{level}")]);
-                }
-            }
+        if let Some(name) = tests.atomics.cfg() {
+            cargo
+                .args(["--release", "--config", "profile.release.incremental=true"])
+                .env("RUSTFLAGS", format!("--cfg {name}"));
+        }
+        for setting in tests.atomics.quick_settings() {
+            cargo.args(["--config", &setting]);
         }
         cargo.arg("--target-dir").arg(&self.built);
         cargo
@@ -442,6 +457,15 @@ mod tests {
         let tests: BTreeSet<&Tests> = mutants.iter().map(|mutant| &mutant.tests).collect();
         let logs = tests.iter().map(|tests| tests.log_of_unchanged_code());
         assert_eq!(logs.collect::<BTreeSet<_>>().len(), tests.len());
+    }
+
+    /// Cargo ignores settings of a profile that it does not build with.
+    #[test]
+    fn settings_are_for_the_profile_of_the_tests() {
+        let host = Atomics::Host.quick_settings();
+        assert_eq!(host[1], "profile.test.package.axmm.opt-level=0");
+        let loom = Atomics::Loom.quick_settings();
+        assert_eq!(loom[1], "profile.release.package.axmm.opt-level=1");
     }
 
     #[test]
