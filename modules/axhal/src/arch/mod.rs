@@ -30,6 +30,7 @@
 //! | `MAX_PAGE_FLUSHES` | above how many pages it is cheaper to flush everything |
 //! | `flush_fresh` | flushes on this hart what it may hold of pages from before they were mapped |
 //! | `remote_flush` | flushes on other harts without interrupting them, where the machine can |
+//! | `UserRegisters` | the registers of a user program; a trap entry stores and loads most of them |
 //! | `needs_cleaning`, `clean_code` | whether data caches hide code from instruction fetches; writes code back |
 //! | `refetch_instructions`, `remote_refetch_instructions` | make this hart, or others, drop the instructions that they have fetched |
 //!
