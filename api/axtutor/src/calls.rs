@@ -127,8 +127,19 @@ impl Tutorial {
             let part = &mut bytes[..AT_A_TIME.min(len - done)];
             let address = VirtAddr::from_usize(start.wrapping_add(done));
             let count = space.read_some(address, part);
-            print_bytes(&part[..count]);
-            done += count;
+            let whole = match core::str::from_utf8(&part[..count]) {
+                // The last character continues in the next part.
+                Err(error)
+                    if error.error_len().is_none()
+                        && error.valid_up_to() > 0
+                        && done + count < len =>
+                {
+                    error.valid_up_to()
+                }
+                _ => count,
+            };
+            print_bytes(&part[..whole]);
+            done += whole;
             if count < part.len() {
                 break;
             }

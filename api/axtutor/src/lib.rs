@@ -12,7 +12,7 @@
 //! | `munmap` | 215 | start, bytes | 0 |
 //! | `fork` | 220 | | the child's number; 0 in the child |
 //! | `exec` | 221 | name, which ends with a byte 0 | does not return |
-//! | `mmap` | 222 | start, bytes, rights: 1 read, 2 write, 4 execute | 0 |
+//! | `mmap` | 222 | start, bytes, rights: 1 read, and with it 2 write, 4 execute | 0 |
 //! | `waitpid` | 260 | a child's number or −1 for any, `*mut i32` | the child's number |
 //! | `spawn` | 400 | name, which ends with a byte 0 | the child's number |
 //! | `task_info` | 410 | `*mut TaskInfo` | 0 |

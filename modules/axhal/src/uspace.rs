@@ -169,10 +169,11 @@ impl UserContext {
         self.on_interrupt = interrupted::<H>;
         let irqs_off = IrqsOff::new();
         if self.can_resume() {
-            let context = (&raw mut *self).cast();
+            let context = &raw mut *self;
             // SAFETY: interrupts are off, and the caller has entered the address space. The context
-            // stays where it is meanwhile. `handler` is borrowed until this returns.
-            unsafe { self.registers.run(context) };
+            // stays where it is meanwhile, and is reached by this pointer alone. `handler` is borrowed
+            // until this returns.
+            unsafe { UserRegisters::run(&raw mut (*context).registers, context.cast()) };
         }
         drop(irqs_off);
         self.reason

@@ -10,7 +10,7 @@
 use core::mem;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use axerrno::AxResult;
+use axerrno::{AxError, AxResult};
 use axtask::{Shared, Thread, WaitQueue};
 use intrusive_collections::{LinkedList, LinkedListAtomicLink, UnsafeRef, intrusive_adapter};
 use kspin::SpinNoIrq;
@@ -29,7 +29,7 @@ pub struct Process {
     root: Option<Shared<Process>>,
     /// `None` after the end, and for the root.
     parent: SpinNoIrq<Option<Shared<Process>>>,
-    children: SpinNoIrq<LinkedList<SiblingLink>>,
+    children: SpinNoIrq<Children>,
     /// Notified when a child has ended, or when children of another process have come.
     child_ended: WaitQueue,
     exit: SpinNoIrq<Option<Exit>>,
@@ -44,6 +44,23 @@ pub struct Process {
 unsafe impl Sync for Process {}
 // SAFETY: no field depends on the thread that drops it.
 unsafe impl Send for Process {}
+
+/// The most children that a process may have begun and not waited for. A search of the list keeps
+/// interrupts off, so a process must not decide how long it is.
+const MAX_CHILDREN: usize = 256;
+
+/// The children of a process.
+struct Children {
+    list: LinkedList<SiblingLink>,
+    count: usize,
+}
+
+impl Children {
+    const NONE: Self = Self {
+        list: LinkedList::new(SiblingLink::NEW),
+        count: 0,
+    };
+}
 
 /// Why waiting for a child has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +89,7 @@ impl Process {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             root,
             parent: SpinNoIrq::new(parent),
-            children: SpinNoIrq::new(LinkedList::new(SiblingLink::NEW)),
+            children: SpinNoIrq::new(Children::NONE),
             child_ended: WaitQueue::new(),
             exit: SpinNoIrq::new(None),
             thread: SpinNoIrq::new(None),
@@ -89,17 +106,22 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// `NoMemory`, or the error of `begin`. Then there is no child.
+    /// `NoMemory`, or the error of `begin`. `ResourceBusy` if there are 256 children that the parent
+    /// has not waited for, unless it is the root. Then there is no child.
     pub(crate) fn begin_child(
         parent: &Shared<Self>,
         begin: impl FnOnce(Shared<Self>) -> AxResult,
     ) -> AxResult<u64> {
         let root = parent.root.as_ref().unwrap_or(parent);
+        if parent.root.is_some() && parent.children.lock().count >= MAX_CHILDREN {
+            return Err(AxError::ResourceBusy);
+        }
         let child = Self::new(Some(root.clone()), Some(parent.clone()))?;
         let id = child.id;
         parent.adopt(child.clone());
         if let Err(error) = begin(child.clone()) {
             parent.disown(&child);
+            parent.child_ended.notify_all();
             return Err(error);
         }
         Ok(id)
@@ -109,7 +131,9 @@ impl Process {
     fn adopt(&self, child: Shared<Self>) {
         // SAFETY: the pointer is turned back when `disown` or `take_child` removes it.
         let link = unsafe { UnsafeRef::from_raw(child.into_raw()) };
-        self.children.lock().push_back(link);
+        let mut children = self.children.lock();
+        children.list.push_back(link);
+        children.count += 1;
     }
 
     /// Takes a child that has not begun out of the list.
@@ -118,7 +142,8 @@ impl Process {
         let mut children = self.children.lock();
         // SAFETY: `adopt` has put `child` into this list. It has not begun, so it has not ended and
         // nobody else has taken it out.
-        let removed = unsafe { children.cursor_mut_from_ptr(&raw const **child) }.remove();
+        let removed = unsafe { children.list.cursor_mut_from_ptr(&raw const **child) }.remove();
+        children.count -= 1;
         drop(children);
         // SAFETY: `adopt` made the pointer, and the list yields it once.
         drop(removed.map(|child| unsafe { Shared::from_raw(UnsafeRef::into_raw(child)) }));
@@ -144,12 +169,9 @@ impl Process {
     /// Gives all children to the root.
     fn hand_over_children(&self) {
         let Some(root) = &self.root else { return };
-        let children = mem::replace(
-            &mut *self.children.lock(),
-            LinkedList::new(SiblingLink::NEW),
-        );
+        let children = mem::replace(&mut *self.children.lock(), Children::NONE);
         let mut has_children = false;
-        for child in children {
+        for child in children.list {
             // SAFETY: `adopt` made the pointer, and the list yields it once.
             let child = unsafe { Shared::from_raw(UnsafeRef::into_raw(child)) };
             if let Some(parent) = &mut *child.parent.lock() {
@@ -164,19 +186,29 @@ impl Process {
     }
 
     /// Returns a child that has ended: its number, and how it has ended. `which` is the child's
-    /// number, or `None` for any. The child is forgotten.
+    /// number, or `None` for any. The child is forgotten, and the stack of its thread is free.
     ///
     /// # Errors
     ///
     /// [`WaitError`] says why there is none.
     pub fn try_wait(&self, which: Option<u64>) -> Result<(u64, Exit), WaitError> {
         let (child, exit) = self.take_child(which)?;
+        child.join();
         Ok((child.id, exit))
+    }
+
+    /// Waits until the thread of a process that has ended is gone, too. That takes a moment.
+    fn join(&self) {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            thread.join();
+        }
     }
 
     fn take_child(&self, which: Option<u64>) -> Result<(Shared<Self>, Exit), WaitError> {
         let mut children = self.children.lock();
-        let mut cursor = children.front_mut();
+        let children = &mut *children;
+        let mut cursor = children.list.front_mut();
         let mut error = WaitError::NoChild;
         while let Some(child) = cursor.get() {
             if which.is_none_or(|id| id == child.id) {
@@ -185,6 +217,7 @@ impl Process {
                 if let Some(exit) = exit
                     && let Some(child) = cursor.remove()
                 {
+                    children.count -= 1;
                     // SAFETY: `adopt` made the pointer, and the list yields it once.
                     let child = unsafe { Shared::from_raw(UnsafeRef::into_raw(child)) };
                     return Ok((child, exit));
@@ -195,8 +228,7 @@ impl Process {
         Err(error)
     }
 
-    /// Waits until a child has ended, and returns it as [`try_wait`](Self::try_wait) does. The kernel's
-    /// stack of the child's thread is free, too. `None` if there is no such child.
+    /// Waits until a child has ended, and returns it as [`try_wait`](Self::try_wait) does. `None` if there is no such child.
     pub fn wait(&self, which: Option<u64>) -> Option<(u64, Exit)> {
         let mut ended = None;
         self.child_ended
@@ -209,10 +241,7 @@ impl Process {
                 Err(WaitError::NotYet) => false,
             });
         let (child, exit) = ended?;
-        let thread = child.thread.lock().take();
-        if let Some(thread) = thread {
-            thread.join();
-        }
+        child.join();
         Some((child.id, exit))
     }
 }

@@ -47,7 +47,7 @@ impl Program {
     /// # Errors
     ///
     /// - `InvalidExecutable` if `file` is not an ELF file of an executable for this machine, if it
-    ///   has nothing to load, or if its segments do not lie in a program's addresses or share a page.
+    ///   has nothing to load, or if a segment cannot be read or does not lie in the lower half.
     /// - `NoMemory`.
     pub fn load(file: &[u8]) -> AxResult<Self> {
         let elf = ElfBytes::<LittleEndian>::minimal_parse(file);
@@ -104,7 +104,8 @@ impl Segment {
         let (first, size) = (header.p_vaddr as usize, header.p_memsz as usize);
         let end = first.checked_add(size).filter(|end| *end <= USER_END);
         let end = end.ok_or(AxError::InvalidExecutable)?;
-        if data.len() > size {
+        // Not every machine has pages that can be written or executed but not read.
+        if data.len() > size || header.p_flags & PF_R == 0 {
             return Err(AxError::InvalidExecutable);
         }
         let start = VirtAddr::from_usize(first).align_down_4k();

@@ -15,11 +15,11 @@
 //!      └── leave: saves the other registers, and returns from run_user
 //! ```
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 
 use aarch64_cpu::asm::barrier;
-use aarch64_cpu::registers::{CPACR_EL1, ReadWriteable};
+use aarch64_cpu::registers::{CNTKCTL_EL1, CPACR_EL1, Writeable};
 
 use crate::access::PageFault;
 use crate::arch::TrapFrame;
@@ -133,9 +133,14 @@ user_call: // x0: the context.
     on_trap = sym on_trap,
 );
 
-/// Lets programs use SIMD and floating-point registers on this hart. The kernel does not use them.
+/// Lets programs use SIMD and floating-point registers on this hart, which the kernel does not use.
+/// Programs can use no other unit, no timer and no performance counter: a reset leaves open whether
+/// they could.
 pub fn init() {
-    CPACR_EL1.modify(CPACR_EL1::FPEN::TrapNothing);
+    CPACR_EL1.write(CPACR_EL1::FPEN::TrapNothing);
+    CNTKCTL_EL1.set(0);
+    // SAFETY: the kernel does not use performance counters.
+    unsafe { asm!("msr pmuserenr_el0, xzr", options(nomem, nostack)) };
     barrier::isb(barrier::SY);
 }
 
@@ -158,14 +163,17 @@ extern "C" fn on_trap(context: &mut UserContext, vector: usize, esr: usize, far:
         }
         _ => {
             let number = esr >> 26 & 0x3f;
-            let kind = kind(number);
+            let kind = kind(number, esr & 0x3f);
             context.leave(ReturnReason::Exception(Exception { kind, number }))
         }
     }
 }
 
-fn kind(class: usize) -> ExceptionKind {
+/// Returns what an exception of this class is. The status code tells aborts apart.
+fn kind(class: usize, status: usize) -> ExceptionKind {
+    const MISALIGNED: usize = 0x21;
     match class {
+        0x20 | 0x24 if status == MISALIGNED => ExceptionKind::Misaligned,
         // Unknown, trapped by a system register, or an illegal state.
         0x00 | 0x01 | 0x0e | 0x16..=0x19 => ExceptionKind::IllegalInstruction,
         0x20 | 0x24 => ExceptionKind::BadAddress,

@@ -172,16 +172,19 @@ impl UserRegisters {
     ///
     /// # Safety
     ///
-    /// The program's address space is entered, and interrupts are off.
-    pub(crate) unsafe fn run(&mut self, context: *mut ()) {
+    /// The program's address space is entered, and interrupts are off. `this` is in the context, and no
+    /// reference to it is used meanwhile.
+    pub(crate) unsafe fn run(this: *mut Self, context: *mut ()) {
         unsafe extern "C" {
             fn run_user(context: *mut ());
         }
-        self.extended.take();
-        // SAFETY: the caller says that the address space is entered and interrupts are off. The other
-        // registers are loaded.
-        unsafe { run_user(context) };
-        self.extended.give_up();
+        // SAFETY: the caller says that the address space is entered, that interrupts are off, and that
+        // `this` is in the context. The other registers are loaded before the program runs.
+        unsafe {
+            (*this).extended.take();
+            run_user(context);
+            (*this).extended.give_up();
+        }
     }
 }
 

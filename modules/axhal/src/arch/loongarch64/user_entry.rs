@@ -198,7 +198,8 @@ fn on_interrupts(context: &mut UserContext, estat: usize) -> bool {
 }
 
 /// Returns the address of a fetch that the refill has refused ([`REFUSED_FETCH`]), or `None` for any
-/// other trap.
+/// other trap. A program that itself jumps to the address with that bit changed continues at the
+/// address without, if it may: it gains no right by that.
 fn refused_fetch(estat: usize, badv: usize) -> Option<usize> {
     let is_fetch = (estat >> 16 & 0x3f, estat >> 22 & 0x1ff) == (ADDRESS_ERROR, 0);
     let addr = badv ^ REFUSED_FETCH;

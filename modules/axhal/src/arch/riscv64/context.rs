@@ -8,7 +8,7 @@
 
 use core::arch::naked_asm;
 
-use super::float_registers::{FloatRegisters, float_status, set_float_status};
+use super::float_registers::{FloatRegisters, float_status, reset_rounding, set_float_status};
 use super::frame::{FS_CLEAN, FS_DIRTY, FS_INITIAL};
 
 /// The words on the stack of a thread that does not run: thirteen registers, and one word
@@ -64,6 +64,7 @@ impl Float {
     /// thread are lost.
     pub unsafe fn restore(&self) {
         if !self.in_use {
+            reset_rounding();
             return set_float_status(FS_INITIAL);
         }
         // SAFETY: the caller gives up the registers' values, and the platform has switched the

@@ -30,6 +30,13 @@ impl FloatRegisters {
         unsafe { store(self) };
     }
 
+    /// Returns whether the rounding mode is another than that of code that never sets it.
+    #[cfg(feature = "uspace")]
+    pub fn rounds_specially(&self) -> bool {
+        const FRM: usize = 7 << 5;
+        self.fcsr & FRM != 0
+    }
+
     /// Loads the registers of this hart from here.
     ///
     /// # Safety
@@ -48,6 +55,13 @@ pub fn float_status() -> usize {
     // SAFETY: reading the register has no effect.
     unsafe { asm!("csrr {}, sstatus", out(reg) sstatus, options(nomem, nostack)) };
     sstatus & SSTATUS_FS
+}
+
+/// Sets this hart's rounding mode to that of code that never sets it, and clears its exception flags.
+pub fn reset_rounding() {
+    // SAFETY: no code of the kernel sets the register, so all of it expects the value 0. The unit is
+    // on.
+    unsafe { asm!("csrw fcsr, zero", options(nomem, nostack)) };
 }
 
 /// Sets `sstatus.FS` to `status`, in which the unit is on.

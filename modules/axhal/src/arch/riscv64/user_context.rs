@@ -9,7 +9,9 @@
 use core::arch::asm;
 use core::fmt;
 
-use super::float_registers::{FloatRegisters, float_status, load_registers, set_float_status};
+use super::float_registers::{
+    FloatRegisters, float_status, load_registers, reset_rounding, set_float_status,
+};
 use super::frame::{FS_CLEAN, FS_DIRTY, FS_INITIAL, SSTATUS_FS, TrapFrame};
 
 /// `sstatus.SPIE`: the return from the trap turns interrupts on.
@@ -117,9 +119,25 @@ impl UserRegisters {
     fn store_float(&mut self) {
         // SAFETY: the unit is on, because its state is "Dirty".
         unsafe { self.float.store() };
-        set_float_status(FS_CLEAN);
+        match self.float.rounds_specially() {
+            // The kernel must not round as the program does.
+            true => {
+                reset_rounding();
+                set_float_status(FS_INITIAL);
+            }
+            false => set_float_status(FS_CLEAN),
+        }
+        self.set_state_for_return();
+    }
+
+    /// Sets the state with which the program continues. One that rounds specially continues with
+    /// "Dirty", so that the next trap stores its registers and resets the rounding mode.
+    fn set_state_for_return(&mut self) {
         self.frame.sstatus &= !SSTATUS_FS;
-        self.frame.sstatus |= FS_CLEAN;
+        self.frame.sstatus |= match self.float.rounds_specially() {
+            true => FS_DIRTY,
+            false => FS_CLEAN,
+        };
     }
 
     /// Loads the floating-point registers, unless they still are those of the program. Called with
@@ -145,8 +163,9 @@ impl UserRegisters {
     ///
     /// # Safety
     ///
-    /// The program's address space is entered, and interrupts are off.
-    pub(crate) unsafe fn run(&mut self, context: *mut ()) {
+    /// The program's address space is entered, and interrupts are off. `this` is in the context, and no
+    /// reference to it is used meanwhile.
+    pub(crate) unsafe fn run(this: *mut Self, context: *mut ()) {
         set_float_status(FS_CLEAN);
         // SAFETY: `run_user` keeps the general registers that a call keeps. All floating-point
         // registers are changed, and are named here. The unit is on.
@@ -156,7 +175,7 @@ impl UserRegisters {
                 "mv a0, s2",
                 "call run_user",
                 load_float = sym load_registers,
-                inlateout("a0") &raw const self.float => _,
+                inlateout("a0") &raw const (*this).float => _,
                 in("s2") context,
                 out("fs0") _, out("fs1") _, out("fs2") _, out("fs3") _, out("fs4") _,
                 out("fs5") _, out("fs6") _, out("fs7") _, out("fs8") _, out("fs9") _,

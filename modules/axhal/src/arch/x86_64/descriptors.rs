@@ -13,6 +13,8 @@ use x86::segmentation::SegmentSelector;
 pub const VECTORS: usize = 48;
 /// The non-maskable interrupt (SDM table 7-1). It has a stack of its own.
 pub const NMI: usize = 2;
+/// The breakpoint instruction.
+const BREAKPOINT: usize = 3;
 /// A fault while the hart pushed another trap's frame. It has a stack of its own.
 pub const DOUBLE_FAULT: usize = 8;
 
@@ -63,6 +65,9 @@ pub fn load(entry: fn(usize) -> usize, double_fault_stack: usize, nmi_stack: usi
         unsafe {
             lgdt(&DescriptorTablePointer::new(segments));
             x86::task::load_tr(SegmentSelector::from_raw(TASK));
+            // No local table. After a reset there is one, at address 0, where a user program may have
+            // memory (SDM table 10-1).
+            x86::dtables::load_ldtr(SegmentSelector::from_raw(0));
         }
     });
     let gates = INTERRUPTS.call_once(|| interrupt_gates(entry));
@@ -91,6 +96,8 @@ fn interrupt_gates(entry: fn(usize) -> usize) -> [u128; VECTORS] {
     const INTERRUPT: u128 = 0b1110 << 40;
     core::array::from_fn(|vector| {
         let entry = entry(vector) as u128;
+        // A program may use the breakpoint instruction. Any other vector it cannot call.
+        let level = if vector == BREAKPOINT { 3 } else { 0 };
         let stack = match vector {
             DOUBLE_FAULT => 1,
             NMI => 2,
@@ -99,6 +106,7 @@ fn interrupt_gates(entry: fn(usize) -> usize) -> [u128; VECTORS] {
         entry & 0xffff
             | u128::from(CODE) << 16
             | stack << 32
+            | level << 45
             | INTERRUPT
             | PRESENT
             | (entry >> 16) << 48

@@ -152,7 +152,8 @@ pub(crate) fn is_reserved(error_code: usize) -> bool {
 extern "C" fn on_trap(frame: &mut TrapFrame) {
     let vector = frame.vector;
     match vector {
-        _ if is_below_stack(frame.rsp) => overflow(frame),
+        // An NMI may come before the entry of a system call has left the program's stack.
+        _ if vector != NMI && frame.cs & 3 == 0 && is_below_stack(frame.rsp) => overflow(frame),
         PAGE_FAULT => {
             let addr = faulting_address();
             on_page_fault(frame, addr, access(frame.error_code, addr, frame.rip));

@@ -69,7 +69,25 @@ impl Extended for ExtendedRegisters {
         // SAFETY: the bytes are those of `fxsave64`, or the initial ones. The kernel does not use these
         // registers. The bases are canonical: others cannot be set.
         unsafe {
-            asm!("fxrstor64 [{}]", in(reg) &raw const self.float, options(nostack));
+            // Some CPUs keep the last instruction's addresses where `fxrstor` finds no exception. They
+            // become those of `fild` (CVE-2006-1056).
+            asm!(
+                "fnclex",
+                "ffree st(7)",
+                "fild qword ptr [{at}]",
+                "fxrstor64 [{at}]",
+                // The selectors, which mean nothing to a program of 64 bits, may be another program's.
+                // To load that of gs changes its base, so it is done with the program's.
+                "mov ds, {zero:e}",
+                "mov es, {zero:e}",
+                "mov fs, {zero:e}",
+                "swapgs",
+                "mov gs, {zero:e}",
+                "swapgs",
+                at = in(reg) &raw const self.float,
+                zero = in(reg) 0_u32,
+                options(nostack)
+            );
             wrmsr(IA32_FS_BASE, self.fs_base);
             wrmsr(IA32_KERNEL_GSBASE, self.gs_base);
         }
@@ -177,16 +195,19 @@ impl UserRegisters {
     ///
     /// # Safety
     ///
-    /// The program's address space is entered, and interrupts are off.
-    pub(crate) unsafe fn run(&mut self, context: *mut ()) {
+    /// The program's address space is entered, and interrupts are off. `this` is in the context, and no
+    /// reference to it is used meanwhile.
+    pub(crate) unsafe fn run(this: *mut Self, context: *mut ()) {
         unsafe extern "C" {
             fn run_user(context: *mut ());
         }
-        self.extended.take();
-        // SAFETY: the caller says that the address space is entered and interrupts are off. The other
-        // registers are loaded.
-        unsafe { run_user(context) };
-        self.extended.give_up();
+        // SAFETY: the caller says that the address space is entered, that interrupts are off, and that
+        // `this` is in the context. The other registers are loaded before the program runs.
+        unsafe {
+            (*this).extended.take();
+            run_user(context);
+            (*this).extended.give_up();
+        }
     }
 }
 
