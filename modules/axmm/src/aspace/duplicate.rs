@@ -30,7 +30,8 @@ impl<M: Machine> AddrSpace<M> {
     /// # Errors
     ///
     /// `InvalidInput` for the kernel's address space. `NoMemory`; then nothing is left of the
-    /// copy. `ResourceBusy` in some interrupt handlers ([`AddrSpace`]).
+    /// copy. `Unsupported` if a shared mapping of an object is in the way, as for
+    /// [`fork`](Self::fork). `ResourceBusy` in some interrupt handlers ([`AddrSpace`]).
     pub fn clone_eager(&self) -> AxResult<Self> {
         if self.tlb_state.is_kernel() {
             return Err(AxError::InvalidInput);

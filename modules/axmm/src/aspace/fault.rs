@@ -89,8 +89,9 @@ pub(super) enum Resolved {
     /// The page, or a page table on the path to it, is shared with another address space. The range
     /// is what the page or that table translates.
     IsShared(VirtAddrRange),
-    /// The memory object must first allocate or copy the page, with the fault slot empty. A visit of
-    /// the mapping has begun, which the receiver ends.
+    /// The memory object must first allocate or copy the page, with the fault slot empty. Until the
+    /// receiver calls `load_object_page` or `end_visit`, a visit (`Mapping::begin_visit`) keeps the
+    /// record of the mapping.
     #[cfg_attr(
         not(feature = "objects"),
         expect(dead_code, reason = "no area shows an object")

@@ -23,8 +23,8 @@ impl<M: Machine> AddrSpace<M> {
     /// such a block costs a copy of its table, and the first write to a page a copy of the page,
     /// unless no other address space has it any more.
     ///
-    /// Operations and page faults of other harts wait, and one TLB shootdown ends the fork. What
-    /// threads of other harts write to mapped pages before it is seen on both sides.
+    /// Operations and page faults of other harts wait, and one TLB shootdown ends the fork. Until the
+    /// shootdown, what threads of other harts write to mapped pages is seen on both sides.
     ///
     /// # Errors
     ///

@@ -62,8 +62,8 @@ impl<M: Machine> AddrSpace<M> {
     }
 }
 
-/// Locks the ranges of all guards, with the large pages across their ends, when their turn has
-/// come. The index locks of all shards are held before and after.
+/// Locks the ranges of all guards, with the large pages and the addresses of shared tables across
+/// their ends, when their turn has come. The index locks of all shards are held before and after.
 fn lock_ranges<M: Machine>(
     guards: &mut Guards<'_, M>,
     hart: usize,
@@ -102,8 +102,8 @@ fn lock_ranges<M: Machine>(
     }
 }
 
-/// Returns whether each request is for all of the large pages across the ends of its guard's
-/// range.
+/// Returns whether each request is for all of the large pages, and of the addresses of shared tables,
+/// across the ends of its guard's range.
 fn cover_large_pages<M: Machine>(guards: &Guards<M>, requests: &[Request<M>]) -> bool {
     let mut pairs = guards.iter().zip(requests);
     pairs.all(|(guard, request)| guard.with_large_pages() == request.range)

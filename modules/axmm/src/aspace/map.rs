@@ -132,11 +132,13 @@ impl<M: Machine> AddrSpace<M> {
     }
 
     /// Adds an area like `area`, which is one of another address space. Its pages are mapped if
-    /// they are linear; others are for the caller to map.
+    /// they are linear; others are for the caller to map. `is_pinned` says that this address space does
+    /// not move any more, so that objects can keep its address.
     ///
     /// # Errors
     ///
-    /// Those of [`map_linear`](Self::map_linear).
+    /// Those of [`map_linear`](Self::map_linear). `Unsupported` for a shared mapping of an object if not
+    /// `is_pinned`.
     pub(super) fn map_like(&self, area: &MemoryArea<Backend>, is_pinned: bool) -> AxResult {
         if let Some(of) = area.backend().object() {
             return self.map_object_like(area, of, is_pinned);

@@ -27,7 +27,8 @@ impl<M: Machine> AddrSpace<M> {
     ///
     /// - `InvalidInput` if the range is empty, not page-aligned, not in the address space,
     ///   [fixed](Self::fix_below) or [owned](Self::own_from), or if `flags` cannot be the rights
-    ///   of the mappings there. No right at all is allowed only for mappings of fresh frames.
+    ///   of the mappings there. No right at all is allowed only for mappings that own
+    ///   their frames: fresh ones, and private mappings of objects.
     /// - `NotFound` if some of the range is not mapped.
     /// - `NoMemory` and `ResourceBusy` as for [`unmap`](Self::unmap).
     pub fn protect(&self, start: VirtAddr, size: usize, flags: MappingFlags) -> AxResult {
@@ -90,7 +91,8 @@ impl<M: Machine> Operation<M> for Protect {
         let mut has_linear = false;
         let covered = guard.all_areas(|area| {
             let before = area.flags();
-            // Pages of objects lose the right to write.
+            // Pages of shared mappings of objects lose the right to write. Those of private mappings
+            // do not, but count as if they did.
             let keeps = keeps_rights(before, self.flags) && area.backend().object().is_none();
             self.keeps_rights.set(self.keeps_rights.get() && keeps);
             let changes = PageTableOf::<M>::differ_in_memory_kind(before, self.flags);

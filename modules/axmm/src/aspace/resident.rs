@@ -38,8 +38,8 @@ const AT_A_TIME: usize = 512 * PAGE_SIZE_4K;
 impl<M: Machine> AddrSpace<M> {
     /// Returns how much memory is mapped in `range`. Allocates nothing.
     ///
-    /// Other harts can map and unmap meanwhile: the count is made in steps of at most 2 MiB that is
-    /// mapped, or of one page table. Each step is exact. An interrupt handler that has interrupted
+    /// Other harts can map and unmap meanwhile: the count is made in steps. Each passes one page table,
+    /// or counts one run of pages; of frames that are looked at, at most 2 MiB. Each step is exact. An interrupt handler that has interrupted
     /// an operation must not wait. For it, the count ends at the first shard in which a range is
     /// locked or queued.
     pub fn resident(&self, range: VirtAddrRange) -> Resident {

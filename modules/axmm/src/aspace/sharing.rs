@@ -41,8 +41,9 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Makes the mappings of `other`, which is a kernel's, visible here: those made before, and,
     /// if `other` is [shared](Self::share), those made later. They stay mappings of `other`, and
-    /// vanish when they are unmapped there, or when `other` is dropped. Its tables below the root
-    /// are never freed from now on, because it is not known how long this root leads to them.
+    /// vanish when they are unmapped there, or when `other` is dropped. From now on, the tables to
+    /// which its root's entries lead are never freed, because it is not known how long this root leads
+    /// to them. Nor is any table when `other` is dropped.
     ///
     /// # Errors
     ///
@@ -61,7 +62,8 @@ impl<M: Machine> AddrSpace<M> {
         if !is_kernel || table.borrows() || self.table.have_common_root_entry(&borrower, &own) {
             return Err(AxError::InvalidInput);
         }
-        // A shared table never loses an entry of its root, so it needs no lock.
+        // A page table for which `share_root` has been called never loses an entry of its root, so this
+        // needs no lock.
         if self.table.is_shared() {
             table.copy_root_entries(&self.table, own);
             return Ok(());

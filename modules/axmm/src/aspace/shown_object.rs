@@ -16,9 +16,9 @@ pub struct ShownObject {
     pub is_shared: bool,
     /// The object's length in bytes.
     pub len: usize,
-    /// The bytes in frames that other objects have, too.
+    /// The bytes in frames with other owners: other objects, or private mappings that show the page.
     pub shared: usize,
-    /// The bytes in frames that no other object has.
+    /// The bytes in frames without other owners.
     pub private: usize,
 }
 

@@ -186,8 +186,8 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
             && (lock.is_one_hart() || self.lock_pages(false, |_, pages| pages))
     }
 
-    /// Locks the range until the guard is dropped. If a large page lies across an end of the
-    /// range, all of the page is locked.
+    /// Locks the range until the guard is dropped. If a large page, or what a shared table translates,
+    /// lies across an end of the range, all of it is locked.
     ///
     /// On one hart a lock keeps out only the faults of interrupt handlers. There this does
     /// nothing, and [`unlock_index`](Self::unlock_index) locks the range before it lets
@@ -209,9 +209,9 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         }
     }
 
-    /// Locks what `widen` returns for the range together with the large pages across its ends.
-    /// Until that is locked, a fault may map another large page across an end. So the large pages
-    /// are looked up again afterwards. If they differ, all is done again for the new ones.
+    /// Locks what `widen` returns for the range together with the large pages, and the addresses of
+    /// shared tables, across its ends. Until that is locked, a fault may map another large page across
+    /// an end. So they are looked up again afterwards. If they differ, all is done again for the new ones.
     ///
     /// Returns whether the pages are locked. If the operation `may_wait`, they always are.
     #[cold]
@@ -246,8 +246,8 @@ impl<'a, M: Machine> WriteGuard<'a, M> {
         true
     }
 
-    /// Returns the range together with the large pages across its ends. Walks the page table, so
-    /// the caller holds the index lock, and no other operation has locked the ends of the range.
+    /// Returns the range together with what lies across its ends and must change as a whole: large
+    /// pages, and what the highest shared tables translate. Walks the page table, so the caller holds the index lock, and no other operation has locked the ends of the range.
     pub fn with_large_pages(&self) -> VirtAddrRange {
         let (mut start, mut end) = (self.range.start.as_usize(), self.range.end.as_usize());
         for addr in [start, end - 1] {

@@ -207,8 +207,9 @@ pub fn copy_entries(from: &[Entry], to: &[Entry]) {
     from_rest.iter().zip(to_rest).for_each(copy);
 }
 
-/// Copies entries of pages, without the right to write. The stores are Relaxed: the caller makes a
-/// Release fence before other harts can find `to`. `from` and `to` may be the same.
+/// Copies entries of pages, without the right to write. The stores are Relaxed. Either the caller
+/// makes a Release fence before other harts can find `to`. Or `from` and `to` are the same, and a hart
+/// that reads an old or a new entry finds the same filled page.
 #[inline(always)]
 pub fn copy_read_only<E: GenericPTE>(from: &[Entry], to: &[Entry]) {
     let copy = |(from, to): (&Entry, &Entry)| {

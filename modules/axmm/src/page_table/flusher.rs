@@ -7,15 +7,17 @@ use memory_addr::PhysAddr;
 /// Receives what an operation has changed or taken out of a page table. It flushes these
 /// addresses from all TLBs before frames are reused, or anything relies on the change.
 pub trait Flusher {
-    /// Contiguous pages have been unmapped. Their frames are contiguous, from `frame` on. Returns
-    /// whether the flusher frees the frames once it has flushed. If not, the page table still owns
-    /// them: they have other owners, and the flusher cannot keep such frames. Then the page table
-    /// leaves the addresses in the entries, not present for the hardware. When all is flushed, the
-    /// caller unmaps the range again.
+    /// Contiguous pages have been unmapped. Their frames are contiguous, from `frame` on.
+    ///
+    /// Returns `true` if nothing is left to do for the frames: the flusher frees them once it has
+    /// flushed, or the pages do not own them. Returns `false` if they have other owners, since the
+    /// flusher cannot keep such frames. Then the page table still owns them. It flushes and releases
+    /// those of a large page at once. The entries of small pages keep the addresses, not present for
+    /// the hardware, and the caller unmaps the range again when all is flushed.
     fn unmapped(&mut self, pages: Range<usize>, frame: PhysAddr) -> bool;
 
     /// Returns whether [`unmapped`](Self::unmapped) has returned `false`, so that entries of the
-    /// unmapped range are not empty.
+    /// unmapped range may not be empty.
     fn has_left_entries(&self) -> bool;
 
     /// Some of `pages`, which are all translated by one table, have other rights than before.

@@ -7,6 +7,9 @@ use page_table_multiarch::PagingHandler;
 /// Frames whose owners are counted, one by one. The entry of a page owns the frame if the page is in
 /// an area that owns its frames (`Backend::owns_frames`). Each entry that leads to a
 /// table owns the frame of the table.
+///
+/// The owners of the zero frame are not counted: sharing or releasing it does nothing, and it is never
+/// exclusive.
 pub trait FrameOwners: PagingHandler {
     /// Adds an owner to each of `count` contiguous frames.
     ///
@@ -15,8 +18,8 @@ pub trait FrameOwners: PagingHandler {
     /// Fails with `NoMemory` if a frame cannot have more owners. Then nothing has changed.
     fn share(frame: PhysAddr, count: usize) -> AxResult;
 
-    /// Adds an owner to the frame of a table. A fork calls this for each shared table, so unlike
-    /// [`share`](Self::share) it looks for no run and no zero frame.
+    /// Adds an owner to the frame of a table. A fork calls this for each shared table, so it handles a
+    /// single frame only, which is not the zero frame.
     ///
     /// # Errors
     ///

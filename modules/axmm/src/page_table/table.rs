@@ -51,11 +51,12 @@ where
     pub(super) largest: usize,
     /// The bits that the entry of every page has besides the address and the rights.
     pub(super) mark: u64,
-    /// The entries of the root that other roots may copy, once this page table is shared.
+    /// The entries of the root that other roots may copy, once
+    /// [`share_root`](Self::share_root) has been called.
     pub(super) shared: Once<SharedRoot>,
     /// Addresses for which the entries of the root were copied from another root.
     pub(super) borrowed: Range<usize>,
-    /// That other root, if its page table was shared when the entries were copied. Then
+    /// That other root, if `share_root` had been called for it when the entries were copied. Then
     /// everything that it ever translates there is translated here, too. Otherwise 0: no root is
     /// at the physical address 0.
     pub(super) lender: PhysAddr,
@@ -209,8 +210,9 @@ where
         }
     }
 
-    /// Returns whether another root has copies of this root's entries. Then the tables below
-    /// this root are never freed, because the copies are not counted.
+    /// Returns whether another root has copies of this root's entries. Then the tables to which these
+    /// entries lead are never freed, because the copies are not counted. The tables below those are
+    /// freed by an unmap, but not when the page table is dropped.
     pub(super) fn is_lent(&self) -> bool {
         // Relaxed: before `share_root`, entries are copied with all ranges of this page table
         // locked. A caller has locked a range, so the range lock orders it before or after the

@@ -29,6 +29,7 @@ impl<M: Machine> Vmo<M> {
     /// - Fails with `InvalidInput` if `range` is not page-aligned, or not in the object.
     /// - Fails with `Unsupported` if the object is physical.
     /// - Fails with `NoMemory`.
+    /// - Fails with `ResourceBusy` if a frame that has to be copied has 2^31 owners.
     pub fn commit(&self, range: Range<usize>) -> AxResult {
         let (object, pages) = self.locate(&whole_pages(&range)?)?;
         if let Body::Run { owned: None, .. } = object.body {
@@ -57,7 +58,7 @@ impl<M: Machine> Object<M> {
     ///
     /// # Errors
     ///
-    /// Fails with `NoMemory`.
+    /// Fails with `NoMemory`, and like [`PageFrame::share`].
     pub fn commit_in_turn(&self, pages: &Range<usize>) -> AxResult {
         let Body::Tree { base } = self.body else {
             return Ok(());
@@ -105,7 +106,7 @@ impl<M: Machine> Object<M> {
     ///
     /// # Errors
     ///
-    /// Fails with `NoMemory`.
+    /// Fails with `NoMemory`, and like [`PageFrame::share`].
     fn fill(
         &self,
         leaf: &mut Leaf,

@@ -64,6 +64,7 @@ impl<M: Machine> Object<M> {
     /// - Fails with `Unsupported` if the object has no tree.
     /// - Fails with `BadState` if one of the pages is pinned.
     /// - Fails with `NoMemory`.
+    /// - Fails with `ResourceBusy` if a frame beside the pages has 2^31 owners.
     pub fn take_out(&self, pages: &Range<usize>, new_count: Option<usize>) -> AxResult {
         let indices = self.in_tree(pages)?;
         let mut spares = Spares::default();

@@ -46,8 +46,8 @@ pub trait Space<M: Machine> {
     fn first_part(&self, pages: Pages) -> Pages;
 
     /// Unmaps `part`, or makes it read-only, as far as it still belongs to the mapping whose record
-    /// is at `mapping`. `batch` says what is taken, and flushes it. The caller has locked no range
-    /// but those of the batch, and nothing else.
+    /// is at `mapping`. `batch` says what is taken, and flushes it. The caller holds no locks
+    /// but the ranges of the batch and, most often, the object's turn.
     ///
     /// Returns whether it has. If not, nothing has changed: the part could not be locked at once,
     /// and the batch is not [empty](Batch::is_empty).
@@ -67,7 +67,8 @@ pub struct Mapping<M: Machine> {
     /// The bytes that are still mapped.
     mapped: AtomicUsize,
     /// The number of harts that use the record, its object or its address space although the mapping
-    /// may end meanwhile. The record is dropped when it is 0.
+    /// may end meanwhile. The record of an ended mapping is dropped once this is 0
+    /// ([`drop_list`](Self::drop_list)).
     visitors: AtomicUsize,
     /// The next of the records that one operation has ended ([`unmapped`](Self::unmapped)).
     next: Option<NonNull<Mapping<M>>>,

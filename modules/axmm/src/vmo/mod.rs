@@ -16,7 +16,8 @@
 //! number of pages. The first write to a shared page by either side copies the page. An object
 //! that is the only owner of a page writes to it in place.
 //!
-//! An operation that fails leaves the object as it was. Dropping a handle never allocates, and
+//! An operation that fails leaves the object as it was, except where its errors say otherwise, or if a
+//! frame has 2^31 owners. Dropping a handle never allocates, and
 //! dropping the last handle frees the object's memory at once.
 //!
 //! # Files

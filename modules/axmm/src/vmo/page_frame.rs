@@ -59,8 +59,7 @@ impl PageFrame {
     /// # Errors
     ///
     /// Fails with `ResourceBusy` if a frame has 2^31 references. Some pages of `to` may have frames
-    /// then. The limit is lower than that of [`share`](Self::share): references are added to a run
-    /// as a whole, and taken back if one was too many.
+    /// then.
     pub fn share_all(from: &[Option<Self>], to: &mut [Option<Self>]) -> AxResult {
         let mut done = 0;
         while done < from.len() {

@@ -204,6 +204,7 @@ impl<M: Machine> Object<M> {
     ///
     /// - Fails with `InvalidInput` if the object does not have the page.
     /// - Fails with `NoMemory`.
+    /// - Fails like [`PageFrame::share`].
     pub fn load(&self, page: usize) -> AxResult<Option<PhysAddr>> {
         let index = self.in_tree(&(page..page + 1))?.start;
         loop {

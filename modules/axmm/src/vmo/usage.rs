@@ -12,9 +12,9 @@ use crate::machine::Machine;
 /// The bytes of an object that have a frame of the allocator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Those that other objects have, too.
+    /// Those whose frames have other owners: other objects, or private mappings that show the page.
     pub shared: usize,
-    /// Those that no other object has.
+    /// Those whose frames have no other owner.
     pub private: usize,
 }
 
