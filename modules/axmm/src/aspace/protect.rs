@@ -88,7 +88,7 @@ impl<M: Machine> Operation<M> for Protect {
         guard.lock_range();
         let range = guard.range();
         let mut reached = range.start;
-        let mut has_linear = false;
+        let mut has_unowned = false;
         let covered = guard.all_areas(|area| {
             let before = area.flags();
             // Pages of shared mappings of objects lose the right to write. Those of private mappings
@@ -98,7 +98,7 @@ impl<M: Machine> Operation<M> for Protect {
             let changes = PageTableOf::<M>::differ_in_memory_kind(before, self.flags);
             self.changes_memory_kind
                 .set(self.changes_memory_kind.get() || changes);
-            has_linear |= !area.backend().owns_frames();
+            has_unowned |= !area.backend().owns_frames();
             let has_gap_before = area.start() > reached;
             reached = area.end();
             !has_gap_before
@@ -106,7 +106,7 @@ impl<M: Machine> Operation<M> for Protect {
         if !covered || reached < range.end {
             return Err(AxError::NotFound);
         }
-        if self.flags.is_empty() && has_linear {
+        if self.flags.is_empty() && has_unowned {
             return Err(AxError::InvalidInput);
         }
         guard.reserve_cut(range)?;

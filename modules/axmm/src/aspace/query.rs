@@ -160,7 +160,7 @@ impl<M: Machine> AddrSpace<M> {
 
     /// Calls `see` for the tables and runs of pages in `pages` that come after what has been
     /// `reached`: at most `most`, and up to the first for which `see` returns `false`. Returns
-    /// whether there may be more.
+    /// whether the visit goes on: `false` if `see` has returned `false`, or if nothing is left.
     ///
     /// It [looks at a part](Self::look_at_part) of `pages`, so nothing that it visits is unmapped
     /// meanwhile.

@@ -39,7 +39,8 @@ impl<M: Machine> AddrSpace<M> {
     /// Returns how much memory is mapped in `range`. Allocates nothing.
     ///
     /// Other harts can map and unmap meanwhile: the count is made in steps. Each passes one page table,
-    /// or counts one run of pages; of frames that are looked at, at most 2 MiB. Each step is exact. An interrupt handler that has interrupted
+    /// or counts one run of pages. Where the owners of frames are looked at, it counts at most 2 MiB. Each
+    /// step is exact. An interrupt handler that has interrupted
     /// an operation must not wait. For it, the count ends at the first shard in which a range is
     /// locked or queued.
     pub fn resident(&self, range: VirtAddrRange) -> Resident {

@@ -74,6 +74,7 @@ impl<M: Machine> AddrSpace<M> {
         };
         copy_page::<M>(page.paddr, &mut frame);
         let flush = |pages| {
+            // A hart that enters from now on flushes first. `mark_stale` returns those that are inside.
             let is_alone = self.is_alone_at(page.vaddr, self.tlb_state.mark_stale());
             if is_alone {
                 M::flush_local(pages);

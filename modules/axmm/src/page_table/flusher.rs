@@ -45,7 +45,8 @@ pub trait Flusher {
     fn disable_irqs(&self) -> Self::IrqGuard;
 
     /// Decides whether the operation may free the table that translates the addresses from
-    /// `first` to `last`. It may if no other operation maps or unmaps anything there. Then
+    /// `first` to `last`. It may if all of these addresses are locked for it, so that no other
+    /// operation and no page fault of another hart fills the table, or if there is only one hart. Then
     /// disables interrupts until the guard is dropped: the table, if it is empty, is freed before
     /// that. Otherwise returns `None`.
     fn disable_irqs_if_exclusive(&self, first: usize, last: usize) -> Option<Self::IrqGuard>;

@@ -44,9 +44,9 @@
 //! operations on neighbouring ranges share tables. Therefore:
 //!
 //! - an empty entry is made to lead to a table by compare-and-swap;
-//! - a table is freed only if no other operation runs in what it translates. Interrupts are
-//!   disabled meanwhile: an interrupt handler on the same hart could fault a page into it, beside
-//!   the locked range ([`Flusher::disable_irqs_if_exclusive`]).
+//! - a table is freed only if the operation has locked all that it translates, so that no fault of
+//!   another hart fills it. On one hart less is locked, so interrupts are disabled meanwhile: an
+//!   interrupt handler could fault a page into it, beside the locked range ([`Flusher::disable_irqs_if_exclusive`]).
 //!
 //! Page faults lock no range, so several may map pages of one range at the same time
 //! ([`map_page`](PageTable::map_page), [`map_with_tables`](PageTable::map_with_tables)). They

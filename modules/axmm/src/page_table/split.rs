@@ -215,8 +215,9 @@ where
         let entries = self.entries(smaller);
         write_pages::<E>(entries, level - 1, page.paddr, page.flags, self.mark);
         let entry = self.entry(table, page.vaddr, level);
-        // The entry is empty for a moment. Where the page reaches beyond the range that this hart
-        // has locked, a page fault of an interrupt handler would fill the entry.
+        // The entry is empty for a moment. On several harts all of the page is locked. On one hart it
+        // may reach beyond the locked range, and there a page fault of an interrupt handler would fill
+        // the entry.
         let _irqs = flusher.disable_irqs();
         clear(entry);
         let start = page.vaddr.as_usize();
