@@ -7,7 +7,7 @@
 use core::cell::UnsafeCell;
 use core::ptr;
 
-use super::IrqsOff;
+use super::{IrqsOff, UserRegisters};
 
 /// Registers that can be stored and loaded.
 pub trait Extended: Copy {
@@ -48,7 +48,7 @@ impl<R: Extended> Place<R> {
     /// Makes the registers those of this program, if they are not. Called with interrupts off, right
     /// before the program runs.
     #[inline(always)]
-    pub fn take(&self) {
+    fn take(&self) {
         if OWNER.read_current() != self.address() {
             self.take_from_owner();
         }
@@ -70,7 +70,7 @@ impl<R: Extended> Place<R> {
 
     /// Stores the registers, if they are those of this program. From now on they are of none. Called
     /// with interrupts off.
-    pub fn give_up(&self) {
+    fn give_up(&self) {
         if OWNER.read_current() == self.address() {
             self.store();
             OWNER.write_current(0);
@@ -104,5 +104,38 @@ impl<R: Extended> Clone for Place<R> {
         // SAFETY: the value is used only by the hart that the program's thread runs on, with
         // interrupts off.
         Self(UnsafeCell::new(unsafe { *self.0.get() }))
+    }
+}
+
+impl UserRegisters {
+    /// Does nothing: the kernel does not use the other registers.
+    #[inline(always)]
+    pub(crate) fn store_extended(&mut self) {}
+
+    /// Loads the registers that the trap entry does not load, unless they still are those of the
+    /// program. Called with interrupts off, right before the program continues.
+    #[inline(always)]
+    pub(crate) fn load_extended(&mut self) {
+        self.extended.take();
+    }
+
+    /// Runs the program whose registers these are, until it leaves user mode for good. `context` is
+    /// the address of the [`UserContext`](crate::uspace::UserContext) that they are in.
+    ///
+    /// # Safety
+    ///
+    /// The program's address space is entered, and interrupts are off. `this` is in the context, and no
+    /// reference to it is used meanwhile.
+    pub(crate) unsafe fn run(this: *mut Self, context: *mut ()) {
+        unsafe extern "C" {
+            fn run_user(context: *mut ());
+        }
+        // SAFETY: the caller says that the address space is entered, that interrupts are off, and that
+        // `this` is in the context. The other registers are loaded before the program runs.
+        unsafe {
+            (*this).extended.take();
+            run_user(context);
+            (*this).extended.give_up();
+        }
     }
 }

@@ -41,6 +41,8 @@
 mod extended;
 #[cfg(feature = "paging")]
 mod flush_range;
+#[cfg(all(feature = "uspace", target_os = "none"))]
+mod user_registers;
 // riscv64 alone has floating-point registers to save.
 #[cfg(all(
     feature = "multitask",

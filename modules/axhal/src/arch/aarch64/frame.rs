@@ -22,6 +22,31 @@ pub(super) const SP: usize = 31;
 /// `SPSR_EL1.I`: interrupts were off when the trap came.
 const SPSR_I: usize = 1 << 7;
 
+/// Where the registers of a system call are.
+#[cfg(feature = "uspace")]
+impl TrapFrame {
+    /// The index of the number of a system call.
+    pub(in crate::arch) const CALL_NUMBER: usize = 8;
+    /// The indices of the arguments of a system call.
+    pub(in crate::arch) const CALL_ARGUMENTS: [usize; 6] = [0, 1, 2, 3, 4, 5];
+    /// The indices of the arguments of a function.
+    pub(in crate::arch) const ARGUMENTS: [usize; 6] = Self::CALL_ARGUMENTS;
+    /// The index of the result of a system call.
+    pub(in crate::arch) const RESULT: usize = 0;
+
+    /// Returns the general registers, by these indices.
+    #[inline(always)]
+    pub(in crate::arch) fn general(&self) -> &[usize] {
+        &self.x
+    }
+
+    /// Returns the general registers, by these indices.
+    #[inline(always)]
+    pub(in crate::arch) fn general_mut(&mut self) -> &mut [usize] {
+        &mut self.x
+    }
+}
+
 impl TrapFrame {
     /// The offset of `x0` in bytes.
     pub(crate) const X: usize = offset_of!(Self, x);

@@ -1,13 +1,9 @@
 //! The registers of a user program.
 
 use core::arch::asm;
-use core::fmt;
 
 use super::frame::{SP, TrapFrame};
 use crate::arch::extended::{Extended, Place};
-
-/// The register that has the number of a system call.
-const NUMBER: usize = 8;
 
 /// The registers of a user program.
 #[repr(C, align(16))]
@@ -15,15 +11,15 @@ const NUMBER: usize = 8;
 pub struct UserRegisters {
     /// The trap entry stores and loads these. `SPSR_EL1` is 0 for a program that begins: exception
     /// level 0, and interrupts are on.
-    frame: TrapFrame,
-    extended: Place<ExtendedRegisters>,
+    pub(in crate::arch) frame: TrapFrame,
+    pub(in crate::arch) extended: Place<ExtendedRegisters>,
 }
 
 /// The registers that the kernel does not use: those of SIMD and floating point, and the thread
 /// pointer `TPIDR_EL0`.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug)]
-struct ExtendedRegisters {
+pub(in crate::arch) struct ExtendedRegisters {
     vectors: [u128; 32],
     fpcr: usize,
     fpsr: usize,
@@ -94,16 +90,6 @@ impl UserRegisters {
         }
     }
 
-    /// Returns the address of the next instruction.
-    pub fn pc(&self) -> usize {
-        self.frame.pc()
-    }
-
-    /// Makes the program continue at `pc`.
-    pub fn set_pc(&mut self, pc: usize) {
-        self.frame.set_pc(pc);
-    }
-
     /// Returns the stack pointer.
     pub fn sp(&self) -> usize {
         self.frame.x[SP]
@@ -121,69 +107,9 @@ impl UserRegisters {
         true
     }
 
-    /// Returns the number of the system call that the program makes: `x8`.
-    #[inline(always)]
-    pub fn call_number(&self) -> usize {
-        self.frame.x[NUMBER]
-    }
-
-    /// Returns argument `n`, from 0 to 5, of a system call: `x0` to `x5`.
-    #[inline(always)]
-    pub fn argument(&self, n: usize) -> usize {
-        self.frame.x[n]
-    }
-
-    /// Sets argument `n`, from 0 to 5, of the function at which the program continues.
-    pub fn set_argument(&mut self, n: usize, value: usize) {
-        self.frame.x[n] = value;
-    }
-
-    /// Sets the result of a system call: `x0`.
-    #[inline(always)]
-    pub fn set_result(&mut self, value: usize) {
-        self.frame.x[0] = value;
-    }
-
     /// Returns `true`: whatever the registers are, the program continues in user mode.
     #[inline(always)]
     pub(crate) fn can_continue(&self) -> bool {
         true
-    }
-
-    /// Does nothing: the kernel does not use the other registers.
-    #[inline(always)]
-    pub(crate) fn store_extended(&mut self) {}
-
-    /// Loads the registers that the trap entry does not load, unless they still are those of the
-    /// program. Called with interrupts off, right before the program continues.
-    #[inline(always)]
-    pub(crate) fn load_extended(&mut self) {
-        self.extended.take();
-    }
-
-    /// Runs the program whose registers these are, until it leaves user mode for good. `context` is
-    /// the address of the [`UserContext`](crate::uspace::UserContext) that they are in.
-    ///
-    /// # Safety
-    ///
-    /// The program's address space is entered, and interrupts are off. `this` is in the context, and no
-    /// reference to it is used meanwhile.
-    pub(crate) unsafe fn run(this: *mut Self, context: *mut ()) {
-        unsafe extern "C" {
-            fn run_user(context: *mut ());
-        }
-        // SAFETY: the caller says that the address space is entered, that interrupts are off, and that
-        // `this` is in the context. The other registers are loaded before the program runs.
-        unsafe {
-            (*this).extended.take();
-            run_user(context);
-            (*this).extended.give_up();
-        }
-    }
-}
-
-impl fmt::Display for UserRegisters {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        self.frame.fmt(f)
     }
 }

@@ -24,6 +24,31 @@ const NAMES: [&str; 32] = [
 /// `PRMD.PIE`: interrupts were on when the trap came.
 pub(super) const PRMD_PIE: usize = 1 << 2;
 
+/// Where the registers of a system call are.
+#[cfg(feature = "uspace")]
+impl TrapFrame {
+    /// The index of the number of a system call.
+    pub(in crate::arch) const CALL_NUMBER: usize = 11;
+    /// The indices of the arguments of a system call.
+    pub(in crate::arch) const CALL_ARGUMENTS: [usize; 6] = [4, 5, 6, 7, 8, 9];
+    /// The indices of the arguments of a function.
+    pub(in crate::arch) const ARGUMENTS: [usize; 6] = Self::CALL_ARGUMENTS;
+    /// The index of the result of a system call.
+    pub(in crate::arch) const RESULT: usize = 4;
+
+    /// Returns the general registers, by these indices.
+    #[inline(always)]
+    pub(in crate::arch) fn general(&self) -> &[usize] {
+        &self.r
+    }
+
+    /// Returns the general registers, by these indices.
+    #[inline(always)]
+    pub(in crate::arch) fn general_mut(&mut self) -> &mut [usize] {
+        &mut self.r
+    }
+}
+
 impl TrapFrame {
     /// The offset of the address of the next instruction in bytes, and that of `PRMD`.
     #[cfg(feature = "uspace")]

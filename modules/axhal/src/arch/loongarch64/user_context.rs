@@ -1,7 +1,6 @@
 //! The registers of a user program.
 
 use core::arch::asm;
-use core::fmt;
 
 use super::frame::{PRMD_PIE, TrapFrame};
 use crate::arch::extended::{Extended, Place};
@@ -9,25 +8,23 @@ use crate::arch::extended::{Extended, Place};
 /// `PRMD.PPLV`: the privilege level of user programs.
 const PRMD_USER: usize = 3;
 
-/// The numbers of registers: `tp`, `sp`, `a0`, `a7`.
+/// The numbers of the stack pointer and the thread pointer.
 const TP: usize = 2;
 const SP: usize = 3;
-const A0: usize = 4;
-const A7: usize = 11;
 
 /// The registers of a user program.
 #[repr(C)]
 #[derive(Clone, Debug)]
 pub struct UserRegisters {
     /// The trap entry stores and loads these.
-    frame: TrapFrame,
-    extended: Place<FloatRegisters>,
+    pub(in crate::arch) frame: TrapFrame,
+    pub(in crate::arch) extended: Place<FloatRegisters>,
 }
 
 /// The floating-point registers, which the kernel does not use.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-struct FloatRegisters {
+pub(in crate::arch) struct FloatRegisters {
     registers: [u64; 32],
     /// The condition flags `fcc0` to `fcc7`, a byte each.
     conditions: [u8; 8],
@@ -101,16 +98,6 @@ impl UserRegisters {
         }
     }
 
-    /// Returns the address of the next instruction.
-    pub fn pc(&self) -> usize {
-        self.frame.pc()
-    }
-
-    /// Makes the program continue at `pc`.
-    pub fn set_pc(&mut self, pc: usize) {
-        self.frame.set_pc(pc);
-    }
-
     /// Returns the stack pointer.
     pub fn sp(&self) -> usize {
         self.frame.r[SP]
@@ -127,69 +114,9 @@ impl UserRegisters {
         true
     }
 
-    /// Returns the number of the system call that the program makes: `a7`.
-    #[inline(always)]
-    pub fn call_number(&self) -> usize {
-        self.frame.r[A7]
-    }
-
-    /// Returns argument `n`, from 0 to 5, of a system call: `a0` to `a5`.
-    #[inline(always)]
-    pub fn argument(&self, n: usize) -> usize {
-        self.frame.r[A0 + n]
-    }
-
-    /// Sets argument `n`, from 0 to 5, of the function at which the program continues.
-    pub fn set_argument(&mut self, n: usize, value: usize) {
-        self.frame.r[A0 + n] = value;
-    }
-
-    /// Sets the result of a system call: `a0`.
-    #[inline(always)]
-    pub fn set_result(&mut self, value: usize) {
-        self.frame.r[A0] = value;
-    }
-
     /// Returns `true`: whatever the registers are, the program continues in user mode.
     #[inline(always)]
     pub(crate) fn can_continue(&self) -> bool {
         true
-    }
-
-    /// Does nothing: the kernel does not use the other registers.
-    #[inline(always)]
-    pub(crate) fn store_extended(&mut self) {}
-
-    /// Loads the registers that the trap entry does not load, unless they still are those of the
-    /// program. Called with interrupts off, right before the program continues.
-    #[inline(always)]
-    pub(crate) fn load_extended(&mut self) {
-        self.extended.take();
-    }
-
-    /// Runs the program whose registers these are, until it leaves user mode for good. `context` is
-    /// the address of the [`UserContext`](crate::uspace::UserContext) that they are in.
-    ///
-    /// # Safety
-    ///
-    /// The program's address space is entered, and interrupts are off. `this` is in the context, and no
-    /// reference to it is used meanwhile.
-    pub(crate) unsafe fn run(this: *mut Self, context: *mut ()) {
-        unsafe extern "C" {
-            fn run_user(context: *mut ());
-        }
-        // SAFETY: the caller says that the address space is entered, that interrupts are off, and that
-        // `this` is in the context. The other registers are loaded before the program runs.
-        unsafe {
-            (*this).extended.take();
-            run_user(context);
-            (*this).extended.give_up();
-        }
-    }
-}
-
-impl fmt::Display for UserRegisters {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        self.frame.fmt(f)
     }
 }

@@ -37,6 +37,31 @@ pub(super) const FS_CLEAN: usize = 2 << 13;
 /// switch saves them.
 pub(super) const FS_DIRTY: usize = 3 << 13;
 
+/// Where the registers of a system call are.
+#[cfg(feature = "uspace")]
+impl TrapFrame {
+    /// The index of the number of a system call.
+    pub(in crate::arch) const CALL_NUMBER: usize = 17;
+    /// The indices of the arguments of a system call.
+    pub(in crate::arch) const CALL_ARGUMENTS: [usize; 6] = [10, 11, 12, 13, 14, 15];
+    /// The indices of the arguments of a function.
+    pub(in crate::arch) const ARGUMENTS: [usize; 6] = Self::CALL_ARGUMENTS;
+    /// The index of the result of a system call.
+    pub(in crate::arch) const RESULT: usize = 10;
+
+    /// Returns the general registers, by these indices.
+    #[inline(always)]
+    pub(in crate::arch) fn general(&self) -> &[usize] {
+        &self.x
+    }
+
+    /// Returns the general registers, by these indices.
+    #[inline(always)]
+    pub(in crate::arch) fn general_mut(&mut self) -> &mut [usize] {
+        &mut self.x
+    }
+}
+
 impl TrapFrame {
     /// The offset of the address of the next instruction in bytes, and that of `sstatus`.
     #[cfg(feature = "uspace")]

@@ -7,7 +7,6 @@
 //! they are loaded before it continues.
 
 use core::arch::asm;
-use core::fmt;
 
 use super::float_registers::{
     FloatRegisters, float_status, load_registers, reset_rounding, set_float_status,
@@ -19,18 +18,16 @@ const SSTATUS_SPIE: usize = 1 << 5;
 /// `sstatus.UXL`: user programs have 64 bits.
 const SSTATUS_UXL_64: usize = 2 << 32;
 
-/// The numbers of registers: `sp`, `tp`, `a0`, `a7`.
+/// The numbers of the stack pointer and the thread pointer.
 const SP: usize = 2;
 const TP: usize = 4;
-const A0: usize = 10;
-const A7: usize = 17;
 
 /// The registers of a user program.
 #[repr(C)]
 #[derive(Clone, Debug)]
 pub struct UserRegisters {
     /// The trap entry stores and loads these.
-    frame: TrapFrame,
+    pub(in crate::arch) frame: TrapFrame,
     float: FloatRegisters,
 }
 
@@ -50,16 +47,6 @@ impl UserRegisters {
         }
     }
 
-    /// Returns the address of the next instruction.
-    pub fn pc(&self) -> usize {
-        self.frame.pc()
-    }
-
-    /// Makes the program continue at `pc`.
-    pub fn set_pc(&mut self, pc: usize) {
-        self.frame.set_pc(pc);
-    }
-
     /// Returns the stack pointer.
     pub fn sp(&self) -> usize {
         self.frame.x[SP]
@@ -74,29 +61,6 @@ impl UserRegisters {
     pub fn set_thread_pointer(&mut self, address: usize) -> bool {
         self.frame.x[TP] = address;
         true
-    }
-
-    /// Returns the number of the system call that the program makes: `a7`.
-    #[inline(always)]
-    pub fn call_number(&self) -> usize {
-        self.frame.x[A7]
-    }
-
-    /// Returns argument `n`, from 0 to 5, of a system call: `a0` to `a5`.
-    #[inline(always)]
-    pub fn argument(&self, n: usize) -> usize {
-        self.frame.x[A0 + n]
-    }
-
-    /// Sets argument `n`, from 0 to 5, of the function at which the program continues.
-    pub fn set_argument(&mut self, n: usize, value: usize) {
-        self.frame.x[A0 + n] = value;
-    }
-
-    /// Sets the result of a system call: `a0`.
-    #[inline(always)]
-    pub fn set_result(&mut self, value: usize) {
-        self.frame.x[A0] = value;
     }
 
     /// Returns `true`: whatever the registers are, the program continues in user mode.
@@ -184,11 +148,5 @@ impl UserRegisters {
             );
         }
         set_float_status(FS_INITIAL);
-    }
-}
-
-impl fmt::Display for UserRegisters {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        self.frame.fmt(f)
     }
 }

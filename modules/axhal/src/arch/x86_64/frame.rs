@@ -16,9 +16,9 @@ pub struct TrapFrame {
     pub(crate) error_code: usize,
     pub(crate) rip: usize,
     pub(crate) cs: usize,
-    pub(crate) rflags: usize,
+    pub(super) rflags: usize,
     pub(crate) rsp: usize,
-    ss: usize,
+    pub(super) ss: usize,
 }
 
 /// The general registers, first those that a call preserves.
@@ -29,25 +29,28 @@ const NAMES: [&str; 15] = [
 /// The number of registers that a call preserves.
 pub(crate) const PRESERVED: usize = 6;
 
+/// Where the registers of a system call are.
 #[cfg(feature = "uspace")]
 impl TrapFrame {
-    /// The index in `general` of `rax`.
-    pub(super) const RAX: usize = PRESERVED;
-    /// The indices of `rdi`, `rsi`, `rdx`, `rcx`, `r8` and `r9`: the arguments of a function.
-    pub(super) const ARGUMENTS: [usize; 6] = [10, 9, 8, 7, 11, 12];
-    /// The indices of `rdi`, `rsi`, `rdx`, `r10`, `r8` and `r9`: the arguments of a system call.
-    pub(super) const CALL_ARGUMENTS: [usize; 6] = [10, 9, 8, 13, 11, 12];
+    /// The index of the number of a system call.
+    pub(in crate::arch) const CALL_NUMBER: usize = PRESERVED;
+    /// The indices of the arguments of a system call.
+    pub(in crate::arch) const CALL_ARGUMENTS: [usize; 6] = [10, 9, 8, 13, 11, 12];
+    /// The indices of the arguments of a function.
+    pub(in crate::arch) const ARGUMENTS: [usize; 6] = [10, 9, 8, 7, 11, 12];
+    /// The index of the result of a system call.
+    pub(in crate::arch) const RESULT: usize = PRESERVED;
 
-    /// Returns a frame from which a trap returns to user mode. The other registers are 0.
-    pub(super) fn of_user(rip: usize, rsp: usize, rflags: usize, cs: usize, ss: usize) -> Self {
-        Self {
-            rip,
-            rsp,
-            rflags,
-            cs,
-            ss,
-            ..Self::default()
-        }
+    /// Returns the general registers, by these indices.
+    #[inline(always)]
+    pub(in crate::arch) fn general(&self) -> &[usize] {
+        &self.general
+    }
+
+    /// Returns the general registers, by these indices.
+    #[inline(always)]
+    pub(in crate::arch) fn general_mut(&mut self) -> &mut [usize] {
+        &mut self.general
     }
 }
 

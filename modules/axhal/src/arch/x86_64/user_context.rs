@@ -1,7 +1,6 @@
 //! The registers of a user program.
 
 use core::arch::asm;
-use core::fmt;
 use core::mem::offset_of;
 use core::ptr;
 
@@ -24,15 +23,15 @@ const RFLAGS: usize = super::interrupts::RFLAGS_IF | 2;
 pub struct UserRegisters {
     /// The trap entry stores and loads these. A trap pushes to the end of the frame, which is aligned
     /// to 16 bytes as the hardware demands.
-    pub(super) frame: TrapFrame,
-    extended: Place<ExtendedRegisters>,
+    pub(in crate::arch) frame: TrapFrame,
+    pub(in crate::arch) extended: Place<ExtendedRegisters>,
 }
 
 /// The registers that the kernel does not use: those of x87 and SSE, and the bases of the segments
 /// `fs` and `gs`.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug)]
-struct ExtendedRegisters {
+pub(in crate::arch) struct ExtendedRegisters {
     /// As `fxsave64` stores them.
     float: [u8; 512],
     fs_base: u64,
@@ -102,19 +101,16 @@ impl UserRegisters {
     /// are 0.
     pub fn new(entry: usize, sp: usize) -> Self {
         Self {
-            frame: TrapFrame::of_user(entry, sp, RFLAGS, USER_CODE.into(), USER_DATA.into()),
+            frame: TrapFrame {
+                rip: entry,
+                rsp: sp,
+                rflags: RFLAGS,
+                cs: USER_CODE.into(),
+                ss: USER_DATA.into(),
+                ..TrapFrame::default()
+            },
             extended: Place::new(),
         }
-    }
-
-    /// Returns the address of the next instruction.
-    pub fn pc(&self) -> usize {
-        self.frame.pc()
-    }
-
-    /// Makes the program continue at `pc`.
-    pub fn set_pc(&mut self, pc: usize) {
-        self.frame.set_pc(pc);
     }
 
     /// Returns the number of the trap.
@@ -148,71 +144,10 @@ impl UserRegisters {
         can_be
     }
 
-    /// Returns the number of the system call that the program makes: `rax`.
-    #[inline(always)]
-    pub fn call_number(&self) -> usize {
-        self.frame.general[TrapFrame::RAX]
-    }
-
-    /// Returns argument `n`, from 0 to 5, of a system call: `rdi`, `rsi`, `rdx`, `r10`, `r8`, `r9`.
-    #[inline(always)]
-    pub fn argument(&self, n: usize) -> usize {
-        self.frame.general[TrapFrame::CALL_ARGUMENTS[n]]
-    }
-
-    /// Sets argument `n`, from 0 to 5, of the function at which the program continues: `rdi`, `rsi`,
-    /// `rdx`, `rcx`, `r8`, `r9`.
-    pub fn set_argument(&mut self, n: usize, value: usize) {
-        self.frame.general[TrapFrame::ARGUMENTS[n]] = value;
-    }
-
-    /// Sets the result of a system call: `rax`.
-    #[inline(always)]
-    pub fn set_result(&mut self, value: usize) {
-        self.frame.general[TrapFrame::RAX] = value;
-    }
-
     /// Returns whether the return from a trap can load these registers. An address that is not
     /// canonical would fault in the kernel.
     #[inline(always)]
     pub(crate) fn can_continue(&self) -> bool {
         self.frame.rip >> 47 == 0
-    }
-
-    /// Does nothing: the kernel does not use the other registers.
-    #[inline(always)]
-    pub(crate) fn store_extended(&mut self) {}
-
-    /// Loads the registers that the trap entry does not load, unless they still are those of the
-    /// program. Called with interrupts off, right before the program continues.
-    #[inline(always)]
-    pub(crate) fn load_extended(&mut self) {
-        self.extended.take();
-    }
-
-    /// Runs the program whose registers these are, until it leaves user mode for good. `context` is
-    /// the address of the [`UserContext`](crate::uspace::UserContext) that they are in.
-    ///
-    /// # Safety
-    ///
-    /// The program's address space is entered, and interrupts are off. `this` is in the context, and no
-    /// reference to it is used meanwhile.
-    pub(crate) unsafe fn run(this: *mut Self, context: *mut ()) {
-        unsafe extern "C" {
-            fn run_user(context: *mut ());
-        }
-        // SAFETY: the caller says that the address space is entered, that interrupts are off, and that
-        // `this` is in the context. The other registers are loaded before the program runs.
-        unsafe {
-            (*this).extended.take();
-            run_user(context);
-            (*this).extended.give_up();
-        }
-    }
-}
-
-impl fmt::Display for UserRegisters {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        self.frame.fmt(f)
     }
 }
