@@ -127,14 +127,8 @@ pub struct UserContext {
 unsafe impl Send for UserContext {}
 
 impl UserContext {
-    /// The context of a program that begins at `entry` with the stack pointer `sp`. All other
-    /// registers are 0.
-    pub fn new(entry: usize, sp: usize) -> Self {
-        Self::with_registers(UserRegisters::new(entry, sp))
-    }
-
     /// The context of a program that continues with `registers`.
-    pub fn with_registers(registers: UserRegisters) -> Self {
+    pub fn new(registers: UserRegisters) -> Self {
         Self {
             registers,
             kernel_sp: 0,

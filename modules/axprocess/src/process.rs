@@ -145,8 +145,7 @@ impl Process {
         let removed = unsafe { children.list.cursor_mut_from_ptr(&raw const **child) }.remove();
         children.count -= 1;
         drop(children);
-        // SAFETY: `adopt` made the pointer, and the list yields it once.
-        drop(removed.map(|child| unsafe { Shared::from_raw(UnsafeRef::into_raw(child)) }));
+        drop(removed.map(taken));
     }
 
     /// Records which thread runs the program.
@@ -172,8 +171,7 @@ impl Process {
         let children = mem::replace(&mut *self.children.lock(), Children::NONE);
         let mut has_children = false;
         for child in children.list {
-            // SAFETY: `adopt` made the pointer, and the list yields it once.
-            let child = unsafe { Shared::from_raw(UnsafeRef::into_raw(child)) };
+            let child = taken(child);
             if let Some(parent) = &mut *child.parent.lock() {
                 *parent = root.clone();
             }
@@ -218,9 +216,7 @@ impl Process {
                     && let Some(child) = cursor.remove()
                 {
                     children.count -= 1;
-                    // SAFETY: `adopt` made the pointer, and the list yields it once.
-                    let child = unsafe { Shared::from_raw(UnsafeRef::into_raw(child)) };
-                    return Ok((child, exit));
+                    return Ok((taken(child), exit));
                 }
             }
             cursor.move_next();
@@ -228,7 +224,8 @@ impl Process {
         Err(error)
     }
 
-    /// Waits until a child has ended, and returns it as [`try_wait`](Self::try_wait) does. `None` if there is no such child.
+    /// Waits until a child has ended, and returns it as [`try_wait`](Self::try_wait) does. `None` if
+    /// there is no such child.
     pub fn wait(&self, which: Option<u64>) -> Option<(u64, Exit)> {
         let mut ended = None;
         self.child_ended
@@ -244,4 +241,11 @@ impl Process {
         child.join();
         Some((child.id, exit))
     }
+}
+
+/// Returns the reference that a list of children had.
+fn taken(child: UnsafeRef<Process>) -> Shared<Process> {
+    // SAFETY: only `adopt` puts children into lists, by a pointer of a reference, and a list yields each
+    // once.
+    unsafe { Shared::from_raw(UnsafeRef::into_raw(child)) }
 }

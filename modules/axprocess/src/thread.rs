@@ -3,10 +3,7 @@
 use alloc::borrow::Cow;
 
 use axerrno::AxResult;
-use axhal::uspace::{
-    Access, AfterTrap, PageFault, ReturnReason, SyscallHandler, UserContext, UserRegisters,
-};
-use axmm::{Fault, MappingFlags};
+use axhal::uspace::{AfterTrap, ReturnReason, SyscallHandler, UserContext, UserRegisters};
 use axtask::{Shared, Spawn, spawn};
 
 use crate::exit::{Exit, Kill};
@@ -55,15 +52,8 @@ pub fn begin<P: Personality>(
     executable: Executable,
     personality: P,
 ) -> AxResult<u64> {
-    Process::begin_child(parent, |process| {
-        let thread = UserThread {
-            process,
-            context: UserContext::with_registers(executable.registers()),
-            space: executable.space,
-            personality,
-        };
-        thread.begin(name)
-    })
+    let registers = executable.registers();
+    begin_thread(parent, name, executable.space, registers, personality)
 }
 
 /// Begins a copy of a program, which continues with `registers`, as a child of its process. Each
@@ -79,11 +69,22 @@ pub fn fork<P: Personality>(
     personality: P,
 ) -> AxResult<u64> {
     let space = task.space.fork()?;
-    Process::begin_child(task.process, |process| {
+    begin_thread(task.process, name, space, registers, personality)
+}
+
+/// Begins a child of `parent`, in a thread named `name`. Returns the child's number.
+fn begin_thread<P: Personality>(
+    parent: &Shared<Process>,
+    name: &'static str,
+    space: UserSpace,
+    registers: UserRegisters,
+    personality: P,
+) -> AxResult<u64> {
+    Process::begin_child(parent, |process| {
         let thread = UserThread {
             process,
-            context: UserContext::with_registers(registers),
             space,
+            context: UserContext::new(registers),
             personality,
         };
         thread.begin(name)
@@ -177,7 +178,8 @@ impl<P: Personality> UserThread<P> {
                     }
                 }
                 ReturnReason::PageFault(fault) => {
-                    if let Err(reason) = resolve(space, fault) {
+                    let resolved = space.user_fault_at_length(fault.addr, fault.access);
+                    if let Err(reason) = resolved {
                         return End::Exit(Exit::Killed(Kill::Fault(fault, reason)));
                     }
                 }
@@ -188,20 +190,6 @@ impl<P: Personality> UserThread<P> {
             }
         }
     }
-}
-
-/// Makes an access possible, however long that takes.
-///
-/// # Errors
-///
-/// Why the access cannot be made.
-fn resolve(space: &UserSpace, fault: PageFault) -> Result<(), Fault> {
-    let right = match fault.access {
-        Access::EXECUTE => MappingFlags::EXECUTE,
-        Access::WRITE => MappingFlags::WRITE,
-        _ => MappingFlags::READ,
-    };
-    space.user_fault_at_length(fault.addr, right)
 }
 
 /// Passes system calls to the personality.

@@ -183,6 +183,17 @@ impl SharedAspace {
             false => Some(self),
         }
     }
+
+    /// Makes an access of a user program at `vaddr` possible, if it is allowed. May wait for other
+    /// harts.
+    ///
+    /// # Errors
+    ///
+    /// Why the access cannot be made.
+    #[cfg(feature = "uspace")]
+    pub fn user_fault_at_length(&self, vaddr: VirtAddr, access: Access) -> Result<(), Fault> {
+        self.fault(vaddr, rights_for(access) | MappingFlags::USER)
+    }
 }
 
 /// The kernel's address space handles every page fault.

@@ -219,17 +219,6 @@ impl SharedAspace {
         self.fault_in_at_once(vaddr, access, MappingFlags::empty(), &mut frames)
     }
 
-    /// Makes an access of a user program at `vaddr` possible, if it is allowed. May wait for other
-    /// harts.
-    ///
-    /// # Errors
-    ///
-    /// Why the access cannot be made.
-    #[cfg(feature = "uspace")]
-    pub fn user_fault_at_length(&self, vaddr: VirtAddr, access: MappingFlags) -> Result<(), Fault> {
-        self.fault(vaddr, access | MappingFlags::USER)
-    }
-
     /// Makes an access of the kernel at `vaddr` possible, if it is allowed. May wait for other
     /// harts.
     ///
