@@ -94,6 +94,21 @@ pub fn run(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
+/// Runs cargo without printing anything.
+///
+/// # Errors
+///
+/// Fails if cargo cannot be started, or does not succeed. The message holds its output.
+pub fn run_cargo_quietly(cargo: &mut Command) -> Result<(), Failure> {
+    let output = cargo.output().context("cannot run cargo")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    let cause = describe_status(output.status);
+    Err(Failure::with_status(1, format!("{words}cargo: {cause}")))
+}
+
 /// Returns how a process ended: `exit status 1`, `signal 6 (SIGABRT)`.
 pub fn describe_status(status: ExitStatus) -> String {
     let words = status.to_string().replacen(": ", " ", 1);

@@ -91,12 +91,7 @@ impl Recipe {
     ///
     /// Fails if the image cannot be built. The message holds cargo's output.
     pub fn build_quietly(&self) -> Result<Image, Failure> {
-        let output = self.cargo()?.output().context("cannot run cargo")?;
-        if !output.status.success() {
-            let words = String::from_utf8_lossy(&output.stderr);
-            let cause = command::describe_status(output.status);
-            return Err(Failure::with_status(1, format!("{words}cargo: {cause}")));
-        }
+        command::run_cargo_quietly(&mut self.cargo()?)?;
         Ok(self.copy_to_images()?)
     }
 

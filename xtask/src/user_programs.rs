@@ -53,12 +53,7 @@ pub fn build(
     let mut cargo = cargo(toolchain, "build", machine);
     cargo.args(["--release", "--bins", "--manifest-path"]);
     cargo.arg(folder.join("Cargo.toml"));
-    let output = cargo.output().context("cannot run cargo")?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        let cause = command::describe_status(output.status);
-        return Err(Failure::with_status(1, format!("{words}cargo: {cause}")));
-    }
+    command::run_cargo_quietly(&mut cargo)?;
     let built = target_folder().join(machine.target).join("release");
     let mut entries = Vec::new();
     for name in programs(&folder)? {
